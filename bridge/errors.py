@@ -1,0 +1,56 @@
+"""Everything that the bridge raises, and every code that a client can see.
+
+BridgeError
+├── SettingsError        a setting is missing or wrong: exit 2
+├── TableUnreadable      the table could not be read; says whether trying again can help
+├── PositionGone         the log no longer holds what follows a position
+└── Refused              a client's request that changes nothing; carries a `Code`
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class BridgeError(Exception):
+    """Base of all errors that the bridge raises on purpose."""
+
+
+class SettingsError(BridgeError):
+    """Settings are missing or wrong. The message names each, what came and what was expected."""
+
+
+class TableUnreadable(BridgeError):  # noqa: N818 - states what is the case
+    """The table could not be read.
+
+    `permanent` says that no retry can help until somebody changes settings, grants or the table.
+    """
+
+    def __init__(self, message: str, *, permanent: bool = False) -> None:
+        super().__init__(message)
+        self.permanent = permanent
+
+
+class PositionGone(BridgeError):  # noqa: N818 - states what is the case
+    """The log cannot give what follows a position: another epoch, or older than what it keeps."""
+
+
+class Code(StrEnum):
+    """Why a client's request was refused. A refused request changed nothing."""
+
+    BAD_REQUEST = "bad_request"  # the argument is not of the documented shape
+    TOO_MANY_ROOMS = "too_many_rooms"  # more regions and properties than one client may name
+    NOT_SUPPORTED = "not_supported"  # documented, but this bridge does not offer it
+
+
+class Refused(BridgeError):  # noqa: N818 - states what is the case
+    """A client's request is refused; nothing was changed."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+    def ack(self) -> dict[str, object]:
+        """The acknowledgement of the wire contract."""
+        return {"ok": False, "error": {"code": self.code.value, "message": self.message}}

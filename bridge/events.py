@@ -1,0 +1,111 @@
+"""The documented events. These models are the one source of their JSON Schema.
+
+Shapes: the wire contract. `property-created`, `property-updated` and `property-deleted` never change
+shape; what is added is optional.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+if TYPE_CHECKING:
+    from bridge.changes import Key
+
+Timestamp = str
+"""RFC 3339 in UTC with `Z`, fractions as the database gave them."""
+
+
+class PropertyCreatedData(BaseModel):
+    """The published columns of a new row: the documented ones, then those that settings add."""
+
+    model_config = ConfigDict(extra="allow")
+
+    property_id: str | int
+    name: str | None = None
+    city: str | None = None
+    state: str | None = None
+    price: float | int | None = None
+    units: int | None = None
+    latitude: float | int | None = None
+    longitude: float | int | None = None
+    created_at: Timestamp | None = None
+
+
+class FieldChange(BaseModel):
+    """A column's value as clients were last told it, and as it is now."""
+
+    old: Any
+    new: Any
+
+
+class Move(BaseModel):
+    """The regions that a property left and entered."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    from_: list[str] = Field(alias="from")
+    to: list[str]
+
+
+class PropertyUpdatedData(BaseModel):
+    """Only columns whose value changed; never the key, never `updated_at`."""
+
+    property_id: str | int
+    changes: dict[str, FieldChange]
+    updated_at: Timestamp
+    moved: Move | None = None
+    property: PropertyCreatedData | None = None
+
+
+class PropertyDeletedData(BaseModel):
+    property_id: str | int
+    deleted_at: Timestamp
+
+
+class PropertyCreated(BaseModel):
+    event: Literal["property-created"] = "property-created"
+    data: PropertyCreatedData
+
+
+class PropertyUpdated(BaseModel):
+    event: Literal["property-updated"] = "property-updated"
+    data: PropertyUpdatedData
+
+
+class PropertyDeleted(BaseModel):
+    event: Literal["property-deleted"] = "property-deleted"
+    data: PropertyDeletedData
+
+
+Envelope = PropertyCreated | PropertyUpdated | PropertyDeleted
+
+EventName = Literal["property-created", "property-updated", "property-deleted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event on its way to clients: its envelope as JSON text, encoded once, and where it goes.
+
+    `rooms` is every room that hears it: always `regions.EVERYTHING`, the property's own room, and
+    its regions' rooms (both places' when it moved).
+    """
+
+    name: EventName
+    key: Key
+    rooms: tuple[str, ...]
+    envelope: bytes
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of every envelope that the bridge emits."""
+    adapter: TypeAdapter[Envelope] = TypeAdapter(Envelope)
+    out = adapter.json_schema(mode="serialization")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Events of the bridge",
+        "description": "The Socket.IO event name equals `event`; the envelope is its one argument.",
+        **out,
+    }

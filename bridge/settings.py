@@ -1,0 +1,206 @@
+"""Everything that can be set, in one place: environment variables, `.env`, or keyword arguments."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from bridge.errors import SettingsError
+from bridge.projection import DOCUMENTED, Projection
+
+Names = Annotated[tuple[str, ...], NoDecode]
+"""A comma-separated list."""
+
+
+class Settings(BaseSettings):
+    """Settings of one bridge. Each is read from the environment as `BRIDGE_<NAME>`, the Supabase
+    ones under Supabase's own names. Times are seconds."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="BRIDGE_", frozen=True, extra="forbid", populate_by_name=True
+    )
+
+    supabase_url: str = Field(
+        validation_alias=AliasChoices("SUPABASE_URL", "supabase_url"),
+        description="The project's URL, such as https://<ref>.supabase.co",
+    )
+    supabase_secret_key: SecretStr = Field(
+        validation_alias=AliasChoices(
+            "SUPABASE_SECRET_KEY", "SUPABASE_SERVICE_ROLE_KEY", "supabase_secret_key"
+        ),
+        description="The project's secret key (sb_secret_...) or its legacy service_role key",
+    )
+
+    table: str = Field("public.properties", description="The table, with its schema")
+    key: str = Field("id", description="The table's key column")
+    region: Names = Field(
+        ("state",), description="Columns that say where a row belongs, widest first"
+    )
+    columns: Names = Field(
+        (*DOCUMENTED, "address", "status"),
+        description="The columns that may leave the bridge; no other ever does",
+    )
+    updated_at: str = Field(
+        "updated_at",
+        description="The column that moves with every write; empty if the table has none "
+        "(then only full passes over the table find what the stream lost)",
+    )
+
+    host: str = Field("127.0.0.1", description="Address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one")
+    path: str = Field("/socket.io", description="Path of the Socket.IO endpoint")
+    cors_origins: Names = Field(
+        ("http://localhost:3000",), description="Origins whose pages may connect"
+    )
+    max_rooms: int = Field(
+        200, ge=1, description="Regions and properties that one client may name at a time"
+    )
+
+    log: str = Field("memory:", description="Where events are kept: memory:")
+    log_events: int = Field(100_000, ge=1, description="Events that the log keeps at the most")
+    log_seconds: float = Field(900, gt=0, description="How long the log keeps an event")
+
+    join_timeout: float = Field(
+        30, gt=0, description="From connecting to `system` ok; past it the client is built anew"
+    )
+    watch_interval: float = Field(
+        5, gt=0, description="Between two looks at the table's newest rows"
+    )
+    watch_grace: float = Field(
+        3, gt=0, description="How long the stream may lag behind the table before it counts as mute"
+    )
+    sweep_interval: float = Field(
+        60, gt=0, description="Between two passes over all keys (finds deletes and TRUNCATE)"
+    )
+    settle: float = Field(
+        5, gt=0, description="After `system` ok, when the table is read once more"
+    )
+    stale_after: float = Field(
+        30, gt=0, description="How long the source may be down before /readyz says 503"
+    )
+    page_rows: int = Field(1000, ge=1, le=1000, description="Rows per read of the table")
+    queue_changes: int = Field(
+        20_000,
+        ge=1,
+        description="Changes that may wait for the pipeline before they are dropped "
+        "and the table is read instead",
+    )
+    log_level: str = Field("info", description="debug, info, warning or error")
+
+    @field_validator("region", "columns", "cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("region", "columns")
+    @classmethod
+    def _some(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("expected at least one column name")
+        return value
+
+    @field_validator("supabase_url")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise ValueError("expected http(s)://host, such as https://<ref>.supabase.co")
+        return value.rstrip("/")
+
+    @field_validator("supabase_secret_key")
+    @classmethod
+    def _secret(cls, value: SecretStr) -> SecretStr:
+        secret = value.get_secret_value()
+        if not secret.strip():
+            raise ValueError("expected the project's secret key, came an empty value")
+        if secret.startswith("sb_publishable_"):
+            raise ValueError(
+                "expected a secret key (sb_secret_... or service_role), came a publishable one, "
+                "which row level security binds"
+            )
+        return value
+
+    @field_validator("table")
+    @classmethod
+    def _table(cls, value: str) -> str:
+        schema, dot, table = value.partition(".")
+        if not dot:
+            return f"public.{value}"
+        if not (schema and table) or "." in table:
+            raise ValueError("expected schema.table, such as public.properties")
+        return value
+
+    @field_validator("path")
+    @classmethod
+    def _path(cls, value: str) -> str:
+        if not value.strip("/"):
+            raise ValueError("expected a path such as /socket.io")
+        return "/" + value.strip("/")
+
+    @field_validator("log")
+    @classmethod
+    def _log(cls, value: str) -> str:
+        if value != "memory:":
+            raise ValueError("expected memory:")
+        return value
+
+    @field_validator("log_level")
+    @classmethod
+    def _level(cls, value: str) -> str:
+        level = value.lower()
+        if level not in ("debug", "info", "warning", "error"):
+            raise ValueError("expected debug, info, warning or error")
+        return level
+
+    @property
+    def projection(self) -> Projection:
+        schema, _, table = self.table.partition(".")
+        return Projection(
+            key=self.key,
+            published=self.columns,
+            region=self.region,
+            updated_at=self.updated_at or None,
+            schema=schema,
+            table=table,
+        )
+
+
+def load(**overrides: Any) -> Settings:
+    """Settings from the environment and `overrides`.
+
+    Raises `SettingsError`, a line per setting: its name, the value that came (never a secret's) and
+    what was expected.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise SettingsError(explain(error)) from None
+
+
+def explain(error: ValidationError) -> str:
+    """A line per wrong setting. Secrets' values are left out."""
+    lines = []
+    for fault in error.errors(include_url=False):
+        name = _environment_name(fault["loc"])
+        field = Settings.model_fields.get(name.removeprefix("BRIDGE_").lower())
+        message = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "missing":
+            wanted = field.description if field else "a value"
+            lines.append(f"{name} is not set. Expected: {wanted}.")
+        elif "SECRET" in name or "SERVICE_ROLE" in name:
+            lines.append(f"{name} is wrong: {message}.")
+        else:
+            lines.append(f"{name}={fault['input']!r} is wrong: {message}.")
+    return "\n".join(lines)
+
+
+def _environment_name(loc: tuple[int | str, ...]) -> str:
+    name = str(loc[0]) if loc else "settings"
+    if name.upper().startswith("SUPABASE_"):
+        return name.upper()
+    return f"BRIDGE_{name.upper()}"
