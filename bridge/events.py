@@ -1,7 +1,7 @@
 """The documented events. These models are the one source of their JSON Schema.
 
-Shapes: the wire contract. `property-created`, `property-updated` and `property-deleted` never change
-shape; what is added is optional.
+Shapes: the wire contract. `property-created`, `property-updated` and `property-deleted` never
+change shape; what is added is optional.
 """
 
 from __future__ import annotations

@@ -17,7 +17,8 @@ Names = Annotated[tuple[str, ...], NoDecode]
 
 class Settings(BaseSettings):
     """Settings of one bridge. Each is read from the environment as `BRIDGE_<NAME>`, the Supabase
-    ones under Supabase's own names. Times are seconds."""
+    ones under Supabase's own names. Times are seconds.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix="BRIDGE_", frozen=True, extra="forbid", populate_by_name=True

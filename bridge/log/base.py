@@ -57,6 +57,11 @@ class EventLog(Protocol):
         ...
 
     @property
+    def fresh(self) -> bool:
+        """Whether nothing was ever stored: the first pass over the table then tells nothing."""
+        ...
+
+    @property
     def head(self) -> Position:
         """Position of the last entry; before the first one, the position that it will follow."""
         ...

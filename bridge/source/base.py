@@ -40,7 +40,8 @@ class Source(Protocol):
 
     async def run(self, inbox: Inbox) -> None:
         """Put changes and gaps into `inbox`, for ever. Recovers from everything that the upstream
-        can do; raises only for a fault of its own."""
+        can do; raises only for a fault of its own.
+        """
         ...
 
 
@@ -51,7 +52,7 @@ class Table(Protocol):
     """
 
     async def page(self, after: Key | None, limit: int) -> Sequence[Record]:
-        """Up to `limit` rows whose key follows `after`, in the table's key order. Empty: the end."""
+        """Up to `limit` rows whose key follows `after`, in key order. Empty: the end."""
         ...
 
     async def keys(self, after: Key | None, limit: int) -> Sequence[Key]:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 class Inbox:
     """Items in order. `put` never blocks and never raises: it is called from library callbacks, in
     which an exception ends the library's reader without a word. What does not fit is dropped, and
-    one `Gap` stands for it, so that the table is read instead."""
+    one `Gap` stands for it, so that the table is read instead.
+    """
 
     def __init__(self, limit: int) -> None:
         self._items: deque[Item] = deque()

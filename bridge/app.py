@@ -1,0 +1,229 @@
+"""The application: everything is built, wired, opened and closed here, and nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from starlette.applications import Starlette
+from starlette.routing import Mount, Route, WebSocketRoute
+
+from bridge import settings as settings_module
+from bridge.gateway import server, wire
+from bridge.log.memory import MemoryLog
+from bridge.ops.routes import Look, Operations
+from bridge.pipeline import Pipeline
+from bridge.source.inbox import Inbox
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine
+
+    from starlette.types import Receive, Scope, Send
+
+    from bridge.gateway.server import Gateway
+    from bridge.log.base import EventLog
+    from bridge.settings import Settings
+    from bridge.source.base import Source, Table
+
+log = logging.getLogger(__name__)
+
+
+def create_app(
+    settings: Settings | None = None, *, source: Source | None = None, table: Table | None = None
+) -> Bridge:
+    """The bridge as an ASGI application.
+
+    `settings` are read from the environment if they are not given; `errors.SettingsError` says what
+    is wrong with them. `source` and `table` take the place of Supabase's.
+
+    It serves by itself (`uvicorn.run(create_app(), lifespan="on")`), or inside another Starlette or
+    FastAPI application, which has to run its lifespan:
+
+        bridge = create_app()
+        app = Starlette(routes=[Mount("/live", app=bridge)], lifespan=bridge.lifespan)
+
+    Its clients then connect with the path `/live/socket.io`. One process may run it once at a time,
+    with one worker.
+    """
+    return Bridge(settings or settings_module.load(), source=source, table=table)
+
+
+def end_process(error: BaseException) -> None:  # noqa: ARG001 - the shape of `Bridge.on_death`
+    """Ask the process to stop as its operator would, so that whoever watches it starts it anew."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """What one run of the lifespan built."""
+
+    source: Source
+    pipeline: Pipeline
+    log: EventLog
+    gateway: Gateway
+    started_at: float
+
+
+class Bridge(Starlette):
+    """Serves Socket.IO at `settings.path`, and `/livez`, `/readyz`, `/status`.
+
+    `on_death` is called when a part of the bridge has died, which nothing but a new start can mend:
+    by default it sends the process SIGTERM. `death` is what happened, None while all is well.
+    """
+
+    def __init__(
+        self, settings: Settings, *, source: Source | None = None, table: Table | None = None
+    ) -> None:
+        self.settings = settings
+        self.death: BaseException | None = None
+        self.on_death: Callable[[BaseException], None] = end_process
+        self._source = source
+        self._table = table
+        self._running: _Running | None = None
+        self.operations = Operations(
+            self._look,
+            stale_after=settings.stale_after,
+            secrets=[settings.supabase_secret_key.get_secret_value()],
+        )
+        clients = _Clients(self)
+        super().__init__(
+            routes=[
+                *self.operations.routes(),
+                # A mount doesn't match its own path without the slash; both are the endpoint.
+                Route(settings.path, endpoint=clients),
+                WebSocketRoute(settings.path, endpoint=clients),
+                Mount(settings.path, app=clients),
+            ],
+            lifespan=self.lifespan,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        wire.keep_transport(scope, send)
+        await super().__call__(scope, receive, send)
+
+    @asynccontextmanager
+    async def lifespan(self, _app: Any = None) -> AsyncIterator[None]:
+        """Runs the bridge: everything is open and at work inside, and closed after."""
+        if self._running is not None:
+            raise RuntimeError("the bridge is running already; its lifespan was entered twice")
+        self.death = None
+        settings = self.settings
+        async with AsyncExitStack() as closing:
+            table = await _open(self._table or _supabase_table(settings), closing)
+            source = self._source or _realtime_source(settings)
+            events = MemoryLog(settings.log_events, settings.log_seconds)
+            closing.push_async_callback(events.close)
+            gateway = server.Gateway(settings)
+            closing.push_async_callback(gateway.close)
+            inbox = Inbox(settings.queue_changes)
+            pipeline = Pipeline(
+                projection=settings.projection,
+                table=table,
+                log=events,
+                inbox=inbox,
+                publish=gateway.hub.publish,
+                settings=settings,
+            )
+            self._running = _Running(source, pipeline, events, gateway, time.monotonic())
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    work = tasks.create_task(
+                        self._work(source.run(inbox), pipeline.run()), name="bridge"
+                    )
+                    try:
+                        yield
+                    finally:
+                        work.cancel()
+            finally:
+                self._running = None
+
+    async def drain(self) -> None:
+        """End all client connections and take no more, ahead of the end of the lifespan: a server
+        that waits for its requests before it ends the lifespan would wait for polls.
+        """
+        if self._running is not None:
+            await self._running.gateway.close()
+
+    async def _work(self, *parts: Coroutine[Any, Any, None]) -> None:
+        """Run the parts until this is cancelled. None of them may end by itself.
+
+        Never raises: it runs beside whatever the server does inside the lifespan, and a server does
+        not look at its lifespan until it stops.
+        """
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for part in parts:
+                    tasks.create_task(_endless(part))
+        except Exception as error:  # noqa: BLE001 - whatever it was, the process has to go
+            self._die(error)
+
+    def _die(self, error: BaseException) -> None:
+        cause: BaseException = error
+        while isinstance(cause, BaseExceptionGroup) and len(cause.exceptions) == 1:
+            cause = cause.exceptions[0]
+        log.critical("the bridge has died: %s", cause, exc_info=cause)
+        self.death = cause
+        self.on_death(cause)
+
+    def _look(self) -> Look | str:
+        if self.death is not None:
+            return f"the bridge has died: {self.death}"
+        running = self._running
+        if running is None:
+            return "the bridge is not running: give its lifespan to the application it is part of"
+        return Look(
+            source=running.source.status(),
+            pipeline=running.pipeline.status(),
+            hub=running.gateway.hub.counts(),
+            cut_off=running.gateway.cut_off,
+            head=str(running.log.head),
+            started_at=running.started_at,
+        )
+
+    def _clients(self) -> Gateway | None:
+        return self._running.gateway if self._running else None
+
+
+class _Clients:
+    """The Socket.IO endpoint of a bridge: the gateway of its present run."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        self._bridge = bridge
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        gateway = self._bridge._clients()  # noqa: SLF001 - of the same file
+        app = gateway or server.unavailable("The bridge is not running.")
+        await app(scope, receive, send)
+
+
+async def _endless(part: Coroutine[Any, Any, None]) -> None:
+    name = part.__qualname__
+    await part
+    raise RuntimeError(f"{name} has ended, which it never should")
+
+
+async def _open(table: Table, closing: AsyncExitStack) -> Table:
+    """A table that knows `open` and `close` is opened now and closed last."""
+    if hasattr(table, "close"):
+        closing.push_async_callback(table.close)
+    if hasattr(table, "open"):
+        await table.open()
+    return table
+
+
+def _supabase_table(settings: Settings) -> Table:
+    from bridge.source.table import SupabaseTable  # noqa: PLC0415 - slow to import, not always used
+
+    return SupabaseTable(settings)
+
+
+def _realtime_source(settings: Settings) -> Source:
+    from bridge.source.realtime import RealtimeSource  # noqa: PLC0415 - as above
+
+    return RealtimeSource(settings)

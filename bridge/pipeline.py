@@ -1,0 +1,137 @@
+"""The one loop: source items in, log entries out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bridge.changes import Change, Gap, GapReason
+from bridge.clock import SystemClock
+from bridge.ledger import Ledger
+from bridge.reconcile import Reconciler
+from bridge.rows import Rows
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from bridge.clock import Clock
+    from bridge.log.base import Entry, EventLog
+    from bridge.projection import Projection
+    from bridge.settings import Settings
+    from bridge.source.base import Table
+    from bridge.source.inbox import Inbox
+
+log = logging.getLogger(__name__)
+
+ITEMS_PER_TURN = 256
+"""Changes that are decided, stored and told together at the most: a turn holds the loop for about
+as many times 30 µs."""
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineStatus:
+    """A look at the pipeline."""
+
+    reconciled: bool  # the first pass over the table is done
+    rows: int
+    doubts: int  # rows that wait for a read
+    counts: dict[str, int]
+    activity: str
+    error: str | None  # why the table can't be read at present
+
+
+class Pipeline:
+    """Takes items from `inbox`, decides what they change, stores it, and hands the entries on."""
+
+    def __init__(
+        self,
+        *,
+        projection: Projection,
+        table: Table,
+        log: EventLog,
+        inbox: Inbox,
+        publish: Callable[[Sequence[Entry]], None],
+        settings: Settings,
+        clock: Clock | None = None,
+    ) -> None:
+        """`publish` gets entries once they are stored, in order, and must not block."""
+        self._log = log
+        self._inbox = inbox
+        self._publish = publish
+        self._clock = clock or SystemClock()
+        self._lock = asyncio.Lock()
+        self._counts: Counter[str] = Counter()
+        self.rows = Rows(projection.known)
+        self._ledger = Ledger(projection, self.rows)
+        self._reconciler = Reconciler(
+            projection, self.rows, self._ledger, table, self._turn, settings, self._clock
+        )
+
+    def status(self) -> PipelineStatus:
+        reconciler = self._reconciler
+        return PipelineStatus(
+            reconciled=reconciler.first_pass_done.is_set(),
+            rows=len(self.rows),
+            doubts=self._ledger.doubts,
+            counts={
+                **self._counts,
+                "repaired": reconciler.repaired,
+                "passes": reconciler.passes,
+                "dropped": self._inbox.dropped,
+            },
+            activity=reconciler.activity,
+            error=reconciler.error,
+        )
+
+    async def run(self) -> None:
+        """Run for ever. Raises only what makes going on impossible (the log can't be written)."""
+        self.rows.load(await self._log.open())
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._reconciler.run(), name="reconcile")
+            tasks.create_task(self._pump(), name="pump")
+
+    async def _pump(self) -> None:
+        filled = not self._log.fresh
+        while True:
+            items = await self._inbox.take(ITEMS_PER_TURN)
+            if not filled:
+                # Without a first picture of the table no change can be told truly: they wait.
+                first = next((item for item in items if isinstance(item, Gap)), None)
+                self._reconciler.gap(first or Gap(GapReason.SUBSCRIBED), fill=True)
+                await self._reconciler.first_pass_done.wait()
+                items = [item for item in items if item is not first]
+                filled = True
+            async with self._turn() as ledger:
+                now = self._clock.monotonic()
+                for item in items:
+                    if isinstance(item, Change):
+                        ledger.change(item, now)
+                        self._counts["changes"] += 1
+                    else:
+                        self._gap(item)
+            self._reconciler.look()
+
+    def _gap(self, gap: Gap) -> None:
+        self._counts["gaps"] += 1
+        log.info("something may be missing: %s %s", gap.reason.value, gap.detail)
+        self._reconciler.gap(gap)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[Ledger]:
+        """The ledger, for one task at a time. What was decided in the block is stored, and only
+        then becomes known and is told, in one step of the loop.
+        """
+        async with self._lock:
+            yield self._ledger
+            batch = self._ledger.take()
+            if not batch:
+                return
+            entries = await self._log.append(batch.events, list(batch.rows.items()))
+            self._ledger.stored()
+            for entry in entries:
+                self._counts[entry.event.name] += 1
+            self._publish(entries)

@@ -1,0 +1,73 @@
+"""The last known rows: what clients were last told, by key.
+
+A row is kept as one `bytes` object, the JSON array of its values in the order of
+`Projection.known`, with sorted object keys: two equal rows have equal bytes, so most comparisons
+need no decoding, and a million rows cost a few hundred bytes each.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from bridge.changes import Json, Key, Record
+
+_OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
+
+
+class Rows:
+    def __init__(self, columns: tuple[str, ...]) -> None:
+        """`columns` are the ones that are remembered, without the key."""
+        self.columns = columns
+        self._rows: dict[Key, bytes] = {}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._rows
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._rows)
+
+    def get(self, key: Key) -> bytes | None:
+        return self._rows.get(key)
+
+    def load(self, rows: Iterable[tuple[Key, bytes]]) -> None:
+        self._rows.update(rows)
+
+    def apply(self, updates: Mapping[Key, bytes | None]) -> None:
+        for key, row in updates.items():
+            if row is None:
+                self._rows.pop(key, None)
+            else:
+                self._rows[key] = row
+
+    def encode(self, record: Record) -> bytes:
+        """A whole record as it is kept. Raises KeyError where a known column is absent."""
+        return encode([record[column] for column in self.columns])
+
+    def decode(self, row: bytes) -> dict[str, Json]:
+        return dict(zip(self.columns, orjson.loads(row), strict=True))
+
+
+def encode(values: list[Json]) -> bytes:
+    try:
+        return orjson.dumps(values, option=_OPTIONS)
+    except TypeError:
+        # An integer past 64 bits (numeric without a fraction) is all that orjson refuses here.
+        return orjson.dumps(_within_64_bits(values), option=_OPTIONS)
+
+
+def _within_64_bits(value: Json) -> Json:
+    if type(value) is int and not -(2**63) <= value < 2**64:
+        return float(value)
+    if type(value) is list:
+        return [_within_64_bits(item) for item in value]
+    if type(value) is dict:
+        return {key: _within_64_bits(item) for key, item in value.items()}
+    return value

@@ -1,0 +1,61 @@
+"""Frames that the `realtime` package drops: it logs them, whole rows and all, and calls nobody.
+
+A change whose commit timestamp is null (Realtime's errors 400 and 401) and anything else that does
+not fit the package's models ends as one ERROR line. The line is kept out of the logs, since it
+holds rows, and becomes a `Gap`.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from bridge.changes import Gap, GapReason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bridge.source.inbox import Inbox
+
+log = logging.getLogger(__name__)
+
+LIBRARY_LOGGER = "realtime._async.client"
+MARK = "Unrecognized message format"
+"""As `realtime` 2.34 logs it; a test fails when a version says it otherwise."""
+
+
+class _Unrecognised(logging.Filter):
+    def __init__(self, inbox: Inbox) -> None:
+        super().__init__()
+        self._inbox = inbox
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        if not message.startswith(MARK):
+            return True
+        if '"postgres_changes"' in message:
+            why = next(
+                (error for error in ("Error 401", "Error 400") if error in message), "unknown shape"
+            )
+            advice = {
+                "Error 401": "; grant select on the table, its key included, to service_role",
+                "Error 400": "; the table needs a primary key",
+            }.get(why, "")
+            log.error("a change could not be read (%s)%s", why, advice)
+            self._inbox.put(Gap(GapReason.UNREADABLE, why))
+        else:
+            log.warning("the server sent a message of unknown shape (%d bytes)", len(message))
+        return False
+
+
+@contextmanager
+def watch_unrecognised(inbox: Inbox) -> Iterator[None]:
+    """While the block runs, a change that the package could not read is a `Gap` in `inbox`."""
+    logger = logging.getLogger(LIBRARY_LOGGER)
+    unrecognised = _Unrecognised(inbox)
+    logger.addFilter(unrecognised)
+    try:
+        yield
+    finally:
+        logger.removeFilter(unrecognised)
