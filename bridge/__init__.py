@@ -1,5 +1,29 @@
-"""Every change of a Supabase table, live over Socket.IO, per region."""
+"""Every change of a Supabase table, live over Socket.IO, per region.
+
+`create_app` gives the ASGI application and `Settings` what it is set by. They are imported on first
+use: Supabase's client takes a while to import, and not everybody who asks for a version needs it.
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bridge.app import Bridge, create_app
+    from bridge.settings import Settings
+
+__all__ = ["Bridge", "Settings", "__version__", "create_app"]
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Bridge", "create_app"):
+        from bridge import app  # noqa: PLC0415 - on first use
+
+        return getattr(app, name)
+    if name == "Settings":
+        from bridge.settings import Settings  # noqa: PLC0415 - on first use
+
+        return Settings
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -20,6 +20,8 @@ from bridge.log.memory import MemoryLog
 from bridge.ops.routes import Look, Operations
 from bridge.pipeline import Pipeline
 from bridge.source.inbox import Inbox
+from bridge.source.realtime import RealtimeSource
+from bridge.source.table import SupabaseTable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -115,8 +117,8 @@ class Bridge(Starlette):
         self.death = None
         settings = self.settings
         async with AsyncExitStack() as closing:
-            table = await _open(self._table or _supabase_table(settings), closing)
-            source = self._source or _realtime_source(settings)
+            table = await _open(self._table or SupabaseTable(settings), closing)
+            source = self._source or RealtimeSource(settings, table)
             events = MemoryLog(settings.log_events, settings.log_seconds)
             closing.push_async_callback(events.close)
             gateway = server.Gateway(settings)
@@ -134,7 +136,7 @@ class Bridge(Starlette):
             try:
                 async with asyncio.TaskGroup() as tasks:
                     work = tasks.create_task(
-                        self._work(source.run(inbox), pipeline.run()), name="bridge"
+                        self._work(source=source.run(inbox), pipeline=pipeline.run()), name="bridge"
                     )
                     try:
                         yield
@@ -150,7 +152,7 @@ class Bridge(Starlette):
         if self._running is not None:
             await self._running.gateway.close()
 
-    async def _work(self, *parts: Coroutine[Any, Any, None]) -> None:
+    async def _work(self, **parts: Coroutine[Any, Any, None]) -> None:
         """Run the parts until this is cancelled. None of them may end by itself.
 
         Never raises: it runs beside whatever the server does inside the lifespan, and a server does
@@ -158,8 +160,8 @@ class Bridge(Starlette):
         """
         try:
             async with asyncio.TaskGroup() as tasks:
-                for part in parts:
-                    tasks.create_task(_endless(part))
+                for name, part in parts.items():
+                    tasks.create_task(_endless(name, part), name=name)
         except Exception as error:  # noqa: BLE001 - whatever it was, the process has to go
             self._die(error)
 
@@ -202,10 +204,9 @@ class _Clients:
         await app(scope, receive, send)
 
 
-async def _endless(part: Coroutine[Any, Any, None]) -> None:
-    name = part.__qualname__
+async def _endless(name: str, part: Coroutine[Any, Any, None]) -> None:
     await part
-    raise RuntimeError(f"{name} has ended, which it never should")
+    raise RuntimeError(f"the {name} has ended, which it never should")
 
 
 async def _open(table: Table, closing: AsyncExitStack) -> Table:
@@ -215,15 +216,3 @@ async def _open(table: Table, closing: AsyncExitStack) -> Table:
     if hasattr(table, "open"):
         await table.open()
     return table
-
-
-def _supabase_table(settings: Settings) -> Table:
-    from bridge.source.table import SupabaseTable  # noqa: PLC0415 - slow to import, not always used
-
-    return SupabaseTable(settings)
-
-
-def _realtime_source(settings: Settings) -> Source:
-    from bridge.source.realtime import RealtimeSource  # noqa: PLC0415 - as above
-
-    return RealtimeSource(settings)

@@ -46,6 +46,7 @@ class _Ahead:
     until: float
     undecided: int = 0  # arrival number of the newest undecided change; 0: none
     newest: bytes | Unknown | None = Unknown.UNKNOWN  # the row after that change; None: gone
+    committed_at: str = ""  # when that change was committed
     flight: list[tuple[int, Change]] = field(default_factory=list)  # arrived during a read
 
 
@@ -138,7 +139,8 @@ class Ledger:
             return False  # the stream told the row after this read began
         read = None if record is None else self._rows.encode(record)
         ahead = self._ahead.pop(key, None)
-        repaired = self._tell_row(key, read, at)
+        shown = ahead is not None and 0 < ahead.undecided <= began and ahead.newest == read
+        repaired = self._tell_row(key, read, ahead.committed_at if ahead and shown else at)
         if ahead is None:
             self._unread.pop(key, None)
             if repaired:
@@ -147,7 +149,7 @@ class Ledger:
         later = [change for number, change in ahead.flight if number > began]
         if ahead.undecided <= began:
             self._unread.pop(key, None)
-        if 0 < ahead.undecided <= began and ahead.newest == read:
+        if shown:
             self._told_by_stream(key)  # the stream is where the table is
         else:
             self._ahead[key] = _Ahead(now + AHEAD_SECONDS)
@@ -236,10 +238,11 @@ class Ledger:
         if record is None or self._seems_older(change, record):
             self._doubt(change.key, now)
             return
-        if len(change.record) >= len(self._rows.columns):
-            # A record with holes was filled from what was known, which a gap may have made old:
-            # it is no reason to disbelieve a read.
-            self._told_by_stream(change.key)
+        if self._reading is not None and len(change.record) < len(self._rows.columns):
+            # Newer than the read in flight, but with holes that were filled from what was known,
+            # which a gap may have made old: neither can be believed.
+            self._unread[change.key] = None
+        self._told_by_stream(change.key)
         self._tell_row(change.key, self._rows.encode(record), change.committed_at)
 
     def _doubt(self, key: Key, now: float) -> None:
@@ -283,6 +286,7 @@ class Ledger:
                 return
         ahead.undecided = self._arrivals
         ahead.newest = self._after(change)
+        ahead.committed_at = change.committed_at
         if self._reading is not None:
             if ahead.flight and ahead.flight[0][0] <= self._reading:
                 ahead.flight.clear()  # left over from a read that failed

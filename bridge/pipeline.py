@@ -68,7 +68,13 @@ class Pipeline:
         self.rows = Rows(projection.known)
         self._ledger = Ledger(projection, self.rows)
         self._reconciler = Reconciler(
-            projection, self.rows, self._ledger, table, self._turn, settings, self._clock
+            projection=projection,
+            rows=self.rows,
+            ledger=self._ledger,
+            table=table,
+            turn=self._turn,
+            settings=settings,
+            clock=self._clock,
         )
 
     def status(self) -> PipelineStatus:

@@ -50,6 +50,10 @@ RECENT_OVERLAP_SECONDS = 10.0
 """How far back a look at recent rows goes behind the newest one it saw: `updated_at` is often the
 start of a transaction, and rows become visible at its end."""
 
+FIRST_RETRY_SECONDS = 0.2
+LONGEST_RETRY_SECONDS = 30.0
+"""Between attempts of a read that fails; doubling, with jitter."""
+
 SWEEP_SHARE = 0.2
 """The share of time in which a sweep may keep the database busy."""
 
@@ -57,6 +61,7 @@ SWEEP_SHARE = 0.2
 class Reconciler:
     def __init__(
         self,
+        *,
         projection: Projection,
         rows: Rows,
         ledger: Ledger,
@@ -127,7 +132,8 @@ class Reconciler:
             now + 60,
         )
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), max(0.0, due - now))
+            async with asyncio.timeout(max(0.0, due - now)):
+                await self._wake.wait()
 
     # -- the four reads -----------------------------------------------------------------------
 
@@ -299,7 +305,9 @@ class Reconciler:
         """
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(TableUnreadable),
-            wait=wait_exponential_jitter(initial=0.2, max=30),
+            wait=wait_exponential_jitter(
+                FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS, jitter=FIRST_RETRY_SECONDS
+            ),
             before_sleep=self._failed,
         ):
             with attempt:

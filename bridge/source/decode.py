@@ -21,7 +21,7 @@ _CUT_SHORT = frozenset({"bpchar", "bit"})
 """Types of which Realtime sends only the first character (`char(2)` 'TX' arrives as 'T')."""
 
 
-class Unreadable(ValueError):
+class Unreadable(ValueError):  # noqa: N818 - states what is the case
     """A payload that names no row: what it said is lost."""
 
 

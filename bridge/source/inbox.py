@@ -49,14 +49,3 @@ class Inbox:
         """What is there, at most `limit`, possibly nothing."""
         items = self._items
         return [items.popleft() for _ in range(min(limit, len(items)))]
-
-    async def wait(self, timeout: float) -> bool:  # noqa: ASYNC109 - a deadline of the caller's own
-        """True as soon as an item waits, False after `timeout` seconds without one."""
-        if self._items:
-            return True
-        self._ready.clear()
-        try:
-            await asyncio.wait_for(self._ready.wait(), timeout)
-        except TimeoutError:
-            return False
-        return True

@@ -2,7 +2,8 @@
 
 One client, one channel, one unfiltered binding. Whatever goes wrong, the whole client is dropped
 and a new one is built: the library's own reconnecting and rejoining know several ways to end up
-deaf. Callbacks only put on the inbox, and never raise: an exception in one ends the library's reader.
+deaf. Callbacks only put on the inbox, and never raise: an exception in one ends the library's
+reader.
 """
 
 from __future__ import annotations

@@ -1,0 +1,76 @@
+"""`bridge check`: would a bridge with these settings work? One line per answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final
+
+from bridge.errors import TableUnreadable
+from bridge.ops.scrub import Scrub
+from bridge.source.base import SourceState
+from bridge.source.inbox import Inbox
+from bridge.source.realtime import RealtimeSource
+from bridge.source.table import SupabaseTable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.settings import Settings
+    from bridge.source.base import Source, Table
+
+LOOK_SECONDS: Final = 0.05
+
+
+async def check(settings: Settings, say: Callable[[str], None]) -> int:
+    """Read the table and join its changes, as the bridge would; changes nothing. Gives the exit
+    code: 0 if all went well, 1 if anything did not.
+    """
+    hide = Scrub([settings.supabase_secret_key.get_secret_value()]).text
+
+    def tell(good: bool, text: str) -> bool:
+        say(f"{'ok  ' if good else 'FAIL'}  {hide(text)}")
+        return good
+
+    tell(True, f"settings: table {settings.table} of {settings.supabase_url}")
+    table = SupabaseTable(settings)
+    try:
+        await table.open()
+        readable = tell(*await _read(settings, table))
+        live = tell(*await _join(settings, RealtimeSource(settings, table)))
+    finally:
+        await table.close()
+    return 0 if readable and live else 1
+
+
+async def _read(settings: Settings, table: Table) -> tuple[bool, str]:
+    wanted = settings.projection.selected
+    try:
+        rows = await table.page(None, 1)
+    except TableUnreadable as error:
+        return False, f"table: {error}"
+    if not rows:
+        return True, f"table: readable and empty; columns {', '.join(wanted)}"
+    missing = [column for column in wanted if column not in rows[0]]
+    if missing:
+        return False, f"table: no column {', '.join(missing)}"
+    return True, f"table: readable, with columns {', '.join(wanted)}"
+
+
+async def _join(settings: Settings, source: Source) -> tuple[bool, str]:
+    start = time.monotonic()
+    run = asyncio.create_task(source.run(Inbox(settings.queue_changes)))
+    try:
+        while (passed := time.monotonic() - start) < settings.join_timeout:
+            status = source.status()
+            if status.state is SourceState.LIVE:
+                return True, f"changes: they flow, {passed:.1f} s after connecting"
+            # A first refusal is an answer; the source would go on for ever.
+            if status.error or run.done():
+                break
+            await asyncio.sleep(LOOK_SECONDS)
+        error = source.status().error
+        return False, f"changes: {error or f'not live within {settings.join_timeout:g} s'}"
+    finally:
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)

@@ -1,0 +1,224 @@
+"""What a person types: `bridge serve`, `dev`, `check`, `listen`, `schema`.
+
+Exit codes: 0 stopped as asked, or all is well; 1 it could not start, or a part of it died, or a
+check failed; 2 settings or arguments are wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import bridge
+from bridge import serve
+from bridge.errors import BridgeError, SettingsError
+from bridge.events import schema
+from bridge.ops import logs
+from bridge.settings import Settings, load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+log = logging.getLogger(__name__)
+
+
+def out(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 - the command's output
+
+
+def err(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - the command's output
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; give its exit code. Wrong arguments exit with 2 from inside."""
+    args = _parser().parse_args(argv)
+    try:
+        return int(args.run(args))
+    except SettingsError as error:
+        err(f"{error}\n(`bridge serve --help` tells of all settings.)")
+        return 2
+    except BridgeError as error:
+        err(f"bridge: {error}")
+        return 1
+    except BrokenPipeError:
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="bridge",
+        description="Every change of a Supabase table, live over Socket.IO, per region.",
+        epilog="`bridge dev` shows it at work without an account. "
+        "`bridge COMMAND --help` tells more of each.",
+    )
+    parser.add_argument("--version", action="version", version=f"bridge {bridge.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    add = partial(
+        _command, commands, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    serving = add(
+        "serve", _serve, "run the bridge before a Supabase project", epilog=_settings_help()
+    )
+    serving.add_argument("--host", help="address to listen on; overrides BRIDGE_HOST")
+    serving.add_argument("--port", type=int, help="port to listen on; overrides BRIDGE_PORT")
+
+    dev = add(
+        "dev",
+        _dev,
+        "run the bridge before a miniature Supabase of its own, for development",
+        epilog="Needs no account and no Docker, but the sandbox extra:\n"
+        "  pip install 'supabase-socketio-bridge[sandbox]'\n\n"
+        "BRIDGE_* settings apply, SUPABASE_* ones do not.",
+    )
+    dev.add_argument("--port", type=int, help="the bridge's port (default: 8000, or a free one)")
+    dev.add_argument(
+        "--data", type=Path, metavar="DIR", help="keep the database there (default: thrown away)"
+    )
+    dev.add_argument(
+        "--no-activity", action="store_true", help="change no listings; leave that to me"
+    )
+    dev.add_argument(
+        "--json",
+        action="store_true",
+        help="when ready, print one line of JSON that says where everything is, and nothing else",
+    )
+
+    add(
+        "check",
+        _check,
+        "try the settings: read the table, join its changes; changes nothing",
+        epilog="Exit code 0 if all went well, 1 if not. Settings: `bridge serve --help`.",
+    )
+
+    hear = add("listen", _listen, "connect to a bridge and print what it says, an event per line")
+    hear.add_argument(
+        "url", nargs="?", default="http://127.0.0.1:8000", help="the bridge (default: %(default)s)"
+    )
+    hear.add_argument(
+        "--region", action="append", default=[], metavar="R", help="only this region; repeatable"
+    )
+    hear.add_argument(
+        "--property", action="append", default=[], metavar="ID", help="only this one; repeatable"
+    )
+    hear.add_argument(
+        "--path", default="/socket.io", help="the bridge's BRIDGE_PATH (default: %(default)s)"
+    )
+
+    add("schema", _schema, "print the JSON Schema of the events")
+    return parser
+
+
+def _command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int], text: str, **options: Any
+) -> argparse.ArgumentParser:
+    sentence = text[0].upper() + text[1:] + "."
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=sentence, **options
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _settings_help() -> str:
+    """Every setting, from the model that reads them."""
+    lines = ["Settings are read from the environment:", ""]
+    for name, field in Settings.model_fields.items():
+        variable = name.upper() if name.startswith("supabase_") else f"BRIDGE_{name.upper()}"
+        default = field.default
+        if field.is_required():
+            shown = "required"
+        else:
+            text = ",".join(default) if isinstance(default, tuple) else str(default)
+            shown = f"default: {text}"
+        lines.append(f"  {variable}")
+        lines.append(f"      {field.description} ({shown})")
+    return "\n".join(lines)
+
+
+def _serve(args: argparse.Namespace) -> int:
+    asked = {"host": args.host, "port": args.port}
+    settings = load(**{name: value for name, value in asked.items() if value is not None})
+    logs.set_up(settings.log_level, secrets=[settings.supabase_secret_key.get_secret_value()])
+    try:
+        listening = serve.listen(settings.host, settings.port)
+    except OSError as error:
+        return _no_port(settings.host, settings.port, error)
+    from bridge.app import create_app  # noqa: PLC0415 - slow to import: --help shall be quick
+
+    with listening:
+        log.info(
+            "%s at %s%s, status at %s/status",
+            settings.table,
+            serve.url(listening),
+            settings.path,
+            serve.url(listening),
+        )
+        return serve.until_signalled(serve.serve(create_app(settings), listening))
+
+
+def _dev(args: argparse.Namespace) -> int:
+    logs.set_up("warning")
+    try:
+        from bridge.dev import Options, dev  # noqa: PLC0415 - needs the sandbox extra
+    except ModuleNotFoundError as error:
+        err(
+            f"bridge dev needs {error.name}, which is part of the sandbox extra:\n"
+            "  pip install 'supabase-socketio-bridge[sandbox]'"
+        )
+        return 1
+    options = Options(port=args.port, data=args.data, activity=not args.no_activity, json=args.json)
+    try:
+        return serve.until_signalled(dev(options))
+    except OSError as error:
+        if args.port is None:
+            raise
+        return _no_port("127.0.0.1", args.port, error)
+
+
+def _check(_args: argparse.Namespace) -> int:
+    settings = load()
+    logs.set_up("error", secrets=[settings.supabase_secret_key.get_secret_value()])
+    from bridge.check import check  # noqa: PLC0415 - slow to import
+
+    return serve.until_signalled(check(settings, out))
+
+
+def _listen(args: argparse.Namespace) -> int:
+    logs.set_up("warning")
+    try:
+        import aiohttp  # noqa: F401, PLC0415 - python-socketio's client connects with it
+    except ModuleNotFoundError:
+        err("bridge listen needs aiohttp: pip install 'supabase-socketio-bridge[sandbox]'")
+        return 1
+    from bridge.listen import listen  # noqa: PLC0415 - needs aiohttp
+
+    return serve.until_signalled(
+        listen(
+            args.url,
+            path=args.path,
+            regions=args.region,
+            properties=args.property,
+            out=out,
+            err=err,
+        )
+    )
+
+
+def _schema(_args: argparse.Namespace) -> int:
+    out(json.dumps(schema(), indent=2))
+    return 0
+
+
+def _no_port(host: str, port: int, error: OSError) -> int:
+    # The error's own words name the address again.
+    why = os.strerror(error.errno) if error.errno and error.errno > 0 else error
+    err(f"bridge: can't listen on {host or '*'}:{port}: {why}")
+    return 1

@@ -1,0 +1,185 @@
+"""Who hears what: from an event's rooms to its recipients. Knows no Socket.IO.
+
+A client hears everything, or the union of the regions and properties that it named:
+
+- it starts with everything if it named neither when it came;
+- the first region or property that it names replaces everything, further ones add up;
+- naming neither in `subscribe` means everything again;
+- what it unsubscribes from is taken away, and without the last one it hears nothing. Naming
+  neither in `unsubscribe` takes all away. To take a region away from a client that hears
+  everything changes nothing: it never named it.
+
+Every call either does all that it says or raises `errors.Refused` and changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+from bridge.errors import Code, Refused
+from bridge.regions import EVERYTHING, property_room, region_room
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Sequence
+
+    from bridge.changes import Key
+    from bridge.gateway.wanted import Wanted
+    from bridge.log.base import Entry
+
+Client = TypeVar("Client")
+"""Whatever names a client to the one who delivers; hashable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """All that a client hears. `regions` is None for everything, and `properties` is empty then."""
+
+    regions: tuple[str, ...] | None = None
+    properties: tuple[Key, ...] = ()
+
+    @property
+    def rooms(self) -> tuple[str, ...]:
+        if self.regions is None:
+            return (EVERYTHING,)
+        return (*map(region_room, self.regions), *map(property_room, self.properties))
+
+    def plus(self, wanted: Wanted) -> Subscription:
+        """The subscription after `subscribe`."""
+        if wanted.nothing_named:
+            return Subscription()
+        return Subscription(
+            tuple(dict.fromkeys((*(self.regions or ()), *wanted.regions))),
+            _each_once((*self.properties, *wanted.properties)),
+        )
+
+    def minus(self, wanted: Wanted) -> Subscription:
+        """The subscription after `unsubscribe`."""
+        if wanted.nothing_named:
+            return Subscription(())
+        if self.regions is None:
+            return self
+        regions = set(wanted.regions)
+        properties = {str(key) for key in wanted.properties}
+        return Subscription(
+            tuple(region for region in self.regions if region not in regions),
+            tuple(key for key in self.properties if str(key) not in properties),
+        )
+
+    def ack(self) -> dict[str, object]:
+        """The acknowledgement of the wire contract."""
+        return {
+            "ok": True,
+            "regions": None if self.regions is None else list(self.regions),
+            "properties": list(self.properties),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class HubCounts:
+    clients: int
+    rooms: int
+
+
+NOBODY: Final[tuple[()]] = ()
+
+
+class Hub(Generic[Client]):
+    """Subscriptions of clients, and the way back from rooms to clients.
+
+    Nothing here waits: a change of a subscription is in force for the very next `publish`.
+    """
+
+    def __init__(
+        self, *, deliver: Callable[[Entry, Collection[Client]], None], max_rooms: int
+    ) -> None:
+        self._deliver = deliver
+        self._max_rooms = max_rooms
+        self._clients: dict[Client, Subscription] = {}
+        # Clients are dict keys for their order: recipients come in the order of their arrival.
+        self._rooms: dict[str, dict[Client, None]] = {}
+
+    def join(self, client: Client, wanted: Wanted) -> Subscription:
+        """A client came and named `wanted`. Raises `Refused`."""
+        if client in self._clients:
+            raise ValueError(f"{client!r} has joined already")
+        return self._settle(client, Subscription(), Subscription().plus(wanted), new=True)
+
+    def subscribe(self, client: Client, wanted: Wanted) -> Subscription:
+        """Add what is wanted; give all that the client hears now. Raises `Refused`.
+
+        A client that never joined or has left is a `KeyError`.
+        """
+        now = self._clients[client]
+        return self._settle(client, now, now.plus(wanted))
+
+    def unsubscribe(self, client: Client, wanted: Wanted) -> Subscription:
+        """Take away what is named; give all that the client hears now."""
+        now = self._clients[client]
+        return self._settle(client, now, now.minus(wanted))
+
+    def leave(self, client: Client) -> None:
+        """The client is gone. To leave twice, or without having come, is fine."""
+        subscription = self._clients.pop(client, None)
+        if subscription is not None:
+            self._exit(client, subscription.rooms)
+
+    def subscription(self, client: Client) -> Subscription | None:
+        """What the client hears; None if it is not here."""
+        return self._clients.get(client)
+
+    def recipients(self, rooms: Iterable[str]) -> Collection[Client]:
+        """The clients in any of `rooms`, each once. Costs as much as these rooms have members."""
+        members = [clients for room in rooms if (clients := self._rooms.get(room))]
+        if not members:
+            return NOBODY
+        if len(members) == 1:
+            return members[0].keys()
+        union: dict[Client, None] = {}
+        for clients in members:
+            union.update(clients)
+        return union.keys()
+
+    def publish(self, entries: Sequence[Entry]) -> None:
+        """Deliver each entry to its recipients, in order, before this returns.
+
+        `deliver` must not change any subscription.
+        """
+        for entry in entries:
+            recipients = self.recipients(entry.event.rooms)
+            if recipients:
+                self._deliver(entry, recipients)
+
+    def counts(self) -> HubCounts:
+        return HubCounts(clients=len(self._clients), rooms=len(self._rooms))
+
+    def _settle(
+        self, client: Client, before: Subscription, after: Subscription, *, new: bool = False
+    ) -> Subscription:
+        named = len(after.regions or ()) + len(after.properties)
+        if named > self._max_rooms:
+            raise Refused(
+                Code.TOO_MANY_ROOMS,
+                f"expected at most {self._max_rooms} regions and properties in all, "
+                f"this would make {named}",
+            )
+        self._clients[client] = after
+        was = () if new else before.rooms
+        self._exit(client, set(was).difference(after.rooms))
+        for room in after.rooms:
+            self._rooms.setdefault(room, {})[client] = None
+        return after
+
+    def _exit(self, client: Client, rooms: Iterable[str]) -> None:
+        for room in rooms:
+            members = self._rooms.get(room)
+            if members is None:
+                continue
+            members.pop(client, None)
+            if not members:
+                del self._rooms[room]
+
+
+def _each_once(keys: Iterable[Key]) -> tuple[Key, ...]:
+    """Without repeats. 7 and "7" name the same room, so they are the same."""
+    return tuple({str(key): key for key in keys}.values())

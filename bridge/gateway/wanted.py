@@ -1,0 +1,102 @@
+"""What a client asks for, read from whatever it sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from bridge.errors import Code, Refused
+
+if TYPE_CHECKING:
+    from bridge.changes import Key
+
+NAME_LENGTH: Final = 200
+"""Characters of one region or property id. Real ones are shorter; longer ones are not looked at."""
+
+INTEGERS: Final = range(-(2**63), 2**64)
+"""Integers that a key column can hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Regions and properties that a client named, in its order."""
+
+    regions: tuple[str, ...] = ()
+    properties: tuple[Key, ...] = ()
+
+    @property
+    def nothing_named(self) -> bool:
+        return not (self.regions or self.properties)
+
+
+def wanted(argument: Any) -> Wanted:
+    """Read the argument of `subscribe` or `unsubscribe`, or a handshake's `auth`.
+
+    None is the same as an empty object, a null member the same as an absent one, and members that
+    the contract does not name are passed over: they belong to others, or to later versions.
+
+    Raises `Refused` with `bad_request` where a member is not of the documented shape.
+    """
+    if argument is None:
+        return Wanted()
+    if not isinstance(argument, dict):
+        raise _bad("an object such as {regions: [...], properties: [...]}", argument)
+    return Wanted(
+        regions=tuple(_region(name) for name in _list(argument, "regions")),
+        properties=tuple(_property(key) for key in _list(argument, "properties")),
+    )
+
+
+def snapshot_wanted(argument: Any) -> bool:
+    """Whether the argument of `subscribe`, which `wanted` took, asks for a snapshot too.
+
+    Raises `Refused` with `bad_request` if that is neither true nor false.
+    """
+    value = None if argument is None else argument.get("snapshot")
+    if value is not None and not isinstance(value, bool):
+        raise _bad("true or false for snapshot", value)
+    return bool(value)
+
+
+def _list(argument: dict[str, Any], name: str) -> list[Any]:
+    value = argument.get(name)
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise _bad(f"a list of {name}", value)
+    return value
+
+
+def _region(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise _bad("a region as a non-empty string, such as TX", value)
+    return _short(value)
+
+
+def _property(value: Any) -> Key:
+    if isinstance(value, int) and not isinstance(value, bool) and value in INTEGERS:
+        return value
+    if not isinstance(value, str) or not value:
+        raise _bad("a property id as a non-empty string or an integer", value)
+    return _short(value)
+
+
+def _short(value: str) -> str:
+    if len(value) > NAME_LENGTH:
+        raise Refused(
+            Code.BAD_REQUEST,
+            f"expected names of at most {NAME_LENGTH} characters, one has {len(value)}",
+        )
+    return value
+
+
+def _bad(expected: str, came: Any) -> Refused:
+    """Says the type that came and not the value, which may be as long as the sender likes."""
+    kind = {dict: "an object", list: "a list", str: "a string", bool: "true or false"}.get(
+        type(came), "null" if came is None else "a number"
+    )
+    if came == "":
+        kind = "an empty string"
+    if isinstance(came, bytes | bytearray):
+        kind = "binary data"
+    return Refused(Code.BAD_REQUEST, f"expected {expected}, came {kind}")

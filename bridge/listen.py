@@ -1,0 +1,56 @@
+"""`bridge listen`: a client that prints what it hears, one envelope per line."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import socketio
+from socketio.exceptions import ConnectionError as NotConnected
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+async def listen(
+    url: str,
+    *,
+    path: str,
+    regions: Sequence[str],
+    properties: Sequence[str],
+    out: Callable[[str], None],
+    err: Callable[[str], None],
+) -> int:
+    """Print events of the bridge at `url` until cancelled; exit code 1 if it can't be reached.
+
+    A path in `url` is where the bridge is mounted: `http://host/live` and `/socket.io` make
+    `/live/socket.io`.
+    """
+    parts = urlsplit(url if "//" in url else f"http://{url}")
+    full_path = parts.path.rstrip("/") + path
+    client = socketio.AsyncClient(handle_sigint=False)  # the process has a handler
+
+    async def refused(why: Any) -> None:
+        err(f"refused: {why.get('message', why) if isinstance(why, dict) else why}")
+
+    async def heard(_name: str, envelope: Any, *_: Any) -> None:
+        out(json.dumps(envelope, ensure_ascii=False))
+
+    client.on("*", heard)
+    client.on("connect", lambda: err("connected"))
+    client.on("disconnect", lambda reason: err(f"disconnected: {reason}"))
+    client.on("connect_error", refused)
+    auth = {"regions": list(regions), "properties": list(properties)}
+    try:
+        await client.connect(
+            f"{parts.scheme}://{parts.netloc}", socketio_path=full_path, auth=auth, retry=False
+        )
+        await client.wait()
+    except NotConnected as error:
+        err(f"can't connect to {url} (path {full_path}): {error}")
+        return 1
+    finally:
+        await asyncio.shield(client.disconnect())
+    return 0

@@ -1,0 +1,37 @@
+"""Logging of the process: one line per record on stderr, secrets hidden."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Final
+
+from bridge.ops.scrub import Scrub
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+QUIET: Final = ("realtime", "websockets", "httpx", "httpcore", "hpack", "uvicorn", "asyncio")
+"""Libraries that tell of every message, request or connection at `info`. The bridge says itself
+what of it matters."""
+
+
+def set_up(level: str, *, secrets: Iterable[str] = ()) -> None:
+    """Send all logs to stderr, from `level` (a setting's value) on, libraries' from `warning` on.
+
+    For a process that is the bridge. An application that mounts it has logging of its own, and puts
+    `scrub.Scrub` on its handlers.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%H:%M:%S")
+    )
+    handler.addFilter(Scrub(secrets))
+    root = logging.getLogger()
+    for former in root.handlers[:]:
+        root.removeHandler(former)
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    logging.captureWarnings(capture=True)
+    for name in QUIET:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))

@@ -1,0 +1,71 @@
+"""Whether the bridge can be relied on right now. Pure: times are passed in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bridge.source.base import SourceState
+
+if TYPE_CHECKING:
+    from bridge.source.base import SourceStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`reason` says why not, for a person, and is None when ready."""
+
+    ready: bool
+    reason: str | None = None
+
+    def body(self) -> dict[str, object]:
+        if self.reason is None:
+            return {"ready": True}
+        return {"ready": self.ready, "reason": self.reason}
+
+
+READY = Verdict(ready=True)
+
+
+def verdict(
+    status: SourceStatus,
+    *,
+    reconciled: bool,
+    live_at: float | None,
+    now: float,
+    stale_after: float,
+) -> Verdict:
+    """Ready once the source has been live and the table has been read, and for as long as the
+    source is live or was so within the last `stale_after` seconds: an outage that short is mended
+    before anybody is better served elsewhere.
+
+    `live_at` is when the source was last known to be live, None if it never was.
+    """
+    if live_at is None:
+        return _not(f"the source has not been live yet: {_source(status, now)}")
+    if not reconciled:
+        return _not("the first pass over the table is not done")
+    if status.state is SourceState.LIVE or now - live_at <= stale_after:
+        return READY
+    return _not(
+        f"the source was last live {now - live_at:.0f} s ago, "
+        f"more than {stale_after:g} s: {_source(status, now)}"
+    )
+
+
+def live_at(status: SourceStatus, *, before: float | None, now: float) -> float | None:
+    """When the source was last known to be live: now, or at its last proof of life, or when
+    somebody looked `before`.
+    """
+    if status.state is SourceState.LIVE:
+        return now
+    return max((at for at in (before, status.proof_at) if at is not None), default=None)
+
+
+def _source(status: SourceStatus, now: float) -> str:
+    text = f"it is {status.state.value} since {max(0.0, now - status.since):.0f} s"
+    return f"{text} ({status.error})" if status.error else text
+
+
+def _not(reason: str) -> Verdict:
+    return Verdict(ready=False, reason=reason)

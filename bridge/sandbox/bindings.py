@@ -1,0 +1,172 @@
+"""What a channel asks for: the bindings of its join, parsed as Realtime parses them.
+
+Nothing here is checked against the database (see `subscriptions`), nor does a wrong binding raise:
+the real server accepts the join and complains afterwards, so `parse` gives the complaint.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from bridge.changes import Op
+
+OPERATORS = {
+    "eq": "=",
+    "neq": "<>",
+    "lt": "<",
+    "lte": "<=",
+    "gt": ">",
+    "gte": ">=",
+    "in": "= any",
+    "like": "~~",
+    "ilike": "~~*",
+    "is": "is",
+    "match": "~",
+    "imatch": "~*",
+    "isdistinct": "is distinct from",
+}
+"""Realtime's operator -> SQL's."""
+
+WIDTH = 80
+"""Elixir breaks an inspected list over lines beyond this many columns."""
+
+IN_VALUES = 100
+"""As many values may an `in` filter have."""
+
+EVENTS = ("INSERT", "UPDATE", "DELETE")
+
+
+class BindingError(ValueError):
+    """The words of the `system` error that the real server sends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    column: str
+    operator: str
+    value: str
+    negated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """One parsed entry of `config.postgres_changes`."""
+
+    id: int
+    event: str
+    schema: str
+    table: str
+    filters: tuple[Filter, ...] = ()
+    select: tuple[str, ...] | None = None
+
+    def wants(self, op: Op) -> bool:
+        """An event name that Realtime does not know means every event."""
+        return self.event not in EVENTS or self.event == op.value
+
+    def covers(self, schema: str, table: str) -> bool:
+        return self.schema in ("*", schema) and self.table in ("*", table)
+
+    def __str__(self) -> str:
+        """As the server's complaints spell it."""
+        select = "nil" if self.select is None else _inspect_list(self.select)
+        return (
+            f"[event: {self.event}, schema: {self.schema}, table: {self.table}, "
+            f"filters: {_inspect_filters(self.filters)}, select: {select}]"
+        )
+
+
+def identify(raw: Mapping[str, Any]) -> int:
+    """The id of a binding: a hash of its content and of nothing else, so that equal bindings have
+    equal ids on every connection and after every rejoin.
+    """
+    content = orjson.dumps(raw, option=orjson.OPT_SORT_KEYS)
+    return zlib.crc32(content) & 0x7FFFFFF
+
+
+def echo(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The binding as the join reply repeats it."""
+    return {"id": identify(raw)} | {key: raw[key] for key in sorted(raw)}
+
+
+def from_topic(topic: str) -> dict[str, Any]:
+    """The binding that a join without a config asks for, by the topic's old meaning:
+    `realtime:schema[:table[:filter]]`.
+    """
+    names = topic.removeprefix("realtime:").split(":", 2)
+    return dict(zip(("schema", "table", "filter"), names, strict=False))
+
+
+def parse(raw: Mapping[str, Any]) -> Binding:
+    """Raises `BindingError`."""
+    text = raw.get("filter")
+    select = raw.get("select")
+    if select is not None and not (
+        isinstance(select, list) and all(isinstance(name, str) for name in select)
+    ):
+        raise BindingError(
+            "Error parsing `select` params: expected a list of column name strings, "
+            'e.g. select: ["col1", "col2"]'
+        )
+    return Binding(
+        id=identify(raw),
+        event=str(raw.get("event", "*")),
+        schema=str(raw.get("schema", "public")),
+        table=str(raw.get("table", "*")),
+        filters=tuple(_filter(part) for part in _split(text)) if text else (),
+        select=None if select is None else tuple(select),
+    )
+
+
+def _split(text: str) -> Sequence[str]:
+    """At commas outside quotes and parentheses: `state=in.(TX,CA),price=gt.5`."""
+    return [part for part in re.findall(r'(?:"[^"]*"|\([^)]*\)|[^,])+', text) if part]
+
+
+def _filter(text: str) -> Filter:
+    column, equals, rest = text.partition("=")
+    if not equals:
+        raise BindingError(f"Error parsing `filter` params: {_inspect_list([text])}")
+    negated = rest.startswith("not.")
+    operator, dot, value = rest.removeprefix("not.").partition(".")
+    if not dot or operator not in OPERATORS:
+        parts = [operator, value] if dot else [operator]
+        raise BindingError(f"Error parsing `filter` params: {_inspect_list(parts)}")
+    if operator == "in" and value.startswith("(") and value.endswith(")"):
+        value = "{" + value[1:-1] + "}"  # from here on an array, as Postgres writes one
+    elif value.startswith('"') and value.endswith('"') and len(value) > 1:
+        value = value[1:-1]
+    return Filter(column, operator, value, negated)
+
+
+def _inspect(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
+def _inspect_list(texts: Sequence[str]) -> str:
+    return "[" + ", ".join(_inspect(text) for text in texts) + "]"
+
+
+def _inspect_filters(filters: Sequence[Filter]) -> str:
+    tuples = [
+        (_inspect(f.column), _inspect(f.operator), _inspect(f.value), str(f.negated).lower())
+        for f in filters
+    ]
+    flat = "[" + ", ".join("{" + ", ".join(parts) + "}" for parts in tuples) + "]"
+    if len(flat) <= WIDTH:
+        return flat
+    broken: list[str] = []
+    for column, operator, value, negated in tuples:
+        line = f"{{{column}, {operator}, {value}, {negated}}}"
+        if len(line) > WIDTH - 2:
+            line = f"{{{column}, {operator},\n   {value},\n   {negated}}}"
+        broken.append(line)
+    return "[\n  " + ",\n  ".join(broken) + "\n]"

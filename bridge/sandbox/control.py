@@ -1,0 +1,54 @@
+"""Faults on demand over HTTP, for processes that do not hold the `Sandbox` object."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+if TYPE_CHECKING:
+    from bridge.sandbox.faults import Faults
+    from bridge.sandbox.rest_faults import RestFaults
+
+
+class Control:
+    """`POST /_sandbox/faults` with `{"name": ..., <options>}`: names that begin with `rest-` are
+    those of `RestFaults.apply`, all others those of `Faults.apply`. `GET` tells what they did.
+    """
+
+    def __init__(self, faults: Faults, rest_faults: RestFaults) -> None:
+        self._faults = faults
+        self._rest_faults = rest_faults
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.post("/_sandbox/faults", self._apply),
+            web.get("/_sandbox/faults", self._counters),
+        ]
+
+    async def _counters(self, _request: web.Request) -> web.Response:
+        return web.json_response(self._faults.counters())
+
+    async def _apply(self, request: web.Request) -> web.Response:
+        # A page of any origin may post a form to loopback, but not JSON without asking first.
+        if request.content_type != "application/json":
+            return _refused("expected Content-Type: application/json")
+        try:
+            asked = await request.json()
+        except ValueError as error:
+            return _refused(f"expected JSON: {error}")
+        if not isinstance(asked, dict) or not isinstance(asked.get("name"), str):
+            return _refused('expected an object with "name" and the options of that fault')
+        name = asked.pop("name")
+        try:
+            if name.startswith("rest-"):
+                self._rest_faults.apply(name, **asked)
+            else:
+                await self._faults.apply(name, **asked)
+        except (TypeError, ValueError) as error:
+            return _refused(str(error))
+        return web.json_response({"ok": True})
+
+
+def _refused(message: str) -> web.Response:
+    return web.json_response({"ok": False, "error": message}, status=400)

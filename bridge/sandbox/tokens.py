@@ -1,0 +1,59 @@
+"""The JWTs that Realtime takes, and the words with which it refuses the others."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import jwt
+
+MALFORMED = "The token provided is not a valid JWT"
+BAD_SIGNATURE = "Failed to validate JWT signature"
+INCOMPLETE = "Fields `role` and `exp` are required in JWT"
+
+
+class TokenError(ValueError):
+    """`code` and `message` are what a join reply is told; a connection gets `brief`."""
+
+    def __init__(self, code: str, message: str, brief: str | None = None) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+        self.brief = brief or message
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    text: str
+    role: str
+    expires_at: float
+    """Unix time."""
+    claims: dict[str, Any]
+
+
+def expired(expires_at: float, now: float) -> str:
+    return f"Token has expired {max(0, int(now - expires_at))} seconds ago"
+
+
+def verify(text: str, secret: str) -> Token:
+    """The token in `text`, HS256 by `secret`. Raises `TokenError`."""
+    try:
+        # Expiry is looked at below: Realtime says for how long it has passed.
+        claims = jwt.decode(
+            text,
+            secret,
+            algorithms=["HS256", "HS384", "HS512"],
+            options={"verify_exp": False, "verify_aud": False, "verify_iat": False},
+        )
+    except jwt.InvalidSignatureError as error:
+        raise TokenError("JwtSignatureError", BAD_SIGNATURE) from error
+    except jwt.InvalidTokenError as error:
+        raise TokenError("MalformedJWT", MALFORMED) from error
+    role, expires_at = claims.get("role"), claims.get("exp")
+    if not isinstance(role, str) or not isinstance(expires_at, int | float):
+        raise TokenError("InvalidJWTToken", INCOMPLETE)
+    now = time.time()
+    if expires_at <= now:
+        raise TokenError("InvalidJWTToken", expired(expires_at, now), "Token has expired")
+    return Token(text, role, float(expires_at), claims)

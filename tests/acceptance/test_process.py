@@ -1,0 +1,137 @@
+"""The command line as a process: how it starts, what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import socket
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import psycopg
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    from bridge.sandbox import Sandbox
+    from tests.acceptance.conftest import BridgeProcess, SeedClients
+
+    RunBridge = Callable[..., AbstractAsyncContextManager[BridgeProcess]]
+
+NOWHERE = {"SUPABASE_URL": "http://127.0.0.1:9", "SUPABASE_SECRET_KEY": "sb_secret_not_shown"}
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port: int = taken.getsockname()[1]
+        return port
+
+
+async def alive(http: httpx.AsyncClient, url: str) -> None:
+    async with asyncio.timeout(15):
+        while True:
+            try:
+                if (await http.get(url + "/livez")).status_code == 200:
+                    return
+            except httpx.TransportError:
+                await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+async def test_serve_ends_when_it_is_told_to_with_clients_connected(
+    number: signal.Signals,
+    transport: str,
+    run_bridge: RunBridge,
+    seed_client: SeedClients,
+    http: httpx.AsyncClient,
+) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    async with run_bridge("serve", "--port", str(port), **NOWHERE) as process:
+        await alive(http, url)
+        assert (await http.get(url + "/readyz")).status_code == 503
+        async with seed_client(url, transports=[transport]) as client:
+            await client.connected()
+            async with asyncio.timeout(4):
+                assert await process.end(number) == 0
+            assert (await client.next("disconnected"))["disconnected"] == "transport close"
+    assert "Traceback" not in process.stderr
+    assert " CRITICAL " not in process.stderr
+    assert f"at {url}/socket.io" in process.stderr
+    assert "not_shown" not in process.stderr
+
+
+async def test_check_says_what_is_wrong(run_bridge: RunBridge) -> None:
+    async with run_bridge("check", **NOWHERE, BRIDGE_JOIN_TIMEOUT="3") as process:
+        assert await process.end() == 1
+    settings, table, changes = process.text.splitlines()
+    assert settings == "ok    settings: table public.properties of http://127.0.0.1:9"
+    assert table.startswith("FAIL  table: ")
+    assert changes.startswith("FAIL  changes: ")
+    assert "not_shown" not in process.text + process.stderr
+
+
+async def test_check_says_that_all_is_well(run_bridge: RunBridge, sandbox: Sandbox) -> None:
+    environment = {
+        "SUPABASE_URL": sandbox.supabase_url,
+        "SUPABASE_SECRET_KEY": sandbox.supabase_key,
+    }
+    async with run_bridge("check", **environment) as process:
+        assert await process.end() == 0
+    assert [line[:4] for line in process.text.splitlines()] == ["ok  "] * 3
+
+
+async def test_dev_is_the_whole_thing(
+    run_bridge: RunBridge, seed_client: SeedClients, http: httpx.AsyncClient
+) -> None:
+    async with run_bridge("dev", "--json", "--no-activity") as process:
+        where = await process.next("bridge_url")
+        assert set(where) == {"bridge_url", "database_url", "supabase_url", "supabase_key"}
+        url = where["bridge_url"]
+        assert (await http.get(url + "/readyz")).status_code == 200
+        async with seed_client(url) as client:
+            await client.connected()
+            async with await psycopg.AsyncConnection.connect(
+                where["database_url"], autocommit=True
+            ) as database:
+                done = await database.execute(
+                    "update properties set price = price + 1000"
+                    " where id = (select id from properties where price is not null limit 1)"
+                    " returning id::text, price"
+                )
+                row: Any = await done.fetchone()
+            event = await client.event()
+        assert event["event"] == "property-updated"
+        assert event["data"]["property_id"] == row[0]
+        assert event["data"]["changes"] == {
+            "price": {"old": int(row[1]) - 1000, "new": int(row[1])}
+        }
+        assert await process.end(signal.SIGTERM) == 0
+        assert len(process.lines) == 1
+    assert "Traceback" not in process.stderr
+    with pytest.raises(psycopg.OperationalError):
+        await psycopg.AsyncConnection.connect(where["database_url"])
+
+
+async def test_dev_that_is_stopped_while_it_starts_leaves_nothing(
+    run_bridge: RunBridge, tmp_path: Path
+) -> None:
+    async with run_bridge("dev", "--json") as process:
+        await asyncio.sleep(1.0)
+        assert await process.end(signal.SIGINT) in (0, -signal.SIGINT)
+    assert "Traceback" not in process.stderr or "KeyboardInterrupt" in process.stderr
+
+
+async def test_dev_for_people_tells_where_everything_is(run_bridge: RunBridge) -> None:
+    port = free_port()
+    async with run_bridge("dev", "--port", str(port)) as process:
+        text = await process.text_until("Ctrl-C stops everything.")
+        assert await process.end(signal.SIGINT) == 0
+    assert f"http://127.0.0.1:{port}  (path /socket.io)" in text
+    assert "bridge listen" in text
+    assert re.search(r"update properties", text)

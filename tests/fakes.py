@@ -1,0 +1,144 @@
+"""A source and a table that do as they are told, and entries to publish."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from bridge.changes import Change, Gap, GapReason, Op
+from bridge.events import Event
+from bridge.log.base import Entry, Position
+from bridge.regions import EVERYTHING, property_room, region_room
+from bridge.settings import Settings
+from bridge.source.base import SourceState, SourceStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bridge.changes import Key, Record
+    from bridge.events import EventName
+    from bridge.source.inbox import Inbox
+
+KEY = "sb_secret_of_the_tests"
+AT = "2026-01-05T09:00:00Z"
+
+
+def settings(**overrides: Any) -> Settings:
+    """Settings of a bridge whose Supabase is never asked."""
+    return Settings(supabase_url="http://127.0.0.1:9", supabase_secret_key=KEY, **overrides)
+
+
+def row(key: Key, **columns: Any) -> dict[str, Any]:
+    """A whole row of the table; `state` is TX unless it is given."""
+    return {
+        "id": key,
+        "name": f"Listing {key}",
+        "city": "Austin",
+        "state": "TX",
+        "price": 1_000_000,
+        "units": 10,
+        "latitude": 30.0,
+        "longitude": -97.0,
+        "created_at": AT,
+        "address": None,
+        "status": "available",
+        "updated_at": AT,
+        **columns,
+    }
+
+
+def entry(
+    seq: int, *regions: str, key: Key = "p1", name: EventName = "property-updated", **data: Any
+) -> Entry:
+    """An entry with an event of property `key` in `regions`; `data` goes into its envelope."""
+    rooms = (EVERYTHING, property_room(key), *map(region_room, regions))
+    envelope = orjson.dumps({"event": name, "data": {"property_id": key, "seq": seq, **data}})
+    return Entry(Position("test", seq), Event(name, key, rooms, envelope), 0.0)
+
+
+class FakeSource:
+    """Live as soon as it runs, unless `state` says otherwise. `fail(error)` makes `run` raise."""
+
+    def __init__(self) -> None:
+        self.inbox: Inbox | None = None
+        self._state = SourceState.CONNECTING
+        self._since = time.monotonic()
+        self._failure: asyncio.Future[None] | None = None
+
+    def status(self) -> SourceStatus:
+        return SourceStatus(self._state, self._since)
+
+    def become(self, state: SourceState) -> None:
+        self._state, self._since = state, time.monotonic()
+
+    async def run(self, inbox: Inbox) -> None:
+        self.inbox = inbox
+        self._failure = asyncio.get_running_loop().create_future()
+        self.become(SourceState.LIVE)
+        inbox.put(Gap(GapReason.SUBSCRIBED))
+        await self._failure
+
+    def fail(self, error: Exception) -> None:
+        assert self._failure is not None
+        self._failure.set_exception(error)
+
+    def put(self, change: Change) -> None:
+        assert self.inbox is not None
+        self.inbox.put(change)
+
+
+class FakeTable:
+    """Rows in memory, in key order. `write` and `remove` give the change that a source would."""
+
+    def __init__(self, *rows: dict[str, Any]) -> None:
+        self.contents: dict[Any, dict[str, Any]] = {row["id"]: row for row in rows}
+        self.opened = 0
+        self.closed = 0
+
+    def write(self, row: dict[str, Any]) -> Change:
+        key = row["id"]
+        op = Op.UPDATE if key in self.contents else Op.INSERT
+        self.contents[key] = row
+        record = {name: value for name, value in row.items() if name != "id"}
+        return Change(op, key, record, AT)
+
+    def remove(self, key: Key) -> Change:
+        del self.contents[key]
+        return Change(Op.DELETE, key, {}, AT)
+
+    async def open(self) -> None:
+        self.opened += 1
+
+    async def close(self) -> None:
+        self.closed += 1
+
+    async def page(self, after: Key | None, limit: int) -> Sequence[Record]:
+        keys = await self.keys(after, limit)
+        return [self.contents[key] for key in keys]
+
+    async def keys(self, after: Key | None, limit: int) -> Sequence[Key]:
+        keys = sorted(self.contents)
+        return [key for key in keys if after is None or key > after][:limit]
+
+    async def rows(self, keys: Sequence[Key]) -> Sequence[Record]:
+        return [self.contents[key] for key in keys if key in self.contents]
+
+    async def recent(self, since: str, after: Key | None, limit: int) -> Sequence[Record]:
+        found = sorted(
+            (row for row in self.contents.values()),
+            key=lambda row: (row["updated_at"], row["id"]),
+        )
+        start = (since, after)
+        return [
+            row
+            for row in found
+            if (after is None and row["updated_at"] >= since)
+            or (after is not None and (row["updated_at"], row["id"]) > start)
+        ][:limit]
+
+    async def newest(self) -> Record | None:
+        rows = self.contents.values()
+        return max(rows, key=lambda row: (row["updated_at"], row["id"]), default=None)

@@ -1,0 +1,283 @@
+"""The whole application over a fake source and table: alone, and inside other applications."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+import socketio
+from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Mount, Route
+
+from bridge import __version__, create_app, serve
+from bridge.source.base import SourceState
+from tests.fakes import KEY, FakeSource, FakeTable, row, settings
+from tests.serving import served
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from bridge import Bridge
+
+
+def bridged(*rows: dict[str, Any], **overrides: Any) -> tuple[Bridge, FakeSource, FakeTable]:
+    source, table = FakeSource(), FakeTable(*rows)
+    bridge = create_app(settings(**overrides), source=source, table=table)
+    bridge.on_death = lambda _error: None  # which would else end the tests
+    return bridge, source, table
+
+
+class Site:
+    """Requests to one URL."""
+
+    def __init__(self, http: aiohttp.ClientSession, url: str) -> None:
+        self.http = http
+        self.url = url
+
+    async def get(self, path: str) -> tuple[int, Any]:
+        async with self.http.get(self.url + path) as response:
+            return response.status, await response.json(content_type=None)
+
+    async def status_of(self, path: str) -> int:
+        async with self.http.get(self.url + path) as response:
+            return response.status
+
+    async def ready(self, prefix: str = "") -> None:
+        async with asyncio.timeout(5):
+            while await self.status_of(prefix + "/readyz") != 200:
+                await asyncio.sleep(0.01)
+
+    @asynccontextmanager
+    async def hearing(self, path: str = "/socket.io") -> AsyncIterator[asyncio.Queue[Any]]:
+        """The envelopes that a websocket client hears."""
+        heard: asyncio.Queue[Any] = asyncio.Queue()
+        client = socketio.AsyncClient(
+            reconnection=False, handle_sigint=False, http_session=self.http
+        )
+        client.on("*", lambda _name, envelope: heard.put_nowait(envelope))
+        await client.connect(self.url, socketio_path=path, transports=["websocket"])
+        try:
+            yield heard
+        finally:
+            await client.disconnect()
+
+
+@asynccontextmanager
+async def site(app: Any, bridge: Bridge, **options: Any) -> AsyncIterator[Site]:
+    async with (
+        served(app, drain=bridge.drain, **options) as url,
+        aiohttp.ClientSession() as http,
+    ):
+        yield Site(http, url)
+
+
+async def test_a_change_of_the_source_reaches_a_client() -> None:
+    bridge, source, table = bridged(row("p1"))
+    async with site(bridge, bridge) as here:
+        await here.ready()
+        async with here.hearing() as heard:
+            source.put(table.write(row("p1", price=900_000)))
+            async with asyncio.timeout(5):
+                envelope = await heard.get()
+        assert envelope["event"] == "property-updated"
+        assert envelope["data"]["changes"] == {"price": {"old": 1_000_000, "new": 900_000}}
+        code, status = await here.get("/status")
+        assert code == 200
+        assert status["version"] == __version__
+        assert status["ready"] is True
+        assert status["reason"] is None
+        assert status["source"]["state"] == "live"
+        assert status["pipeline"]["rows"] == 1
+        assert status["pipeline"]["counts"]["property-updated"] == 1
+        assert status["log_head"].endswith("-1")
+        assert status["uptime_seconds"] >= 0
+    assert (table.opened, table.closed) == (1, 1)
+
+
+async def test_alive_is_not_ready() -> None:
+    bridge, source, _ = bridged(stale_after=0.05)
+    async with site(bridge, bridge) as here:
+        assert await here.get("/livez") == (200, {"status": "alive"})
+        await here.ready()
+        source.become(SourceState.DOWN)
+        assert await here.get("/readyz") == (200, {"ready": True})
+        await asyncio.sleep(0.1)
+        code, body = await here.get("/readyz")
+        assert code == 503
+        assert body["ready"] is False
+        assert "the source was last live" in body["reason"]
+        assert await here.get("/livez") == (200, {"status": "alive"})
+        source.become(SourceState.LIVE)
+        assert await here.get("/readyz") == (200, {"ready": True})
+
+
+async def test_clients_and_rooms_are_counted() -> None:
+    bridge, _, _ = bridged()
+    async with site(bridge, bridge) as here, here.hearing():
+        _, status = await here.get("/status")
+        assert (status["clients"], status["rooms"], status["clients_cut_off"]) == (1, 1, 0)
+
+
+async def test_unknown_paths_are_not_found_and_the_endpoint_is_where_it_is_set() -> None:
+    bridge, _, _ = bridged(path="/live")
+    async with site(bridge, bridge) as here:
+        for path in ("/", "/nothing", "/socket.io/?EIO=4&transport=polling"):
+            assert await here.status_of(path) == 404, path
+        for path in ("/live/?EIO=4&transport=polling", "/live?EIO=4&transport=polling"):
+            assert await here.status_of(path) == 200, path
+        async with here.hearing("/live"):
+            pass
+
+
+def in_starlette(prefix: str, bridge: Bridge) -> Any:
+    own = Route("/own", lambda _: PlainTextResponse("own"))
+    return Starlette(routes=[own, Mount(prefix, app=bridge)], lifespan=bridge.lifespan)
+
+
+def in_fastapi(prefix: str, bridge: Bridge) -> Any:
+    app = FastAPI(lifespan=bridge.lifespan)
+    app.get("/own")(lambda: "own")
+    app.mount(prefix, bridge)
+    return app
+
+
+@pytest.mark.parametrize("inside", [in_starlette, in_fastapi])
+@pytest.mark.parametrize("prefix", ["", "/live"])
+async def test_it_works_inside_another_application(
+    inside: Callable[[str, Bridge], Any], prefix: str
+) -> None:
+    bridge, source, table = bridged()
+    async with site(inside(prefix, bridge), bridge) as here:
+        await here.ready(prefix)
+        assert await here.status_of("/own") == 200
+        assert await here.status_of(prefix + "/nothing") == 404
+        async with here.hearing(prefix + "/socket.io") as heard:
+            source.put(table.write(row("p1")))
+            async with asyncio.timeout(5):
+                assert (await heard.get())["event"] == "property-created"
+    assert table.closed == 1
+
+
+async def test_without_its_lifespan_it_says_so() -> None:
+    bridge, _, _ = bridged()
+    app = Starlette(routes=[Mount("/live", app=bridge)])
+    async with site(app, bridge) as here:
+        code, body = await here.get("/live/readyz")
+        assert code == 503
+        assert "lifespan" in body["reason"]
+        assert await here.status_of("/live/status") == 200
+        assert await here.status_of("/live/socket.io/?EIO=4&transport=polling") == 503
+        with pytest.raises(aiohttp.WSServerHandshakeError):
+            await here.http.ws_connect(here.url + "/live/socket.io/?EIO=4&transport=websocket")
+
+
+async def test_it_runs_once_at_a_time_and_may_run_again() -> None:
+    bridge, source, _ = bridged()
+    for _ in range(2):
+        async with site(bridge, bridge) as here:
+            await here.ready()
+            with pytest.raises(RuntimeError, match="running already"):
+                async with bridge.lifespan():
+                    pass
+    assert source.status().state is SourceState.LIVE
+
+
+async def test_a_part_that_dies_is_told_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    bridge, source, table = bridged()
+    deaths: list[BaseException] = []
+    bridge.on_death = deaths.append
+    async with site(bridge, bridge) as here:
+        await here.ready()
+        error = RuntimeError(f"broken, with {KEY}")
+        source.fail(error)
+        async with asyncio.timeout(5):
+            while not deaths:
+                await asyncio.sleep(0.005)
+        assert deaths == [error]
+        assert bridge.death is error
+        assert "the bridge has died" in caplog.text
+        code, body = await here.get("/readyz")
+        assert code == 503
+        assert body["reason"] == "the bridge has died: broken, with [hidden]"
+    assert table.closed == 1
+
+
+async def test_death_ends_the_process_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr("os.kill", lambda *what: sent.append(what))
+    bridge = create_app(settings(), source=FakeSource(), table=FakeTable())
+    bridge.on_death(RuntimeError())
+    assert sent == [(os.getpid(), signal.SIGTERM)]
+
+
+async def test_serve_gives_exit_code_1_when_a_part_has_died() -> None:
+    bridge, source, table = bridged()
+    with serve.listen("127.0.0.1", 0) as listening:
+        serving = asyncio.create_task(serve.serve(bridge, listening))
+        async with asyncio.timeout(5), aiohttp.ClientSession() as http:
+            await Site(http, serve.url(listening)).ready()
+            source.fail(RuntimeError("broken"))
+            assert await serving == 1
+    assert table.closed == 1
+
+
+async def test_serve_gives_exit_code_1_when_it_cannot_start() -> None:
+    bridge, _, table = bridged()
+
+    async def refuse() -> None:
+        raise OSError("no table")
+
+    table.open = refuse  # type: ignore[method-assign]
+    with serve.listen("127.0.0.1", 0) as listening:
+        assert await serve.serve(bridge, listening) == 1
+
+
+async def test_a_part_that_ends_has_died_too() -> None:
+    bridge, source, _ = bridged()
+    deaths: list[BaseException] = []
+    bridge.on_death = deaths.append
+    async with site(bridge, bridge) as here:
+        await here.ready()
+        assert source._failure is not None
+        source._failure.set_result(None)
+        async with asyncio.timeout(5):
+            while not deaths:
+                await asyncio.sleep(0.005)
+    assert "the source has ended" in str(deaths[0])
+
+
+async def test_a_table_that_cannot_be_opened_keeps_it_from_starting() -> None:
+    bridge, _, table = bridged()
+
+    async def refuse() -> None:
+        raise OSError("no table")
+
+    table.open = refuse  # type: ignore[method-assign]
+    with pytest.raises(OSError, match="no table"):
+        async with bridge.lifespan():
+            pytest.fail("it started")
+    assert table.closed == 1
+
+
+async def test_errors_of_the_source_show_without_secrets() -> None:
+    bridge, source, _ = bridged()
+    async with site(bridge, bridge) as here:
+        await here.ready()
+        status = source.status
+
+        def failing() -> Any:
+            from dataclasses import replace
+
+            return replace(status(), error=f"HTTP 401 for apikey={KEY}", attempts=3)
+
+        source.status = failing  # type: ignore[method-assign]
+        _, body = await here.get("/status")
+        assert body["source"]["error"] == "HTTP 401 for apikey=[hidden]"
+        assert body["source"]["attempts"] == 3

@@ -1,0 +1,549 @@
+"""The sandbox's REST surface, asked by the official `supabase` client and by bare HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import jwt
+import pytest
+from postgrest import APIError, CountMethod
+from supabase import acreate_client
+
+from bridge.sandbox import keys
+from tests.conftest import options
+
+if TYPE_CHECKING:
+    import httpx
+    from supabase import AsyncClient
+
+    from bridge.sandbox import Sandbox
+
+OAK_VIEW = "123e4567-e89b-12d3-a456-426614174005"
+SEEDED = 253
+
+
+@pytest.fixture(scope="module", autouse=True)
+async def odd(sandbox: Sandbox) -> None:
+    """A table with what makes JSON and quoting hard, and one that is not granted to anybody."""
+    await sandbox.execute(
+        """
+        create table public.odd (
+          id bigint primary key, "Col ""x"", %s" text, amount numeric, raw bytea,
+          at timestamptz, tags text[], extra jsonb, flag boolean
+        );
+        grant select on public.odd to anon, authenticated, service_role;
+        insert into public.odd values
+          (9007199254740993, 'plain', 0.10, '\\x00ff', '2026-01-02T03:04:05.678901Z',
+            '{a,"b,c"}', '{"deep": [1, null]}', true),
+          (2, 'a,b (c) "d" \\e', 12345678901234567890.5, null, null, null, null, false),
+          (3, null, 'NaN', null, 'infinity', '{}', 'null', null);
+        create table public.closed (id int primary key);
+        """
+    )
+
+
+async def read(query: Any) -> list[Any]:
+    data: list[Any] = (await query.execute()).data
+    return data
+
+
+async def refusal(query: Any) -> APIError:
+    with pytest.raises(APIError) as caught:
+        await query.execute()
+    return caught.value
+
+
+def headers(key: str, token: str | None = None) -> dict[str, str]:
+    return {"apikey": key, "Authorization": f"Bearer {token or key}"}
+
+
+@pytest.fixture
+def url(sandbox: Sandbox) -> str:
+    return f"{sandbox.supabase_url}/rest/v1/properties"
+
+
+async def client_of(sandbox: Sandbox, http: httpx.AsyncClient, key: str) -> AsyncClient:
+    return await acreate_client(sandbox.supabase_url, key, options(http))
+
+
+@pytest.fixture
+async def anonymous(sandbox: Sandbox, http: httpx.AsyncClient) -> AsyncClient:
+    return await client_of(sandbox, http, sandbox.anon_key)
+
+
+# Reads
+
+
+async def test_all_rows_come_with_all_columns(supabase: AsyncClient) -> None:
+    rows = await read(supabase.table("properties").select("*"))
+    assert len(rows) == SEEDED
+    assert {"id", "owner_contact", "amenities", "tags", "updated_at"} <= rows[0].keys()
+
+
+async def test_selected_columns_come_alone_and_in_order(supabase: AsyncClient) -> None:
+    (row,) = await read(supabase.table("properties").select("price, id").eq("id", OAK_VIEW))
+    assert list(row.items()) == [("price", 12_500_000), ("id", OAK_VIEW)]
+
+
+async def test_an_unknown_row_is_an_empty_list(supabase: AsyncClient) -> None:
+    query = supabase.table("properties").select("*")
+    assert await read(query.eq("id", "00000000-0000-4000-8000-000000000000")) == []
+
+
+async def test_keyset_pages_over_the_key_give_every_row_once(supabase: AsyncClient) -> None:
+    seen: list[str] = []
+    while True:
+        query = supabase.table("properties").select("id").order("id").limit(100)
+        page = await read(query.gt("id", seen[-1]) if seen else query)
+        if not page:
+            break
+        seen += [row["id"] for row in page]
+    assert len(seen) == len(set(seen)) == SEEDED
+    assert seen == sorted(seen)
+
+
+async def test_a_keyset_over_two_columns_continues_after_a_row(supabase: AsyncClient) -> None:
+    ordered = await read(
+        supabase.table("properties").select("id,updated_at").order("updated_at").order("id")
+    )
+    mark = ordered[99]
+    rest = await read(
+        supabase.table("properties")
+        .select("id,updated_at")
+        .or_(
+            f'updated_at.gt."{mark["updated_at"]}",'
+            f'and(updated_at.eq."{mark["updated_at"]}",id.gt.{mark["id"]})'
+        )
+        .order("updated_at")
+        .order("id")
+    )
+    assert rest == ordered[100:]
+
+
+async def test_comparisons_use_the_columns_type(supabase: AsyncClient) -> None:
+    rows = await read(
+        supabase.table("properties").select("units").gte("units", 100).lt("units", 145)
+    )
+    assert {row["units"] for row in rows} <= {108, 120, 144}
+    assert rows
+
+
+async def test_neq_leaves_out_what_is_equal(supabase: AsyncClient) -> None:
+    rows = await read(supabase.table("properties").select("status").neq("status", "sold"))
+    assert {row["status"] for row in rows} == {"available", "pending"}
+
+
+async def test_in_finds_each_listed_value(supabase: AsyncClient) -> None:
+    rows = await read(
+        supabase.table("properties").select("city").in_("city", ["San Diego", "Tampa", "Nowhere"])
+    )
+    assert {row["city"] for row in rows} == {"San Diego", "Tampa"}
+
+
+async def test_in_with_no_values_finds_nothing(supabase: AsyncClient) -> None:
+    assert await read(supabase.table("properties").select("id").in_("id", [])) == []
+
+
+async def test_is_null_finds_nulls_and_not_is_null_the_others(supabase: AsyncClient) -> None:
+    table = supabase.table("properties")
+    nulls = await read(table.select("id").is_("internal_notes", "null"))
+    others = await read(supabase.table("properties").select("id").not_.is_("internal_notes", None))
+    assert nulls
+    assert others
+    assert len(nulls) + len(others) == SEEDED
+
+
+async def test_ilike_takes_stars_and_ignores_case(supabase: AsyncClient) -> None:
+    rows = await read(supabase.table("properties").select("name").ilike("name", "oak view*"))
+    assert "Oak View Apartments" in {row["name"] for row in rows}
+
+
+async def test_order_is_descending_when_asked(supabase: AsyncClient) -> None:
+    rows = await read(supabase.table("properties").select("price").order("price", desc=True))
+    prices = [row["price"] for row in rows]
+    assert prices == sorted(prices, reverse=True)
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_nulls_go_where_they_are_told(supabase: AsyncClient, first: bool) -> None:
+    rows = await read(supabase.table("odd").select("id,at").order("at", nullsfirst=first))
+    assert [row["at"] is None for row in rows].index(True) == (0 if first else 2)
+
+
+async def test_range_is_inclusive(supabase: AsyncClient) -> None:
+    every = await read(supabase.table("properties").select("id").order("id"))
+    part = await read(supabase.table("properties").select("id").order("id").range(10, 19))
+    assert part == every[10:20]
+
+
+async def test_limit_zero_gives_no_rows(supabase: AsyncClient) -> None:
+    assert await read(supabase.table("properties").select("id").limit(0)) == []
+
+
+async def test_the_cap_on_rows_cuts_without_a_word(sandbox: Sandbox, supabase: AsyncClient) -> None:
+    sandbox.rest.max_rows = 50
+    try:
+        for limit in (None, 10_000):
+            query = supabase.table("properties").select("id")
+            assert len(await read(query if limit is None else query.limit(limit))) == 50
+    finally:
+        sandbox.rest.max_rows = 1000
+
+
+async def test_a_count_tells_all_that_match_not_only_the_page(supabase: AsyncClient) -> None:
+    answer = (
+        await supabase.table("properties")
+        .select("id", count=CountMethod.exact)
+        .eq("state", "TX")
+        .limit(7)
+        .execute()
+    )
+    assert (len(answer.data), answer.count) == (7, 55)
+
+
+async def test_head_counts_without_rows(supabase: AsyncClient) -> None:
+    answer = (
+        await supabase.table("properties").select("*", count=CountMethod.exact, head=True).execute()
+    )
+    assert (answer.data, answer.count) == ([], SEEDED)
+
+
+async def test_a_page_says_which_rows_it_holds(
+    sandbox: Sandbox, http: httpx.AsyncClient, url: str
+) -> None:
+    answer = await http.get(
+        url, params={"offset": "5", "limit": "10"}, headers=headers(sandbox.supabase_key)
+    )
+    assert (answer.status_code, answer.headers["Content-Range"]) == (200, "5-14/*")
+
+
+async def test_a_counted_part_is_partial_content(
+    sandbox: Sandbox, http: httpx.AsyncClient, url: str
+) -> None:
+    answer = await http.get(
+        url,
+        params={"limit": "10"},
+        headers=headers(sandbox.supabase_key) | {"Prefer": "count=exact"},
+    )
+    assert (answer.status_code, answer.headers["Content-Range"]) == (206, f"0-9/{SEEDED}")
+
+
+async def test_single_gives_the_object_itself(supabase: AsyncClient) -> None:
+    answer = await supabase.table("properties").select("name").eq("id", OAK_VIEW).single().execute()
+    assert answer.data == {"name": "Oak View Apartments"}
+
+
+async def test_values_keep_the_shapes_that_postgres_gives_them(
+    sandbox: Sandbox, http: httpx.AsyncClient
+) -> None:
+    answer = await http.get(
+        f"{sandbox.supabase_url}/rest/v1/odd",
+        params={"order": "id.desc", "limit": "1"},
+        headers=headers(sandbox.supabase_key),
+    )
+    # Digits are compared as text: they must not have gone through a float.
+    assert '"id":9007199254740993' in answer.text
+    assert '"amount":0.10' in answer.text
+    (row,) = answer.json()
+    assert row["raw"] == "\\x00ff"
+    assert row["at"] == "2026-01-02T03:04:05.678901+00:00"
+    assert row["tags"] == ["a", "b,c"]
+    assert row["extra"] == {"deep": [1, None]}
+
+
+async def test_a_column_with_quotes_and_percent_signs_can_be_selected_and_filtered(
+    supabase: AsyncClient,
+) -> None:
+    rows = await read(
+        supabase.table("odd").select('"Col \\"x\\", %s"').eq('Col "x", %s', 'a,b (c) "d" \\e')
+    )
+    assert rows == [{'Col "x", %s': 'a,b (c) "d" \\e'}]
+
+
+async def test_a_value_with_commas_and_quotes_can_be_listed(supabase: AsyncClient) -> None:
+    rows = await read(supabase.table("odd").select("id").in_('Col "x", %s', ['a,b (c) "d" \\e']))
+    assert rows == [{"id": 2}]
+
+
+async def test_a_new_table_is_found_at_once(sandbox: Sandbox, supabase: AsyncClient) -> None:
+    await sandbox.execute("create table public.fresh as select 1 as id")
+    await sandbox.execute("grant select on public.fresh to service_role")
+    assert await read(supabase.table("fresh").select("*")) == [{"id": 1}]
+
+
+async def test_concurrent_reads_each_get_their_own_answer(supabase: AsyncClient) -> None:
+    states = ["TX", "CA", "FL", "GA", "AZ", "CO", "NC", "TN"] * 5
+    answers = await asyncio.gather(
+        *(read(supabase.table("properties").select("state").eq("state", s)) for s in states)
+    )
+    assert [{row["state"] for row in rows} for rows in answers] == [{s} for s in states]
+
+
+# Roles
+
+
+async def test_anon_reads_the_published_columns(anonymous: AsyncClient) -> None:
+    assert len(await read(anonymous.table("properties").select("id,name,price"))) == SEEDED
+
+
+@pytest.mark.parametrize("columns", ["*", "id,owner_contact"])
+async def test_anon_may_not_read_internal_columns(anonymous: AsyncClient, columns: str) -> None:
+    assert (await refusal(anonymous.table("properties").select(columns))).code == "42501"
+
+
+async def test_what_anon_may_not_read_is_unauthorized(
+    sandbox: Sandbox, http: httpx.AsyncClient, url: str
+) -> None:
+    assert (await http.get(url, headers=headers(sandbox.anon_key))).status_code == 401
+
+
+async def test_what_a_user_may_not_read_is_forbidden(
+    sandbox: Sandbox, http: httpx.AsyncClient, url: str
+) -> None:
+    token = keys.user_token("6f0a4c2e-0000-4000-8000-000000000001")
+    answer = await http.get(url, headers=headers(sandbox.anon_key, token))
+    assert (answer.status_code, answer.json()["code"]) == (403, "42501")
+
+
+async def test_row_level_security_sees_the_tokens_claims(
+    sandbox: Sandbox, http: httpx.AsyncClient
+) -> None:
+    me = "6f0a4c2e-0000-4000-8000-000000000001"
+    await sandbox.execute(
+        """
+        create table public.saved (owner uuid default gen_random_uuid(), note text);
+        alter table public.saved enable row level security;
+        create policy own on public.saved for select using (owner = auth.uid());
+        grant select on public.saved to authenticated;
+        """
+    )
+    await sandbox.execute("insert into saved values (%s, 'mine'), (default, 'theirs')", [me])
+    answer = await http.get(
+        f"{sandbox.supabase_url}/rest/v1/saved",
+        headers=headers(sandbox.anon_key, keys.user_token(me)),
+    )
+    assert [row["note"] for row in answer.json()] == ["mine"]
+
+
+async def test_a_table_without_a_grant_is_forbidden(supabase: AsyncClient) -> None:
+    error = await refusal(supabase.table("closed").select("*"))
+    assert (error.code, error.message) == ("42501", "permission denied for table closed")
+
+
+# Errors
+
+
+async def test_an_unknown_table_is_not_found_and_a_similar_one_is_named(
+    supabase: AsyncClient,
+) -> None:
+    error = await refusal(supabase.table("propertys").select("*"))
+    assert error.code == "PGRST205"
+    assert error.hint == "Perhaps you meant the table 'public.properties'"
+
+
+async def test_tables_outside_public_do_not_exist(supabase: AsyncClient) -> None:
+    assert (await refusal(supabase.table("schema_migrations").select("*"))).code == "PGRST205"
+
+
+async def test_an_unknown_schema_is_not_acceptable(supabase: AsyncClient) -> None:
+    assert (await refusal(supabase.schema("auth").table("users").select("*"))).code == "PGRST106"
+
+
+async def test_an_unknown_column_is_a_bad_request(supabase: AsyncClient) -> None:
+    error = await refusal(supabase.table("properties").select("id").eq("nope", 1))
+    assert (error.code, error.message) == ("42703", "column properties.nope does not exist")
+
+
+async def test_a_value_of_the_wrong_type_is_a_bad_request(supabase: AsyncClient) -> None:
+    assert (await refusal(supabase.table("properties").select("id").eq("id", "x"))).code == "22P02"
+
+
+async def test_an_unknown_operator_is_a_bad_request(supabase: AsyncClient) -> None:
+    error = await refusal(supabase.table("properties").select("id").filter("id", "near", "1"))
+    assert error.code == "PGRST100"
+
+
+async def test_single_refuses_another_number_of_rows(supabase: AsyncClient) -> None:
+    error = await refusal(supabase.table("properties").select("id").single())
+    assert (error.code, error.details) == ("PGRST116", f"The result contains {SEEDED} rows")
+
+
+async def test_a_counted_offset_past_the_end_cannot_be_satisfied(supabase: AsyncClient) -> None:
+    error = await refusal(
+        supabase.table("properties").select("id", count=CountMethod.exact).range(5000, 5010)
+    )
+    assert error.code == "PGRST103"
+
+
+@pytest.mark.parametrize("write", ["insert", "update", "delete", "rpc"])
+async def test_writes_are_refused(supabase: AsyncClient, write: str) -> None:
+    table = supabase.table("properties")
+    queries: dict[str, Any] = {
+        "insert": table.insert({"name": "x"}),
+        "update": supabase.table("properties").update({"name": "x"}).eq("id", OAK_VIEW),
+        "delete": supabase.table("properties").delete().eq("id", OAK_VIEW),
+        "rpc": supabase.rpc("version", {}),
+    }
+    assert (await refusal(queries[write])).code == "PGRST117"
+
+
+async def test_a_request_without_a_key_is_stopped_at_the_gateway(
+    http: httpx.AsyncClient, url: str
+) -> None:
+    answer = await http.get(url)
+    assert answer.status_code == 401
+    assert answer.json()["message"] == "No API key found in request"
+
+
+async def test_a_key_of_another_project_is_stopped_at_the_gateway(
+    sandbox: Sandbox, http: httpx.AsyncClient
+) -> None:
+    other = jwt.encode({"role": "service_role", "exp": 2**31}, "x" * 32, algorithm="HS256")
+    client = await client_of(sandbox, http, other)
+    error = await refusal(client.table("properties").select("id"))
+    assert error.message == "Invalid API key"
+
+
+@pytest.mark.parametrize(
+    ("token", "code", "message"),
+    [
+        ("garbage", "PGRST301", "Expected 3 parts in JWT; got 1"),
+        ("a.b.c", "PGRST301", "No suitable key or wrong key type"),
+        (
+            jwt.encode({"role": "service_role"}, "y" * 32, algorithm="HS256"),
+            "PGRST301",
+            "No suitable key or wrong key type",
+        ),
+        (keys.user_token("x", lifetime=-60), "PGRST303", "JWT expired"),
+    ],
+    ids=["not-a-jwt", "nonsense", "another-secret", "expired"],
+)
+async def test_a_bad_token_is_unauthorized(  # noqa: PLR0917
+    sandbox: Sandbox, http: httpx.AsyncClient, url: str, token: str, code: str, message: str
+) -> None:
+    answer = await http.get(url, headers=headers(sandbox.anon_key, token))
+    assert answer.status_code == 401
+    assert (answer.json()["code"], answer.json()["message"]) == (code, message)
+    assert "invalid_token" in answer.headers["WWW-Authenticate"]
+
+
+async def test_an_unsigned_token_is_unauthorized(
+    sandbox: Sandbox, http: httpx.AsyncClient, url: str
+) -> None:
+    token = jwt.encode({"role": "service_role"}, "", algorithm="none")
+    assert (await http.get(url, headers=headers(sandbox.anon_key, token))).status_code == 401
+
+
+async def test_a_token_for_a_role_of_the_server_itself_is_refused(
+    sandbox: Sandbox, http: httpx.AsyncClient, url: str
+) -> None:
+    token = keys.sign({"role": "supabase_admin", "exp": 2**31})
+    answer = await http.get(url, headers=headers(sandbox.anon_key, token))
+    assert answer.status_code in (401, 403)
+
+
+async def test_head_tells_its_error_in_a_header(sandbox: Sandbox, http: httpx.AsyncClient) -> None:
+    answer = await http.head(
+        f"{sandbox.supabase_url}/rest/v1/nosuch", headers=headers(sandbox.supabase_key)
+    )
+    assert answer.status_code == 404
+    assert answer.headers["Proxy-Status"] == "PostgREST; error=PGRST205"
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"name": "eq.x'; drop table properties; --"},
+        {'"; drop table properties; --"': "eq.1"},
+        {"select": '"id") from properties; drop table properties; --"'},
+        {"order": '"id; drop table properties; --".asc'},
+        {"or": '("x\\" = 1); drop table properties; --".eq.1)'},
+    ],
+)
+async def test_an_injection_attempt_does_nothing(
+    sandbox: Sandbox, http: httpx.AsyncClient, url: str, parameters: dict[str, str]
+) -> None:
+    answer = await http.get(url, params=parameters, headers=headers(sandbox.supabase_key))
+    assert answer.status_code in (200, 400)
+    assert await sandbox.execute("select count(*) as n from properties") == [{"n": SEEDED}]
+
+
+async def test_a_browser_of_any_origin_may_read(
+    sandbox: Sandbox, http: httpx.AsyncClient, url: str
+) -> None:
+    preflight = await http.options(url, headers={"Access-Control-Request-Headers": "apikey"})
+    answer = await http.get(
+        url, params={"select": "id"}, headers=headers(sandbox.anon_key) | {"Origin": "http://x"}
+    )
+    assert preflight.status_code == 204
+    assert preflight.headers["Access-Control-Allow-Headers"] == "apikey"
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+
+
+# Faults
+
+
+async def test_down_answers_as_postgrest_without_its_database(
+    sandbox: Sandbox, supabase: AsyncClient
+) -> None:
+    sandbox.rest_faults.down = True
+    assert (await refusal(supabase.table("properties").select("id"))).code == "PGRST002"
+    sandbox.rest_faults.down = False
+    assert await read(supabase.table("properties").select("id").limit(1))
+
+
+async def test_failures_are_used_up(sandbox: Sandbox, supabase: AsyncClient) -> None:
+    sandbox.rest_faults.fail_next(2, 500)
+    for _ in range(2):
+        assert (await refusal(supabase.table("properties").select("id"))).code == "XX000"
+    assert await read(supabase.table("properties").select("id").limit(1))
+
+
+async def test_delay_holds_answers_back(sandbox: Sandbox, supabase: AsyncClient) -> None:
+    sandbox.rest_faults.delay = 0.2
+    before = time.monotonic()
+    await read(supabase.table("properties").select("id").limit(1))
+    assert time.monotonic() - before >= 0.2
+
+
+async def test_hang_answers_nothing_until_it_ends(sandbox: Sandbox, supabase: AsyncClient) -> None:
+    sandbox.rest_faults.hang = True
+    reading = asyncio.create_task(read(supabase.table("properties").select("id").limit(1)))
+    done, _ = await asyncio.wait([reading], timeout=0.2)
+    assert not done
+    sandbox.rest_faults.hang = False
+    assert len(await reading) == 1
+
+
+async def test_another_process_can_ask_for_faults(
+    sandbox: Sandbox, http: httpx.AsyncClient, supabase: AsyncClient
+) -> None:
+    answer = await http.post(f"{sandbox.supabase_url}/_sandbox/faults", json={"name": "rest-down"})
+    assert answer.json() == {"ok": True}
+    assert sandbox.rest_faults.down
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"name": "rest-nonsense"}, {"name": "nonsense"}, {"name": "rest-delay", "hours": 1}, {}, []],
+)
+async def test_an_unknown_fault_is_refused(
+    sandbox: Sandbox, http: httpx.AsyncClient, asked: Any
+) -> None:
+    answer = await http.post(f"{sandbox.supabase_url}/_sandbox/faults", json=asked)
+    assert answer.status_code == 400
+    assert answer.json()["error"]
+
+
+async def test_a_foreign_pages_form_cannot_ask_for_faults(
+    sandbox: Sandbox, http: httpx.AsyncClient
+) -> None:
+    answer = await http.post(
+        f"{sandbox.supabase_url}/_sandbox/faults",
+        content='{"name": "rest-down"}',
+        headers={"Content-Type": "text/plain"},
+    )
+    assert answer.status_code == 400
+    assert not sandbox.rest_faults.down

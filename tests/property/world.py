@@ -1,0 +1,91 @@
+"""A model of the world: a table with a history, a stream that is late and loses, a client."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from bridge.changes import Change, Op
+from bridge.events import Event
+from bridge.projection import Projection
+
+PROJECTION = Projection(key="id", published=("name", "state", "price", "notes"), region=("state",))
+LARGE = "notes"
+
+Row = dict[str, Any]
+
+
+def stamp(number: int) -> str:
+    return f"2026-01-01T00:{number // 60:02d}:{number % 60:02d}Z"
+
+
+@dataclass
+class World:
+    """The table, every state that each row ever had, and what the stream still has to deliver."""
+
+    full_identity: bool
+    table: dict[str, Row] = field(default_factory=dict)
+    history: dict[str, list[Row | None]] = field(default_factory=dict)
+    stream: deque[Change] = field(default_factory=deque)
+    commits: int = 0
+    silent: bool = False
+
+    def put(self, key: str, **values: Any) -> None:
+        """Insert or update a row; the stream will tell it."""
+        self.commits += 1
+        before = self.table.get(key)
+        row = {"name": None, "state": None, "price": None, LARGE: None, **(before or {}), **values}
+        row["updated_at"] = stamp(self.commits)
+        self.table[key] = row
+        self.history.setdefault(key, [None]).append(row)
+        record = dict(row)
+        if before is not None and before[LARGE] == row[LARGE] and not self.full_identity:
+            del record[LARGE]  # unchanged TOAST
+        op = Op.INSERT if before is None else Op.UPDATE
+        old = dict(before) if before is not None and self.full_identity else None
+        self.stream.append(Change(op, key, record, stamp(self.commits), old))
+
+    def remove(self, key: str, *, silently: bool = False) -> None:
+        """Delete a row; TRUNCATE does so `silently`."""
+        self.commits += 1
+        del self.table[key]
+        self.history[key].append(None)
+        self.silent |= silently
+        if not silently:
+            self.stream.append(Change(Op.DELETE, key, {}, stamp(self.commits)))
+
+    def read(self, key: str) -> Row | None:
+        row = self.table.get(key)
+        return None if row is None else {"id": key, **row}
+
+
+@dataclass
+class Client:
+    """Applies events as a browser would, and refuses what can't be true."""
+
+    rows: dict[str, Row] = field(default_factory=dict)
+
+    def hear(self, event: Event) -> None:
+        envelope = json.loads(event.envelope)
+        assert envelope["event"] == event.name
+        data = dict(envelope["data"])
+        key = data.pop("property_id")
+        if event.name == "property-created":
+            assert key not in self.rows, "created twice"
+            self.rows[key] = {c: data[c] for c in PROJECTION.published}
+        elif event.name == "property-deleted":
+            assert key in self.rows, "deleted what was not there"
+            del self.rows[key]
+        else:
+            assert key in self.rows, "updated what was not there"
+            assert data["changes"] or "moved" in data, "an update that says nothing"
+            for column, change in data["changes"].items():
+                assert self.rows[key][column] == change["old"], "an old value never told"
+                assert change["old"] != change["new"]
+                self.rows[key][column] = change["new"]
+
+
+def published(table: dict[str, Row]) -> dict[str, Row]:
+    return {key: {c: row[c] for c in PROJECTION.published} for key, row in table.items()}

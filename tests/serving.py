@@ -1,0 +1,57 @@
+"""Any ASGI application on a free port of loopback, under the server that `bridge serve` uses."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+from bridge import serve
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def served(app: Any, *, lifespan: str = "on", drain: Any = None) -> AsyncIterator[str]:
+    """The URL at which `app` is served while this is open.
+
+    `drain` is awaited before the server stops, as `bridge serve` does; without it a server waits
+    for polls that its clients have left open.
+    """
+    config = uvicorn.Config(
+        app,
+        ws="websockets-sansio",
+        ws_ping_interval=None,
+        access_log=False,
+        log_config=None,
+        lifespan=lifespan,  # type: ignore[arg-type]
+        timeout_graceful_shutdown=2,
+    )
+    with serve.listen("127.0.0.1", 0) as listening:
+        server = _Server(config)
+        task = asyncio.create_task(server.serve([listening]))
+        await started(server, task)
+        try:
+            yield serve.url(listening)
+        finally:
+            if drain is not None:
+                await drain()
+            server.should_exit = True
+            await task
+
+
+async def started(server: uvicorn.Server, task: asyncio.Task[None]) -> None:
+    while not server.started:
+        if task.done():
+            task.result()
+            raise RuntimeError("the server ended before it had started")
+        await asyncio.sleep(0.005)

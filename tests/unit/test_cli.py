@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+
+import pytest
+
+from bridge import __version__, serve
+from bridge.cli import main
+from bridge.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings that are good enough to start with, and no others."""
+    for name in list(os.environ):
+        if name.startswith(("BRIDGE_", "SUPABASE_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("SUPABASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("SUPABASE_SECRET_KEY", "sb_secret_of_the_tests")
+    monkeypatch.setattr("bridge.cli.logs.set_up", lambda *_, **__: None)
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "args", [[], ["serve"], ["dev"], ["check"], ["listen"], ["schema"]], ids=" ".join
+)
+def test_every_command_helps(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*args, "--help"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith(" ".join(["usage: bridge", *args]))
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    out = capsys.readouterr().out
+    for command in ("serve", "dev", "check", "listen", "schema"):
+        assert f"    {command} " in out
+
+
+def test_help_of_serve_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["serve", "--help"])
+    out = capsys.readouterr().out
+    for name in Settings.model_fields:
+        assert (name.upper() if name.startswith("supabase") else f"BRIDGE_{name.upper()}") in out
+    assert "default: http://localhost:3000" in out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"bridge {__version__}\n"
+
+
+@pytest.mark.parametrize("args", [[], ["sing"], ["serve", "--loud"], ["serve", "--port", "http"]])
+def test_wrong_arguments_exit_with_2(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(args)
+    assert ended.value.code == 2
+    assert "usage: bridge" in told(capsys)
+
+
+@pytest.mark.parametrize("command", ["serve", "check"])
+def test_wrong_settings_exit_with_2(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("SUPABASE_URL")
+    monkeypatch.setenv("BRIDGE_PATH", "/")
+    assert main([command]) == 2
+    said = told(capsys)
+    assert "SUPABASE_URL is not set" in said
+    assert "BRIDGE_PATH='/' is wrong" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("command", ["serve", "dev"])
+def test_a_port_that_is_taken_is_named(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main([command, "--port", str(port)]) == 1
+    assert told(capsys) == f"bridge: can't listen on 127.0.0.1:{port}: Address already in use\n"
+
+
+def test_dev_without_the_sandbox_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(sys.modules, "bridge.dev", raising=False)
+    for name in list(sys.modules):
+        if name.startswith("bridge.sandbox"):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    assert main(["dev"]) == 1
+    assert "pip install 'supabase-socketio-bridge[sandbox]'" in told(capsys)
+
+
+def test_listen_without_aiohttp_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    assert main(["listen"]) == 1
+    assert "pip install 'supabase-socketio-bridge[sandbox]'" in told(capsys)
+
+
+def test_schema_is_json_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schema"]) == 0
+    schema = json.loads(capsys.readouterr().out)
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert len(schema["anyOf"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:{}"),
+        ("0.0.0.0", "http://127.0.0.1:{}"),
+        ("", "http://127.0.0.1:{}"),
+    ],
+)
+def test_where_it_listens_is_told_as_a_url(host: str, url: str) -> None:
+    with serve.listen(host, 0) as listening:
+        assert serve.url(listening) == url.format(listening.getsockname()[1])
+
+
+def test_an_empty_host_takes_ipv4_and_where_there_is_any_ipv6() -> None:
+    with serve.listen("", 0) as listening:
+        port = listening.getsockname()[1]
+        socket.create_connection(("127.0.0.1", port), timeout=2).close()
+        if socket.has_dualstack_ipv6():
+            assert listening.family is socket.AF_INET6

@@ -1,0 +1,140 @@
+"""From Realtime's payloads to changes, with the faults that Realtime is known to make."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bridge.changes import Op
+from bridge.projection import Projection
+from bridge.source.decode import Unreadable, decode
+
+P = Projection(published=("name", "state", "price"), region=("state",))
+TYPES = {
+    "id": "uuid",
+    "name": "text",
+    "state": "text",
+    "price": "int8",
+    "updated_at": "timestamptz",
+}
+RECORD = {
+    "id": "k",
+    "name": "Oak",
+    "state": "TX",
+    "price": 1,
+    "updated_at": "2026-01-01T00:00:00.5+00:00",
+    "internal_notes": "secret",
+}
+
+
+def payload(type_: str, **fields: Any) -> dict[str, Any]:
+    types = {**TYPES, **fields.pop("types", {})}
+    return {
+        "schema": "public",
+        "table": "properties",
+        "type": type_,
+        "commit_timestamp": "2026-01-01T00:00:01.000Z",
+        "columns": [{"name": name, "type": type_} for name, type_ in types.items()],
+        "errors": None,
+        **fields,
+    }
+
+
+def test_an_insert_keeps_the_known_columns_only() -> None:
+    change = decode(payload("INSERT", record=RECORD), P)
+    assert change is not None
+    assert (change.op, change.key) == (Op.INSERT, "k")
+    assert change.record == {
+        "name": "Oak",
+        "state": "TX",
+        "price": 1,
+        "updated_at": "2026-01-01T00:00:00.5Z",
+    }
+    assert change.old is None
+
+
+def test_the_whole_old_row_is_kept_under_full_identity() -> None:
+    change = decode(payload("UPDATE", record=RECORD, old_record={**RECORD, "price": 0}), P)
+    assert change is not None
+    assert change.old is not None
+    assert change.old["price"] == 0
+
+
+def test_an_old_row_of_the_key_alone_is_no_old_row() -> None:
+    change = decode(payload("UPDATE", record=RECORD, old_record={"id": "k"}), P)
+    assert change is not None
+    assert (change.old, change.old_key) == (None, None)
+
+
+def test_a_changed_key_is_noticed() -> None:
+    change = decode(payload("UPDATE", record=RECORD, old_record={"id": "before"}), P)
+    assert change is not None
+    assert (change.key, change.old_key) == ("k", "before")
+
+
+def test_a_delete_is_known_by_its_old_key() -> None:
+    change = decode(payload("DELETE", old_record={"id": "k"}), P)
+    assert change is not None
+    assert (change.op, change.key, change.record, change.doubtful) == (Op.DELETE, "k", {}, False)
+
+
+def test_a_missing_column_stays_missing() -> None:
+    record = {key: value for key, value in RECORD.items() if key != "name"}
+    change = decode(payload("UPDATE", record=record, old_record={"id": "k"}), P)
+    assert change is not None
+    assert "name" not in change.record
+    assert not change.doubtful
+
+
+def test_values_that_were_cut_off_make_a_change_doubtful() -> None:
+    errors = ["Error 413: Payload Too Large"]
+    change = decode(payload("UPDATE", record={"id": "k"}, old_record={"id": "k"}, errors=errors), P)
+    assert change is not None
+    assert change.doubtful
+
+
+@pytest.mark.parametrize("type_", ["bpchar", "bit"])
+def test_a_type_that_realtime_cuts_to_one_character_makes_a_change_doubtful(type_: str) -> None:
+    record = {**RECORD, "state": "T"}
+    change = decode(payload("INSERT", record=record, types={"state": type_}), P)
+    assert change is not None
+    assert change.doubtful
+    assert "state" not in change.record
+
+
+def test_an_unknown_column_of_such_a_type_does_no_harm() -> None:
+    record = {**RECORD, "internal_notes": "s"}
+    change = decode(payload("INSERT", record=record, types={"internal_notes": "bpchar"}), P)
+    assert change is not None
+    assert not change.doubtful
+
+
+def test_bytea_is_spelled_as_postgrest_spells_it() -> None:
+    change = decode(
+        payload("INSERT", record={**RECORD, "name": "00ff"}, types={"name": "bytea"}), P
+    )
+    assert change is not None
+    assert change.record["name"] == "\\x00ff"
+
+
+@pytest.mark.parametrize("field", ["schema", "table"])
+def test_a_change_of_another_table_is_none_of_ours(field: str) -> None:
+    assert decode(payload("INSERT", record=RECORD, **{field: "other"}), P) is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        payload("INSERT", record={}),
+        payload("INSERT"),
+        payload("DELETE"),
+        payload("INSERT", record={**RECORD, "id": None}),
+        payload("INSERT", record={**RECORD, "id": True}),
+        payload("INSERT", record={**RECORD, "id": [1]}),
+        payload("TRUNCATE"),
+    ],
+)
+def test_a_payload_that_names_no_row_is_unreadable(data: dict[str, Any]) -> None:
+    with pytest.raises(Unreadable, match="expected"):
+        decode(data, P)

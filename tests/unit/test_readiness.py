@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+
+from bridge.ops.readiness import READY, live_at, verdict
+from bridge.source.base import SourceState, SourceStatus
+
+LIVE = SourceStatus(SourceState.LIVE, since=90.0, proof_at=99.0)
+DOWN = SourceStatus(SourceState.DOWN, since=98.0, proof_at=80.0, error="HTTP 503")
+
+
+def judge(
+    status: SourceStatus,
+    *,
+    reconciled: bool = True,
+    live_at: float | None = 100.0,
+    now: float = 100.0,
+) -> str | None:
+    out = verdict(status, reconciled=reconciled, live_at=live_at, now=now, stale_after=30)
+    assert out.ready is (out.reason is None)
+    return out.reason
+
+
+def test_a_live_source_and_a_table_that_was_read_are_ready() -> None:
+    assert judge(LIVE) is None
+    assert READY.body() == {"ready": True}
+
+
+def test_a_source_that_was_never_live_is_not_ready() -> None:
+    joining = SourceStatus(SourceState.JOINED, since=98.0)
+    reason = judge(joining, live_at=None)
+    assert reason == "the source has not been live yet: it is joined since 2 s"
+
+
+def test_a_table_that_was_not_read_is_not_ready() -> None:
+    assert judge(LIVE, reconciled=False) == "the first pass over the table is not done"
+
+
+@pytest.mark.parametrize("state", [SourceState.DOWN, SourceState.CONNECTING, SourceState.JOINED])
+def test_a_short_outage_is_ready(state: SourceState) -> None:
+    assert judge(SourceStatus(state, since=99.0), live_at=70.0) is None
+
+
+@pytest.mark.parametrize("state", [SourceState.DOWN, SourceState.CONNECTING, SourceState.JOINED])
+def test_a_long_outage_is_not_ready_however_new_its_last_attempt_is(state: SourceState) -> None:
+    status = SourceStatus(state, since=99.9, error="HTTP 503")
+    reason = judge(status, live_at=69.9)
+    assert reason is not None
+    assert reason.startswith("the source was last live 30 s ago, more than 30 s")
+    assert reason.endswith("(HTTP 503)")
+
+
+def test_it_is_ready_again_with_the_source() -> None:
+    assert judge(DOWN, live_at=10.0) is not None
+    assert judge(LIVE, live_at=10.0) is None
+
+
+def test_a_body_says_why_not() -> None:
+    reason = judge(DOWN, live_at=None)
+    out = verdict(DOWN, reconciled=True, live_at=None, now=100.0, stale_after=30)
+    assert out.body() == {"ready": False, "reason": reason}
+
+
+def test_a_live_source_is_live_now() -> None:
+    assert live_at(LIVE, before=None, now=100.0) == 100.0
+
+
+@pytest.mark.parametrize(
+    ("before", "proof_at", "expected"),
+    [(None, None, None), (70.0, None, 70.0), (None, 80.0, 80.0), (90.0, 80.0, 90.0)],
+)
+def test_else_it_was_live_when_last_seen_or_proved(
+    before: float | None, proof_at: float | None, expected: float | None
+) -> None:
+    status = SourceStatus(SourceState.DOWN, since=98.0, proof_at=proof_at)
+    assert live_at(status, before=before, now=100.0) == expected

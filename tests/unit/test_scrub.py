@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import io
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.ops import logs
+from bridge.ops.scrub import HIDDEN, Scrub
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KEY = "a-key/of+our own"
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJyb2xlIjoic2VydmljZV9yb2xlIn0.c2lnbmF0dXJl-_x"
+
+
+@pytest.fixture
+def written() -> Iterator[io.StringIO]:
+    """What a logger named "scrubbed" writes through a handler with the filter."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.addFilter(Scrub([KEY]))
+    logger = logging.getLogger("scrubbed")
+    logger.addHandler(handler)
+    logger.propagate = False
+    yield stream
+    logger.removeHandler(handler)
+
+
+log = logging.getLogger("scrubbed")
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        (f"key {KEY}.", f"key {HIDDEN}."),
+        ("key a-key%2Fof%2Bour%20own.", f"key {HIDDEN}."),
+        (f"Bearer {JWT}", f"Bearer {HIDDEN}"),
+        (f"{{'apikey': '{JWT}'}}", f"{{'apikey': '{HIDDEN}'}}"),
+        ("sb_secret_AbC-12_x!", f"{HIDDEN}!"),
+        ("wss://h/websocket?apikey=abc&vsn=1", f"wss://h/websocket?apikey={HIDDEN}&vsn=1"),
+        ("https://h/?access_token=abc#x", f"https://h/?access_token={HIDDEN}"),
+        ("postgres://user:pass@host/db", f"postgres://{HIDDEN}@host/db"),
+    ],
+)
+def test_secrets_are_hidden_and_the_rest_stays(text: str, left: str) -> None:
+    assert Scrub([KEY]).text(text) == left
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["price 12500000", "https://ref.supabase.co/rest/v1/properties", "eyJ", "apikeys are fine"],
+)
+def test_what_is_no_secret_stays(text: str) -> None:
+    assert Scrub([KEY, "abc", ""]).text(text) == text
+
+
+def test_of_secrets_that_begin_alike_nothing_is_left() -> None:
+    assert Scrub(["secret-one", "secret-one-and-more"]).text("secret-one-and-more") == HIDDEN
+
+
+def test_arguments_are_scrubbed(written: io.StringIO) -> None:
+    log.warning("refused %s with %r", KEY, {"apikey": KEY, "jwt": JWT})
+    assert (
+        written.getvalue() == f"refused {HIDDEN} with {{'apikey': '{HIDDEN}', 'jwt': '{HIDDEN}'}}\n"
+    )
+
+
+def test_tracebacks_and_their_causes_are_scrubbed(written: io.StringIO) -> None:
+    try:
+        try:
+            raise ValueError(f"bad key {KEY}")  # noqa: TRY301 - a cause is wanted
+        except ValueError as error:
+            raise RuntimeError(f"https://h/?apikey={JWT}") from error
+    except RuntimeError:
+        log.exception("failed")
+    text = written.getvalue()
+    assert "ValueError: bad key " + HIDDEN in text
+    assert "RuntimeError: https://h/?apikey=" + HIDDEN in text
+    assert KEY not in text
+    assert JWT not in text
+
+
+def test_stacks_are_scrubbed(written: io.StringIO) -> None:
+    log.warning("here", stack_info=True)  # sb_secret_in_the_source_line
+    assert "Stack (most recent call last)" in written.getvalue()
+    assert "sb_secret_in" not in written.getvalue()
+
+
+def test_wrong_arguments_lose_neither_message_nor_secrecy(written: io.StringIO) -> None:
+    log.warning("only one: %s", "x", KEY)  # noqa: PLE1205 - the fault under test
+    assert "only one: %s" in written.getvalue()
+    assert KEY not in written.getvalue()
+
+
+@pytest.fixture
+def restored() -> Iterator[None]:
+    """Whatever a test does to logging is undone."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    levels = {name: logging.getLogger(name).level for name in logs.QUIET}
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(capture=False)
+    for name, former in levels.items():
+        logging.getLogger(name).setLevel(former)
+
+
+@pytest.mark.usefixtures("restored")
+def test_a_process_logs_to_stderr_scrubbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    logs.set_up("info", secrets=[KEY])
+    logging.getLogger("bridge.anything").info("key %s", KEY)
+    logging.getLogger("bridge.anything").debug("too much")
+    logging.getLogger("realtime.x").info("a message")
+    logging.getLogger("httpx").warning("a url %s", f"https://h/?apikey={KEY}")
+    lines = stream.getvalue().splitlines()
+    assert [line.split(" ", 1)[1] for line in lines] == [
+        f"INFO    bridge.anything: key {HIDDEN}",
+        f"WARNING httpx: a url https://h/?apikey={HIDDEN}",
+    ]
+
+
+@pytest.mark.usefixtures("restored")
+def test_libraries_follow_a_level_above_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    logs.set_up("error")
+    logging.getLogger("realtime").warning("a warning")
+    logging.getLogger("realtime").error("an error")
+    assert stream.getvalue().endswith("realtime: an error\n")
+    assert "a warning" not in stream.getvalue()

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bridge.errors import SettingsError
+from bridge.projection import Projection
+from bridge.settings import Settings, load
+
+SECRET = "sb_secret_that_must_not_show"
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what a test sets is set."""
+    import os
+
+    for name in list(os.environ):
+        if name.startswith(("BRIDGE_", "SUPABASE_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("SUPABASE_URL", "https://ref.supabase.co")
+    monkeypatch.setenv("SUPABASE_SECRET_KEY", SECRET)
+
+
+def test_url_and_key_are_enough() -> None:
+    settings = load()
+    assert settings.supabase_url == "https://ref.supabase.co"
+    assert settings.supabase_secret_key.get_secret_value() == SECRET
+    assert settings.path == "/socket.io"
+    assert settings.projection == Projection()
+
+
+def test_everything_missing_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SUPABASE_URL")
+    monkeypatch.delenv("SUPABASE_SECRET_KEY")
+    with pytest.raises(SettingsError) as error:
+        load()
+    first, second = str(error.value).splitlines()
+    assert first.startswith("SUPABASE_URL is not set. Expected: The project's URL")
+    assert second.startswith("SUPABASE_SECRET_KEY is not set. Expected: The project's secret key")
+
+
+@pytest.mark.parametrize("name", ["SUPABASE_SECRET_KEY", "SUPABASE_SERVICE_ROLE_KEY"])
+def test_the_key_has_two_names(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SUPABASE_SECRET_KEY")
+    monkeypatch.setenv(name, "a-legacy-key")
+    assert load().supabase_secret_key.get_secret_value() == "a-legacy-key"
+
+
+def test_the_newer_name_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUPABASE_SERVICE_ROLE_KEY", "a-legacy-key")
+    assert load().supabase_secret_key.get_secret_value() == SECRET
+
+
+def test_keyword_arguments_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BRIDGE_PORT", "9000")
+    settings = load(supabase_url="http://other", supabase_secret_key="other-key", port=1)
+    assert settings.supabase_url == "http://other"
+    assert settings.supabase_secret_key.get_secret_value() == "other-key"
+    assert settings.port == 1
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "field", "expected"),
+    [
+        ("SUPABASE_URL", "http://127.0.0.1:54321/", "supabase_url", "http://127.0.0.1:54321"),
+        ("BRIDGE_TABLE", "listings", "table", "public.listings"),
+        ("BRIDGE_TABLE", "crm.listings", "table", "crm.listings"),
+        ("BRIDGE_REGION", "state, city", "region", ("state", "city")),
+        ("BRIDGE_COLUMNS", "name,,price,", "columns", ("name", "price")),
+        ("BRIDGE_CORS_ORIGINS", "", "cors_origins", ()),
+        ("BRIDGE_PATH", "live/socket.io/", "path", "/live/socket.io"),
+        ("BRIDGE_UPDATED_AT", "", "updated_at", ""),
+        ("BRIDGE_LOG_LEVEL", "DEBUG", "log_level", "debug"),
+        ("BRIDGE_PORT", "0", "port", 0),
+    ],
+)
+def test_values_are_read_from_the_environment(
+    variable: str, value: str, field: str, expected: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert getattr(load(), field) == expected
+
+
+def test_an_empty_updated_at_is_none_in_the_projection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BRIDGE_UPDATED_AT", "")
+    monkeypatch.setenv("BRIDGE_TABLE", "crm.listings")
+    projection = load().projection
+    assert projection.updated_at is None
+    assert (projection.schema, projection.table) == ("crm", "listings")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("SUPABASE_URL", "ref.supabase.co", "expected http(s)://host"),
+        ("SUPABASE_URL", "ftp://ref", "expected http(s)://host"),
+        ("BRIDGE_TABLE", "a.b.c", "expected schema.table"),
+        ("BRIDGE_TABLE", ".b", "expected schema.table"),
+        ("BRIDGE_REGION", " , ", "expected at least one column name"),
+        ("BRIDGE_COLUMNS", "", "expected at least one column name"),
+        ("BRIDGE_PATH", "/", "expected a path such as /socket.io"),
+        ("BRIDGE_LOG_LEVEL", "loud", "expected debug, info, warning or error"),
+        ("BRIDGE_LOG", "tape:", "expected memory:"),
+        ("BRIDGE_PORT", "http", "Input should be a valid integer"),
+        ("BRIDGE_PORT", "65536", "less than or equal to 65535"),
+        ("BRIDGE_PORT", "-1", "greater than or equal to 0"),
+        ("BRIDGE_MAX_ROOMS", "0", "greater than or equal to 1"),
+        ("BRIDGE_LOG_EVENTS", "0", "greater than or equal to 1"),
+        ("BRIDGE_LOG_SECONDS", "0", "greater than 0"),
+        ("BRIDGE_JOIN_TIMEOUT", "0", "greater than 0"),
+        ("BRIDGE_WATCH_INTERVAL", "0", "greater than 0"),
+        ("BRIDGE_WATCH_GRACE", "-1", "greater than 0"),
+        ("BRIDGE_SWEEP_INTERVAL", "0", "greater than 0"),
+        ("BRIDGE_SETTLE", "0", "greater than 0"),
+        ("BRIDGE_STALE_AFTER", "soon", "Input should be a valid number"),
+        ("BRIDGE_PAGE_ROWS", "1001", "less than or equal to 1000"),
+        ("BRIDGE_QUEUE_CHANGES", "0", "greater than or equal to 1"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_came_and_what_was_expected(
+    variable: str, value: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError) as error:
+        load()
+    (line,) = str(error.value).splitlines()
+    assert line.startswith(f"{variable}={value!r} is wrong: ")
+    assert expected in line
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("", "came an empty value"),
+        ("   ", "came an empty value"),
+        ("sb_publishable_not_to_be_shown", "came a publishable one"),
+    ],
+)
+@pytest.mark.parametrize("name", ["SUPABASE_SECRET_KEY", "SUPABASE_SERVICE_ROLE_KEY"])
+def test_a_wrong_key_is_named_and_not_shown(
+    key: str, expected: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SUPABASE_SECRET_KEY")
+    monkeypatch.setenv(name, key)
+    with pytest.raises(SettingsError) as error:
+        load()
+    (line,) = str(error.value).splitlines()
+    assert line.startswith("SUPABASE_")
+    assert expected in line
+    assert "not_to_be_shown" not in line
+    assert error.value.__cause__ is None
+
+
+def test_a_key_shows_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load()
+    assert SECRET not in repr(settings) + str(settings) + settings.model_dump_json()
+    monkeypatch.setenv("BRIDGE_PORT", "http")
+    with pytest.raises(SettingsError) as error:
+        load()
+    assert SECRET not in str(error.value)
+
+
+def test_all_faults_come_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BRIDGE_PORT", "http")
+    monkeypatch.setenv("BRIDGE_PATH", "/")
+    with pytest.raises(SettingsError) as error:
+        load()
+    assert len(str(error.value).splitlines()) == 2
+
+
+def test_an_unknown_keyword_is_refused() -> None:
+    with pytest.raises(SettingsError, match="BRIDGE_COLOUR='red' is wrong"):
+        load(colour="red")
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load().port = 1  # type: ignore[misc]
+
+
+def test_every_setting_says_what_it_is_for() -> None:
+    assert all(field.description for field in Settings.model_fields.values())

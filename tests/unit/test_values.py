@@ -1,0 +1,63 @@
+"""Spelling of values: two surfaces, one spelling."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.values import normalise
+
+
+@pytest.mark.parametrize(
+    ("given_", "expected"),
+    [
+        ("2023-02-01T00:00:00+00:00", "2023-02-01T00:00:00Z"),
+        ("2023-02-01T00:00:00.120+00:00", "2023-02-01T00:00:00.120Z"),
+        ("2023-02-01T01:00:00.5+01:00", "2023-02-01T00:00:00.5Z"),
+        ("2023-02-01T00:30:00-05:30", "2023-02-01T06:00:00Z"),
+        ("2023-02-01T00:00:00", "2023-02-01T00:00:00Z"),
+        ("2023-02-01 00:00:00+00", "2023-02-01T00:00:00Z"),
+        ("2023-02-01T00:00:00Z", "2023-02-01T00:00:00Z"),
+        (100.0, 100),
+        (0.5, 0.5),
+        ([1.0, "2023-02-01T00:00:00+00:00"], [1, "2023-02-01T00:00:00Z"]),
+        (
+            {"n": 2.0, "at": "2023-02-01T00:00:00+00:00"},
+            {"n": 2, "at": "2023-02-01T00:00:00+00:00"},
+        ),
+    ],
+)
+def test_a_value_gets_its_one_spelling(given_: object, expected: object) -> None:
+    assert normalise(given_) == expected
+    assert type(normalise(given_)) is type(expected)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        True,
+        "infinity",
+        "0044-03-15 BC",
+        "Oak View, since 2023-02-01T00:00:00+00:00",
+        "2023-02-01",
+        "9999-99-99T99:99:99+99:99",
+        9007199254740993,
+        1e300,
+        12345678901234567890,
+    ],
+)
+def test_everything_else_stays_as_it_is(value: object) -> None:
+    assert normalise(value) == value
+    assert type(normalise(value)) is type(value)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_a_spelling_once_normalised_never_changes_again(value: object) -> None:
+    assert normalise(normalise(value)) == normalise(value)
