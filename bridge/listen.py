@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import aiohttp
 import socketio
 from socketio.exceptions import ConnectionError as NotConnected
 
@@ -30,7 +30,9 @@ async def listen(
     """
     parts = urlsplit(url if "//" in url else f"http://{url}")
     full_path = parts.path.rstrip("/") + path
-    client = socketio.AsyncClient(handle_sigint=False)  # the process has a handler
+    # The process has a handler of SIGINT, and the library would leave its own session open.
+    http = aiohttp.ClientSession()
+    client = socketio.AsyncClient(handle_sigint=False, http_session=http)
 
     async def refused(why: Any) -> None:
         err(f"refused: {why.get('message', why) if isinstance(why, dict) else why}")
@@ -52,5 +54,6 @@ async def listen(
         err(f"can't connect to {url} (path {full_path}): {error}")
         return 1
     finally:
-        await asyncio.shield(client.disconnect())
+        await client.disconnect()
+        await http.close()
     return 0

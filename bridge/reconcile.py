@@ -306,7 +306,9 @@ class Reconciler:
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(TableUnreadable),
             wait=wait_exponential_jitter(
-                FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS, jitter=FIRST_RETRY_SECONDS
+                multiplier=FIRST_RETRY_SECONDS,
+                max=LONGEST_RETRY_SECONDS,
+                jitter=FIRST_RETRY_SECONDS,
             ),
             before_sleep=self._failed,
         ):

@@ -11,6 +11,12 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import psycopg
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from bridge.gateway.server import Gateway
+from tests.fakes import entry, settings
+from tests.serving import served
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,3 +141,28 @@ async def test_dev_for_people_tells_where_everything_is(run_bridge: RunBridge) -
     assert f"http://127.0.0.1:{port}  (path /socket.io)" in text
     assert "bridge listen" in text
     assert re.search(r"update properties", text)
+
+
+async def test_listen_prints_the_events_of_a_region(
+    run_bridge: RunBridge,
+) -> None:
+    gateway = Gateway(settings())
+    app = Starlette(routes=[Mount("/live/socket.io", app=gateway)])
+    async with (
+        served(app, drain=gateway.close) as url,
+        run_bridge("listen", f"{url}/live", "--region", "TX") as process,
+    ):
+        async with asyncio.timeout(15):
+            while gateway.hub.counts().clients == 0:
+                await asyncio.sleep(0.01)
+        gateway.hub.publish([entry(1, "CA"), entry(2, "TX", city="Austin")])
+        line = await process.next("event")
+        assert await process.end(signal.SIGINT) == 0
+    assert line["data"] == {"property_id": "p1", "seq": 2, "city": "Austin"}
+    assert process.stderr == "connected\ndisconnected: client disconnect\n"
+
+
+async def test_listen_says_that_nobody_is_there(run_bridge: RunBridge) -> None:
+    async with run_bridge("listen", f"http://127.0.0.1:{free_port()}") as process:
+        assert await process.end() == 1
+    assert process.stderr.startswith("can't connect to http://127.0.0.1:")

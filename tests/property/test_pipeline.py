@@ -103,13 +103,21 @@ class Running:
 
     async def start(self) -> None:
         self.inbox.put(Gap(GapReason.SUBSCRIBED))
+        self.task = asyncio.ensure_future(self.pipeline.run())
         while not self.pipeline.status().reconciled:
+            assert not self.task.done(), self.task.exception()
             await asyncio.sleep(0.001)
         # What was there at the start is not told: a browser reads it.
         self.client.rows = published(
             {str(k): self.pipeline.rows.decode(self.pipeline.rows.get(k) or b"")
              for k in self.pipeline.rows}
         )  # fmt: skip
+
+    async def stop(self) -> None:
+        died = self.task.done()
+        self.task.cancel()
+        [outcome] = await asyncio.gather(self.task, return_exceptions=True)
+        assert not died, outcome
 
     async def converged(self) -> None:
         async with asyncio.timeout(5):
@@ -168,7 +176,6 @@ async def simulate(
         world.put(key, name=key, state="TX", price=0, notes="x")
     world.stream.clear()
     running = Running(world)
-    task = asyncio.ensure_future(running.pipeline.run())
     try:
         await running.start()
         await play(running, actions)
@@ -178,8 +185,7 @@ async def simulate(
             running.inbox.put(Gap(GapReason.RESUBSCRIBED))
         await running.converged()
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await running.stop()
 
 
 @settings(max_examples=150, deadline=None)
@@ -203,12 +209,10 @@ async def test_the_first_pass_tells_nothing() -> None:
     for key in "abc":
         world.put(key, state="TX")
     running = Running(world)
-    task = asyncio.ensure_future(running.pipeline.run())
     await running.start()
     assert running.log.head.seq == 0
     assert len(running.pipeline.rows) == 3
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    await running.stop()
 
 
 async def test_a_pipeline_whose_log_fails_stops_instead_of_telling() -> None:
