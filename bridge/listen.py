@@ -30,30 +30,29 @@ async def listen(
     """
     parts = urlsplit(url if "//" in url else f"http://{url}")
     full_path = parts.path.rstrip("/") + path
-    # The process has a handler of SIGINT, and the library would leave its own session open.
-    http = aiohttp.ClientSession()
-    client = socketio.AsyncClient(handle_sigint=False, http_session=http)
-
-    async def refused(why: Any) -> None:
-        err(f"refused: {why.get('message', why) if isinstance(why, dict) else why}")
+    auth = {"regions": list(regions), "properties": list(properties)}
 
     async def heard(_name: str, envelope: Any, *_: Any) -> None:
         out(json.dumps(envelope, ensure_ascii=False))
 
-    client.on("*", heard)
-    client.on("connect", lambda: err("connected"))
-    client.on("disconnect", lambda reason: err(f"disconnected: {reason}"))
-    client.on("connect_error", refused)
-    auth = {"regions": list(regions), "properties": list(properties)}
-    try:
-        await client.connect(
-            f"{parts.scheme}://{parts.netloc}", socketio_path=full_path, auth=auth, retry=False
-        )
-        await client.wait()
-    except NotConnected as error:
-        err(f"can't connect to {url} (path {full_path}): {error}")
-        return 1
-    finally:
-        await client.disconnect()
-        await http.close()
+    # A session of our own, since the library leaves its own open when it is cancelled.
+    async with aiohttp.ClientSession() as http:
+        client = socketio.AsyncClient(handle_sigint=False, http_session=http)
+        client.on("*", heard)
+        client.on("connect", lambda: err("connected"))
+        client.on("disconnect", lambda reason: err(f"disconnected: {reason}"))
+        try:
+            await client.connect(
+                f"{parts.scheme}://{parts.netloc}",
+                socketio_path=full_path,
+                auth=auth,
+                # Python's client takes no answer to a poll that holds more than 16 packets.
+                transports=["websocket"],
+            )
+            await client.wait()
+        except NotConnected as error:
+            err(f"can't connect to {url} (path {full_path}): {error}")
+            return 1
+        finally:
+            await client.disconnect()
     return 0

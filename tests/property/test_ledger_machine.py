@@ -197,5 +197,5 @@ def _comparable(row: Any) -> str:
 
 assert AHEAD_SECONDS > 20, "the machine's clock must not run past it"
 
-LedgerMachine.TestCase.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
+LedgerMachine.TestCase.settings = settings(max_examples=1500, stateful_step_count=40, deadline=None)
 TestLedger = LedgerMachine.TestCase

@@ -188,7 +188,7 @@ async def simulate(
         await running.stop()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(full=st.booleans(), rows=st.sampled_from(["", "ab", "abcde"]), actions=ACTIONS)
 def test_after_a_gap_the_client_holds_what_the_table_holds(
     full: bool, rows: str, actions: list[tuple[str, Any, Any]]
@@ -196,7 +196,7 @@ def test_after_a_gap_the_client_holds_what_the_table_holds(
     asyncio.run(simulate(full=full, rows=rows, actions=actions, end_with_gap=True))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(full=st.booleans(), rows=st.sampled_from(["", "ab", "abcde"]), actions=ACTIONS)
 def test_what_the_stream_lost_without_a_word_is_found_all_the_same(
     full: bool, rows: str, actions: list[tuple[str, Any, Any]]
