@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential_jitter
@@ -147,10 +148,8 @@ class Reconciler:
         after: Key | None = None
         while True:
             self.activity = f"pass over the table ({gap.reason.value}): {len(seen)} rows read"
-            last = after
-            async with self._read(
-                lambda last=last: self._table.page(last, self._settings.page_rows)
-            ) as records:
+            page = partial(self._table.page, after, self._settings.page_rows)
+            async with self._read(page) as records:
                 if not records:
                     break
                 async with self._turn() as ledger:
@@ -194,18 +193,13 @@ class Reconciler:
             await self._start_cursor()
         since, after = self._cursor, None
         while since is not None:
-            at, last = since, after
-            async with self._read(
-                lambda at=at, last=last: self._table.recent(at, last, self._settings.page_rows)
-            ) as records:
+            page = partial(self._table.recent, since, after, self._settings.page_rows)
+            async with self._read(page) as records:
                 for record in records:
                     key = record[self._projection.key]
                     if self._ledger.differs(record):
                         self._suspects.setdefault(key, (now + self._settings.watch_grace, record))
-            if not records or (records[-1][column], records[-1][self._projection.key]) == (
-                at,
-                last,
-            ):
+            if not records:
                 break
             since, after = records[-1][column], records[-1][self._projection.key]
         self._cursor = self._before(since)
@@ -215,7 +209,6 @@ class Reconciler:
     async def _sweep(self) -> None:
         if not self._projection.updated_at:
             # Nothing cheaper finds an update that was lost.
-
             self.gap(Gap(GapReason.ROUTINE))
             return
         started = self._clock.monotonic()
@@ -223,11 +216,9 @@ class Reconciler:
         after: Key | None = None
         while self._gap is None:
             self.activity = f"sweep over the keys: {len(seen)} read"
-            last = after
             page_started = self._clock.monotonic()
-            async with self._read(
-                lambda last=last: self._table.keys(last, self._settings.page_rows)
-            ) as keys:
+            page = partial(self._table.keys, after, self._settings.page_rows)
+            async with self._read(page) as keys:
                 pass
             if not keys:
                 break
@@ -254,7 +245,7 @@ class Reconciler:
             await self._read_rows(missing[start : start + KEYS_PER_READ])
 
     async def _read_rows(self, keys: Sequence[Key]) -> None:
-        async with self._read(lambda: self._table.rows(keys)) as records:
+        async with self._read(partial(self._table.rows, keys)) as records:
             found = {record[self._projection.key]: record for record in records}
             async with self._turn() as ledger:
                 now, at = self._clock.monotonic(), clocks.timestamp(self._clock.wall())

@@ -57,10 +57,13 @@ class Rows:
 
 def encode(values: list[Json]) -> bytes:
     try:
-        return orjson.dumps(values, option=_OPTIONS)
+        row = orjson.dumps(values, option=_OPTIONS)
     except TypeError:
         # An integer past 64 bits (numeric without a fraction) is all that orjson refuses here.
-        return orjson.dumps(_within_64_bits(values), option=_OPTIONS)
+        row = orjson.dumps(_within_64_bits(values), option=_OPTIONS)
+    # A copy, because orjson's own buffer keeps far more memory than the text needs, as long as
+    # the row is known.
+    return bytes(memoryview(row))
 
 
 def _within_64_bits(value: Json) -> Json:

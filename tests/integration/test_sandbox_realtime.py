@@ -275,7 +275,7 @@ async def test_a_bad_key_is_refused_at_the_handshake(server: Sandbox, key: str, 
     ("token", "reason"),
     [
         ("garbage", "MalformedJWT: The token provided is not a valid JWT"),
-        (keys.user_token("u", lifetime=-21), "InvalidJWTToken: Token has expired 2"),
+        (keys.user_token("u", lifetime=-21), "InvalidJWTToken: Token has expired "),
         (
             keys.sign({"role": "anon"}),
             "InvalidJWTToken: Fields `role` and `exp` are required in JWT",

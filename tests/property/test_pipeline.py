@@ -1,4 +1,4 @@
-"""The whole pipeline over a table that answers late, fails now and then, and a stream with holes."""
+"""The pipeline over a table that answers late and fails now and then, and a stream with holes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.property.world import PROJECTION, Client, World, published
 
 SETTINGS = Settings(
     supabase_url="http://127.0.0.1:1",
-    supabase_secret_key="unused",  # type: ignore[arg-type]
+    supabase_secret_key="unused",
     watch_interval=0.01,
     watch_grace=0.005,
     sweep_interval=0.02,

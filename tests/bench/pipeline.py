@@ -1,0 +1,158 @@
+"""What one change costs inside the bridge, and what one known row weighs.
+
+    python -m tests.bench.pipeline [--rows 10000 1000000] [--changes 50000] [--json]
+
+Measured is all that is done between Realtime's client library and the gateway: decode, weigh
+against the last known row, diff, encode, route, append to the memory log, store the row. CPU time
+of the process, so that a busy machine doesn't matter much; medians of five rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import os
+import random
+import statistics
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bridge.ledger import Ledger
+from bridge.log.memory import MemoryLog
+from bridge.pipeline import ITEMS_PER_TURN
+from bridge.projection import Projection
+from bridge.rows import Rows
+from bridge.source.decode import decode
+from bridge.values import normalise
+
+ROUNDS = 5
+TYPES = {
+    "id": "uuid", "name": "text", "address": "text", "city": "text", "state": "text",
+    "price": "int8", "units": "int4", "status": "text", "latitude": "float8",
+    "longitude": "float8", "created_at": "timestamptz", "updated_at": "timestamptz",
+    "owner_contact": "text", "internal_notes": "text",
+}  # fmt: skip
+COLUMNS = [{"name": name, "type": type_} for name, type_ in TYPES.items()]
+
+
+def listing(rng: random.Random, number: int) -> dict[str, Any]:
+    return {
+        "id": str(uuid.UUID(int=rng.getrandbits(128))),
+        "name": f"{rng.choice(['Oak', 'Elm', 'Cedar', 'Birch'])} View Apartments {number}",
+        "address": f"{rng.randrange(9999)} {rng.choice(['Main St', 'Lakeshore Blvd'])}",
+        "city": rng.choice(["Austin", "Dallas", "San Diego", "Orlando"]),
+        "state": rng.choice(["TX", "CA", "FL", "GA", "AZ"]),
+        "price": rng.randrange(1_000_000, 50_000_000),
+        "units": rng.randrange(4, 400),
+        "status": rng.choice(["available", "pending", "sold"]),
+        "latitude": round(rng.uniform(25, 45), 4),
+        "longitude": round(rng.uniform(-120, -75), 4),
+        "created_at": f"2026-01-{rng.randrange(10, 29)}T10:00:00.{rng.randrange(10**6):06d}+00:00",
+        "updated_at": f"2026-02-01T10:00:00.{rng.randrange(10**6):06d}+00:00",
+        "owner_contact": "someone@example.org",
+        "internal_notes": "not for the public",
+    }
+
+
+def payload(number: int, before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "schema": "public",
+        "table": "properties",
+        "type": "UPDATE",
+        "commit_timestamp": f"2026-03-01T10:{number // 60 % 60:02d}:{number % 60:02d}.123Z",
+        "columns": COLUMNS,
+        "errors": None,
+        "record": after,
+        "old_record": before,
+    }
+
+
+def resident() -> int:
+    statm = Path("/proc/self/statm").read_text(encoding="ascii")
+    return int(statm.split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def fill(projection: Projection, count: int, rng: random.Random) -> tuple[Rows, float]:
+    """Rows as the first pass leaves them, and the bytes that each of them takes."""
+    rows = Rows(projection.known)
+    gc.collect()
+    before = resident()
+    for number in range(count):
+        record = {name: normalise(value) for name, value in listing(rng, number).items()}
+        rows.apply({record["id"]: rows.encode(record)})
+    gc.collect()
+    return rows, (resident() - before) / count
+
+
+def payloads(rows: Rows, changes: int, rng: random.Random) -> Iterator[list[dict[str, Any]]]:
+    """Updates of random rows, price and status, in turns as the pipeline takes them."""
+    keys = list(rows)
+    for start in range(0, changes, ITEMS_PER_TURN):
+        turn = []
+        for number in range(start, min(changes, start + ITEMS_PER_TURN)):
+            key = rng.choice(keys)
+            row = rows.get(key)
+            assert row is not None
+            before = {"id": key, **rows.decode(row), "owner_contact": "x", "internal_notes": "y"}
+            after = {
+                **before,
+                "price": rng.randrange(1_000_000, 50_000_000),
+                "status": rng.choice(["available", "pending"]),
+                "updated_at": f"2026-03-01T10:{number // 60 % 60:02d}:{number % 60:02d}+00:00",
+            }
+            turn.append(payload(number, before, after))
+        yield turn
+
+
+async def cost(rows: Rows, projection: Projection, changes: int, rng: random.Random) -> float:
+    """CPU µs per change."""
+    ledger, log = Ledger(projection, rows), MemoryLog(changes, 900)
+    spent = 0.0
+    for turn in payloads(rows, changes, rng):
+        started = time.process_time()
+        for data in turn:
+            change = decode(data, projection)
+            assert change is not None
+            ledger.change(change, 0.0)
+        batch = ledger.take()
+        await log.append(batch.events, list(batch.rows.items()))
+        ledger.stored()
+        spent += time.process_time() - started
+    return spent / changes * 1e6
+
+
+def measure(count: int, changes: int) -> dict[str, float]:
+    rng = random.Random(count)
+    projection = Projection()
+    rows, weight = fill(projection, count, rng)
+    costs = [asyncio.run(cost(rows, projection, changes, rng)) for _ in range(ROUNDS)]
+    return {"rows": count, "bytes_per_row": weight, "us_per_change": statistics.median(costs)}
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 1_000_000])
+    parser.add_argument("--changes", type=int, default=20_000)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(argv)
+    results = [measure(count, options.changes) for count in options.rows]
+    if options.json:
+        print(json.dumps(results))
+        return 0
+    print("| known rows | CPU µs per change | bytes per row |\n|---:|---:|---:|")
+    for result in results:
+        print(
+            f"| {result['rows']:,} | {result['us_per_change']:.1f} "
+            f"| {result['bytes_per_row']:.0f} |"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
