@@ -53,6 +53,7 @@ class SupabaseTable:
             AsyncClientOptions(
                 auto_refresh_token=False,
                 persist_session=False,
+                postgrest_client_retry=False,  # reconcile tries again, and says so
                 schema=self._projection.schema,
                 httpx_client=self._http,
             ),

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -157,37 +158,40 @@ class BridgeProcess(Lines):
         return self.process.returncode
 
 
+@asynccontextmanager
+async def bridge_process(
+    directory: Path, *args: str, **environment: str
+) -> AsyncIterator[BridgeProcess]:
+    """The command line, in an environment without settings of the machine's own. It is killed if
+    it is left running. `directory` keeps what it wrote to stderr.
+    """
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("BRIDGE_", "SUPABASE_"))}
+    log = directory / f"stderr-{len(list(directory.iterdir()))}"
+    with log.open("wb") as stderr:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "bridge",
+            *args,
+            env=clean | environment,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=stderr,
+        )
+        it = BridgeProcess(process)
+        try:
+            async with _read(process, it):
+                yield it
+        finally:
+            it.stderr = log.read_text()
+            print(it.stderr)  # where a failed test shows it
+
+
 @pytest.fixture
 def run_bridge(
     tmp_path: Path,
 ) -> Callable[..., AbstractAsyncContextManager[BridgeProcess]]:
-    """`async with run_bridge("serve", BRIDGE_PORT="0") as process`: the command line, in an
-    environment without settings of the machine's own. It is killed if a test leaves it running.
-    """
-
-    @asynccontextmanager
-    async def start(*args: str, **environment: str) -> AsyncIterator[BridgeProcess]:
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(("BRIDGE_", "SUPABASE_"))}
-        log = tmp_path / f"stderr-{len(list(tmp_path.iterdir()))}"
-        with log.open("wb") as stderr:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "bridge",
-                *args,
-                env=clean | environment,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=stderr,
-            )
-            it = BridgeProcess(process)
-            try:
-                async with _read(process, it):
-                    yield it
-            finally:
-                it.stderr = log.read_text()
-                print(it.stderr)  # where a failed test shows it
-
-    return start
+    """`async with run_bridge("serve", BRIDGE_PORT="0") as process`: see `bridge_process`."""
+    return partial(bridge_process, tmp_path)
 
 
 @asynccontextmanager

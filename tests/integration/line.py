@@ -66,6 +66,11 @@ class Line:
         self.client.begin({key: rows.decode(row) for key, row in snapshot.items()})
 
     @property
+    def changes(self) -> int:
+        """How many the stream has brought."""
+        return self.pipeline.status().counts.get("changes", 0)
+
+    @property
     def quiet(self) -> bool:
         """Whether all that came is told and nothing is being read or doubted."""
         status = self.pipeline.status()

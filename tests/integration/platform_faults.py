@@ -139,8 +139,11 @@ async def _(stage: Stage) -> None:
     before=(KEY_ONLY,),
     after=(WHOLE_ROWS,),
     idle=True,
+    blends=True,
 )
 async def _(stage: Stage) -> None:
+    # Nothing in the next change says that a value which it leaves out was changed unheard: until
+    # the table is read, the old value is told on.
     sandbox = stage.sandbox
     dropped = sandbox.faults.dropped
     sandbox.faults.drop(5)

@@ -26,9 +26,10 @@ class Repertoire:
         before: tuple[str, ...] = (),
         after: tuple[str, ...] = (),
         idle: bool = False,
+        blends: bool = False,
     ) -> Callable[[Act], Act]:
         def add(act: Act) -> Act:
-            self._scenarios.append(Scenario(name, act, before, after, idle=idle))
+            self._scenarios.append(Scenario(name, act, before, after, idle=idle, blends=blends))
             return act
 
         return add

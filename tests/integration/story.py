@@ -171,16 +171,20 @@ class Client:
 
 @dataclass
 class Verdict:
-    """How what was told compares with what was. Counts of events, `lost` of properties."""
+    """How what was told compares with what was. `lost` counts properties, the others events.
+
+    `blended`: told with values that it had, but not all at one time.
+    """
 
     lost: int = 0
     repeated: int = 0
     disordered: int = 0
+    blended: int = 0
     invented: int = 0
     complaints: list[str] = field(default_factory=list)
 
-    def __bool__(self) -> bool:
-        """Whether all is well."""
+    @property
+    def good(self) -> bool:
         return self == Verdict()
 
 
@@ -202,6 +206,13 @@ def judge(truth: Truth, client: Client) -> Verdict:
                 verdict.repeated += 1
             elif state in past:
                 verdict.disordered += 1
+            elif state is not None and _blended(state, past[max(at, 0) :]):
+                verdict.blended += 1
             else:
                 verdict.invented += 1
     return verdict
+
+
+def _blended(state: Row, past: Sequence[Row | None]) -> bool:
+    """Whether each value of `state` is of some state from the last told one on."""
+    return all(any(p is not None and p[c] == state[c] for p in past) for c in state)
