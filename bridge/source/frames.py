@@ -51,11 +51,21 @@ class _Unrecognised(logging.Filter):
 
 @contextmanager
 def watch_unrecognised(inbox: Inbox) -> Iterator[None]:
-    """While the block runs, a change that the package could not read is a `Gap` in `inbox`."""
+    """While the block runs, a change that the package could not read is a `Gap` in `inbox`.
+
+    The package's logger is woken for so long if it had been silenced, as `logging.config` does by
+    default to every logger that it is not told of: no record, no gap.
+    """
     logger = logging.getLogger(LIBRARY_LOGGER)
     unrecognised = _Unrecognised(inbox)
+    disabled, level = logger.disabled, logger.level
+    logger.disabled = False
+    if not logger.isEnabledFor(logging.ERROR):
+        logger.setLevel(logging.ERROR)
     logger.addFilter(unrecognised)
     try:
         yield
     finally:
         logger.removeFilter(unrecognised)
+        logger.disabled = disabled
+        logger.setLevel(level)

@@ -10,6 +10,8 @@ import psycopg
 from tests.integration.repertoire import Repertoire
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tests.integration.stage import Stage
 
 PLATFORM = Repertoire()
@@ -190,14 +192,13 @@ async def _(stage: Stage) -> None:
 # The platform goes away.
 
 
-async def _rest(stage: Stage, name: str, on: dict[str, object], rounds: int = 1) -> None:
+async def _rest(stage: Stage, name: str, on: Mapping[str, object]) -> None:
     faults = stage.sandbox.faults
-    for _ in range(rounds):
-        faults.stall()
-        await stage.written(10)
-        stage.sandbox.rest_faults.apply(name, **on)
-        await faults.rebuild()
-        await stage.pass_time()
+    faults.stall()
+    await stage.written(10)
+    stage.sandbox.rest_faults.apply(name, **on)
+    await faults.rebuild()
+    await stage.pass_time()
     stage.sandbox.rest_faults.heal()
 
 

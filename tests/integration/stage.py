@@ -92,12 +92,12 @@ class Stage:
 async def play(scenario: Scenario, sandbox: Sandbox, tempo: Tempo) -> Outcome:
     settings = Settings(
         supabase_url=sandbox.supabase_url,
-        supabase_secret_key=sandbox.supabase_key,  # type: ignore[arg-type]
+        supabase_secret_key=sandbox.supabase_key,
         **tempo.settings,
     )
     writer = Writer(sandbox, Truth(settings.projection), tempo.pause)
     for statement in scenario.before:
-        await sandbox.execute(statement)  # type: ignore[arg-type]
+        await sandbox.execute(statement)
     try:
         await writer.begin(ROWS)
         async with Line.open(settings) as line:

@@ -4,7 +4,7 @@ table is lost, none is told twice, none out of order, and nothing that is not pu
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,7 +20,7 @@ from tests.integration.writer import Writer
 if TYPE_CHECKING:
     from bridge.sandbox import Sandbox
 
-HURRIED = {
+HURRIED: dict[str, Any] = {
     "watch_interval": 0.5,
     "watch_grace": 0.3,
     "sweep_interval": 2,
@@ -50,7 +50,7 @@ async def test_nothing_is_lost_repeated_or_out_of_order_when(
 def settings_of(sandbox: Sandbox) -> Settings:
     return Settings(
         supabase_url=sandbox.supabase_url,
-        supabase_secret_key=sandbox.supabase_key,  # type: ignore[arg-type]
+        supabase_secret_key=sandbox.supabase_key,
         page_rows=10,
         **HURRIED,
     )

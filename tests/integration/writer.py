@@ -129,10 +129,15 @@ class Writer:
 
     async def rename(self, key: Any) -> None:
         """Give a property another key, in one statement."""
+
+        def renamed(rows: list[Any]) -> None:
+            self._removed([key])
+            self._committed(rows)
+
         await self._write(
             f"update properties set id = gen_random_uuid(), price = %s where id = %s {RETURNING}",
             (next(self._numbers), key),
-            lambda rows: (self._removed([key]), self._committed(rows)),
+            renamed,
         )
 
     async def truncate(self) -> None:
@@ -150,7 +155,7 @@ class Writer:
                 return
 
     async def _write(
-        self, query: str, parameters: tuple[Any, ...], record: Callable[[list[Any]], Any]
+        self, query: str, parameters: tuple[Any, ...], record: Callable[[list[Any]], None]
     ) -> None:
         try:
             rows = await self._sandbox.execute(query, parameters)

@@ -1,0 +1,95 @@
+"""What an ending means, who has to act, and when the next attempt comes."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+from tenacity import RetryCallState
+from websockets.datastructures import Headers
+from websockets.exceptions import InvalidStatus, InvalidURI
+from websockets.http11 import Response
+
+from bridge.source.endings import (
+    FIRST_SECONDS,
+    LONGEST_SECONDS,
+    SLOW_SECONDS,
+    Ended,
+    ended_by,
+    pause,
+)
+
+SAID: list[tuple[str, str]] = [
+    ("InvalidJWTToken: signature", "SUPABASE_SECRET_KEY"),
+    ("Unauthorized: You do not have permissions", "secret key"),
+    ("PrivateOnly: This project only allows private channels", "public access"),
+    ("RealtimeDisabledForTenant: off", "switch it on"),
+    ("Token has expired 3 seconds ago", "has expired"),
+    ("Unable to subscribe to changes with given parameters. Please check", "publication"),
+]
+
+
+def refused(status: int, body: bytes = b"") -> InvalidStatus:
+    return InvalidStatus(Response(status, "", Headers(), body))
+
+
+def attempt(number: int, error: Exception) -> RetryCallState:
+    state = RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # type: ignore[arg-type]
+    outcome: Any = Future()
+    outcome.set_exception(error)
+    state.outcome, state.attempt_number = outcome, number
+    return state
+
+
+@pytest.mark.parametrize(("said", "advice"), SAID)
+def test_what_only_a_person_can_mend_says_what_to_do(said: str, advice: str) -> None:
+    ended = ended_by(Exception(said), "CHANNEL_ERROR")
+    assert ended.needs_a_person
+    assert ended.slow
+    assert str(ended).startswith(f"CHANNEL_ERROR: {said}; ")
+    assert advice in str(ended).split("; ", 1)[1]
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_refused_connection_needs_a_person(status: int) -> None:
+    ended = ended_by(refused(status, b'{"error": "no"}'))
+    assert ended.needs_a_person
+    assert str(ended).startswith(f'HTTP {status} {{"error": "no"}}; ')
+
+
+@pytest.mark.parametrize(
+    "error", [refused(429), Exception("ChannelRateLimitReached: Too many channels")]
+)
+def test_an_exhausted_quota_is_slow_and_needs_nobody(error: Exception) -> None:
+    ended = ended_by(error)
+    assert ended.slow
+    assert not ended.needs_a_person
+
+
+@pytest.mark.parametrize(
+    "error",
+    [None, refused(503), OSError("no route"), TimeoutError(), Exception("RealtimeRestarting")],
+)
+def test_what_passes_by_itself_is_tried_again_soon(error: Exception | None) -> None:
+    ended = ended_by(error, "CLOSED")
+    assert not ended.slow
+    assert str(ended).startswith("CLOSED")
+
+
+def test_the_address_is_never_said_for_it_carries_the_key() -> None:
+    ended = ended_by(InvalidURI("ws://host/?apikey=sb_secret_1", "isn't a valid URI"))
+    assert "sb_secret_1" not in str(ended)
+    assert "SUPABASE_URL" in str(ended)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 7, 10_000])
+def test_pauses_double_with_jitter_up_to_a_bound(number: int) -> None:
+    bound = min(LONGEST_SECONDS, FIRST_SECONDS * 2 ** (min(number, 20) - 1))
+    pauses = [pause(attempt(number, Ended("lost"))) for _ in range(50)]
+    assert all(bound / 2 <= seconds <= bound for seconds in pauses)
+    assert len(set(pauses)) > 1
+
+
+def test_wrong_credentials_are_tried_slowly_from_the_first_time() -> None:
+    assert pause(attempt(1, Ended("HTTP 401", needs_a_person=True))) >= SLOW_SECONDS
