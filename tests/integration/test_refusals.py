@@ -1,0 +1,168 @@
+"""What no repetition can mend: the bridge says what to do, tries slowly, and tells nobody anything."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+import jwt
+import pytest
+
+from bridge.changes import GapReason
+from bridge.errors import TableUnreadable
+from bridge.settings import Settings
+from bridge.source import endings, realtime
+from bridge.source.base import SourceState
+from bridge.source.table import SupabaseTable
+from tests.integration.line import Line
+from tests.integration.story import MARK, Truth
+from tests.integration.writer import Writer
+
+if TYPE_CHECKING:
+    from bridge.sandbox import Sandbox
+    from bridge.source.base import SourceStatus
+
+WRONG_KEY = jwt.encode(
+    {"role": "service_role", "iss": "supabase", "exp": int(time.time()) + 3600},
+    "the JWT secret of quite another project",
+)
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(realtime, "TICK_SECONDS", 0.05)
+
+
+def settings_of(sandbox: Sandbox, **overrides: Any) -> Settings:
+    values: dict[str, Any] = {
+        "supabase_url": sandbox.supabase_url,
+        "supabase_secret_key": sandbox.supabase_key,
+        "watch_interval": 0.2,
+        "watch_grace": 0.2,
+        "settle": 0.2,
+        **overrides,
+    }
+    return Settings(**values)
+
+
+async def refused(line: Line) -> SourceStatus:
+    await line.until(lambda: line.source.status().state is SourceState.DOWN)
+    return line.source.status()
+
+
+async def test_a_wrong_key_needs_a_person_and_tells_nothing(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Line.open(settings_of(sandbox, supabase_secret_key=WRONG_KEY)) as line:
+        status = await refused(line)
+        assert "HTTP 401" in (status.error or "")
+        assert "SUPABASE_SECRET_KEY" in (status.error or "")
+        assert not len(line.inbox)
+        assert not line.pipeline.status().reconciled
+    said = [record for record in caplog.records if record.name == "bridge.source.realtime"]
+    assert [record.levelname for record in said] == ["ERROR"]
+    assert WRONG_KEY not in caplog.text
+
+
+async def test_a_wrong_key_is_tried_again_slowly_and_taken_once_it_is_right(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endings, "SLOW_SECONDS", 0.5)
+    monkeypatch.setattr(endings, "LONGEST_SECONDS", 0.0)
+    monkeypatch.setattr(sandbox.realtime, "_jwt_secret", "rotated, and not told to the bridge")
+    async with Line.open(settings_of(sandbox)) as line:
+        await refused(line)
+        began = time.monotonic()
+        await line.until(lambda: line.source.status().attempts > 1)
+        assert time.monotonic() - began >= 0.4
+        monkeypatch.undo()
+        monkeypatch.setattr(realtime, "TICK_SECONDS", 0.05)
+        await line.until(lambda: line.source.status().state is SourceState.LIVE)
+        assert line.source.status().error is None
+
+
+async def test_the_reads_refuse_a_wrong_key_for_good(sandbox: Sandbox) -> None:
+    with pytest.raises(TableUnreadable, match="SUPABASE_SECRET_KEY") as refusal:
+        await newest(settings_of(sandbox, supabase_secret_key=WRONG_KEY))
+    assert refusal.value.permanent
+
+
+async def test_a_table_outside_the_publication_needs_a_person(sandbox: Sandbox) -> None:
+    await sandbox.execute("create table if not exists public.secluded (id int primary key)")
+    async with Line.open(settings_of(sandbox, table="secluded")) as line:
+        status = await refused(line)
+        assert "publication supabase_realtime" in (status.error or "")
+        assert not len(line.inbox)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "advice"),
+    [
+        ({"columns": "name,nosuch"}, "BRIDGE_COLUMNS"),
+        ({"region": "nosuch"}, "BRIDGE_REGION"),
+        ({"updated_at": "nosuch"}, "BRIDGE_UPDATED_AT"),
+        ({"table": "nosuch"}, "BRIDGE_TABLE"),
+    ],
+    ids=["column", "region", "updated_at", "table"],
+)
+async def test_a_setting_that_names_what_is_not_there_says_which(
+    sandbox: Sandbox, overrides: dict[str, str], advice: str
+) -> None:
+    with pytest.raises(TableUnreadable, match=advice) as refusal:
+        await newest(settings_of(sandbox, **overrides))
+    assert refusal.value.permanent
+
+
+async def newest(settings: Settings) -> None:
+    """A page of rows, as every pass reads it."""
+    table = SupabaseTable(settings)
+    await table.open()
+    try:
+        await table.page(None, 1)
+    finally:
+        await table.close()
+
+
+async def test_an_unknown_column_leaves_the_stream_waiting_and_tells_nothing(
+    sandbox: Sandbox,
+) -> None:
+    async with Line.open(settings_of(sandbox, columns="name,nosuch")) as line:
+        await line.until(lambda: line.pipeline.status().error is not None)
+        assert "42703" in (line.pipeline.status().error or "")
+        await sandbox.execute("update properties set price = 1")
+        await line.until(lambda: len(line.inbox) > 0)
+        assert not line.pipeline.status().reconciled
+
+
+async def test_a_change_without_the_right_to_read_is_a_gap_and_leaves_no_row_in_the_logs(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = settings_of(sandbox)
+    writer = Writer(sandbox, Truth(settings.projection), pause=0.005)
+    await writer.begin(5)
+    caplog.set_level(logging.INFO)
+    async with Line.open(settings) as line:
+        await line.begin()
+        await line.until(lambda: line.pipeline.status().counts["passes"] > 1 and line.quiet)
+        gaps = line.pipeline.status().counts["gaps"]
+        await sandbox.execute("revoke select on public.properties from service_role")
+        try:
+            await writer.change()
+            await line.until(lambda: line.pipeline.status().counts["gaps"] > gaps)
+            await line.until(lambda: line.pipeline.status().error is not None)
+        finally:
+            await sandbox.execute("grant select on public.properties to service_role")
+        await line.client.until(lambda: line.client.rows == writer.truth.now, 20)
+    assert f"{GapReason.UNREADABLE.value} Error 401" in caplog.text
+    assert "grant select" in caplog.text
+    everything = " ".join(str(record.__dict__) for record in caplog.records)
+    assert MARK not in everything
+    assert "Listing 1" not in everything
+
+
+async def test_all_of_it_can_be_stopped_while_it_waits(sandbox: Sandbox) -> None:
+    async with asyncio.timeout(5):
+        async with Line.open(settings_of(sandbox, supabase_secret_key=WRONG_KEY)) as line:
+            await refused(line)
