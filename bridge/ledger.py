@@ -17,12 +17,12 @@ anybody is told.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from bridge import diff
 from bridge.changes import Change, Op
+from bridge.evidence import Evidence, Unknown
 
 if TYPE_CHECKING:
     from bridge.changes import Key, Record
@@ -33,10 +33,6 @@ if TYPE_CHECKING:
 AHEAD_SECONDS = 30.0
 """How long a row stays ahead of the stream when nothing of it arrives. Far longer than the stream
 lags; a row that is wrongly still ahead costs one read."""
-
-
-class Unknown(Enum):
-    UNKNOWN = "unknown"
 
 
 @dataclass(slots=True)
@@ -65,6 +61,7 @@ class Ledger:
     def __init__(self, projection: Projection, rows: Rows) -> None:
         self._projection = projection
         self._rows = rows
+        self._evidence = Evidence(projection, rows)
         self._batch = Batch()
         self._ahead: dict[Key, _Ahead] = {}
         self._unread: dict[Key, None] = {}  # rows that only a read can settle, oldest first
@@ -235,7 +232,7 @@ class Ledger:
             self._tell_row(change.key, None, change.committed_at)
             return
         record = None if change.doubtful else self._whole(change)
-        if record is None or self._seems_older(change, record):
+        if record is None or self._evidence.seems_older(self.state(change.key), change, record):
             self._doubt(change.key, now)
             return
         if self._reading is not None and len(change.record) < len(self._rows.columns):
@@ -250,23 +247,6 @@ class Ledger:
         self._ahead[key] = _Ahead(now + AHEAD_SECONDS, self._arrivals)
         self._unread[key] = None
 
-    def _seems_older(self, change: Change, record: Record) -> bool:
-        """Whether the change may be one that came late or twice. Reading the row costs little;
-        telling a row's past as its present would be wrong until the next pass over the table.
-        """
-        state = self.state(change.key)
-        if state is None:
-            return False
-        told = self._rows.decode(state)
-        if change.old is not None and _agrees(told, change.old):
-            return False
-        column = self._projection.updated_at
-        before, after = (told[column], record[column]) if column else (None, None)
-        if type(before) is str and type(after) is str:
-            # Without the Z, fractions of any length compare as they should.
-            return after.rstrip("Z") < before.rstrip("Z")
-        return change.old is not None
-
     def _told_by_stream(self, key: Key) -> None:
         if self._reading is not None:
             self._told.add(key)
@@ -277,15 +257,15 @@ class Ledger:
         """A change of a row whose told state came from a read: older, the same, or after it?"""
         state = self.state(change.key)
         if not change.doubtful:
-            if self._equals(state, change):
+            if self._evidence.equals(state, change):
                 self._caught_up(change.key)  # the very change that the read showed
                 return
-            if self._follows(state, change):
+            if self._evidence.follows(state, change):
                 self._caught_up(change.key)
                 self._tell_change(change, now)  # its old row vouches for it
                 return
         ahead.undecided = self._arrivals
-        ahead.newest = self._after(change)
+        ahead.newest = self._evidence.after(change)
         ahead.committed_at = change.committed_at
         if self._reading is not None:
             if ahead.flight and ahead.flight[0][0] <= self._reading:
@@ -314,28 +294,3 @@ class Ledger:
             self._batch.events.append(event)
         self._batch.rows[key] = row
         return True
-
-    def _equals(self, state: bytes | None, change: Change) -> bool:
-        if change.op is Op.DELETE or state is None:
-            return change.op is Op.DELETE and state is None
-        return _agrees(self._rows.decode(state), change.record)
-
-    def _follows(self, state: bytes | None, change: Change) -> bool:
-        """Whether the row before the change, if the source had it whole, is the told state."""
-        if change.old is None or state is None:
-            return False
-        if not all(column in change.old for column in self._rows.columns):
-            return False
-        return _agrees(self._rows.decode(state), change.old)
-
-    def _after(self, change: Change) -> bytes | Unknown | None:
-        if change.op is Op.DELETE:
-            return None
-        if change.doubtful or any(c not in change.record for c in self._rows.columns):
-            return Unknown.UNKNOWN
-        return self._rows.encode(change.record)
-
-
-def _agrees(told: Record, other: Record) -> bool:
-    """Whether both say the same of every column that both have."""
-    return all(diff.same(told[column], value) for column, value in other.items() if column in told)

@@ -16,21 +16,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
-
-from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential_jitter
+from typing import TYPE_CHECKING
 
 from bridge import clock as clocks
 from bridge.changes import Gap, GapReason
-from bridge.errors import TableUnreadable
+from bridge.reading import Reading
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractAsyncContextManager
-
-    from tenacity import RetryCallState
 
     from bridge.changes import Json, Key, Record
     from bridge.clock import Clock
@@ -42,18 +38,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 KEYS_PER_READ = 100
 """Keys in one read of single rows: they travel in the URL, whose length is limited."""
 
 RECENT_OVERLAP_SECONDS = 10.0
 """How far back a look at recent rows goes behind the newest one it saw: `updated_at` is often the
 start of a transaction, and rows become visible at its end."""
-
-FIRST_RETRY_SECONDS = 0.2
-LONGEST_RETRY_SECONDS = 30.0
-"""Between attempts of a read that fails; doubling, with jitter."""
 
 SWEEP_SHARE = 0.2
 """The share of time in which a sweep may keep the database busy."""
@@ -76,6 +66,7 @@ class Reconciler:
         self._rows = rows
         self._ledger = ledger
         self._table = table
+        self._reading = Reading(ledger)
         self._turn = turn
         self._settings = settings
         self._clock = clock
@@ -90,7 +81,11 @@ class Reconciler:
         self.repaired = 0
         self.passes = 0
         self.activity = "waiting"
-        self.error: str | None = None
+
+    @property
+    def error(self) -> str | None:
+        """Why the table can't be read at present."""
+        return self._reading.error
 
     # -- what the pipeline says ---------------------------------------------------------------
 
@@ -149,7 +144,7 @@ class Reconciler:
         while True:
             self.activity = f"pass over the table ({gap.reason.value}): {len(seen)} rows read"
             page = partial(self._table.page, after, self._settings.page_rows)
-            async with self._read(page) as records:
+            async with self._reading.read(page) as records:
                 if not records:
                     break
                 async with self._turn() as ledger:
@@ -194,7 +189,7 @@ class Reconciler:
         since, after = self._cursor, None
         while since is not None:
             page = partial(self._table.recent, since, after, self._settings.page_rows)
-            async with self._read(page) as records:
+            async with self._reading.read(page) as records:
                 for record in records:
                     key = record[self._projection.key]
                     if self._ledger.differs(record):
@@ -218,7 +213,7 @@ class Reconciler:
             self.activity = f"sweep over the keys: {len(seen)} read"
             page_started = self._clock.monotonic()
             page = partial(self._table.keys, after, self._settings.page_rows)
-            async with self._read(page) as keys:
+            async with self._reading.read(page) as keys:
                 pass
             if not keys:
                 break
@@ -245,7 +240,7 @@ class Reconciler:
             await self._read_rows(missing[start : start + KEYS_PER_READ])
 
     async def _read_rows(self, keys: Sequence[Key]) -> None:
-        async with self._read(partial(self._table.rows, keys)) as records:
+        async with self._reading.read(partial(self._table.rows, keys)) as records:
             found = {record[self._projection.key]: record for record in records}
             async with self._turn() as ledger:
                 now, at = self._clock.monotonic(), clocks.timestamp(self._clock.wall())
@@ -269,7 +264,7 @@ class Reconciler:
                 self._sweep_due = min(self._sweep_due, now)  # where one was lost, more may be
 
     async def _start_cursor(self) -> None:
-        async with self._read(self._table.newest) as newest:
+        async with self._reading.read(self._table.newest) as newest:
             if newest is not None and self._projection.updated_at:
                 self._newest = newest[self._projection.updated_at]
                 self._cursor = self._before(self._newest)
@@ -278,7 +273,7 @@ class Reconciler:
         """A newest row that is older than before, or none at all: rows went away. The stream tells
         ordinary deletes, but never TRUNCATE; the sweep finds out.
         """
-        async with self._read(self._table.newest) as newest:
+        async with self._reading.read(self._table.newest) as newest:
             pass
         column = self._projection.updated_at
         at = newest[column] if newest is not None and column else None
@@ -289,33 +284,6 @@ class Reconciler:
             self._sweep_due = min(self._sweep_due, now + self._settings.watch_grace)
         self._newest = at
 
-    @asynccontextmanager
-    async def _read(self, ask: Callable[[], Awaitable[T]]) -> AsyncIterator[T]:
-        """One read of the table, tried until it succeeds; inside the block its results may be
-        handed to the ledger.
-        """
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(TableUnreadable),
-            wait=wait_exponential_jitter(
-                multiplier=FIRST_RETRY_SECONDS,
-                max=LONGEST_RETRY_SECONDS,
-                jitter=FIRST_RETRY_SECONDS,
-            ),
-            before_sleep=self._failed,
-        ):
-            with attempt:
-                self._ledger.begin_read()
-                try:
-                    result = await ask()
-                except BaseException:
-                    self._ledger.end_read()
-                    raise
-        self.error = None
-        try:
-            yield result
-        finally:
-            self._ledger.end_read()
-
     def _before(self, timestamp: Json) -> str | None:
         """Where the next look at recent rows begins: a little before `timestamp`, and never in the
         future, which a row with a wrong date may claim to be from.
@@ -324,15 +292,3 @@ class Reconciler:
         if at is None:
             return None
         return clocks.timestamp(min(at, self._clock.wall()) - RECENT_OVERLAP_SECONDS)
-
-    def _failed(self, state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        self.error = str(error)
-        permanent = isinstance(error, TableUnreadable) and error.permanent
-        log.log(
-            logging.ERROR if permanent else logging.WARNING,
-            "the table could not be read (attempt %d, next in %.1f s): %s",
-            state.attempt_number,
-            state.upcoming_sleep,
-            error,
-        )

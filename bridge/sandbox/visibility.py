@@ -26,10 +26,12 @@ async def look(
 
     With row level security off every change is seen. With it on, INSERT and UPDATE are, if the row
     with that key exists and is visible at this moment, be it as service_role; DELETE always is.
+    Who may not read the key at all is not asked about rows, and is told so instead (`Error 401`).
     """
     asked: list[Committed] = []
+    unasked = not table.rls or not table.key or not table.visible[reader.role].issuperset(table.key)
     for committed in changes:
-        if not table.rls or committed.change.op is Op.DELETE or not table.key:
+        if unasked or committed.change.op is Op.DELETE:
             committed.seen[reader] = True
         else:
             asked.append(committed)

@@ -32,8 +32,13 @@ _PERMANENT = {
     "PGRST301": "the key was refused: set SUPABASE_SECRET_KEY to this project's secret key",
     "PGRST303": "the key was refused: set SUPABASE_SECRET_KEY to this project's secret key",
     "401": "the key was refused: set SUPABASE_SECRET_KEY to this project's secret key",
+    "Invalid API key": "set SUPABASE_SECRET_KEY to this project's secret key",
+    "Invalid authentication credentials": "set SUPABASE_SECRET_KEY to this project's secret key",
 }
-"""Errors that stay until somebody acts, by PostgREST's or Postgres's code, and what to do."""
+"""Errors that stay until somebody acts, by PostgREST's or Postgres's code, and what to do. The
+gateways before PostgREST give no code: Supabase's own says the first, a self-hosted Kong the
+second.
+"""
 
 
 class SupabaseTable:
@@ -128,10 +133,10 @@ class SupabaseTable:
         return [{column: normalise(row[column]) for column in columns} for row in rows]
 
     def _unreadable(self, error: APIError) -> TableUnreadable:
-        advice = _PERMANENT.get(str(error.code))
+        advice = _PERMANENT.get(str(error.code or error.message))
+        said = " ".join(str(part) for part in (error.code, error.message) if part)
         return TableUnreadable(
-            f"reading {self._settings.table} failed: {error.code} {error.message}"
-            + (f"; {advice}" if advice else ""),
+            f"reading {self._settings.table} failed: {said}" + (f"; {advice}" if advice else ""),
             permanent=advice is not None,
         )
 

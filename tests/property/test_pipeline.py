@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge import reconcile
+from bridge import reading
 from bridge.changes import Gap, GapReason, Key, Record
 from bridge.errors import TableUnreadable
 from bridge.log.base import Entry
@@ -33,7 +33,7 @@ SETTINGS = Settings(
 @pytest.fixture(autouse=True, scope="module")
 def _quick_retries() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reconcile, "FIRST_RETRY_SECONDS", 0.001)
+        patch.setattr(reading, "FIRST_RETRY_SECONDS", 0.001)
         yield
 
 
