@@ -74,7 +74,10 @@ class Settings(BaseSettings):
         3, gt=0, description="How long the stream may lag behind the table before it counts as mute"
     )
     sweep_interval: float = Field(
-        60, gt=0, description="Between two passes over all keys (finds deletes and TRUNCATE)"
+        10,
+        gt=0,
+        description="Between two passes over all keys (finds deletes and TRUNCATE); longer where "
+        "the table is so large that a pass takes more than a fifth of it",
     )
     settle: float = Field(
         5, gt=0, description="After `system` ok, when the table is read once more"

@@ -26,8 +26,10 @@ HEAD = (
 
 def line(name: str, outcome: Outcome) -> str:
     verdict = outcome.verdict
-    disordered = verdict.disordered + verdict.blended + verdict.invented
+    disordered = verdict.disordered + verdict.invented
     wrong = "".join(f"; {complaint}" for complaint in verdict.complaints)
+    if verdict.blended:
+        wrong += f"; {verdict.blended} told with a value from before"
     return (
         f"| {name}{wrong} | {outcome.changes} | {outcome.events} | {verdict.lost} "
         f"| {verdict.repeated} | {disordered} | {outcome.seconds:.1f} |"
@@ -55,7 +57,7 @@ def main(words: str) -> int:
         AT_A_TIME, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1
     ) as pool:
         for number, outcome in zip(chosen, pool.map(played, chosen), strict=True):
-            bad += not outcome.verdict.good
+            bad += not outcome.good
             print(line(SCENARIOS[number].name, outcome), flush=True)
     return bad
 

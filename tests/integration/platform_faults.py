@@ -83,8 +83,11 @@ async def _(stage: Stage) -> None:
 @PLATFORM.scenario("500 rows come, change and go, a transaction each", idle=True)
 async def _(stage: Stage) -> None:
     known = set(stage.keys)
+    client, patience = stage.line.client, stage.tempo.patience
     await stage.writer.insert(500)
+    await client.until(stage.told, patience)
     await stage.writer.change()
+    await client.until(stage.told, patience)
     await stage.writer.delete(*(set(stage.keys) - known))
 
 

@@ -55,6 +55,11 @@ class Outcome:
     events: int
     verdict: Verdict
     seconds: float
+    blends: bool
+
+    @property
+    def good(self) -> bool:
+        return self.verdict == Verdict(blended=self.verdict.blended if self.blends else 0)
 
 
 @dataclass
@@ -134,10 +139,7 @@ async def _play(scenario: Scenario, stage: Stage) -> Outcome:
         changes, told = truth.commits - commits, client.events - events
         seconds = float("inf")
     await writer.reread()  # the table itself has the last word
-    verdict = judge(truth, client)
-    if scenario.blends:
-        verdict.blended = 0
-    return Outcome(changes, told, verdict, seconds)
+    return Outcome(changes, told, judge(truth, client), seconds, scenario.blends)
 
 
 async def _live_on(stage: Stage) -> None:

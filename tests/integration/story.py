@@ -79,8 +79,12 @@ class Client:
         self._listening = False
         self.rows: dict[Key, Row] = {}
         self.told: dict[Key, list[Row | None]] = {}
+        self.sequence: list[Row | None] = []  # the states told of all properties, in order
         self.complaints: list[str] = []
-        self.events = 0
+
+    @property
+    def events(self) -> int:
+        return len(self.sequence)
 
     def begin(self, snapshot: Mapping[Key, Mapping[str, Any]]) -> None:
         """A snapshot; what was told before it is in it."""
@@ -98,7 +102,6 @@ class Client:
             if MARK in text:
                 self._complain(entry.event.key, "an unpublished value came")
             self._apply(json.loads(text))
-            self.events += 1
         self._heard.set()
 
     async def until(self, reached: Callable[[], bool], seconds: float) -> float:
@@ -127,7 +130,9 @@ class Client:
                 self._updated(key, known, data)
             case other:
                 self._complain(key, f"an event {other}")
-        self.told.setdefault(key, [None]).append(dict(self.rows[key]) if key in self.rows else None)
+        state = dict(self.rows[key]) if key in self.rows else None
+        self.told.setdefault(key, [None]).append(state)
+        self.sequence.append(state)
 
     def _created(self, key: Key, known: Row | None, data: Row) -> None:
         if known is not None:

@@ -1,4 +1,4 @@
-"""What no repetition can mend: the bridge says what to do, tries slowly, and tells nobody anything."""
+"""What no repetition can mend: the bridge says what to do, tries slowly, and tells nothing."""
 
 from __future__ import annotations
 
@@ -71,14 +71,15 @@ async def test_a_wrong_key_is_tried_again_slowly_and_taken_once_it_is_right(
 ) -> None:
     monkeypatch.setattr(endings, "SLOW_SECONDS", 0.5)
     monkeypatch.setattr(endings, "LONGEST_SECONDS", 0.0)
-    monkeypatch.setattr(sandbox.realtime, "_jwt_secret", "rotated, and not told to the bridge")
     async with Line.open(settings_of(sandbox)) as line:
-        await refused(line)
-        began = time.monotonic()
-        await line.until(lambda: line.source.status().attempts > 1)
-        assert time.monotonic() - began >= 0.4
-        monkeypatch.undo()
-        monkeypatch.setattr(realtime, "TICK_SECONDS", 0.05)
+        with monkeypatch.context() as rotated:
+            rotated.setattr(sandbox.realtime, "_jwt_secret", "rotated, and the bridge not told")
+            await sandbox.faults.close(1012)
+            await line.until(lambda: "HTTP 401" in (line.source.status().error or ""))
+            began = time.monotonic()
+            attempts = line.source.status().attempts
+            await line.until(lambda: line.source.status().attempts > attempts)
+            assert time.monotonic() - began >= 0.4
         await line.until(lambda: line.source.status().state is SourceState.LIVE)
         assert line.source.status().error is None
 

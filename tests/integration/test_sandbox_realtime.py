@@ -656,6 +656,18 @@ async def test_a_key_that_may_not_be_read_is_error_401(server: Sandbox) -> None:
     ) in text
 
 
+async def test_under_row_level_security_it_is_error_401_too(server: Sandbox) -> None:
+    name = await make(server, "id int primary key", grant=False)
+    await server.execute(f"alter table {name} enable row level security")
+    lost = server.realtime.poller.slots_lost
+    async with RawClient.open(server) as client:
+        await client.subscribe(binding(name))
+        await server.execute(f"revoke all on {name} from service_role")
+        await server.execute(f"insert into {name} values (1)")
+        assert '"errors":["Error 401: Unauthorized"]' in await client.text()
+    assert server.realtime.poller.slots_lost == lost
+
+
 async def test_columns_that_may_not_be_read_are_left_out(server: Sandbox) -> None:
     name = await make(server, "id int primary key, open text, secret text", grant=False)
     await server.execute(f"grant select (id, open) on {name} to anon")
