@@ -195,8 +195,8 @@ async def test_a_move_is_heard_in_both_regions_and_once_by_who_is_in_both(
         heard = [await of(texas, key), await of(california, key)]
         await project.delete(key)
         assert (await of(california, key))["event"] == "property-deleted"
-        for event in ("property-created", "property-updated", "property-deleted"):
-            assert (await of(both, key))["event"] == event
+        for name in ("property-created", "property-updated", "property-deleted"):
+            assert (await of(both, key))["event"] == name
         assert [e["event"] for e in texas.events if e["data"]["property_id"] == key] == [
             "property-created",
             "property-updated",

@@ -12,7 +12,9 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parents[2]
 PINS = dict(
     re.findall(
-        r"^([a-z0-9-]+)==([^ ]+) ", (ROOT / "deploy/requirements.txt").read_text("utf-8"), re.M
+        r"^([a-z0-9-]+)==([^ ]+) ",
+        (ROOT / "deploy/requirements.txt").read_text("utf-8"),
+        re.MULTILINE,
     )
 )
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
@@ -28,7 +30,9 @@ def test_every_dependency_is_pinned_within_its_bounds(line: str) -> None:
 def test_every_pin_has_hashes_and_no_address() -> None:
     for name in ("requirements.txt", "requirements-build.txt"):
         text = (ROOT / "deploy" / name).read_text("utf-8")
-        entries = [part for part in re.split(r"^(?=[a-z0-9])", text, flags=re.M) if "==" in part]
+        entries = [
+            part for part in re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE) if "==" in part
+        ]
         assert entries
         assert all("--hash=sha256:" in entry for entry in entries)
         assert "://" not in text
@@ -50,6 +54,6 @@ def test_the_image_listens_where_fly_looks() -> None:
 
 
 def test_the_image_does_not_run_as_root() -> None:
-    user = re.search(r"^USER (\d+)", (ROOT / "deploy/Dockerfile").read_text("utf-8"), re.M)
+    user = re.search(r"^USER (\d+)", (ROOT / "deploy/Dockerfile").read_text("utf-8"), re.MULTILINE)
     assert user is not None
     assert int(user[1]) > 0

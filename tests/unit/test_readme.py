@@ -17,7 +17,7 @@ README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
 def test_the_example_of_mounting_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUPABASE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("SUPABASE_SECRET_KEY", "unused")
-    [block] = re.findall(r"```python\n(.*?)```", README, re.S)
+    [block] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names: dict[str, Any] = {}
     exec(block, names)
     assert [route.path for route in names["app"].routes] == ["/live"]
