@@ -9,9 +9,10 @@ from socketio.exceptions import ConnectionRefusedError as Refusal
 from starlette.responses import PlainTextResponse
 
 from bridge.errors import Code, Refused
+from bridge.gateway.handshake import Server
 from bridge.gateway.hub import Hub
 from bridge.gateway.wanted import snapshot_wanted, wanted
-from bridge.gateway.wire import WAITING, Server, Wire
+from bridge.gateway.wire import WAITING, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,8 +8,6 @@ doesn't take its packets is cut off, and comes back by itself.
 What is private in the libraries and used here, checked with python-socketio 5.18.1, python-engineio
 4.15.1 and uvicorn 0.54.0 (`tests/unit/test_wire.py` says which of them changed, if one does):
 
-- `socketio.AsyncServer._engineio_server_class()` names the Engine.IO server's class;
-- `socketio.AsyncServer._handle_eio_disconnect(eio_sid, reason)` hears of every connection's end;
 - `socketio` `manager.eio_sid_from_sid(sid, namespace)` and `manager.is_connected(sid, namespace)`;
 - `engineio` `server.sockets`: the open sockets by Engine.IO sid;
 - `engineio` `server.create_queue()` makes each socket's `queue`, the one way to its client, from
@@ -29,7 +27,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import engineio
 import engineio.packet
-import socketio
 from engineio.async_drivers import asgi
 
 if TYPE_CHECKING:
@@ -38,6 +35,7 @@ if TYPE_CHECKING:
     from starlette.types import Scope, Send
 
     from bridge.events import Event
+    from bridge.gateway.handshake import Server
     from bridge.log.base import Entry
 
 log = logging.getLogger(__name__)
@@ -178,21 +176,6 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
 
     def create_queue(self, *_args: Any, **_kwargs: Any) -> Outbox:
         return Outbox(self._limit)
-
-
-class Server(socketio.AsyncServer):  # type: ignore[misc]
-    """Socket.IO over `Engine`."""
-
-    def _engineio_server_class(self) -> type[Engine]:
-        return Engine
-
-    async def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
-        await super()._handle_eio_disconnect(eio_sid, reason)
-        socket = self.eio.sockets.get(eio_sid)
-        if reason == self.reason.CLIENT_DISCONNECT and socket is not None and not socket.upgraded:
-            # The poll that such a client left open is answered. The library would hold it, and a
-            # client that waits for its answer, until the next ping is overdue.
-            socket.queue.put_nowait(None)
 
 
 class Wire:

@@ -17,7 +17,8 @@ from engineio.async_drivers import asgi
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from bridge.gateway import wire
-from bridge.gateway.wire import OVERHEAD, TRANSPORT, Engine, Line, Outbox, Server, keep_transport
+from bridge.gateway.handshake import Server
+from bridge.gateway.wire import OVERHEAD, TRANSPORT, Engine, Line, Outbox, keep_transport
 from tests.fakes import entry
 
 CHANGED = (
