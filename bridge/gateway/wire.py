@@ -21,6 +21,7 @@ What is private in the libraries and used here, checked with python-socketio 5.1
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
     from starlette.types import Scope, Send
 
-    from bridge.events import Event
     from bridge.gateway.handshake import Server
     from bridge.log.base import Entry
 
@@ -54,9 +54,10 @@ TRANSPORT: Final = "bridge.transport"
 """Key in `scope["extensions"]` under which the connection's asyncio transport is kept."""
 
 
-def packet(event: Event) -> engineio.packet.Packet:
-    """The Engine.IO packet of an event: `4`, then Socket.IO's `2["name",{envelope}]`."""
-    text = f'2["{event.name}",{event.envelope.decode()}]'
+def packet(name: str, envelope: bytes, position: str | None) -> engineio.packet.Packet:
+    """The Engine.IO packet of an event: `4`, then Socket.IO's `2["name",{envelope},"position"]`."""
+    tail = "" if position is None else f",{json.dumps(position)}"
+    text = f"2[{json.dumps(name)},{envelope.decode()}{tail}]"
     out = engineio.packet.Packet(engineio.packet.MESSAGE, text)
     out.encode()  # keeps what it gives, so that no recipient encodes it again
     return out
@@ -188,6 +189,7 @@ class Wire:
         self._server = server
         self._on_gone = on_gone
         self._sockets: dict[str, Any] = {}
+        self._bare: set[str] = set()
         self._closing: set[asyncio.Task[None]] = set()
         self._shut = False
         self.cut_off = 0
@@ -196,23 +198,30 @@ class Wire:
         """Whether the client's handshake is over and it has not left."""
         return bool(self._server.manager.is_connected(sid, "/"))
 
-    def attach(self, sid: str) -> bool:
-        """Let events reach the client; False if its connection has ended already."""
+    def attach(self, sid: str, *, positions: bool = False) -> bool:
+        """Let events reach the client; False if its connection has ended already. `positions` says
+        whether its events end with their position, as one more argument.
+        """
         eio_sid = self._server.manager.eio_sid_from_sid(sid, "/")
         socket = self._server.eio.sockets.get(eio_sid)
         if socket is None or socket.closed:
             return False
         self._sockets[sid] = socket
+        if not positions:
+            self._bare.add(sid)
         socket.queue.on_overflow = lambda: self._overflown(sid)
         return True
 
     def detach(self, sid: str) -> None:
         """No event reaches the client from here on; its connection stays as it is."""
         self._sockets.pop(sid, None)
+        self._bare.discard(sid)
 
     def deliver(self, entry: Entry, sids: Iterable[str]) -> None:
         """Give the entry's event to each client, in its outbox when this returns."""
-        message = packet(entry.event)
+        event = entry.event
+        message = packet(event.name, event.envelope, str(entry.position))
+        bare = packet(event.name, event.envelope, None)
         sockets = self._sockets
         gone = []
         for sid in sids:
@@ -220,9 +229,27 @@ class Wire:
             if socket is None or socket.closed:
                 gone.append(sid)
             else:
-                socket.queue.put_nowait(message)
+                socket.queue.put_nowait(bare if sid in self._bare else message)
         for sid in gone:
             asyncio.get_running_loop().call_soon(self._on_gone, sid)
+
+    def send_event(self, sid: str, name: str, envelope: bytes, position: str | None) -> None:
+        """Tell one client something, after all that was delivered to it before."""
+        socket = self._sockets.get(sid)
+        if socket is not None and not socket.closed:
+            position = None if sid in self._bare else position
+            socket.queue.put_nowait(packet(name, envelope, position))
+
+    def send_packet(self, to: Any, text: str) -> None:
+        """Send a Socket.IO packet such as `0{"sid":"..."}` to a client, by its sid, or by the
+        Engine.IO socket of one that is not attached yet.
+        """
+        socket = self._sockets.get(to) if isinstance(to, str) else to
+        if socket is not None and not socket.closed:
+            socket.queue.put_nowait(engineio.packet.Packet(engineio.packet.MESSAGE, text))
+
+    def flush(self) -> None:
+        """Write all that was delivered and waits for the end of this step of the event loop."""
 
     def cut(self, sid: str) -> None:
         """End the client's connection now, whatever waits for it. It will come back by itself,

@@ -36,7 +36,7 @@ def message(text: str) -> engineio.packet.Packet:
 
 def test_an_event_is_one_socketio_packet_whose_one_argument_is_the_envelope() -> None:
     event = entry(1, "TX", note='quotes " and ümlauts').event
-    text = wire.packet(event).encode()
+    text = wire.packet(event.name, event.envelope, None).encode()
     assert text.startswith('42["property-updated",{')
     decoded = socketio.packet.Packet(encoded_packet=text[1:])
     assert decoded.packet_type == socketio.packet.EVENT
@@ -44,7 +44,8 @@ def test_an_event_is_one_socketio_packet_whose_one_argument_is_the_envelope() ->
 
 
 def test_an_event_is_encoded_once_for_all_transports() -> None:
-    packet = wire.packet(entry(1).event)
+    packet = wire.packet("property-created", b"{}", "e-1")
+    assert packet.encode() == '42["property-created",{},"e-1"]'
     assert packet.encode() is packet.encode(b64=True)
 
 
