@@ -16,9 +16,11 @@ from starlette.routing import Mount, Route, WebSocketRoute
 
 from bridge import settings as settings_module
 from bridge.gateway import server, wire
+from bridge.gateway.status import Upstream
 from bridge.log.memory import MemoryLog
 from bridge.ops.routes import Look, Operations
 from bridge.pipeline import Pipeline
+from bridge.source.base import SourceState
 from bridge.source.inbox import Inbox
 from bridge.source.realtime import RealtimeSource
 from bridge.source.table import SupabaseTable
@@ -121,22 +123,34 @@ class Bridge(Starlette):
             source = self._source or RealtimeSource(settings, table)
             events = MemoryLog(settings.log_events, settings.log_seconds)
             closing.push_async_callback(events.close)
-            gateway = server.Gateway(settings)
-            closing.push_async_callback(gateway.close)
             inbox = Inbox(settings.queue_changes)
             pipeline = Pipeline(
                 projection=settings.projection,
                 table=table,
                 log=events,
                 inbox=inbox,
-                publish=gateway.hub.publish,
+                publish=lambda entries: gateway.publish(entries),  # noqa: PLW0108 - made below
                 settings=settings,
             )
+
+            def upstream() -> Upstream:
+                status = pipeline.status()
+                return Upstream(
+                    live=source.status().state is SourceState.LIVE,
+                    reconciled=status.reconciled,
+                    passing=status.passing,
+                )
+
+            gateway = server.Gateway(settings, log=events, rows=pipeline.rows, upstream=upstream)
+            closing.push_async_callback(gateway.close)
             self._running = _Running(source, pipeline, events, gateway, time.monotonic())
             try:
                 async with asyncio.TaskGroup() as tasks:
                     work = tasks.create_task(
-                        self._work(source=source.run(inbox), pipeline=pipeline.run()), name="bridge"
+                        self._work(
+                            source=source.run(inbox), pipeline=pipeline.run(), gateway=gateway.run()
+                        ),
+                        name="bridge",
                     )
                     try:
                         yield

@@ -88,6 +88,8 @@ class Reconciler:
         self.first_pass_done = asyncio.Event()
         self.repaired = 0
         self.passes = 0
+        self.passing = False
+        """Whether a pass looks for what the stream missed, or is due."""
         self.activity = "waiting"
         self.error: str | None = None
 
@@ -97,6 +99,7 @@ class Reconciler:
         """Something may be missing: pass over the table as soon as the read in flight is over."""
         self._gap = gap
         self._fill = fill
+        self.passing = self.passing or gap.reason is not GapReason.ROUTINE
         self._wake.set()
 
     def look(self) -> None:
@@ -166,6 +169,7 @@ class Reconciler:
             self._ledger.filled(self._clock.monotonic())
         await self._confirm_gone(seen)
         self.passes += 1
+        self.passing = self._gap is not None and self.passing
         now = self._clock.monotonic()
         if self._projection.updated_at:
             await self._start_cursor()

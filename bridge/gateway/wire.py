@@ -95,6 +95,8 @@ class Wire:
         whether its events end with their position, as one more argument.
         """
         self.detach(sid)
+        # What was still to be told to a former connection of this client is not for this one.
+        self._dispatcher.catch_up(sid)
         eio_sid = self._server.manager.eio_sid_from_sid(sid, "/")
         socket = self._server.eio.sockets.get(eio_sid)
         if socket is None or socket.closed:
