@@ -71,8 +71,8 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
         self._heartbeat: Heartbeat | None = None
         self.lines: set[Line | Websocket] = set()
         """The websockets that are open."""
-        self.before_telling: Callable[[str], None] = _nothing
-        """Called with a socket's `client` before it is told something that is no event."""
+        self.before_telling: Callable[[Outbox], None] = _nothing
+        """Called before a client that events reach is told something else."""
         self.on_overflow: Callable[[Socket, int], None] = lambda socket, _unsent: socket.abort()
 
     @property
@@ -147,7 +147,7 @@ class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
     def tell(self, piece: Piece) -> None:
         """Send it or hold it, after all that the client was told before."""
         if self.client is not None:
-            self.server.before_telling(self.client)
+            self.server.before_telling(self.queue)
         self.queue.tell(piece)
 
     async def send(self, pkt: packet.Packet) -> None:
@@ -243,6 +243,9 @@ class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
             line.hold()
         self._pump()
 
+    def paused(self, _line: Line) -> None:
+        self.queue.pause()
+
     def resumed(self, _line: Line) -> None:
         self.queue.resume()
 
@@ -311,6 +314,8 @@ class Probe:
             self._stop()
             line.close()
 
+    def paused(self, line: Line) -> None: ...
+
     def resumed(self, line: Line) -> None: ...
 
     def lost(self, line: Line) -> None:
@@ -378,4 +383,4 @@ class Websocket(asgi.WebSocket):  # type: ignore[misc]
             self._waiting.discard(task)
 
 
-def _nothing(_client: str) -> None: ...
+def _nothing(_outbox: Outbox) -> None: ...

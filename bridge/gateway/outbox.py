@@ -29,14 +29,12 @@ class Line(Protocol):
     """A websocket that takes frames at once."""
 
     @property
-    def paused(self) -> bool:
-        """Whether it has more to send than it should; set inside `write`."""
+    def write(self) -> Callable[[bytes], None]:
+        """Sends frames. It may call `Outbox.pause` before it returns."""
         ...
 
     @property
     def unsent(self) -> int: ...
-
-    def write(self, data: bytes) -> None: ...
 
     def close(self) -> None: ...
 
@@ -51,8 +49,6 @@ class Outbox:
     """
 
     __slots__ = (
-        "_direct",
-        "_ended",
         "_held",
         "_limit",
         "_line",
@@ -60,7 +56,10 @@ class Outbox:
         "_since",
         "_takers",
         "_watched",
+        "ended",
+        "positions",
         "waiting",
+        "write",
     )
 
     def __init__(self, limit: int, on_overflow: Callable[[int], None]) -> None:
@@ -70,10 +69,15 @@ class Outbox:
         self._limit = limit
         self._on_overflow = on_overflow
         self._line: Line | None = None
-        self._direct = False  # there is a line, it isn't paused, and nothing is held
+        self.write: Callable[[bytes], None] | None = None
+        """How to write to the line, for who tells thousands; as `tell`, which None leaves to do:
+        there is no line, it is paused, or something is held."""
+        self.positions = True
+        """Whether events are told with their positions, for who delivers them."""
         self._held: deque[Piece] | None = None
         self._takers: deque[asyncio.Future[bool]] | None = None
-        self._ended = False
+        self.ended = False
+        """Whether it takes no more."""
         self._watched: asyncio.TimerHandle | None = None
         self._since = 0  # bytes that were held since the client is being watched
         self.waiting = 0
@@ -83,14 +87,9 @@ class Outbox:
 
     def tell(self, piece: Piece) -> None:
         """Send it or hold it. After the end it is dropped."""
-        if self._direct:
-            line = self._line
-            assert line is not None
-            line.write(piece.frames)
-            if line.paused:
-                self._direct = False
-                self._watch()
-        elif not self._ended:
+        if self.write is not None:
+            self.write(piece.frames)
+        elif not self.ended:
             self._hold(piece)
 
     async def put(self, packet: Any) -> None:
@@ -105,19 +104,18 @@ class Outbox:
 
     def end(self) -> None:
         """Nothing more will be told. What is held is still sent or taken, then the line closes."""
-        if self._ended:
+        if self.ended:
             return
-        self._ended = True
-        self._direct = False
-        if self._line is not None and not self._held:
+        self.ended = True
+        if self.write is not None and self._line is not None:
+            self.write = None
             self._line.close()
         self._wake()
 
     def drop(self) -> None:
         """Forget what is held, and hold nothing more."""
-        self._ended = True
-        self._direct = False
-        self._line = self._held = None
+        self.ended = True
+        self.write = self._line = self._held = None
         self.waiting = 0
         if self._watched is not None:
             self._watched.cancel()
@@ -132,23 +130,31 @@ class Outbox:
         self.release()
         self.resume()
 
+    def pause(self) -> None:
+        """The line has more to send than it should."""
+        self.write = None
+        self._watch()
+
     def resume(self) -> None:
         """The line takes more."""
         line = self._line
         if line is None:
             return
-        held = self._held
-        while held and not line.paused:
-            piece = held.popleft()
+        self.write = write = line.write
+        while self._held and not self._paused():
+            piece = self._held.popleft()
             self.waiting -= len(piece.frames) + OVERHEAD
-            line.write(piece.frames)
-        if held or line.paused:
+            write(piece.frames)
+        if self._held or self._paused():
+            self.write = None
             return
         self._held = None
-        if self._ended:
+        if self.ended:
+            self.write = None
             line.close()
-        else:
-            self._direct = True
+
+    def _paused(self) -> bool:
+        return self.write is None
 
     @property
     def unsent(self) -> int:
@@ -163,7 +169,7 @@ class Outbox:
         """
         released = self._line is not None
         async with asyncio.timeout(seconds):
-            while not (released or self._held or self._ended):
+            while not (released or self._held or self.ended):
                 taker = asyncio.get_running_loop().create_future()
                 if self._takers is None:
                     self._takers = deque()

@@ -26,6 +26,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from bridge.gateway import frames
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.types import Scope, Send
 
 HANDOVER: Final = "bridge.websocket"
@@ -43,6 +45,9 @@ class Owner(Protocol):
 
     def heard(self, line: Line, message: str | bytes) -> None: ...
 
+    def paused(self, line: Line) -> None:
+        """The line has more to send than it should, or is closing: hold what is not written."""
+
     def resumed(self, line: Line) -> None:
         """The line takes more."""
 
@@ -53,7 +58,7 @@ class Owner(Protocol):
 class Line(asyncio.Protocol):
     """One open websocket."""
 
-    __slots__ = ("_connections", "_owner", "_reader", "_timer", "_transport", "closing", "paused")
+    __slots__ = ("_connections", "_owner", "_reader", "_timer", "_transport", "closing")
 
     def __init__(
         self, transport: asyncio.Transport, connections: set[Any], owner: Owner, limit: int
@@ -64,16 +69,19 @@ class Line(asyncio.Protocol):
         self._owner: Owner = owner
         self._reader = frames.Reader(limit)
         self._timer: asyncio.TimerHandle | None = None
-        self.paused = False
         self.closing = False
         connections.add(self)
 
     # -- for its owner
 
-    def write(self, data: bytes) -> None:
-        """Send frames. Dropped where the line is closing or gone."""
+    @property
+    def write(self) -> Callable[[bytes], None]:
+        """Sends frames. It stays good until the owner hears of `paused` or `lost`: as the
+        transport's own, it is a call less for each of many.
+        """
         if self._transport is not None and not self.closing:
-            self._transport.write(data)
+            return self._transport.write
+        return _dropped
 
     @property
     def unsent(self) -> int:
@@ -86,7 +94,9 @@ class Line(asyncio.Protocol):
 
     def abort(self) -> None:
         """End it now, whatever is unsent. The owner hears of it a little later."""
-        self.closing = True
+        if not self.closing:
+            self.closing = True
+            self._owner.paused(self)
         if self._transport is not None:
             self._transport.abort()
 
@@ -104,7 +114,9 @@ class Line(asyncio.Protocol):
         self._owner = owner
 
     def _part(self) -> None:
-        self.closing = True
+        if not self.closing:
+            self.closing = True
+            self._owner.paused(self)
         if self._timer is None and self._transport is not None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(CLOSE_SECONDS, self.abort)
@@ -149,11 +161,11 @@ class Line(asyncio.Protocol):
         return False
 
     def pause_writing(self) -> None:
-        self.paused = True
+        self._owner.paused(self)
 
     def resume_writing(self) -> None:
-        self.paused = False
-        self._owner.resumed(self)
+        if not self.closing:
+            self._owner.resumed(self)
 
     def connection_lost(self, _error: Exception | None) -> None:
         # First of all: to write to a transport that is closed raises, on some loops.
@@ -170,6 +182,9 @@ class Line(asyncio.Protocol):
     def shutdown(self) -> None:
         """The server stops."""
         self._end(frames.RESTARTING)
+
+
+def _dropped(_data: bytes) -> None: ...
 
 
 class _Gone:

@@ -24,10 +24,11 @@ from bridge.gateway.parcel import Piece, Telling, event, message, pieces
 from bridge.gateway.transport import keep_transport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from bridge.gateway.engine import Socket
     from bridge.gateway.handshake import Server
+    from bridge.gateway.outbox import Outbox
     from bridge.log.base import Entry
 
 __all__ = ["WAITING", "Engine", "Wire", "keep_transport"]
@@ -40,32 +41,6 @@ GOODBYE_SECONDS: Final = 1.0
 """How long clients may take to take what they were told before their connections are closed."""
 
 
-class _Client:
-    """A client that events reach."""
-
-    __slots__ = ("positions", "socket")
-
-    def __init__(self, socket: Socket, *, positions: bool) -> None:
-        self.socket = socket
-        self.positions = positions
-
-
-class _Parcel:
-    """Events in a row, as clients with positions get them and as those without do."""
-
-    __slots__ = ("_pieces", "_tellings")
-
-    def __init__(self, tellings: list[Telling]) -> None:
-        self._tellings = tellings
-        self._pieces: list[list[Piece] | None] = [None, None]
-
-    def pieces(self, *, positions: bool) -> list[Piece]:
-        out = self._pieces[positions]
-        if out is None:
-            out = self._pieces[positions] = pieces(self._tellings, positions=positions)
-        return out
-
-
 class Wire:
     """Writes to the clients of one server, by their Socket.IO sids."""
 
@@ -75,9 +50,12 @@ class Wire:
         """
         self._server = server
         self._on_gone = on_gone
-        self._clients: dict[str, _Client] = {}
-        self._dispatcher: Dispatcher[str, Telling, _Parcel] = Dispatcher(
-            pack=_Parcel,
+        self._sockets: dict[str, Socket] = {}
+        self._outboxes: dict[
+            str, Outbox
+        ] = {}  # of the same clients: one look less for each of many
+        self._dispatcher: Dispatcher[str, Outbox, Telling, list[Piece]] = Dispatcher(
+            pack=self._pack,
             give=self._give,
             call_soon=lambda step: asyncio.get_running_loop().call_soon(step),
         )
@@ -95,13 +73,13 @@ class Wire:
         whether its events end with their position, as one more argument.
         """
         self.detach(sid)
-        # What was still to be told to a former connection of this client is not for this one.
-        self._dispatcher.catch_up(sid)
         eio_sid = self._server.manager.eio_sid_from_sid(sid, "/")
         socket = self._server.eio.sockets.get(eio_sid)
         if socket is None or socket.closed:
             return False
-        self._clients[sid] = _Client(socket, positions=positions)
+        self._sockets[sid] = socket
+        self._outboxes[sid] = socket.queue
+        socket.queue.positions = positions
         socket.client = sid
         return True
 
@@ -109,9 +87,9 @@ class Wire:
         """No event that is delivered from here on reaches the client; its connection stays as it
         is.
         """
-        if sid in self._clients:
-            self._dispatcher.catch_up(sid)
-            self._clients.pop(sid).socket.client = None
+        if sid in self._sockets:
+            self._dispatcher.catch_up(self._outboxes[sid])
+            self._forget(sid)
 
     def deliver(self, entry: Entry, sids: Collection[str]) -> None:
         """Tell each of these clients the entry's event, at the end of this step of the event loop
@@ -123,21 +101,18 @@ class Wire:
 
     def send_event(self, sid: str, name: str, envelope: bytes, position: str | None) -> None:
         """Tell one client something, after all that was delivered to it before."""
-        client = self._clients.get(sid)
-        if client is not None:
-            position = position if client.positions else None
-            client.socket.tell(Piece((event(name, envelope, position),)))
+        socket = self._sockets.get(sid)
+        if socket is not None:
+            position = position if socket.queue.positions else None
+            socket.tell(Piece((event(name, envelope, position),)))
 
     def send_packet(self, to: str | Socket, text: str) -> None:
         """Send a Socket.IO packet such as `0{"sid":"..."}` to a client, by its sid, or by the
         Engine.IO socket of one that is not attached yet.
         """
-        if isinstance(to, str):
-            client = self._clients.get(to)
-            if client is None:
-                return
-            to = client.socket
-        to.tell(message(text))
+        socket = self._sockets.get(to) if isinstance(to, str) else to
+        if socket is not None:
+            socket.tell(message(text))
 
     def flush(self) -> None:
         """Write all that was delivered, to everybody and now."""
@@ -147,10 +122,10 @@ class Wire:
         """End the client's connection now, whatever waits for it. It will come back by itself,
         which it would not after a Socket.IO disconnect.
         """
-        client = self._clients.pop(sid, None)
-        if client is not None:
-            client.socket.client = None
-            client.socket.abort()
+        if sid in self._sockets:
+            # A next connection of this client may come at once, and is told what it missed.
+            self._dispatcher.forget(self._outboxes[sid])
+            self._forget(sid).abort()
 
     async def close(self) -> None:
         """End all connections. Polls that wait are answered, so that a server which waits for
@@ -170,17 +145,42 @@ class Wire:
             self._shut = True
             await self._server.shutdown()
 
-    def _give(self, sid: str, parcel: _Parcel) -> int:
-        """Tell a client what it was delivered; how many writes that took."""
-        client = self._clients.get(sid)
-        if client is None or client.socket.closed:
-            asyncio.get_running_loop().call_soon(self._on_gone, sid)
-            return 1
-        told = parcel.pieces(positions=client.positions)
-        tell = client.socket.queue.tell
-        for piece in told:
-            tell(piece)
-        return len(told)
+    def _forget(self, sid: str) -> Socket:
+        del self._outboxes[sid]
+        socket = self._sockets.pop(sid)
+        socket.client = None
+        return socket
+
+    def _pack(
+        self, tellings: list[Telling], sids: Iterable[str]
+    ) -> Iterator[tuple[list[Outbox], list[Piece]]]:
+        """Those who get positions and those who don't, each with what they get."""
+        forms: tuple[list[Outbox], list[Outbox]] = ([], [])
+        for sid in sids:
+            outbox = self._outboxes.get(sid)
+            if outbox is None or outbox.ended:
+                asyncio.get_running_loop().call_soon(self._on_gone, sid)
+            else:
+                forms[outbox.positions].append(outbox)
+        for positions, outboxes in enumerate(forms):
+            if outboxes:
+                yield outboxes, pieces(tellings, positions=bool(positions))
+
+    @staticmethod
+    def _give(outboxes: list[Outbox], told: list[Piece]) -> None:
+        # For each of thousands, so it does no more than it has to.
+        if len(told) > 1:
+            for outbox in outboxes:
+                for piece in told:
+                    outbox.tell(piece)
+            return
+        piece = told[0]
+        frames = piece.frames
+        for outbox in outboxes:
+            if outbox.write is not None:
+                outbox.write(frames)
+            else:
+                outbox.tell(piece)
 
     def _overflown(self, socket: Socket, unsent: int) -> None:
         sid = self._server.manager.sid_from_eio_sid(socket.sid, "/") or socket.sid
@@ -188,7 +188,7 @@ class Wire:
             "client %s doesn't take its packets: cut off with %d bytes waiting", sid, unsent
         )
         self.cut_off += 1
-        if sid in self._clients:
+        if sid in self._sockets:
             self.cut(sid)
         else:
             socket.abort()

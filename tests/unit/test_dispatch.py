@@ -12,7 +12,7 @@ from bridge.gateway import dispatch
 from bridge.gateway.dispatch import PORTION, Dispatcher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 
 class World:
@@ -23,18 +23,20 @@ class World:
         self.writes: list[tuple[str, tuple[int, ...]]] = []
         self.packed = 0
         self.soon: list[Callable[[], None]] = []
-        self.it: Dispatcher[str, int, tuple[int, ...]] = Dispatcher(
+        self.it: Dispatcher[str, str, int, tuple[int, ...]] = Dispatcher(
             pack=self._pack, give=self._give, call_soon=self.soon.append
         )
 
-    def _pack(self, tellings: list[int]) -> tuple[int, ...]:
+    def _pack(
+        self, tellings: list[int], names: Iterable[str]
+    ) -> list[tuple[list[str], tuple[int, ...]]]:
         self.packed += 1
-        return tuple(tellings)
+        return [(list(names), tuple(tellings))]
 
-    def _give(self, client: str, parcel: tuple[int, ...]) -> int:
-        self.writes.append((client, parcel))
-        self.heard.setdefault(client, []).extend(parcel)
-        return 1
+    def _give(self, clients: list[str], parcel: tuple[int, ...]) -> None:
+        for client in clients:
+            self.writes.append((client, parcel))
+            self.heard.setdefault(client, []).extend(parcel)
 
     def step(self) -> int:
         """One step of the loop; how many writes it made."""
@@ -105,6 +107,21 @@ def test_catching_up_tells_one_client_all_and_nobody_twice() -> None:
     while world.soon:
         world.step()
     assert all(heard == [0, 1] for heard in world.heard.values())
+
+
+def test_who_is_forgotten_is_told_only_what_is_added_after() -> None:
+    world = World()
+    everybody = [f"c{n}" for n in range(PORTION * 2)]
+    world.it.add(0, everybody)
+    world.step()
+    world.it.add(1, everybody)
+    late, early = everybody[-1], everybody[0]
+    world.it.forget(late)
+    world.it.forget(early)
+    world.it.add(2, everybody)
+    while world.soon:
+        world.step()
+    assert (world.heard[early], world.heard[late], world.heard["c7"]) == ([0, 2], [2], [0, 1, 2])
 
 
 def test_flush_leaves_nothing() -> None:

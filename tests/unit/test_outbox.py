@@ -19,20 +19,19 @@ def piece(text: str) -> Piece:
 class Line:
     """A line that takes so many writes before it is paused, then one more each time it is told."""
 
-    def __init__(self, takes: int = 1000) -> None:
+    def __init__(self, outbox: Outbox, takes: int = 1000) -> None:
+        self.outbox = outbox
         self.takes = takes
         self.written: list[bytes] = []
         self.closed = False
         self.unsent = 0
 
-    @property
-    def paused(self) -> bool:
-        return self.takes <= 0
-
     def write(self, data: bytes) -> None:
         assert not self.closed
         self.takes -= 1
         self.written.append(data[2:])
+        if self.takes <= 0:
+            self.outbox.pause()
 
     def close(self) -> None:
         self.closed = True
@@ -53,7 +52,8 @@ async def taken(outbox: Outbox) -> list[str]:
 
 
 def test_with_a_line_a_piece_is_written_before_tell_returns() -> None:
-    outbox, line = quiet(), Line()
+    outbox = quiet()
+    line = Line(outbox)
     outbox.attach(line)
     outbox.tell(piece("a"))
     assert line.written == [b"4a"]
@@ -61,7 +61,8 @@ def test_with_a_line_a_piece_is_written_before_tell_returns() -> None:
 
 
 def test_what_was_held_goes_first_when_a_line_comes() -> None:
-    outbox, line = quiet(), Line()
+    outbox = quiet()
+    line = Line(outbox)
     outbox.tell(piece("a"))
     outbox.tell(piece("b"))
     outbox.attach(line)
@@ -70,7 +71,8 @@ def test_what_was_held_goes_first_when_a_line_comes() -> None:
 
 
 def test_a_line_that_resumes_gets_what_was_held_and_stops_where_it_is_full() -> None:
-    outbox, line = quiet(), Line(takes=1)
+    outbox = quiet()
+    line = Line(outbox, takes=1)
     outbox.attach(line)
     for name in "abcd":
         outbox.tell(piece(name))
@@ -87,7 +89,8 @@ def test_a_line_that_resumes_gets_what_was_held_and_stops_where_it_is_full() -> 
 
 
 def test_the_end_comes_after_what_is_held() -> None:
-    outbox, line = quiet(), Line(takes=1)
+    outbox = quiet()
+    line = Line(outbox, takes=1)
     outbox.attach(line)
     outbox.tell(piece("a"))
     outbox.tell(piece("b"))
@@ -100,8 +103,10 @@ def test_the_end_comes_after_what_is_held() -> None:
 
 
 def test_what_is_dropped_is_gone() -> None:
-    outbox, line = quiet(), Line(takes=0)
+    outbox = quiet()
+    line = Line(outbox)
     outbox.attach(line)
+    outbox.pause()
     outbox.tell(piece("a"))
     outbox.drop()
     outbox.tell(piece("b"))
@@ -136,7 +141,8 @@ async def test_a_poll_that_gave_up_takes_nothing() -> None:
 
 
 async def test_polls_that_wait_get_a_noop_when_a_line_comes() -> None:
-    outbox, line = quiet(), Line()
+    outbox = quiet()
+    line = Line(outbox)
     polls = [asyncio.create_task(taken(outbox)) for _ in range(2)]
     await asyncio.sleep(0)
     outbox.attach(line)
@@ -179,7 +185,8 @@ def fair(monkeypatch: pytest.MonkeyPatch) -> float:
 
 
 async def test_who_takes_a_burst_in_time_is_not_cut_off(fair: float) -> None:
-    outbox, line = quiet(limit=1000), Line(takes=1)
+    outbox = quiet(limit=1000)
+    line = Line(outbox, takes=1)
     outbox.attach(line)
     for _ in range(100):
         outbox.tell(piece("x" * 100))
@@ -192,7 +199,8 @@ async def test_who_takes_a_burst_in_time_is_not_cut_off(fair: float) -> None:
 
 async def test_who_does_not_take_it_in_time_is_cut_off_once(fair: float) -> None:
     cut: list[int] = []
-    outbox, line = Outbox(1000, cut.append), Line(takes=1)
+    outbox = Outbox(1000, cut.append)
+    line = Line(outbox, takes=1)
     outbox.attach(line)
     for _ in range(101):
         outbox.tell(piece("x" * 97))
@@ -202,8 +210,10 @@ async def test_who_does_not_take_it_in_time_is_cut_off_once(fair: float) -> None
 
 async def test_what_was_told_meanwhile_does_not_count_against_a_client_yet(fair: float) -> None:
     """One that keeps up, if late, is not cut off, however much is told at any moment."""
-    outbox, line = quiet(limit=1000), Line(takes=0)
+    outbox = quiet(limit=1000)
+    line = Line(outbox)
     outbox.attach(line)
+    outbox.pause()
     for _ in range(6):
         for _ in range(20):
             outbox.tell(piece("x" * 100))
