@@ -16,6 +16,7 @@ from starlette.routing import Mount, Route, WebSocketRoute
 
 from bridge import settings as settings_module
 from bridge.gateway import server, wire
+from bridge.gateway.properties import Properties
 from bridge.gateway.status import Upstream
 from bridge.log.memory import MemoryLog
 from bridge.ops.routes import Look, Operations
@@ -75,7 +76,7 @@ class _Running:
 
 
 class Bridge(Starlette):
-    """Serves Socket.IO at `settings.path`, and `/livez`, `/readyz`, `/status`.
+    """Serves Socket.IO at `settings.path`, and `/properties`, `/livez`, `/readyz`, `/status`.
 
     `on_death` is called when a part of the bridge has died, which nothing but a new start can mend:
     by default it sends the process SIGTERM. `death` is what happened, None while all is well.
@@ -99,6 +100,9 @@ class Bridge(Starlette):
         super().__init__(
             routes=[
                 *self.operations.routes(),
+                Properties(
+                    self._clients, origins=settings.cors_origins, max_rooms=settings.max_rooms
+                ).route,
                 # A mount doesn't match its own path without the slash; both are the endpoint.
                 Route(settings.path, endpoint=clients),
                 WebSocketRoute(settings.path, endpoint=clients),
@@ -198,6 +202,7 @@ class Bridge(Starlette):
             pipeline=running.pipeline.status(),
             hub=running.gateway.hub.counts(),
             cut_off=running.gateway.cut_off,
+            recoveries=running.gateway.recoveries(),
             head=str(running.log.head),
             started_at=running.started_at,
         )

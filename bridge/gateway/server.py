@@ -127,6 +127,11 @@ class Gateway:
         """Clients that were cut off because they didn't take their packets."""
         return self._wire.cut_off
 
+    def recoveries(self) -> dict[str, int]:
+        """How attempts to come back ended, and how many may still come."""
+        counts = {outcome.value: count for outcome, count in self.sessions.outcomes.items()}
+        return {**counts, "away": self.sessions.away}
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not self._open:
             await unavailable("The bridge is stopping.")(scope, receive, send)

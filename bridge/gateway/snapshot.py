@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 STEP_ROWS: Final = 1000
 """Rows that are looked at in one step of the loop: about 3 ms."""
 
-GATHER_ROWS: Final = 10_000
+GATHER_ROWS: Final = 5_000
 """Rows that are only pointed at in one step."""
 
 FEW: Final = 64

@@ -42,7 +42,7 @@ def wanted(argument: Any) -> Wanted:
     if not isinstance(argument, dict):
         raise _bad("an object such as {regions: [...], properties: [...]}", argument)
     return Wanted(
-        regions=tuple(_region(name) for name in _list(argument, "regions")),
+        regions=tuple(region(name) for name in _list(argument, "regions")),
         properties=tuple(_property(key) for key in _list(argument, "properties")),
     )
 
@@ -87,7 +87,8 @@ def _list(argument: dict[str, Any], name: str) -> list[Any]:
     return value
 
 
-def _region(value: Any) -> str:
+def region(value: Any) -> str:
+    """A region's name. Raises `Refused` with `bad_request`."""
     if not isinstance(value, str) or not value:
         raise _bad("a region as a non-empty string, such as TX", value)
     return _short(value)

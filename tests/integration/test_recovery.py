@@ -21,6 +21,7 @@ from bridge.gateway.wire import keep_transport
 from bridge.log.memory import MemoryLog
 from bridge.regions import EVERYTHING, property_room, region_room
 from tests.fakes import settings
+from tests.raw_client import client
 from tests.serving import served
 
 if TYPE_CHECKING:
@@ -71,112 +72,12 @@ async def gateway(**overrides: Any) -> AsyncIterator[Served]:
         yield Served(gate, log, url)
 
 
-class Client:
-    """Remembers pid and offset as the official client does, and connects as often as it is told."""
-
-    def __init__(self, url: str, http: aiohttp.ClientSession, transport: str, auth: Any) -> None:
-        self.url = f"{url}/socket.io/?EIO=4&transport={transport}"
-        self.http = http
-        self.polling = transport == "polling"
-        self.auth = auth or {}
-        self.pid: str | None = None
-        self.offset: str | None = None
-        self.sid = ""
-        self.recovered = False
-        self.seqs: list[int] = []
-        self.heard: list[list[Any]] = []
-        self._ws: aiohttp.ClientWebSocketResponse | None = None
-        self._poll = ""
-        self._packets: list[str] = []
-
-    async def connect(self) -> None:
-        if self.polling:
-            async with self.http.get(self.url) as response:
-                self._poll = f"{self.url}&sid={json.loads((await response.text())[1:])['sid']}"
-        else:
-            self._ws = await self.http.ws_connect(self.url)
-            assert (await self._ws.receive_str()).startswith("0{")
-        auth = {**self.auth}
-        if self.pid:
-            auth["pid"] = self.pid
-            if self.offset is not None:
-                auth["offset"] = self.offset
-        await self.send("40" + json.dumps(auth))
-        while True:
-            packet = await self.packet()
-            if packet.startswith("42"):
-                self._hear(packet)
-            else:
-                break
-        assert packet.startswith("40"), packet
-        answer = json.loads(packet[2:])
-        self.recovered = answer.get("pid") is not None and answer["pid"] == self.pid
-        self.pid, self.sid = answer.get("pid"), answer["sid"]
-
-    async def send(self, text: str) -> None:
-        if self._ws is not None:
-            await self._ws.send_str(text)
-            return
-        async with self.http.post(self._poll, data=text) as response:
-            assert response.status == 200
-
-    async def packet(self) -> str:
-        while not self._packets:
-            if self._ws is not None:
-                self._packets.append(await self._ws.receive_str(timeout=5))
-            else:
-                async with self.http.get(self._poll) as response:
-                    self._packets += (await response.text()).split("\x1e")
-            self._packets = [packet for packet in self._packets if packet not in ("2", "6")]
-        return self._packets.pop(0)
-
-    async def until(self, count: int) -> list[int]:
-        """The `seq` of everything that was heard, once there are `count`."""
-        async with asyncio.timeout(10):
-            while len(self.seqs) < count:
-                self._hear(await self.packet())
-        return self.seqs
-
-    async def ask(self, name: str, argument: Any) -> Any:
-        await self.send(f"427{json.dumps([name, argument])}")
-        while not (packet := await self.packet()).startswith("437"):
-            self._hear(packet)
-        return json.loads(packet[3:])[0]
-
-    async def drop(self) -> None:
-        """The connection ends; the server is told as TCP tells it."""
-        if self._ws is not None:
-            await self._ws.close()
-
-    def _hear(self, packet: str) -> None:
-        assert packet.startswith("42"), packet
-        args = json.loads(packet[2:])
-        self.heard.append(args)
-        if isinstance(args[-1], str) and self.pid:
-            self.offset = args[-1]
-        if "seq" in args[1]["data"]:
-            self.seqs.append(args[1]["data"]["seq"])
-        for event in args[1]["data"].get("events", ()):
-            self.seqs.append(event["data"]["seq"])
-
-
-@asynccontextmanager
-async def client(
-    served: Served, transport: str = "websocket", auth: Any = None
-) -> AsyncIterator[Client]:
-    async with aiohttp.ClientSession() as http:
-        it = Client(served.url, http, transport, auth)
-        await it.connect()
-        yield it
-        await it.drop()
-
-
 transports = pytest.mark.parametrize("transport", ["polling", "websocket"])
 
 
 @transports
 async def test_who_drops_comes_back_as_who_it_was_with_all_it_missed(transport: str) -> None:
-    async with gateway() as served, client(served, transport, {"regions": ["TX"]}) as one:
+    async with gateway() as served, client(served.url, transport, {"regions": ["TX"]}) as one:
         assert one.pid
         sid, pid = one.sid, one.pid
         await served.publish("TX")
@@ -194,7 +95,7 @@ async def test_who_drops_comes_back_as_who_it_was_with_all_it_missed(transport: 
 
 
 async def test_every_event_ends_with_its_position() -> None:
-    async with gateway() as served, client(served) as one:
+    async with gateway() as served, client(served.url) as one:
         await served.publish("TX")
         await one.until(1)
         name, envelope, position = one.heard[0]
@@ -205,7 +106,7 @@ async def test_every_event_ends_with_its_position() -> None:
 async def test_who_got_no_event_yet_recovers_from_where_it_connected() -> None:
     async with gateway() as served:
         await served.publish("TX", number=5)
-        async with client(served) as one:
+        async with client(served.url) as one:
             await one.drop()
             await served.publish("TX")
             assert one.offset is None
@@ -215,7 +116,7 @@ async def test_who_got_no_event_yet_recovers_from_where_it_connected() -> None:
 
 
 async def test_missed_events_come_after_connect_for_listeners_that_are_set_up_on_it() -> None:
-    async with gateway() as served, client(served) as one:
+    async with gateway() as served, client(served.url) as one:
         await one.drop()
         await served.publish("TX")
         await one.connect()
@@ -226,7 +127,7 @@ async def test_missed_events_come_after_connect_for_listeners_that_are_set_up_on
 
 @transports
 async def test_a_half_open_connection_is_evicted(transport: str) -> None:
-    async with gateway() as served, client(served, transport) as one:
+    async with gateway() as served, client(served.url, transport) as one:
         await served.publish("TX")
         await one.until(1)
         old, one._ws = one._ws, None
@@ -247,7 +148,7 @@ async def test_a_half_open_connection_is_evicted(transport: str) -> None:
 
 
 async def test_the_latest_subscription_is_recovered_and_each_event_by_that_of_its_time() -> None:
-    async with gateway() as served, client(served, auth={"regions": ["TX"]}) as one:
+    async with gateway() as served, client(served.url, auth={"regions": ["TX"]}) as one:
         await served.publish("TX")  # 1
         await served.publish("CA")  # 2, before it subscribes
         await one.until(1)
@@ -269,7 +170,7 @@ async def test_the_latest_subscription_is_recovered_and_each_event_by_that_of_it
 
 
 async def test_who_says_goodbye_does_not_come_back() -> None:
-    async with gateway() as served, client(served) as one:
+    async with gateway() as served, client(served.url) as one:
         await one.send("41")
         await one.drop()
         sid, pid = one.sid, one.pid
@@ -280,7 +181,7 @@ async def test_who_says_goodbye_does_not_come_back() -> None:
 
 
 async def test_an_engine_that_closes_in_order_is_no_goodbye() -> None:
-    async with gateway() as served, client(served, "polling") as one:
+    async with gateway() as served, client(served.url, "polling") as one:
         await one.send("1")
         await served.publish("TX")
         await one.connect()
@@ -301,7 +202,7 @@ async def test_an_engine_that_closes_in_order_is_no_goodbye() -> None:
     ids=lambda overrides: next(iter(overrides)),
 )
 async def test_past_a_bound_it_is_a_new_client_and_gets_no_part(overrides: Any) -> None:
-    async with gateway(**overrides) as served, client(served) as one:
+    async with gateway(**overrides) as served, client(served.url) as one:
         pid, sid = one.pid, one.sid
         await one.drop()
         await asyncio.sleep(0.05)
@@ -318,7 +219,7 @@ async def test_past_a_bound_it_is_a_new_client_and_gets_no_part(overrides: Any) 
 
 @pytest.mark.parametrize("change", ["future", "garbage", "epoch", "digits", "type", "pid"])
 async def test_what_is_forged_or_foreign_is_a_new_client_that_is_told_nothing(change: str) -> None:
-    async with gateway() as served, client(served) as one:
+    async with gateway() as served, client(served.url) as one:
         await served.publish("TX")
         await one.until(1)
         await one.drop()
@@ -350,7 +251,7 @@ async def test_an_offset_from_before_the_session_counts_as_none() -> None:
         await served.publish("TX", number=3)
         before = str(served.log.head)
         await served.publish("TX", number=3)
-        async with client(served) as one:
+        async with client(served.url) as one:
             await one.drop()
             await served.publish("TX")
             one.offset = before  # the official client keeps it until its next event
@@ -360,7 +261,7 @@ async def test_an_offset_from_before_the_session_counts_as_none() -> None:
 
 
 async def test_auth_is_checked_again() -> None:
-    async with gateway() as served, client(served) as one:
+    async with gateway() as served, client(served.url) as one:
         await one.drop()
         one.auth = {"regions": "TX"}
         with pytest.raises(AssertionError, match=r"^44.*bad_request"):
@@ -371,13 +272,16 @@ async def test_auth_is_checked_again() -> None:
 
 
 async def test_a_gateway_that_recovers_nobody_says_no_pid() -> None:
-    async with gateway(recovery_seconds=0) as served, client(served) as one:
+    async with gateway(recovery_seconds=0) as served, client(served.url) as one:
         assert one.pid is None
         assert len(served.gateway.sessions) == 0
 
 
 async def test_batch_clients_get_what_they_missed_as_one_batch() -> None:
-    async with gateway(batch_seconds=0.01) as served, client(served, auth={"batch": True}) as one:
+    async with (
+        gateway(batch_seconds=0.01) as served,
+        client(served.url, auth={"batch": True}) as one,
+    ):
         await served.publish("TX")
         await one.until(1)
         await one.drop()
