@@ -414,20 +414,23 @@ async def test_pages_of_the_configured_origins_may_read_it() -> None:
             assert "Access-Control-Allow-Origin" not in response.headers
 
 
-async def test_a_table_that_is_not_read_yet_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_before_the_table_is_read_there_are_no_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bridge.gateway.server.READY_SECONDS", 0.05)
-    async with site(row("a")) as here:
-        running = here.bridge._running
-        assert running is not None
-        async with got(here):
-            pass
-        running.gateway.snapshots.ready.clear()
-        running.gateway._upstream = None
-        async with got(here) as (response, body):
-            assert response.status == 501
-        running.gateway._upstream = lambda: status.Upstream(
-            live=True, reconciled=False, passing=True
-        )
+    gate = asyncio.Event()
+
+    async def late(table: FakeTable, after: Any, limit: int) -> Any:
+        await gate.wait()
+        return [table.contents[key] for key in await table.keys(after, limit)]
+
+    monkeypatch.setattr(FakeTable, "page", late)
+    async with site(row("a")) as here, client(here.url) as one:
         async with got(here) as (response, body):
             assert response.status == 503
             assert body["error"]["code"] == "not_ready"
+        answer = await one.ask("subscribe", {"snapshot": True})
+        assert answer["error"]["code"] == "not_ready"
+        monkeypatch.setattr("bridge.gateway.server.READY_SECONDS", 5)
+        asking = asyncio.create_task(one.ask("subscribe", {"snapshot": True}))
+        await asyncio.sleep(0.05)
+        gate.set()  # a request waits a little for what is about to be there
+        assert len((await asking)["snapshot"]) == 1
