@@ -16,9 +16,12 @@ from starlette.routing import Mount, Route, WebSocketRoute
 
 from bridge import settings as settings_module
 from bridge.gateway import server, wire
+from bridge.gateway.properties import Properties
+from bridge.gateway.status import Upstream
 from bridge.log.memory import MemoryLog
 from bridge.ops.routes import Look, Operations
 from bridge.pipeline import Pipeline
+from bridge.source.base import SourceState
 from bridge.source.inbox import Inbox
 from bridge.source.realtime import RealtimeSource
 from bridge.source.table import SupabaseTable
@@ -73,7 +76,7 @@ class _Running:
 
 
 class Bridge(Starlette):
-    """Serves Socket.IO at `settings.path`, and `/livez`, `/readyz`, `/status`.
+    """Serves Socket.IO at `settings.path`, and `/properties`, `/livez`, `/readyz`, `/status`.
 
     `on_death` is called when a part of the bridge has died, which nothing but a new start can mend:
     by default it sends the process SIGTERM. `death` is what happened, None while all is well.
@@ -97,6 +100,9 @@ class Bridge(Starlette):
         super().__init__(
             routes=[
                 *self.operations.routes(),
+                Properties(
+                    self._clients, origins=settings.cors_origins, max_rooms=settings.max_rooms
+                ).route,
                 # A mount doesn't match its own path without the slash; both are the endpoint.
                 Route(settings.path, endpoint=clients),
                 WebSocketRoute(settings.path, endpoint=clients),
@@ -121,22 +127,34 @@ class Bridge(Starlette):
             source = self._source or RealtimeSource(settings, table)
             events = MemoryLog(settings.log_events, settings.log_seconds)
             closing.push_async_callback(events.close)
-            gateway = server.Gateway(settings)
-            closing.push_async_callback(gateway.close)
             inbox = Inbox(settings.queue_changes)
             pipeline = Pipeline(
                 projection=settings.projection,
                 table=table,
                 log=events,
                 inbox=inbox,
-                publish=gateway.hub.publish,
+                publish=lambda entries: gateway.publish(entries),  # noqa: PLW0108 - made below
                 settings=settings,
             )
+
+            def upstream() -> Upstream:
+                status = pipeline.status()
+                return Upstream(
+                    live=source.status().state is SourceState.LIVE,
+                    reconciled=status.reconciled,
+                    passing=status.passing,
+                )
+
+            gateway = server.Gateway(settings, log=events, rows=pipeline.rows, upstream=upstream)
+            closing.push_async_callback(gateway.close)
             self._running = _Running(source, pipeline, events, gateway, time.monotonic())
             try:
                 async with asyncio.TaskGroup() as tasks:
                     work = tasks.create_task(
-                        self._work(source=source.run(inbox), pipeline=pipeline.run()), name="bridge"
+                        self._work(
+                            source=source.run(inbox), pipeline=pipeline.run(), gateway=gateway.run()
+                        ),
+                        name="bridge",
                     )
                     try:
                         yield
@@ -184,6 +202,7 @@ class Bridge(Starlette):
             pipeline=running.pipeline.status(),
             hub=running.gateway.hub.counts(),
             cut_off=running.gateway.cut_off,
+            recoveries=running.gateway.recoveries(),
             head=str(running.log.head),
             started_at=running.started_at,
         )

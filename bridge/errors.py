@@ -40,6 +40,9 @@ class Code(StrEnum):
 
     BAD_REQUEST = "bad_request"  # the argument is not of the documented shape
     TOO_MANY_ROOMS = "too_many_rooms"  # more regions and properties than one client may name
+    RATE_LIMITED = "rate_limited"  # more requests than one client may make; wait a little
+    NOT_READY = "not_ready"  # the table has not been read yet; ask again in a second
+    CURSOR_GONE = "cursor_gone"  # the snapshot's next page can't be given; take a new snapshot
     NOT_SUPPORTED = "not_supported"  # documented, but this bridge does not offer it
 
 

@@ -80,9 +80,52 @@ class PropertyDeleted(BaseModel):
     data: PropertyDeletedData
 
 
-Envelope = PropertyCreated | PropertyUpdated | PropertyDeleted
+class PropertiesBatchData(BaseModel):
+    """In order, each as it would come alone. What happened to one property is folded into its net
+    difference.
+    """
 
-EventName = Literal["property-created", "property-updated", "property-deleted"]
+    events: list[PropertyCreated | PropertyUpdated | PropertyDeleted]
+
+
+class PropertiesBatch(BaseModel):
+    """Told to clients that asked for batches, in place of the single events."""
+
+    event: Literal["properties-batch"] = "properties-batch"
+    data: PropertiesBatchData
+
+
+CONTRACT = "1.0"
+"""Version of the wire contract: the first number changes when something a client may rely on does,
+the second when something is added."""
+
+BridgeState = Literal["live", "catching-up", "stale"]
+
+
+class BridgeStatusData(BaseModel):
+    """How the bridge stands to the table, and since when."""
+
+    state: BridgeState
+    since: Timestamp
+    contract: str = CONTRACT
+
+
+class BridgeStatus(BaseModel):
+    """Told when the state changes, and once to every client that connects."""
+
+    event: Literal["bridge-status"] = "bridge-status"
+    data: BridgeStatusData
+
+
+Envelope = PropertyCreated | PropertyUpdated | PropertyDeleted | PropertiesBatch | BridgeStatus
+
+EventName = Literal[
+    "property-created",
+    "property-updated",
+    "property-deleted",
+    "properties-batch",
+    "bridge-status",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +149,7 @@ def schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Events of the bridge",
-        "description": "The Socket.IO event name equals `event`; the envelope is its one argument.",
+        "description": "The Socket.IO event name equals `event`; its first argument is the "
+        "envelope, its second one the position in the log, a string.",
         **out,
     }

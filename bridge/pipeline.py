@@ -37,6 +37,7 @@ class PipelineStatus:
     """A look at the pipeline."""
 
     reconciled: bool  # the first pass over the table is done
+    passing: bool  # a pass looks for what the stream missed
     rows: int
     doubts: int  # rows that wait for a read
     counts: dict[str, int]
@@ -81,6 +82,7 @@ class Pipeline:
         reconciler = self._reconciler
         return PipelineStatus(
             reconciled=reconciler.first_pass_done.is_set(),
+            passing=reconciler.passing,
             rows=len(self.rows),
             doubts=self._ledger.doubts,
             counts={

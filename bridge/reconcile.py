@@ -80,6 +80,8 @@ class Reconciler:
         self.first_pass_done = asyncio.Event()
         self.repaired = 0
         self.passes = 0
+        self.passing = False
+        """Whether a pass looks for what the stream missed, or is due."""
         self.activity = "waiting"
 
     @property
@@ -93,6 +95,7 @@ class Reconciler:
         """Something may be missing: pass over the table as soon as the read in flight is over."""
         self._gap = gap
         self._fill = fill
+        self.passing = self.passing or gap.reason is not GapReason.ROUTINE
         self._wake.set()
 
     def look(self) -> None:
@@ -160,6 +163,7 @@ class Reconciler:
             self._ledger.filled(self._clock.monotonic())
         await self._confirm_gone(seen)
         self.passes += 1
+        self.passing = self.passing and self._gap_waits()
         now = self._clock.monotonic()
         if self._projection.updated_at:
             await self._start_cursor()
@@ -173,6 +177,9 @@ class Reconciler:
             "remembered" if fill else f"{self.repaired - before} repaired",
             now - started,
         )
+
+    def _gap_waits(self) -> bool:
+        return self._gap is not None
 
     async def _settle(self) -> None:
         """Read the rows in doubt until there are none."""

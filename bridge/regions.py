@@ -12,9 +12,16 @@ if TYPE_CHECKING:
 EVERYTHING = "everything"
 """The room of clients that named neither regions nor properties."""
 
+_REGION = "region:"
+
 
 def region_room(region: str) -> str:
-    return f"region:{region}"
+    return _REGION + region
+
+
+def region_of_room(room: str) -> str | None:
+    """The region whose room that is; None for the other rooms."""
+    return room[len(_REGION) :] if room.startswith(_REGION) else None
 
 
 def property_room(key: Key) -> str:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
 
+from bridge.gateway.transport import WebSocketProtocol
+
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
 
@@ -49,7 +51,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 bridge,
-                ws="websockets-sansio",
+                ws=WebSocketProtocol,
                 ws_max_size=MESSAGE_BYTES,
                 # Engine.IO has a ping of its own, and compression costs 38 KB a client.
                 ws_ping_interval=None,

@@ -60,6 +60,37 @@ class Settings(BaseSettings):
         200, ge=1, description="Regions and properties that one client may name at a time"
     )
 
+    requests_per_second: float = Field(
+        20, gt=0, description="Requests (subscribe and so on) that one client may make, lasting"
+    )
+    requests_burst: int = Field(
+        60, ge=1, description="Requests that one client may make at once, after a rest"
+    )
+    message_bytes: int = Field(
+        65_536, ge=1024, description="The longest message that a client may send"
+    )
+    client_bytes: int = Field(
+        1_048_576,
+        ge=65_536,
+        description="What may wait for one client before it is cut off; it comes back and recovers",
+    )
+    recovery_seconds: float = Field(
+        120, ge=0, description="How long a client that lost its connection may come back; 0: never"
+    )
+    recovery_clients: int = Field(
+        10_000, ge=0, description="Clients without a connection that may come back, the newest"
+    )
+    recovery_events: int = Field(
+        20_000, ge=0, description="Missed events that one client may be told when it comes back"
+    )
+    recovery_bytes: int = Field(4_194_304, ge=0, description="The same, in bytes of JSON")
+    batch_seconds: float = Field(
+        0.05, gt=0, description="How long events gather for clients that asked for batches"
+    )
+    snapshot_bytes: int = Field(
+        262_144, ge=1024, description="About the size of one page of a snapshot, in bytes of JSON"
+    )
+
     log: str = Field("memory:", description="Where events are kept: memory:")
     log_events: int = Field(100_000, ge=1, description="Events that the log keeps at the most")
     log_seconds: float = Field(900, gt=0, description="How long the log keeps an event")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from bridge import serve
+from bridge.gateway.transport import WebSocketProtocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -29,8 +30,9 @@ async def served(app: Any, *, lifespan: str = "on", drain: Any = None) -> AsyncI
     """
     config = uvicorn.Config(
         app,
-        ws="websockets-sansio",
+        ws=WebSocketProtocol,
         ws_ping_interval=None,
+        ws_per_message_deflate=False,
         access_log=False,
         log_config=None,
         lifespan=lifespan,  # type: ignore[arg-type]

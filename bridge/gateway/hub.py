@@ -96,14 +96,27 @@ class Hub(Generic[Client]):
         self._deliver = deliver
         self._max_rooms = max_rooms
         self._clients: dict[Client, Subscription] = {}
+        self._aside: set[Client] = set()
         # Clients are dict keys for their order: recipients come in the order of their arrival.
         self._rooms: dict[str, dict[Client, None]] = {}
 
-    def join(self, client: Client, wanted: Wanted) -> Subscription:
-        """A client came and named `wanted`. Raises `Refused`."""
+    def join(self, client: Client, wanted: Wanted, *, aside: bool = False) -> Subscription:
+        """A client came and named `wanted`. Raises `Refused`.
+
+        One that stands `aside` has a subscription like any other, and somebody else delivers to it.
+        """
+        after = Subscription().plus(wanted)
+        self._check(after)
+        self.restore(client, after, aside=aside)
+        return after
+
+    def restore(self, client: Client, subscription: Subscription, *, aside: bool = False) -> None:
+        """A client came back to what it heard before."""
         if client in self._clients:
             raise ValueError(f"{client!r} has joined already")
-        return self._settle(client, Subscription(), Subscription().plus(wanted), new=True)
+        if aside:
+            self._aside.add(client)
+        self._settle(client, (), subscription)
 
     def subscribe(self, client: Client, wanted: Wanted) -> Subscription:
         """Add what is wanted; give all that the client hears now. Raises `Refused`.
@@ -111,18 +124,29 @@ class Hub(Generic[Client]):
         A client that never joined or has left is a `KeyError`.
         """
         now = self._clients[client]
-        return self._settle(client, now, now.plus(wanted))
+        after = now.plus(wanted)
+        self._check(after)
+        self._settle(client, now.rooms, after)
+        return after
 
     def unsubscribe(self, client: Client, wanted: Wanted) -> Subscription:
         """Take away what is named; give all that the client hears now."""
         now = self._clients[client]
-        return self._settle(client, now, now.minus(wanted))
+        after = now.minus(wanted)
+        self._settle(client, now.rooms, after)
+        return after
 
     def leave(self, client: Client) -> None:
         """The client is gone. To leave twice, or without having come, is fine."""
         subscription = self._clients.pop(client, None)
         if subscription is not None:
             self._exit(client, subscription.rooms)
+            self._aside.discard(client)
+
+    @property
+    def clients(self) -> Collection[Client]:
+        """All of them, in the order of their arrival."""
+        return self._clients.keys()
 
     def subscription(self, client: Client) -> Subscription | None:
         """What the client hears; None if it is not here."""
@@ -153,9 +177,7 @@ class Hub(Generic[Client]):
     def counts(self) -> HubCounts:
         return HubCounts(clients=len(self._clients), rooms=len(self._rooms))
 
-    def _settle(
-        self, client: Client, before: Subscription, after: Subscription, *, new: bool = False
-    ) -> Subscription:
+    def _check(self, after: Subscription) -> None:
         named = len(after.regions or ()) + len(after.properties)
         if named > self._max_rooms:
             raise Refused(
@@ -163,12 +185,14 @@ class Hub(Generic[Client]):
                 f"expected at most {self._max_rooms} regions and properties in all, "
                 f"this would make {named}",
             )
+
+    def _settle(self, client: Client, was: Iterable[str], after: Subscription) -> None:
         self._clients[client] = after
-        was = () if new else before.rooms
+        if client in self._aside:
+            return
         self._exit(client, set(was).difference(after.rooms))
         for room in after.rooms:
             self._rooms.setdefault(room, {})[client] = None
-        return after
 
     def _exit(self, client: Client, rooms: Iterable[str]) -> None:
         for room in rooms:

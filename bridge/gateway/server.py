@@ -2,61 +2,135 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
 
-from socketio.exceptions import ConnectionRefusedError as Refusal
+import orjson
 from starlette.responses import PlainTextResponse
 
+from bridge.clock import SystemClock
 from bridge.errors import Code, Refused
+from bridge.events import Event
+from bridge.gateway.allowance import Allowance
+from bridge.gateway.arrival import Arrival
+from bridge.gateway.handshake import Server
 from bridge.gateway.hub import Hub
-from bridge.gateway.wanted import snapshot_wanted, wanted
-from bridge.gateway.wire import WAITING, Server, Wire
+from bridge.gateway.recovery import Sessions
+from bridge.gateway.snapshot import Snapshots
+from bridge.gateway.status import Teller
+from bridge.gateway.wanted import page_wanted, snapshot_wanted, wanted
+from bridge.gateway.window import Window
+from bridge.gateway.wire import Wire
+from bridge.log.base import Entry
+from bridge.log.memory import MemoryLog
+from bridge.rows import Rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from starlette.types import Receive, Scope, Send
 
+    from bridge.clock import Clock
     from bridge.gateway.hub import Subscription
+    from bridge.gateway.status import Upstream
+    from bridge.log.base import EventLog
     from bridge.settings import Settings
 
 log = logging.getLogger(__name__)
 
+LOOK_SECONDS: Final = 0.05
+"""Between two looks at the upstream."""
+
+READY_SECONDS: Final = 5.0
+"""How long a request for a snapshot may wait for the first one that can be given."""
+
 
 class Gateway:
-    """Serves Socket.IO clients. An ASGI application, and where the pipeline's entries go:
-    `gateway.hub.publish`.
+    """Serves Socket.IO clients: an ASGI application. The pipeline's entries go into `publish`.
 
-    No handler waits for anything, so that a client's subscription changes between two events and
-    not during one: what was published before its ack comes before the ack, the rest after it.
+    A client's subscription changes between two events and not during one: what was published before
+    its ack comes before the ack, the rest after it.
     """
 
-    def __init__(self, settings: Settings, *, waiting: int = WAITING) -> None:
-        """`waiting` bounds what may wait for one client, in characters."""
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        log: EventLog | None = None,
+        rows: Rows | None = None,
+        upstream: Callable[[], Upstream] | None = None,
+        clock: Clock | None = None,
+        waiting: int | None = None,
+    ) -> None:
+        """`log` and `rows` are the pipeline's: a client that comes back is told from the log, and
+        snapshots are made of the rows. Without an `upstream` there are no snapshots, and nothing is
+        said of its state. `waiting` bounds what may wait for one client, in bytes, in place of the setting.
+        """
+        self.log: EventLog = log or MemoryLog(settings.log_events, settings.log_seconds)
+        self.sessions = Sessions(
+            settings.recovery_seconds,
+            settings.recovery_clients,
+            settings.recovery_events,
+            settings.recovery_bytes,
+        )
+        projection = settings.projection
+        self.snapshots = Snapshots(
+            Rows(projection.known) if rows is None else rows,
+            projection,
+            page_bytes=settings.snapshot_bytes,
+        )
+        self._settings = settings
+        self._clock = clock or SystemClock()
+        self._upstream = upstream
+        self._teller = Teller(self._clock.wall())
+        self._allowances: dict[str, Allowance] = {}
         self._open = True
         self._server = Server(
+            edge=self,
             async_mode="asgi",
             # An empty list would turn the check of origins off; None allows the same origin only.
             cors_allowed_origins=list(settings.cors_origins) or None,
             # In order, and none while the client's one before it is at work.
             async_handlers=False,
+            max_http_buffer_size=settings.message_bytes,
             logger=_quiet("bridge.gateway.socketio"),
             engineio_logger=_quiet("bridge.gateway.engineio"),
-            waiting=waiting,
+            waiting=settings.client_bytes if waiting is None else waiting,
         )
         self._wire = Wire(self._server, on_gone=self._gone)
         self.hub: Hub[str] = Hub(deliver=self._wire.deliver, max_rooms=settings.max_rooms)
-        self._server.on("connect", self._connect)
-        self._server.on("disconnect", self._disconnect)
-        self._server.on("subscribe", self._subscribe)
-        self._server.on("unsubscribe", self._unsubscribe)
-        self._server.on("authenticate", self._authenticate)
+        self._window = Window(
+            deliver=self._wire.deliver,
+            seconds=settings.batch_seconds,
+            updated_at=projection.updated_at,
+        )
+        self._arrival = Arrival(
+            server=self._server,
+            wire=self._wire,
+            hub=self.hub,
+            window=self._window,
+            sessions=self.sessions,
+            log=self.log,
+            clock=self._clock,
+            updated_at=projection.updated_at,
+        )
+        self._requests: dict[str, Callable[[str, Any], Awaitable[bytes]]] = {
+            "subscribe": self._subscribe,
+            "unsubscribe": self._unsubscribe,
+            "authenticate": self._authenticate,
+        }
 
     @property
     def cut_off(self) -> int:
         """Clients that were cut off because they didn't take their packets."""
         return self._wire.cut_off
+
+    def recoveries(self) -> dict[str, int]:
+        """How attempts to come back ended, and how many may still come."""
+        counts = {outcome.value: count for outcome, count in self.sessions.outcomes.items()}
+        return {**counts, "away": self.sessions.away}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not self._open:
@@ -64,79 +138,144 @@ class Gateway:
             return
         await self._server.handle_request(scope, receive, send)
 
+    def publish(self, entries: Sequence[Entry]) -> None:
+        """Tell clients of entries, in the step of the loop in which the rows changed and the log's
+        head moved.
+        """
+        self.snapshots.follow(entries)
+        self.hub.publish(entries)
+        self._window.add(entries)
+
+    async def run(self) -> None:
+        """Keep an eye on the upstream, for ever."""
+        upstream = self._upstream
+        while upstream is not None:
+            look = upstream()
+            if self._teller.look(look, self._clock.monotonic(), self._clock.wall()):
+                self._tell_all()
+            if look.reconciled and not self.snapshots.ready.is_set():
+                await self.snapshots.build()
+            self.sessions.expire(self._clock.monotonic())
+            await asyncio.sleep(LOOK_SECONDS)
+
     async def close(self) -> None:
         """Take no more clients and end the connections of those that are there."""
         self._open = False
+        self._window.flush()
         await self._wire.close()
 
-    async def _connect(self, sid: str, _environ: Any = None, auth: Any = None, *_: Any) -> None:
-        if self._wire.is_connected(sid):
-            return  # an event that a client named "connect"; the handshake was another one
-        try:
-            if not self._wire.attach(sid):
-                raise Refusal("The connection has ended.")
-            self.hub.join(sid, wanted(auth))
-        except Refused as refused:
-            self._wire.detach(sid)
-            raise Refusal(
-                refused.message, {"code": refused.code.value, "message": refused.message}
-            ) from None
-        log.debug("client %s connected", sid)
+    async def ready(self) -> None:
+        """Wait a little until there are snapshots. Raises `Refused` if there won't be any soon."""
+        if self._upstream is None:
+            raise Refused(Code.NOT_SUPPORTED, "this bridge gives no snapshots")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(READY_SECONDS):
+                await self.snapshots.ready.wait()
 
-    async def _disconnect(self, sid: str, reason: Any = None, *_: Any) -> None:
-        if self._wire.is_connected(sid):
-            return  # an event that a client named "disconnect"
-        self.hub.leave(sid)
-        if reason == self._server.reason.PING_TIMEOUT:
-            # Nobody is there to take what its connection still holds.
-            self._wire.cut(sid)
-        self._wire.detach(sid)
-        log.debug("client %s left: %s", sid, reason)
+    # -- what clients do ------------------------------------------------------------------------
 
-    async def _subscribe(self, sid: str, *args: Any) -> dict[str, object] | None:
-        def subscribe(argument: Any) -> Subscription:
-            what = wanted(argument)
-            if snapshot_wanted(argument):
-                raise Refused(Code.NOT_SUPPORTED, "this bridge gives no snapshots")
-            return self.hub.subscribe(sid, what)
+    async def arrived(self, eio_sid: str, auth: Any) -> None:
+        sid = self._arrival.arrived(eio_sid, auth)
+        if sid is not None and self._upstream is not None:
+            self._wire.send_event(sid, "bridge-status", self._teller.envelope(), str(self.log.head))
 
-        return self._answer(sid, subscribe, args)
-
-    async def _unsubscribe(self, sid: str, *args: Any) -> dict[str, object] | None:
-        def unsubscribe(argument: Any) -> Subscription:
-            return self.hub.unsubscribe(sid, wanted(argument))
-
-        return self._answer(sid, unsubscribe, args)
-
-    async def _authenticate(self, sid: str, *args: Any) -> dict[str, object] | None:
-        def authenticate(_argument: Any) -> Subscription:
-            raise Refused(Code.NOT_SUPPORTED, "this bridge checks no tokens")
-
-        return self._answer(sid, authenticate, args)
-
-    def _answer(
-        self, sid: str, request: Callable[[Any], Subscription], args: tuple[Any, ...]
-    ) -> dict[str, object] | None:
-        """The ack of a request. A fault of ours ends the connection: the client comes back and
-        says again what it wants, instead of going on with who knows which subscription.
+    async def asked(self, sid: str, name: str, args: Sequence[Any], ack: int | None) -> None:
+        """Answers a request. A fault of ours ends the connection: the client comes back and says
+        again what it wants, instead of going on with who knows which subscription.
         """
-        if self.hub.subscription(sid) is None:
-            return None  # it is being cut off
+        request = self._requests.get(name)
+        if request is None or self.hub.subscription(sid) is None:
+            return  # not for us, or from a client that is being cut off
         try:
-            return request(_only(args)).ack()
+            self._count(sid)
+            answer = await request(sid, _only(args))
         except Refused as refused:
-            return refused.ack()
+            answer = orjson.dumps(refused.ack())
         except Exception:
             log.exception("a request of client %s failed", sid)
             self._wire.cut(sid)
-            return None
+            return
+        if ack is not None:
+            self._window.flush_one(sid)
+            self._wire.send_packet(sid, f"3{ack}[{answer.decode()}]")
 
-    def _gone(self, sid: str) -> None:
+    def left(self, sid: str, reason: str) -> None:
+        if reason == self._server.reason.CLIENT_DISCONNECT:
+            self.sessions.end(sid)
+        self._away(sid)
+        if reason == self._server.reason.PING_TIMEOUT:
+            # Nobody is there to take what its connection still holds.
+            self._wire.cut(sid)
+        log.debug("client %s left: %s", sid, reason)
+
+    # -- requests -------------------------------------------------------------------------------
+
+    async def _subscribe(self, sid: str, argument: Any) -> bytes:
+        what = wanted(argument)
+        after = page_wanted(argument)
+        if not snapshot_wanted(argument):
+            return self._changed(sid, self.hub.subscribe(sid, what))
+        await self.ready()
+        if self.hub.subscription(sid) is None:
+            raise Refused(Code.NOT_READY, "the connection has ended")
+        # Nothing waits from here to the ack.
+        page = self.snapshots.page(what, after)
+        ack = self._changed(sid, self.hub.subscribe(sid, what))
+        rest: dict[str, str] = {"offset": str(self.log.head)}
+        if page.more is not None:
+            rest["more"] = page.more
+        return b'%b,%b,"snapshot":[%b]}' % (ack[:-1], orjson.dumps(rest)[1:-1], page.rows)
+
+    async def _unsubscribe(self, sid: str, argument: Any) -> bytes:
+        return self._changed(sid, self.hub.unsubscribe(sid, wanted(argument)))
+
+    async def _authenticate(self, _sid: str, _argument: Any) -> bytes:
+        raise Refused(Code.NOT_SUPPORTED, "this bridge checks no tokens")
+
+    def _changed(self, sid: str, subscription: Subscription) -> bytes:
+        """A client's subscription was changed; the ack says to what."""
+        self.sessions.changed(sid, subscription, self.log.head)
+        if sid in self._window:
+            self._window.set(sid, subscription)
+        return orjson.dumps(subscription.ack())
+
+    def _count(self, sid: str) -> None:
+        now = self._clock.monotonic()
+        allowance = self._allowances.get(sid)
+        if allowance is None:
+            settings = self._settings
+            allowance = self._allowances[sid] = Allowance.full(
+                settings.requests_per_second, settings.requests_burst, now
+            )
+        if not allowance.take(now):
+            raise Refused(
+                Code.RATE_LIMITED,
+                f"expected at most {allowance.per_second:g} requests per second",
+            )
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _away(self, sid: str) -> None:
+        self.sessions.left(sid, self._clock.monotonic())
         self.hub.leave(sid)
+        self._window.leave(sid)
+        self._allowances.pop(sid, None)
         self._wire.detach(sid)
 
+    def _gone(self, sid: str) -> None:
+        if not self._server.stands(sid):  # else it has come back since, as who it was
+            self._away(sid)
 
-def _only(args: tuple[Any, ...]) -> Any:
+    def _tell_all(self) -> None:
+        """Tell every client of the upstream's state. It carries the log's position, since clients
+        take the last argument for one, and everything up to there has been told before.
+        """
+        self._window.flush()
+        event = Event("bridge-status", "", (), self._teller.envelope())
+        self._wire.deliver(Entry(self.log.head, event, self._clock.wall()), self.hub.clients)
+
+
+def _only(args: Sequence[Any]) -> Any:
     if len(args) > 1:
         raise Refused(Code.BAD_REQUEST, f"expected one argument, came {len(args)}")
     return args[0] if args else None

@@ -42,7 +42,7 @@ def wanted(argument: Any) -> Wanted:
     if not isinstance(argument, dict):
         raise _bad("an object such as {regions: [...], properties: [...]}", argument)
     return Wanted(
-        regions=tuple(_region(name) for name in _list(argument, "regions")),
+        regions=tuple(region(name) for name in _list(argument, "regions")),
         properties=tuple(_property(key) for key in _list(argument, "properties")),
     )
 
@@ -52,9 +52,29 @@ def snapshot_wanted(argument: Any) -> bool:
 
     Raises `Refused` with `bad_request` if that is neither true nor false.
     """
-    value = None if argument is None else argument.get("snapshot")
+    return _flag(argument, "snapshot")
+
+
+def batch_wanted(argument: Any) -> bool:
+    """Whether a handshake's `auth`, which `wanted` took, asks for batches. Raises as above."""
+    return _flag(argument, "batch")
+
+
+def page_wanted(argument: Any) -> str | None:
+    """The cursor in the argument of `subscribe`, None for the first page.
+
+    Raises `Refused` with `bad_request` if that is no short string.
+    """
+    value = None if argument is None else argument.get("after")
+    if value is not None and not isinstance(value, str):
+        raise _bad("a string for after", value)
+    return None if value is None else _short(value)
+
+
+def _flag(argument: Any, name: str) -> bool:
+    value = None if argument is None else argument.get(name)
     if value is not None and not isinstance(value, bool):
-        raise _bad("true or false for snapshot", value)
+        raise _bad(f"true or false for {name}", value)
     return bool(value)
 
 
@@ -67,7 +87,8 @@ def _list(argument: dict[str, Any], name: str) -> list[Any]:
     return value
 
 
-def _region(value: Any) -> str:
+def region(value: Any) -> str:
+    """A region's name. Raises `Refused` with `bad_request`."""
     if not isinstance(value, str) or not value:
         raise _bad("a region as a non-empty string, such as TX", value)
     return _short(value)

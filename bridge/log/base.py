@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 
 RowUpdate: TypeAlias = "tuple[Key, bytes | None]"
 """A row as it is now known (`rows.Rows` encodes it), or None where it is gone."""
+
+
+SEQ_DIGITS: Final = 19
+"""Of the longest number that a position may spell; clients send them, and Python refuses to read
+the very long ones."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -33,7 +38,7 @@ class Position:
     def parse(cls, text: str) -> Position | None:
         """The position that `text` spells, or None."""
         epoch, dash, seq = text.rpartition("-")
-        if not (dash and epoch and seq.isascii() and seq.isdigit()):
+        if not (dash and epoch and seq.isascii() and seq.isdigit() and len(seq) <= SEQ_DIGITS):
             return None
         return cls(epoch, int(seq))
 

@@ -32,6 +32,7 @@ class Look:
     pipeline: PipelineStatus
     hub: HubCounts
     cut_off: int
+    recoveries: dict[str, int]
     head: str
     started_at: float
 
@@ -116,6 +117,7 @@ class Operations:
             "clients": look.hub.clients,
             "rooms": look.hub.rooms,
             "clients_cut_off": look.cut_off,
+            "recoveries": look.recoveries,
             "log_head": look.head,
         }
 

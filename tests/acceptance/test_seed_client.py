@@ -45,10 +45,10 @@ async def test_the_three_events_come_under_their_names(
         {
             "event": "property-created",
             "data": {"property_id": "p1", "seq": 1, "city": "Austin"},
-            "args": 1,
+            "args": 2,
         },
-        {"event": "property-updated", "data": {"property_id": "p1", "seq": 2}, "args": 1},
-        {"event": "property-deleted", "data": {"property_id": "p1", "seq": 3}, "args": 1},
+        {"event": "property-updated", "data": {"property_id": "p1", "seq": 2}, "args": 2},
+        {"event": "property-deleted", "data": {"property_id": "p1", "seq": 3}, "args": 2},
     ]
 
 
@@ -113,6 +113,8 @@ async def test_it_comes_back_by_itself_after_being_cut_off(
             sid = (await client.connected())["connected"]
             gateway._wire.cut(sid)
             assert (await client.next("disconnected"))["disconnected"] != "io server disconnect"
-            assert (await client.connected())["connected"] != sid
+            back = await client.connected()
+            assert back["recovered"] is True
+            assert back["connected"] == sid
             gateway.hub.publish([entry(1, "TX")])
             assert (await client.event())["data"]["seq"] == 1

@@ -56,11 +56,12 @@ class Site:
 
     @asynccontextmanager
     async def hearing(self, path: str = "/socket.io") -> AsyncIterator[asyncio.Queue[Any]]:
-        """The envelopes that a websocket client hears."""
+        """The envelopes of properties that a websocket client hears."""
         heard: asyncio.Queue[Any] = asyncio.Queue()
         client = socketio.AsyncClient(
             reconnection=False, handle_sigint=False, http_session=self.http
         )
+        client.on("bridge-status", lambda _envelope: None)
         client.on("*", lambda _name, envelope: heard.put_nowait(envelope))
         await client.connect(self.url, socketio_path=path, transports=["websocket"])
         try:

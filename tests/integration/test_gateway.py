@@ -67,7 +67,7 @@ class Served:
 
 @asynccontextmanager
 async def gateway(waiting: int | None = None, **overrides: Any) -> AsyncIterator[Served]:
-    options = {} if waiting is None else {"waiting": waiting}
+    options: dict[str, Any] = {} if waiting is None else {"waiting": waiting}
     gate = Gateway(settings(**overrides), **options)
     inner = Starlette(routes=[Mount("/socket.io", app=gate)])
 
@@ -208,6 +208,7 @@ async def test_a_refused_request_says_why_and_changes_nothing(
         ("TX", "bad_request"),
         ({"regions": "TX"}, "bad_request"),
         ({"properties": [None]}, "bad_request"),
+        ({"batch": "x"}, "bad_request"),
         ({"regions": ["a", "b", "c"]}, "too_many_rooms"),
     ],
 )
@@ -223,7 +224,7 @@ async def test_a_refused_handshake_carries_code_and_message(auth: Any, code: str
 
 
 async def test_handshake_members_of_others_are_passed_over() -> None:
-    auth = {"token": 1, "batch": "x", "pid": [], "offset": 2, "snapshot": 3, "regions": None}
+    auth = {"token": 1, "pid": [], "offset": 2, "snapshot": 3, "regions": None}
     async with gateway() as served, client(served.url, auth=auth) as one:
         served.publish(entry(1, "TX"))
         assert await one.until(1) == [1]

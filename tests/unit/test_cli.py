@@ -113,7 +113,7 @@ def test_schema_is_json_schema(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["schema"]) == 0
     schema = json.loads(capsys.readouterr().out)
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
-    assert len(schema["anyOf"]) == 3
+    assert len(schema["anyOf"]) == 5
 
 
 @pytest.mark.parametrize(

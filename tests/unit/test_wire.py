@@ -1,247 +1,103 @@
-"""Frames, outboxes, and the private parts of the libraries that the wire relies on."""
+"""What is sent: events, joined and in the form of each transport."""
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
-from typing import Any
 
-import engineio
-import engineio.async_socket
-import engineio.packet
-import engineio.payload
-import pytest
-import socketio
-from engineio.async_drivers import asgi
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+import engineio.packet as eio
+import socketio.packet as sio
+from websockets.frames import OP_TEXT
+from websockets.protocol import CLIENT, OPEN, Protocol
 
-from bridge.gateway import wire
-from bridge.gateway.wire import OVERHEAD, TRANSPORT, Engine, Line, Outbox, Server, keep_transport
+from bridge.gateway import parcel
+from bridge.gateway.handshake import Server
+from bridge.gateway.parcel import PIECE_BYTES, Piece, Telling, pieces
 from tests.fakes import entry
 
 CHANGED = (
-    "python-socketio, python-engineio or uvicorn changed something private that "
-    "bridge/gateway/wire.py relies on (its docstring lists it): "
+    "python-socketio changed something private that bridge/gateway/wire.py relies on "
+    "(its docstring lists it): "
 )
 
 
-def message(text: str) -> engineio.packet.Packet:
-    return engineio.packet.Packet(engineio.packet.MESSAGE, text)
+def telling(seq: int, **data: str) -> Telling:
+    event = entry(seq, "TX", key="p1", name="property-updated", **data).event
+    return Telling(event.name, event.envelope, f"e-{seq}")
 
 
-# -- frames
+def framed(data: bytes) -> list[str]:
+    """The text messages in websocket frames, as a client reads them."""
+    client = Protocol(CLIENT, state=OPEN)
+    client.receive_data(data)
+    out = []
+    for frame in client.events_received():
+        assert frame.opcode is OP_TEXT  # type: ignore[union-attr]
+        out.append(bytes(frame.data).decode())  # type: ignore[union-attr]
+    return out
 
 
-def test_an_event_is_one_socketio_packet_whose_one_argument_is_the_envelope() -> None:
+def test_an_event_is_one_socketio_packet_envelope_first_and_position_last() -> None:
     event = entry(1, "TX", note='quotes " and ümlauts').event
-    text = wire.packet(event).encode()
+    text = parcel.event(event.name, event.envelope, 'e"1').decode()
     assert text.startswith('42["property-updated",{')
-    decoded = socketio.packet.Packet(encoded_packet=text[1:])
-    assert decoded.packet_type == socketio.packet.EVENT
-    assert decoded.data == ["property-updated", json.loads(event.envelope)]
+    decoded = sio.Packet(encoded_packet=text[1:])
+    assert decoded.packet_type == sio.EVENT
+    assert decoded.data == ["property-updated", json.loads(event.envelope), 'e"1']
 
 
-def test_an_event_is_encoded_once_for_all_transports() -> None:
-    packet = wire.packet(entry(1).event)
-    assert packet.encode() is packet.encode(b64=True)
+def test_without_a_position_the_envelope_is_the_one_argument() -> None:
+    assert parcel.event("x", b"{}", None) == b'42["x",{}]'
 
 
-# -- outboxes
+def test_a_piece_is_the_same_for_websockets_and_polls() -> None:
+    [piece] = pieces([telling(n, note="ü") for n in range(3)], positions=True)
+    texts = [packet.encode(b64=True) for packet in piece.packets]
+    assert framed(piece.frames) == texts
+    assert [json.loads(text[2:])[2] for text in texts] == ["e-0", "e-1", "e-2"]
 
 
-async def test_an_outbox_counts_what_waits() -> None:
-    outbox = Outbox(1000)
-    outbox.put_nowait(message("x" * 10))
-    outbox.put_nowait(engineio.packet.Packet(engineio.packet.PING))
-    assert outbox.waiting == 10 + 2 * OVERHEAD
-    outbox.get_nowait()
-    await outbox.get()
-    assert outbox.waiting == 0
+def test_an_event_is_encoded_once_with_its_position_and_once_without() -> None:
+    told = telling(1)
+    assert told.encoded(position=True) is told.encoded(position=True)
+    assert told.encoded(position=False) is told.encoded(position=False)
+    [piece] = pieces([told], positions=False)
+    assert piece.packets is piece.packets
+    assert json.loads(piece.packets[0].data[1:])[1:] == [json.loads(entry(1, "TX").event.envelope)]
 
 
-async def test_an_outbox_over_its_limit_takes_no_more_and_says_so_once() -> None:
-    said = []
-    outbox = Outbox(2 * OVERHEAD + 20)
-    outbox.on_overflow = lambda: said.append(outbox.waiting)
-    for _ in range(5):
-        outbox.put_nowait(message("x" * 10))
-    assert outbox.qsize() == 2
-    assert said == [2 * OVERHEAD + 20]
+def test_a_burst_is_joined_into_pieces_of_a_bounded_size() -> None:
+    tellings = [telling(n, pad="x" * 1000) for n in range(300)]
+    made = pieces(tellings, positions=True)
+    assert len(made) == 6
+    assert all(len(piece.frames) < PIECE_BYTES + 1000 for piece in made)
+    assert [json.loads(text[2:])[2] for piece in made for text in framed(piece.frames)] == [
+        f"e-{n}" for n in range(300)
+    ]
 
 
-async def test_the_word_that_ends_a_writer_always_fits() -> None:
-    outbox = Outbox(0)
-    outbox.put_nowait(message(""))
-    outbox.put_nowait(None)
-    assert outbox.get_nowait() is None
-    assert outbox.empty()
+def test_one_event_longer_than_a_piece_is_a_piece() -> None:
+    made = pieces([telling(0), telling(1, pad="x" * PIECE_BYTES), telling(2)], positions=True)
+    assert [len(piece.packets) for piece in made] == [1, 1, 1]
 
 
-async def test_an_empty_packet_counts_too() -> None:
-    outbox = Outbox(3 * OVERHEAD)
-    for _ in range(10):
-        outbox.put_nowait(engineio.packet.Packet(engineio.packet.NOOP))
-    assert outbox.qsize() == 3
+def test_binary_packets_are_binary_frames_and_base64_in_polls() -> None:
+    piece = Piece.of(eio.Packet(eio.MESSAGE, b"\x00\x01"))
+    assert piece.frames == b"\x82\x02\x00\x01"
+    assert [packet.encode(b64=True) for packet in piece.packets] == ["bAAE="]
 
 
-# -- lines
-
-
-class _Socket:
-    sid = "eio"
-
-    async def handler(self, line: Any) -> None:
-        self.line = line
-        await line.wait()
-
-
-class _Transport:
-    aborted = False
-
-    def abort(self) -> None:
-        self.aborted = True
-
-
-async def test_a_cut_line_frees_who_waits_in_it_and_takes_nothing_more() -> None:
-    engine = Engine(async_mode="asgi")
-    socket, transport, sent = _Socket(), _Transport(), []
-    stuck = asyncio.Event()
-
-    async def receive() -> Any:
-        await asyncio.Event().wait()
-
-    async def send(event: Any) -> None:
-        sent.append(event["type"])
-        if event["type"] == "websocket.send":
-            stuck.set()
-            await asyncio.Event().wait()
-
-    scope = {"type": "websocket", "extensions": {TRANSPORT: transport}}
-    line = Line(socket.handler, engine)
-    serving = asyncio.create_task(
-        line({"asgi.receive": receive, "asgi.send": send, "asgi.scope": scope})
-    )
-    writing = asyncio.create_task(line.send("x"))
-    await stuck.wait()
-    assert engine.lines == {"eio": line}
-    line.cut()
-    with pytest.raises(OSError, match="cut off"):
-        await writing
-    with pytest.raises(OSError, match="cut off"):
-        await serving
-    with pytest.raises(OSError, match="cut off"):
-        await line.send("y")
-    await line.close()
-    assert transport.aborted
-    assert engine.lines == {}
-    assert "websocket.close" not in sent
-
-
-async def test_a_line_that_is_not_cut_can_be_cancelled_as_ever() -> None:
-    engine = Engine(async_mode="asgi")
-
-    async def forever(_event: Any = None) -> Any:
-        await asyncio.Event().wait()
-
-    line = Line(_Socket().handler, engine)
-    line.asgi_receive = forever
-    waiting = asyncio.create_task(line.wait())
-    await asyncio.sleep(0)
-    waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
-
-
-def test_a_transport_is_kept_where_the_server_shows_it() -> None:
-    class Protocol:
-        transport = _Transport()
-
-        async def send(self, message: Any) -> None: ...
-
-    scope: dict[str, Any] = {"type": "websocket"}
-    keep_transport(scope, Protocol().send)
-    assert scope["extensions"][TRANSPORT] is Protocol.transport
-
-
-def test_a_transport_is_not_invented() -> None:
-    async def send(message: Any) -> None: ...
-
-    scope: dict[str, Any] = {"type": "websocket"}
-    keep_transport(scope, send)
-    assert "extensions" not in scope
-    scope = {"type": "lifespan"}
-    keep_transport(scope, send)
-    assert scope == {"type": "lifespan"}
-
-
-# -- what is private and relied on
-
-
-def test_the_servers_are_ours() -> None:
-    assert hasattr(socketio.AsyncServer, "_engineio_server_class"), (
-        CHANGED + "socketio.AsyncServer._engineio_server_class()"
-    )
-    parameters = inspect.signature(socketio.AsyncServer._handle_eio_disconnect).parameters
-    assert list(parameters)[1:] == ["eio_sid", "reason"], CHANGED + "_handle_eio_disconnect()"
-    server = Server(async_mode="asgi")
-    assert type(server.eio) is Engine, CHANGED + "socketio.AsyncServer._engineio_server_class()"
-    assert isinstance(server.eio.sockets, dict), CHANGED + "engineio server.sockets"
-    assert server.eio._async["websocket"] is Line, CHANGED + 'engineio server._async["websocket"]'
-
-
-def test_a_servers_queues_are_outboxes() -> None:
-    socket = engineio.async_socket.AsyncSocket(Engine(async_mode="asgi"), "sid")
-    assert isinstance(socket.queue, Outbox), CHANGED + "engineio server.create_queue()"
-    for name in ("closed", "upgraded"):
-        assert getattr(socket, name) is False, CHANGED + f"engineio socket.{name}"
-    parameters = inspect.signature(socket.close).parameters
-    assert {"wait", "abort"} <= set(parameters), CHANGED + "engineio socket.close(wait=, abort=)"
-
-
-async def test_a_websocket_is_made_with_the_sockets_own_method() -> None:
-    engine = Engine(async_mode="asgi")
-    made = []
-
-    class Spy(Line):
-        async def __call__(self, environ: dict[str, Any]) -> Any:
-            made.append((self._sid, environ))
-
-    engine._async = {**engine._async, "websocket": Spy}
-    socket = engineio.async_socket.AsyncSocket(engine, "sid")
-    environ = {"HTTP_CONNECTION": "Upgrade", "HTTP_UPGRADE": "websocket"}
-    await socket.handle_get_request(environ)
-    assert made == [("sid", environ)], CHANGED + 'engineio server._async["websocket"](handler, ..)'
-    for name in ("asgi_receive", "asgi_send", "send", "wait", "close"):
-        assert hasattr(asgi.WebSocket(None, None), name), CHANGED + f"asgi.WebSocket.{name}"
-
-
-async def test_a_writer_ends_at_none() -> None:
-    socket = engineio.async_socket.AsyncSocket(Engine(async_mode="asgi"), "sid")
-    socket.queue.put_nowait(None)
-    assert await socket.poll() == [], CHANGED + "None in socket.queue ends a writer"
+def test_a_socketio_packet_is_one_engineio_message() -> None:
+    assert framed(parcel.message('0{"sid":"s"}').frames) == ['40{"sid":"s"}']
 
 
 def test_the_manager_knows_clients_by_both_sids() -> None:
     manager = Server(async_mode="asgi").manager
-    for name in ("eio_sid_from_sid", "is_connected"):
-        assert list(inspect.signature(getattr(manager, name)).parameters) == [
-            "sid",
-            "namespace",
-        ], CHANGED + f"manager.{name}(sid, namespace)"
-
-
-def test_uvicorn_sends_by_a_method_of_what_has_the_transport() -> None:
-    source = inspect.getsource(WebSocketsSansIOProtocol)
-    assert "self.app(self.scope, self.receive, self.send)" in source, CHANGED + "uvicorn's send"
-    assert "self.transport = transport" in source, CHANGED + "uvicorn's protocol.transport"
-
-
-def test_handlers_and_packets_of_one_client_are_not_suspended_between() -> None:
-    """A handler's return and its ack, or CONNECT, are one step of the loop: nothing that is
-    published comes between them. True as long as putting into an outbox never waits."""
-    source = inspect.getsource(engineio.async_socket.AsyncSocket.send)
-    assert "await self.queue.put(pkt)" in source, CHANGED + "engineio socket.send()"
-    step = Outbox(10_000).put(message("x"))
-    with pytest.raises(StopIteration):
-        step.send(None)
+    for name, parameters in {
+        "eio_sid_from_sid": ["sid", "namespace"],
+        "sid_from_eio_sid": ["eio_sid", "namespace"],
+        "is_connected": ["sid", "namespace"],
+    }.items():
+        assert list(inspect.signature(getattr(manager, name)).parameters) == parameters, (
+            CHANGED + f"manager.{name}({', '.join(parameters)})"
+        )

@@ -1,0 +1,178 @@
+"""Socket.IO's handshake, and the other packets that clients send, told to an `Edge`.
+
+python-socketio's own handling gives every connection a new sid, answers CONNECT by itself and
+waits in between; recovery needs the same sid again, a pid in the answer, and one step of the loop
+from the decision to the last missed event. Its acks pass through several walks over what they
+carry, which a page of a snapshot is too big for. So what belongs to the main namespace is taken
+here; everything else stays the library's.
+
+What is private in python-socketio and used here, checked with 5.18.1 (`tests/unit/
+test_handshake.py` says which of them changed, if one does):
+
+- `AsyncServer._engineio_server_class()` names the Engine.IO server's class;
+- `AsyncServer._handle_connect(eio_sid, namespace, data)`, `._handle_event(eio_sid, namespace, id,
+  data)` and `._handle_disconnect(eio_sid, namespace, reason)` take a client's packets;
+- `AsyncServer._handle_eio_disconnect(eio_sid, reason)` hears of every connection's end, and
+  calls `_handle_disconnect` for what was connected through it;
+- `AsyncServer._handle_eio_connect(eio_sid, environ)` hears of every connection's beginning, within
+  the task that serves its first request;
+- `AsyncServer._binary_packet`: packets by Engine.IO sid that wait for their attachments;
+- `manager.basic_enter_room(sid, namespace, None, eio_sid)` makes a client known under both its sids
+  and `manager.basic_leave_room(sid, namespace, None)` undoes it; `manager.sid_from_eio_sid` and
+  `manager.eio_sid_from_sid` translate.
+
+And in python-engineio's client, checked with 4.15.1: it builds its URLs with `transport` before
+`EIO`, which is how `is_python_client` knows it.
+"""
+
+from __future__ import annotations
+
+import re
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import socketio
+
+from bridge.gateway.wire import Engine
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from starlette.types import Receive, Scope, Send
+
+NAMESPACE: Final = "/"
+
+_PYTHON: Final = re.compile(r"(?:^|&)transport=\w+&EIO=4(?:&|$)")
+
+
+def is_python_client(query: str) -> bool:
+    """Whether a connection's first request, by its query, came from python-socketio's own client.
+
+    It hands every argument that comes to its handlers, so a handler of one parameter would break on
+    an event that ends with its position; and it knows no recovery, so the position is of no use to
+    it. Its URLs say `transport=...&EIO=4`, those of the JavaScript client `EIO=4&transport=...`.
+    """
+    return _PYTHON.search(query) is not None
+
+
+_query: ContextVar[str] = ContextVar("query", default="")
+"""Of the request that is being served."""
+
+
+class Edge(Protocol):
+    """Who decides about clients. `sid` is Socket.IO's, `eio_sid` the connection's."""
+
+    async def arrived(self, eio_sid: str, auth: Any) -> None:
+        """A client asks to be connected. The answer is CONNECT, after `Server.admit`, or
+        CONNECT_ERROR.
+        """
+        ...
+
+    async def asked(self, sid: str, name: str, args: Sequence[Any], ack: int | None) -> None:
+        """A client sent an event, and waits for an ack by that number unless it is None."""
+        ...
+
+    def left(self, sid: str, reason: str) -> None:
+        """A client is gone: by its own word if `reason` is `CLIENT_DISCONNECT`, and by the end of
+        its connection otherwise.
+        """
+        ...
+
+
+class Server(socketio.AsyncServer):  # type: ignore[misc]
+    """Socket.IO over `Engine`. Without an `edge` it is the library's own server."""
+
+    def __init__(self, *, edge: Edge | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.edge = edge
+        self._python: set[str] = set()
+
+    async def handle_request(self, scope: Scope, receive: Receive, send: Send) -> None:
+        _query.set(scope.get("query_string", b"").decode("ascii", "replace"))
+        await super().handle_request(scope, receive, send)
+
+    # -- what an edge does ----------------------------------------------------------------------
+
+    def new_sid(self) -> str:
+        return str(self.eio.generate_id())
+
+    def admit(self, eio_sid: str, sid: str) -> None:
+        """The connection is client `sid` from here on. Says nothing to it."""
+        self.manager.basic_enter_room(sid, NAMESPACE, None, eio_sid=eio_sid)
+
+    def forget(self, sid: str) -> None:
+        """Client `sid` has no connection any more, whatever becomes of the one it had."""
+        self.manager.basic_leave_room(sid, NAMESPACE, None)
+
+    def connection(self, eio_sid: str) -> Any:
+        """The Engine.IO socket of a connection; None once it is gone."""
+        return self.eio.sockets.get(eio_sid)
+
+    def is_python_client(self, eio_sid: str) -> bool:
+        return eio_sid in self._python
+
+    def stands(self, sid: str) -> bool:
+        """Whether the client has a connection which has not ended."""
+        socket = self.eio.sockets.get(self.manager.eio_sid_from_sid(sid, NAMESPACE))
+        return socket is not None and not socket.closed
+
+    # -- what clients do ------------------------------------------------------------------------
+
+    def _engineio_server_class(self) -> type[Engine]:
+        return Engine
+
+    async def _handle_eio_connect(self, eio_sid: str, environ: Any) -> Any:
+        if is_python_client(_query.get()):
+            self._python.add(eio_sid)
+        return await super()._handle_eio_connect(eio_sid, environ)
+
+    async def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any) -> None:
+        again = self.manager.sid_from_eio_sid(eio_sid, NAMESPACE) is not None
+        if self.edge is None or (namespace or NAMESPACE) != NAMESPACE or again:
+            await super()._handle_connect(
+                eio_sid, namespace, data
+            )  # refuses, where there is an edge
+        else:
+            await self.edge.arrived(eio_sid, data)
+
+    async def _handle_event(
+        self,
+        eio_sid: str,
+        namespace: str | None,
+        id: int | None,  # noqa: A002 - the library's name
+        data: Any,
+    ) -> None:
+        if self.edge is None or (namespace or NAMESPACE) != NAMESPACE:
+            await super()._handle_event(eio_sid, namespace, id, data)
+            return
+        sid = self.manager.sid_from_eio_sid(eio_sid, NAMESPACE)
+        if sid is None or not isinstance(data, list) or not data or not isinstance(data[0], str):
+            return
+        await self.edge.asked(sid, data[0], data[1:], id)
+
+    async def _handle_disconnect(
+        self, eio_sid: str, namespace: str | None, reason: str | None = None
+    ) -> None:
+        if self.edge is None or (namespace or NAMESPACE) != NAMESPACE:
+            await super()._handle_disconnect(eio_sid, namespace, reason)
+            return
+        sid = self.manager.sid_from_eio_sid(eio_sid, NAMESPACE)
+        if sid is not None:
+            self._binary_packet.pop(eio_sid, None)
+            self.forget(sid)
+            self.edge.left(sid, reason or self.reason.CLIENT_DISCONNECT)
+
+    async def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
+        # That a client's Engine.IO closed in order says nothing of the client's will: it does so
+        # when a page's connection is dropped too, and comes back. Only Socket.IO's own DISCONNECT
+        # is a farewell, and that does not come this way.
+        self._python.discard(eio_sid)
+        ended = reason == self.reason.CLIENT_DISCONNECT
+        await super()._handle_eio_disconnect(
+            eio_sid, self.reason.TRANSPORT_CLOSE if ended else reason
+        )
+        socket = self.eio.sockets.get(eio_sid)
+        if ended and socket is not None and not socket.upgraded:
+            # The poll that such a client left open is answered. The library would hold it, and a
+            # client that waits for its answer, until the next ping is overdue.
+            socket.queue.put_nowait(None)

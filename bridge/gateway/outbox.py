@@ -1,0 +1,218 @@
+"""The one way to a client: straight to its websocket, or held until somebody takes it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import engineio.packet
+
+from bridge.gateway.parcel import Piece
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FAIR_SECONDS: Final = 1.0
+"""A burst is told in one step of the event loop, in which nobody can take anything. So a client
+that is over its bound is looked at again after this time, and only what it was told before and has
+still not taken counts. Twice over: it costs at most the bound and what is told in that time, all of
+it shared with the others who are told the same, and no client is cut off that keeps up."""
+
+OVERHEAD: Final = 64
+"""What a piece counts beyond its frames, so that many small ones are bounded too."""
+
+NOOP: Final = Piece.of(engineio.packet.Packet(engineio.packet.NOOP))
+
+
+class Line(Protocol):
+    """A websocket that takes frames at once."""
+
+    @property
+    def write(self) -> Callable[[bytes], None]:
+        """Sends frames. It may call `Outbox.pause` before it returns."""
+        ...
+
+    @property
+    def unsent(self) -> int: ...
+
+    def close(self) -> None: ...
+
+
+class Outbox:
+    """What one client is told, in order.
+
+    With a line and nothing in its way a piece is written before `tell` returns. Otherwise it is
+    held, and everything held goes out, in order and before anything newer, when a line comes or
+    resumes; or it is taken by polls, or by the writer of a websocket that is not ours. There is no
+    moment in which a piece is neither held nor sent, so nothing can overtake it.
+    """
+
+    __slots__ = (
+        "_held",
+        "_limit",
+        "_line",
+        "_on_overflow",
+        "_since",
+        "_takers",
+        "_watched",
+        "ended",
+        "positions",
+        "waiting",
+        "write",
+    )
+
+    def __init__(self, limit: int, on_overflow: Callable[[int], None]) -> None:
+        """`limit` bounds what may wait, in bytes. `on_overflow` hears, with what waits, of a client
+        that did not take its packets in time.
+        """
+        self._limit = limit
+        self._on_overflow = on_overflow
+        self._line: Line | None = None
+        self.write: Callable[[bytes], None] | None = None
+        """How to write to the line, for who tells thousands; as `tell`, which None leaves to do:
+        there is no line, it is paused, or something is held."""
+        self.positions = True
+        """Whether events are told with their positions, for who delivers them."""
+        self._held: deque[Piece] | None = None
+        self._takers: deque[asyncio.Future[bool]] | None = None
+        self.ended = False
+        """Whether it takes no more."""
+        self._watched: asyncio.TimerHandle | None = None
+        self._since = 0  # bytes that were held since the client is being watched
+        self.waiting = 0
+        """Bytes that are held."""
+
+    # -- what goes in
+
+    def tell(self, piece: Piece) -> None:
+        """Send it or hold it. After the end it is dropped."""
+        if self.write is not None:
+            self.write(piece.frames)
+        elif not self.ended:
+            self._hold(piece)
+
+    async def put(self, packet: Any) -> None:
+        """As the library puts packets into its queues; None ends it."""
+        self.put_nowait(packet)
+
+    def put_nowait(self, packet: Any) -> None:
+        if packet is None:
+            self.end()
+        else:
+            self.tell(Piece.of(packet))
+
+    def end(self) -> None:
+        """Nothing more will be told. What is held is still sent or taken, then the line closes."""
+        if self.ended:
+            return
+        self.ended = True
+        if self.write is not None and self._line is not None:
+            self.write = None
+            self._line.close()
+        self._wake()
+
+    def drop(self) -> None:
+        """Forget what is held, and hold nothing more."""
+        self.ended = True
+        self.write = self._line = self._held = None
+        self.waiting = 0
+        if self._watched is not None:
+            self._watched.cancel()
+            self._watched = None
+        self._wake()
+
+    # -- where it goes: a line
+
+    def attach(self, line: Line) -> None:
+        """From here on it goes to this line, what is held first, and polls are released."""
+        self._line = line
+        self.release()
+        self.resume()
+
+    def pause(self) -> None:
+        """The line has more to send than it should."""
+        self.write = None
+        self._watch()
+
+    def resume(self) -> None:
+        """The line takes more."""
+        line = self._line
+        if line is None:
+            return
+        self.write = write = line.write
+        while self._held and not self._paused():
+            piece = self._held.popleft()
+            self.waiting -= len(piece.frames) + OVERHEAD
+            write(piece.frames)
+        if self._held or self._paused():
+            self.write = None
+            return
+        self._held = None
+        if self.ended:
+            self.write = None
+            line.close()
+
+    def _paused(self) -> bool:
+        return self.write is None
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that the client was told and the system has not taken."""
+        return self.waiting + (self._line.unsent if self._line is not None else 0)
+
+    # -- where it goes: polls, and writers that take as polls do
+
+    async def take(self, seconds: float) -> list[engineio.packet.Packet]:
+        """All that is held, once there is something; a NOOP if it was released or a line came;
+        nothing if it ended. Raises TimeoutError.
+        """
+        released = self._line is not None
+        async with asyncio.timeout(seconds):
+            while not (released or self._held or self.ended):
+                taker = asyncio.get_running_loop().create_future()
+                if self._takers is None:
+                    self._takers = deque()
+                self._takers.append(taker)
+                released = await taker
+        if released:
+            return list(NOOP.packets)
+        held, self._held, self.waiting = self._held or (), None, 0
+        return [packet for piece in held for packet in piece.packets]
+
+    def release(self) -> None:
+        """Polls that wait get a NOOP: their client moves to a line, or nothing would end them."""
+        self._wake(released=True)
+
+    def _wake(self, *, released: bool = False) -> None:
+        """Let all who wait look again. The first that has not given up takes all."""
+        takers, self._takers = self._takers, None
+        for taker in takers or ():
+            if not taker.done():
+                taker.set_result(released)
+
+    # -- what doesn't go
+
+    def _hold(self, piece: Piece) -> None:
+        size = len(piece.frames) + OVERHEAD
+        if self._held is None:
+            self._held = deque()
+        self._held.append(piece)
+        self.waiting += size
+        self._since += size
+        self._watch()
+        if self._takers:
+            self._wake()
+
+    def _watch(self) -> None:
+        if self._watched is None and self.unsent > self._limit:
+            self._since = 0
+            loop = asyncio.get_running_loop()
+            self._watched = loop.call_later(FAIR_SECONDS, self._look)
+
+    def _look(self) -> None:
+        self._watched = None
+        if self.unsent - self._since > self._limit:
+            self._on_overflow(self.unsent)
+        else:
+            self._watch()

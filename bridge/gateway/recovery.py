@@ -1,0 +1,262 @@
+"""Connection state recovery: who may come back as whom, and what is owed to them. Pure.
+
+Every client that can recover has a session, named by a secret `pid` which only it was told. It
+lives as long as its client is there and a while longer, so a client that comes back with its pid
+and the position of the last event it got, its `offset`, goes on where it was: what is owed to it is
+what the log holds after its offset, seen through what it was subscribed to at each of these
+entries. It gets all of that or, where the bounds don't allow it, none, and is a new client.
+
+A session remembers its last `HISTORY` subscriptions with the positions at which they began. An
+offset from before them can't be served. Until a client got an event, its offset is the position at
+which it connected: it has not missed anything before that. The same holds for an offset from before
+that position, which the official client keeps from an earlier session until its first event.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+from bridge.errors import PositionGone
+from bridge.log.base import Position
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from bridge.gateway.hub import Subscription
+    from bridge.log.base import Entry, EventLog
+
+HISTORY: Final = 32
+"""Subscriptions that a session remembers. One with 200 names takes 2 KB."""
+
+
+class Outcome(StrEnum):
+    """How an attempt to recover ended; the word that `/status` shows."""
+
+    RECOVERED = "recovered"
+    UNKNOWN = "unknown"  # no such session: expired, crowded out, ended, or never ours
+    OFFSET = "offset"  # not a position in this log, or one that the session can't serve
+    GONE = "gone"  # the log no longer holds what follows
+    TOO_MUCH = "too_much"  # more than one recovery may take
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a handshake said of recovery; `pid` None: nothing."""
+
+    pid: str | None = None
+    offset: str | None = None
+
+
+def offered(auth: Any) -> tuple[Offer, Any]:
+    """Take `pid` and `offset` out of a handshake's `auth`; what is left is the application's."""
+    if not isinstance(auth, dict):
+        return Offer(), auth
+    rest = {name: value for name, value in auth.items() if name not in ("pid", "offset")}
+    pid, offset = auth.get("pid"), auth.get("offset")
+    if not isinstance(pid, str):
+        return Offer(), rest
+    # An offset of another type is as wrong as one that can't be read, not the same as none.
+    return Offer(pid, offset if offset is None or isinstance(offset, str) else ""), rest
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Part of the log, during which a subscription was the same."""
+
+    rooms: frozenset[str]
+    entries: Sequence[Entry]
+    heard: Sequence[Entry]
+    """Those of `entries` that are in `rooms`."""
+
+    @classmethod
+    def of(cls, subscription: Subscription, entries: Sequence[Entry]) -> Stretch:
+        rooms = frozenset(subscription.rooms)
+        return cls(rooms, entries, [e for e in entries if not rooms.isdisjoint(e.event.rooms)])
+
+
+@dataclass(slots=True)
+class Session:
+    """One client through all its connections."""
+
+    pid: str
+    sid: str
+    subscriptions: list[tuple[Position, Subscription]]
+    """What it hears, and the position after which that holds; oldest first."""
+    complete: bool = True
+    """Whether nothing was dropped from `subscriptions`."""
+    left_at: float | None = None
+    """Monotonic seconds; None while it is connected, as far as is known."""
+
+    @property
+    def subscription(self) -> Subscription:
+        return self.subscriptions[-1][1]
+
+    def begin(self, offset: str | None, head: Position) -> Position | None:
+        """The position after which this client missed what it missed; None if that can't be told.
+
+        `head` is the log's; nobody can have been told of what comes after it.
+        """
+        start = self.subscriptions[0][0]
+        if offset is None:
+            return start if self.complete else None
+        position = Position.parse(offset)
+        if position is None or position.epoch != head.epoch or position > head:
+            return None
+        if start.epoch != head.epoch:
+            return None
+        if position < start:
+            return start if self.complete else None
+        return position
+
+    def stretches(self, entries: Sequence[Entry]) -> list[Stretch]:
+        """`entries`, all that the log has from some position on, cut where the subscription was
+        changed.
+        """
+        out = []
+        start = 0
+        later = [*(at for at, _ in self.subscriptions[1:]), None]
+        for (_, subscription), until in zip(self.subscriptions, later, strict=True):
+            end = start
+            while end < len(entries) and (until is None or entries[end].position <= until):
+                end += 1
+            if end > start:
+                out.append(Stretch.of(subscription, entries[start:end]))
+            start = end
+        return out
+
+    def change(self, subscription: Subscription, head: Position) -> None:
+        """From `head` on it hears `subscription`."""
+        began, current = self.subscriptions[-1]
+        if subscription == current:
+            return
+        if began == head:
+            self.subscriptions.pop()
+        self.subscriptions.append((head, subscription))
+        if len(self.subscriptions) > HISTORY:
+            del self.subscriptions[0]
+            self.complete = False
+
+    def acknowledge(self, position: Position) -> None:
+        """The client has said that it has everything up to `position`."""
+        kept = [index for index, (at, _) in enumerate(self.subscriptions) if at <= position]
+        if kept and kept[-1]:
+            del self.subscriptions[: kept[-1]]
+            self.complete = False
+
+
+@dataclass(slots=True)
+class Sessions:
+    """All sessions. Those whose client is away are kept for `seconds`, the newest `limit` of them.
+
+    Times are monotonic seconds, passed in and never running backwards.
+    """
+
+    seconds: float
+    limit: int
+    max_events: int
+    max_bytes: int
+    """What one recovery may take: events, and bytes of their JSON."""
+    token: Callable[[], str] = lambda: secrets.token_urlsafe(18)
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    _by_pid: dict[str, Session] = field(default_factory=dict)
+    _by_sid: dict[str, Session] = field(default_factory=dict)
+    _away: dict[str, Session] = field(default_factory=dict)  # by pid, who left first comes first
+
+    def __len__(self) -> int:
+        return len(self._by_pid)
+
+    @property
+    def away(self) -> int:
+        """Sessions whose client is not here."""
+        return len(self._away)
+
+    def open(self, sid: str, subscription: Subscription, head: Position) -> Session:
+        """A new client has connected at `head`."""
+        session = Session(self.token(), sid, [(head, subscription)])
+        self._by_pid[session.pid] = self._by_sid[sid] = session
+        return session
+
+    def changed(self, sid: str, subscription: Subscription, head: Position) -> None:
+        """A client's subscription was changed at `head`. Clients without a session are fine."""
+        session = self._by_sid.get(sid)
+        if session is not None:
+            session.change(subscription, head)
+
+    def left(self, sid: str, now: float) -> None:
+        """A client's connection has ended; it may come back."""
+        session = self._by_sid.get(sid)
+        if session is None or session.left_at is not None:
+            return
+        session.left_at = now
+        self._away[session.pid] = session
+        self.expire(now)
+        while len(self._away) > self.limit:
+            self._drop(next(iter(self._away.values())))
+
+    def end(self, sid: str) -> None:
+        """A client has said goodbye, and won't come back as who it was."""
+        session = self._by_sid.get(sid)
+        if session is not None:
+            self._drop(session)
+
+    def find(self, pid: str, now: float) -> Session | None:
+        """The session of that pid, whether its client is here or away."""
+        self.expire(now)
+        session = self._by_pid.get(pid)
+        if session is None:
+            self.outcomes[Outcome.UNKNOWN] += 1
+        return session
+
+    def resume(self, session: Session, offset: str | None, log: EventLog) -> list[Stretch] | None:
+        """Its client is back: what it missed. None, and the session is no more, where it can't have
+        all of it.
+        """
+        begin = session.begin(offset, log.head)
+        if begin is None:
+            self._fail(session, Outcome.OFFSET)
+            return None
+        try:
+            entries = log.after(begin)
+        except PositionGone:
+            self._fail(session, Outcome.GONE)
+            return None
+        stretches = session.stretches(entries)
+        if self._too_much(entry for stretch in stretches for entry in stretch.heard):
+            self._fail(session, Outcome.TOO_MUCH)
+            return None
+        session.left_at = None
+        self._away.pop(session.pid, None)
+        session.acknowledge(begin)
+        self.outcomes[Outcome.RECOVERED] += 1
+        return stretches
+
+    def expire(self, now: float) -> None:
+        """Forget who has been away for too long."""
+        while self._away:
+            session = next(iter(self._away.values()))
+            assert session.left_at is not None
+            if now - session.left_at < self.seconds:
+                break
+            self._drop(session)
+
+    def _too_much(self, entries: Iterable[Entry]) -> bool:
+        size = 0
+        for count, entry in enumerate(entries, 1):
+            size += len(entry.event.envelope)
+            if count > self.max_events or size > self.max_bytes:
+                return True
+        return False
+
+    def _fail(self, session: Session, outcome: Outcome) -> None:
+        self._drop(session)
+        self.outcomes[outcome] += 1
+
+    def _drop(self, session: Session) -> None:
+        self._by_pid.pop(session.pid, None)
+        self._away.pop(session.pid, None)
+        if self._by_sid.get(session.sid) is session:
+            del self._by_sid[session.sid]

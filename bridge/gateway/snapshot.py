@@ -1,0 +1,298 @@
+"""The rows of a subscription as of one position of the log, in pages.
+
+**Rows and position belong together.** The pipeline changes the known rows, moves the log's head and
+publishes in one step of the event loop, and a page is made within one step too: its rows are what
+everything up to its `offset` came to.
+
+**How a client puts pages together with events.** An ack has its place among the events that the
+client hears: those before it are in its rows, those after it are not, for every page. So, in the
+ack's callback (a promise's continuation may run later than the next event):
+
+1. put each row of the page in the place of what is known of that property;
+2. an event that comes afterwards is applied as ever. One that updates or deletes a property which
+   is not known is passed over: a later page has the property as it is then, or not at all;
+3. while `more` is given, ask again with `{"snapshot": true, "after": <more>}` and the same
+   regions. When it no longer is, what the client has is the table, as of what it heard last.
+
+Properties that appear while pages are fetched come as events, and may come in a page again.
+
+**How the rows of a region are found.** `Places` keeps the keys of each region in a list, so a page
+costs what its rows cost, wherever it begins. A key that leaves its region leaves a hole, one that
+enters is appended; holes are closed when they are more than half, which makes cursors into that
+list void. The lists are built from the known rows in short steps when the first pass over the table
+is done, and kept by the log's entries from then on (and meanwhile: to add a key twice, or to take
+out one that was not added yet, does no harm). A row costs one list slot and one dict slot, about
+100 bytes. The alternative, a scan of all rows for each page, decodes a million rows in seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import TYPE_CHECKING, Final
+
+import orjson
+
+from bridge.errors import Code, Refused
+from bridge.projection import DOCUMENTED
+from bridge.regions import region_of_room, regions_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from bridge.changes import Key
+    from bridge.gateway.wanted import Wanted
+    from bridge.log.base import Entry
+    from bridge.projection import Projection
+    from bridge.rows import Rows
+
+STEP_ROWS: Final = 1000
+"""Rows that are looked at in one step of the loop: about 3 ms."""
+
+GATHER_ROWS: Final = 5_000
+"""Rows that are only pointed at in one step."""
+
+FEW: Final = 64
+"""Holes that a list may have, however short it is."""
+
+
+@dataclass(slots=True)
+class Place:
+    """The keys of the rows that are in exactly these regions."""
+
+    number: int
+    regions: tuple[str, ...]
+    keys: list[Key | None] = field(default_factory=list)
+    at: dict[Key, int] = field(default_factory=dict)
+    closed: int = 0  # how often its holes were closed
+
+    def add(self, key: Key) -> None:
+        if key not in self.at:
+            self.at[key] = len(self.keys)
+            self.keys.append(key)
+
+    def remove(self, key: Key) -> None:
+        index = self.at.pop(key, None)
+        if index is None:
+            return
+        self.keys[index] = None
+        if len(self.keys) > FEW and len(self.at) * 2 < len(self.keys):
+            self.keys = list(self.at)
+            self.at = {key: index for index, key in enumerate(self.at)}
+            self.closed += 1
+
+
+class Places:
+    """Which rows are in which regions."""
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        """`columns` say where a row belongs, widest first."""
+        self._columns = columns
+        self._places: dict[tuple[str, ...], Place] = {}
+        self._inside: dict[str, list[Place]] = {}
+
+    def place(self, regions: tuple[str, ...]) -> Place:
+        place = self._places.get(regions)
+        if place is None:
+            place = self._places[regions] = Place(len(self._places), regions)
+            for region in regions:
+                self._inside.setdefault(region, []).append(place)
+        return place
+
+    def inside(self, regions: Iterable[str] | None) -> list[Place]:
+        """The places in any of `regions`, in the order of their numbers; None: all."""
+        if regions is None:
+            return list(self._places.values())
+        found = {place.number: place for name in regions for place in self._inside.get(name, ())}
+        return [found[number] for number in sorted(found)]
+
+    def put(self, rows: Rows, keys: Iterable[Key]) -> None:
+        """Add rows where they are now."""
+        for key in keys:
+            row = rows.get(key)
+            if row is not None:
+                self.place(regions_of(rows.decode(row), self._columns)).add(key)
+
+    def follow(self, entries: Iterable[Entry]) -> None:
+        """Go along with what was published."""
+        for entry in entries:
+            event = entry.event
+            if event.name == "property-updated":
+                # Only a move has a second place, and looking for the word is quicker than reading.
+                if b'"moved":{' in event.envelope:
+                    self._move(event.key, event.envelope)
+                continue
+            regions = tuple(
+                region for room in event.rooms if (region := region_of_room(room)) is not None
+            )
+            if event.name == "property-created":
+                self.place(regions).add(event.key)
+            elif event.name == "property-deleted":
+                self.place(regions).remove(event.key)
+
+    def _move(self, key: Key, envelope: bytes) -> None:
+        moved = orjson.loads(envelope)["data"].get("moved")
+        if moved:  # else the word was in a value
+            self.place(tuple(moved["from"])).remove(key)
+            self.place(tuple(moved["to"])).add(key)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Rows as JSON, without brackets; `more` is the cursor of the next page."""
+
+    rows: bytes
+    more: str | None
+
+
+class Snapshots:
+    """Pages of the known rows."""
+
+    def __init__(self, rows: Rows, projection: Projection, *, page_bytes: int) -> None:
+        self._rows = rows
+        self._projection = projection
+        self._page_bytes = page_bytes
+        self._places = Places(projection.region)
+        self._watching: list[set[Key]] = []
+        self._columns = tuple(
+            dict.fromkeys((*DOCUMENTED, *(c for c in projection.published if c in rows.columns)))
+        )
+        self._hidden = {c for c in DOCUMENTED if c not in projection.published}
+        self.ready = asyncio.Event()
+        """Set when the regions' lists are built. Before, there are no snapshots."""
+
+    async def build(self) -> None:
+        """Look at all rows, a few in each step of the loop. Not before the first pass is done:
+        until then rows come without being published.
+        """
+        keys = list(self._rows)
+        for start in range(0, len(keys), STEP_ROWS):
+            self._places.put(self._rows, keys[start : start + STEP_ROWS])
+            await asyncio.sleep(0)
+        self.ready.set()
+
+    def follow(self, entries: Sequence[Entry]) -> None:
+        """What was published, in the step in which the rows changed."""
+        self._places.follow(entries)
+        for touched in self._watching:
+            touched.update(entry.event.key for entry in entries)
+
+    def page(self, wanted: Wanted, after: str | None) -> Page:
+        """A page of what is wanted; nothing named means everything. Raises `Refused`."""
+        if not self.ready.is_set():
+            raise Refused(Code.NOT_READY, "the bridge has not read the table yet")
+        places = self._places.inside(None if wanted.nothing_named else wanted.regions)
+        out: list[bytes] = []
+        size = looked = 0
+        if after is None:
+            first, start = 0, 0
+            for key in self._named(wanted):
+                row = self.row(key)
+                if row is not None:
+                    out.append(row)
+                    size += len(row)
+        else:
+            first, start = _cursor(after, places)
+        for place in places:
+            if place.number < first:
+                continue
+            for index in range(start if place.number == first else 0, len(place.keys)):
+                if size >= self._page_bytes or looked >= STEP_ROWS:
+                    return Page(b",".join(out), f"{place.number}.{place.closed}.{index}")
+                looked += 1
+                found = place.keys[index]
+                row = None if found is None else self.row(found)
+                if row is not None:
+                    out.append(row)
+                    size += len(row)
+        return Page(b",".join(out), None)
+
+    async def collect(self, wanted: Wanted) -> dict[Key, bytes]:
+        """All rows that are wanted, as they are kept, in one moment: the step of the loop in which
+        this returns. `encode` spells them. Raises `Refused`.
+
+        They are gathered in short steps; those that were published meanwhile are looked at again in
+        the last one.
+        """
+        if not self.ready.is_set():
+            raise Refused(Code.NOT_READY, "the bridge has not read the table yet")
+        touched: set[Key] = set()
+        self._watching.append(touched)
+        try:
+            out: dict[Key, bytes] = {}
+            places = self._places.inside(None if wanted.nothing_named else wanted.regions)
+            sources: Iterable[Sequence[Key | None]] = chain(
+                (list(place.keys) for place in places), [list(self._named(wanted))]
+            )
+            for keys in sources:
+                for start in range(0, len(keys), GATHER_ROWS):
+                    for key in keys[start : start + GATHER_ROWS]:
+                        row = None if key is None else self._rows.get(key)
+                        if key is not None and row is not None:
+                            out[key] = row
+                    await asyncio.sleep(0)
+            # Nothing waits from here on.
+            regions = set(wanted.regions)
+            named = set(self._named(wanted))
+            for key in touched:
+                out.pop(key, None)
+                row = self._rows.get(key)
+                if row is not None and (
+                    wanted.nothing_named
+                    or key in named
+                    or not regions.isdisjoint(self._regions(row))
+                ):
+                    out[key] = row
+            return out
+        finally:
+            self._watching.remove(touched)
+
+    def row(self, key: Key) -> bytes | None:
+        """A known row as the data of `property-created`, with all published columns."""
+        row = self._rows.get(key)
+        return None if row is None else self.encode(key, row)
+
+    def encode(self, key: Key, row: bytes) -> bytes:
+        known = self._rows.decode(row)
+        hidden = self._hidden
+        return orjson.dumps(
+            {
+                "property_id": key,
+                **{c: None if c in hidden else known.get(c) for c in self._columns},
+            }
+        )
+
+    def _regions(self, row: bytes) -> tuple[str, ...]:
+        return regions_of(self._rows.decode(row), self._projection.region)
+
+    def _named(self, wanted: Wanted) -> Iterator[Key]:
+        """The properties that were named and are not in a named region as well. A client may spell
+        a key as a string that is a number in the table.
+        """
+        regions = set(wanted.regions)
+        for name in wanted.properties:
+            for key in (name, *_other_spelling(name)):
+                row = self._rows.get(key)
+                if row is not None and regions.isdisjoint(self._regions(row)):
+                    yield key
+                    break
+
+
+def _other_spelling(name: Key) -> tuple[Key, ...]:
+    if isinstance(name, int):
+        return (str(name),)
+    digits = name.removeprefix("-")
+    return (int(name),) if digits.isascii() and digits.isdigit() and len(digits) < 20 else ()  # noqa: PLR2004
+
+
+def _cursor(after: str, places: Sequence[Place]) -> tuple[int, int]:
+    """The number of the place and the index in it at which a page begins."""
+    parts = after.split(".")
+    if len(parts) != 3 or not all(p.isascii() and p.isdigit() and len(p) < 16 for p in parts):  # noqa: PLR2004
+        raise Refused(Code.BAD_REQUEST, "expected for after what an ack gave as more")
+    number, closed, index = map(int, parts)
+    place = next((place for place in places if place.number == number), None)
+    if place is None or place.closed != closed or index > len(place.keys):
+        raise Refused(Code.CURSOR_GONE, "the rows have been put in another order since")
+    return number, index

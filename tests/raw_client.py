@@ -1,0 +1,117 @@
+"""A client that speaks Socket.IO by hand, as the official JavaScript client does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+class Client:
+    """Remembers pid and offset as the official client does, and connects as often as it is told."""
+
+    def __init__(self, url: str, http: aiohttp.ClientSession, transport: str, auth: Any) -> None:
+        self.url = f"{url}/socket.io/?EIO=4&transport={transport}"
+        self.http = http
+        self.polling = transport == "polling"
+        self.auth = auth or {}
+        self.pid: str | None = None
+        self.offset: str | None = None
+        self.sid = ""
+        self.recovered = False
+        self.seqs: list[int] = []
+        """The `seq` of what was heard, within batches too."""
+        self.status: list[str] = []
+        """The states of the bridge that were told."""
+        self.heard: list[list[Any]] = []
+        self._ws: aiohttp.ClientWebSocketResponse | None = None
+        self._poll = ""
+        self._packets: list[str] = []
+
+    async def connect(self) -> None:
+        if self.polling:
+            async with self.http.get(self.url) as response:
+                self._poll = f"{self.url}&sid={json.loads((await response.text())[1:])['sid']}"
+        else:
+            self._ws = await self.http.ws_connect(self.url)
+            assert (await self._ws.receive_str()).startswith("0{")
+        auth = {**self.auth}
+        if self.pid:
+            auth["pid"] = self.pid
+            if self.offset is not None:
+                auth["offset"] = self.offset
+        await self.send("40" + json.dumps(auth))
+        while True:
+            packet = await self.packet()
+            if packet.startswith("42"):
+                self.hear(packet)
+            else:
+                break
+        assert packet.startswith("40"), packet
+        answer = json.loads(packet[2:])
+        self.recovered = answer.get("pid") is not None and answer["pid"] == self.pid
+        self.pid, self.sid = answer.get("pid"), answer["sid"]
+
+    async def send(self, text: str) -> None:
+        if self._ws is not None:
+            await self._ws.send_str(text)
+            return
+        async with self.http.post(self._poll, data=text) as response:
+            assert response.status == 200
+
+    async def packet(self) -> str:
+        while not self._packets:
+            if self._ws is not None:
+                self._packets.append(await self._ws.receive_str(timeout=5))
+            else:
+                async with self.http.get(self._poll) as response:
+                    self._packets += (await response.text()).split("\x1e")
+            self._packets = [packet for packet in self._packets if packet not in ("2", "6")]
+        return self._packets.pop(0)
+
+    async def until(self, count: int) -> list[int]:
+        """The `seq` of everything that was heard, once there are `count`."""
+        async with asyncio.timeout(10):
+            while len(self.seqs) < count:
+                self.hear(await self.packet())
+        return self.seqs
+
+    async def ask(self, name: str, argument: Any) -> Any:
+        await self.send(f"427{json.dumps([name, argument])}")
+        while not (packet := await self.packet()).startswith("437"):
+            self.hear(packet)
+        return json.loads(packet[3:])[0]
+
+    async def drop(self) -> None:
+        """The connection ends; the server is told as TCP tells it."""
+        if self._ws is not None:
+            await self._ws.close()
+
+    def hear(self, packet: str) -> None:
+        assert packet.startswith("42"), packet
+        args = json.loads(packet[2:])
+        if isinstance(args[-1], str) and self.pid:
+            self.offset = args[-1]
+        if args[0] == "bridge-status":
+            self.status.append(args[1]["data"]["state"])
+            return
+        self.heard.append(args)
+        for event in args[1]["data"].get("events", [args[1]]):
+            if "seq" in event["data"]:
+                self.seqs.append(event["data"]["seq"])
+
+
+@asynccontextmanager
+async def client(url: str, transport: str = "websocket", auth: Any = None) -> AsyncIterator[Client]:
+    """A client that is connected."""
+    async with aiohttp.ClientSession() as http:
+        it = Client(url, http, transport, auth)
+        await it.connect()
+        yield it
+        await it.drop()

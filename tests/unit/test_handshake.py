@@ -1,0 +1,171 @@
+"""The private parts of python-socketio that the handshake relies on."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import socketio
+
+from bridge.gateway.engine import Engine
+from bridge.gateway.handshake import Server
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+CHANGED = (
+    "python-socketio changed something private that bridge/gateway/handshake.py relies on "
+    "(its docstring lists it): "
+)
+
+
+class Edge:
+    """Remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Any, ...]] = []
+
+    async def arrived(self, eio_sid: str, auth: Any) -> None:
+        self.told.append(("arrived", eio_sid, auth))
+
+    async def asked(self, sid: str, name: str, args: Sequence[Any], ack: int | None) -> None:
+        self.told.append(("asked", sid, name, list(args), ack))
+
+    def left(self, sid: str, reason: str) -> None:
+        self.told.append(("left", sid, reason))
+
+
+@pytest.fixture
+def edge() -> Edge:
+    return Edge()
+
+
+@pytest.fixture
+async def server(edge: Edge) -> Server:
+    server = Server(edge=edge, async_mode="asgi")
+    await server._handle_eio_connect("eio", {})
+    return server
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("_engineio_server_class", []),
+        ("_handle_eio_connect", ["eio_sid", "environ"]),
+        ("_handle_eio_message", ["eio_sid", "data"]),
+        ("_handle_eio_disconnect", ["eio_sid", "reason"]),
+        ("_handle_connect", ["eio_sid", "namespace", "data"]),
+        ("_handle_event", ["eio_sid", "namespace", "id", "data"]),
+        ("_handle_disconnect", ["eio_sid", "namespace", "reason"]),
+    ],
+)
+def test_the_hooks_are_there(name: str, parameters: list[str]) -> None:
+    hook = getattr(socketio.AsyncServer, name, None)
+    assert hook is not None, CHANGED + name
+    assert list(inspect.signature(hook).parameters)[1:] == parameters, CHANGED + name
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("basic_enter_room", ["sid", "namespace", "room", "eio_sid"]),
+        ("basic_leave_room", ["sid", "namespace", "room"]),
+        ("sid_from_eio_sid", ["eio_sid", "namespace"]),
+        ("eio_sid_from_sid", ["sid", "namespace"]),
+    ],
+)
+def test_the_managers_methods_are_there(name: str, parameters: list[str]) -> None:
+    method = getattr(Server(async_mode="asgi").manager, name, None)
+    assert method is not None, CHANGED + "manager." + name
+    assert list(inspect.signature(method).parameters) == parameters, CHANGED + "manager." + name
+
+
+def test_the_engine_is_ours() -> None:
+    assert type(Server(async_mode="asgi").eio) is Engine, CHANGED + "_engineio_server_class()"
+
+
+async def test_an_edge_hears_of_the_packets(server: Server, edge: Edge) -> None:
+    await server._handle_eio_message("eio", '0{"regions":["TX"]}')
+    server.admit("eio", "sid")
+    await server._handle_eio_message("eio", '27["subscribe",{"a":1}]')
+    await server._handle_eio_message("eio", '2["connect"]')
+    await server._handle_eio_message("eio", "1")
+    assert edge.told == [
+        ("arrived", "eio", {"regions": ["TX"]}),
+        ("asked", "sid", "subscribe", [{"a": 1}], 7),
+        ("asked", "sid", "connect", [], None),
+        ("left", "sid", server.reason.CLIENT_DISCONNECT),
+    ], CHANGED + "how packets reach the hooks"
+
+
+async def test_a_binary_event_arrives_with_its_attachments(server: Server, edge: Edge) -> None:
+    server.admit("eio", "sid")
+    await server._handle_eio_message("eio", '51-["subscribe",{"_placeholder":true,"num":0}]')
+    await server._handle_eio_message("eio", b"\x00")
+    assert edge.told == [("asked", "sid", "subscribe", [b"\x00"], None)]
+
+
+@pytest.mark.parametrize("packet", ['2["subscribe"]', "1"])
+async def test_who_is_not_admitted_is_not_heard(server: Server, edge: Edge, packet: str) -> None:
+    await server._handle_eio_message("eio", packet)
+    assert edge.told == []
+
+
+@pytest.mark.parametrize("packet", ["2[]", '2{"a":1}', "2[1]", "2"])
+async def test_events_without_a_name_are_passed_over(
+    server: Server, edge: Edge, packet: str
+) -> None:
+    server.admit("eio", "sid")
+    await server._handle_eio_message("eio", packet)
+    assert edge.told == []
+
+
+async def test_other_namespaces_are_the_librarys(server: Server, edge: Edge) -> None:
+    sent: list[str] = []
+
+    async def send(_eio_sid: str, packet: Any) -> None:
+        sent.append(packet.encode())
+
+    server._send_packet = send
+    await server._handle_eio_message("eio", "0/admin,")
+    await server._handle_eio_message("eio", "1/admin,")
+    assert sent == ['4/admin,"Unable to connect"']
+    assert edge.told == []
+
+
+async def test_the_end_of_a_connection_is_no_goodbye(server: Server, edge: Edge) -> None:
+    reason = server.reason
+    server.admit("eio", "sid")
+    # Engine.IO's CLOSE, which a page that is reloaded and one that is cut off both send.
+    await server._handle_eio_disconnect("eio", reason.CLIENT_DISCONNECT)
+    assert edge.told == [("left", "sid", reason.TRANSPORT_CLOSE)], CHANGED + "who calls whom"
+    await server._handle_eio_disconnect("eio", reason.TRANSPORT_ERROR)
+    assert len(edge.told) == 1
+
+
+async def test_a_sid_can_be_had_by_another_connection(server: Server, edge: Edge) -> None:
+    server.admit("eio", "sid")
+    server.forget("sid")
+    await server._handle_eio_connect("later", {})
+    server.admit("later", "sid")
+    await server._handle_eio_disconnect("eio", server.reason.PING_TIMEOUT)
+    assert edge.told == []
+    await server._handle_eio_message("later", '2["x"]')
+    assert edge.told == [("asked", "sid", "x", [], None)]
+
+
+async def test_without_an_edge_it_is_the_librarys_own() -> None:
+    server = Server(async_mode="asgi", async_handlers=False)
+    sent: list[str] = []
+
+    async def send(_eio_sid: str, packet: Any) -> None:
+        sent.append(packet.encode()[:7])
+
+    server._send_packet = send
+    server.on("echo", lambda _sid, *args: args)
+    await server._handle_eio_connect("eio", {})
+    await server._handle_eio_message("eio", "0")
+    await server._handle_eio_message("eio", '21["echo",1]')
+    await server._handle_eio_message("eio", "1")
+    assert sent == ['0{"sid"', "31[1]"]

@@ -1,0 +1,239 @@
+"""What a client is told goes straight out or is held; nothing overtakes anything."""
+
+from __future__ import annotations
+
+import asyncio
+
+import engineio.packet as eio
+import pytest
+
+from bridge.gateway import outbox as module
+from bridge.gateway.outbox import OVERHEAD, Outbox
+from bridge.gateway.parcel import Piece
+
+
+def piece(text: str) -> Piece:
+    return Piece((b"4" + text.encode(),))
+
+
+class Line:
+    """A line that takes so many writes before it is paused, then one more each time it is told."""
+
+    def __init__(self, outbox: Outbox, takes: int = 1000) -> None:
+        self.outbox = outbox
+        self.takes = takes
+        self.written: list[bytes] = []
+        self.closed = False
+        self.unsent = 0
+
+    def write(self, data: bytes) -> None:
+        assert not self.closed
+        self.takes -= 1
+        self.written.append(data[2:])
+        if self.takes <= 0:
+            self.outbox.pause()
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def quiet(limit: int = 10_000) -> Outbox:
+    def fail(unsent: int) -> None:
+        pytest.fail(f"cut off with {unsent} bytes")
+
+    return Outbox(limit, fail)
+
+
+async def taken(outbox: Outbox) -> list[str]:
+    return [packet.encode() for packet in await outbox.take(1)]
+
+
+# -- a line
+
+
+def test_with_a_line_a_piece_is_written_before_tell_returns() -> None:
+    outbox = quiet()
+    line = Line(outbox)
+    outbox.attach(line)
+    outbox.tell(piece("a"))
+    assert line.written == [b"4a"]
+    assert outbox.waiting == 0
+
+
+def test_what_was_held_goes_first_when_a_line_comes() -> None:
+    outbox = quiet()
+    line = Line(outbox)
+    outbox.tell(piece("a"))
+    outbox.tell(piece("b"))
+    outbox.attach(line)
+    outbox.tell(piece("c"))
+    assert line.written == [b"4a", b"4b", b"4c"]
+
+
+def test_a_line_that_resumes_gets_what_was_held_and_stops_where_it_is_full() -> None:
+    outbox = quiet()
+    line = Line(outbox, takes=1)
+    outbox.attach(line)
+    for name in "abcd":
+        outbox.tell(piece(name))
+    assert line.written == [b"4a"]
+    line.takes = 2
+    outbox.resume()
+    outbox.tell(piece("e"))
+    assert line.written == [b"4a", b"4b", b"4c"]
+    line.takes = 10
+    outbox.resume()
+    outbox.tell(piece("f"))
+    assert b"".join(line.written) == b"4a4b4c4d4e4f"
+    assert outbox.waiting == 0
+
+
+def test_the_end_comes_after_what_is_held() -> None:
+    outbox = quiet()
+    line = Line(outbox, takes=1)
+    outbox.attach(line)
+    outbox.tell(piece("a"))
+    outbox.tell(piece("b"))
+    outbox.end()
+    outbox.tell(piece("never"))
+    assert not line.closed
+    line.takes = 10
+    outbox.resume()
+    assert (line.written, line.closed) == ([b"4a", b"4b"], True)
+
+
+def test_what_is_dropped_is_gone() -> None:
+    outbox = quiet()
+    line = Line(outbox)
+    outbox.attach(line)
+    outbox.pause()
+    outbox.tell(piece("a"))
+    outbox.drop()
+    outbox.tell(piece("b"))
+    line.takes = 10
+    outbox.resume()
+    assert (line.written, outbox.waiting, outbox.unsent) == ([], 0, 0)
+
+
+# -- polls
+
+
+async def test_a_poll_takes_all_that_is_held_and_waits_where_nothing_is() -> None:
+    outbox = quiet()
+    outbox.tell(piece("a"))
+    await outbox.put(eio.Packet(eio.PING))
+    assert await taken(outbox) == ["4a", "2"]
+    waiting = asyncio.create_task(taken(outbox))
+    await asyncio.sleep(0)
+    outbox.tell(piece("b"))
+    assert await waiting == ["4b"]
+
+
+async def test_a_poll_that_gave_up_takes_nothing() -> None:
+    outbox = quiet()
+    with pytest.raises(TimeoutError):
+        await outbox.take(0.01)
+    given_up = asyncio.create_task(taken(outbox))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    outbox.tell(piece("a"))
+    assert await taken(outbox) == ["4a"]
+
+
+async def test_polls_that_wait_get_a_noop_when_a_line_comes() -> None:
+    outbox = quiet()
+    line = Line(outbox)
+    polls = [asyncio.create_task(taken(outbox)) for _ in range(2)]
+    await asyncio.sleep(0)
+    outbox.attach(line)
+    outbox.tell(piece("a"))
+    assert await asyncio.gather(*polls) == [["6"], ["6"]]
+    assert line.written == [b"4a"]
+    assert await taken(outbox) == ["6"]
+
+
+async def test_a_poll_that_is_released_takes_nothing() -> None:
+    outbox = quiet()
+    poll = asyncio.create_task(taken(outbox))
+    await asyncio.sleep(0)
+    outbox.release()
+    outbox.tell(piece("a"))
+    assert await poll == ["6"]
+    assert await taken(outbox) == ["4a"]
+
+
+async def test_at_the_end_polls_take_the_rest_and_then_nothing() -> None:
+    outbox = quiet()
+    outbox.tell(piece("a"))
+    outbox.put_nowait(None)
+    assert await taken(outbox) == ["4a"]
+    assert await taken(outbox) == []
+    outbox = quiet()
+    poll = asyncio.create_task(taken(outbox))
+    await asyncio.sleep(0)
+    outbox.end()
+    assert await poll == []
+
+
+# -- the bound
+
+
+@pytest.fixture
+def fair(monkeypatch: pytest.MonkeyPatch) -> float:
+    monkeypatch.setattr(module, "FAIR_SECONDS", 0.05)
+    return 0.05
+
+
+async def test_who_takes_a_burst_in_time_is_not_cut_off(fair: float) -> None:
+    outbox = quiet(limit=1000)
+    line = Line(outbox, takes=1)
+    outbox.attach(line)
+    for _ in range(100):
+        outbox.tell(piece("x" * 100))
+    await asyncio.sleep(fair / 2)
+    line.takes = 1000
+    outbox.resume()
+    await asyncio.sleep(fair)
+    assert len(line.written) == 100
+
+
+async def test_who_does_not_take_it_in_time_is_cut_off_once(fair: float) -> None:
+    cut: list[int] = []
+    outbox = Outbox(1000, cut.append)
+    line = Line(outbox, takes=1)
+    outbox.attach(line)
+    for _ in range(101):
+        outbox.tell(piece("x" * 97))
+    await asyncio.sleep(2 * fair)
+    assert cut == [100 * (100 + OVERHEAD)]
+
+
+async def test_what_was_told_meanwhile_does_not_count_against_a_client_yet(fair: float) -> None:
+    """One that keeps up, if late, is not cut off, however much is told at any moment."""
+    outbox = quiet(limit=1000)
+    line = Line(outbox)
+    outbox.attach(line)
+    outbox.pause()
+    for _ in range(6):
+        for _ in range(20):
+            outbox.tell(piece("x" * 100))
+        await asyncio.sleep(fair * 0.6)
+        line.takes = 20
+        outbox.resume()
+    assert len(line.written) == 120
+
+
+async def test_polls_that_never_come_are_bounded_too(fair: float) -> None:
+    cut: list[int] = []
+    outbox = Outbox(1000, cut.append)
+    for _ in range(20):
+        await outbox.put(eio.Packet(eio.NOOP))
+    await asyncio.sleep(2 * fair)
+    assert len(cut) == 1
+
+
+async def test_within_the_bound_nobody_looks(fair: float) -> None:
+    outbox = quiet(limit=1000)
+    outbox.tell(piece("x" * 900))
+    await asyncio.sleep(2 * fair)
+    assert outbox.waiting == 901 + 4 + OVERHEAD

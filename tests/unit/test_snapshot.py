@@ -1,0 +1,294 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+
+from bridge import diff
+from bridge.errors import Code, Refused
+from bridge.gateway import snapshot
+from bridge.gateway.snapshot import FEW, Place, Snapshots
+from bridge.gateway.wanted import Wanted
+from bridge.log.base import Entry, Position
+from bridge.projection import Projection
+from bridge.rows import Rows
+from tests.fakes import AT, row
+
+if TYPE_CHECKING:
+    from bridge.changes import Key
+
+PROJECTION = Projection(region=("state", "city"))
+EVERYTHING = Wanted()
+
+
+class Table:
+    """Rows that change as the pipeline changes them, and snapshots that follow."""
+
+    def __init__(
+        self, *rows: dict[str, Any], page_bytes: int = 10**6, projection: Projection = PROJECTION
+    ) -> None:
+        self.projection = projection
+        self.rows = Rows(projection.known)
+        self.rows.load([(row["id"], self.rows.encode(row)) for row in rows])
+        self.snapshots = Snapshots(self.rows, projection, page_bytes=page_bytes)
+        self.seq = 0
+
+    def write(self, key: Key, new: dict[str, Any] | None) -> bytes:
+        """Change a row and tell; gives the envelope."""
+        before = self.rows.get(key)
+        old = None if before is None else self.rows.decode(before)
+        event = diff.tell(self.projection, key, old, new, AT)
+        assert event is not None
+        self.rows.apply({key: None if new is None else self.rows.encode(new)})
+        self.seq += 1
+        self.snapshots.follow([Entry(Position("e", self.seq), event, 0.0)])
+        return event.envelope
+
+    def pages(self, wanted: Wanted = EVERYTHING) -> list[list[Any]]:
+        """The ids of each page."""
+        out = []
+        after = None
+        while True:
+            page = self.snapshots.page(wanted, after)
+            out.append([data["property_id"] for data in read(page.rows)])
+            if page.more is None:
+                return out
+            after = page.more
+
+    def ids(self, *regions: str) -> list[Any]:
+        return [key for page in self.pages(Wanted(regions)) for key in page]
+
+
+def read(rows: bytes) -> list[dict[str, Any]]:
+    out: list[dict[str, Any]] = orjson.loads(b"[" + rows + b"]")
+    return out
+
+
+async def built(*rows: dict[str, Any], **options: Any) -> Table:
+    table = Table(*rows, **options)
+    await table.snapshots.build()
+    return table
+
+
+async def test_rows_are_the_data_of_property_created() -> None:
+    for projection in (PROJECTION, Projection(published=("name", "notes"), region=("state",))):
+        new = {**row("p1", price=1.5), "notes": {"b": [1, None]}}
+        table = await built(new, projection=projection)
+        [data] = read(table.snapshots.page(EVERYTHING, None).rows)
+        event = orjson.loads(diff.created(projection, "p1", new).envelope)
+        assert data == event["data"]
+        assert list(data) == list(event["data"])
+    assert data["state"] is None  # known, and not published
+
+
+async def test_regions_are_found_at_every_width() -> None:
+    table = await built(
+        row("a"), row("b", city="Reno"), row("c", state="CA", city="Reno"), row("d", state=None)
+    )
+    assert table.ids("TX") == ["a", "b"]
+    assert table.ids("TX/Reno") == ["b"]
+    assert table.ids("CA", "TX/Austin") == ["a", "c"]
+    assert table.ids("TX", "TX/Reno") == ["a", "b"]
+    assert table.ids("NV") == []
+    assert table.ids() == ["a", "b", "c", "d"]
+
+
+async def test_properties_can_be_named_in_either_spelling() -> None:
+    table = await built(row(7), row("8"), row("x"))
+    assert table.pages(Wanted((), ("7", 8, "none", "x"))) == [[7, "8", "x"]]
+    assert table.pages(Wanted(("TX",), ("7",))) == [[7, "8", "x"]]
+
+
+async def test_what_is_published_is_followed() -> None:
+    table = await built(row("a"), row("b"))
+    table.write("c", row("c"))
+    table.write("a", row("a", price=5))
+    table.write("b", None)
+    assert table.ids("TX") == ["a", "c"]
+    table.write("c", row("c", state="CA"))
+    assert (table.ids("TX"), table.ids("CA")) == (["a"], ["c"])
+    table.write("c", row("c", state="CA", city="Reno"))
+    assert table.ids("CA/Reno") == ["c"]
+    assert table.ids("CA/Austin") == []
+    table.write("a", row("a", price=5, name='"moved":{'))  # a word in a value is no move
+    assert table.ids("TX") == ["a"]
+
+
+async def test_rows_that_change_while_the_lists_are_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshot, "STEP_ROWS", 2)
+    table = Table(*(row(key) for key in "abcdefgh"))
+    building = asyncio.create_task(table.snapshots.build())
+    await asyncio.sleep(0)
+    with pytest.raises(Refused) as refused:
+        table.snapshots.page(EVERYTHING, None)
+    assert refused.value.code is Code.NOT_READY
+    table.write("a", row("a", state="CA"))  # behind the builder
+    table.write("h", row("h", state="CA"))  # before it
+    table.write("b", None)
+    table.write("g", None)
+    table.write("i", row("i"))
+    await building
+    assert sorted(table.ids("TX")) == ["c", "d", "e", "f", "i"]
+    assert sorted(table.ids("CA")) == ["a", "h"]
+
+
+async def test_pages_are_bounded_in_bytes_and_hold_everything_once() -> None:
+    rows = [row(f"p{n:03}", state=("TX", "CA")[n % 2]) for n in range(100)]
+    one = len(orjson.dumps(rows[0]))
+    table = await built(*rows, page_bytes=5 * one)
+    pages = table.pages()
+    assert 10 < len(pages) < 30
+    assert sorted(key for page in pages for key in page) == [r["id"] for r in rows]
+    assert sum(map(len, table.pages(Wanted(("TX",))))) == 50
+
+
+async def test_a_page_is_short_even_where_there_is_little_to_say(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(snapshot, "STEP_ROWS", 10)
+    table = await built(*(row(n) for n in range(35)))
+    assert [len(page) for page in table.pages()] == [10, 10, 10, 5]
+
+
+async def test_a_snapshot_of_nothing_is_one_empty_page() -> None:
+    assert (await built()).pages() == [[]]
+
+
+@pytest.mark.parametrize("after", ["x", "1.2", "1.2.x", "-1.0.0", "1.0.0.0", "1.0." + "9" * 50])
+async def test_a_cursor_that_is_none_is_a_bad_request(after: str) -> None:
+    table = await built(row("a"))
+    with pytest.raises(Refused) as refused:
+        table.snapshots.page(EVERYTHING, after)
+    assert refused.value.code is Code.BAD_REQUEST
+
+
+async def test_a_cursor_of_other_regions_or_of_another_order_is_gone() -> None:
+    rows = [row(n) for n in range(FEW * 2)]
+    table = await built(*rows, row("other", state="CA"), page_bytes=1)
+    more = table.snapshots.page(Wanted(("TX",)), None).more
+    assert more
+    for wanted, after in ((Wanted(("CA",)), more), (Wanted(("TX",)), "0.0.9999")):
+        with pytest.raises(Refused) as refused:
+            table.snapshots.page(wanted, after)
+        assert refused.value.code is Code.CURSOR_GONE
+    for n in range(FEW + 1):
+        table.write(n, None)
+    with pytest.raises(Refused) as refused:
+        table.snapshots.page(Wanted(("TX",)), more)
+    assert refused.value.code is Code.CURSOR_GONE
+    assert table.ids("TX") == list(range(FEW + 1, FEW * 2))
+
+
+def test_holes_are_closed_when_they_are_many() -> None:
+    place = Place(0, ())
+    for n in range(FEW * 4):
+        place.add(n)
+    for n in range(FEW * 2):
+        place.remove(n)
+        place.remove(n)
+    assert len(place.keys) == FEW * 4
+    place.remove(FEW * 2)
+    assert place.keys == list(range(FEW * 2 + 1, FEW * 4))
+    assert place.at[FEW * 4 - 1] == len(place.keys) - 1
+    assert place.closed == 1
+
+
+async def test_pages_and_events_together_come_to_the_table() -> None:
+    """A client that follows the module's rule, while rows change between any two pages."""
+    table = await built(*(row(n, price=0) for n in range(60)), page_bytes=1000)
+    wanted = Wanted(("TX",))
+    known: dict[Any, dict[str, Any]] = {}
+    after = None
+    turn = 0
+    while True:
+        page = table.snapshots.page(wanted, after)
+        for data in read(page.rows):
+            known[data["property_id"]] = data
+        if page.more is None:
+            break
+        after = page.more
+        turn += 1
+        for n in range(0, 60, 7):
+            key = (n + turn) % 60
+            envelopes = []
+            if key not in table.rows:
+                envelopes.append(table.write(key, row(key, price=turn)))
+            elif turn % 3 == 0:
+                envelopes.append(table.write(key, None))
+            else:
+                state = ("TX", "CA")[(key + turn) % 2]
+                envelopes.append(table.write(key, row(key, price=turn, state=state)))
+            for envelope in envelopes:
+                hear(known, orjson.loads(envelope))
+    assert turn > 5
+    expected = {
+        key: orjson.loads(table.snapshots.row(key) or b"")
+        for key in table.rows
+        if (table.snapshots.row(key) or b"").find(b'"state":"TX"') > 0
+    }
+    assert known == expected
+
+
+def hear(known: dict[Any, dict[str, Any]], event: dict[str, Any]) -> None:
+    """A client of region TX hears an event."""
+    data = event["data"]
+    key = data["property_id"]
+    if event["event"] == "property-created":
+        if data["state"] == "TX":
+            known[key] = data
+    elif event["event"] == "property-deleted":
+        known.pop(key, None)
+    elif "moved" in data:
+        known.pop(key, None)
+        if "TX" in data["moved"]["to"]:
+            known[key] = data["property"]
+    elif key in known:
+        for column, change in data["changes"].items():
+            known[key][column] = change["new"]
+
+
+async def test_rows_are_collected_as_of_one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshot, "GATHER_ROWS", 2)
+    table = await built(*(row(n) for n in range(10)), row("x", state="CA"))
+    collecting = asyncio.create_task(table.snapshots.collect(Wanted(("TX",), ("x",))))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    table.write(0, row(0, price=5))
+    table.write(1, None)
+    table.write(2, row(2, state="CA"))
+    table.write(9, row(9, price=5))
+    table.write("x", row("x", state="CA", price=5))
+    table.write("new", row("new"))
+    table.write("not", row("not", state="CA"))
+    found = await collecting
+    assert set(found) == {0, *range(3, 10), "x", "new"}
+    assert all(found[key] == table.rows.get(key) for key in found)
+    assert table.snapshots._watching == []
+
+
+async def test_no_step_holds_the_loop_long() -> None:
+    """100,000 rows: the lists are built, a page is made and all is collected in short steps."""
+    template = Table(row("x")).rows
+    encoded = [template.encode(row("x", state=state)) for state in ("TX", "CA")]
+    table = Table()
+    table.rows.load((f"p{n:06}", encoded[n % 2]) for n in range(100_000))
+    longest = 0.0
+
+    async def watch() -> None:
+        nonlocal longest
+        while True:
+            before = time.perf_counter()
+            await asyncio.sleep(0)
+            longest = max(longest, time.perf_counter() - before)
+
+    watching = asyncio.create_task(watch())
+    await asyncio.sleep(0)
+    await table.snapshots.build()
+    table.snapshots.page(Wanted(("TX",)), None)
+    assert len(await table.snapshots.collect(Wanted(("TX",)))) == 50_000
+    watching.cancel()
+    # Some 5 ms by itself; the bound is for machines that are busy with other tests.
+    assert longest < 0.1, longest

@@ -1,0 +1,236 @@
+"""The private parts of uvicorn that are relied on, and lines on a transport that does as told."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from typing import Any
+
+import pytest
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol as Stock
+
+from bridge.gateway import frames, transport
+from bridge.gateway.transport import HANDOVER, TRANSPORT, Line, WebSocketProtocol, keep_transport
+from tests.unit.test_gateway_frames import masked
+
+CHANGED = (
+    "uvicorn changed something private that bridge/gateway/transport.py relies on "
+    "(its docstring lists it): "
+)
+
+
+# -- what is private and relied on
+
+
+@pytest.mark.parametrize(
+    ("method", "part"),
+    [
+        ("handle_connect", "self.scope: WebSocketScope = {"),
+        ("handle_connect", '"extensions": {'),
+        ("handle_connect", "self.loop.create_task(self.run_asgi())"),
+        ("run_asgi", "self.app(self.scope, self.receive, self.send)"),
+        ("connection_made", "self.transport = transport"),
+        ("connection_made", "self.connections.add(self)"),
+        ("connection_lost", "self.connections.remove(self)"),
+    ],
+)
+def test_a_websocket_is_served_as_it_was(method: str, part: str) -> None:
+    assert part in inspect.getsource(getattr(Stock, method)), CHANGED + f"{method}: {part}"
+
+
+def test_after_the_call_uvicorn_only_closes_the_transport() -> None:
+    source = inspect.getsource(Stock.run_asgi)
+    end = source[source.rindex("if self.close_timer is None:") :]
+    assert end.split() == ["if", "self.close_timer", "is", "None:", "self.transport.close()"], (
+        CHANGED + "the end of run_asgi()"
+    )
+
+
+@pytest.mark.parametrize("http", [H11Protocol, HttpToolsProtocol])
+def test_the_handshake_comes_in_one_piece_before_the_protocol_is_set(http: Any) -> None:
+    source = inspect.getsource(http.handle_websocket_upgrade)
+    made = source.index("protocol.connection_made(self.transport)")
+    given = source.index('protocol.data_received(b"".join(output))')
+    assert made < given < source.index("self.transport.set_protocol(protocol)"), (
+        CHANGED + f"{http.__name__}.handle_websocket_upgrade()"
+    )
+
+
+def test_a_server_stops_what_is_in_its_connections_and_waits_for_them() -> None:
+    source = inspect.getsource(uvicorn.Server.shutdown)
+    assert "connection.shutdown()" in source, CHANGED + "Server.shutdown()"
+    source = inspect.getsource(uvicorn.Server._wait_tasks_to_complete)
+    assert "while self.server_state.connections" in source, CHANGED + "Server waits"
+
+
+def test_the_protocol_has_what_is_taken_from_it() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None: ...
+
+    config = uvicorn.Config(app, ws=WebSocketProtocol, ws_per_message_deflate=False)
+    config.load()
+    protocol = WebSocketProtocol(config, uvicorn.server.ServerState(), {}, _loop=object())  # type: ignore[arg-type]
+    for name in ("transport", "connections", "handshake_complete", "close_sent", "disconnected"):
+        assert hasattr(protocol, name), CHANGED + f"protocol.{name}"
+    assert protocol.conn.extensions == [], CHANGED + "protocol.conn.extensions"
+    protocol.stop_keepalive()
+    assert config.ws_protocol_class is WebSocketProtocol
+
+
+def test_a_transport_is_kept_where_the_server_shows_it() -> None:
+    class Protocol:
+        transport = Transport()
+
+        async def send(self, message: Any) -> None: ...
+
+    scope: dict[str, Any] = {"type": "websocket"}
+    keep_transport(scope, Protocol().send)
+    assert scope["extensions"][TRANSPORT] is Protocol.transport
+
+
+def test_a_transport_is_not_invented() -> None:
+    async def send(message: Any) -> None: ...
+
+    scope: dict[str, Any] = {"type": "websocket"}
+    keep_transport(scope, send)
+    assert "extensions" not in scope
+    scope = {"type": "lifespan"}
+    keep_transport(scope, send)
+    assert scope == {"type": "lifespan"}
+
+
+def test_nothing_is_taken_over_where_nobody_offers_it() -> None:
+    for extensions in ({}, {HANDOVER: object()}):
+        scope = {"type": "websocket", "extensions": extensions}
+        assert transport.take_over(scope, Owner(), 1000) is None
+    assert transport.take_over({"type": "websocket"}, Owner(), 1000) is None
+
+
+# -- lines
+
+
+class Transport:
+    def __init__(self) -> None:
+        self.written = b""
+        self.calls: list[str] = []
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def get_write_buffer_size(self) -> int:
+        return 7
+
+    def is_closing(self) -> bool:
+        return "close" in self.calls or "abort" in self.calls
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("close", "abort", "pause_reading", "resume_reading"):
+            raise AttributeError(name)
+        return lambda: self.calls.append(name)
+
+
+class Owner:
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+
+    def heard(self, line: Line, message: str | bytes) -> None:
+        self.told.append(message)
+
+    def paused(self, line: Line) -> None:
+        self.told.append("paused")
+
+    def resumed(self, line: Line) -> None:
+        self.told.append("resumed")
+
+    def lost(self, line: Line) -> None:
+        assert line.unsent == 0
+        line.write(b"never")
+        self.told.append("lost")
+
+
+def line() -> tuple[Line, Transport, Owner, set[Any]]:
+    carrier, owner, connections = Transport(), Owner(), set[Any]()
+    return Line(carrier, connections, owner, 1000), carrier, owner, connections  # type: ignore[arg-type]
+
+
+async def test_a_line_gives_its_owner_what_it_hears_and_answers_pings() -> None:
+    it, carrier, owner, _ = line()
+    it.data_received(masked("ü".encode()) + masked(b"\x00", frames.BINARY))
+    it.data_received(masked(b"?", frames.PING) + masked(b"!", frames.PONG))
+    assert owner.told == ["ü", b"\x00"]
+    assert carrier.written == b"\x8a\x01?"
+    it.pause_writing()
+    it.resume_writing()
+    assert (it.unsent, owner.told[-2:]) == (7, ["paused", "resumed"])
+
+
+async def test_a_peer_that_closes_is_answered_and_then_not_heard() -> None:
+    it, carrier, owner, connections = line()
+    it.data_received(masked(b"\x03\xe9", frames.CLOSE) + masked(b"late"))
+    assert carrier.written == frames.close(1001)
+    assert carrier.calls == ["close"]
+    assert it in connections
+    it.connection_lost(None)
+    assert owner.told == ["paused", "lost"]
+    assert connections == set()
+
+
+@pytest.mark.parametrize(("data", "code"), [(b"\x81\x00", 1002), (masked(b"\xff"), 1007)])
+async def test_who_breaks_the_protocol_is_told_so(data: bytes, code: int) -> None:
+    it, carrier, owner, _ = line()
+    it.data_received(data)
+    assert carrier.written == frames.close(code)
+    assert carrier.calls == ["close"]
+    assert owner.told == ["paused"]
+    it.connection_lost(None)
+
+
+async def test_a_line_that_closes_waits_for_the_answer_but_not_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(transport, "CLOSE_SECONDS", 0.02)
+    it, carrier, owner, _ = line()
+    it.write(b"said before")
+    it.close()
+    it.close()
+    it.write(b"said after")
+    it.data_received(masked(b"ignored"))
+    assert carrier.written == b"said before" + frames.close(1000)
+    assert carrier.calls == []
+    await asyncio.sleep(0.05)
+    assert carrier.calls == ["abort"]
+    it.connection_lost(None)
+    assert owner.told == ["paused", "lost"]
+
+
+async def test_a_line_that_was_answered_closes() -> None:
+    it, carrier, _, _ = line()
+    it.close()
+    it.data_received(masked(b"\x03\xe8", frames.CLOSE))
+    assert carrier.calls == ["close"]
+    it.connection_lost(None)
+
+
+async def test_a_half_closed_line_is_over() -> None:
+    it, carrier, owner, _ = line()
+    assert it.eof_received() is False  # the transport closes itself
+    it.write(b"late")
+    assert carrier.written == b""
+    it.connection_lost(None)
+    assert owner.told == ["paused", "lost"]
+
+
+async def test_a_line_can_be_held_and_stops_with_its_server() -> None:
+    it, carrier, _, _ = line()
+    it.hold()
+    it.unhold()
+    it.shutdown()
+    it.hold()
+    it.unhold()
+    assert carrier.calls == ["pause_reading", "resume_reading", "close"]
+    assert carrier.written == frames.close(1012)
+    it.connection_lost(None)
+    it.hold()
+    it.abort()

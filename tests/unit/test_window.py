@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import orjson
+import pytest
+
+from bridge.gateway import window as windows
+from bridge.gateway.hub import Subscription
+from bridge.gateway.window import Window
+from tests.fakes import entry
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from bridge.log.base import Entry
+
+TX, CA = Subscription(("TX",)), Subscription(("CA",))
+
+
+class Post:
+    """Where a window delivers: (recipients, position, seqs)."""
+
+    def __init__(self) -> None:
+        self.frames: list[tuple[list[str], int, list[int]]] = []
+        self.entries: list[Entry] = []
+
+    def __call__(self, entry: Entry, recipients: Collection[str]) -> None:
+        events = orjson.loads(entry.event.envelope)["data"]["events"]
+        assert entry.event.name == "properties-batch"
+        seqs = [event["data"]["seq"] for event in events]
+        self.entries.append(entry)
+        self.frames.append((list(recipients), entry.position.seq, seqs))
+
+
+@pytest.fixture
+def post() -> Post:
+    return Post()
+
+
+@pytest.fixture
+def window(post: Post) -> Window:
+    return Window(deliver=post, seconds=0.01, updated_at=None)
+
+
+def created(seq: int, *regions: str) -> Entry:
+    return entry(seq, *regions, key=f"p{seq}", name="property-created")
+
+
+async def test_what_is_told_within_a_window_is_one_batch(window: Window, post: Post) -> None:
+    window.set("a", TX)
+    window.add([created(1, "TX"), created(2, "CA")])
+    window.add([created(3, "TX"), created(4, "CA")])
+    assert post.frames == []
+    await asyncio.sleep(0.03)
+    assert post.frames == [(["a"], 4, [1, 3])]
+    await asyncio.sleep(0.02)
+    assert len(post.frames) == 1
+
+
+async def test_who_hears_nothing_of_it_gets_no_batch(window: Window, post: Post) -> None:
+    window.set("a", CA)
+    window.add([created(1, "TX")])
+    window.flush()
+    assert post.frames == []
+
+
+async def test_nothing_is_gathered_for_nobody(window: Window, post: Post) -> None:
+    window.add([created(1, "TX")])
+    window.set("a", TX)
+    window.flush()
+    assert post.frames == []
+
+
+async def test_those_who_hear_the_same_share_a_batch(window: Window, post: Post) -> None:
+    for sid, subscription in (("a", TX), ("b", CA), ("c", TX), ("d", Subscription(("TX", "CA")))):
+        window.set(sid, subscription)
+    window.add([created(1, "TX"), created(2, "CA")])
+    window.flush()
+    assert post.frames == [(["a", "c"], 2, [1]), (["b"], 2, [2]), (["d"], 2, [1, 2])]
+
+
+async def test_who_comes_within_a_window_hears_its_rest(window: Window, post: Post) -> None:
+    window.set("a", TX)
+    window.add([created(1, "TX")])
+    window.set("b", TX)
+    window.add([created(2, "TX")])
+    window.flush()
+    assert post.frames == [(["a"], 2, [1, 2]), (["b"], 2, [2])]
+    window.add([created(3, "TX")])
+    window.flush()
+    assert post.frames[2:] == [(["a", "b"], 3, [3])]
+
+
+async def test_a_changed_subscription_is_told_first_what_the_old_one_heard(
+    window: Window, post: Post
+) -> None:
+    window.set("a", TX)
+    window.add([created(1, "TX"), created(2, "CA")])
+    window.set("a", CA)
+    assert post.frames == [(["a"], 2, [1])]
+    window.add([created(3, "TX"), created(4, "CA")])
+    window.flush()
+    assert post.frames[1:] == [(["a"], 4, [4])]
+
+
+async def test_one_client_can_be_told_early(window: Window, post: Post) -> None:
+    window.set("a", TX)
+    window.set("b", TX)
+    window.add([created(1, "TX")])
+    window.flush_one("a")
+    window.flush_one("a")
+    window.flush_one("nobody")
+    window.add([created(2, "TX")])
+    window.flush()
+    assert post.frames == [(["a"], 1, [1]), (["b"], 2, [1, 2]), (["a"], 2, [2])]
+
+
+async def test_who_leaves_is_forgotten(window: Window, post: Post) -> None:
+    window.set("a", TX)
+    window.add([created(1, "TX")])
+    window.leave("a")
+    window.leave("a")
+    window.flush()
+    assert post.frames == []
+    assert "a" not in window
+
+
+async def test_a_full_window_is_told_before_its_time(
+    window: Window, post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(windows, "FRAME_BYTES", 500)
+    window.set("a", TX)
+    window.add([created(n, "TX") for n in range(30)])
+    assert len(post.frames) > 1
+    window.flush()
+    assert [seq for _, _, seqs in post.frames for seq in seqs] == list(range(30))
+    # Each position is a place to go on from: what it ends with, and no more, was told.
+    assert [position for _, position, _ in post.frames] == [f[2][-1] for f in post.frames]
