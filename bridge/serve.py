@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
 
-from bridge.gateway.transport import WebSocketProtocol
+from bridge.gateway.handover import WebSocketProtocol
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from bridge import serve
-from bridge.gateway.transport import WebSocketProtocol
+from bridge.gateway.handover import WebSocketProtocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -66,7 +66,8 @@ class Gateway:
     ) -> None:
         """`log` and `rows` are the pipeline's: a client that comes back is told from the log, and
         snapshots are made of the rows. Without an `upstream` there are no snapshots, and nothing is
-        said of its state. `waiting` bounds what may wait for one client, in bytes, in place of the setting.
+        said of its state. `waiting`, in bytes, bounds what may wait for one client in place of the
+        setting.
         """
         self.log: EventLog = log or MemoryLog(settings.log_events, settings.log_seconds)
         self.sessions = Sessions(

@@ -1,27 +1,17 @@
-"""Websockets without ASGI between: uvicorn does the handshake, then hands its transport over.
+"""A websocket as a protocol on its transport, without ASGI between.
 
-An ASGI call lives as long as its websocket and every message passes a queue, a task and a dict. A
-`Line` is only a protocol on the transport: what is written to it is a system call away, and what
-comes is a method call.
+An ASGI call lives as long as its websocket and every message passes a queue, a task and a dict.
+What is written to a `Line` is a system call away, and what comes is a method call.
 
 What is private in uvicorn and used here, checked with 0.54.0 (`tests/unit/test_transport.py` says
-which of it changed, if something does):
-
-- `WebSocketsSansIOProtocol` makes `self.scope` in `handle_connect` and calls the application only
-  in a later step; it has `transport`, `connections`, `conn.extensions` and `stop_keepalive()`,
-  gets the handshake in one `data_received`, and when the call is over it does nothing but
-  `self.transport.close()`;
-- it calls the application with its own method `send`;
-- `uvicorn.Server.shutdown` calls `shutdown()` of all that is in `connections`, and waits until
-  nothing is.
+which of it changed, if something does): `uvicorn.Server.shutdown` calls `shutdown()` of all that is
+in `connections`, and waits until nothing is.
 """
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, Protocol
-
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from bridge.gateway import frames
 
@@ -30,11 +20,8 @@ if TYPE_CHECKING:
 
     from starlette.types import Scope, Send
 
-HANDOVER: Final = "bridge.websocket"
-"""Key in `scope["extensions"]` of a websocket that can be taken over."""
-
 TRANSPORT: Final = "bridge.transport"
-"""Key under which the asyncio transport of any other websocket is kept."""
+"""Key in `scope["extensions"]` of the transport of a websocket that can't be taken over."""
 
 CLOSE_SECONDS: Final = 10.0
 """How long a peer may take to answer that a websocket closes, and to take what it was told."""
@@ -185,69 +172,6 @@ class Line(asyncio.Protocol):
 
 
 def _dropped(_data: bytes) -> None: ...
-
-
-class _Gone:
-    """In the place of a transport that was handed over: its former protocol closes it at the end of
-    the ASGI call.
-    """
-
-    def close(self) -> None: ...
-
-    def is_closing(self) -> bool:
-        return True
-
-
-class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's websocket, which can be taken over by the application: `uvicorn.Config(ws=...)`.
-
-    It is as it ever was for an application that takes nothing over.
-    """
-
-    _reads = 0
-
-    def data_received(self, data: bytes) -> None:
-        self._reads += 1
-        super().data_received(data)
-
-    def handle_connect(self, event: Any) -> None:
-        super().handle_connect(event)
-        scope: Any = getattr(self, "scope", None)
-        if scope is not None:  # else it was refused
-            scope["extensions"][HANDOVER] = self
-
-    def hand_over(self, owner: Owner, limit: int) -> Line | None:
-        """A line on the transport of an accepted websocket; this protocol is out of it then. None
-        where that can't be: something has come already that is not read yet, or frames are to be
-        compressed.
-        """
-        transport = self.transport
-        if (
-            self._reads > 1
-            or not self.handshake_complete
-            or self.close_sent
-            or self.disconnected
-            or self.conn.extensions
-            or transport.is_closing()
-        ):
-            return None
-        self.stop_keepalive()
-        self.connections.discard(self)
-        self.transport = _Gone()  # type: ignore[assignment]
-        # They refer to each other, and would wait for the garbage collector.
-        del self.scope["extensions"][HANDOVER]
-        line = Line(transport, self.connections, owner, limit)
-        transport.set_protocol(line)
-        return line
-
-
-def take_over(scope: Scope, owner: Owner, limit: int) -> Line | None:
-    """The websocket of an ASGI call that has accepted it, if its server lets it be taken over. The
-    call may end then, and its `receive` and `send` must not be used again. `limit` bounds a
-    client's message, in bytes.
-    """
-    protocol = scope.get("extensions", {}).get(HANDOVER)
-    return protocol.hand_over(owner, limit) if isinstance(protocol, WebSocketProtocol) else None
 
 
 def keep_transport(scope: Scope, send: Send) -> None:

@@ -26,9 +26,9 @@ from bridge.gateway.transport import keep_transport
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
-    from bridge.gateway.engine import Socket
     from bridge.gateway.handshake import Server
     from bridge.gateway.outbox import Outbox
+    from bridge.gateway.session import Socket
     from bridge.log.base import Entry
 
 __all__ = ["WAITING", "Engine", "Wire", "keep_transport"]

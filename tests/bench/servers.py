@@ -23,8 +23,8 @@ import uvicorn
 from bridge import serve
 from bridge.events import Event
 from bridge.gateway import frames, parcel
+from bridge.gateway.handover import WebSocketProtocol
 from bridge.gateway.server import Gateway
-from bridge.gateway.transport import WebSocketProtocol
 from bridge.log.base import Entry, Position
 from bridge.regions import EVERYTHING, property_room, region_room
 from tests.fakes import settings

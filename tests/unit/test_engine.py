@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,13 +15,15 @@ import pytest
 from engineio.async_drivers import asgi
 from engineio.exceptions import QueueEmpty
 
-from bridge.gateway.engine import Engine, Socket, Websocket
+from bridge.gateway.engine import Engine
 from bridge.gateway.handshake import Server
+from bridge.gateway.session import Socket
 from bridge.gateway.transport import TRANSPORT
+from bridge.gateway.websocket import HEADERS, Websocket, translate_request
 
 CHANGED = (
-    "python-engineio changed something private that bridge/gateway/engine.py relies on "
-    "(its docstring lists it): "
+    "python-engineio changed something private that bridge/gateway/{engine,session,websocket}.py "
+    "rely on (their docstrings list it): "
 )
 
 
@@ -51,6 +54,7 @@ def test_the_server_makes_our_engine() -> None:
         ("_upgrades", ["sid", "transport"]),
         ("_ok", ["packets", "headers", "jsonp_index"]),
         ("_unauthorized", ["message"]),
+        ("_bad_request", ["message"]),
         ("create_queue", ["args", "kwargs"]),
     ],
 )
@@ -75,6 +79,7 @@ def test_handle_request_calls_what_is_replaced() -> None:
         ("receive", ["pkt"]),
         ("close", ["wait", "abort", "reason"]),
         ("schedule_ping", []),
+        ("_upgrade_websocket", ["environ"]),
         ("_websocket_handler", ["ws"]),
     ],
 )
@@ -129,6 +134,44 @@ async def test_a_websocket_is_wrapped_with_the_sockets_own_handler_and_accepted_
     assert told == ["websocket.accept", Spy], CHANGED + 'server._async["websocket"](handler, ..)'
     for name in ("send", "wait", "close"):
         assert hasattr(asgi.WebSocket(None, None), name), CHANGED + f"asgi.WebSocket.{name}"
+
+
+async def test_a_websockets_request_has_all_that_the_library_looks_at() -> None:
+    headers = [
+        (b"host", b"here:1"), (b"origin", b"http://there"), (b"connection", b"keep-alive"),
+        (b"connection", b"Upgrade"), (b"upgrade", b"WebSocket"), (b"x-forwarded-proto", b"https"),
+        (b"x-forwarded-host", b"there"), (b"cookie", b"of no interest"),
+    ]  # fmt: skip
+    scope = {
+        "type": "websocket",
+        "path": "/socket.io/",
+        "query_string": b"EIO=4&transport=websocket",
+        "headers": headers,
+    }
+
+    async def receive() -> Any:
+        return {"type": "websocket.connect"}
+
+    theirs = await asgi.translate_request(scope, receive, None)
+    ours = await translate_request(scope, receive, None)
+    assert {key: theirs.get(key) for key in ours} == ours, CHANGED + "translate_request"
+    assert set(theirs) - set(ours) == {
+        "wsgi.input", "wsgi.errors", "wsgi.version", "wsgi.async", "wsgi.multithread",
+        "wsgi.multiprocess", "wsgi.run_once", "SERVER_SOFTWARE", "PATH_INFO", "RAW_URI",
+        "SCRIPT_NAME", "SERVER_PROTOCOL", "REMOTE_ADDR", "REMOTE_PORT", "SERVER_NAME",
+        "SERVER_PORT", "HTTP_COOKIE",
+    }, CHANGED + "translate_request"  # fmt: skip
+    theirs = engineio.AsyncServer
+    for function in (
+        theirs.handle_request,
+        theirs._cors_allowed_origins,
+        theirs._cors_headers,
+        Socket.handle_get_request,
+    ):
+        source = inspect.getsource(function)
+        looked_at = set(re.findall(r"['\"](HTTP_\w+)['\"]", source))
+        known = {*HEADERS.values(), "HTTP_ACCEPT_ENCODING", "HTTP_ACCESS_CONTROL_REQUEST_HEADERS"}
+        assert looked_at <= known, CHANGED + f"a header is looked at: {looked_at - known}"
 
 
 # -- a socket

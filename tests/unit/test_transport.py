@@ -8,12 +8,9 @@ from typing import Any
 
 import pytest
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol as Stock
 
 from bridge.gateway import frames, transport
-from bridge.gateway.transport import HANDOVER, TRANSPORT, Line, WebSocketProtocol, keep_transport
+from bridge.gateway.transport import TRANSPORT, Line, keep_transport
 from tests.unit.test_gateway_frames import masked
 
 CHANGED = (
@@ -25,58 +22,11 @@ CHANGED = (
 # -- what is private and relied on
 
 
-@pytest.mark.parametrize(
-    ("method", "part"),
-    [
-        ("handle_connect", "self.scope: WebSocketScope = {"),
-        ("handle_connect", '"extensions": {'),
-        ("handle_connect", "self.loop.create_task(self.run_asgi())"),
-        ("run_asgi", "self.app(self.scope, self.receive, self.send)"),
-        ("connection_made", "self.transport = transport"),
-        ("connection_made", "self.connections.add(self)"),
-        ("connection_lost", "self.connections.remove(self)"),
-    ],
-)
-def test_a_websocket_is_served_as_it_was(method: str, part: str) -> None:
-    assert part in inspect.getsource(getattr(Stock, method)), CHANGED + f"{method}: {part}"
-
-
-def test_after_the_call_uvicorn_only_closes_the_transport() -> None:
-    source = inspect.getsource(Stock.run_asgi)
-    end = source[source.rindex("if self.close_timer is None:") :]
-    assert end.split() == ["if", "self.close_timer", "is", "None:", "self.transport.close()"], (
-        CHANGED + "the end of run_asgi()"
-    )
-
-
-@pytest.mark.parametrize("http", [H11Protocol, HttpToolsProtocol])
-def test_the_handshake_comes_in_one_piece_before_the_protocol_is_set(http: Any) -> None:
-    source = inspect.getsource(http.handle_websocket_upgrade)
-    made = source.index("protocol.connection_made(self.transport)")
-    given = source.index('protocol.data_received(b"".join(output))')
-    assert made < given < source.index("self.transport.set_protocol(protocol)"), (
-        CHANGED + f"{http.__name__}.handle_websocket_upgrade()"
-    )
-
-
 def test_a_server_stops_what_is_in_its_connections_and_waits_for_them() -> None:
     source = inspect.getsource(uvicorn.Server.shutdown)
     assert "connection.shutdown()" in source, CHANGED + "Server.shutdown()"
     source = inspect.getsource(uvicorn.Server._wait_tasks_to_complete)
     assert "while self.server_state.connections" in source, CHANGED + "Server waits"
-
-
-def test_the_protocol_has_what_is_taken_from_it() -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None: ...
-
-    config = uvicorn.Config(app, ws=WebSocketProtocol, ws_per_message_deflate=False)
-    config.load()
-    protocol = WebSocketProtocol(config, uvicorn.server.ServerState(), {}, _loop=object())  # type: ignore[arg-type]
-    for name in ("transport", "connections", "handshake_complete", "close_sent", "disconnected"):
-        assert hasattr(protocol, name), CHANGED + f"protocol.{name}"
-    assert protocol.conn.extensions == [], CHANGED + "protocol.conn.extensions"
-    protocol.stop_keepalive()
-    assert config.ws_protocol_class is WebSocketProtocol
 
 
 def test_a_transport_is_kept_where_the_server_shows_it() -> None:
@@ -99,13 +49,6 @@ def test_a_transport_is_not_invented() -> None:
     scope = {"type": "lifespan"}
     keep_transport(scope, send)
     assert scope == {"type": "lifespan"}
-
-
-def test_nothing_is_taken_over_where_nobody_offers_it() -> None:
-    for extensions in ({}, {HANDOVER: object()}):
-        scope = {"type": "websocket", "extensions": extensions}
-        assert transport.take_over(scope, Owner(), 1000) is None
-    assert transport.take_over({"type": "websocket"}, Owner(), 1000) is None
 
 
 # -- lines

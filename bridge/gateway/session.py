@@ -1,0 +1,245 @@
+"""One Engine.IO session: all that its client is told and says, on whatever transport.
+
+What is private in python-engineio and used here, checked with 4.15.1 (`tests/unit/test_engine.py`
+says which of it changed, if something does):
+
+- `AsyncSocket` `poll()` (raises `QueueEmpty`, gives [] at the end), `send(packet)`,
+  `close(wait, abort, reason)`, `schedule_ping()`, `receive(packet)`, and the flags `connected`,
+  `upgrading`, `upgraded`, `closing`, `closed`;
+- `socket.queue`, of which the library uses `put(packet)` only; None ends a websocket's writer;
+- `socket._upgrade_websocket(environ)` serves a websocket, "" says that it was answered;
+  `socket._websocket_handler(ws)` does so once it is accepted;
+- `server._trigger_event(event, *args, run_async=)`, `server._bad_request()`, `server.sockets`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from engineio import async_socket, packet
+from engineio.exceptions import QueueEmpty, UnknownPacketError
+
+from bridge.gateway.handover import take_over
+from bridge.gateway.outbox import Outbox
+from bridge.gateway.parcel import Piece
+
+if TYPE_CHECKING:
+    from bridge.gateway.engine import Engine
+    from bridge.gateway.transport import Line
+    from bridge.gateway.websocket import Websocket
+
+log = logging.getLogger(__name__)
+
+INBOX: Final = 32
+"""Messages of one client that may wait for their handlers before no more are read from it."""
+
+PING: Final = Piece.of(packet.Packet(packet.PING))
+CLOSE: Final = Piece.of(packet.Packet(packet.CLOSE))
+PROBED: Final = Piece.of(packet.Packet(packet.PONG, "probe"))
+
+
+class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
+    """One Engine.IO session, and the owner of its line."""
+
+    def __init__(self, server: Engine, sid: str, limit: int) -> None:
+        super().__init__(server, sid)
+        self.connected: bool
+        self.closing: bool
+        self.queue: Outbox = Outbox(limit, self._overflown)
+        self.client: str | None = None
+        """Who it is to those who deliver events; None before that."""
+        self._line: Line | None = None
+        self._websocket: Websocket | None = None
+        self._inbox: deque[str | bytes] | None = None
+        self._pumping = False
+        self._held = False
+
+    # -- out
+
+    def tell(self, piece: Piece) -> None:
+        """Send it or hold it, after all that the client was told before."""
+        if self.client is not None:
+            self.server.before_telling(self.queue)
+        self.queue.tell(piece)
+
+    async def send(self, pkt: packet.Packet) -> None:
+        self.tell(Piece.of(pkt))
+
+    async def poll(self) -> list[packet.Packet]:
+        try:
+            return await self.queue.take(self.server.ping_interval + self.server.ping_timeout)
+        except TimeoutError:
+            raise QueueEmpty from None
+
+    # -- its life
+
+    def schedule_ping(self) -> None:
+        self.server.heartbeat.expect(self)
+
+    def ping(self) -> None:
+        self.tell(PING)
+
+    def timed_out(self) -> None:
+        closing = self.close(wait=False, reason=self.server.reason.PING_TIMEOUT)
+        self.server.spawn(closing, "close a client that answers no ping")
+
+    async def close(
+        self,
+        wait: bool = True,  # noqa: ARG002 - there is nothing to wait for
+        abort: bool = False,
+        reason: str | None = None,
+    ) -> None:
+        """End the session. `abort` leaves the goodbye out. What was told before is still sent."""
+        if self.closing:
+            return
+        self.closing = True
+        self.server.heartbeat.forget(self)
+        await self.server._trigger_event(  # noqa: SLF001 - see above
+            "disconnect", self.sid, reason or self.server.reason.SERVER_DISCONNECT, run_async=False
+        )
+        if not abort:
+            self.tell(CLOSE)
+        self.closed = True
+        self.queue.end()
+        self.server.sockets.pop(self.sid, None)
+
+    def abort(self) -> None:
+        """End the session and its connection now, without waiting for the client."""
+        self.queue.drop()
+        if self._line is not None:
+            self._line.abort()
+        if self._websocket is not None:
+            self._websocket.abort()
+        reason = self.server.reason.TRANSPORT_CLOSE
+        self.server.spawn(self.close(abort=True, reason=reason), "close a client that was cut off")
+
+    def _overflown(self, unsent: int) -> None:
+        self.server.on_overflow(self, unsent)
+
+    # -- its websocket
+
+    async def _upgrade_websocket(self, environ: dict[str, Any]) -> Any:
+        """A websocket is there: the first request of this session, or a try to move to it."""
+        if self.upgrading or self.upgraded or self.closed:
+            return self.server._bad_request()  # noqa: SLF001 - see above
+        owner = Probe(self) if self.connected else self
+        line = take_over(environ["asgi.scope"], owner, self.server.max_http_buffer_size)
+        if line is None:
+            return await super()._upgrade_websocket(environ)
+        self.server.lines.add(line)
+        if owner is self:
+            self.connected = True
+            self.open(line)
+        return ""  # the library's word for an answer that was given
+
+    async def _websocket_handler(self, ws: Websocket) -> None:
+        self._websocket = ws
+        await super()._websocket_handler(ws)
+
+    def open(self, line: Line) -> None:
+        """From here on the session lives on this line."""
+        self.upgraded = True
+        self.upgrading = False
+        self._line = line
+        line.give(self)
+        self.queue.attach(line)
+
+    # -- for its line
+
+    def heard(self, line: Line, message: str | bytes) -> None:
+        if message == "3":  # a PONG, which nobody has to wait for
+            self.schedule_ping()
+            return
+        if self._inbox is None:
+            self._inbox = deque()
+        self._inbox.append(message)
+        if len(self._inbox) >= INBOX and not self._held:
+            self._held = True
+            line.hold()
+        self._pump()
+
+    def paused(self, _line: Line) -> None:
+        self.queue.pause()
+
+    def resumed(self, _line: Line) -> None:
+        self.queue.resume()
+
+    def lost(self, line: Line) -> None:
+        self.server.lines.discard(line)
+        self._line = None
+        self.queue.drop()
+        if not self.closing:
+            self._pump()
+
+    def _pump(self) -> None:
+        if not self._pumping:
+            self._pumping = True
+            self.server.spawn(self._handle(), "handle a client's messages")
+
+    async def _handle(self) -> None:
+        """Handle what came, one by one, and then the end of the line."""
+        try:
+            while self._inbox and not self.closing:
+                await self._handle_one(self._inbox.popleft())
+                if self._held and len(self._inbox) < INBOX // 2:
+                    self._held = False
+                    if self._line is not None:
+                        self._line.unhold()
+            self._inbox = None
+        finally:
+            self._pumping = False
+        if self._line is None:
+            await self.close(abort=True, reason=self.server.reason.TRANSPORT_CLOSE)
+
+    async def _handle_one(self, message: str | bytes) -> None:
+        try:
+            received = packet.Packet(encoded_packet=message)
+        except ValueError:
+            # The same end that the library prepares for who doesn't speak its protocol.
+            await self.close(abort=True, reason=self.server.reason.TRANSPORT_ERROR)
+            return
+        try:
+            await self.receive(received)
+        except UnknownPacketError:
+            pass
+        except Exception:
+            log.exception("a message of a client could not be handled")
+
+
+class Probe:
+    """A websocket that a polling client tries out before it moves there."""
+
+    def __init__(self, socket: Socket) -> None:
+        self._socket = socket
+        self._upgrading = False
+
+    def heard(self, line: Line, message: str | bytes) -> None:
+        socket = self._socket
+        if socket.closed or socket.upgraded:
+            line.close()
+        elif message == "2probe" and not socket.upgrading:
+            self._upgrading = socket.upgrading = True
+            line.write(PROBED.frames)
+            # The client waits for its poll, which may wait for the next event. From here on the
+            # library answers polls in the same way, and what comes is held.
+            socket.queue.release()
+        elif message == "5" and self._upgrading:
+            socket.open(line)
+        else:
+            self._stop()
+            line.close()
+
+    def paused(self, line: Line) -> None: ...
+
+    def resumed(self, line: Line) -> None: ...
+
+    def lost(self, line: Line) -> None:
+        self._socket.server.lines.discard(line)
+        self._stop()
+
+    def _stop(self) -> None:
+        """The client stays with its polls."""
+        if self._upgrading:
+            self._upgrading = self._socket.upgrading = False
