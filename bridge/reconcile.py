@@ -144,6 +144,7 @@ class Reconciler:
         gap, fill = self._gap, self._fill
         self._gap, self._fill = None, False
         assert gap is not None
+        self.passing = gap.reason is not GapReason.ROUTINE
         started = self._clock.monotonic()
         before = self.repaired
         seen: set[Key] = set()
@@ -169,7 +170,7 @@ class Reconciler:
             self._ledger.filled(self._clock.monotonic())
         await self._confirm_gone(seen)
         self.passes += 1
-        self.passing = self._gap is not None and self.passing
+        self.passing = False
         now = self._clock.monotonic()
         if self._projection.updated_at:
             await self._start_cursor()
