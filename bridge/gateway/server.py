@@ -22,7 +22,7 @@ from bridge.gateway.snapshot import Snapshots
 from bridge.gateway.status import Teller
 from bridge.gateway.wanted import page_wanted, snapshot_wanted, wanted
 from bridge.gateway.window import Window
-from bridge.gateway.wire import WAITING, Wire
+from bridge.gateway.wire import Wire
 from bridge.log.base import Entry
 from bridge.log.memory import MemoryLog
 from bridge.rows import Rows
@@ -62,11 +62,10 @@ class Gateway:
         rows: Rows | None = None,
         upstream: Callable[[], Upstream] | None = None,
         clock: Clock | None = None,
-        waiting: int = WAITING,
     ) -> None:
         """`log` and `rows` are the pipeline's: a client that comes back is told from the log, and
         snapshots are made of the rows. Without an `upstream` there are no snapshots, and nothing is
-        said of its state. `waiting` bounds what may wait for one client, in bytes.
+        said of its state.
         """
         self.log: EventLog = log or MemoryLog(settings.log_events, settings.log_seconds)
         self.sessions = Sessions(
@@ -97,7 +96,7 @@ class Gateway:
             max_http_buffer_size=settings.message_bytes,
             logger=_quiet("bridge.gateway.socketio"),
             engineio_logger=_quiet("bridge.gateway.engineio"),
-            waiting=waiting,
+            waiting=settings.client_bytes,
         )
         self._wire = Wire(self._server, on_gone=self._gone)
         self.hub: Hub[str] = Hub(deliver=self._wire.deliver, max_rooms=settings.max_rooms)
