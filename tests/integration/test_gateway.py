@@ -67,7 +67,6 @@ class Served:
 
 @asynccontextmanager
 async def gateway(**overrides: Any) -> AsyncIterator[Served]:
-    options: dict[str, Any] = {} if waiting is None else {"waiting": waiting}
     gate = Gateway(settings(**overrides))
     inner = Starlette(routes=[Mount("/socket.io", app=gate)])
 
