@@ -140,6 +140,7 @@ class Reconciler:
         gap, fill = self._gap, self._fill
         self._gap, self._fill = None, False
         assert gap is not None
+        self.passing = gap.reason is not GapReason.ROUTINE
         started = self._clock.monotonic()
         before = self.repaired
         seen: set[Key] = set()

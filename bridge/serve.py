@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 GRACE_SECONDS: Final = 5
 """How long requests that are being answered may take after the bridge was told to stop."""
 
-MESSAGE_BYTES: Final = 1_000_000
-"""The longest message that is taken from a client, as long as Engine.IO's own bound."""
-
 
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket; `port` 0 takes a free one, an empty `host` every IPv4 and IPv6 address.
@@ -52,7 +49,7 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 bridge,
                 ws=WebSocketProtocol,
-                ws_max_size=MESSAGE_BYTES,
+                ws_max_size=bridge.settings.message_bytes,
                 # Engine.IO has a ping of its own, and compression costs 38 KB a client.
                 ws_ping_interval=None,
                 ws_ping_timeout=None,

@@ -66,13 +66,13 @@ class Settings(BaseSettings):
     requests_burst: int = Field(
         60, ge=1, description="Requests that one client may make at once, after a rest"
     )
-    message_bytes: int = Field(
-        65_536, ge=1024, description="The longest message that a client may send"
-    )
     client_bytes: int = Field(
         1_048_576,
         ge=65_536,
-        description="What may wait for one client before it is cut off; it comes back and recovers",
+        description="What may wait for one client; past it for a second, its connection is cut",
+    )
+    message_bytes: int = Field(
+        65_536, ge=1024, description="The longest message that a client may send"
     )
     recovery_seconds: float = Field(
         120, ge=0, description="How long a client that lost its connection may come back; 0: never"

@@ -22,22 +22,24 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def served(app: Any, *, lifespan: str = "on", drain: Any = None) -> AsyncIterator[str]:
+async def served(
+    app: Any, *, lifespan: str = "on", drain: Any = None, **options: Any
+) -> AsyncIterator[str]:
     """The URL at which `app` is served while this is open.
 
     `drain` is awaited before the server stops, as `bridge serve` does; without it a server waits
-    for polls that its clients have left open.
+    for polls that its clients have left open. `options` are uvicorn's.
     """
-    config = uvicorn.Config(
-        app,
-        ws=WebSocketProtocol,
-        ws_ping_interval=None,
-        ws_per_message_deflate=False,
-        access_log=False,
-        log_config=None,
-        lifespan=lifespan,  # type: ignore[arg-type]
-        timeout_graceful_shutdown=2,
-    )
+    usual: dict[str, Any] = {
+        "ws": WebSocketProtocol,
+        "ws_ping_interval": None,
+        "ws_per_message_deflate": False,
+        "access_log": False,
+        "log_config": None,
+        "lifespan": lifespan,
+        "timeout_graceful_shutdown": 2,
+    }
+    config = uvicorn.Config(app, **(usual | options))
     with serve.listen("127.0.0.1", 0) as listening:
         server = _Server(config)
         task = asyncio.create_task(server.serve([listening]))

@@ -62,12 +62,10 @@ class Gateway:
         rows: Rows | None = None,
         upstream: Callable[[], Upstream] | None = None,
         clock: Clock | None = None,
-        waiting: int | None = None,
     ) -> None:
         """`log` and `rows` are the pipeline's: a client that comes back is told from the log, and
         snapshots are made of the rows. Without an `upstream` there are no snapshots, and nothing is
-        said of its state. `waiting`, in bytes, bounds what may wait for one client in place of the
-        setting.
+        said of its state.
         """
         self.log: EventLog = log or MemoryLog(settings.log_events, settings.log_seconds)
         self.sessions = Sessions(
@@ -98,7 +96,7 @@ class Gateway:
             max_http_buffer_size=settings.message_bytes,
             logger=_quiet("bridge.gateway.socketio"),
             engineio_logger=_quiet("bridge.gateway.engineio"),
-            waiting=settings.client_bytes if waiting is None else waiting,
+            waiting=settings.client_bytes,
         )
         self._wire = Wire(self._server, on_gone=self._gone)
         self.hub: Hub[str] = Hub(deliver=self._wire.deliver, max_rooms=settings.max_rooms)

@@ -82,8 +82,11 @@ class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
         self.tell(PING)
 
     def timed_out(self) -> None:
-        closing = self.close(wait=False, reason=self.server.reason.PING_TIMEOUT)
-        self.server.spawn(closing, "close a client that answers no ping")
+        async def let_go() -> None:
+            await self.close(reason=self.server.reason.PING_TIMEOUT)
+            self.abort()  # nobody is there to say goodbye to
+
+        self.server.spawn(let_go(), "let go of a client that answers no ping")
 
     async def close(
         self,
@@ -112,8 +115,9 @@ class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
             self._line.abort()
         if self._websocket is not None:
             self._websocket.abort()
-        reason = self.server.reason.TRANSPORT_CLOSE
-        self.server.spawn(self.close(abort=True, reason=reason), "close a client that was cut off")
+        if not self.closing:
+            closing = self.close(abort=True, reason=self.server.reason.TRANSPORT_CLOSE)
+            self.server.spawn(closing, "close a client that was cut off")
 
     def _overflown(self, unsent: int) -> None:
         self.server.on_overflow(self, unsent)

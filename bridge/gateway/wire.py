@@ -19,7 +19,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from bridge.gateway.dispatch import Dispatcher
-from bridge.gateway.engine import CLIENT_BYTES, Engine
+from bridge.gateway.engine import Engine
 from bridge.gateway.parcel import Piece, Telling, event, message, pieces
 from bridge.gateway.transport import keep_transport
 
@@ -31,11 +31,9 @@ if TYPE_CHECKING:
     from bridge.gateway.session import Socket
     from bridge.log.base import Entry
 
-__all__ = ["WAITING", "Engine", "Wire", "keep_transport"]
+__all__ = ["Engine", "Wire", "keep_transport"]
 
 log = logging.getLogger(__name__)
-
-WAITING: Final = CLIENT_BYTES
 
 GOODBYE_SECONDS: Final = 1.0
 """How long clients may take to take what they were told before their connections are closed."""

@@ -121,17 +121,23 @@ def js() -> Path:
     return JS
 
 
+class Start(Protocol):
+    def __call__(
+        self, script: str, url: str, **options: Any
+    ) -> AbstractAsyncContextManager[SeedClient]: ...
+
+
 @pytest.fixture
-def seed_client(js: Path) -> SeedClients:
-    """`async with seed_client(url, **io_options) as client`: the seed document's own client, on the
-    official library, connected to `url`. `await client.connected()`, then `await client.event()`.
+def start_js(js: Path) -> Start:
+    """`async with start_js("script.mjs", url, **io_options) as client`: a script that prints and
+    takes what `seed_client.mjs` does.
     """
 
     @asynccontextmanager
-    async def start(url: str, **options: Any) -> AsyncIterator[SeedClient]:
+    async def start(script: str, url: str, **options: Any) -> AsyncIterator[SeedClient]:
         process = await asyncio.create_subprocess_exec(
             NODE / "bin" / "node",
-            js / "seed_client.mjs",
+            js / script,
             url,
             json.dumps(options),
             stdin=asyncio.subprocess.PIPE,
@@ -141,6 +147,14 @@ def seed_client(js: Path) -> SeedClients:
             yield client
 
     return start
+
+
+@pytest.fixture
+def seed_client(start_js: Start) -> SeedClients:
+    """`async with seed_client(url, **io_options) as client`: the seed document's own client, on the
+    official library, connected to `url`. `await client.connected()`, then `await client.event()`.
+    """
+    return lambda url, **options: start_js("seed_client.mjs", url, **options)
 
 
 class BridgeProcess(Lines):

@@ -101,7 +101,7 @@ class Rig:
             command = ["cc", "-O2", "-o", str(directory / name), str(HERE / f"{name}.c")]
             subprocess.run(command, check=True)
         self.names = ["bridge", "node", "stock", "python", "floor"]
-        if not self._node_is_ready():
+        if not install_node():
             self.names.remove("node")
 
     @contextlib.contextmanager
@@ -139,20 +139,22 @@ class Rig:
                     time.sleep(0.5)
                 yield server, load
 
-    def _node_is_ready(self) -> bool:
-        if NODE is None:
+
+def install_node() -> bool:
+    """Whether Node is here, with what the programs in `js` need, which is installed."""
+    if NODE is None:
+        return False
+    installed = JS / "node_modules" / ".package-lock.json"
+    lock = JS / "package-lock.json"
+    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+        npm = NODE / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+        command = [str(NODE / "bin" / "node"), str(npm), "ci", "--no-audit", "--no-fund"]
+        done = subprocess.run(command, cwd=JS, capture_output=True, text=True, check=False)
+        if done.returncode:
+            print(f"no Node: {done.stderr}", file=sys.stderr)
             return False
-        installed = JS / "node_modules" / ".package-lock.json"
-        lock = JS / "package-lock.json"
-        if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-            npm = NODE / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-            command = [str(NODE / "bin" / "node"), str(npm), "ci", "--no-audit", "--no-fund"]
-            done = subprocess.run(command, cwd=JS, capture_output=True, text=True, check=False)
-            if done.returncode:
-                print(f"no Node: {done.stderr}", file=sys.stderr)
-                return False
-            installed.touch()
-        return True
+        installed.touch()
+    return True
 
 
 @contextlib.contextmanager

@@ -66,9 +66,8 @@ class Served:
 
 
 @asynccontextmanager
-async def gateway(waiting: int | None = None, **overrides: Any) -> AsyncIterator[Served]:
-    options: dict[str, Any] = {} if waiting is None else {"waiting": waiting}
-    gate = Gateway(settings(**overrides), **options)
+async def gateway(**overrides: Any) -> AsyncIterator[Served]:
+    gate = Gateway(settings(**overrides))
     inner = Starlette(routes=[Mount("/socket.io", app=gate)])
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -329,7 +328,7 @@ async def test_a_client_that_takes_nothing_is_cut_off_and_the_others_are_not(
 ) -> None:
     if not shown:  # as on a server that doesn't show its transports
         monkeypatch.setattr("tests.integration.test_gateway.keep_transport", lambda *_: None)
-    async with gateway(waiting=200_000) as served:
+    async with gateway(client_bytes=200_000) as served:
         host, port = served.url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
         writer.write(
@@ -363,7 +362,7 @@ async def test_a_client_that_takes_nothing_is_cut_off_and_the_others_are_not(
 
 
 async def test_a_poll_that_never_comes_is_cut_off_too() -> None:
-    async with gateway(waiting=100_000) as served, aiohttp.ClientSession() as http:
+    async with gateway(client_bytes=100_000) as served, aiohttp.ClientSession() as http:
         url = served.url + "/socket.io/?EIO=4&transport=polling"
         async with http.get(url) as response:
             sid = json.loads((await response.text())[1:])["sid"]

@@ -147,6 +147,23 @@ async def test_a_half_open_connection_is_evicted(transport: str) -> None:
         assert (await one.until(6))[-1] == 6
 
 
+async def test_what_was_on_its_way_to_the_old_connection_is_not_told_twice() -> None:
+    """The event waits for the end of this step when the client comes back within it."""
+    async with gateway() as served, client(served.url) as one, aiohttp.ClientSession() as http:
+        later = await http.ws_connect(one.url)
+        eio_sid = json.loads((await later.receive_str())[1:])["sid"]
+        await served.publish("TX")
+        auth = {"pid": one.pid}
+        assert served.gateway._arrival.arrived(eio_sid, auth) == one.sid
+        await served.publish("TX")
+        assert (await later.receive_str()).startswith("40")
+        seqs: list[int] = []
+        while len(seqs) < 2 or seqs[-1] < 2:
+            seqs.append(json.loads((await later.receive_str())[2:])[1]["data"]["seq"])
+        assert seqs == [1, 2]
+        await later.close()
+
+
 async def test_the_latest_subscription_is_recovered_and_each_event_by_that_of_its_time() -> None:
     async with gateway() as served, client(served.url, auth={"regions": ["TX"]}) as one:
         await served.publish("TX")  # 1

@@ -279,3 +279,30 @@ def test_a_snapshot_is_asked_for_by_true_only(argument: Any, answer: bool) -> No
 def test_a_snapshot_that_is_neither_true_nor_false_is_refused() -> None:
     with pytest.raises(Refused):
         snapshot_wanted({"snapshot": "yes"})
+
+
+# -- who stands aside, and who comes back
+
+
+def test_who_stands_aside_has_a_subscription_and_is_no_recipient(hub: Hub[str]) -> None:
+    hub.join("a", regions("TX"), aside=True)
+    hub.join("b", regions("TX"))
+    assert hears(hub, TX) == ["b"]
+    assert hub.subscribe("a", regions("CA")) == Subscription(("TX", "CA"))
+    assert hub.unsubscribe("a", regions("TX")) == Subscription(("CA",))
+    assert hears(hub, CA) == []
+    assert list(hub.clients) == ["a", "b"]
+    with pytest.raises(Refused):
+        hub.subscribe("a", regions("1", "2", "3", "4"))
+    hub.leave("a")
+    hub.join("a", regions("CA"))
+    assert hears(hub, CA) == ["a"]
+
+
+def test_who_comes_back_hears_what_it_heard(hub: Hub[str]) -> None:
+    subscription = Subscription(("TX", "CA"), ("p1",))
+    hub.restore("a", subscription)
+    assert hub.subscription("a") == subscription
+    assert hears(hub, property_room("p1")) == ["a"]
+    with pytest.raises(ValueError, match="joined already"):
+        hub.restore("a", subscription)

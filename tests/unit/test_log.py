@@ -103,3 +103,13 @@ def test_what_is_no_position_is_not_parsed(text: str) -> None:
 
 def test_a_position_is_read_as_it_is_written() -> None:
     assert Position.parse(str(Position("a-b", 7))) == Position("a-b", 7)
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "e-", "e-x", "e--1x", "e-٣", "e-" + "1" * 20])
+def test_what_spells_no_position(text: str) -> None:
+    assert Position.parse(text) is None
+
+
+def test_a_position_is_what_it_spells() -> None:
+    position = Position("a-b", 10**18)
+    assert Position.parse(str(position)) == position
