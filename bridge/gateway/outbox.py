@@ -22,6 +22,10 @@ it shared with the others who are told the same, and no client is cut off that k
 OVERHEAD: Final = 64
 """What a piece counts beyond its frames, so that many small ones are bounded too."""
 
+POLL_PACKETS: Final = 16
+"""Packets in one answer to a poll of a client without positions, which may be python-engineio's:
+it takes an answer with more than `Payload.max_decode_packets` for an attack, and hangs up."""
+
 NOOP: Final = Piece.of(engineio.packet.Packet(engineio.packet.NOOP))
 
 
@@ -164,8 +168,8 @@ class Outbox:
     # -- where it goes: polls, and writers that take as polls do
 
     async def take(self, seconds: float) -> list[engineio.packet.Packet]:
-        """All that is held, once there is something; a NOOP if it was released or a line came;
-        nothing if it ended. Raises TimeoutError.
+        """What is held, once there is something, in as many packets as the client takes at a time;
+        a NOOP if it was released or a line came; nothing if it ended. Raises TimeoutError.
         """
         released = self._line is not None
         async with asyncio.timeout(seconds):
@@ -177,8 +181,14 @@ class Outbox:
                 released = await taker
         if released:
             return list(NOOP.packets)
-        held, self._held, self.waiting = self._held or (), None, 0
-        return [packet for piece in held for packet in piece.packets]
+        held, self._held, self.waiting = self._held or deque(), None, 0
+        packets = [packet for piece in held for packet in piece.packets]
+        if not self.positions and len(packets) > POLL_PACKETS:
+            # The rest waits for the next poll, before anything that is told meanwhile.
+            self._held = deque(map(Piece.of, packets[POLL_PACKETS:]))
+            self.waiting = sum(len(piece.frames) + OVERHEAD for piece in self._held)
+            del packets[POLL_PACKETS:]
+        return packets
 
     def release(self) -> None:
         """Polls that wait get a NOOP: their client moves to a line, or nothing would end them."""

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 import socketio
-from engineio.payload import Payload
 from socketio.exceptions import ConnectionError as NotConnected
 from starlette.applications import Starlette
 from starlette.routing import Mount
@@ -32,10 +31,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Unclosed connection:ResourceWarn
 
 
 @pytest.fixture(autouse=True)
-def long_payloads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Python's client takes 16 packets in one answer to a poll, unless it is told otherwise; the
-    official JavaScript client takes any number."""
-    monkeypatch.setattr(Payload, "max_decode_packets", 10_000)
+def collected() -> Iterator[None]:
     yield
     gc.collect()
 

@@ -6,9 +6,10 @@ import asyncio
 
 import engineio.packet as eio
 import pytest
+from engineio import payload
 
 from bridge.gateway import outbox as module
-from bridge.gateway.outbox import OVERHEAD, Outbox
+from bridge.gateway.outbox import OVERHEAD, POLL_PACKETS, Outbox
 from bridge.gateway.parcel import Piece
 
 
@@ -237,3 +238,31 @@ async def test_within_the_bound_nobody_looks(fair: float) -> None:
     outbox.tell(piece("x" * 900))
     await asyncio.sleep(2 * fair)
     assert outbox.waiting == 901 + 4 + OVERHEAD
+
+
+# -- polls of clients that take few packets at a time
+
+
+async def test_a_poll_of_a_client_without_positions_gets_few_packets_the_next_the_rest() -> None:
+    outbox = quiet()
+    outbox.positions = False
+    told = [str(number) for number in range(POLL_PACKETS + 2)]
+    for text in told:
+        outbox.tell(piece(text))
+    first = await taken(outbox)
+    outbox.tell(piece("later"))
+    assert first == [f"4{text}" for text in told[:POLL_PACKETS]]
+    assert await taken(outbox) == [*(f"4{text}" for text in told[POLL_PACKETS:]), "4later"]
+    assert outbox.waiting == 0
+
+
+async def test_a_poll_of_a_client_with_positions_gets_all() -> None:
+    outbox = quiet()
+    outbox.positions = True
+    for number in range(POLL_PACKETS + 2):
+        outbox.tell(piece(str(number)))
+    assert len(await taken(outbox)) == POLL_PACKETS + 2
+
+
+def test_python_engineio_takes_no_fewer_packets_than_it_is_given() -> None:
+    assert payload.Payload.max_decode_packets >= POLL_PACKETS
