@@ -1,6 +1,6 @@
 """The gateway beside its peers, in one run on one machine.
 
-    python -m tests.bench fanout|connect|memory [--clients N] [--rounds N] [--json FILE]
+    python -m tests.bench fanout|connect|memory|slow [--clients N] [--rounds N] [--json FILE]
 
 Compared are this bridge's gateway, Node's socket.io, python-socketio as it comes, a Python loop of
 `transport.write`, and the floor: a C loop of send(). Rounds are interleaved; shown are medians and
@@ -18,13 +18,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.bench import connect, fanout
+from tests.bench import connect, fanout, slow
 from tests.bench.rig import rig
 
 BENCHES: dict[str, tuple[Any, int, list[str]]] = {
     "fanout": (fanout, 5000, ["bridge", "node", "stock", "python", "floor"]),
     "connect": (connect, 3000, ["bridge", "node", "stock"]),
     "memory": (connect, 5000, ["bridge", "node", "stock"]),
+    "slow": (slow, 500, ["bridge"]),
 }
 ELSEWHERE = ("pipeline", "latency", "recovery")
 UNITS = {
@@ -35,6 +36,7 @@ UNITS = {
     "p99_ms": "p99 ms",
     "stall_ms": "longest stall ms",
     "kb": "KB each",
+    "grown_kb": "RSS grown KB",
 }
 
 Figures = dict[str, dict[str, Any]]

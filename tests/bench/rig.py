@@ -44,6 +44,8 @@ class Program:
     """A process that answers a line with a line of JSON."""
 
     def __init__(self, command: list[Any], core: int) -> None:
+        self.port = 0
+        """Where the clients that it is connect to."""
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -133,6 +135,7 @@ class Rig:
             port = server.answer()["port"]
             time.sleep(0.5)
             with self.clients(name, port) as load:
+                load.port = port
                 if clients:
                     opened = load.ask(f"open {clients}")
                     assert opened["ready"] == clients, opened
