@@ -51,6 +51,19 @@ def close(code: int) -> bytes:
     return frame(CLOSE, struct.pack("!H", code))
 
 
+def payloads(data: bytes) -> list[bytes]:
+    """What is in whole frames that `frame` made."""
+    out, at = [], 0
+    while at < len(data):
+        size, start = data[at + 1], at + 2
+        if size > CONTROL_BYTES:
+            start += 2 if size == 126 else 8  # noqa: PLR2004 - RFC 6455, 5.2
+            size = int.from_bytes(data[at + 2 : start], "big")
+        at = start + size
+        out.append(data[start:at])
+    return out
+
+
 Message = tuple[int, bytes]
 """Opcode and payload: a whole TEXT or BINARY message, or a PING, PONG or CLOSE."""
 

@@ -19,7 +19,7 @@ that is over its bound is looked at again after this time, and only what it was 
 still not taken counts. Twice over: it costs at most the bound and what is told in that time, all of
 it shared with the others who are told the same, and no client is cut off that keeps up."""
 
-OVERHEAD: Final = 64
+OVERHEAD: Final = 128
 """What a piece counts beyond its frames, so that many small ones are bounded too."""
 
 POLL_PACKETS: Final = 16

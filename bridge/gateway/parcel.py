@@ -10,7 +10,7 @@ import engineio.packet
 from bridge.gateway import frames
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
 PIECE_BYTES: Final = 64 * 1024
 """Frames are joined up to here. A write that a client can't take at once is copied for it by the
@@ -21,11 +21,12 @@ others."""
 class Piece:
     """Some Engine.IO packets in a row: joined frames for websockets, packets for polls."""
 
-    __slots__ = ("_packets", "_payloads", "frames")
+    __slots__ = ("_packets", "frames")
 
-    def __init__(self, payloads: Sequence[bytes]) -> None:
-        """`payloads` are encoded Engine.IO packets that hold text."""
-        self._payloads = payloads
+    def __init__(self, payloads: Iterable[bytes]) -> None:
+        """`payloads` are encoded Engine.IO packets that hold text. They are not kept: what a client
+        doesn't take is held once, as the frames that others were written.
+        """
         self._packets: tuple[engineio.packet.Packet, ...] | None = None
         self.frames = b"".join(map(frames.text, payloads))
 
@@ -42,7 +43,7 @@ class Piece:
     @property
     def packets(self) -> tuple[engineio.packet.Packet, ...]:
         if self._packets is None:
-            self._packets = tuple(map(_packet, self._payloads))
+            self._packets = tuple(map(_packet, frames.payloads(self.frames)))
         return self._packets
 
 

@@ -31,6 +31,12 @@ def test_frames_are_as_another_library_writes_and_reads_them(size: int) -> None:
     assert Reader(100_000).read(theirs.serialize(mask=True)) == [(BINARY, payload)]
 
 
+def test_what_was_framed_can_be_had_again() -> None:
+    said = [b"", b"x", b"x" * 125, b"x" * 126, b"x" * 65535, b"x" * 65536, b"y"]
+    assert frames.payloads(b"".join(map(frames.text, said))) == said
+    assert frames.payloads(b"") == []
+
+
 def test_a_close_frame_carries_its_code() -> None:
     assert frames.close(1012) == b"\x88\x02\x03\xf4"
 
