@@ -30,7 +30,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from bridge.gateway.transport import Line
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from starlette.types import Scope
 
@@ -160,14 +160,14 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         task.add_done_callback(self.on_task_complete)
         self.tasks.add(task)
 
-    def hand_over(self, owner: Owner, limit: int) -> Line | None:
+    def hand_over(self, owner: Owner, limit: int, first: Callable[[], bytes]) -> Line | None:
         """A line, accepted; this protocol is out of it then. None where that can't be any more:
         something was sent, or has come that is not read yet.
         """
         request, transport = self._request, self.transport
         if request is None or self.disconnected or transport.is_closing():
             return None
-        transport.write(request.accept(self.default_headers))
+        transport.write(request.accept(self.default_headers) + first())
         self.handshake_complete = True
         self._request = None
         self.connections.discard(self)
@@ -208,10 +208,14 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().shutdown()
 
 
-def take_over(scope: Scope, owner: Owner, limit: int) -> Line | None:
+def take_over(
+    scope: Scope, owner: Owner, limit: int, first: Callable[[], bytes] = bytes
+) -> Line | None:
     """The websocket of an ASGI call, accepted, if its server lets it be taken over. The call may
     end then, and its `receive` and `send` must not be used any more. `limit` bounds a client's
-    message, in bytes.
+    message, in bytes; `first` gives frames that go out in one write with the answer.
     """
     protocol = scope.get("extensions", {}).get(HANDOVER)
-    return protocol.hand_over(owner, limit) if isinstance(protocol, WebSocketProtocol) else None
+    if not isinstance(protocol, WebSocketProtocol):
+        return None
+    return protocol.hand_over(owner, limit, first)

@@ -134,6 +134,11 @@ class Outbox:
         self.release()
         self.resume()
 
+    def drain(self) -> bytes:
+        """All that is held, for who sends it in another way; nothing is held then."""
+        held, self._held, self.waiting = self._held or (), None, 0
+        return b"".join(piece.frames for piece in held)
+
     def pause(self) -> None:
         """The line has more to send than it should."""
         self.write = None

@@ -128,12 +128,15 @@ class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
         """A websocket is there: the first request of this session, or a try to move to it."""
         if self.upgrading or self.upgraded or self.closed:
             return self.server._bad_request()  # noqa: SLF001 - see above
-        owner = Probe(self) if self.connected else self
-        line = take_over(environ["asgi.scope"], owner, self.server.max_http_buffer_size)
+        scope, limit = environ["asgi.scope"], self.server.max_http_buffer_size
+        if self.connected:
+            line = take_over(scope, Probe(self), limit)
+        else:
+            line = take_over(scope, self, limit, self.queue.drain)
         if line is None:
             return await super()._upgrade_websocket(environ)
         self.server.lines.add(line)
-        if owner is self:
+        if not self.connected:
             self.connected = True
             self.open(line)
         return ""  # the library's word for an answer that was given

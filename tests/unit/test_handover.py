@@ -133,13 +133,10 @@ def test_without_an_answer_it_ends_as_uvicorn_does(end: str) -> None:
 # -- a handover
 
 
-def taken(**options: Any) -> tuple[Any, Any, Carrier]:
-    it, carrier = begun(WebSocketProtocol, **options)
-    return take_over(it.scope, Owner(), 1000), it, carrier
-
-
 def test_a_websocket_is_handed_over_accepted() -> None:
-    line, it, carrier = taken()
+    it, carrier = begun(WebSocketProtocol)
+    line = take_over(it.scope, Owner(), 1000, lambda: b"first")
+    assert carrier.written.endswith(b"\r\n\r\nfirst")
     assert carrier.protocol is line
     assert it.connections == {line}
     assert HANDOVER not in it.scope["extensions"]

@@ -116,6 +116,18 @@ def test_what_is_dropped_is_gone() -> None:
     assert (line.written, outbox.waiting, outbox.unsent) == ([], 0, 0)
 
 
+def test_what_is_drained_is_held_no_more() -> None:
+    outbox = quiet()
+    outbox.tell(piece("a"))
+    outbox.tell(piece("b"))
+    assert outbox.drain() == piece("a").frames + piece("b").frames
+    assert (outbox.drain(), outbox.waiting) == (b"", 0)
+    line = Line(outbox)
+    outbox.attach(line)
+    outbox.tell(piece("c"))
+    assert line.written == [b"4c"]
+
+
 # -- polls
 
 
