@@ -127,6 +127,7 @@ class Bridge(Starlette):
             source = self._source or RealtimeSource(settings, table)
             events = MemoryLog(settings.log_events, settings.log_seconds)
             closing.push_async_callback(events.close)
+            await events.open()
             inbox = Inbox(settings.queue_changes)
             pipeline = Pipeline(
                 projection=settings.projection,
@@ -136,6 +137,7 @@ class Bridge(Starlette):
                 publish=lambda entries: gateway.publish(entries),  # noqa: PLW0108 - made below
                 settings=settings,
             )
+            await pipeline.load()
 
             def upstream() -> Upstream:
                 status = pipeline.status()

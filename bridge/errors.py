@@ -3,6 +3,7 @@
 BridgeError
 ├── SettingsError        a setting is missing or wrong: exit 2
 ├── TableUnreadable      the table could not be read; says whether trying again can help
+├── LogUnusable          the event log can't be opened or written, and a retry can't help
 ├── PositionGone         the log no longer holds what follows a position
 └── Refused              a client's request that changes nothing; carries a `Code`
 """
@@ -29,6 +30,12 @@ class TableUnreadable(BridgeError):  # noqa: N818 - states what is the case
     def __init__(self, message: str, *, permanent: bool = False) -> None:
         super().__init__(message)
         self.permanent = permanent
+
+
+class LogUnusable(BridgeError):  # noqa: N818 - states what is the case
+    """The event log can't be opened or written, and stays so until somebody acts. The message names
+    the file and the way out.
+    """
 
 
 class PositionGone(BridgeError):  # noqa: N818 - states what is the case

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from bridge.clock import Clock
-    from bridge.log.base import Entry, EventLog
+    from bridge.log.base import Entry, EventLog, Progress
     from bridge.projection import Projection
     from bridge.settings import Settings
     from bridge.source.base import Table
@@ -74,6 +74,7 @@ class Pipeline:
             ledger=self._ledger,
             table=table,
             turn=self._turn,
+            keep=self._keep,
             settings=settings,
             clock=self._clock,
         )
@@ -95,15 +96,21 @@ class Pipeline:
             error=reconciler.error,
         )
 
+    async def load(self) -> None:
+        """Take the known rows from the log, which is open."""
+        async for rows in self._log.rows():
+            self.rows.load(rows)
+
     async def run(self) -> None:
-        """Run for ever. Raises only what makes going on impossible (the log can't be written)."""
-        self.rows.load(await self._log.open())
+        """Run for ever, from the rows that were loaded. Raises only what makes going on impossible
+        (the log can't be written).
+        """
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._reconciler.run(), name="reconcile")
             tasks.create_task(self._pump(), name="pump")
 
     async def _pump(self) -> None:
-        filled = not self._log.fresh
+        filled = self._log.progress.filled
         while True:
             items = await self._inbox.take(ITEMS_PER_TURN)
             if not filled:
@@ -127,6 +134,10 @@ class Pipeline:
         self._counts["gaps"] += 1
         log.info("something may be missing: %s %s", gap.reason.value, gap.detail)
         self._reconciler.gap(gap)
+
+    async def _keep(self, progress: Progress) -> None:
+        async with self._lock:
+            await self._log.append((), (), progress)
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[Ledger]:

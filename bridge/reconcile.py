@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING
 
 from bridge import clock as clocks
 from bridge.changes import Gap, GapReason
+from bridge.log.base import Progress
 from bridge.reading import Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from bridge.changes import Json, Key, Record
@@ -58,16 +59,20 @@ class Reconciler:
         ledger: Ledger,
         table: Table,
         turn: Callable[[], AbstractAsyncContextManager[Ledger]],
+        keep: Callable[[Progress], Awaitable[None]],
         settings: Settings,
         clock: Clock,
     ) -> None:
-        """`turn` gives the ledger to one task at a time, and stores and tells what was decided."""
+        """`turn` gives the ledger to one task at a time, and stores and tells what was decided.
+        `keep` stores progress.
+        """
         self._projection = projection
         self._rows = rows
         self._ledger = ledger
         self._table = table
         self._reading = Reading(ledger)
         self._turn = turn
+        self._keep = keep
         self._settings = settings
         self._clock = clock
         self._wake = asyncio.Event()
@@ -163,6 +168,8 @@ class Reconciler:
         if fill:
             self._ledger.filled(self._clock.monotonic())
         await self._confirm_gone(seen)
+        if fill:
+            await self._keep(Progress(filled=True))
         self.passes += 1
         self.passing = self.passing and self._gap_waits()
         now = self._clock.monotonic()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from bridge.changes import Key
     from bridge.events import Event
@@ -52,23 +52,49 @@ class Entry:
     at: float
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the stored rows are known to agree with the table."""
+
+    filled: bool = False
+    """Whether the first pass over the table was completed. Until then nothing may be told."""
+    cursor: str | None = None
+    """Whatever the table's `updated_at` says was changed before then (RFC 3339) is in the rows."""
+
+
 class EventLog(Protocol):
-    async def open(self) -> Iterable[tuple[Key, bytes]]:
-        """Open the log and give the rows that were stored with the last append."""
+    """Entries, and the rows they left behind. Opened before anything else is asked of it."""
+
+    async def open(self) -> None:
+        """Raises `errors.LogUnusable`."""
         ...
 
-    async def append(self, events: Sequence[Event], rows: Sequence[RowUpdate]) -> Sequence[Entry]:
-        """Store events and the rows they leave behind, both or neither, and give the entries."""
+    def rows(self) -> AsyncIterator[Sequence[tuple[Key, bytes]]]:
+        """The rows that are stored, some at a time."""
         ...
 
     @property
-    def fresh(self) -> bool:
-        """Whether nothing was ever stored: the first pass over the table then tells nothing."""
+    def progress(self) -> Progress:
+        """What was stored last."""
         ...
 
     @property
     def head(self) -> Position:
         """Position of the last entry; before the first one, the position that it will follow."""
+        ...
+
+    async def append(
+        self,
+        events: Sequence[Event],
+        rows: Sequence[RowUpdate],
+        progress: Progress | None = None,
+    ) -> Sequence[Entry]:
+        """Store events, the rows they leave behind, and progress if it is given: all or nothing.
+        Gives the entries.
+
+        `head` moves in the very step of the loop in which this returns; whoever waits for it can do
+        more in that step. Raises `errors.LogUnusable` where trying again can't help.
+        """
         ...
 
     def after(self, position: Position) -> Sequence[Entry]:

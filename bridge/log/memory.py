@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from bridge.clock import SystemClock
 from bridge.errors import PositionGone
-from bridge.log.base import Entry, Position
+from bridge.log.base import Entry, Position, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from bridge.changes import Key
     from bridge.clock import Clock
@@ -29,14 +29,19 @@ class MemoryLog:
         self._clock = clock or SystemClock()
         self._epoch = secrets.token_hex(6)
         self._seq = 0
+        self._progress = Progress()
         self._entries: deque[tuple[float, Entry]] = deque()
 
-    async def open(self) -> Iterable[tuple[Key, bytes]]:
-        return ()
+    async def open(self) -> None: ...
+
+    async def rows(self) -> AsyncIterator[Sequence[tuple[Key, bytes]]]:
+        stored: Sequence[Sequence[tuple[Key, bytes]]] = ()
+        for rows in stored:
+            yield rows
 
     @property
-    def fresh(self) -> bool:
-        return True
+    def progress(self) -> Progress:
+        return self._progress
 
     @property
     def head(self) -> Position:
@@ -46,6 +51,7 @@ class MemoryLog:
         self,
         events: Sequence[Event],
         rows: Sequence[RowUpdate],  # noqa: ARG002 - memory forgets the rows with the entries
+        progress: Progress | None = None,
     ) -> Sequence[Entry]:
         now, wall = self._clock.monotonic(), self._clock.wall()
         added = []
@@ -54,6 +60,7 @@ class MemoryLog:
             entry = Entry(Position(self._epoch, self._seq), event, wall)
             self._entries.append((now, entry))
             added.append(entry)
+        self._progress = progress or self._progress
         self._trim(now)
         return added
 

@@ -217,7 +217,7 @@ async def test_the_first_pass_tells_nothing() -> None:
 
 async def test_a_pipeline_whose_log_fails_stops_instead_of_telling() -> None:
     class BrokenLog(MemoryLog):
-        async def append(self, events: Any, rows: Any) -> Any:
+        async def append(self, events: Any, rows: Any, progress: Any = None) -> Any:
             raise OSError("disk full")
 
     world = World(full_identity=True)
