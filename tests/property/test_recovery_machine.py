@@ -43,6 +43,7 @@ class Client:
     wire: list[Entry] = field(default_factory=list)  # told and not yet arrived
     arrived: list[Entry] = field(default_factory=list)
     owed: list[Entry] = field(default_factory=list)
+    hears: Subscription = field(default_factory=Subscription)  # as it was told
     connected: bool = True
 
 
@@ -76,9 +77,9 @@ class Recoveries(RuleBasedStateMachine):
         event = Event("property-updated", key, rooms, b"{}")
         entries = self._append(event)
         for client in self.clients.values():
-            session = self.sessions._by_sid.get(client.sid)
             # Owed whether or not it is there, for as long as it is who it is.
-            if session is not None and set(session.subscription.rooms) & set(rooms):
+            known = client.sid in self.sessions._by_sid
+            if known and set(client.hears.rooms) & set(rooms):
                 client.owed += entries
         self.hub.publish(entries)
 
@@ -111,7 +112,7 @@ class Recoveries(RuleBasedStateMachine):
         sid = f"s{self.sids}"
         subscription = self.hub.join(sid, Wanted(tuple(regions)))
         pid = self.sessions.open(sid, subscription, self.log.head).pid
-        self.clients[name] = Client(pid, sid)
+        self.clients[name] = Client(pid, sid, hears=subscription)
 
     @precondition(lambda self: self.clients)
     @rule(data=st.data(), share=st.integers(0, 3))
@@ -145,6 +146,7 @@ class Recoveries(RuleBasedStateMachine):
         subscription: Subscription = change(client.sid, Wanted(tuple(regions)))
         self.sessions.changed(client.sid, subscription, self.log.head)
         self._acknowledge()
+        client.hears = subscription
 
     def _acknowledge(self) -> None:
         """The client hears of its subscription."""
@@ -203,9 +205,9 @@ class Restarts(Recoveries):
     def _acknowledge(self) -> None:
         self.runner.run(self.keeper.store())
 
-    @rule()
-    def a_moment_later_sessions_are_stored(self) -> None:
-        self.runner.run(self.keeper.store())
+    def _new(self, name: str, regions: list[str]) -> None:
+        super()._new(name, regions)
+        self.runner.run(self.keeper.store())  # a moment later
 
     @rule()
     def is_killed_and_starts_again(self) -> None:
@@ -224,6 +226,12 @@ class Restarts(Recoveries):
         if self.hub.subscription(client.sid) is not None:
             subscription = self.hub.subscribe(client.sid, Wanted(tuple(regions)))
             self.sessions.changed(client.sid, subscription, self.log.head)
+        self.is_killed_and_starts_again()
+
+    @rule(name=st.sampled_from(NAMES), regions=st.lists(st.sampled_from(REGIONS), max_size=2))
+    def is_killed_before_a_client_is_stored(self, name: str, regions: list[str]) -> None:
+        if name not in self.clients:
+            super()._new(name, regions)
         self.is_killed_and_starts_again()
 
 
