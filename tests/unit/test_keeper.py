@@ -220,3 +220,24 @@ async def test_a_store_that_is_broken_ends_the_keeper_loudly(
     process.sessions.open("s1", TEXAS, at(0))
     with pytest.raises(LogUnusable):
         await process.keeper.run()
+
+
+async def test_the_end_does_not_wait_for_a_store_that_takes_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "CLOSE_SECONDS", 0.01)
+    store = Store()
+    process = Process(store, wall=1000, started=5)
+    process.sessions.open("s1", TEXAS, at(0))
+    store.gate.clear()
+    async with asyncio.timeout(5):
+        await process.keeper.close()
+    assert "will come back as new ones" in caplog.text
+
+
+async def test_the_end_of_a_broken_store_is_no_failure_of_its_own() -> None:
+    store = Store()
+    store.broken = True
+    process = Process(store, wall=1000, started=5)
+    process.sessions.open("s1", TEXAS, at(0))
+    await process.keeper.close()
