@@ -9,7 +9,9 @@ says which of it changed, if something does):
 - `AsyncServer._handle_connect(environ, transport, jsonp_index)` makes the socket of a new session
   and answers its first request; it is replaced, because it names the socket's class;
 - `server._trigger_event(event, *args, run_async=)`, `server._upgrades(sid, transport)`,
-  `server._ok(packets, jsonp_index=)`, `server._unauthorized(message)`, `server.sockets`;
+  `server._ok(packets, headers, jsonp_index)`, `server._unauthorized(message)`, `server.sockets`;
+- `server._ok()` is the answer to a POST, `server._method_not_found()` the one to a method that is
+  neither GET, POST nor OPTIONS; a request that names no transport counts as one for polling;
 - `server.create_queue()` makes the queue of a socket;
 - `server._async["websocket"]` is the class that wraps a websocket behind ASGI,
   `["translate_request"]` makes the environ of a request.
@@ -20,6 +22,7 @@ from __future__ import annotations
 import asyncio
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qs
 
 import engineio
 from engineio import packet
@@ -32,6 +35,8 @@ from bridge.gateway.websocket import Websocket, translate_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+
+    from starlette.types import Receive, Scope, Send
 
     from bridge.gateway.transport import Line
 
@@ -73,6 +78,31 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
                 self.ping_interval, self.ping_timeout, clock=loop.time, call_later=loop.call_later
             )
         return self._heartbeat
+
+    async def handle_request(self, scope: Scope, receive: Receive, send: Send) -> None:
+        query = scope.get("query_string", b"")
+        if b"transport=" not in query:
+            scope = {**scope, "query_string": query + b"&transport=none"}
+        elif scope["type"] == "websocket" and b"sid=" in query and self._has_moved(query):
+            # Taken and closed, as Node's server does: some clients take a refused handshake for a
+            # fault of the server, and this is one of theirs.
+            await receive()
+            await send({"type": "websocket.accept"})
+            await send({"type": "websocket.close", "code": 1000})
+            return
+        await super().handle_request(scope, receive, send)
+
+    def _has_moved(self, query: bytes) -> bool:
+        """Whether the session that a query names has a websocket or is getting one."""
+        socket = self.sockets.get(parse_qs(query.decode("ascii", "replace")).get("sid", [""])[0])
+        return socket is not None and (socket.upgrading or socket.upgraded)
+
+    def _ok(self, packets: Any = None, headers: Any = None, jsonp_index: Any = None) -> Any:
+        answer = super()._ok(packets, headers, jsonp_index)
+        return answer if packets is not None else {**answer, "response": b"ok"}
+
+    def _method_not_found(self) -> Any:
+        return self._bad_request("Bad handshake method")
 
     def create_queue(self, *_args: Any, **_kwargs: Any) -> Any:
         return Outbox(self._limit, lambda _unsent: None)

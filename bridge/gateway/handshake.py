@@ -16,10 +16,13 @@ test_handshake.py` says which of them changed, if one does):
   calls `_handle_disconnect` for what was connected through it;
 - `AsyncServer._handle_eio_connect(eio_sid, environ)` hears of every connection's beginning, within
   the task that serves its first request;
+- `AsyncServer._handle_eio_message(eio_sid, data)` takes all that a client says, and makes packets
+  of the class that the server was given as its `serializer`;
+- `AsyncServer._send_packet(eio_sid, packet)`; `.handlers`, `.namespace_handlers`: by namespace;
 - `AsyncServer._binary_packet`: packets by Engine.IO sid that wait for their attachments;
 - `manager.basic_enter_room(sid, namespace, None, eio_sid)` makes a client known under both its sids
   and `manager.basic_leave_room(sid, namespace, None)` undoes it; `manager.sid_from_eio_sid` and
-  `manager.eio_sid_from_sid` translate.
+  `manager.eio_sid_from_sid` translate; `manager.get_namespaces()` are those that have clients.
 
 And in python-engineio's client, checked with 4.15.1: it builds its URLs with `transport` before
 `EIO`, which is how `is_python_client` knows it.
@@ -27,12 +30,15 @@ And in python-engineio's client, checked with 4.15.1: it builds its URLs with `t
 
 from __future__ import annotations
 
+import asyncio
 import re
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import socketio
 
+from bridge.gateway.doorstep import Doorstep
+from bridge.gateway.packet import BrokenPacket, Packet
 from bridge.gateway.wire import Engine
 
 if TYPE_CHECKING:
@@ -41,6 +47,9 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
 NAMESPACE: Final = "/"
+
+CONNECT_SECONDS: Final = 45.0
+"""How long a connection may stay that no client has connected through, as with Node's server."""
 
 _PYTHON: Final = re.compile(r"(?:^|&)transport=\w+&EIO=4(?:&|$)")
 
@@ -82,10 +91,18 @@ class Edge(Protocol):
 class Server(socketio.AsyncServer):  # type: ignore[misc]
     """Socket.IO over `Engine`. Without an `edge` it is the library's own server."""
 
-    def __init__(self, *, edge: Edge | None = None, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(
+        self,
+        *,
+        edge: Edge | None = None,
+        connect_seconds: float = CONNECT_SECONDS,
+        **options: Any,
+    ) -> None:
+        super().__init__(serializer=Packet, **options)
         self.edge = edge
         self._python: set[str] = set()
+        self._connect_seconds = connect_seconds
+        self._doorstep: Doorstep | None = None
 
     async def handle_request(self, scope: Scope, receive: Receive, send: Send) -> None:
         _query.set(scope.get("query_string", b"").decode("ascii", "replace"))
@@ -124,16 +141,55 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
     async def _handle_eio_connect(self, eio_sid: str, environ: Any) -> Any:
         if is_python_client(_query.get()):
             self._python.add(eio_sid)
+        if self._doorstep is None:
+            loop = asyncio.get_running_loop()
+            self._doorstep = Doorstep(
+                self._connect_seconds,
+                self._waited_for,
+                clock=loop.time,
+                call_later=loop.call_later,
+            )
+        self._doorstep.add(eio_sid)
         return await super()._handle_eio_connect(eio_sid, environ)
 
+    def _waited_for(self, eio_sid: str) -> None:
+        """A connection has been there for a while. Has somebody come through it?"""
+        sid_of = self.manager.sid_from_eio_sid
+        if not any(sid_of(eio_sid, each) for each in self.manager.get_namespaces()):
+            self._part(eio_sid, self.reason.SERVER_DISCONNECT)
+
+    def _part(self, eio_sid: str, reason: str) -> None:
+        socket = self.connection(eio_sid)
+        if socket is not None:
+            self.eio.spawn(socket.close(abort=True, reason=reason), "part with a client")
+
+    async def shutdown(self) -> None:
+        if self._doorstep is not None:
+            self._doorstep.stop()
+        await super().shutdown()
+
+    async def _handle_eio_message(self, eio_sid: str, data: Any) -> None:
+        try:
+            await super()._handle_eio_message(eio_sid, data)
+        except BrokenPacket:
+            self._binary_packet.pop(eio_sid, None)
+            self._part(eio_sid, self.reason.TRANSPORT_ERROR)
+
     async def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any) -> None:
-        again = self.manager.sid_from_eio_sid(eio_sid, NAMESPACE) is not None
-        if self.edge is None or (namespace or NAMESPACE) != NAMESPACE or again:
-            await super()._handle_connect(
-                eio_sid, namespace, data
-            )  # refuses, where there is an edge
+        name = namespace or NAMESPACE
+        if self.edge is None or name in self.handlers or name in self.namespace_handlers:
+            await super()._handle_connect(eio_sid, namespace, data)
+        elif name != NAMESPACE:
+            await self._refuse(eio_sid, name, "Invalid namespace")
+        elif self.manager.sid_from_eio_sid(eio_sid, NAMESPACE) is not None:
+            await self._refuse(eio_sid, name, "Already connected")
         else:
             await self.edge.arrived(eio_sid, data)
+
+    async def _refuse(self, eio_sid: str, namespace: str, why: str) -> None:
+        # An object, since clients make an error of its `message`; the library says a string.
+        refusal = Packet(socketio.packet.CONNECT_ERROR, data={"message": why}, namespace=namespace)
+        await self._send_packet(eio_sid, refusal)
 
     async def _handle_event(
         self,

@@ -107,6 +107,9 @@ class Outbox:
     def put_nowait(self, packet: Any) -> None:
         if packet is None:
             self.end()
+        elif packet.packet_type == engineio.packet.NOOP:
+            # For a poll, as the client tries a websocket; where none waits it is for nobody.
+            self.release()
         else:
             self.tell(Piece.of(packet))
 
@@ -217,6 +220,11 @@ class Outbox:
             self.waiting = sum(len(piece.frames) + OVERHEAD for piece in self._held)
             del packets[POLL_PACKETS:]
         return packets
+
+    @property
+    def polled(self) -> bool:
+        """Whether somebody waits in `take`."""
+        return any(not taker.done() for taker in self._takers or ())
 
     def release(self) -> None:
         """Polls that wait get a NOOP: their client moves to a line, or nothing would end them."""

@@ -7,6 +7,9 @@ says which of it changed, if something does):
   `close(wait, abort, reason)`, `schedule_ping()`, `receive(packet)`, and the flags `connected`,
   `upgrading`, `upgraded`, `closing`, `closed`;
 - `socket.queue`, of which the library uses `put(packet)` only; None ends a websocket's writer;
+- `socket.handle_get_request(environ)` serves polls and websockets, and gives packets or a response;
+  `socket.handle_post_request(environ)` reads what a polling client sends, of which `environ` has
+  `CONTENT_LENGTH` and `wsgi.input`; an error of the library's ends the session with status 400;
 - `socket._upgrade_websocket(environ)` serves a websocket, "" says that it was answered;
   `socket._websocket_handler(ws)` does so once it is accepted;
 - `server._trigger_event(event, *args, run_async=)`, `server._bad_request()`, `server.sockets`.
@@ -19,13 +22,16 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from engineio import async_socket, packet
-from engineio.exceptions import QueueEmpty, UnknownPacketError
+from engineio.exceptions import ContentTooLongError, QueueEmpty, UnknownPacketError
 
 from bridge.gateway.handover import take_over
-from bridge.gateway.outbox import Outbox
+from bridge.gateway.outbox import NOOP, Outbox
 from bridge.gateway.parcel import Piece
+from bridge.gateway.probe import Probe
 
 if TYPE_CHECKING:
+    from starlette.types import Receive
+
     from bridge.gateway.engine import Engine
     from bridge.gateway.transport import Line
     from bridge.gateway.websocket import Websocket
@@ -35,9 +41,11 @@ log = logging.getLogger(__name__)
 INBOX: Final = 32
 """Messages of one client that may wait for their handlers before no more are read from it."""
 
+SEPARATOR: Final = "\x1e"
+"""Between the packets of a polling client."""
+
 PING: Final = Piece.of(packet.Packet(packet.PING))
 CLOSE: Final = Piece.of(packet.Packet(packet.CLOSE))
-PROBED: Final = Piece.of(packet.Packet(packet.PONG, "probe"))
 
 
 class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
@@ -72,6 +80,54 @@ class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
             return await self.queue.take(self.server.ping_interval + self.server.ping_timeout)
         except TimeoutError:
             raise QueueEmpty from None
+
+    # -- its polls
+
+    async def handle_get_request(self, environ: dict[str, Any]) -> Any:
+        if environ["asgi.scope"].get("type") != "http" or self.upgrading or self.upgraded:
+            return await super().handle_get_request(environ)
+        if self.queue.polled:
+            # Two polls at once: who of them gets what comes? The first hears that it is over.
+            await self.close(reason=self.server.reason.TRANSPORT_ERROR)
+            return self.server._bad_request("There is a poll already")  # noqa: SLF001 - see above
+        return await self._polled(environ["asgi.receive"]) or list(NOOP.packets)
+
+    async def _polled(self, receive: Receive) -> list[packet.Packet]:
+        if self.queue.waiting:
+            return await self.poll()
+        watching = self.server.spawn(self._watch(receive), "watch a poll's connection")
+        try:
+            return await self.poll()
+        except QueueEmpty:
+            await self.close(reason=self.server.reason.TRANSPORT_ERROR)
+            raise
+        finally:
+            watching.cancel()
+
+    async def _watch(self, receive: Receive) -> None:
+        """A client that hangs up while it polls is gone: it begins anew, if it comes back."""
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        await self.close(abort=True, reason=self.server.reason.TRANSPORT_CLOSE)
+
+    async def handle_post_request(self, environ: dict[str, Any]) -> None:
+        """All packets of a POST, or none of them. The library takes 16 at most and drops the others
+        with them; the official client sends as many as there are.
+        """
+        limit = self.server.max_http_buffer_size
+        if int(environ.get("CONTENT_LENGTH", 0)) > limit:
+            raise ContentTooLongError
+        body: bytes = await environ["wsgi.input"].read(limit + 1)
+        if len(body) > limit:
+            raise ContentTooLongError
+        try:
+            received = [packet.Packet(encoded_packet=one) for one in body.decode().split(SEPARATOR)]
+        except ValueError:
+            raise UnknownPacketError from None
+        for one in received:
+            if self.closing:
+                return
+            await self.receive(one)
 
     # -- its life
 
@@ -143,7 +199,14 @@ class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
 
     async def _websocket_handler(self, ws: Websocket) -> None:
         self._websocket = ws
-        await super()._websocket_handler(ws)
+        try:
+            await super()._websocket_handler(ws)
+        except ValueError:  # no packet, which the library lets pass through
+            if self.upgraded:
+                await self.close(abort=True, reason=self.server.reason.TRANSPORT_ERROR)
+            else:
+                self.upgrading = False
+            await ws.close()
 
     def open(self, line: Line) -> None:
         """From here on the session lives on this line."""
@@ -213,40 +276,3 @@ class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
             pass
         except Exception:
             log.exception("a message of a client could not be handled")
-
-
-class Probe:
-    """A websocket that a polling client tries out before it moves there."""
-
-    def __init__(self, socket: Socket) -> None:
-        self._socket = socket
-        self._upgrading = False
-
-    def heard(self, line: Line, message: str | bytes) -> None:
-        socket = self._socket
-        if socket.closed or socket.upgraded:
-            line.close()
-        elif message == "2probe" and not socket.upgrading:
-            self._upgrading = socket.upgrading = True
-            line.write(PROBED.frames)
-            # The client waits for its poll, which may wait for the next event. From here on the
-            # library answers polls in the same way, and what comes is held.
-            socket.queue.release()
-        elif message == "5" and self._upgrading:
-            socket.open(line)
-        else:
-            self._stop()
-            line.close()
-
-    def paused(self, line: Line) -> None: ...
-
-    def resumed(self, line: Line) -> None: ...
-
-    def lost(self, line: Line) -> None:
-        self._socket.server.lines.discard(line)
-        self._stop()
-
-    def _stop(self) -> None:
-        """The client stays with its polls."""
-        if self._upgrading:
-            self._upgrading = self._socket.upgrading = False

@@ -1,6 +1,11 @@
 """The gateway beside its peers, in one run on one machine.
 
-    python -m tests.bench fanout|connect|memory|slow [--clients N] [--rounds N] [--json FILE]
+    python -m tests.bench [--quick] [--json FILE]
+    python -m tests.bench fanout|connect|memory|upgrade|slow [--clients N] [--rounds N] [--json F]
+    python -m tests.bench recovery|pipeline|latency [--json FILE] [--help]
+
+Without a name all of them, each within a time of its own, some fifteen minutes in all; `--quick`
+is a look at whether they run, in three minutes.
 
 Compared are this bridge's gateway, Node's socket.io, python-socketio as it comes, a Python loop of
 `transport.write`, and the floor: a C loop of send(). Rounds are interleaved; shown are medians and
@@ -18,13 +23,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.bench import connect, fanout, slow
+from tests.bench import connect, everything, fanout, slow, upgrade
 from tests.bench.rig import rig
 
 BENCHES: dict[str, tuple[Any, int, list[str]]] = {
     "fanout": (fanout, 5000, ["bridge", "node", "stock", "python", "floor"]),
     "connect": (connect, 3000, ["bridge", "node", "stock"]),
     "memory": (connect, 5000, ["bridge", "node", "stock"]),
+    "upgrade": (upgrade, 100, ["bridge", "node"]),
     "slow": (slow, 500, ["bridge"]),
 }
 ELSEWHERE = ("pipeline", "latency", "recovery", "log")
@@ -37,6 +43,13 @@ UNITS = {
     "stall_ms": "longest stall ms",
     "kb": "KB each",
     "grown_kb": "RSS grown KB",
+    "cut_off": "cut off",
+    "cut_s": "after s",
+    "cut_kb": "waiting KB",
+    "gaps": "gaps",
+    "repeats": "repeats",
+    "reconnects": "reconnects",
+    "events": "events",
 }
 
 Figures = dict[str, dict[str, Any]]
@@ -85,17 +98,26 @@ def main(argv: list[str] | None = None) -> int:
         runpy.run_module(f"tests.bench.{given[0]}", run_name="__main__")
         return 0
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("bench", choices=[*BENCHES, *ELSEWHERE])
+    parser.add_argument("bench", nargs="?", choices=[*BENCHES, *ELSEWHERE], help="all without it")
+    parser.add_argument("--quick", action="store_true", help="of all, with few clients")
     parser.add_argument("--clients", type=int)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="+", help="contenders, bridge among them")
+    parser.add_argument("--seconds", type=int, default=50, help="of `slow`")
+    parser.add_argument("--batch", type=int, default=2, help="events at once, of `slow`")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args(given)
+    if options.bench is None:
+        file = options.json or Path("bench.json")
+        return everything.run(list(everything.PARTS), quick=options.quick, file=file)
     module, clients, names = BENCHES[options.bench]
     clients = options.clients or clients
     with rig() as machine:
         names = [name for name in options.only or names if name in machine.names]
-        rounds: dict[str, list[Figures]] = module.measure(machine, names, clients, options.rounds)
+        more = {"seconds": options.seconds, "batch": options.batch} if module is slow else {}
+        rounds: dict[str, list[Figures]] = module.measure(
+            machine, names, clients, options.rounds, **more
+        )
     results = {name: median(its) for name, its in rounds.items()}
     print(f"{clients:,} clients, medians of {options.rounds} rounds")
     print(table(results))

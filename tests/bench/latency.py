@@ -1,6 +1,6 @@
 """From commit to client, and how much of it is the bridge's own.
 
-    python -m tests.bench.latency [--seconds 20] [--rate 100] [--json]
+    python -m tests.bench.latency [--seconds 20] [--rate 100] [--json FILE]
 
 A sandbox with Realtime's true rhythm, `bridge serve` as a process of its own, and two listeners:
 one on Realtime itself, one on the bridge over a websocket. Each change carries a number, so that
@@ -137,8 +137,9 @@ async def measure(seconds: float, rate: float) -> dict[str, Any]:
             ),
             asyncio.create_task(bridge(socket, bridged, lives[1])),
         ]
-        for live in lives:
-            await asyncio.wait_for(live.wait(), 30)
+        async with asyncio.timeout(30):
+            for live in lives:
+                await live.wait()
         await asyncio.sleep(6)  # until the pass that follows a new subscription is over
         rows = await sandbox.execute("select id from properties order by id limit %s", [ROWS])
         started = time.monotonic()
@@ -176,15 +177,14 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--rate", type=float, default=100, help="changes per second")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--serve", metavar="PORT", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.serve:
         return serve(["--port", options.serve])
     result = asyncio.run(measure(options.seconds, options.rate))
     if options.json:
-        print(json.dumps(result))
-        return 0
+        options.json.write_text(json.dumps(result, indent=2) + "\n")
     print("| ms | p50 | p99 | max |\n|---|---:|---:|---:|")
     for name, figures in result.items():
         print(f"| {name} | " + " | ".join(f"{value:.1f}" for value in figures.values()) + " |")

@@ -1,6 +1,6 @@
 """What one change costs inside the bridge, and what one known row weighs.
 
-    python -m tests.bench.pipeline [--rows 10000 1000000] [--changes 50000] [--json]
+    python -m tests.bench.pipeline [--rows 10000 1000000] [--changes 50000] [--json FILE]
 
 Measured is all that is done between Realtime's client library and the gateway: decode, weigh
 against the last known row, diff, encode, route, append to the memory log, store the row. CPU time
@@ -139,12 +139,11 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 1_000_000])
     parser.add_argument("--changes", type=int, default=20_000)
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args(argv)
     results = [measure(count, options.changes) for count in options.rows]
     if options.json:
-        print(json.dumps(results))
-        return 0
+        options.json.write_text(json.dumps(results, indent=2) + "\n")
     print("| known rows | CPU µs per change | bytes per row |\n|---:|---:|---:|")
     for result in results:
         print(

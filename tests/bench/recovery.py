@@ -263,7 +263,8 @@ async def measure(clients: int, cuts: int, rate: float, pause: float, seed: int)
     finally:
         with suppress(ProcessLookupError):
             server.stdin.close()
-            await asyncio.wait_for(server.wait(), 10)
+            async with asyncio.timeout(10):
+                await server.wait()
 
 
 def main() -> int:

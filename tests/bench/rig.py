@@ -54,10 +54,13 @@ class Program:
             preexec_fn=lambda: os.sched_setaffinity(0, {core}),  # noqa: PLW1509
         )
 
-    def ask(self, command: str) -> dict[str, Any]:
+    def say(self, command: str) -> None:
         assert self.process.stdin is not None
         self.process.stdin.write(command + "\n")
         self.process.stdin.flush()
+
+    def ask(self, command: str) -> dict[str, Any]:
+        self.say(command)
         return self.answer()
 
     def answer(self) -> dict[str, Any]:
@@ -123,6 +126,18 @@ class Rig:
     def clients(self, name: str, port: int) -> Iterator[Program]:
         mode = "tcp" if name in ("floor", "python") else "ws"
         program = Program([self._directory / "load", str(port), mode], self.client_core)
+        try:
+            yield program
+        finally:
+            program.end()
+
+    @contextlib.contextmanager
+    def fleet(self, port: int, clients: int) -> Iterator[Program]:
+        """So many clients of the official library, which begin with polls."""
+        command = [(NODE or Path()) / "bin" / "node", JS / "fleet.mjs"]
+        program = Program(
+            [*command, f"http://127.0.0.1:{port}", str(clients), "TX"], self.client_core
+        )
         try:
             yield program
         finally:

@@ -4,7 +4,8 @@ what Python itself takes: a loop of `transport.write` over bare TCP connections.
     python -m tests.bench.servers bridge|stock|python
 
 Prints {"port": P}; then takes lines on stdin: `tell COUNT RATE BATCH` tells BATCH events at once,
-COUNT times at RATE a second; `stall COUNT RATE BATCH` too, and measures how long the loop was held.
+COUNT times at RATE a second; `stall COUNT RATE BATCH` too, and measures how long the loop was held;
+`report` says who was cut off for taking nothing.
 """
 
 from __future__ import annotations
@@ -28,6 +29,37 @@ from bridge.gateway.server import Gateway
 from bridge.log.base import Entry, Position
 from bridge.regions import EVERYTHING, property_room, region_room
 from tests.fakes import settings
+
+
+class Cuts:
+    """Who was cut off since the last command, when, and with how much waiting."""
+
+    began: ClassVar[float] = 0.0
+    first: ClassVar[tuple[float, int] | None] = None
+    count: ClassVar[Callable[[], int]] = staticmethod(lambda: 0)
+    """As the gateway itself says."""
+
+    @classmethod
+    def watch(cls, gateway: Gateway) -> None:
+        engine = gateway._server.eio
+        cut = engine.on_overflow
+
+        def noted(socket: Any, unsent: int) -> None:
+            cls.first = cls.first or (time.monotonic() - cls.began, unsent)
+            cut(socket, unsent)
+
+        engine.on_overflow = noted
+        cls.count = staticmethod(lambda: gateway.cut_off)
+
+    @classmethod
+    def report(cls) -> dict[str, Any]:
+        seconds, unsent = cls.first or (None, None)
+        return {
+            "cut_off": cls.count(),
+            "cut_s": seconds,
+            "cut_kb": None if unsent is None else unsent / 1024,
+        }
+
 
 Tell = Callable[[int, int], Awaitable[None]]
 """Tells so many events, numbered from the first one on."""
@@ -59,6 +91,7 @@ def position(seq: int) -> Position:
 def bridge() -> tuple[Any, Tell, dict[str, Any]]:
     gateway = Gateway(settings())
     gateway._server.eio.ping_interval = PING_SECONDS
+    Cuts.watch(gateway)
 
     async def tell(seq: int, number: int) -> None:
         entries = []
@@ -140,6 +173,10 @@ async def obey(port: int, tell: Tell) -> None:
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     while line := (await lines.readline()).decode().split():
+        if line[0] == "report":
+            print(json.dumps(Cuts.report()), flush=True)
+            continue
+        Cuts.began = time.monotonic()
         command, count, rate, batch = line[0], int(line[1]), float(line[2]), int(line[3])
         stall = Stall() if command == "stall" else None
         start = loop.time()

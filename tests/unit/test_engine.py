@@ -55,6 +55,7 @@ def test_the_server_makes_our_engine() -> None:
         ("_ok", ["packets", "headers", "jsonp_index"]),
         ("_unauthorized", ["message"]),
         ("_bad_request", ["message"]),
+        ("_method_not_found", []),
         ("create_queue", ["args", "kwargs"]),
     ],
 )
@@ -74,6 +75,8 @@ def test_handle_request_calls_what_is_replaced() -> None:
 @pytest.mark.parametrize(
     ("method", "expected"),
     [
+        ("handle_get_request", ["environ"]),
+        ("handle_post_request", ["environ"]),
         ("poll", []),
         ("send", ["pkt"]),
         ("receive", ["pkt"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import socketio
 
 from bridge.gateway.engine import Engine
 from bridge.gateway.handshake import Server
+from bridge.gateway.session import Socket
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,6 +57,7 @@ async def server(edge: Edge) -> Server:
         ("_handle_eio_connect", ["eio_sid", "environ"]),
         ("_handle_eio_message", ["eio_sid", "data"]),
         ("_handle_eio_disconnect", ["eio_sid", "reason"]),
+        ("_send_packet", ["eio_sid", "pkt"]),
         ("_handle_connect", ["eio_sid", "namespace", "data"]),
         ("_handle_event", ["eio_sid", "namespace", "id", "data"]),
         ("_handle_disconnect", ["eio_sid", "namespace", "reason"]),
@@ -73,6 +76,7 @@ def test_the_hooks_are_there(name: str, parameters: list[str]) -> None:
         ("basic_leave_room", ["sid", "namespace", "room"]),
         ("sid_from_eio_sid", ["eio_sid", "namespace"]),
         ("eio_sid_from_sid", ["sid", "namespace"]),
+        ("get_namespaces", []),
     ],
 )
 def test_the_managers_methods_are_there(name: str, parameters: list[str]) -> None:
@@ -112,16 +116,37 @@ async def test_who_is_not_admitted_is_not_heard(server: Server, edge: Edge, pack
     assert edge.told == []
 
 
-@pytest.mark.parametrize("packet", ["2[]", '2{"a":1}', "2[1]", "2"])
-async def test_events_without_a_name_are_passed_over(
-    server: Server, edge: Edge, packet: str
-) -> None:
+async def test_an_event_whose_name_is_a_number_is_passed_over(server: Server, edge: Edge) -> None:
     server.admit("eio", "sid")
-    await server._handle_eio_message("eio", packet)
+    await server._handle_eio_message("eio", "2[1]")
     assert edge.told == []
 
 
-async def test_other_namespaces_are_the_librarys(server: Server, edge: Edge) -> None:
+@pytest.mark.parametrize("packet", ["2[]", "abc", b"\x00"])
+async def test_who_sends_what_is_no_packet_is_parted_with(
+    server: Server, edge: Edge, packet: Any
+) -> None:
+    socket = server.eio.sockets["eio"] = Socket(server.eio, "eio", 1000)
+    server.admit("eio", "sid")
+    await server._handle_eio_message("eio", packet)
+    await server.shutdown()
+    assert socket.closed
+    assert edge.told == [("left", "sid", server.reason.TRANSPORT_ERROR)]
+
+
+async def test_a_text_in_the_place_of_an_attachment_is_no_packet(
+    server: Server, edge: Edge
+) -> None:
+    socket = server.eio.sockets["eio"] = Socket(server.eio, "eio", 1000)
+    server.admit("eio", "sid")
+    await server._handle_eio_message("eio", '51-["x",{"_placeholder":true,"num":0}]')
+    await server._handle_eio_message("eio", '2["y"]')
+    await server.shutdown()
+    assert socket.closed
+    assert server._binary_packet == {}
+
+
+async def test_other_namespaces_are_refused_with_a_message(server: Server, edge: Edge) -> None:
     sent: list[str] = []
 
     async def send(_eio_sid: str, packet: Any) -> None:
@@ -130,8 +155,34 @@ async def test_other_namespaces_are_the_librarys(server: Server, edge: Edge) -> 
     server._send_packet = send
     await server._handle_eio_message("eio", "0/admin,")
     await server._handle_eio_message("eio", "1/admin,")
-    assert sent == ['4/admin,"Unable to connect"']
+    assert sent == ['4/admin,{"message":"Invalid namespace"}']
     assert edge.told == []
+
+
+async def test_a_client_connects_once(server: Server, edge: Edge) -> None:
+    sent: list[str] = []
+
+    async def send(_eio_sid: str, packet: Any) -> None:
+        sent.append(packet.encode())
+
+    server._send_packet = send
+    server.admit("eio", "sid")
+    await server._handle_eio_message("eio", "0")
+    assert sent == ['4{"message":"Already connected"}']
+    assert edge.told == []
+
+
+async def test_a_connection_through_which_nobody_comes_is_ended(edge: Edge) -> None:
+    server = Server(edge=edge, async_mode="asgi", connect_seconds=0.01)
+    for name in ("idle", "busy"):
+        server.eio.sockets[name] = Socket(server.eio, name, 1000)
+        await server._handle_eio_connect(name, {})
+    server.admit("busy", "sid")
+    async with asyncio.timeout(2):
+        while "idle" in server.eio.sockets:
+            await asyncio.sleep(0)
+    assert list(server.eio.sockets) == ["busy"]
+    await server.shutdown()
 
 
 async def test_the_end_of_a_connection_is_no_goodbye(server: Server, edge: Edge) -> None:

@@ -318,9 +318,23 @@ async def test_polls_that_never_come_are_bounded_too(fair: float) -> None:
     cut: list[int] = []
     outbox = Outbox(1000, cut.append)
     for _ in range(20):
-        await outbox.put(eio.Packet(eio.NOOP))
+        await outbox.put(eio.Packet(eio.MESSAGE, "x"))
     await asyncio.sleep(2 * fair)
     assert len(cut) == 1
+
+
+async def test_a_noop_of_the_library_is_for_a_poll_that_waits_and_for_nobody_else() -> None:
+    outbox = quiet()
+    await outbox.put(eio.Packet(eio.NOOP))
+    assert outbox.waiting == 0
+    poll = asyncio.create_task(taken(outbox))
+    states = []
+    await asyncio.sleep(0)
+    states.append(outbox.polled)
+    await outbox.put(eio.Packet(eio.NOOP))
+    states.append(outbox.polled)
+    assert states == [True, False]
+    assert await poll == ["6"]
 
 
 async def test_within_the_bound_nobody_looks(fair: float) -> None:

@@ -2,11 +2,12 @@
 // upgrade to a websocket. Prints {"upgraded": N} when all of them have, and for every line on stdin
 // what they heard so far.
 //
-//   node fleet.mjs URL N
+//   node fleet.mjs URL N [REGION]
 import { createInterface } from "node:readline";
 import { io } from "socket.io-client";
 
-const [url, number] = process.argv.slice(2);
+const [url, number, region] = process.argv.slice(2);
+const auth = region ? { regions: [region] } : {};
 const say = (line) => process.stdout.write(JSON.stringify(line) + "\n");
 const fleet = [];
 
@@ -14,17 +15,18 @@ for (let n = 0; n < Number(number); n++) {
   const one = { last: -1, first: -1, events: 0, gaps: 0, repeats: 0, connects: 0 };
   fleet.push(one);
   setTimeout(() => {
-    const socket = io(url, { forceNew: true, reconnectionDelay: 50 });
+    const socket = io(url, { forceNew: true, reconnectionDelay: 50, auth });
     one.socket = socket;
     socket.on("connect", () => {
       one.connects++;
     });
     socket.on("property-updated", ({ data }) => {
+      const seq = data.seq ?? Number(data.property_id.slice(-12));
       one.events++;
-      if (one.last < 0) one.first = data.seq;
-      else if (data.seq <= one.last) one.repeats++;
-      else if (data.seq > one.last + 1) one.gaps++;
-      one.last = data.seq;
+      if (one.last < 0) one.first = seq;
+      else if (seq <= one.last) one.repeats++;
+      else if (seq > one.last + 1) one.gaps++;
+      one.last = seq;
     });
   }, n * 20);
 }

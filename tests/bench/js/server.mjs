@@ -1,5 +1,5 @@
 // The peer: the official Socket.IO server, one room. Prints {"port": P}; then takes lines
-// "tell COUNT RATE BATCH" on stdin.
+// "tell COUNT RATE BATCH" on stdin, and "report": it cuts nobody off.
 import { createServer } from "node:http";
 import { createInterface } from "node:readline";
 import { Server } from "socket.io";
@@ -35,6 +35,10 @@ async function run(count, rate, batch) {
 }
 
 createInterface({ input: process.stdin }).on("line", (line) => {
+  if (line === "report") {
+    console.log(JSON.stringify({ cut_off: 0, cut_s: null, cut_kb: null }));
+    return;
+  }
   const [, count, rate, batch] = line.split(" ").map(Number);
   run(count, rate, batch);
 });

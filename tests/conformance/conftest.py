@@ -1,0 +1,56 @@
+"""The echo servers, on each way that a websocket can reach the gateway."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+
+from bridge.gateway.handover import WebSocketProtocol
+from tests.conformance import echo
+from tests.serving import served
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+WAYS: dict[str, dict[str, Any]] = {
+    # Websockets are taken over from uvicorn; see `bridge/gateway/handover.py`.
+    "direct": {"ws": WebSocketProtocol, "http": "httptools"},
+    # As any other ASGI server: websockets are the library's, each message an ASGI event.
+    "asgi": {"ws": "websockets-sansio", "http": "h11"},
+}
+
+
+class Echoes:
+    """Both servers, and where they are."""
+
+    def __init__(self, base: str, engine: Any, socketio: echo.Echo) -> None:
+        self.engineio = f"{base}/engine.io/"
+        self.socketio = f"{base}/socket.io/"
+        self.engine = engine
+        self.echo = socketio
+
+
+@pytest.fixture(scope="module", params=WAYS)
+async def echoes(request: pytest.FixtureRequest) -> AsyncIterator[Echoes]:
+    engine, socketio = echo.engine(), echo.Echo()
+
+    async def drain() -> None:
+        await socketio.wire.close()
+        for socket in list(engine.sockets.values()):
+            socket.abort()
+        await engine.shutdown()
+
+    app = echo.app(engine, socketio)
+    async with served(app, lifespan="off", drain=drain, **WAYS[request.param]) as base:
+        yield Echoes(base, engine, socketio)
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    connector = aiohttp.TCPConnector(force_close=True)
+    async with aiohttp.ClientSession(connector=connector) as http:
+        yield http
+    await asyncio.sleep(0)  # its connections are closed in the next step

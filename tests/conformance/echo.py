@@ -1,0 +1,138 @@
+"""Echo servers as the official test suites of Engine.IO and Socket.IO want to find them, made of
+the gateway's own parts: `Engine` and its sockets, `Server` with an edge, `Wire`.
+
+    python -m tests.conformance.echo --port 3000 [--stock]
+
+Then run a suite against it; it connects to port 3000. `--stock` serves with uvicorn's own websocket
+protocol, which can't be taken over, as any other ASGI server does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+import uvicorn
+from socketio import packet
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from bridge import serve
+from bridge.gateway.handover import WebSocketProtocol
+from bridge.gateway.handshake import Server
+from bridge.gateway.packet import Packet
+from bridge.gateway.wire import Engine, Wire, keep_transport
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from starlette.types import Receive, Scope, Send
+
+PING_SECONDS: Final = 0.3
+PONG_SECONDS: Final = 0.2
+CONNECT_SECONDS: Final = 1.0
+PAYLOAD_BYTES: Final = 1_000_000
+CUSTOM: Final = "/custom"
+"""The one namespace besides the main one. It is python-socketio's own, and not the edge's."""
+
+OPTIONS: Final[dict[str, Any]] = {
+    "async_mode": "asgi",
+    "ping_interval": PING_SECONDS,
+    "ping_timeout": PONG_SECONDS,
+    "max_http_buffer_size": PAYLOAD_BYTES,
+    "cors_allowed_origins": "*",
+}
+
+
+def engine() -> Engine:
+    """Says each message again."""
+    it = Engine(**OPTIONS)
+    it.on("message", it.send)
+    return it
+
+
+class Echo:
+    """The edge of a Socket.IO server that says again what it hears."""
+
+    def __init__(self) -> None:
+        self.server = Server(
+            edge=self, connect_seconds=CONNECT_SECONDS, async_handlers=False, **OPTIONS
+        )
+        self.wire = Wire(self.server, on_gone=lambda _sid: None)
+        self.ended: list[str] = []
+        """Why clients of the main namespace left."""
+        self.server.on("connect", self._connected, namespace=CUSTOM)
+
+    async def arrived(self, eio_sid: str, auth: Any) -> None:
+        sid = self.server.new_sid()
+        self.server.admit(eio_sid, sid)
+        if self.wire.attach(sid):
+            self.wire.send_packet(sid, f'0{{"sid":"{sid}"}}')
+            await self._say(sid, ["auth", auth or {}])
+
+    async def asked(self, sid: str, name: str, args: Sequence[Any], ack: int | None) -> None:
+        if name == "message":
+            await self._say(sid, ["message-back", *args])
+        elif name == "message-with-ack" and ack is not None:
+            await self._say(sid, list(args), packet.ACK, ack)
+
+    def left(self, sid: str, reason: str) -> None:
+        self.wire.detach(sid)
+        self.ended.append(reason)
+
+    async def _say(
+        self, sid: str, data: list[Any], kind: int = packet.EVENT, ack: int | None = None
+    ) -> None:
+        """Where `data` holds bytes, each is a frame of its own after the packet."""
+        eio_sid = self.server.manager.eio_sid_from_sid(sid, "/")
+        await self.server._send_packet(eio_sid, Packet(kind, data=data, id=ack))
+
+    async def _connected(self, sid: str, _environ: Any, auth: Any) -> None:
+        # The library answers CONNECT after its handler.
+        loop = asyncio.get_running_loop()
+        loop.call_soon(lambda: loop.create_task(self._greet(sid, auth)))
+
+    async def _greet(self, sid: str, auth: Any) -> None:
+        await self.server.emit("auth", auth or {}, to=sid, namespace=CUSTOM)
+
+
+def app(engine: Engine, echo: Echo) -> Any:
+    inner = Starlette(
+        routes=[
+            Mount("/engine.io", app=engine.handle_request),
+            Mount("/socket.io", app=echo.server.handle_request),
+        ]
+    )
+
+    async def outer(scope: Scope, receive: Receive, send: Send) -> None:
+        keep_transport(scope, send)
+        await inner(scope, receive, send)
+
+    return outer
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Echo servers for the official test suites.")
+    parser.add_argument("--port", type=int, default=3000)
+    parser.add_argument("--stock", action="store_true", help="uvicorn's own websocket protocol")
+    options = parser.parse_args()
+
+    async def run() -> int:
+        config = uvicorn.Config(
+            app(engine(), Echo()),
+            ws="websockets-sansio" if options.stock else WebSocketProtocol,
+            ws_ping_interval=None,
+            ws_per_message_deflate=False,
+            lifespan="off",
+            log_level="warning",
+        )
+        with serve.listen("", options.port) as listening:
+            await uvicorn.Server(config).serve([listening])
+        return 0
+
+    raise SystemExit(serve.until_signalled(run()))
+
+
+if __name__ == "__main__":
+    main()

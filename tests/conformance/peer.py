@@ -1,0 +1,105 @@
+"""Clients that speak Engine.IO by hand: nothing is answered or passed over unless it is said."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+SECONDS = 3.0
+"""How long anything may take."""
+
+Answer = tuple[int, str]
+"""An HTTP status and a body."""
+
+
+class Polls:
+    """A session over HTTP. `url` is where Engine.IO is served."""
+
+    def __init__(self, http: aiohttp.ClientSession, url: str, opening: dict[str, Any]) -> None:
+        self._http = http
+        self.opening = opening
+        self.sid = opening["sid"]
+        self.url = f"{url}?EIO=4&transport=polling&sid={self.sid}"
+
+    @classmethod
+    async def open(cls, http: aiohttp.ClientSession, url: str) -> Polls:
+        status, body = await request(http, "GET", f"{url}?EIO=4&transport=polling")
+        assert status == 200
+        assert body[0] == "0"
+        return cls(http, url, json.loads(body[1:]))
+
+    async def get(self) -> Answer:
+        return await request(self._http, "GET", self.url)
+
+    async def post(self, body: str) -> Answer:
+        return await request(self._http, "POST", self.url, body)
+
+
+async def request(
+    http: aiohttp.ClientSession, method: str, url: str, body: str | None = None
+) -> Answer:
+    async with asyncio.timeout(SECONDS), http.request(method, url, data=body) as response:
+        return response.status, await response.text()
+
+
+class Websocket:
+    """A websocket, and what comes on it."""
+
+    def __init__(self, ws: aiohttp.ClientWebSocketResponse) -> None:
+        self._ws = ws
+
+    async def say(self, *packets: str | bytes) -> None:
+        for packet in packets:
+            if isinstance(packet, str):
+                await self._ws.send_str(packet)
+            else:
+                await self._ws.send_bytes(packet)
+
+    async def next(self) -> str | bytes:
+        """The next packet, a ping too. Raises EOFError at the end."""
+        async with asyncio.timeout(SECONDS):
+            message = await self._ws.receive()
+        if message.type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
+            packet: str | bytes = message.data
+            return packet
+        assert message.type in (
+            aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.CLOSED
+        ), message  # fmt: skip
+        raise EOFError
+
+    async def answer(self) -> str | bytes:
+        """The next packet that is no ping. Pings are answered."""
+        while (packet := await self.next()) == "2":
+            await self.say("3")
+        return packet
+
+    async def end(self) -> list[str | bytes]:
+        """What comes until the server has closed it. Pings are answered."""
+        packets = []
+        try:
+            async with asyncio.timeout(SECONDS):
+                while True:
+                    packets.append(await self.answer())
+        except EOFError:
+            return packets
+
+
+@asynccontextmanager
+async def websocket(
+    http: aiohttp.ClientSession, url: str, query: str = "EIO=4&transport=websocket", sid: str = ""
+) -> AsyncIterator[Websocket]:
+    """Raises `aiohttp.WSServerHandshakeError` where the handshake is refused."""
+    address = f"{url}?{query}" + (f"&sid={sid}" if sid else "")
+    async with asyncio.timeout(SECONDS):
+        ws = await http.ws_connect(address)
+    try:
+        yield Websocket(ws)
+    finally:
+        await ws.close()
