@@ -19,6 +19,7 @@ import logging
 import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential
@@ -157,13 +158,20 @@ class Database:
             self._writer = None
 
     async def _commit_until_done(self, jobs: list[Job]) -> None:
+        try:
+            # What a retry needs to begin costs the loop more than a commit does.
+            await self.run(partial(self._commit, jobs))
+        except _NotNow:
+            await self._try_again(jobs)
+
+    async def _try_again(self, jobs: list[Job]) -> None:
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(_NotNow),
             wait=wait_exponential(multiplier=FIRST_RETRY_SECONDS, max=LONGEST_RETRY_SECONDS),
             before_sleep=self._failed,
         ):
             with attempt:
-                await self.run(lambda: self._commit(jobs))
+                await self.run(partial(self._commit, jobs))
         if self.error is not None:
             log.warning("the log %s can be written again", self.path)
             self.error = None
