@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 SLACK_SECONDS: Final = 0.05
 """Who is to be pinged within this time is pinged now, so that the timer runs 20 times a second at
-most. Nobody is given up before the time."""
+most while all answer. Who doesn't is given up on time."""
 
 EARLY_SECONDS: Final = 0.001
 """How much too early a timer may come, by its own clock."""
@@ -65,10 +65,14 @@ class Heartbeat:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        heads = [next(iter(due.values())) for due in (self._resting, self._asked) if due]
-        if heads:
-            wait = max(min(heads) - self._clock(), SLACK_SECONDS)
-            self._timer = self._call_later(wait, self._beat)
+        now = self._clock()
+        waits = [
+            max(next(iter(due.values())) - now, least)
+            for due, least in ((self._resting, SLACK_SECONDS), (self._asked, EARLY_SECONDS))
+            if due
+        ]
+        if waits:
+            self._timer = self._call_later(min(waits), self._beat)
 
     def _beat(self) -> None:
         self._timer = None

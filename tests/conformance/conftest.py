@@ -32,6 +32,18 @@ class Echoes:
         self.engine = engine
         self.echo = socketio
 
+    async def polled(self, sid: str) -> None:
+        """Until a poll of that session of Engine.IO waits."""
+        async with asyncio.timeout(2):
+            while not self.engine.sockets[sid].queue.polled:
+                await asyncio.sleep(0.001)
+
+    async def ended(self, sid: str) -> None:
+        """Until neither server knows the session."""
+        async with asyncio.timeout(2):
+            while sid in self.engine.sockets or sid in self.echo.server.eio.sockets:
+                await asyncio.sleep(0.001)
+
 
 @pytest.fixture(scope="module", params=WAYS)
 async def echoes(request: pytest.FixtureRequest) -> AsyncIterator[Echoes]:
@@ -54,3 +66,9 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession(connector=connector) as http:
         yield http
     await asyncio.sleep(0)  # its connections are closed in the next step
+
+
+@pytest.fixture(params=["engineio", "socketio"])
+def url(request: pytest.FixtureRequest, echoes: Echoes) -> str:
+    """Where Engine.IO is served, alone and below Socket.IO."""
+    return str(getattr(echoes, request.param))

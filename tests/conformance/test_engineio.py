@@ -22,12 +22,6 @@ if TYPE_CHECKING:
 Http = aiohttp.ClientSession
 
 
-@pytest.fixture(params=["engineio", "socketio"])
-def url(request: pytest.FixtureRequest, echoes: Echoes) -> str:
-    """Where Engine.IO is served, alone and below Socket.IO."""
-    return str(getattr(echoes, request.param))
-
-
 OPENING = {
     "pingInterval": int(echo.PING_SECONDS * 1000),
     "pingTimeout": int(echo.PONG_SECONDS * 1000),
@@ -129,7 +123,7 @@ async def test_a_second_poll_beside_one_that_waits_ends_the_session(
 ) -> None:
     polls = await Polls.open(session, echoes.engineio)
     first = asyncio.create_task(polls.get())
-    await _waits(echoes, polls.sid)
+    await echoes.polled(polls.sid)
     assert (await polls.get())[0] == 400
     assert await first == (200, "1")
     assert (await polls.get())[0] == 400
@@ -140,10 +134,10 @@ async def test_who_hangs_up_while_it_polls_has_ended_its_session(
 ) -> None:
     polls = await Polls.open(session, echoes.engineio)
     poll = asyncio.create_task(polls.get())
-    await _waits(echoes, polls.sid)
+    await echoes.polled(polls.sid)
     poll.cancel()
     began = time.monotonic()
-    await _ended(echoes.engine, polls.sid)
+    await echoes.ended(polls.sid)
     assert time.monotonic() - began < echo.PING_SECONDS  # not for want of a pong
     assert (await polls.get())[0] == 400
 
@@ -189,9 +183,8 @@ async def test_a_session_that_polls_and_answers_no_ping_ends(session: Http, url:
 async def test_a_session_that_does_not_even_poll_ends_at_the_same_time(
     session: Http, echoes: Echoes, url: str
 ) -> None:
-    engine = echoes.engine if url == echoes.engineio else echoes.echo.server.eio
     polls = await Polls.open(session, url)
-    await _ended(engine, polls.sid)
+    await echoes.ended(polls.sid)
     assert (await polls.get())[0] == 400
 
 
@@ -232,86 +225,3 @@ async def test_a_client_with_a_websocket_can_end_its_session(session: Http, url:
         await ws.next()
         await ws.say("1")
         assert await ws.end() == []
-
-
-# -- upgrade
-
-
-async def test_a_session_moves_from_polls_to_a_websocket(session: Http, echoes: Echoes) -> None:
-    polls = await Polls.open(session, echoes.engineio)
-    async with websocket(session, echoes.engineio, sid=polls.sid) as ws:
-        await ws.say("2probe")
-        assert await ws.next() == "3probe"
-        assert await polls.get() == (200, "6")  # so that no poll is left open
-        await ws.say("5", "4hello")
-        assert await ws.answer() == "4hello"
-
-
-async def test_a_poll_that_waits_is_let_go_when_the_websocket_is_tried(
-    session: Http, echoes: Echoes
-) -> None:
-    polls = await Polls.open(session, echoes.engineio)
-    poll = asyncio.create_task(polls.get())
-    await _waits(echoes, polls.sid)
-    async with websocket(session, echoes.engineio, sid=polls.sid) as ws:
-        await ws.say("2probe")
-        assert await ws.next() == "3probe"
-        assert await poll == (200, "6")
-        await ws.say("5", "4hello")
-        assert await ws.answer() == "4hello"
-
-
-@pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_who_has_moved_to_a_websocket_polls_no_more(
-    session: Http, url: str, method: str
-) -> None:
-    polls = await Polls.open(session, url)
-    async with websocket(session, url, sid=polls.sid) as ws:
-        await _move(ws)
-        status, _ = await request(session, method, polls.url, "4x" if method == "POST" else None)
-        assert status == 400
-        assert await ws.next() == "2"  # it lives
-
-
-async def test_a_second_websocket_of_a_session_is_closed_and_the_first_lives(
-    session: Http, url: str
-) -> None:
-    polls = await Polls.open(session, url)
-    async with websocket(session, url, sid=polls.sid) as ws:
-        await _move(ws)
-        async with websocket(session, url, sid=polls.sid) as second:
-            assert await second.end() == []
-        assert await ws.next() == "2"
-
-
-async def test_what_is_no_probe_leaves_a_session_with_its_polls(
-    session: Http, echoes: Echoes
-) -> None:
-    polls = await Polls.open(session, echoes.engineio)
-    async with websocket(session, echoes.engineio, sid=polls.sid) as ws:
-        await ws.say("abc")
-        assert await ws.end() == []
-    assert await polls.post("4hello") == (200, "ok")
-    assert await polls.get() == (200, "4hello")
-
-
-# -- what the tests wait for
-
-
-async def _move(ws: Any) -> None:
-    await ws.say("2probe")
-    assert await ws.next() == "3probe"
-    await ws.say("5")
-
-
-async def _waits(echoes: Echoes, sid: str) -> None:
-    """Until a poll of the session waits."""
-    async with asyncio.timeout(2):
-        while not echoes.engine.sockets[sid].queue.polled:
-            await asyncio.sleep(0.001)
-
-
-async def _ended(engine: Any, sid: str) -> None:
-    async with asyncio.timeout(2):
-        while sid in engine.sockets:
-            await asyncio.sleep(0.001)

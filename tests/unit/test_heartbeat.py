@@ -142,3 +142,15 @@ def test_after_stop_nothing_happens() -> None:
     it.stop()
     clock.run(100)
     assert one.pings == []
+
+
+def test_who_does_not_answer_is_given_up_on_time_whoever_is_pinged_just_before() -> None:
+    clock = Clock()
+    it = heart(clock, interval=0.3, timeout=0.2)
+    mute, other = One(clock), One(clock, it)
+    it.expect(mute)
+    clock.run(0.17)
+    it.expect(other)
+    clock.run(1)
+    assert other.pings[0] == 0.47
+    assert mute.gone == [0.5]
