@@ -38,7 +38,7 @@ class GapReason(StrEnum):
     UNREADABLE = "unreadable"  # a change arrived that could not be decoded
     MUTE = "mute"  # the table moved on and the stream did not
     SETTLED = "settled"  # a little after SUBSCRIBED: what fell between `ok` and the slot
-    ROUTINE = "routine"  # time for a pass, where nothing cheaper can be done
+    LOST = "lost"  # many rows are not what the stream told, though it goes on
 
 
 @dataclass(frozen=True, slots=True)

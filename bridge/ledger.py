@@ -34,6 +34,9 @@ AHEAD_SECONDS = 30.0
 """How long a row stays ahead of the stream when nothing of it arrives. Far longer than the stream
 lags; a row that is wrongly still ahead costs one read."""
 
+EXPIRED_AT_ONCE = 1000
+"""Rows that one call of `expire` forgets; after the repair of a large table there are many."""
+
 
 @dataclass(slots=True)
 class _Ahead:
@@ -43,7 +46,7 @@ class _Ahead:
     undecided: int = 0  # arrival number of the newest undecided change; 0: none
     newest: bytes | Unknown | None = Unknown.UNKNOWN  # the row after that change; None: gone
     committed_at: str = ""  # when that change was committed
-    flight: list[tuple[int, Change]] = field(default_factory=list)  # arrived during a read
+    flight: list[tuple[int, Change]] | None = None  # arrived during a read
 
 
 @dataclass(slots=True)
@@ -143,7 +146,7 @@ class Ledger:
             if repaired:
                 self._ahead[key] = _Ahead(now + AHEAD_SECONDS)
             return repaired
-        later = [change for number, change in ahead.flight if number > began]
+        later = [change for number, change in ahead.flight or () if number > began]
         if ahead.undecided <= began:
             self._unread.pop(key, None)
         if shown:
@@ -158,6 +161,10 @@ class Ledger:
         """A row read on the very first start: remembered, not told."""
         self._batch.rows[record[self._projection.key]] = self._rows.encode(record)
 
+    def forget(self, key: Key) -> None:
+        """A row that an interrupted first fill left behind, and that is gone: it was never told."""
+        self._batch.rows[key] = None
+
     def filled(self, now: float) -> None:
         """The first fill is complete: for a while every row is ahead of the stream."""
         self._filled_until = now + AHEAD_SECONDS
@@ -169,14 +176,19 @@ class Ledger:
         if self._filled_until and now >= self._filled_until:
             self._filled_until = 0.0
             self._filled_told.clear()
-        for key, ahead in list(self._ahead.items()):
-            if ahead.until > now:
+        over: list[Key] = []
+        for key, ahead in self._ahead.items():
+            if ahead.until > now or len(over) == EXPIRED_AT_ONCE:
                 break  # in the order in which they were put
             if key not in self._unread:
-                del self._ahead[key]
+                over.append(key)
+        for key in over:
+            del self._ahead[key]
 
     def take(self) -> Batch:
-        """The batch so far. The caller stores it and calls `stored`; nothing else in between."""
+        """The batch so far. The caller stores it and calls `stored`. In between nobody may change
+        what is in it (`change`, `observe`, `fill`, `forget`); everything else may be asked for.
+        """
         return self._batch
 
     def stored(self) -> None:
@@ -268,8 +280,8 @@ class Ledger:
         ahead.newest = self._evidence.after(change)
         ahead.committed_at = change.committed_at
         if self._reading is not None:
-            if ahead.flight and ahead.flight[0][0] <= self._reading:
-                ahead.flight.clear()  # left over from a read that failed
+            if ahead.flight is None or ahead.flight[0][0] <= self._reading:
+                ahead.flight = []  # what it held is left over from a read that failed
             ahead.flight.append((self._arrivals, change))
         self._unread[change.key] = None
 

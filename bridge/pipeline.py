@@ -105,6 +105,7 @@ class Pipeline:
         """Run for ever, from the rows that were loaded. Raises only what makes going on impossible
         (the log can't be written).
         """
+        self._reconciler.resume(self._log.progress)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._reconciler.run(), name="reconcile")
             tasks.create_task(self._pump(), name="pump")

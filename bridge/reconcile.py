@@ -1,13 +1,11 @@
 """Comparing the table with what was told, and having the ledger tell the difference.
 
-Four kinds of reads, one at a time, the first that is due:
+One loop makes one read at a time: rows that only a read can settle (**doubts**) in every round,
+and a page of the walk that `agenda` says is due. Nothing that is long holds up what is urgent, and
+a large table is read at a pace that leaves it to others.
 
-- a **pass** over all rows after every `Gap`: what the stream missed is told as ordinary events;
-- **doubts**: single rows that only a read can settle, read at once;
-- **recent** rows, every few seconds: what changed lately and was not told within the stream's
-  usual lag was lost, and is told;
-- a **sweep** over all keys, more rarely and at a gentle pace: deletes and TRUNCATE, of which the
-  stream says nothing.
+What a walk finds after a gap is told at once. At all other times the stream is given a grace to
+tell it, in commit order, with the commit's time; what it has not told by then was lost.
 
 The stream flows on meanwhile; `ledger` says why this is safe.
 """
@@ -18,15 +16,20 @@ import asyncio
 import logging
 from contextlib import suppress
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from bridge import clock as clocks
+from bridge.agenda import Agenda
 from bridge.changes import Gap, GapReason
+from bridge.cursor import EVER, Cursor
 from bridge.log.base import Progress
 from bridge.reading import Reading
+from bridge.suspects import Suspect, Suspects
+from bridge.walk import Kind, Walk
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from bridge.changes import Json, Key, Record
@@ -42,12 +45,19 @@ log = logging.getLogger(__name__)
 KEYS_PER_READ = 100
 """Keys in one read of single rows: they travel in the URL, whose length is limited."""
 
-RECENT_OVERLAP_SECONDS = 10.0
-"""How far back a look at recent rows goes behind the newest one it saw: `updated_at` is often the
-start of a transaction, and rows become visible at its end."""
+ROWS_AT_ONCE = 256
+"""Rows that are compared in one step of the loop: 1 ms where they are as they were told, 8 ms where
+all of them have changed."""
 
-SWEEP_SHARE = 0.2
-"""The share of time in which a sweep may keep the database busy."""
+LOST_AT_ONCE = 200
+"""Rows that the stream is found not to have told at one time; more are a gap. Fewer are read one by
+one, in two reads."""
+
+REPORT_SECONDS = 10.0
+"""Between two lines in the log about a walk under way."""
+
+KEEP_SECONDS = 5.0
+"""Between two times at which the cursor is stored: a restart reads so much more."""
 
 
 class Reconciler:
@@ -76,31 +86,49 @@ class Reconciler:
         self._settings = settings
         self._clock = clock
         self._wake = asyncio.Event()
-        self._gap: Gap | None = None
-        self._fill = False
-        self._suspects: dict[Key, tuple[float, Record | None]] = {}
-        self._cursor: str | None = None
+        self._agenda = Agenda(settings)
+        self._suspects = Suspects()
+        self._cursor = Cursor()
+        self._kept = Progress()
+        self._keep_due = 0.0
         self._newest: Json = None
-        self._recent_due = self._sweep_due = float("inf")
         self.first_pass_done = asyncio.Event()
         self.repaired = 0
-        self.passes = 0
-        self.passing = False
-        """Whether a pass looks for what the stream missed, or is due."""
-        self.activity = "waiting"
 
     @property
     def error(self) -> str | None:
         """Why the table can't be read at present."""
         return self._reading.error
 
+    @property
+    def passes(self) -> int:
+        """How often what a gap made doubtful was looked for to the end."""
+        return self._agenda.passes
+
+    @property
+    def passing(self) -> bool:
+        """Whether what the stream missed is being looked for, or about to be."""
+        return self._agenda.catching_up
+
+    @property
+    def activity(self) -> str:
+        """For people."""
+        walk = self._agenda.walking
+        if walk is not None:
+            return walk.doing(len(self._rows))
+        return "watching" if self.passes else "waiting"
+
     # -- what the pipeline says ---------------------------------------------------------------
 
+    def resume(self, progress: Progress) -> None:
+        """Go on from what the log has stored."""
+        self._kept = progress
+        if progress.filled and self._projection.updated_at:
+            self._cursor.resume(progress.cursor)
+
     def gap(self, gap: Gap, *, fill: bool = False) -> None:
-        """Something may be missing: pass over the table as soon as the read in flight is over."""
-        self._gap = gap
-        self._fill = fill
-        self.passing = self.passing or gap.reason is not GapReason.ROUTINE
+        """Something may be missing: look for it as soon as the read in flight is over."""
+        self._agenda.gap(gap, fill=fill)
         self._wake.set()
 
     def look(self) -> None:
@@ -113,197 +141,241 @@ class Reconciler:
     async def run(self) -> None:
         while True:
             self._wake.clear()
-            now = self._clock.monotonic()
-            self._ledger.expire(now)
-            self._suspect_overdue(now)
-            if self._gap is not None:
-                await self._pass()
-            elif self._ledger.doubts:
-                await self._settle()
-            elif now >= self._recent_due:
-                await self._recent()
-            elif now >= self._sweep_due:
-                await self._sweep()
-            else:
-                self.activity = "watching" if self.passes else "waiting"
-                await self._sleep(now)
+            self._ledger.expire(self._clock.monotonic())
+            self._give_up_waiting()
+            settled = await self._settle()
+            walk = self._agenda.next(
+                self._clock.monotonic(), rows=len(self._rows), since=self._since()
+            )
+            if walk is not None:
+                await self._step(walk)
+            elif not settled:
+                await self._sleep()
+            await self._keep_cursor()
 
-    async def _sleep(self, now: float) -> None:
-        due = min(
-            self._recent_due,
-            self._sweep_due,
-            *(deadline for deadline, _ in self._suspects.values()),
-            now + 60,
-        )
+    async def _sleep(self) -> None:
+        now = self._clock.monotonic()
+        due = min(self._agenda.due(), self._suspects.due, now + 60)
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, due - now)):
                 await self._wake.wait()
 
-    # -- the four reads -----------------------------------------------------------------------
-
-    async def _pass(self) -> None:
-        gap, fill = self._gap, self._fill
-        self._gap, self._fill = None, False
-        assert gap is not None
-        self.passing = gap.reason is not GapReason.ROUTINE
-        started = self._clock.monotonic()
-        before = self.repaired
-        seen: set[Key] = set()
-        after: Key | None = None
-        while True:
-            self.activity = f"pass over the table ({gap.reason.value}): {len(seen)} rows read"
-            page = partial(self._table.page, after, self._settings.page_rows)
-            async with self._reading.read(page) as records:
-                if not records:
-                    break
-                async with self._turn() as ledger:
-                    if fill:
-                        for record in records:
-                            ledger.fill(record)
-                    else:
-                        self._observe(ledger, records)
-            seen.update(record[self._projection.key] for record in records)
-            after = records[-1][self._projection.key]
-            await self._settle()
-        if fill:
-            self._ledger.filled(self._clock.monotonic())
-        await self._confirm_gone(seen)
-        if fill:
-            await self._keep(Progress(filled=True))
-        self.passes += 1
-        self.passing = self.passing and self._gap_waits()
-        now = self._clock.monotonic()
-        if self._projection.updated_at:
-            await self._start_cursor()
-            self._recent_due = now + self._settings.watch_interval
-        self._sweep_due = now + self._settings.sweep_interval
-        self.first_pass_done.set()
-        log.info(
-            "pass over the table (%s): %d rows, %s, %.2f s",
-            gap.reason.value,
-            len(seen),
-            "remembered" if fill else f"{self.repaired - before} repaired",
-            now - started,
-        )
-
-    def _gap_waits(self) -> bool:
-        return self._gap is not None
-
-    async def _settle(self) -> None:
-        """Read the rows in doubt until there are none."""
-        while keys := self._ledger.unread(KEYS_PER_READ):
+    async def _settle(self) -> bool:
+        """Read some of the rows in doubt. False: there are none."""
+        keys = self._ledger.unread(KEYS_PER_READ)
+        if keys:
             await self._read_rows(keys)
+        return bool(keys)
 
-    async def _recent(self) -> None:
-        self.activity = "reading recent rows"
-        column = self._projection.updated_at
-        assert column is not None
-        now = self._clock.monotonic()
-        if self._cursor is None:
-            await self._start_cursor()
-        since, after = self._cursor, None
-        while since is not None:
-            page = partial(self._table.recent, since, after, self._settings.page_rows)
-            async with self._reading.read(page) as records:
-                for record in records:
-                    key = record[self._projection.key]
-                    if self._ledger.differs(record):
-                        self._suspects.setdefault(key, (now + self._settings.watch_grace, record))
-            if not records:
-                break
-            since, after = records[-1][column], records[-1][self._projection.key]
-        self._cursor = self._before(since)
-        await self._look_at_newest()
-        self._recent_due = self._clock.monotonic() + self._settings.watch_interval
-
-    async def _sweep(self) -> None:
-        if not self._projection.updated_at:
-            # Nothing cheaper finds an update that was lost.
-            self.gap(Gap(GapReason.ROUTINE))
+    async def _step(self, walk: Walk) -> None:
+        before, began = self.repaired, self._clock.monotonic()
+        if not walk.begun:
+            await self._begin(walk)
             return
-        started = self._clock.monotonic()
-        seen: set[Key] = set()
-        after: Key | None = None
-        while self._gap is None:
-            self.activity = f"sweep over the keys: {len(seen)} read"
-            page_started = self._clock.monotonic()
-            page = partial(self._table.keys, after, self._settings.page_rows)
-            async with self._reading.read(page) as keys:
-                pass
-            if not keys:
-                break
-            now = self._clock.monotonic()
-            for key in keys:
-                if key not in self._rows:
-                    self._suspects.setdefault(key, (now + self._settings.watch_grace, None))
-            seen.update(keys)
-            after = keys[-1]
-            await self._settle()
-            await asyncio.sleep((now - page_started) * (1 / SWEEP_SHARE - 1))
-        else:
-            return  # a pass is due, which finds more than a sweep
-        await self._confirm_gone(seen)
+        if walk.unknown:
+            keys, walk.unknown = walk.unknown[:KEYS_PER_READ], walk.unknown[KEYS_PER_READ:]
+            await self._read_rows(keys)
+        elif not walk.ended:
+            await self._page(walk)
+        elif walk.unseen is None or (gone := walk.unseen.take(self._rows, KEYS_PER_READ)) is None:
+            await self._end(walk)
+            return
+        elif gone:
+            # What a walk did not meet is gone only if a direct read says so.
+            await self._read_rows(gone, forget=walk.fill)
         now = self._clock.monotonic()
-        self._sweep_due = now + max(self._settings.sweep_interval, (now - started) / SWEEP_SHARE)
+        walk.repaired += self.repaired - before
+        self._agenda.stepped(walk, now - began, now)
+        if now >= walk.report_due:
+            walk.report_due = now + REPORT_SECONDS
+            log.info("%s, %s", walk.doing(len(self._rows)), walk.found_so_far)
 
-    # -- pieces -------------------------------------------------------------------------------
+    # -- a walk -------------------------------------------------------------------------------
 
-    async def _confirm_gone(self, seen: set[Key]) -> None:
-        """Known rows that a pass did not see are gone only if a direct read says so."""
-        missing = [key for key in self._rows if key not in seen]
-        for start in range(0, len(missing), KEYS_PER_READ):
-            await self._read_rows(missing[start : start + KEYS_PER_READ])
+    async def _begin(self, walk: Walk) -> None:
+        now = self._clock.monotonic()
+        walk.begun = True
+        walk.started, walk.wall = now, self._clock.wall()
+        walk.report_due = now + REPORT_SECONDS
+        if walk.kind is Kind.RECENT:
+            walk.since = walk.since or EVER
+        if walk.catches_up:
+            log.info("%s begins, %d rows are known", walk.name, len(self._rows))
+        if walk.at_once and walk.kind is not Kind.KEYS and self._projection.updated_at:
+            # As it is now, since rows that have been read may change before the walk is over.
+            async with self._reading.read(self._table.newest) as newest:
+                walk.newest = self._newest = self._time_of(newest)
+                if newest is None and self._cursor.at is None:
+                    self._cursor.at = EVER  # whatever comes is later
+        if walk.unseen is not None:
+            for _ in walk.unseen.gather(self._rows):
+                await asyncio.sleep(0)
 
-    async def _read_rows(self, keys: Sequence[Key]) -> None:
+    async def _page(self, walk: Walk) -> None:
+        limit = self._settings.page_rows
+        if walk.kind is Kind.KEYS:
+            async with self._reading.read(partial(self._table.keys, walk.after, limit)) as keys:
+                self._compare_keys(walk, keys)
+        elif walk.kind is Kind.RECENT and self._crowded(walk):
+            walk.ended = True
+            return
+        else:
+            async with self._reading.read(self._rows_of(walk, limit)) as records:
+                await self._compare(walk, records)
+            keys = [record[self._projection.key] for record in records]
+            if walk.kind is Kind.RECENT and records:
+                walk.since = self._time_of(records[-1])
+        if keys:
+            walk.after = keys[-1]
+        if walk.unseen is not None:
+            walk.unseen.met(keys)
+        walk.took(len(keys))
+
+    async def _end(self, walk: Walk) -> None:
+        if walk.fill:
+            self._ledger.filled(self._clock.monotonic())
+        if walk.at_once and walk.kind is not Kind.KEYS:
+            self._cursor.reached(walk.newest, walk.wall)
+        elif walk.kind is Kind.RECENT:
+            self._cursor.reached(walk.since, walk.wall)
+            await self._look_at_newest()
+        now, passes = self._clock.monotonic(), self.passes
+        self._agenda.done(walk, now)
+        loud = walk.catches_up or walk.found or now - walk.started > REPORT_SECONDS
+        log.log(logging.INFO if loud else logging.DEBUG, walk.done(now))
+        if walk.fill:
+            await self._keep_now(Progress(filled=True, cursor=self._cursor.at))
+        elif self.passes > passes:
+            self._keep_due = 0.0
+        if self.passes > passes:
+            self.first_pass_done.set()
+
+    # -- comparing ----------------------------------------------------------------------------
+
+    async def _compare(self, walk: Walk, records: Sequence[Record]) -> None:
+        """What a page showed, in short steps of the loop."""
+        for some in portions(records, len(records) if walk.fill else ROWS_AT_ONCE):
+            if walk.fill:
+                async with self._turn() as ledger:
+                    for record in some:
+                        ledger.fill(record)
+            elif walk.at_once or self._suspects.full:
+                async with self._turn() as ledger:
+                    now, at = self._clock.monotonic(), clocks.timestamp(self._clock.wall())
+                    for record in some:
+                        key = record[self._projection.key]
+                        self.repaired += ledger.observe(key, record, now, at)
+            else:
+                for record in some:
+                    if self._ledger.differs(record):
+                        self._suspect(walk, record[self._projection.key], record)
+            await asyncio.sleep(0)
+
+    def _compare_keys(self, walk: Walk, keys: Sequence[Key]) -> None:
+        at_once = walk.at_once or self._suspects.full
+        for key in keys:
+            if key not in self._rows:
+                if at_once:
+                    walk.unknown.append(key)
+                else:
+                    self._suspect(walk, key, None)
+
+    async def _read_rows(self, keys: Sequence[Key], *, forget: bool = False) -> None:
+        """Read single rows, and tell them. `forget`: those that are gone were never told."""
         async with self._reading.read(partial(self._table.rows, keys)) as records:
             found = {record[self._projection.key]: record for record in records}
             async with self._turn() as ledger:
                 now, at = self._clock.monotonic(), clocks.timestamp(self._clock.wall())
                 for key in keys:
-                    self.repaired += ledger.observe(key, found.get(key), now, at)
+                    if forget and key not in found:
+                        ledger.forget(key)
+                    else:
+                        self.repaired += ledger.observe(key, found.get(key), now, at)
 
-    def _observe(self, ledger: Ledger, records: Iterable[Record]) -> None:
-        now, at = self._clock.monotonic(), clocks.timestamp(self._clock.wall())
-        for record in records:
-            key = record[self._projection.key]
-            self.repaired += ledger.observe(key, record, now, at)
+    # -- waiting for the stream ---------------------------------------------------------------
 
-    def _suspect_overdue(self, now: float) -> None:
+    def _suspect(self, walk: Walk, key: Key, record: Record | None) -> None:
+        walk.suspected += 1
+        self._suspects.add(
+            Suspect(
+                key,
+                None if record is None else self._rows.encode(record),
+                self._clock.monotonic() + self._settings.watch_grace,
+                lost=walk.kind is Kind.RECENT,
+                floor=self._cursor.at,
+            )
+        )
+
+    def _give_up_waiting(self) -> None:
         """Rows that the table showed changed and that the stream has not told for too long."""
-        for key, (deadline, record) in list(self._suspects.items()):
-            if deadline > now:
-                break  # in the order in which they were put, with one grace for all
-            del self._suspects[key]
-            if key not in self._rows if record is None else self._ledger.differs(record):
+        now, floor = self._clock.monotonic(), self._suspects.floor
+        lost = []
+        for suspect in self._suspects.overdue(now):
+            state = self._ledger.state(suspect.key)
+            if state is not None if suspect.row is None else state == suspect.row:
+                continue
+            self._agenda.sweep(now)  # where one was lost, more may be
+            if suspect.lost:
+                lost.append(suspect.key)
+            else:
+                self._ledger.suspect(suspect.key)
+        if len(lost) > LOST_AT_ONCE:
+            self._cursor.back(floor)
+            self.gap(Gap(GapReason.LOST, f"{len(lost)} rows"))
+            log.warning("the stream goes on, but has not told of %d rows", len(lost))
+        else:
+            for key in lost:
                 self._ledger.suspect(key)
-                self._sweep_due = min(self._sweep_due, now)  # where one was lost, more may be
 
-    async def _start_cursor(self) -> None:
-        async with self._reading.read(self._table.newest) as newest:
-            if newest is not None and self._projection.updated_at:
-                self._newest = newest[self._projection.updated_at]
-                self._cursor = self._before(self._newest)
+    def _crowded(self, walk: Walk) -> bool:
+        """Whether a look has found so many rows that the stream must be given time to tell them."""
+        return not walk.at_once and self._suspects.full
+
+    # -- the cursor ---------------------------------------------------------------------------
+
+    def _since(self) -> str | None:
+        """Where recent rows begin: what waits for the stream has not been told yet."""
+        return self._suspects.floor or self._cursor.at
+
+    async def _keep_cursor(self) -> None:
+        """Store the cursor now and then. Not while there are doubts: they are not told either."""
+        at = self._since()
+        if not self._kept.filled or self._ledger.doubts or at == self._kept.cursor:
+            return
+        if self._clock.monotonic() >= self._keep_due:
+            await self._keep_now(Progress(filled=True, cursor=at))
+
+    async def _keep_now(self, progress: Progress) -> None:
+        self._kept = progress
+        self._keep_due = self._clock.monotonic() + KEEP_SECONDS
+        await self._keep(progress)
 
     async def _look_at_newest(self) -> None:
         """A newest row that is older than before, or none at all: rows went away. The stream tells
-        ordinary deletes, but never TRUNCATE; the sweep finds out.
+        ordinary deletes, but never TRUNCATE; a walk over the keys finds out.
         """
         async with self._reading.read(self._table.newest) as newest:
             pass
-        column = self._projection.updated_at
-        at = newest[column] if newest is not None and column else None
-        now = self._clock.monotonic()
-        if at is None and len(self._rows):
-            self._sweep_due = now
+        at, now = self._time_of(newest), self._clock.monotonic()
+        if newest is None and len(self._rows):
+            self._agenda.sweep(now)
         elif at is not None and self._newest is not None and at < self._newest:
-            self._sweep_due = min(self._sweep_due, now + self._settings.watch_grace)
+            self._agenda.sweep(now + self._settings.watch_grace)
         self._newest = at
 
-    def _before(self, timestamp: Json) -> str | None:
-        """Where the next look at recent rows begins: a little before `timestamp`, and never in the
-        future, which a row with a wrong date may claim to be from.
-        """
-        at = clocks.unix(timestamp) if isinstance(timestamp, str) else None
-        if at is None:
-            return None
-        return clocks.timestamp(min(at, self._clock.wall()) - RECENT_OVERLAP_SECONDS)
+    # -- pieces -------------------------------------------------------------------------------
+
+    def _rows_of(self, walk: Walk, limit: int) -> Callable[[], Awaitable[Sequence[Record]]]:
+        if walk.since is None:
+            return partial(self._table.page, walk.after, limit)
+        return partial(self._table.recent, walk.since, walk.after, limit)
+
+    def _time_of(self, record: Record | None) -> Json:
+        column = self._projection.updated_at
+        return None if record is None or column is None else record[column]
+
+
+def portions(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
+    rest = iter(records)
+    while some := list(islice(rest, size)):
+        yield some

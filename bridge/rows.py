@@ -3,11 +3,15 @@
 A row is kept as one `bytes` object, the JSON array of its values in the order of
 `Projection.known`, with sorted object keys: two equal rows have equal bytes, so most comparisons
 need no decoding, and a million rows cost a few hundred bytes each.
+
+They are kept in many small dicts: one of a million keys holds the loop for 55 ms when it grows, and
+for 18 ms when its keys are listed; a part of it takes less than 2 ms.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
@@ -18,34 +22,48 @@ if TYPE_CHECKING:
 
 _OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
 
+PARTS: Final = 256
+"""A power of two."""
+
+
+def part_of(key: Key) -> int:
+    """The number of the part in which `key` is."""
+    return hash(key) & (PARTS - 1)
+
 
 class Rows:
     def __init__(self, columns: tuple[str, ...]) -> None:
         """`columns` are the ones that are remembered, without the key."""
         self.columns = columns
-        self._rows: dict[Key, bytes] = {}
+        self._parts: list[dict[Key, bytes]] = [{} for _ in range(PARTS)]
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return sum(map(len, self._parts))
 
     def __contains__(self, key: Key) -> bool:
-        return key in self._rows
+        return key in self._parts[part_of(key)]
 
     def __iter__(self) -> Iterator[Key]:
-        return iter(self._rows)
+        return chain.from_iterable(self._parts)
+
+    def keys_of(self, part: int) -> set[Key]:
+        """The keys of one part, which are the same objects."""
+        return set(self._parts[part])
 
     def get(self, key: Key) -> bytes | None:
-        return self._rows.get(key)
+        return self._parts[part_of(key)].get(key)
 
     def load(self, rows: Iterable[tuple[Key, bytes]]) -> None:
-        self._rows.update(rows)
+        for key, row in rows:
+            self._parts[part_of(key)][key] = row
 
     def apply(self, updates: Mapping[Key, bytes | None]) -> None:
         for key, row in updates.items():
+            part = self._parts[part_of(key)]
             if row is None:
-                self._rows.pop(key, None)
+                part.pop(key, None)
             else:
-                self._rows[key] = row
+                part[key] = row
 
     def encode(self, record: Record) -> bytes:
         """A whole record as it is kept. Raises KeyError where a known column is absent."""

@@ -114,6 +114,12 @@ class Settings(BaseSettings):
         description="Between two passes over all keys (finds deletes and TRUNCATE); longer where "
         "the table is so large that a pass takes more than a fifth of it",
     )
+    pass_rows: int = Field(
+        10_000,
+        ge=0,
+        description="Rows up to which the whole table is read after every gap, which takes under a "
+        "second; of a larger one what changed since is read, then its keys, then at leisure all",
+    )
     settle: float = Field(
         5, gt=0, description="After `system` ok, when the table is read once more"
     )

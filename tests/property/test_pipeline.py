@@ -1,21 +1,25 @@
-"""The pipeline over a table that answers late and fails now and then, and a stream with holes."""
+"""The pipeline over a table that answers late and fails now and then, a stream with holes, and a
+log that takes its time.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from typing import Any
+import random
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any, TypeAlias
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge import reading
+from bridge import cursor, reading, reconcile, suspects
 from bridge.changes import Gap, GapReason, Key, Record
 from bridge.errors import TableUnreadable
-from bridge.log.base import Entry
+from bridge.log.base import Entry, Progress
 from bridge.log.memory import MemoryLog
 from bridge.pipeline import Pipeline
+from bridge.rows import Rows
 from bridge.settings import Settings
 from bridge.source.inbox import Inbox
 from tests.property.world import PROJECTION, Client, World, published
@@ -28,12 +32,23 @@ SETTINGS = Settings(
     sweep_interval=0.02,
     page_rows=2,
 )
+LARGE = SETTINGS.model_copy(update={"pass_rows": 0})
+"""As for a large table: after a gap recent rows, the keys, then at leisure all rows."""
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _quick_retries() -> Iterator[None]:
+def _small_scale() -> Iterator[None]:
+    """Limits that a table of five rows can reach. A commit is seen at once here, so nothing has to
+    be looked at twice, and a cursor that is too far has nothing to hide behind.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reading, "FIRST_RETRY_SECONDS", 0.001)
+        patch.setattr(cursor, "OVERLAP_SECONDS", 0.0)
+        patch.setattr(reconcile, "KEEP_SECONDS", 0.0)
+        patch.setattr(reconcile, "KEYS_PER_READ", 2)
+        patch.setattr(reconcile, "ROWS_AT_ONCE", 1)
+        patch.setattr(reconcile, "LOST_AT_ONCE", 2)
+        patch.setattr(suspects, "LIMIT", 3)
         yield
 
 
@@ -65,31 +80,80 @@ class WorldTable:
         return [row for row in await self._read() if row["id"] in keys]
 
     async def recent(self, since: str, after: Key | None, limit: int) -> Sequence[Record]:
-        start = (since, "" if after is None else after)
-        rows = sorted(await self._read(), key=lambda row: (row["updated_at"], row["id"]))
-        return [row for row in rows if (row["updated_at"], row["id"]) > start][:limit]
+        start = (_time(since), "" if after is None else after)
+        rows = sorted(await self._read(), key=_place)
+        return [row for row in rows if _place(row) > start][:limit]
 
     async def newest(self) -> Record | None:
-        return max(await self._read(), key=lambda row: row["updated_at"], default=None)
+        return max(await self._read(), key=_place, default=None)
+
+
+def _time(updated_at: str) -> str:
+    """The same moment with and without a fraction is the same text."""
+    return updated_at.removesuffix("Z").removesuffix(".000")
+
+
+def _place(row: dict[str, Any]) -> tuple[str, str]:
+    return _time(row["updated_at"]), row["id"]
+
+
+class StoringLog(MemoryLog):
+    """Keeps the rows too, as one that outlives the process does. An append lets others run, a
+    random number of times. It holds whoever stores a cursor to what the cursor says.
+    """
+
+    def __init__(self, world: World, seed: int) -> None:
+        super().__init__(1000, 60)
+        self._world = world
+        self._dice = random.Random(seed)
+        self._pause = 0 if seed == 0 else 12
+        self.stored: dict[Key, bytes] = {}
+
+    async def rows(self) -> AsyncIterator[Sequence[tuple[Key, bytes]]]:
+        yield list(self.stored.items())
+
+    async def append(
+        self, events: Any, rows: Any, progress: Progress | None = None
+    ) -> Sequence[Entry]:
+        events, rows = list(events), list(rows)
+        for _ in range(self._dice.randint(0, self._pause)):
+            await asyncio.sleep(0)
+        for key, row in rows:
+            if row is None:
+                self.stored.pop(key, None)
+            else:
+                self.stored[key] = row
+        entries = await super().append(events, (), progress)
+        if progress is not None and progress.cursor is not None:
+            self._check(progress.cursor)
+        return entries
+
+    def _check(self, before: str) -> None:
+        known = Rows(PROJECTION.known)
+        for key, row in self._world.table.items():
+            if not self._world.backdates and _time(row["updated_at"]) < _time(before):
+                assert self.stored.get(key) == known.encode(row), f"{key} is before {before}"
 
 
 class Running:
     """A pipeline at work on a world."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(
+        self, world: World, settings: Settings = SETTINGS, log: StoringLog | None = None
+    ) -> None:
         self.world = world
         self.table = WorldTable(world)
         self.inbox = Inbox(100)
         self.client = Client()
         self.heard = asyncio.Event()
-        self.log = MemoryLog(1000, 60)
+        self.log = log or StoringLog(world, 0)
         self.pipeline = Pipeline(
             projection=PROJECTION,
             table=self.table,
             log=self.log,
             inbox=self.inbox,
             publish=self.publish,
-            settings=SETTINGS,
+            settings=settings,
         )
 
     def publish(self, entries: Sequence[Entry]) -> None:
@@ -102,16 +166,20 @@ class Running:
             self.inbox.put(self.world.stream.popleft())
 
     async def start(self) -> None:
-        self.inbox.put(Gap(GapReason.SUBSCRIBED))
-        self.task = asyncio.ensure_future(self.pipeline.run())
-        while not self.pipeline.status().reconciled:
-            assert not self.task.done(), self.task.exception()
-            await asyncio.sleep(0.001)
+        await self.run()
         # What was there at the start is not told: a browser reads it.
         self.client.rows = published(
             {str(k): self.pipeline.rows.decode(self.pipeline.rows.get(k) or b"")
              for k in self.pipeline.rows}
         )  # fmt: skip
+
+    async def run(self) -> None:
+        await self.pipeline.load()
+        self.inbox.put(Gap(GapReason.SUBSCRIBED))
+        self.task = asyncio.ensure_future(self.pipeline.run())
+        while not self.pipeline.status().reconciled:
+            assert not self.task.done(), self.task.exception()
+            await asyncio.sleep(0.001)
 
     async def stop(self) -> None:
         died = self.task.done()
@@ -127,27 +195,34 @@ class Running:
                     await self.heard.wait()
 
 
-ACTIONS = st.lists(
-    st.one_of(
-        st.tuples(st.just("write"), st.sampled_from("abcde"), st.integers(0, 3)),
-        st.tuples(st.just("move"), st.sampled_from("abcde"), st.sampled_from(["TX", "CA", None])),
-        st.tuples(st.just("large"), st.sampled_from("abcde"), st.sampled_from(["x", "y"])),
-        st.tuples(st.just("delete"), st.sampled_from("abcde"), st.booleans()),
-        st.tuples(st.just("deliver"), st.integers(1, 3), st.just(0)),
-        st.tuples(st.just("lose"), st.integers(1, 3), st.just(0)),
-        st.tuples(st.just("gap"), st.just(0), st.just(0)),
-        st.tuples(st.just("fail"), st.integers(1, 2), st.just(0)),
-        st.tuples(st.just("pause"), st.integers(0, 8), st.just(0)),
-    ),
-    max_size=40,
-)
+Action: TypeAlias = tuple[str, Any, Any]
+
+STEPS = [
+    st.tuples(st.just("write"), st.sampled_from("abcde"), st.integers(0, 3)),
+    st.tuples(st.just("move"), st.sampled_from("abcde"), st.sampled_from(["TX", "CA", None])),
+    st.tuples(st.just("large"), st.sampled_from("abcde"), st.sampled_from(["x", "y"])),
+    st.tuples(st.just("delete"), st.sampled_from("abcde"), st.booleans()),
+    st.tuples(st.just("deliver"), st.integers(1, 3), st.just(0)),
+    st.tuples(st.just("lose"), st.integers(1, 3), st.just(0)),
+    st.tuples(st.just("gap"), st.just(0), st.just(0)),
+    st.tuples(st.just("fail"), st.integers(1, 2), st.just(0)),
+    st.tuples(st.just("pause"), st.integers(0, 8), st.just(0)),
+]
+BACKDATED = st.tuples(st.just("backdate"), st.sampled_from("abcde"), st.integers(4, 9))
+ACTIONS = st.lists(st.one_of(STEPS), max_size=40)
+WITH_BACKDATED = st.lists(st.one_of([*STEPS, BACKDATED]), max_size=40)
+SIZES = st.sampled_from([SETTINGS, LARGE])
+SEEDS = st.integers(0, 20)
+"""Of a log that takes its time; 0: one that does not."""
 
 
-async def play(running: Running, actions: list[tuple[str, Any, Any]]) -> None:
+async def play(running: Running, actions: list[Action]) -> None:
     world = running.world
     for action, a, b in actions:
         if action == "write":
             world.put(a, price=b)
+        elif action == "backdate":
+            world.put(a, price=b, backdated=True)
         elif action == "move":
             world.put(a, state=b)
         elif action == "large":
@@ -169,13 +244,9 @@ async def play(running: Running, actions: list[tuple[str, Any, Any]]) -> None:
 
 
 async def simulate(
-    *, full: bool, rows: str, actions: list[tuple[str, Any, Any]], end_with_gap: bool
+    world: World, size: Settings, seed: int, actions: list[Action], *, end_with_gap: bool
 ) -> None:
-    world = World(full_identity=full)
-    for key in rows:
-        world.put(key, name=key, state="TX", price=0, notes="x")
-    world.stream.clear()
-    running = Running(world)
+    running = Running(world, size, StoringLog(world, seed))
     try:
         await running.start()
         await play(running, actions)
@@ -188,20 +259,61 @@ async def simulate(
         await running.stop()
 
 
+async def simulate_restart(
+    world: World, size: Settings, seed: int, before: list[Action], after: list[Action]
+) -> None:
+    """Cut off at any moment; what is written while the process is gone is heard by nobody."""
+    log = StoringLog(world, seed)
+    running = Running(world, size, log)
+    try:
+        await running.start()
+        await play(running, before)
+    finally:
+        await running.stop()
+    await play(running, [action for action in after if action[0] != "deliver"])
+    world.stream.clear()
+    again = Running(world, size, log)
+    again.client = running.client
+    try:
+        await again.run()
+        await again.converged()
+    finally:
+        await again.stop()
+
+
+def a_world(*, full: bool, rows: str) -> World:
+    world = World(full_identity=full)
+    for key in rows:
+        world.put(key, name=key, state="TX", price=0, notes="x")
+    world.stream.clear()
+    return world
+
+
+WORLDS = st.builds(a_world, full=st.booleans(), rows=st.sampled_from(["", "ab", "abcde"]))
+
+
 @settings(max_examples=400, deadline=None)
-@given(full=st.booleans(), rows=st.sampled_from(["", "ab", "abcde"]), actions=ACTIONS)
+@given(world=WORLDS, size=SIZES, seed=SEEDS, actions=WITH_BACKDATED)
 def test_after_a_gap_the_client_holds_what_the_table_holds(
-    full: bool, rows: str, actions: list[tuple[str, Any, Any]]
+    world: World, size: Settings, seed: int, actions: list[Action]
 ) -> None:
-    asyncio.run(simulate(full=full, rows=rows, actions=actions, end_with_gap=True))
+    asyncio.run(simulate(world, size, seed, actions, end_with_gap=True))
 
 
-@settings(max_examples=150, deadline=None)
-@given(full=st.booleans(), rows=st.sampled_from(["", "ab", "abcde"]), actions=ACTIONS)
+@settings(max_examples=200, deadline=None)
+@given(world=WORLDS, size=SIZES, seed=SEEDS, actions=ACTIONS)
 def test_what_the_stream_lost_without_a_word_is_found_all_the_same(
-    full: bool, rows: str, actions: list[tuple[str, Any, Any]]
+    world: World, size: Settings, seed: int, actions: list[Action]
 ) -> None:
-    asyncio.run(simulate(full=full, rows=rows, actions=actions, end_with_gap=False))
+    asyncio.run(simulate(world, size, seed, actions, end_with_gap=False))
+
+
+@settings(max_examples=200, deadline=None)
+@given(world=WORLDS, size=SIZES, seed=SEEDS, before=ACTIONS, after=WITH_BACKDATED)
+def test_after_a_restart_the_client_is_told_what_it_slept_through(
+    world: World, size: Settings, seed: int, before: list[Action], after: list[Action]
+) -> None:
+    asyncio.run(simulate_restart(world, size, seed, before, after))
 
 
 async def test_the_first_pass_tells_nothing() -> None:

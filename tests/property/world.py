@@ -31,13 +31,19 @@ class World:
     stream: deque[Change] = field(default_factory=deque)
     commits: int = 0
     silent: bool = False
+    backdates: bool = False  # a row was written without a new `updated_at`
 
-    def put(self, key: str, **values: Any) -> None:
-        """Insert or update a row; the stream will tell it."""
+    def put(self, key: str, *, backdated: bool = False, **values: Any) -> None:
+        """Insert or update a row; the stream will tell it. `backdated`: its `updated_at` does not
+        move, or is from long ago.
+        """
         self.commits += 1
         before = self.table.get(key)
         row = {"name": None, "state": None, "price": None, LARGE: None, **(before or {}), **values}
         row["updated_at"] = stamp(self.commits)
+        if backdated:
+            self.backdates = True
+            row["updated_at"] = stamp(0) if before is None else before["updated_at"]
         self.table[key] = row
         self.history.setdefault(key, [None]).append(row)
         record = dict(row)

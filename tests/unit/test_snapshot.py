@@ -88,18 +88,20 @@ async def test_regions_are_found_at_every_width() -> None:
     table = await built(
         row("a"), row("b", city="Reno"), row("c", state="CA", city="Reno"), row("d", state=None)
     )
-    assert table.ids("TX") == ["a", "b"]
-    assert table.ids("TX/Reno") == ["b"]
-    assert table.ids("CA", "TX/Austin") == ["a", "c"]
-    assert table.ids("TX", "TX/Reno") == ["a", "b"]
-    assert table.ids("NV") == []
-    assert table.ids() == ["a", "b", "c", "d"]
+    assert sorted(table.ids("TX")) == ["a", "b"]
+    assert sorted(table.ids("TX/Reno")) == ["b"]
+    assert sorted(table.ids("CA", "TX/Austin")) == ["a", "c"]
+    assert sorted(table.ids("TX", "TX/Reno")) == ["a", "b"]
+    assert sorted(table.ids("NV")) == []
+    assert sorted(table.ids()) == ["a", "b", "c", "d"]
 
 
 async def test_properties_can_be_named_in_either_spelling() -> None:
     table = await built(row(7), row("8"), row("x"))
     assert table.pages(Wanted((), ("7", 8, "none", "x"))) == [[7, "8", "x"]]
-    assert table.pages(Wanted(("TX",), ("7",))) == [[7, "8", "x"]]
+    [page] = table.pages(Wanted(("TX",), ("7",)))
+    assert page[0] == 7
+    assert set(page[1:]) == {"8", "x"}
 
 
 async def test_what_is_published_is_followed() -> None:

@@ -1,0 +1,139 @@
+"""One way over the table, a page at a time, and what it has not met yet. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+from bridge.rows import PARTS, part_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from bridge.changes import Json, Key
+    from bridge.rows import Rows
+
+GATHERED_AT_ONCE: Final = 4096
+"""Keys that are put into a set in one step of the loop: about 2 ms."""
+
+SPENT_AT_ONCE: Final = 10_000
+"""Keys that are passed over in one step of the loop, because they are known no longer."""
+
+
+class Kind(Enum):
+    ROWS = "rows"  # all rows, whole, in key order
+    KEYS = "keys"  # all keys
+    RECENT = "recent"  # rows from a moment of `updated_at` on
+
+
+class Unseen:
+    """Keys of known rows that a walk has not met. They are the very objects that `Rows` holds, so
+    that a million of them cost 34 MB and not what their text weighs.
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[set[Key]] = []
+
+    def gather(self, rows: Rows) -> Iterator[None]:
+        """Take all known keys; others may run at every yield. What is known since then is not
+        missed, whether or not it is met.
+        """
+        gathered = 0
+        for part in range(PARTS):
+            keys = rows.keys_of(part)
+            self._parts.append(keys)
+            gathered += len(keys)
+            if gathered >= GATHERED_AT_ONCE:
+                gathered = 0
+                yield
+
+    def met(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            self._parts[part_of(key)].discard(key)
+
+    def take(self, rows: Rows, limit: int) -> list[Key] | None:
+        """Up to `limit` keys that were not met and are known still; None: there are no more."""
+        taken: list[Key] = []
+        passed = 0
+        while self._parts and len(taken) < limit and passed < SPENT_AT_ONCE:
+            if not self._parts[-1]:
+                self._parts.pop()
+                continue
+            passed += 1
+            key = self._parts[-1].pop()
+            if key in rows:
+                taken.append(key)
+        return taken if taken or self._parts else None
+
+
+@dataclass(slots=True)
+class Walk:
+    """`share`: of the time in which it may keep the database busy. `at_once`: what it finds is told
+    without waiting for the stream. `unseen`: it looks for rows that are gone. `catches_up`: it
+    follows a gap.
+    """
+
+    kind: Kind
+    name: str
+    share: float = 1.0
+    at_once: bool = False
+    fill: bool = False
+    catches_up: bool = False
+    unseen: Unseen | None = None
+    since: str | None = None
+    """Where the next page of recent rows begins; `after` says behind which key."""
+    after: Key | None = None
+    begun: bool = False
+    ended: bool = False
+    """Whether all pages are read."""
+    unknown: list[Key] = field(default_factory=list)
+    """Keys that it met and that nobody knows; they are read next."""
+    newest: Json = None
+    """The greatest `updated_at` when it began."""
+    started: float = 0.0
+    wall: float = 0.0
+    busy: float = 0.0
+    """Seconds for which it kept the database busy, at the most."""
+    read: int = 0
+    repaired: int = 0
+    suspected: int = 0
+    """Rows that the stream is given time to tell."""
+    report_due: float = 0.0
+    _longest: int = 0
+
+    def took(self, count: int) -> None:
+        """A page of `count` rows was read.
+
+        A page that is shorter than an earlier one is the last: whatever caps pages capped that one
+        as well. Waiting for an empty page would never end where rows come all the time.
+        """
+        self.read += count
+        self.ended = count == 0 or count < self._longest
+        self._longest = max(self._longest, count)
+
+    @property
+    def found(self) -> int:
+        return self.repaired + self.suspected
+
+    @property
+    def found_so_far(self) -> str:
+        if self.fill:
+            return "remembered"
+        waiting = f", {self.suspected} left to the stream for now" if self.suspected else ""
+        return f"{self.repaired} repaired{waiting}"
+
+    def doing(self, rows: int) -> str:
+        """For people; `rows` are known."""
+        what = "keys" if self.kind is Kind.KEYS else "rows"
+        of = "" if self.fill or self.kind is Kind.RECENT else f" of about {rows}"
+        return f"{self.name}: {self.read}{of} {what}"
+
+    def done(self, now: float) -> str:
+        """For people, when it is over."""
+        seconds = now - self.started
+        what = "keys" if self.kind is Kind.KEYS else "rows"
+        return (
+            f"{self.name}: {self.read} {what}, {self.found_so_far}, {seconds:.2f} s, "
+            f"{self.read / max(seconds, 0.001):.0f} {what}/s"
+        )
