@@ -18,7 +18,7 @@ from bridge import settings as settings_module
 from bridge.gateway import server, wire
 from bridge.gateway.properties import Properties
 from bridge.gateway.status import Upstream
-from bridge.log.memory import MemoryLog
+from bridge.log.backend import choose
 from bridge.ops.routes import Look, Operations
 from bridge.pipeline import Pipeline
 from bridge.source.base import SourceState
@@ -125,7 +125,8 @@ class Bridge(Starlette):
         async with AsyncExitStack() as closing:
             table = await _open(self._table or SupabaseTable(settings), closing)
             source = self._source or RealtimeSource(settings, table)
-            events = MemoryLog(settings.log_events, settings.log_seconds)
+            backend = choose(settings)
+            events = backend.log
             closing.push_async_callback(events.close)
             await events.open()
             inbox = Inbox(settings.queue_changes)
@@ -142,12 +143,19 @@ class Bridge(Starlette):
             def upstream() -> Upstream:
                 status = pipeline.status()
                 return Upstream(
-                    live=source.status().state is SourceState.LIVE,
+                    live=source.status().state is SourceState.LIVE and events.error is None,
                     reconciled=status.reconciled,
                     passing=status.passing,
                 )
 
-            gateway = server.Gateway(settings, log=events, rows=pipeline.rows, upstream=upstream)
+            gateway = server.Gateway(
+                settings,
+                log=events,
+                store=backend.sessions,
+                rows=pipeline.rows,
+                upstream=upstream,
+            )
+            await gateway.open()
             closing.push_async_callback(gateway.close)
             self._running = _Running(source, pipeline, events, gateway, time.monotonic())
             try:

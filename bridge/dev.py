@@ -13,7 +13,7 @@ import random
 import shutil
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from bridge import serve
 from bridge.app import create_app
@@ -53,7 +53,6 @@ async def dev(options: Options) -> int:
         tell("Starting PostgreSQL and a miniature Supabase ...")
         async with Sandbox.open(data=options.data, port=0) as sandbox:
             tell("Starting the bridge ...")
-            overrides = {} if "BRIDGE_CORS_ORIGINS" in os.environ else {"cors_origins": ("*",)}
             bridge = create_app(
                 load(
                     supabase_url=sandbox.supabase_url,
@@ -61,7 +60,10 @@ async def dev(options: Options) -> int:
                     table="public.properties",
                     host=HOST,
                     port=listening.getsockname()[1],
-                    **overrides,
+                    **_unless_set(
+                        cors_origins=("*",),
+                        log=f"sqlite:///{sandbox.home / 'bridge.sqlite3'}",
+                    ),
                 )
             )
             async with asyncio.TaskGroup() as tasks:
@@ -92,6 +94,15 @@ async def _when_ready(
         # A seed would tell the same story each time; people come back for another one.
         market = Activity(sandbox.database_url, random.Random(), interval=MARKET_SECONDS)  # noqa: S311
         await market.run()
+
+
+def _unless_set(**overrides: Any) -> dict[str, Any]:
+    """What differs from the settings' defaults, where the environment doesn't say otherwise."""
+    return {
+        name: value
+        for name, value in overrides.items()
+        if f"BRIDGE_{name.upper()}" not in os.environ
+    }
 
 
 def _welcome(url: str, path: str, sandbox: Sandbox, *, activity: bool) -> str:

@@ -91,7 +91,11 @@ class Settings(BaseSettings):
         262_144, ge=1024, description="About the size of one page of a snapshot, in bytes of JSON"
     )
 
-    log: str = Field("memory:", description="Where events are kept: memory:")
+    log: str = Field(
+        "sqlite:///bridge.sqlite3",
+        description="Where events and the rows they left behind are kept: sqlite:///file, "
+        "sqlite:////path/file, or memory: (a restart then begins a new history)",
+    )
     log_events: int = Field(100_000, ge=1, description="Events that the log keeps at the most")
     log_seconds: float = Field(900, gt=0, description="How long the log keeps an event")
 
@@ -180,8 +184,9 @@ class Settings(BaseSettings):
     @field_validator("log")
     @classmethod
     def _log(cls, value: str) -> str:
-        if value != "memory:":
-            raise ValueError("expected memory:")
+        file = value.removeprefix("sqlite:///")
+        if value != "memory:" and (file == value or not file.strip("/")):
+            raise ValueError("expected sqlite:///file, sqlite:////path/file or memory:")
         return value
 
     @field_validator("log_level")

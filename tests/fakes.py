@@ -28,6 +28,7 @@ AT = "2026-01-05T09:00:00Z"
 
 def settings(**overrides: Any) -> Settings:
     """Settings of a bridge whose Supabase is never asked."""
+    overrides.setdefault("log", "memory:")
     return Settings(supabase_url="http://127.0.0.1:9", supabase_secret_key=KEY, **overrides)
 
 

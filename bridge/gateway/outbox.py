@@ -54,8 +54,10 @@ class Outbox:
 
     __slots__ = (
         "_held",
+        "_kept_back",
         "_limit",
         "_line",
+        "_line_paused",
         "_on_overflow",
         "_since",
         "_takers",
@@ -73,6 +75,8 @@ class Outbox:
         self._limit = limit
         self._on_overflow = on_overflow
         self._line: Line | None = None
+        self._line_paused = False
+        self._kept_back = False
         self.write: Callable[[bytes], None] | None = None
         """How to write to the line, for who tells thousands; as `tell`, which None leaves to do:
         there is no line, it is paused, or something is held."""
@@ -126,13 +130,26 @@ class Outbox:
             self._watched = None
         self._wake()
 
+    def keep_back(self) -> None:
+        """Hold all that is told from here on, whoever would take it, until `let_go`."""
+        self._kept_back = True
+        self.write = None
+
+    def let_go(self) -> None:
+        """What was kept back goes where it would have gone."""
+        self._kept_back = False
+        self._flow()
+        if self._held:
+            self._wake()
+
     # -- where it goes: a line
 
     def attach(self, line: Line) -> None:
         """From here on it goes to this line, what is held first, and polls are released."""
         self._line = line
+        self._line_paused = False
         self.release()
-        self.resume()
+        self._flow()
 
     def drain(self) -> bytes:
         """All that is held, for who sends it in another way; nothing is held then."""
@@ -141,29 +158,35 @@ class Outbox:
 
     def pause(self) -> None:
         """The line has more to send than it should."""
+        self._line_paused = True
         self.write = None
         self._watch()
 
     def resume(self) -> None:
         """The line takes more."""
+        self._line_paused = False
+        self._flow()
+
+    def _flow(self) -> None:
+        """Write what is held, as far as the line takes it."""
         line = self._line
-        if line is None:
+        if line is None or self._stopped():
             return
-        self.write = write = line.write
-        while self._held and not self._paused():
+        write = line.write
+        while self._held and not self._stopped():
             piece = self._held.popleft()
             self.waiting -= len(piece.frames) + OVERHEAD
             write(piece.frames)
-        if self._held or self._paused():
-            self.write = None
+        if self._held or self._stopped():
             return
         self._held = None
         if self.ended:
-            self.write = None
             line.close()
+        else:
+            self.write = write
 
-    def _paused(self) -> bool:
-        return self.write is None
+    def _stopped(self) -> bool:
+        return self._line_paused or self._kept_back
 
     @property
     def unsent(self) -> int:
@@ -178,7 +201,7 @@ class Outbox:
         """
         released = self._line is not None
         async with asyncio.timeout(seconds):
-            while not (released or self._held or self.ended):
+            while not (released or (self._held and not self._kept_back) or self.ended):
                 taker = asyncio.get_running_loop().create_future()
                 if self._takers is None:
                     self._takers = deque()

@@ -128,17 +128,18 @@ class Session:
             start = end
         return out
 
-    def change(self, subscription: Subscription, head: Position) -> None:
-        """From `head` on it hears `subscription`."""
+    def change(self, subscription: Subscription, head: Position) -> bool:
+        """From `head` on it hears `subscription`; False if it did before."""
         began, current = self.subscriptions[-1]
         if subscription == current:
-            return
+            return False
         if began == head:
             self.subscriptions.pop()
         self.subscriptions.append((head, subscription))
         if len(self.subscriptions) > HISTORY:
             del self.subscriptions[0]
             self.complete = False
+        return True
 
     def acknowledge(self, position: Position) -> None:
         """The client has said that it has everything up to `position`."""
@@ -162,6 +163,8 @@ class Sessions:
     """What one recovery may take: events, and bytes of their JSON."""
     token: Callable[[], str] = lambda: secrets.token_urlsafe(18)
     outcomes: Counter[Outcome] = field(default_factory=Counter)
+    on_change: Callable[[str], None] = lambda _pid: None
+    """Hears the pid of every session that has come, changed or gone."""
     _by_pid: dict[str, Session] = field(default_factory=dict)
     _by_sid: dict[str, Session] = field(default_factory=dict)
     _away: dict[str, Session] = field(default_factory=dict)  # by pid, who left first comes first
@@ -174,17 +177,32 @@ class Sessions:
         """Sessions whose client is not here."""
         return len(self._away)
 
+    def by_pid(self, pid: str) -> Session | None:
+        return self._by_pid.get(pid)
+
+    def load(self, sessions: Iterable[Session], now: float) -> None:
+        """Take up sessions whose clients are away."""
+        for session in sorted(sessions, key=lambda session: session.left_at or now):
+            self._by_pid[session.pid] = self._by_sid[session.sid] = session
+            self._away[session.pid] = session
+        self._crowd_out(now)
+
     def open(self, sid: str, subscription: Subscription, head: Position) -> Session:
         """A new client has connected at `head`."""
         session = Session(self.token(), sid, [(head, subscription)])
         self._by_pid[session.pid] = self._by_sid[sid] = session
+        self.on_change(session.pid)
         return session
 
-    def changed(self, sid: str, subscription: Subscription, head: Position) -> None:
-        """A client's subscription was changed at `head`. Clients without a session are fine."""
+    def changed(self, sid: str, subscription: Subscription, head: Position) -> bool:
+        """A client's subscription was changed at `head`; whether its session has. Clients without a
+        session are fine.
+        """
         session = self._by_sid.get(sid)
-        if session is not None:
-            session.change(subscription, head)
+        if session is None or not session.change(subscription, head):
+            return False
+        self.on_change(session.pid)
+        return True
 
     def left(self, sid: str, now: float) -> None:
         """A client's connection has ended; it may come back."""
@@ -193,9 +211,8 @@ class Sessions:
             return
         session.left_at = now
         self._away[session.pid] = session
-        self.expire(now)
-        while len(self._away) > self.limit:
-            self._drop(next(iter(self._away.values())))
+        self.on_change(session.pid)
+        self._crowd_out(now)
 
     def end(self, sid: str) -> None:
         """A client has said goodbye, and won't come back as who it was."""
@@ -232,6 +249,7 @@ class Sessions:
         self._away.pop(session.pid, None)
         session.acknowledge(begin)
         self.outcomes[Outcome.RECOVERED] += 1
+        self.on_change(session.pid)
         return stretches
 
     def expire(self, now: float) -> None:
@@ -242,6 +260,11 @@ class Sessions:
             if now - session.left_at < self.seconds:
                 break
             self._drop(session)
+
+    def _crowd_out(self, now: float) -> None:
+        self.expire(now)
+        while len(self._away) > self.limit:
+            self._drop(next(iter(self._away.values())))
 
     def _too_much(self, entries: Iterable[Entry]) -> bool:
         size = 0
@@ -258,5 +281,6 @@ class Sessions:
     def _drop(self, session: Session) -> None:
         self._by_pid.pop(session.pid, None)
         self._away.pop(session.pid, None)
+        self.on_change(session.pid)
         if self._by_sid.get(session.sid) is session:
             del self._by_sid[session.sid]

@@ -11,12 +11,13 @@ import orjson
 from starlette.responses import PlainTextResponse
 
 from bridge.clock import SystemClock
-from bridge.errors import Code, Refused
+from bridge.errors import Code, LogUnusable, Refused
 from bridge.events import Event
 from bridge.gateway.allowance import Allowance
 from bridge.gateway.arrival import Arrival
 from bridge.gateway.handshake import Server
 from bridge.gateway.hub import Hub
+from bridge.gateway.keeper import Keeper
 from bridge.gateway.recovery import Sessions
 from bridge.gateway.snapshot import Snapshots
 from bridge.gateway.status import Teller
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from bridge.clock import Clock
     from bridge.gateway.hub import Subscription
     from bridge.gateway.status import Upstream
-    from bridge.log.base import EventLog
+    from bridge.log.base import EventLog, SessionStore
     from bridge.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -59,13 +60,14 @@ class Gateway:
         settings: Settings,
         *,
         log: EventLog | None = None,
+        store: SessionStore | None = None,
         rows: Rows | None = None,
         upstream: Callable[[], Upstream] | None = None,
         clock: Clock | None = None,
     ) -> None:
         """`log` and `rows` are the pipeline's: a client that comes back is told from the log, and
-        snapshots are made of the rows. Without an `upstream` there are no snapshots, and nothing is
-        said of its state.
+        snapshots are made of the rows. Clients can come back to another process if they are kept in
+        a `store`. Without an `upstream` there are no snapshots, and nothing is said of its state.
         """
         self.log: EventLog = log or MemoryLog(settings.log_events, settings.log_seconds)
         self.sessions = Sessions(
@@ -82,9 +84,11 @@ class Gateway:
         )
         self._settings = settings
         self._clock = clock or SystemClock()
+        self._keeper = None if store is None else Keeper(self.sessions, store, self._clock)
         self._upstream = upstream
         self._teller = Teller(self._clock.wall())
         self._allowances: dict[str, Allowance] = {}
+        self._kept_back: set[str] = set()  # clients whose subscription is being stored
         self._open = True
         self._server = Server(
             edge=self,
@@ -145,8 +149,19 @@ class Gateway:
         self.hub.publish(entries)
         self._window.add(entries)
 
+    async def open(self) -> None:
+        """Take up the clients of an earlier process. The log is open."""
+        if self._keeper is not None:
+            await self._keeper.load(self.log.head.epoch)
+
     async def run(self) -> None:
-        """Keep an eye on the upstream, for ever."""
+        """Keep an eye on the upstream and keep the sessions, for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            if self._keeper is not None:
+                tasks.create_task(self._keeper.run(), name="keep sessions")
+            await self._watch()
+
+    async def _watch(self) -> None:
         upstream = self._upstream
         while upstream is not None:
             look = upstream()
@@ -162,6 +177,8 @@ class Gateway:
         self._open = False
         self._window.flush()
         await self._wire.close()
+        if self._keeper is not None:
+            await self._keeper.close()
 
     async def ready(self) -> None:
         """Wait a little until there are snapshots. Raises `Refused` if there won't be any soon."""
@@ -197,6 +214,7 @@ class Gateway:
         if ack is not None:
             self._window.flush_one(sid)
             self._wire.send_packet(sid, f"3{ack}[{answer.decode()}]")
+        await self._stored(sid)
 
     def left(self, sid: str, reason: str) -> None:
         if reason == self._server.reason.CLIENT_DISCONNECT:
@@ -233,10 +251,27 @@ class Gateway:
 
     def _changed(self, sid: str, subscription: Subscription) -> bytes:
         """A client's subscription was changed; the ack says to what."""
-        self.sessions.changed(sid, subscription, self.log.head)
+        if self.sessions.changed(sid, subscription, self.log.head) and self._keeper is not None:
+            self._wire.keep_back(sid)
+            self._kept_back.add(sid)
         if sid in self._window:
             self._window.set(sid, subscription)
         return orjson.dumps(subscription.ack())
+
+    async def _stored(self, sid: str) -> None:
+        """Where the client's subscription was changed: wait until that is stored, and only then let
+        it hear of it. Its next request waits for this one.
+        """
+        if sid not in self._kept_back or self._keeper is None:
+            return
+        self._kept_back.discard(sid)
+        try:
+            await self._keeper.store()
+        except LogUnusable:
+            log.exception("the subscription of client %s could not be stored", sid)
+            self._wire.cut(sid)
+        else:
+            self._wire.let_go(sid)
 
     def _count(self, sid: str) -> None:
         now = self._clock.monotonic()

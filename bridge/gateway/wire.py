@@ -112,6 +112,16 @@ class Wire:
         if socket is not None:
             socket.tell(message(text))
 
+    def keep_back(self, sid: str) -> None:
+        """Tell the client nothing more until `let_go`; what comes meanwhile waits, in order."""
+        if sid in self._outboxes:
+            self._dispatcher.catch_up(self._outboxes[sid])
+            self._outboxes[sid].keep_back()
+
+    def let_go(self, sid: str) -> None:
+        if sid in self._outboxes:
+            self._outboxes[sid].let_go()
+
     def flush(self) -> None:
         """Write all that was delivered, to everybody and now."""
         self._dispatcher.flush()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from bridge.changes import Key
     from bridge.events import Event
@@ -79,6 +79,11 @@ class EventLog(Protocol):
         ...
 
     @property
+    def error(self) -> str | None:
+        """Why nothing can be stored at present; it is tried again until it can."""
+        ...
+
+    @property
     def head(self) -> Position:
         """Position of the last entry; before the first one, the position that it will follow."""
         ...
@@ -90,7 +95,7 @@ class EventLog(Protocol):
         progress: Progress | None = None,
     ) -> Sequence[Entry]:
         """Store events, the rows they leave behind, and progress if it is given: all or nothing.
-        Gives the entries.
+        Gives the entries. One call at a time.
 
         `head` moves in the very step of the loop in which this returns; whoever waits for it can do
         more in that step. Raises `errors.LogUnusable` where trying again can't help.
@@ -102,3 +107,15 @@ class EventLog(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+class SessionStore(Protocol):
+    """What is remembered of clients, beside the log: they may come back after a restart."""
+
+    async def load(self) -> Sequence[tuple[str, bytes]]:
+        """All that was put, by its name."""
+        ...
+
+    async def put(self, sessions: Mapping[str, bytes | None]) -> None:
+        """Store each under its name, or forget it; when this returns, it is done."""
+        ...

@@ -95,6 +95,11 @@ class Postgres:
         return f"postgresql://{user}:{self._password}@{HOST}:{self.port}/postgres"
 
     @property
+    def home(self) -> Path:
+        """The directory that goes with the server if it is temporary, and stays if it is not."""
+        return self._home
+
+    @property
     def password(self) -> str:
         return self._password
 

@@ -46,6 +46,7 @@ class Sandbox:
         self.supabase_url = ""
         self.database_url = postgres.url()
         self.postgres = postgres
+        self.home = postgres.home
         self.faults = Faults()
         self.rest_faults = RestFaults()
         self._rest_connections = Connections(postgres.url("authenticator"))

@@ -188,6 +188,7 @@ async def bridge_process(
             "bridge",
             *args,
             env=clean | environment,
+            cwd=directory,
             stdout=asyncio.subprocess.PIPE,
             stderr=stderr,
         )

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from hypothesis import settings
@@ -14,15 +16,19 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from bridge.events import Event
 from bridge.gateway.hub import Hub, Subscription
+from bridge.gateway.keeper import Keeper
 from bridge.gateway.recovery import Sessions
 from bridge.gateway.wanted import Wanted
+from bridge.log.database import Database
 from bridge.log.memory import MemoryLog
+from bridge.log.sqlite import SqliteLog
+from bridge.log.sqlite_sessions import SqliteSessions
 from bridge.regions import EVERYTHING, property_room, region_room
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
-    from bridge.log.base import Entry
+    from bridge.log.base import Entry, EventLog
 
 REGIONS = ("TX", "CA", "NV")
 NAMES = ("a", "b")
@@ -37,6 +43,7 @@ class Client:
     wire: list[Entry] = field(default_factory=list)  # told and not yet arrived
     arrived: list[Entry] = field(default_factory=list)
     owed: list[Entry] = field(default_factory=list)
+    hears: Subscription = field(default_factory=Subscription)  # as it was told
     connected: bool = True
 
 
@@ -45,10 +52,17 @@ class Recoveries(RuleBasedStateMachine):
         super().__init__()
         self.now = 0.0
         self.sids = 0
-        self.log = MemoryLog(30, 10**6)
-        self.sessions = Sessions(20.0, 2, 12, 10**6)
+        self.log: EventLog = MemoryLog(30, 10**6)
+        self.sessions = self._new_sessions()
         self.hub: Hub[str] = Hub(deliver=self._deliver, max_rooms=10)
         self.clients: dict[str, Client] = {}
+
+    @staticmethod
+    def _new_sessions() -> Sessions:
+        return Sessions(20.0, 2, 12, 10**6)
+
+    def _append(self, event: Event) -> Sequence[Entry]:
+        return asyncio.run(self.log.append([event], []))
 
     def _deliver(self, entry: Entry, recipients: Collection[str]) -> None:
         for client in self.clients.values():
@@ -61,11 +75,11 @@ class Recoveries(RuleBasedStateMachine):
     def event(self, regions: list[str], key: str) -> None:
         rooms = (EVERYTHING, property_room(key), *map(region_room, regions))
         event = Event("property-updated", key, rooms, b"{}")
-        entries = asyncio.run(self.log.append([event], []))
+        entries = self._append(event)
         for client in self.clients.values():
-            session = self.sessions._by_sid.get(client.sid)
             # Owed whether or not it is there, for as long as it is who it is.
-            if session is not None and set(session.subscription.rooms) & set(rooms):
+            known = client.sid in self.sessions._by_sid
+            if known and set(client.hears.rooms) & set(rooms):
                 client.owed += entries
         self.hub.publish(entries)
 
@@ -98,7 +112,7 @@ class Recoveries(RuleBasedStateMachine):
         sid = f"s{self.sids}"
         subscription = self.hub.join(sid, Wanted(tuple(regions)))
         pid = self.sessions.open(sid, subscription, self.log.head).pid
-        self.clients[name] = Client(pid, sid)
+        self.clients[name] = Client(pid, sid, hears=subscription)
 
     @precondition(lambda self: self.clients)
     @rule(data=st.data(), share=st.integers(0, 3))
@@ -131,6 +145,11 @@ class Recoveries(RuleBasedStateMachine):
         change = self.hub.unsubscribe if away else self.hub.subscribe
         subscription: Subscription = change(client.sid, Wanted(tuple(regions)))
         self.sessions.changed(client.sid, subscription, self.log.head)
+        self._acknowledge()
+        client.hears = subscription
+
+    def _acknowledge(self) -> None:
+        """The client hears of its subscription."""
 
     # -- what always holds
 
@@ -148,6 +167,76 @@ class Recoveries(RuleBasedStateMachine):
         assert self.sessions.away <= 2
         assert len(self.sessions) <= self.sids
 
+
+class Restarts(Recoveries):
+    """The same, and the server is killed and started again now and then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = TemporaryDirectory()
+        self.runner = asyncio.Runner()
+        self._start()
+
+    def teardown(self) -> None:
+        self.runner.run(self.log.close())
+        self.runner.close()
+        self.folder.cleanup()
+
+    # -- as a clock
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def wall(self) -> float:
+        return 10**9 + self.now
+
+    def _append(self, event: Event) -> Sequence[Entry]:
+        return self.runner.run(self.log.append([event], []))
+
+    def _start(self) -> None:
+        database = Database(Path(self.folder.name) / "log.sqlite3")
+        self.log = SqliteLog(database, shape="", events=30, seconds=10**6, clock=self)
+        self.runner.run(self.log.open())
+        self.sessions = self._new_sessions()
+        self.keeper = Keeper(self.sessions, SqliteSessions(database), self)
+        self.runner.run(self.keeper.load(self.log.head.epoch))
+        self.hub = Hub(deliver=self._deliver, max_rooms=10)
+
+    def _acknowledge(self) -> None:
+        self.runner.run(self.keeper.store())
+
+    def _new(self, name: str, regions: list[str]) -> None:
+        super()._new(name, regions)
+        self.runner.run(self.keeper.store())  # a moment later
+
+    @rule()
+    def is_killed_and_starts_again(self) -> None:
+        for client in self.clients.values():
+            client.connected = False
+            client.wire = []
+        self.runner.run(self.log.close())
+        self._start()
+
+    @precondition(lambda self: any(c.connected for c in self.clients.values()))
+    @rule(data=st.data(), regions=st.lists(st.sampled_from(REGIONS), max_size=2))
+    def is_killed_before_a_subscription_is_stored(
+        self, data: st.DataObject, regions: list[str]
+    ) -> None:
+        client = data.draw(st.sampled_from([c for c in self.clients.values() if c.connected]))
+        if self.hub.subscription(client.sid) is not None:
+            subscription = self.hub.subscribe(client.sid, Wanted(tuple(regions)))
+            self.sessions.changed(client.sid, subscription, self.log.head)
+        self.is_killed_and_starts_again()
+
+    @rule(name=st.sampled_from(NAMES), regions=st.lists(st.sampled_from(REGIONS), max_size=2))
+    def is_killed_before_a_client_is_stored(self, name: str, regions: list[str]) -> None:
+        if name not in self.clients:
+            super()._new(name, regions)
+        self.is_killed_and_starts_again()
+
+
+Restarts.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+test_restarts = Restarts.TestCase
 
 Recoveries.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 test_recoveries = Recoveries.TestCase

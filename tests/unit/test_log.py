@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 
 from bridge.errors import PositionGone
 from bridge.events import Event
-from bridge.log.base import EventLog, Position
+from bridge.log.base import EventLog, Position, Progress
+from bridge.log.database import Database
 from bridge.log.memory import MemoryLog
+from bridge.log.sqlite import SqliteLog
 
 
 class ManualClock:
@@ -26,10 +29,22 @@ class ManualClock:
 Factory = Callable[[int, float, ManualClock], EventLog]
 
 
-@pytest.fixture(params=[MemoryLog], ids=["memory"])
-def factory(request: pytest.FixtureRequest) -> Factory:
-    made: Factory = request.param
-    return made
+@pytest.fixture(params=["memory", "sqlite"])
+async def factory(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Factory]:
+    made: list[EventLog] = []
+
+    def make(events: int, seconds: float, clock: ManualClock) -> EventLog:
+        if request.param == "memory":
+            log: EventLog = MemoryLog(events, seconds, clock)
+        else:
+            database = Database(tmp_path / f"{len(made)}.sqlite3")
+            log = SqliteLog(database, shape="", events=events, seconds=seconds, clock=clock)
+        made.append(log)
+        return log
+
+    yield make
+    for log in made:
+        await log.close()
 
 
 def event(number: int) -> Event:
@@ -93,7 +108,48 @@ async def test_past_their_age_entries_are_gone(factory: Factory) -> None:
 
 async def test_two_histories_have_two_epochs(factory: Factory) -> None:
     a, b = factory(1, 1, ManualClock()), factory(1, 1, ManualClock())
+    await a.open()
+    await b.open()
     assert a.head.epoch != b.head.epoch
+
+
+async def test_a_new_log_has_no_rows_and_no_progress(factory: Factory) -> None:
+    log = factory(10, 60, ManualClock())
+    await log.open()
+    assert [rows async for rows in log.rows()] == []
+    assert log.progress == Progress()
+    assert log.head.seq == 0
+
+
+async def test_rows_without_events_move_no_position(factory: Factory) -> None:
+    log = factory(10, 60, ManualClock())
+    await log.open()
+    assert await log.append([], [("a", b"[1]")]) == []
+    assert log.head.seq == 0
+
+
+async def test_progress_is_what_was_stored_last(factory: Factory) -> None:
+    log = factory(10, 60, ManualClock())
+    await log.open()
+    await log.append([], [], Progress(filled=True, cursor="2026-01-01T00:00:00Z"))
+    await log.append([event(1)], [])
+    assert log.progress == Progress(filled=True, cursor="2026-01-01T00:00:00Z")
+
+
+async def test_an_entry_is_what_was_appended_and_when(factory: Factory) -> None:
+    clock = ManualClock()
+    log = factory(10, 60, clock)
+    await log.open()
+    [entry] = await log.append([event(7)], [])
+    assert (entry.event, entry.at) == (event(7), clock.now)
+    assert list(log.after(Position(log.head.epoch, 0))) == [entry]
+
+
+async def test_a_log_that_can_be_written_has_no_error(factory: Factory) -> None:
+    log = factory(10, 60, ManualClock())
+    await log.open()
+    await log.append([event(1)], [])
+    assert log.error is None
 
 
 @pytest.mark.parametrize("text", ["", "x", "-1", "e-", "e--1", "e-1.0", "e-\u0661"])

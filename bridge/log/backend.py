@@ -1,0 +1,38 @@
+"""Which log the settings ask for."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bridge.log.database import Database
+from bridge.log.memory import MemoryLog
+from bridge.log.sqlite import SqliteLog
+from bridge.log.sqlite_sessions import SqliteSessions
+
+if TYPE_CHECKING:
+    from bridge.log.base import EventLog, SessionStore
+    from bridge.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """A log that is not open yet, and where clients' sessions are kept beside it, if anywhere."""
+
+    log: EventLog
+    sessions: SessionStore | None = None
+
+
+def choose(settings: Settings) -> Backend:
+    """The backend of `settings.log`."""
+    events, seconds = settings.log_events, settings.log_seconds
+    if settings.log == "memory:":
+        return Backend(MemoryLog(events, seconds))
+    database = Database(Path(settings.log.removeprefix("sqlite:///")))
+    # Whatever of this changes, rows that were kept before can't be compared with the table, or
+    # clients hold rows of another shape.
+    shape = json.dumps(asdict(settings.projection), sort_keys=True)
+    log = SqliteLog(database, shape=shape, events=events, seconds=seconds)
+    return Backend(log, SqliteSessions(database))

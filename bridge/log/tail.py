@@ -1,0 +1,79 @@
+"""The newest entries, in memory: what every log answers from."""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from bridge.errors import PositionGone
+from bridge.log.base import Entry, Position
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from bridge.clock import Clock
+    from bridge.events import Event
+
+
+class Tail:
+    """Keeps at most `events` entries, none older than `seconds`."""
+
+    def __init__(self, epoch: str, seq: int, *, events: int, seconds: float, clock: Clock) -> None:
+        """`seq` is the last number of that epoch that was given."""
+        self.head = Position(epoch, seq)
+        self._limit = events
+        self._seconds = seconds
+        self._clock = clock
+        self._entries: deque[tuple[float, Entry]] = deque()  # with monotonic seconds
+
+    def load(self, entries: Iterable[Entry]) -> None:
+        """Entries of an earlier process, in order, up to the head. The wall clock says how old they
+        are; where it was set back since, they count as new.
+        """
+        now, wall = self._clock.monotonic(), self._clock.wall()
+        self._entries.extend((now - max(0.0, wall - entry.at), entry) for entry in entries)
+        self._trim(now)
+
+    def next(self, events: Sequence[Event]) -> list[Entry]:
+        """The entries that these events would be, which `add` makes them."""
+        epoch, seq, wall = self.head.epoch, self.head.seq, self._clock.wall()
+        return [
+            Entry(Position(epoch, number), event, wall)
+            for number, event in enumerate(events, seq + 1)
+        ]
+
+    def add(self, entries: Sequence[Entry]) -> None:
+        now = self._clock.monotonic()
+        if entries:
+            self._entries.extend((now, entry) for entry in entries)
+            self.head = entries[-1].position
+        self._trim(now)
+
+    @property
+    def first(self) -> int:
+        """The number of the oldest entry that is kept; the next one's where none is."""
+        return self.head.seq + 1 - len(self._entries)
+
+    def after(self, position: Position) -> Sequence[Entry]:
+        """All entries that follow `position`, in order. Raises `errors.PositionGone`."""
+        self._trim(self._clock.monotonic())
+        missing = self.head.seq - position.seq
+        if position.epoch != self.head.epoch or missing < 0:
+            raise PositionGone(f"position {position} is not of this log's epoch {self.head.epoch}")
+        if missing > len(self._entries):
+            raise PositionGone(
+                f"{missing} entries follow position {position}, the log keeps {len(self._entries)}"
+            )
+        # From the end: a deque is slow in its middle, and most ask for little.
+        out = [entry for _, entry in islice(reversed(self._entries), missing)]
+        out.reverse()
+        return out
+
+    def clear(self) -> None:
+        self._entries.clear()
+
+    def _trim(self, now: float) -> None:
+        entries = self._entries
+        while entries and (len(entries) > self._limit or entries[0][0] < now - self._seconds):
+            entries.popleft()

@@ -1,0 +1,167 @@
+"""Event logs against a model: whatever is appended, asked for, aged and opened again."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import orjson
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from bridge.errors import PositionGone
+from bridge.events import Event
+from bridge.log.base import Position, Progress
+from bridge.log.database import Database
+from bridge.log.memory import MemoryLog
+from bridge.log.sqlite import SqliteLog
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bridge.changes import Key
+    from bridge.log.base import Entry, EventLog
+
+LIMIT = 8
+SECONDS = 100.0
+
+KEYS = st.one_of(
+    st.integers(-(2**70), 2**70), st.text(max_size=5).filter(lambda t: t.isprintable())
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3),
+    max_leaves=5,
+)
+
+
+class Logs(RuleBasedStateMachine):
+    """In memory: there is no second process."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1000.0
+        self.runner = asyncio.Runner()
+        self.log: EventLog = self._make()
+        self.runner.run(self.log.open())
+        self.epoch = self.log.head.epoch
+        self.told: list[Entry] = []
+        self.rows: dict[Key, bytes] = {}
+        self.progress = Progress()
+
+    def _make(self) -> EventLog:
+        return MemoryLog(LIMIT, SECONDS, self)
+
+    def teardown(self) -> None:
+        self.runner.run(self.log.close())
+        self.runner.close()
+
+    # -- as a clock
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def wall(self) -> float:
+        return self.now
+
+    # -- what happens
+
+    @rule(
+        events=st.lists(st.tuples(KEYS, JSON), max_size=5),
+        rows=st.lists(
+            st.tuples(KEYS, st.none() | JSON), max_size=4, unique_by=lambda r: repr(r[0])
+        ),
+        filled=st.none() | st.booleans(),
+    )
+    def append(
+        self,
+        events: list[tuple[Key, object]],
+        rows: list[tuple[Key, object]],
+        filled: bool | None,
+    ) -> None:
+        told = [
+            Event("property-updated", key, ("r", str(key)), _json(value)) for key, value in events
+        ]
+        left = [(key, None if value is None else _json(value)) for key, value in rows]
+        progress = None if filled is None else Progress(filled, "c" if filled else None)
+        entries = self.runner.run(self.log.append(told, left, progress))
+        assert [entry.event for entry in entries] == told
+        assert [entry.position.seq for entry in entries] == [
+            len(self.told) + number for number in range(1, len(told) + 1)
+        ]
+        self.told += entries
+        for key, row in left:
+            self.rows.pop(key, None)
+            if row is not None:
+                self.rows[key] = row
+        self.progress = progress or self.progress
+
+    @rule(seconds=st.floats(0, 60))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(back=st.integers(-1, LIMIT + 2))
+    def is_asked_what_follows(self, back: int) -> None:
+        seq = len(self.told) - back
+        expected = self.told[max(seq, 0) :]
+        kept = len(expected) <= LIMIT and all(entry.at >= self.now - SECONDS for entry in expected)
+        try:
+            found: Sequence[Entry] | None = self.log.after(Position(self.epoch, seq))
+        except PositionGone:
+            found = None
+        if 0 <= seq <= len(self.told) and kept:
+            assert found == expected
+        else:
+            assert found is None
+
+    # -- what always holds
+
+    @invariant()
+    def the_head_is_what_was_told_last(self) -> None:
+        assert self.log.head == Position(self.epoch, len(self.told))
+
+    @invariant()
+    def progress_is_what_was_stored_last(self) -> None:
+        assert self.log.progress == self.progress
+
+
+class Files(Logs):
+    """In a file, which one process after the other opens."""
+
+    def __init__(self) -> None:
+        self.folder = TemporaryDirectory()
+        super().__init__()
+
+    def _make(self) -> EventLog:
+        database = Database(Path(self.folder.name) / "log.sqlite3")
+        return SqliteLog(database, shape="", events=LIMIT, seconds=SECONDS, clock=self)
+
+    def teardown(self) -> None:
+        super().teardown()
+        self.folder.cleanup()
+
+    @rule()
+    def is_opened_by_the_next_process(self) -> None:
+        self.runner.run(self.log.close())
+        self.log = self._make()
+        self.runner.run(self.log.open())
+        if not self.progress.filled:
+            self.rows = {}
+        assert self.runner.run(_rows(self.log)) == self.rows
+
+
+async def _rows(log: EventLog) -> dict[Key, bytes]:
+    return {key: row async for rows in log.rows() for key, row in rows}
+
+
+def _json(value: object) -> bytes:
+    return orjson.dumps(value)
+
+
+Logs.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+Files.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+test_in_memory = Logs.TestCase
+test_in_a_file = Files.TestCase

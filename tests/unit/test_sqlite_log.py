@@ -1,0 +1,390 @@
+"""What only a log in a file can do: outlive its process, be damaged, be full."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import sqlite3
+import stat
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from bridge.changes import Key
+from bridge.errors import LogUnusable, PositionGone
+from bridge.events import Event
+from bridge.log import database as module
+from bridge.log.base import Progress
+from bridge.log.database import Database
+from bridge.log.sqlite import MIGRATIONS, SqliteLog
+from bridge.log.sqlite_sessions import SqliteSessions
+
+
+class ManualClock:
+    def __init__(self, now: float = 1000.0) -> None:
+        self.now = now
+
+    def monotonic(self) -> float:
+        return self.now % 777  # another process counts from elsewhere
+
+    def wall(self) -> float:
+        return self.now
+
+
+class File:
+    """A log's file, opened by one process after the other."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @asynccontextmanager
+    async def open(
+        self,
+        *,
+        shape: str = "a",
+        events: int = 100,
+        seconds: float = 60,
+        clock: ManualClock | None = None,
+    ) -> AsyncIterator[SqliteLog]:
+        log = SqliteLog(
+            Database(self.path),
+            shape=shape,
+            events=events,
+            seconds=seconds,
+            clock=clock or ManualClock(),
+        )
+        await log.open()
+        try:
+            yield log
+        finally:
+            await log.close()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> File:
+    return File(tmp_path / "log.sqlite3")
+
+
+def event(key: Key, text: str = "{}") -> Event:
+    return Event("property-updated", key, ("everything", f"property:{key}"), text.encode())
+
+
+async def rows_of(log: SqliteLog) -> dict[Key, bytes]:
+    return {key: row async for rows in log.rows() for key, row in rows}
+
+
+async def test_entries_outlive_the_process(file: File) -> None:
+    odd = event("ü", '{"text":"a\\u0000\\n\U0001f600 \\"quoted\\""}')
+    async with file.open() as log:
+        start = log.head
+        await log.append([event("a"), odd], [])
+        told, head = list(log.after(start)), log.head
+    async with file.open() as log:
+        assert log.head == head
+        assert list(log.after(start)) == told
+
+
+async def test_rows_outlive_the_process_as_they_were_last(file: File) -> None:
+    keys: list[Key] = ["a", 7, "7", 2**63, 'quo"te', "\U0001f600"]
+    async with file.open() as log:
+        await log.append([], [(key, b'["\xc3\xbc",1]') for key in keys], Progress(filled=True))
+        await log.append([], [("a", b"[2]"), (7, None)])
+    async with file.open() as log:
+        rows = await rows_of(log)
+    assert rows == {"a": b"[2]"} | dict.fromkeys(keys[2:], b'["\xc3\xbc",1]')
+
+
+async def test_rows_are_read_in_portions(file: File, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bridge.log.sqlite.ROWS_AT_A_TIME", 2)
+    async with file.open() as log:
+        await log.append([], [(key, b"[]") for key in range(5)], Progress(filled=True))
+        assert [len(rows) async for rows in log.rows()] == [2, 2, 1]
+
+
+async def test_progress_outlives_the_process(file: File) -> None:
+    progress = Progress(filled=True, cursor="2026-01-01T00:00:00Z")
+    async with file.open() as log:
+        await log.append([], [], progress)
+    async with file.open() as log:
+        assert log.progress == progress
+
+
+async def test_positions_go_on_where_they_were(file: File) -> None:
+    async with file.open() as log:
+        await log.append([event("a")], [])
+        head = log.head
+    async with file.open() as log:
+        [entry] = await log.append([event("b")], [])
+    assert (entry.position.epoch, entry.position.seq) == (head.epoch, head.seq + 1)
+
+
+async def test_positions_go_on_where_they_were_when_all_entries_have_aged(file: File) -> None:
+    clock = ManualClock()
+    async with file.open(clock=clock) as log:
+        start = log.head
+        await log.append([event(n) for n in range(5)], [])
+        head = log.head
+    clock.now += 3600
+    async with file.open(clock=clock) as log:
+        assert log.head == head
+        with pytest.raises(PositionGone):
+            log.after(start)
+        [entry] = await log.append([event("b")], [])
+        assert entry.position.seq == head.seq + 1
+
+
+async def test_entries_age_while_nobody_runs(file: File) -> None:
+    clock = ManualClock()
+    async with file.open(clock=clock) as log:
+        start = log.head
+        await log.append([event("a")], [])
+        clock.now += 50
+        second = log.head
+        await log.append([event("b")], [])
+    clock.now += 30
+    async with file.open(clock=clock) as log:
+        assert [entry.event.key for entry in log.after(second)] == ["b"]
+        with pytest.raises(PositionGone):
+            log.after(start)
+
+
+async def test_a_clock_that_was_set_back_meanwhile_loses_nothing(file: File) -> None:
+    clock = ManualClock()
+    async with file.open(clock=clock) as log:
+        start = log.head
+        await log.append([event("a")], [])
+    clock.now -= 500
+    async with file.open(clock=clock) as log:
+        assert len(log.after(start)) == 1
+
+
+async def test_the_file_keeps_no_more_entries_than_the_log(file: File) -> None:
+    async with file.open(events=3) as log:
+        for n in range(10):
+            await log.append([event(n)], [])
+        await log.append([event(n) for n in range(10)], [])
+    with sqlite3.connect(file.path) as connection:
+        kept = [seq for (seq,) in connection.execute("SELECT seq FROM entries ORDER BY seq")]
+    connection.close()
+    assert kept[-1] == 20
+    assert len(kept) <= 10
+    async with file.open(events=3) as log:
+        assert len(log.after(type(log.head)(log.head.epoch, 17))) == 3
+        with pytest.raises(PositionGone):
+            log.after(type(log.head)(log.head.epoch, 16))
+
+
+async def test_a_first_pass_that_was_cut_short_begins_anew(file: File) -> None:
+    async with file.open() as log:
+        await log.append([], [("a", b"[1]")])
+    async with file.open() as log:
+        assert await rows_of(log) == {}
+        assert not log.progress.filled
+
+
+async def test_rows_of_another_shape_begin_a_new_history(file: File) -> None:
+    async with file.open(shape="a") as log:
+        await log.append([event("a")], [("a", b"[1]")], Progress(filled=True))
+        head = log.head
+    async with file.open(shape="b") as log:
+        assert log.head.epoch != head.epoch
+        assert log.head.seq == 0
+        assert await rows_of(log) == {}
+        assert log.progress == Progress()
+        with pytest.raises(PositionGone):
+            log.after(head)
+
+
+async def test_the_file_is_for_its_owner_only(file: File) -> None:
+    async with file.open() as log:
+        await log.append([event("a")], [])
+        modes = {stat.S_IMODE(path.stat().st_mode) for path in file.path.parent.iterdir()}
+    assert modes == {0o600}
+
+
+async def test_two_bridges_can_not_have_one_file(file: File) -> None:
+    async with file.open():
+        with pytest.raises(LogUnusable, match="in use by another process"):
+            async with file.open():
+                pass
+
+
+async def test_after_a_refusal_the_first_goes_on(file: File) -> None:
+    async with file.open() as log:
+        with pytest.raises(LogUnusable):
+            async with file.open():
+                pass
+        assert len(await log.append([event("a")], [])) == 1
+
+
+async def test_a_folder_that_is_not_there_is_named(file: File) -> None:
+    file.path = file.path.parent / "nowhere" / "log.sqlite3"
+    with pytest.raises(LogUnusable, match=r"nowhere/log\.sqlite3 can't be opened: No such file"):
+        async with file.open():
+            pass
+
+
+async def test_a_file_that_is_no_database_is_refused_and_left_alone(file: File) -> None:
+    file.path.write_bytes(b"not a database " * 1000)
+    with pytest.raises(LogUnusable, match=r"is damaged, or no SQLite database.*Move it away"):
+        async with file.open():
+            pass
+    assert file.path.read_bytes() == b"not a database " * 1000
+
+
+async def test_somebody_elses_database_is_refused_and_left_alone(file: File) -> None:
+    connection = sqlite3.connect(file.path)
+    connection.execute("CREATE TABLE precious (x)")
+    connection.close()
+    with pytest.raises(LogUnusable, match="not a log of the bridge"):
+        async with file.open():
+            pass
+    connection = sqlite3.connect(file.path)
+    tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_schema")]
+    connection.close()
+    assert tables == ["precious"]
+
+
+async def test_a_damaged_page_is_found_at_open(file: File) -> None:
+    async with file.open() as log:
+        rows = [(f"{n:05}", b'"%d"' % n * 20) for n in range(2000)]
+        await log.append([], rows, Progress(filled=True))
+    with file.path.open("r+b") as damaged:
+        damaged.seek(5 * 4096)
+        damaged.write(os.urandom(40960))
+    with pytest.raises(LogUnusable, match=r"is damaged.*Move it away"):
+        async with file.open() as log:
+            await rows_of(log)
+
+
+async def test_a_later_versions_file_is_refused(file: File) -> None:
+    async with file.open():
+        pass
+    connection = sqlite3.connect(file.path)
+    connection.execute(f"PRAGMA user_version={len(MIGRATIONS) + 1}")
+    connection.close()
+    with pytest.raises(LogUnusable, match="from a later version of the bridge"):
+        async with file.open():
+            pass
+
+
+async def test_an_earlier_versions_file_is_brought_up_and_keeps_what_it_has(
+    file: File, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with file.open() as log:
+        await log.append([event("a")], [("a", b"[1]")], Progress(filled=True))
+        head = log.head
+    later = (*MIGRATIONS, "CREATE TABLE more (x); INSERT INTO more VALUES (1)")
+    monkeypatch.setattr("bridge.log.sqlite.MIGRATIONS", later)
+    for _ in range(2):
+        async with file.open() as log:
+            assert log.head == head
+            assert await rows_of(log) == {"a": b"[1]"}
+    connection = sqlite3.connect(file.path)
+    assert connection.execute("SELECT x FROM more").fetchall() == [(1,)]
+    connection.close()
+
+
+async def test_a_migration_that_fails_changes_nothing(
+    file: File, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with file.open() as log:
+        await log.append([event("a")], [("a", b"[1]")], Progress(filled=True))
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "bridge.log.sqlite.MIGRATIONS", (*MIGRATIONS, "DELETE FROM rows; CREATE nonsense")
+        )
+        with pytest.raises(LogUnusable, match="syntax error"):
+            async with file.open():
+                pass
+    async with file.open() as log:
+        assert await rows_of(log) == {"a": b"[1]"}
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """No file of this process grows past `size` bytes: writing fails as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+async def error_of(log: SqliteLog) -> str:
+    async with asyncio.timeout(5):
+        while (error := log.error) is None:
+            await asyncio.sleep(0.001)
+    return error
+
+
+async def test_what_a_full_disk_refused_is_stored_when_there_is_room(
+    file: File, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FIRST_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(module, "LONGEST_RETRY_SECONDS", 0.02)
+    async with file.open() as log:
+        await log.append([event("a")], [("a", b"[1]")], Progress(filled=True))
+        head = log.head
+        with largest_file(file.path.stat().st_size + 8192):
+            big = event("b", '"' + "x" * 300_000 + '"')
+            appending = asyncio.create_task(log.append([big], [("b", b"[2]")]))
+            assert "can't be written" in await error_of(log)
+            assert log.head == head
+            assert not appending.done()
+        async with asyncio.timeout(5):
+            [entry] = await appending
+        assert log.error is None
+        assert log.head == entry.position
+    async with file.open() as log:
+        assert list(log.after(head)) == [entry]
+        assert await rows_of(log) == {"a": b"[1]", "b": b"[2]"}
+
+
+async def test_a_log_on_a_full_disk_can_be_closed(file: File) -> None:
+    async with file.open() as log:
+        with largest_file(file.path.stat().st_size + 8192):
+            big = event("b", '"' + "x" * 300_000 + '"')
+            appending = asyncio.create_task(log.append([big], []))
+            assert "can't be written" in await error_of(log)
+            async with asyncio.timeout(5):
+                await log.close()
+    with pytest.raises(asyncio.CancelledError):
+        await appending
+
+
+async def test_what_is_asked_for_at_a_time_is_committed_together(file: File) -> None:
+    database = Database(file.path)
+    log = SqliteLog(database, shape="", events=10, seconds=60)
+    await log.open()
+    sessions = SqliteSessions(database)
+    commits = 0
+
+    def traced(statement: str) -> None:
+        nonlocal commits
+        commits += statement == "COMMIT"
+
+    await database.read(lambda connection: connection.set_trace_callback(traced))
+    await asyncio.gather(
+        log.append([event("a")], []), *(sessions.put({str(n): b"{}"}) for n in range(50))
+    )
+    await log.close()
+    assert commits <= 2
+
+
+async def test_sessions_outlive_the_process(file: File) -> None:
+    async with file.open() as log:
+        sessions = SqliteSessions(log._database)
+        await sessions.put({"p": b'{"a":"\xc3\xbc"}', "q": b"{}"})
+        await sessions.put({"q": None, "p": b"[1]", "r": b"[]", "s": None})
+    async with file.open() as log:
+        assert dict(await SqliteSessions(log._database).load()) == {"p": b"[1]", "r": b"[]"}
+
+
+def test_the_error_of_a_full_disk_is_one_that_passes() -> None:
+    assert {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR} <= module.PASSING
+    assert not {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB} & module.PASSING
