@@ -14,11 +14,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.chaos.faults import FAULTS
 from tests.chaos.run import Options, Run
+
+if TYPE_CHECKING:
+    from tests.chaos.report import Report
 
 
 def main() -> int:
@@ -31,7 +36,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--clients", type=int, default=30)
     parser.add_argument("--only", default="", metavar="FAULT,...", help="only these faults")
-    parser.add_argument("--log", default="memory:", help="BRIDGE_LOG: memory: or sqlite:")
+    parser.add_argument("--log", default="sqlite:", help="memory: or sqlite: (a file)")
     parser.add_argument("--pause", type=float, default=1.5, help="seconds between faults, about")
     parser.add_argument("--round", type=float, default=30, help="seconds of one round's trouble")
     parser.add_argument("--patience", type=float, default=60, help="seconds for all to be well")
@@ -59,11 +64,19 @@ def main() -> int:
         hurried=not args.defaults,
         settings=tuple(tuple(pair.split("=", 1)) for pair in args.set),
     )
-    report = asyncio.run(Run(options).play(lambda text: print(text, file=sys.stderr, flush=True)))
+    report = asyncio.run(_play(options))
     print(report)
     if args.json:
         args.json.write_text(json.dumps(report.as_json(), indent=2, ensure_ascii=False) + "\n")
     return 1 if report.violations or report.notes else 0
+
+
+async def _play(options: Options) -> Report:
+    playing = asyncio.current_task()
+    assert playing is not None
+    # So that a run that is told to end takes everything down that it started.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, playing.cancel)
+    return await Run(options).play(lambda text: print(text, file=sys.stderr, flush=True))
 
 
 if __name__ == "__main__":

@@ -4,14 +4,17 @@
 
 FILE holds how far the clock is off, a double of seconds; whoever writes it steps the clock of the
 running bridge. The monotonic clock stays, as it does in a real machine. SLOW: seconds that the
-source waits where a key or a quota is refused, for which there is no setting.
+source waits where a key or a quota is refused, for which there is no setting. It ends with stdin,
+so that nothing of a run that was killed stays behind.
 """
 
 from __future__ import annotations
 
 import mmap
+import os
 import struct
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -21,15 +24,21 @@ from bridge.source import endings
 
 
 def main(file: Path, slow: float) -> int:
+    threading.Thread(target=_end_with_stdin, daemon=True).start()
     with file.open("rb") as opened:
         offset = mmap.mmap(opened.fileno(), 8, access=mmap.ACCESS_READ)
 
-    def wall(_clock: SystemClock) -> float:
+    def wall(self: SystemClock) -> float:
         return time.time() + float(struct.unpack("<d", offset[:8])[0])
 
     SystemClock.wall = wall  # type: ignore[method-assign]
-    endings.SLOW_SECONDS = slow  # type: ignore[misc]
+    endings.SLOW_SECONDS = slow
     return cli.main(["serve"])
+
+
+def _end_with_stdin() -> None:
+    sys.stdin.buffer.read()
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -105,5 +105,5 @@ def _with_context(violation: Violation, story: Story, states: Sequence[str]) -> 
         violation.what,
         violation.at,
         violation.key,
-        (*story.context(violation.key, violation.at), *states),
+        (*story.facts.around(violation.key, violation.at), *states),
     )

@@ -86,8 +86,6 @@ class Fleet:
         elif "answer" in said:
             story.answered(said["request"], said["answer"])
         elif "connected" in said:
-            story.came(
-                said["connected"], recovered=said["recovered"], transport=said["transport"]
-            )
+            story.came(said["connected"], recovered=said["recovered"], transport=said["transport"])
         elif "disconnected" in said:
             story.went(said["disconnected"])

@@ -58,9 +58,11 @@ class Platform:
                 await process.wait()
 
     async def fault(self, name: str, **options: Any) -> None:
-        """One of `bridge.sandbox.faults.NAMES` or `bridge.sandbox.rest_faults.NAMES`."""
+        """One of `bridge.sandbox.faults.NAMES` or `bridge.sandbox.rest_faults.NAMES`.
+        Raises `httpx.HTTPError` where another one is in the way.
+        """
         answer = await self._http.post("/_sandbox/faults", json={"name": name, **options})
-        assert answer.status_code == 200, answer.text
+        answer.raise_for_status()
 
     async def restart(self, *, crash: bool) -> None:
         """PostgreSQL goes and comes back."""

@@ -26,11 +26,13 @@ RETRY_SECONDS = 0.3
 
 
 class PythonClient:
-    """Made by `PythonClient.open()`. Feeds its story."""
+    """Made by `PythonClient.open()`. Feeds its story.
 
-    def __init__(
-        self, role: Role, story: Story, url: str, http: aiohttp.ClientSession
-    ) -> None:
+    Each connection is a client of its own, because the library, once a connection has ended badly,
+    may wait half a minute for its own loops before it connects again.
+    """
+
+    def __init__(self, role: Role, story: Story, url: str) -> None:
         self._role = role
         self._story = story
         self._url = url
@@ -38,61 +40,75 @@ class PythonClient:
         self._requests: list[dict[str, Any]] = []
         self._turn = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        self._client = socketio.AsyncClient(
-            reconnection_delay=0.05,
-            reconnection_delay_max=0.5,
-            # Our own loop ends it; its signal handlers are not wanted.
-            handle_sigint=False,
-            http_session=http,
-        )
-        self._client.on("connect", self._connected)
-        self._client.on("disconnect", self._disconnected)
-        for name in EVENTS:
-            self._client.on(name, self._heard)
+        self._life: asyncio.Task[None] | None = None
+        self._client = socketio.AsyncClient()
 
     @classmethod
     @asynccontextmanager
     async def open(cls, role: Role, story: Story, url: str) -> AsyncIterator[PythonClient]:
-        async with aiohttp.ClientSession() as http:
-            it = cls(role, story, url, http)
-            going = asyncio.create_task(it._go())
-            try:
-                yield it
-            finally:
-                going.cancel()
-                with suppress(asyncio.CancelledError):
-                    await going
-                for task in list(it._tasks):
-                    task.cancel()
-                # The library waits for a task of its own that it may have cancelled.
-                with suppress(asyncio.CancelledError):
-                    await it._client.shutdown()
+        it = cls(role, story, url)
+        going = asyncio.create_task(it._go())
+        try:
+            yield it
+        finally:
+            for task in (going, *it._tasks):
+                task.cancel()
+            await asyncio.gather(going, *it._tasks, return_exceptions=True)
 
     def tell(self, **command: Any) -> None:
-        """As `Fleet.tell`."""
+        """As `Fleet.tell`; to go in order and to be dropped are the same here."""
         if "request" in command:
             self._requests.append(command["request"])
             if len(self._requests) == 1:
                 self._soon(self._ask())
-        elif self._client.connected:
-            self._soon(self._client.eio.disconnect(abort=True))
+        elif self._life is not None:
+            self._life.cancel()
 
     async def _go(self) -> None:
-        """Connect until it succeeds once; the library does the rest."""
-        while True:
+        try:
+            while True:
+                self._life = asyncio.create_task(self._live())
+                await asyncio.wait({self._life})
+                if not self._life.cancelled():
+                    self._life.result()
+                await asyncio.sleep(RETRY_SECONDS)
+        finally:
+            if self._life is not None:
+                self._life.cancel()
+                await asyncio.wait({self._life})
+
+    async def _live(self) -> None:
+        """One connection, to its end."""
+        ended = asyncio.Event()
+        async with aiohttp.ClientSession() as http:
+            client = self._client = socketio.AsyncClient(
+                reconnection=False,
+                handle_sigint=False,  # our own loop ends it
+                http_session=http,
+            )
+            client.on("connect", self._connected)
+            client.on("disconnect", lambda _reason: ended.set())
+            for name in EVENTS:
+                client.on(name, self._heard)
             try:
-                await self._client.connect(
+                await client.connect(
                     self._url,
                     transports=list(self._role.transports),
                     auth=lambda: self._named,
                     wait_timeout=4,
                 )
+                await ended.wait()
             except socketio.exceptions.ConnectionError:
-                await asyncio.sleep(RETRY_SECONDS)
-            else:
-                await self._client.wait()
+                pass
+            finally:
+                client.handlers.clear()
+                if self._story.connected:
+                    self._story.went("")
+                for task in (client.eio.read_loop_task, client.eio.write_loop_task):
+                    if task is not None:
+                        task.cancel()
 
-    async def _connected(self) -> None:
+    def _connected(self) -> None:
         self._story.came(self._named, recovered=False, transport=self._client.transport())
         self._requests = [r for r in self._requests if not r.get("first")]
         for request in self._requests:
@@ -102,9 +118,6 @@ class PythonClient:
             argument = {**names, "snapshot": True}
             self._requests.insert(0, {"name": "subscribe", "argument": argument, "first": True})
         self._soon(self._ask())
-
-    def _disconnected(self, reason: str = "") -> None:
-        self._story.went(reason)
 
     def _heard(self, envelope: dict[str, Any]) -> None:
         self._story.told(envelope, None)

@@ -26,6 +26,8 @@ class Report:
     """What was done to the bridge, and when."""
     slowest: float = 0.0
     """Seconds until all was told after a round."""
+    slowest_for: str = ""
+    """What was waited for then."""
     notes: list[str] = field(default_factory=list)
 
     def kinds(self) -> dict[str, int]:
@@ -48,8 +50,8 @@ class Report:
 
     def __str__(self) -> str:
         lines = [
-            f"seed {self.seed}, log {self.log}, {self.seconds:.0f} s in {self.rounds} rounds,"
-            f" all told {self.slowest:.1f} s after each at the latest",
+            f"seed {self.seed}, log {self.log}, {self.seconds:.0f} s in {self.rounds} rounds",
+            f"slowest   all was told {self.slowest:.1f} s after a round: {self.slowest_for}",
             "settings  " + ", ".join(f"{k}={v}" for k, v in self.settings.items()),
             "counts    " + ", ".join(f"{k} {v}" for k, v in self.counts.items()),
             f"faults    {self.faults.total()}: "

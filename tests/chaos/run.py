@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
+
 from bridge.sandbox.postgres import free_port
 from bridge.settings import Settings
 from tests.chaos.checker import Checker
 from tests.chaos.disk import Disk
-from tests.chaos.faults import FAULTS, WHOLE_ROWS, NotHereError
+from tests.chaos.fault import NotHereError
+from tests.chaos.faults import FAULTS
 from tests.chaos.fleet import Fleet
 from tests.chaos.line import Line
 from tests.chaos.plan import HURRIED, Plan
@@ -26,6 +29,7 @@ from tests.chaos.scene import Scene
 from tests.chaos.story import Story
 from tests.chaos.supervisor import Supervisor
 from tests.chaos.truth import Truth
+from tests.chaos.upstream_faults import WHOLE_ROWS
 from tests.chaos.violation import Kind, Violation
 from tests.chaos.world import World
 from tests.chaos.writer import Writer
@@ -54,7 +58,7 @@ class Options:
     seed: int
     clients: int = 30
     only: tuple[str, ...] = ()
-    log: str = "memory:"
+    log: str = "sqlite:"
     round_seconds: float = 30.0
     pause: float = 1.5
     patience: float = 60.0
@@ -93,6 +97,7 @@ class Run:
             )
             for role in self.plan.roles
         }
+        self._waited = ""
         self.report = Report(options.seed, options.log, self._settings)
 
     def now(self) -> float:
@@ -155,7 +160,8 @@ class Run:
             for role in roles
             if role.python
         }
-        return Scene(platform, bridge, disk, roles, lines, fleets, pythons), writer
+        keys = list(map(str, self.plan.keys))
+        return Scene(platform, bridge, disk, roles, keys, lines, fleets, pythons), writer
 
     async def _round(
         self, scene: Scene, writer: Writer, plans: Sequence[Any], seconds: float
@@ -175,7 +181,9 @@ class Run:
         await self._heal(scene)
         ended = self.now()
         await self._until_well(scene, writer)
-        self.report.slowest = max(self.report.slowest, self.now() - ended - CALM_SECONDS)
+        took = self.now() - ended - CALM_SECONDS
+        if took > self.report.slowest:
+            self.report.slowest, self.report.slowest_for = took, self._waited
         self.report.violations += self.checker.judge(list(self.stories.values()))
         for death in scene.bridge.deaths:
             self.report.violations.append(Violation(Kind.DIED, "bridge", death, self.now()))
@@ -189,7 +197,7 @@ class Run:
                 await FAULTS[name].act(scene, injection.dice, span)
         except NotHereError:
             self.report.faults["not here: " + name] += 1
-        except Exception as error:
+        except (httpx.HTTPError, TimeoutError) as error:
             # The trouble could not be made, because of another one; that is as it may be.
             self.report.faults["could not: " + name] += 1
             self.report.journal.append((self.now(), f"{name} could not: {error!r}"))
@@ -201,6 +209,9 @@ class Run:
         """End all trouble that lasts."""
         for line in scene.lines.values():
             line.heal()
+        for name, client in scene.pythons.items():
+            if not self.stories[name].connected:
+                client.tell(drop=True)
         if scene.disk is not None:
             scene.disk.empty()
         await scene.bridge.thaw()
@@ -215,15 +226,13 @@ class Run:
         until = self.now() + self._options.patience
         well_since: float | None = None
         while True:
-            wrong = any(
-                not story.connected
-                or (story.snapshots and not story.whole)
-                or next(story.differs(self.truth.now), None)
-                for story in stories
-            )
+            wrong = next((what for story in stories if (what := self._wrong(story))), None)
             now = self.now()
-            well_since = None if wrong else well_since or now
-            if well_since is not None and now - well_since >= CALM_SECONDS:
+            if wrong is not None:
+                well_since, self._waited = None, wrong
+            elif well_since is None:
+                well_since = now
+            elif now - well_since >= CALM_SECONDS:
                 return
             if now >= until:
                 self.report.violations += self.checker.unconverged(stories, now)
@@ -232,6 +241,16 @@ class Run:
                 self.report.notes += scene.bridge.said(" ERROR ", " CRITICAL ")[-10:]
                 return
             await asyncio.sleep(LOOK_SECONDS)
+
+    def _wrong(self, story: Story) -> str | None:
+        """Why not all is well with a client yet."""
+        if not story.connected:
+            return f"{story.name}, not connected"
+        if story.snapshots and not story.whole:
+            return f"{story.name}, without a whole snapshot"
+        for key, what in story.differs(self.truth.now):
+            return f"{story.name}, {key} {what[:200]}"
+        return None
 
     def _count(self, scene: Scene, writer: Writer) -> None:
         clients: Counter[str] = Counter()
@@ -251,7 +270,5 @@ class Run:
             "refused": clients["refused"],
             **scene.bridge.counts,
             "blended": self.checker.blended,
-            "unheard positions": sum(h.holes for h in self.world.histories.values()),
+            "unheard positions": self.world.holes,
         }
-
-

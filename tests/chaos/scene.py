@@ -26,6 +26,7 @@ class Scene:
     bridge: Supervisor
     disk: Disk | None
     roles: Sequence[Role]
+    keys: Sequence[str]
     lines: Mapping[str, Line]
     fleets: Mapping[str, Fleet]
     pythons: Mapping[str, PythonClient]

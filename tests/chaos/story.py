@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import orjson
 
 from bridge.log.base import Position
 from bridge.regions import regions_of
+from tests.chaos.facts import Facts, brief
 from tests.chaos.span import Spans
 from tests.chaos.subscription import Subscription
 from tests.chaos.truth import MARK, Row, fits
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from bridge.projection import Projection
     from tests.chaos.world import World
 
-CONTEXT = 6
-"""Facts of a property, and facts of all, that are shown with a violation."""
-
 
 @dataclass(frozen=True, slots=True)
 class Telling:
@@ -33,13 +31,6 @@ class Telling:
     state: Row | None
     at: float
     fresh: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    at: float
-    key: str
-    text: str
 
 
 class Story:
@@ -78,7 +69,7 @@ class Story:
         self._projection = projection
         self._world = world
         self._clock = clock
-        self._facts: deque[Fact] = deque(maxlen=3000)
+        self.facts = Facts()
 
     # -- what happens ---------------------------------------------------------------------------
 
@@ -162,7 +153,7 @@ class Story:
         for event in events:
             self.counts["events"] += 1
             key = event["data"]["property_id"]
-            self._note(key, f"{position} {event['event']} {_brief(event['data'])}")
+            self._note(key, f"{position} {event['event']} {brief(event['data'])}")
             self._apply(event["event"], key, event["data"])
 
     # -- what it comes to -----------------------------------------------------------------------
@@ -184,16 +175,6 @@ class Story:
         for key, there in table.items():
             if key not in self.rows and self.subscription.hears(key, regions_of(there, region)):
                 yield key, f"doesn't know {there}"
-
-    def context(self, key: str, at: float) -> tuple[str, ...]:
-        """What came to this client about `key`, and what came at all, up to a little after `at`."""
-        facts = [fact for fact in self._facts if fact.at <= at + 2]
-        of_key = [fact for fact in facts if fact.key == key][-CONTEXT:] if key else []
-        chosen = {id(fact): fact for fact in (*of_key, *facts[-CONTEXT:])}
-        connections = [fact for fact in facts if not fact.key][-CONTEXT:]
-        chosen |= {id(fact): fact for fact in connections}
-        ordered = sorted(chosen.values(), key=lambda fact: fact.at)
-        return tuple(f"{fact.at:8.2f} {fact.key[:8]} {fact.text}" for fact in ordered)
 
     # -- inside ---------------------------------------------------------------------------------
 
@@ -316,17 +297,10 @@ class Story:
             self._complain(Kind.UNPUBLISHED, key, f"fields too many: {sorted(extra)}")
 
     def _note(self, key: str, text: str) -> None:
-        self._facts.append(Fact(self._clock(), key, text))
+        self.facts.note(self._clock(), key, text)
 
     def _complain(self, kind: Kind, key: str, what: str) -> None:
         at = self._clock()
-        self.violations.append(Violation(kind, self.name, what, at, key, self.context(key, at)))
-
-
-def _brief(data: Mapping[str, Any]) -> str:
-    """Of an event, shortened to what is of interest."""
-    said = data.get("changes") or {k: v for k, v in data.items() if k != "property_id"}
-    text = str(said)
-    if "moved" in data:
-        text += f" moved {data['moved']['from']} → {data['moved']['to']}"
-    return text if len(text) < 260 else f"{text[:180]} … {text[-60:]}"
+        self.violations.append(
+            Violation(kind, self.name, what, at, key, self.facts.around(key, at))
+        )

@@ -142,6 +142,7 @@ class Supervisor:
                 str(self._clock),
                 str(self._slow),
                 env=self._environment,
+                stdin=asyncio.subprocess.PIPE,
                 stdout=log,
                 stderr=log,
             )

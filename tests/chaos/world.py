@@ -34,12 +34,6 @@ class History:
         self.rooms: dict[int, tuple[str, tuple[str, ...] | None]] = {}
         """Which property an event is about, and in which regions it was told."""
         self.replayed: int | None = None
-        self.holes = 0
-        """Positions that nobody heard."""
-
-    @property
-    def head(self) -> int:
-        return max(self.texts, default=self.replayed or 0)
 
 
 class World:
@@ -49,6 +43,8 @@ class World:
         self._projection = projection
         self.histories: dict[str, History] = {}
         self.events = 0
+        self.holes = 0
+        """Positions that nobody heard."""
 
     def hear(self, client: str, position: Position, text: bytes, at: float) -> Violation | None:
         history = self.histories.setdefault(position.epoch, History())
@@ -93,9 +89,7 @@ class World:
                     Kind.LOST, client, f"never heard {span.epoch}-{seq} {text}", at, key
                 )
             elif owed is False and seq in heard:
-                yield Violation(
-                    Kind.STRANGER, client, f"heard {span.epoch}-{seq} {text}", at, key
-                )
+                yield Violation(Kind.STRANGER, client, f"heard {span.epoch}-{seq} {text}", at, key)
 
     def forget(self) -> None:
         """Drop what was replayed, and every history but the newest."""
@@ -117,7 +111,7 @@ class World:
             # A page comes after the event at its position, which somebody should have heard too.
             unheard = 0 if before is None else seq - before - (text is not None)
             if unheard > 0:
-                history.holes += unheard
+                self.holes += unheard
                 history.rows.clear()  # anything may have been told there
             before = seq
             if text is not None:

@@ -30,7 +30,28 @@ PLACES: Final = (
     (None, "Nowhere"),
     ("", "Empty"),
 )
-NAMES: Final = ("Zoë & Søn", "東京タワー", "🏠 Loft 🌳", 'Quote "\' \\ end', "tab\there", "e\u0301", "‮RTL")
+NAMES: Final = (
+    "Zoë & Søn",
+    "東京タワー",
+    "🏠 Loft 🌳",
+    "Quote \"' \\ end",
+    "tab\there",
+    "e\u0301",
+    "\u202eRTL",
+)
+FIRST: Final = (
+    "insert into properties (id, name, state, city, price, internal_notes)"
+    " select key, 'Listing ' || n, state, city, n, %s from"
+    " unnest(%s::uuid[], %s::text[], %s::text[]) with ordinality as f(key, state, city, n)"
+)
+INSERT: Final = (
+    "insert into properties (id, name, state, city, price, amenities, internal_notes)"
+    " values (%s, %s, %s, %s, %s, %s, %s) on conflict (id) do nothing"
+)
+RENAME: Final = (
+    "update properties set id = %s, price = %s where id = %s"
+    " and not exists (select from properties where id = %s)"
+)
 LARGE_BYTES: Final = 20_000
 PACES: Final = (0.5, 0.15, 0.06, 0.02)
 """Mean seconds between two transactions of one writer, from calm to a burst."""
@@ -94,9 +115,7 @@ class Writes:
         keys = self._keys[:count]
         places = [self._dice.choice(PLACES) for _ in keys]
         return (
-            "insert into properties (id, name, state, city, price, internal_notes)"
-            " select key, 'Listing ' || n, state, city, n, %s from"
-            " unnest(%s::uuid[], %s::text[], %s::text[]) with ordinality as f(key, state, city, n)",
+            FIRST,
             (MARK, keys, [state for state, _ in places], [city for _, city in places]),
         )
 
@@ -147,8 +166,7 @@ class Writes:
     def _insert(self) -> Statement:
         state, city = self._dice.choice(PLACES)
         return (
-            "insert into properties (id, name, state, city, price, amenities, internal_notes)"
-            " values (%s, %s, %s, %s, %s, %s, %s) on conflict (id) do nothing",
+            INSERT,
             (
                 self._key(),
                 self._text(),
@@ -166,8 +184,7 @@ class Writes:
     def _rename(self) -> Statement:
         old, new = self._key(), self._key()
         return (
-            "update properties set id = %s, price = %s where id = %s"
-            " and not exists (select from properties where id = %s)",
+            RENAME,
             (new, self._number(), old, new),
         )
 
