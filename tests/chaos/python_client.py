@@ -79,7 +79,7 @@ class PythonClient:
 
     async def _live(self) -> None:
         """One connection, to its end."""
-        ended = asyncio.Event()
+        ended, ending = asyncio.Event(), None
         async with aiohttp.ClientSession() as http:
             client = self._client = socketio.AsyncClient(
                 reconnection=False,
@@ -97,14 +97,18 @@ class PythonClient:
                     auth=lambda: self._named,
                     wait_timeout=4,
                 )
-                await ended.wait()
+                # Its reader may end without a word, by an answer that broke off.
+                ending = asyncio.create_task(ended.wait())
+                await asyncio.wait(
+                    {ending, client.eio.read_loop_task}, return_when=asyncio.FIRST_COMPLETED
+                )
             except socketio.exceptions.ConnectionError:
                 pass
             finally:
                 client.handlers.clear()
                 if self._story.connected:
                     self._story.went("")
-                for task in (client.eio.read_loop_task, client.eio.write_loop_task):
+                for task in (ending, client.eio.read_loop_task, client.eio.write_loop_task):
                     if task is not None:
                         task.cancel()
 
