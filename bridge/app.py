@@ -214,6 +214,7 @@ class Bridge(Starlette):
             cut_off=running.gateway.cut_off,
             recoveries=running.gateway.recoveries(),
             head=str(running.log.head),
+            log_error=running.log.error,
             started_at=running.started_at,
         )
 

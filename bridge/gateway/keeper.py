@@ -9,11 +9,12 @@ stored, and everything that the client is told after it waits behind.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+import logging
 from typing import TYPE_CHECKING, Final
 
 import orjson
 
+from bridge.errors import LogUnusable
 from bridge.gateway.hub import Subscription
 from bridge.gateway.recovery import Session
 from bridge.log.base import Position
@@ -23,8 +24,13 @@ if TYPE_CHECKING:
     from bridge.gateway.recovery import Sessions
     from bridge.log.base import SessionStore
 
+log = logging.getLogger(__name__)
+
 GATHER_SECONDS: Final = 0.05
 """How long changes gather that nobody waits for."""
+
+CLOSE_SECONDS: Final = 1.0
+"""How long the end waits for a store that doesn't take anything."""
 
 
 class Keeper:
@@ -74,8 +80,14 @@ class Keeper:
 
     async def close(self) -> None:
         """Store what is left, if the store still takes it."""
-        with suppress(asyncio.CancelledError):
-            await self.store()
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self.store()
+        except (TimeoutError, LogUnusable) as error:
+            log.warning(
+                "sessions could not be stored (%s): some clients will come back as new ones",
+                error or f"not within {CLOSE_SECONDS:g} s",
+            )
 
     def _changed(self, pid: str) -> None:
         self._unstored[pid] = None

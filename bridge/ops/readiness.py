@@ -34,29 +34,37 @@ def verdict(
     live_at: float | None,
     now: float,
     stale_after: float,
+    log_error: str | None = None,
 ) -> Verdict:
     """Ready once the source has been live and the table has been read, and for as long as the
-    source is live or was so within the last `stale_after` seconds: an outage that short is mended
-    before anybody is better served elsewhere.
+    source is live and the log can be written, or both were so within the last `stale_after`
+    seconds: an outage that short is mended before anybody is better served elsewhere.
 
-    `live_at` is when the source was last known to be live, None if it never was.
+    `live_at` is when that was last known to be the case, None if it never was.
     """
     if live_at is None:
         return _not(f"the source has not been live yet: {_source(status, now)}")
     if not reconciled:
         return _not("the first pass over the table is not done")
-    if status.state is SourceState.LIVE or now - live_at <= stale_after:
+    flowing = status.state is SourceState.LIVE and log_error is None
+    if flowing or now - live_at <= stale_after:
         return READY
+    if log_error is not None:
+        return _not(f"for {now - live_at:.0f} s, more than {stale_after:g} s: {log_error}")
     return _not(
         f"the source was last live {now - live_at:.0f} s ago, "
         f"more than {stale_after:g} s: {_source(status, now)}"
     )
 
 
-def live_at(status: SourceStatus, *, before: float | None, now: float) -> float | None:
-    """When the source was last known to be live: now, or at its last proof of life, or when
-    somebody looked `before`.
+def live_at(
+    status: SourceStatus, *, before: float | None, now: float, log_error: str | None = None
+) -> float | None:
+    """When the source was last known to be live, and the log could be written: now, or at the
+    source's last proof of life, or when somebody looked `before`.
     """
+    if log_error is not None:
+        return before
     if status.state is SourceState.LIVE:
         return now
     return max((at for at in (before, status.proof_at) if at is not None), default=None)

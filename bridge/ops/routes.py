@@ -34,6 +34,7 @@ class Look:
     cut_off: int
     recoveries: dict[str, int]
     head: str
+    log_error: str | None  # why the log can't be written at present
     started_at: float
 
 
@@ -86,13 +87,16 @@ class Operations:
         if isinstance(look, str):
             self._live_at = None
             return readiness.Verdict(ready=False, reason=self._hide(look))
-        self._live_at = readiness.live_at(look.source, before=self._live_at, now=now)
+        self._live_at = readiness.live_at(
+            look.source, before=self._live_at, now=now, log_error=look.log_error
+        )
         verdict = readiness.verdict(
             look.source,
             reconciled=look.pipeline.reconciled,
             live_at=self._live_at,
             now=now,
             stale_after=self._stale_after,
+            log_error=look.log_error,
         )
         if verdict.reason is None:
             return verdict
@@ -119,6 +123,7 @@ class Operations:
             "clients_cut_off": look.cut_off,
             "recoveries": look.recoveries,
             "log_head": look.head,
+            "log_error": look.log_error,
         }
 
 

@@ -27,7 +27,7 @@ BENCHES: dict[str, tuple[Any, int, list[str]]] = {
     "memory": (connect, 5000, ["bridge", "node", "stock"]),
     "slow": (slow, 500, ["bridge"]),
 }
-ELSEWHERE = ("pipeline", "latency", "recovery")
+ELSEWHERE = ("pipeline", "latency", "recovery", "log")
 UNITS = {
     "cpu_us": "CPU µs",
     "user_us": "user µs",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import tempfile
 import tomllib
 from pathlib import Path
 
@@ -53,7 +56,38 @@ def test_the_image_listens_where_fly_looks() -> None:
     assert "EXPOSE 8080" in dockerfile
 
 
-def test_the_image_does_not_run_as_root() -> None:
-    user = re.search(r"^USER (\d+)", (ROOT / "deploy/Dockerfile").read_text("utf-8"), re.MULTILINE)
-    assert user is not None
-    assert int(user[1]) > 0
+def test_the_log_is_on_the_volume_that_fly_mounts() -> None:
+    dockerfile = (ROOT / "deploy/Dockerfile").read_text("utf-8")
+    [mount] = FLY["mounts"]
+    assert f"BRIDGE_LOG=sqlite:///{mount['destination']}/" in dockerfile
+    assert "BRIDGE_LOG" not in FLY["env"]
+
+
+def test_the_image_starts_with_the_script_that_leaves_root() -> None:
+    dockerfile = (ROOT / "deploy/Dockerfile").read_text("utf-8")
+    assert "COPY --chmod=0755 deploy/start.sh /usr/local/bin/start" in dockerfile
+    assert 'ENTRYPOINT ["start"]' in dockerfile
+
+
+def start(folder: Path, script: str) -> list[str]:
+    done = subprocess.run(
+        [ROOT / "deploy/start.sh", "sh", "-c", script],
+        env={"PATH": os.environ["PATH"], "BRIDGE_LOG": f"sqlite:///{folder}/log"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.split()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_what_started_as_root_goes_on_as_another_who_may_write_the_log() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        assert start(folder, f"id -u; id -G; touch {folder}/log") == ["65532", "65532"]
+        assert (folder / "log").stat().st_uid == 65532
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root leaves root")
+def test_what_did_not_start_as_root_stays_who_it_is(tmp_path: Path) -> None:
+    assert start(tmp_path, "id -u") == [str(os.geteuid())]

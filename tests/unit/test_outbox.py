@@ -128,6 +128,84 @@ def test_what_is_drained_is_held_no_more() -> None:
     assert line.written == [b"4c"]
 
 
+# -- kept back
+
+
+def test_what_is_kept_back_goes_out_in_order_when_it_is_let_go() -> None:
+    outbox = quiet()
+    line = Line(outbox)
+    outbox.attach(line)
+    outbox.keep_back()
+    for name in "ab":
+        outbox.tell(piece(name))
+    assert line.written == []
+    outbox.let_go()
+    outbox.tell(piece("c"))
+    assert line.written == [b"4a", b"4b", b"4c"]
+    assert outbox.waiting == 0
+
+
+def test_a_line_that_resumes_gets_nothing_that_is_kept_back() -> None:
+    outbox = quiet()
+    line = Line(outbox)
+    outbox.attach(line)
+    outbox.pause()
+    outbox.keep_back()
+    outbox.tell(piece("a"))
+    outbox.resume()
+    assert line.written == []
+    outbox.let_go()
+    assert line.written == [b"4a"]
+
+
+def test_a_line_that_is_full_gets_nothing_that_is_let_go() -> None:
+    outbox = quiet()
+    line = Line(outbox)
+    outbox.attach(line)
+    outbox.keep_back()
+    outbox.tell(piece("a"))
+    outbox.pause()
+    outbox.let_go()
+    assert line.written == []
+    outbox.resume()
+    assert line.written == [b"4a"]
+
+
+def test_a_line_that_comes_gets_nothing_that_is_kept_back() -> None:
+    outbox = quiet()
+    line = Line(outbox)
+    outbox.keep_back()
+    outbox.tell(piece("a"))
+    outbox.attach(line)
+    assert line.written == []
+    outbox.let_go()
+    assert line.written == [b"4a"]
+
+
+def test_the_end_waits_for_what_is_kept_back() -> None:
+    outbox = quiet()
+    line = Line(outbox)
+    outbox.attach(line)
+    outbox.keep_back()
+    outbox.tell(piece("a"))
+    outbox.end()
+    assert not line.closed
+    outbox.let_go()
+    assert (line.written, line.closed) == ([b"4a"], True)
+
+
+async def test_a_poll_waits_for_what_is_kept_back() -> None:
+    outbox = quiet()
+    outbox.keep_back()
+    outbox.tell(piece("a"))
+    poll = asyncio.create_task(taken(outbox))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not poll.done()
+    outbox.let_go()
+    assert await poll == ["4a"]
+
+
 # -- polls
 
 

@@ -15,8 +15,16 @@ def judge(
     reconciled: bool = True,
     live_at: float | None = 100.0,
     now: float = 100.0,
+    log_error: str | None = None,
 ) -> str | None:
-    out = verdict(status, reconciled=reconciled, live_at=live_at, now=now, stale_after=30)
+    out = verdict(
+        status,
+        reconciled=reconciled,
+        live_at=live_at,
+        now=now,
+        stale_after=30,
+        log_error=log_error,
+    )
     assert out.ready is (out.reason is None)
     return out.reason
 
@@ -74,3 +82,18 @@ def test_else_it_was_live_when_last_seen_or_proved(
 ) -> None:
     status = SourceStatus(SourceState.DOWN, since=98.0, proof_at=proof_at)
     assert live_at(status, before=before, now=100.0) == expected
+
+
+def test_a_log_that_can_not_be_written_for_a_short_time_is_ready() -> None:
+    assert judge(LIVE, live_at=71.0, log_error="disk full") is None
+
+
+def test_a_log_that_can_not_be_written_for_long_is_not_ready_and_says_why() -> None:
+    assert judge(LIVE, live_at=69.0, log_error="disk full") == (
+        "for 31 s, more than 30 s: disk full"
+    )
+
+
+def test_a_live_source_proves_nothing_while_the_log_can_not_be_written() -> None:
+    assert live_at(LIVE, before=50.0, now=100.0, log_error="disk full") == 50.0
+    assert live_at(LIVE, before=50.0, now=100.0) == 100.0

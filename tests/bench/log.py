@@ -1,0 +1,213 @@
+"""What a log that survives costs, beside the one in memory.
+
+    python -m tests.bench log [--rows 1000 100000 1000000] [--json]
+
+Measured are appends of 1, 16 and 256 events with the rows they leave behind (one after the other,
+and the file's disk is the machine's own); how long a single append takes at 100 a second, p50 and
+p99, which is what the durable path adds to an event's way; and what opening a file with so many
+rows costs: seconds, and bytes of memory for each row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import random
+import statistics
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bridge import diff
+from bridge.log.base import Progress
+from bridge.log.database import Database
+from bridge.log.memory import MemoryLog
+from bridge.log.sqlite import SqliteLog
+from bridge.projection import Projection
+from bridge.rows import Rows
+from bridge.values import normalise
+from tests.bench.pipeline import listing, resident
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.events import Event
+    from bridge.log.base import EventLog, RowUpdate
+
+ROUNDS = 3
+SECONDS = 2.0
+"""How long each kind of append goes on."""
+PACE = 100
+"""Appends a second where their latency is measured."""
+
+Batch = tuple[list["Event"], list["RowUpdate"]]
+
+
+def batches(size: int, number: int) -> list[Batch]:
+    """Updates of random rows out of 10,000, as the pipeline would append them."""
+    rng = random.Random(size)
+    projection = Projection()
+    rows = Rows(projection.known)
+    known = []
+    for n in range(10_000):
+        record = {name: normalise(value) for name, value in listing(rng, n).items()}
+        known.append(record)
+    out = []
+    for n in range(number):
+        events: list[Event] = []
+        left: dict[Any, bytes | None] = {}
+        for before in rng.sample(known, size):
+            after = {**before, "price": rng.randrange(10**6, 10**7), "units": n}
+            event = diff.tell(projection, before["id"], before, after, "2026-03-01T10:00:00Z")
+            assert event is not None
+            events.append(event)
+            left[before["id"]] = rows.encode(after)
+        out.append((events, list(left.items())))
+    return out
+
+
+async def throughput(log: EventLog, prepared: list[Batch]) -> tuple[float, float]:
+    """Events a second, and CPU µs for each, of all threads."""
+    done = turn = 0
+    started, cpu = time.perf_counter(), time.process_time()
+    while time.perf_counter() - started < SECONDS:
+        events, rows = prepared[turn % len(prepared)]
+        await log.append(events, rows)
+        done += len(events)
+        turn += 1
+    spent = time.perf_counter() - started
+    return done / spent, (time.process_time() - cpu) / done * 1e6
+
+
+async def latency(log: EventLog, prepared: list[Batch]) -> list[float]:
+    """Milliseconds of each append of one event, at a steady pace."""
+    out = []
+    for turn in range(int(PACE * SECONDS)):
+        events, rows = prepared[turn % len(prepared)]
+        started = time.perf_counter()
+        await log.append(events, rows)
+        out.append((time.perf_counter() - started) * 1e3)
+        await asyncio.sleep(max(0.0, 1 / PACE - (time.perf_counter() - started)))
+    return out
+
+
+async def appends(make: Callable[[], EventLog]) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    for size in (1, 16, 256):
+        prepared = batches(size, 20 if size > 16 else 200)
+        rounds = []
+        for _ in range(ROUNDS):
+            log = make()
+            await log.open()
+            rounds.append(await throughput(log, prepared))
+            await log.close()
+        figures[f"events_per_s_{size}"] = statistics.median(rate for rate, _ in rounds)
+        figures[f"cpu_us_{size}"] = statistics.median(cpu for _, cpu in rounds)
+    log = make()
+    await log.open()
+    taken = sorted(await latency(log, batches(1, 200)))
+    await log.close()
+    figures["p50_ms"] = taken[len(taken) // 2]
+    figures["p99_ms"] = taken[int(len(taken) * 0.99)]
+    return figures
+
+
+async def opening(folder: Path, count: int) -> dict[str, float]:
+    """A file with so many rows, written as the first pass does, and opened as a restart does."""
+    rng = random.Random(count)
+    projection = Projection()
+    rows = Rows(projection.known)
+    path = folder / f"rows-{count}.sqlite3"
+
+    def make() -> SqliteLog:
+        return SqliteLog(Database(path), shape="", events=100_000, seconds=900)
+
+    log = make()
+    await log.open()
+    started = time.perf_counter()
+    for start in range(0, count, 1000):
+        page = []
+        for number in range(start, min(start + 1000, count)):
+            record = {name: normalise(value) for name, value in listing(rng, number).items()}
+            # In the order of the keys, as a pass reads them.
+            page.append((str(uuid.UUID(int=number << 96)), rows.encode(record)))
+        await log.append([], page)
+    await log.append([], [], Progress(filled=True))
+    filled = time.perf_counter() - started
+    await log.close()
+    gc.collect()
+    before = resident()
+    started = time.perf_counter()
+    log = make()
+    await log.open()
+    opened = time.perf_counter() - started
+    async for portion in log.rows():
+        rows.load(portion)
+    loaded = time.perf_counter() - started
+    gc.collect()
+    weight = (resident() - before) / count
+    await log.close()
+    return {
+        "rows": count,
+        "fill_s": filled,
+        "open_s": opened,
+        "load_s": loaded,
+        "bytes_per_row": weight,
+        "file_mb": path.stat().st_size / 1e6,
+    }
+
+
+async def measure(counts: list[int]) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        files = iter(range(1000))
+
+        def sqlite() -> EventLog:
+            database = Database(folder / f"{next(files)}.sqlite3")
+            return SqliteLog(database, shape="", events=100_000, seconds=900)
+
+        return {
+            "memory": await appends(lambda: MemoryLog(100_000, 900)),
+            "sqlite": await appends(sqlite),
+            "opening": [await opening(folder, count) for count in counts],
+        }
+
+
+def show(results: dict[str, Any]) -> str:
+    lines = [
+        "| | memory | sqlite |",
+        "|---|---:|---:|",
+    ]
+    for figure in results["memory"]:
+        memory, sqlite = results["memory"][figure], results["sqlite"][figure]
+        lines.append(f"| {figure} | {memory:,.3g} | {sqlite:,.3g} |")
+    lines += [
+        "",
+        "| rows | first fill s | open s | open and load s | bytes per row | file MB |",
+        "|---:|---:|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {r['rows']:,} | {r['fill_s']:.2f} | {r['open_s']:.2f} | {r['load_s']:.2f} "
+        f"| {r['bytes_per_row']:.0f} | {r['file_mb']:.1f} |"
+        for r in results["opening"]
+    ]
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rows", type=int, nargs="+", default=[1000, 100_000, 1_000_000])
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(argv)
+    results = asyncio.run(measure(options.rows))
+    print(json.dumps(results) if options.json else show(results))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

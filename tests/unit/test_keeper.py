@@ -1,0 +1,243 @@
+"""Sessions in a store: taken up by the next process, and no other than they were."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.errors import LogUnusable
+from bridge.gateway import keeper as module
+from bridge.gateway.hub import Subscription
+from bridge.gateway.keeper import Keeper
+from bridge.gateway.recovery import Sessions
+from bridge.log.base import Position
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+TEXAS = Subscription(("TX",), ())
+MORE = Subscription(("TX", "CA"), ("p1", 7))
+
+
+class Store:
+    """In memory. `put` waits for `gate`, and fails where it is told to."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+        self.puts = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.broken = False
+
+    async def load(self) -> Sequence[tuple[str, bytes]]:
+        return list(self.kept.items())
+
+    async def put(self, sessions: Mapping[str, bytes | None]) -> None:
+        self.puts += 1
+        await self.gate.wait()
+        if self.broken:
+            raise LogUnusable("broken")
+        for name, session in sessions.items():
+            self.kept.pop(name, None)
+            if session is not None:
+                self.kept[name] = session
+
+
+class Process:
+    """One process's sessions over the store. Each has a monotonic clock of its own."""
+
+    def __init__(self, store: Store, *, wall: float, started: float, limit: int = 10) -> None:
+        self._wall = wall
+        self._now = started
+        self.sessions = Sessions(120.0, limit, 100, 10**6)
+        self.keeper = Keeper(self.sessions, store, self)
+
+    def monotonic(self) -> float:
+        return self._now
+
+    def wall(self) -> float:
+        return self._wall
+
+    def passes(self, seconds: float) -> None:
+        self._now += seconds
+        self._wall += seconds
+
+
+def at(seq: int, epoch: str = "e") -> Position:
+    return Position(epoch, seq)
+
+
+async def test_the_next_process_knows_who_was_connected_and_what_they_heard() -> None:
+    store = Store()
+    first = Process(store, wall=1000, started=5)
+    pid = first.sessions.open("s1", TEXAS, at(3)).pid
+    first.sessions.changed("s1", MORE, at(8))
+    await first.keeper.store()
+    second = Process(store, wall=5000, started=70)
+    await second.keeper.load("e")
+    session = second.sessions.find(pid, 70)
+    assert session is not None
+    assert session.sid == "s1"
+    assert session.subscriptions == [(at(3), TEXAS), (at(8), MORE)]
+    assert session.complete
+
+
+async def test_everything_is_spelled_as_it_was() -> None:
+    store = Store()
+    first = Process(store, wall=1000, started=5)
+    everything = first.sessions.open("s1", Subscription(), at(0)).pid
+    nothing = first.sessions.open("s2", Subscription(()), at(0)).pid
+    await first.keeper.store()
+    second = Process(store, wall=1000, started=5)
+    await second.keeper.load("e")
+    for pid, subscription in ((everything, Subscription()), (nothing, Subscription(()))):
+        session = second.sessions.find(pid, 5)
+        assert session is not None
+        assert session.subscription == subscription
+
+
+async def test_who_was_connected_has_been_away_since_the_start() -> None:
+    store = Store()
+    first = Process(store, wall=1000, started=5)
+    pid = first.sessions.open("s1", TEXAS, at(0)).pid
+    await first.keeper.store()
+    second = Process(store, wall=9000, started=70)
+    await second.keeper.load("e")
+    assert second.sessions.find(pid, 70 + 119) is not None
+    assert second.sessions.find(pid, 70 + 120) is None
+
+
+async def test_who_had_left_before_has_been_away_since_then() -> None:
+    store = Store()
+    first = Process(store, wall=1000, started=5)
+    pid = first.sessions.open("s1", TEXAS, at(0)).pid
+    first.sessions.left("s1", 5)
+    await first.keeper.store()
+    second = Process(store, wall=1100, started=70)
+    await second.keeper.load("e")
+    assert second.sessions.find(pid, 70 + 19) is not None
+    assert second.sessions.find(pid, 70 + 20) is None
+
+
+async def test_a_clock_that_was_set_back_lets_nobody_stay_for_ever() -> None:
+    store = Store()
+    first = Process(store, wall=9000, started=5)
+    pid = first.sessions.open("s1", TEXAS, at(0)).pid
+    first.sessions.left("s1", 5)
+    await first.keeper.store()
+    second = Process(store, wall=1000, started=70)
+    await second.keeper.load("e")
+    assert second.sessions.find(pid, 70 + 119) is not None
+    assert second.sessions.find(pid, 70 + 120) is None
+
+
+async def test_who_said_goodbye_is_forgotten() -> None:
+    store = Store()
+    first = Process(store, wall=1000, started=5)
+    first.sessions.open("s1", TEXAS, at(0))
+    await first.keeper.store()
+    first.sessions.end("s1")
+    await first.keeper.store()
+    assert store.kept == {}
+
+
+async def test_sessions_of_another_epoch_are_forgotten() -> None:
+    store = Store()
+    first = Process(store, wall=1000, started=5)
+    pid = first.sessions.open("s1", TEXAS, at(0, "old")).pid
+    await first.keeper.store()
+    second = Process(store, wall=1000, started=5)
+    await second.keeper.load("new")
+    assert second.sessions.find(pid, 5) is None
+    await second.keeper.store()
+    assert store.kept == {}
+
+
+async def test_of_too_many_the_newest_stay_and_the_others_are_forgotten() -> None:
+    store = Store()
+    first = Process(store, wall=1000, started=5)
+    pids = []
+    for number in range(4):
+        pids.append(first.sessions.open(f"s{number}", TEXAS, at(0)).pid)
+        first.passes(1)
+        first.sessions.left(f"s{number}", first.monotonic())
+    await first.keeper.store()
+    second = Process(store, wall=first.wall(), started=70, limit=2)
+    await second.keeper.load("e")
+    found = [second.sessions.find(pid, 70) is not None for pid in pids]
+    assert found == [False, False, True, True]
+    await second.keeper.store()
+    assert set(store.kept) == set(pids[2:])
+
+
+async def test_nothing_is_written_where_nothing_changed() -> None:
+    store = Store()
+    process = Process(store, wall=1000, started=5)
+    process.sessions.open("s1", TEXAS, at(0))
+    await process.keeper.store()
+    process.sessions.changed("s1", TEXAS, at(9))
+    await process.keeper.store()
+    assert store.puts == 1
+
+
+async def test_changes_gather_and_are_stored_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "GATHER_SECONDS", 0.001)
+    store = Store()
+    process = Process(store, wall=1000, started=5)
+    running = asyncio.create_task(process.keeper.run())
+    for number in range(20):
+        process.sessions.open(f"s{number}", TEXAS, at(0))
+    async with asyncio.timeout(5):
+        while len(store.kept) < 20:
+            await asyncio.sleep(0.001)
+    assert store.puts == 1
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_who_waits_for_its_change_waits_until_it_is_stored() -> None:
+    store = Store()
+    process = Process(store, wall=1000, started=5)
+    process.sessions.open("s1", TEXAS, at(0))
+    store.gate.clear()
+    waiting = asyncio.create_task(process.keeper.store())
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    store.gate.set()
+    await waiting
+    assert len(store.kept) == 1
+
+
+async def test_a_store_that_is_broken_ends_the_keeper_loudly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "GATHER_SECONDS", 0)
+    store = Store()
+    store.broken = True
+    process = Process(store, wall=1000, started=5)
+    process.sessions.open("s1", TEXAS, at(0))
+    with pytest.raises(LogUnusable):
+        await process.keeper.run()
+
+
+async def test_the_end_does_not_wait_for_a_store_that_takes_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "CLOSE_SECONDS", 0.01)
+    store = Store()
+    process = Process(store, wall=1000, started=5)
+    process.sessions.open("s1", TEXAS, at(0))
+    store.gate.clear()
+    async with asyncio.timeout(5):
+        await process.keeper.close()
+    assert "will come back as new ones" in caplog.text
+
+
+async def test_the_end_of_a_broken_store_is_no_failure_of_its_own() -> None:
+    store = Store()
+    store.broken = True
+    process = Process(store, wall=1000, started=5)
+    process.sessions.open("s1", TEXAS, at(0))
+    await process.keeper.close()
