@@ -61,7 +61,8 @@ class Checker:
     def _judge(self, client: str, telling: Telling) -> Iterator[Violation]:
         whose = (client, telling.key)
         before = self._at.get(whose, -1)
-        place, at = self.truth.place(telling.key, telling.state, before)
+        again = telling.fresh or whose in self._blends
+        place, at = self.truth.place(telling.key, telling.state, before, again=again)
         self._at[whose] = at
         kind, what = Kind.REPEATED, "was told before"
         match place:
@@ -72,7 +73,7 @@ class Checker:
                 self._blends.add(whose)
                 self.blended += 1
                 return
-            case Place.SAME if telling.fresh or whose in self._blends:
+            case Place.SAME if again:
                 self._blends.discard(whose)
                 return
             case Place.EARLIER:

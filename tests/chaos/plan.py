@@ -7,6 +7,7 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from bridge.settings import Settings
 from tests.chaos.faults import FAULTS
 from tests.chaos.role import Role, cast
 from tests.chaos.writes import STOCK, Writes
@@ -70,7 +71,7 @@ class Plan:
     def _settings(self) -> dict[str, Any]:
         """Bounds of the bridge, some of them tight."""
         dice = self._dice("settings")
-        return {
+        settings = {
             "columns": COLUMNS,
             "region": "state,city",
             "page_rows": dice.choice((1000, 7)),
@@ -80,7 +81,11 @@ class Plan:
             "log_events": dice.choice((100_000, 100_000, 400)),
             "queue_changes": dice.choice((20_000, 20_000, 30)),
             "batch_seconds": dice.choice((0.05, 0.4)),
+            "client_bytes": dice.choice((1_048_576, 65_536)),
         }
+        if dice.random() < 0.5 and "pass_rows" in Settings.model_fields:
+            settings["pass_rows"] = 0  # every pass in portions, however small the table is
+        return settings
 
     def _dice(self, what: str) -> random.Random:
         return random.Random(f"{self._seed} {what}")

@@ -67,12 +67,16 @@ class Truth:
         if len(row.get(LARGE) or "") > 1500:
             self.large.add(key)
 
-    def place(self, key: str, state: Row | None, at: int) -> tuple[Place, int]:
+    def place(
+        self, key: str, state: Row | None, at: int, *, again: bool = False
+    ) -> tuple[Place, int]:
         """Where `state` stands from `at` on, which is the place of the state told before; -1 if
         there was none. The first place that fits is given, so that the most is left for what
-        follows.
+        follows: `at` itself if a state may be told `again`, as a snapshot does.
         """
         past = self.past.get(key, [None])
+        if again and at >= 0 and fits(state, past[at]):
+            return Place.SAME, at
         for n in range(at + 1, len(past)):
             if fits(state, past[n]):
                 return Place.LATER, n

@@ -155,3 +155,12 @@ for word, statements in (
         await _statements(scene, dice, span, *which)
 
     fault(word, 1)(_alter)
+
+
+@fault("huge", 1)
+async def _(scene: Scene, dice: random.Random, span: float) -> None:
+    """A value that is too large for a message of Realtime, and for a client that is slow."""
+    key = dice.choice(scene.keys)
+    for text in ("(select string_agg(md5(n::text), '') from generate_series(1, 35000) n)", "null"):
+        await scene.platform.execute(f"update {TABLE} set address = {text} where id = '{key}'")
+        await asyncio.sleep(span)

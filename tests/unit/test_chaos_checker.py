@@ -154,6 +154,17 @@ def test_a_client_that_comes_anew_begins_anew(play: Play) -> None:
     assert play.found() == set()
 
 
+def test_a_snapshot_again_is_no_later_state_that_looks_the_same(play: Play) -> None:
+    witness, client = play.client("witness"), play.client("client")
+    client.went("cut")
+    play.connect(client, {})
+    play.commit("a", price=2)
+    play.tell("a", witness, client)
+    play.commit("a", price=1)
+    play.tell("a", witness, client)
+    assert play.found() == set()
+
+
 def test_what_was_asked_for_just_before_the_end_of_a_connection_may_have_been_heard(
     play: Play,
 ) -> None:
