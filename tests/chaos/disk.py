@@ -1,0 +1,60 @@
+"""A small disk that can be full."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SIZE = "64m"
+BLOCK = bytes(64 * 1024)
+
+
+class Disk:
+    """A file system of its own at `path`. Made by `Disk.mounted()`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._filler = path / "filler"
+
+    @classmethod
+    @contextmanager
+    def mounted(cls, path: Path) -> Iterator[Disk | None]:
+        """A tmpfs, which only root may mount; None where it can't be had."""
+        path.mkdir()
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", path],
+            capture_output=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            yield None
+            return
+        try:
+            yield cls(path)
+        finally:
+            subprocess.run(["umount", "-l", path], check=False)
+
+    async def fill(self) -> None:
+        """Leave nothing of it."""
+        await asyncio.to_thread(self._fill)
+
+    def empty(self) -> None:
+        """Give back what `fill` took."""
+        self._filler.unlink(missing_ok=True)
+
+    def _fill(self) -> None:
+        file = os.open(self._filler, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        with suppress(OSError):
+            while True:
+                os.write(file, BLOCK)
+        with suppress(OSError):
+            while True:
+                os.write(file, b"0")
+        os.close(file)
