@@ -15,7 +15,7 @@ from bridge.events import (
     PropertyUpdated,
     PropertyUpdatedData,
 )
-from bridge.regions import EVERYTHING, property_room, region_room, regions_of
+from bridge.regions import regions_of, rooms_of
 
 if TYPE_CHECKING:
     from bridge.changes import Json, Key, Record
@@ -41,7 +41,7 @@ def created(projection: Projection, key: Key, new: Record) -> Event:
     return Event(
         "property-created",
         key,
-        _rooms(key, regions_of(new, projection.region)),
+        rooms_of(key, regions_of(new, projection.region)),
         PropertyCreated.model_construct(event="property-created", data=data)
         .model_dump_json(warnings=False)
         .encode(),
@@ -72,7 +72,7 @@ def updated(projection: Projection, key: Key, old: Record, new: Record, at: str)
     return Event(
         "property-updated",
         key,
-        _rooms(key, (*before, *after)),
+        rooms_of(key, (*before, *after)),
         PropertyUpdated.model_construct(
             _fields_set={"event", "data"}, event="property-updated", data=data
         )
@@ -86,7 +86,7 @@ def deleted(projection: Projection, key: Key, old: Record, at: str) -> Event:
     return Event(
         "property-deleted",
         key,
-        _rooms(key, regions_of(old, projection.region)),
+        rooms_of(key, regions_of(old, projection.region)),
         PropertyDeleted.model_construct(event="property-deleted", data=data)
         .model_dump_json(warnings=False)
         .encode(),
@@ -107,7 +107,3 @@ def same(a: Json, b: Json) -> bool:
 def _published(projection: Projection, key: Key, row: Record) -> PropertyCreatedData:
     fields = {column: row[column] for column in projection.published if column in row}
     return PropertyCreatedData.model_construct(property_id=key, **fields)
-
-
-def _rooms(key: Key, regions: tuple[str, ...]) -> tuple[str, ...]:
-    return (EVERYTHING, property_room(key), *map(region_room, dict.fromkeys(regions)))

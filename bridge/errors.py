@@ -50,6 +50,12 @@ class Code(StrEnum):
     RATE_LIMITED = "rate_limited"  # more requests than one client may make; wait a little
     NOT_READY = "not_ready"  # the table has not been read yet; ask again in a second
     CURSOR_GONE = "cursor_gone"  # the snapshot's next page can't be given; take a new snapshot
+    TOKEN_REQUIRED = "token_required"  # noqa: S105 - this bridge lets nobody in without a token
+    TOKEN_INVALID = "token_invalid"  # noqa: S105 - the token is not one that this bridge believes
+    TOKEN_EXPIRED = "token_expired"  # noqa: S105 - the token was good once; get a fresh one
+    SIGNED_OUT = "signed_out"  # the token's session was ended; sign in again
+    REGION_FORBIDDEN = "region_forbidden"  # the token doesn't let its bearer hear that region
+    TOO_MANY_CONNECTIONS = "too_many_connections"  # of this address or in all; come back later
     NOT_SUPPORTED = "not_supported"  # documented, but this bridge does not offer it
 
 

@@ -80,21 +80,6 @@ class PropertyDeleted(BaseModel):
     data: PropertyDeletedData
 
 
-class PropertiesBatchData(BaseModel):
-    """In order, each as it would come alone. What happened to one property is folded into its net
-    difference.
-    """
-
-    events: list[PropertyCreated | PropertyUpdated | PropertyDeleted]
-
-
-class PropertiesBatch(BaseModel):
-    """Told to clients that asked for batches, in place of the single events."""
-
-    event: Literal["properties-batch"] = "properties-batch"
-    data: PropertiesBatchData
-
-
 CONTRACT = "1.0"
 """Version of the wire contract: the first number changes when something a client may rely on does,
 the second when something is added."""
@@ -117,7 +102,80 @@ class BridgeStatus(BaseModel):
     data: BridgeStatusData
 
 
-Envelope = PropertyCreated | PropertyUpdated | PropertyDeleted | PropertiesBatch | BridgeStatus
+AuthState = Literal["expiring", "token_expired", "signed_out", "changed"]
+
+
+class AuthStatusData(BaseModel):
+    """How a client's rights stand.
+
+    - `expiring`: the token ends soon, at `expires_at`: `authenticate` with a fresh one;
+    - `token_expired`: it has ended. The connection is closed; the client library comes back by
+      itself, and is let in with a fresh token;
+    - `signed_out`: the session was ended by an operator, and the connection is closed;
+    - `changed`: the client's rights are others from here on. `regions` and `properties` are all
+      that it hears now; what it heard beyond that, it hears no more.
+    """
+
+    state: AuthState
+    expires_at: Timestamp | None = None
+    regions: list[str] | None = None
+    properties: list[str | int] = []
+
+
+class AuthStatus(BaseModel):
+    """Told to one client, of its own token."""
+
+    event: Literal["auth-status"] = "auth-status"
+    data: AuthStatusData
+
+
+NotificationKind = Literal["status-changed", "price-dropped", "price-raised", "new-listing"]
+Severity = Literal["info", "important"]
+
+
+class PropertyNotificationData(BaseModel):
+    """A change that concerns one user, who watches the property or its region."""
+
+    property_id: str | int
+    kind: NotificationKind
+    severity: Severity
+    title: str
+    body: str
+    changes: dict[str, FieldChange]
+    created_at: Timestamp
+
+
+class PropertyNotification(BaseModel):
+    """Told to one user, once for each change, whatever else its clients subscribed to."""
+
+    event: Literal["property-notification"] = "property-notification"
+    data: PropertyNotificationData
+
+
+class PropertiesBatchData(BaseModel):
+    """In order, each as it would come alone. What happened to one property is folded into its net
+    difference.
+    """
+
+    events: list[PropertyCreated | PropertyUpdated | PropertyDeleted | PropertyNotification]
+
+
+class PropertiesBatch(BaseModel):
+    """Told to clients that asked for batches, in place of the single events."""
+
+    event: Literal["properties-batch"] = "properties-batch"
+    data: PropertiesBatchData
+
+
+Envelope = (
+    PropertyCreated
+    | PropertyUpdated
+    | PropertyDeleted
+    | PropertiesBatch
+    | BridgeStatus
+    | AuthStatus
+    | PropertyNotification
+)
 
 EventName = Literal[
     "property-created",
@@ -125,6 +183,8 @@ EventName = Literal[
     "property-deleted",
     "properties-batch",
     "bridge-status",
+    "auth-status",
+    "property-notification",
 ]
 
 
@@ -132,8 +192,7 @@ EventName = Literal[
 class Event:
     """An event on its way to clients: its envelope as JSON text, encoded once, and where it goes.
 
-    `rooms` is every room that hears it: always `regions.EVERYTHING`, the property's own room, and
-    its regions' rooms (both places' when it moved).
+    `rooms` is every room that hears it; see `bridge.regions`.
     """
 
     name: EventName

@@ -1,11 +1,24 @@
-"""From a row to its rooms."""
+"""From a row to its rooms.
+
+| room | who is in it |
+|---|---|
+| `everything` | clients that named nothing and may hear all regions |
+| `region:TX` | clients that follow a region |
+| `property:<id>` | clients that follow a property and may hear all regions |
+| `property@2:TX:<id>` | clients that follow a property and may hear this region among others |
+| `user:<sub>`, `user@2:TX:<sub>` | the same two kinds, of a user's own notifications |
+| `member/...` | any of these, for who may see the columns that only members may see |
+
+A client whose rights end at some regions is never in a room whose events could come from another
+one, so nobody has to look at rights while telling.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from bridge.changes import Json, Key, Record
 
@@ -13,6 +26,7 @@ EVERYTHING = "everything"
 """The room of clients that named neither regions nor properties."""
 
 _REGION = "region:"
+_MEMBER = "member/"
 
 
 def region_room(region: str) -> str:
@@ -24,8 +38,35 @@ def region_of_room(room: str) -> str | None:
     return room[len(_REGION) :] if room.startswith(_REGION) else None
 
 
-def property_room(key: Key) -> str:
-    return f"property:{key}"
+def property_room(key: Key, within: str | None = None) -> str:
+    """The room of one property; of what happens to it `within` one region, where that is given."""
+    return _scoped("property", key, within)
+
+
+def user_room(user: str, within: str | None = None) -> str:
+    """The room of what concerns one user alone, by the `sub` of its tokens."""
+    return _scoped("user", user, within)
+
+
+def _scoped(kind: str, name: Key, within: str | None) -> str:
+    # With its length a region can't be taken for another one with the beginning of a name.
+    return f"{kind}:{name}" if within is None else f"{kind}@{len(within)}:{within}:{name}"
+
+
+def member_room(room: str) -> str:
+    """The same room, for who may see the columns that only members may see."""
+    return _MEMBER + room
+
+
+def rooms_of(key: Key, regions: Iterable[str]) -> tuple[str, ...]:
+    """Every room of what happens to a property in these regions (both places' when it moves)."""
+    each = tuple(dict.fromkeys(regions))
+    return (
+        EVERYTHING,
+        property_room(key),
+        *map(region_room, each),
+        *(property_room(key, region) for region in each),
+    )
 
 
 def regions_of(record: Record, columns: Sequence[str]) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ import orjson
 
 from bridge.diff import same
 from bridge.events import Event
-from bridge.regions import EVERYTHING, property_room, region_of_room, region_room
+from bridge.regions import region_of_room, rooms_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -147,8 +147,7 @@ def _told(known: _Known, key: Key) -> list[Event]:
 
 
 def _event(name: Any, key: Key, regions: tuple[str, ...], data: dict[str, Any]) -> Event:
-    rooms = (EVERYTHING, property_room(key), *map(region_room, dict.fromkeys(regions)))
-    return Event(name, key, rooms, orjson.dumps({"event": name, "data": data}))
+    return Event(name, key, rooms_of(key, regions), orjson.dumps({"event": name, "data": data}))
 
 
 def _regions(event: Event) -> tuple[str, ...]:

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from bridge.errors import Code, Refused
-from bridge.regions import EVERYTHING, property_room, region_room
+from bridge.regions import EVERYTHING, member_room, property_room, region_room, user_room
+from bridge.rights import EVERYBODY, Rights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -33,30 +34,50 @@ Client = TypeVar("Client")
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """All that a client hears. `regions` is None for everything, and `properties` is empty then."""
+    """All that a client hears. `regions` is None for everything that its `rights` let it hear, and
+    `properties` is empty then.
+    """
 
     regions: tuple[str, ...] | None = None
     properties: tuple[Key, ...] = ()
+    rights: Rights = EVERYBODY
 
     @property
     def rooms(self) -> tuple[str, ...]:
+        rights = self.rights
+        rooms = self._open() if rights.regions is None else self._within(rights.regions)
+        if rights.view == "member":
+            rooms = tuple(map(member_room, rooms))
+        if rights.user is None:
+            return rooms
+        scopes = (None,) if rights.regions is None else rights.regions
+        return (*rooms, *(user_room(rights.user, scope) for scope in scopes))
+
+    def _open(self) -> tuple[str, ...]:
         if self.regions is None:
             return (EVERYTHING,)
         return (*map(region_room, self.regions), *map(property_room, self.properties))
 
+    def _within(self, mine: tuple[str, ...]) -> tuple[str, ...]:
+        if self.regions is None:
+            return tuple(map(region_room, mine))
+        named = (property_room(key, region) for key in self.properties for region in mine)
+        return (*map(region_room, self.regions), *named)
+
     def plus(self, wanted: Wanted) -> Subscription:
         """The subscription after `subscribe`."""
         if wanted.nothing_named:
-            return Subscription()
+            return Subscription(rights=self.rights)
         return Subscription(
             tuple(dict.fromkeys((*(self.regions or ()), *wanted.regions))),
             _each_once((*self.properties, *wanted.properties)),
+            self.rights,
         )
 
     def minus(self, wanted: Wanted) -> Subscription:
         """The subscription after `unsubscribe`."""
         if wanted.nothing_named:
-            return Subscription(())
+            return Subscription((), rights=self.rights)
         if self.regions is None:
             return self
         regions = set(wanted.regions)
@@ -64,6 +85,7 @@ class Subscription:
         return Subscription(
             tuple(region for region in self.regions if region not in regions),
             tuple(key for key in self.properties if str(key) not in properties),
+            self.rights,
         )
 
     def ack(self) -> dict[str, object]:
@@ -100,12 +122,19 @@ class Hub(Generic[Client]):
         # Clients are dict keys for their order: recipients come in the order of their arrival.
         self._rooms: dict[str, dict[Client, None]] = {}
 
-    def join(self, client: Client, wanted: Wanted, *, aside: bool = False) -> Subscription:
+    def join(
+        self,
+        client: Client,
+        wanted: Wanted,
+        *,
+        rights: Rights = EVERYBODY,
+        aside: bool = False,
+    ) -> Subscription:
         """A client came and named `wanted`. Raises `Refused`.
 
         One that stands `aside` has a subscription like any other, and somebody else delivers to it.
         """
-        after = Subscription().plus(wanted)
+        after = Subscription(rights=rights).plus(wanted)
         self._check(after)
         self.restore(client, after, aside=aside)
         return after
@@ -185,6 +214,9 @@ class Hub(Generic[Client]):
                 f"expected at most {self._max_rooms} regions and properties in all, "
                 f"this would make {named}",
             )
+        for region in after.regions or ():
+            if not after.rights.may_hear(region):
+                raise Refused(Code.REGION_FORBIDDEN, f"region {region} is not yours to hear")
 
     def _settle(self, client: Client, was: Iterable[str], after: Subscription) -> None:
         self._clients[client] = after
