@@ -11,7 +11,7 @@ import orjson
 from bridge.changes import Change, Gap, GapReason, Op
 from bridge.events import Event
 from bridge.log.base import Entry, Position
-from bridge.regions import EVERYTHING, property_room, region_room
+from bridge.regions import rooms_of
 from bridge.settings import Settings
 from bridge.source.base import SourceState, SourceStatus
 
@@ -55,7 +55,7 @@ def entry(
     seq: int, *regions: str, key: Key = "p1", name: EventName = "property-updated", **data: Any
 ) -> Entry:
     """An entry with an event of property `key` in `regions`; `data` goes into its envelope."""
-    rooms = (EVERYTHING, property_room(key), *map(region_room, regions))
+    rooms = rooms_of(key, regions)
     envelope = orjson.dumps({"event": name, "data": {"property_id": key, "seq": seq, **data}})
     return Entry(Position("test", seq), Event(name, key, rooms, envelope), 0.0)
 

@@ -18,7 +18,7 @@ from bridge.gateway import handshake
 from bridge.gateway.server import Gateway
 from bridge.gateway.wire import keep_transport
 from bridge.log.memory import MemoryLog
-from bridge.regions import EVERYTHING, property_room, region_room
+from bridge.regions import rooms_of
 from tests.fakes import settings
 from tests.raw_client import client
 from tests.serving import served
@@ -51,7 +51,7 @@ class Served:
         name: EventName = "property-updated",
         data: dict[str, Any],
     ) -> None:
-        rooms = (EVERYTHING, property_room(key), *map(region_room, regions))
+        rooms = rooms_of(key, regions)
         envelope = json.dumps({"event": name, "data": data}).encode()
         self.gateway.publish(await self.log.append([Event(name, key, rooms, envelope)], []))
 

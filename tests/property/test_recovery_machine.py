@@ -23,7 +23,7 @@ from bridge.log.database import Database
 from bridge.log.memory import MemoryLog
 from bridge.log.sqlite import SqliteLog
 from bridge.log.sqlite_sessions import SqliteSessions
-from bridge.regions import EVERYTHING, property_room, region_room
+from bridge.regions import rooms_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -73,7 +73,7 @@ class Recoveries(RuleBasedStateMachine):
 
     @rule(regions=st.lists(st.sampled_from(REGIONS), unique=True), key=st.sampled_from("xy"))
     def event(self, regions: list[str], key: str) -> None:
-        rooms = (EVERYTHING, property_room(key), *map(region_room, regions))
+        rooms = rooms_of(key, regions)
         event = Event("property-updated", key, rooms, b"{}")
         entries = self._append(event)
         for client in self.clients.values():

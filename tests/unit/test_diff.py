@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from bridge import events
 from bridge.diff import same, tell
 from bridge.projection import Projection
+from bridge.regions import rooms_of
 
 P = Projection()
 ROW = {
@@ -99,7 +100,7 @@ def test_a_move_names_both_places_and_shows_the_row() -> None:
 def test_a_move_goes_to_the_rooms_of_both_places() -> None:
     event = tell(P, "k", ROW, {**ROW, "state": "CA"}, AT)
     assert event is not None
-    assert event.rooms == ("everything", "property:k", "region:TX", "region:CA")
+    assert event.rooms == rooms_of("k", ("TX", "CA"))
 
 
 def test_an_update_without_a_move_does_not_speak_of_one() -> None:
@@ -110,16 +111,14 @@ def test_a_move_within_the_wider_region_goes_to_every_room_once() -> None:
     projection = Projection(region=("state", "city"))
     event = tell(projection, "k", ROW, {**ROW, "city": "Dallas"}, AT)
     assert event is not None
-    assert event.rooms == (
-        "everything", "property:k", "region:TX", "region:TX/Austin", "region:TX/Dallas",
-    )  # fmt: skip
+    assert event.rooms == rooms_of("k", ("TX", "TX/Austin", "TX/Dallas"))
 
 
 def test_deleted_goes_to_the_room_where_the_row_was() -> None:
     event = tell(P, "k", ROW, None, AT)
     assert event is not None
     assert json.loads(event.envelope)["data"] == {"property_id": "k", "deleted_at": AT}
-    assert event.rooms == ("everything", "property:k", "region:TX")
+    assert event.rooms == rooms_of("k", ("TX",))
 
 
 def test_a_row_without_a_state_is_in_no_region() -> None:
