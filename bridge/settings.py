@@ -6,8 +6,9 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
+from bridge.auth.settings import AuthSettings
 from bridge.errors import SettingsError
 from bridge.projection import DOCUMENTED, Projection
 
@@ -15,7 +16,7 @@ Names = Annotated[tuple[str, ...], NoDecode]
 """A comma-separated list."""
 
 
-class Settings(BaseSettings):
+class Settings(AuthSettings):
     """Settings of one bridge. Each is read from the environment as `BRIDGE_<NAME>`, the Supabase
     ones under Supabase's own names. Times are seconds.
     """
