@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import bridge
 from bridge import serve
 from bridge.errors import BridgeError, SettingsError
-from bridge.events import schema
 from bridge.ops import logs
 from bridge.settings import Settings, load
 
@@ -112,7 +111,14 @@ def _parser() -> argparse.ArgumentParser:
         "--path", default="/socket.io", help="the bridge's BRIDGE_PATH (default: %(default)s)"
     )
 
-    add("schema", _schema, "print the JSON Schema of the events")
+    shape = add("schema", _schema, "print the wire contract: all that goes to clients and back")
+    shape.add_argument(
+        "--format",
+        choices=("json-schema", "typescript"),
+        default="json-schema",
+        help="what to print it as (default: %(default)s)",
+    )
+    shape.add_argument("--out", type=Path, metavar="FILE", help="write it there instead")
     return parser
 
 
@@ -212,8 +218,21 @@ def _listen(args: argparse.Namespace) -> int:
     )
 
 
-def _schema(_args: argparse.Namespace) -> int:
-    out(json.dumps(schema(), indent=2))
+def _schema(args: argparse.Namespace) -> int:
+    from bridge.contract import json_schema, typescript  # noqa: PLC0415 - slow to import
+
+    if args.format == "typescript":
+        text = typescript.source()
+    else:
+        text = json.dumps(json_schema.document(), indent=2) + "\n"
+    if args.out is None:
+        out(text.removesuffix("\n"))
+        return 0
+    try:
+        args.out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        err(f"bridge: can't write {args.out}: {error.strerror}")
+        return 1
     return 0
 
 
