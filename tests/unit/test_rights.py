@@ -152,13 +152,12 @@ def test_a_move_is_read_only_where_somebody_is_limited(
 def test_what_is_forbidden_is_refused_and_changes_nothing(house: House, wanted: Wanted) -> None:
     house.hub.join("t", named("TX"), rights=TEXAS)
     before = house.hub.counts()
-    for attempt in (
-        lambda: house.hub.subscribe("t", wanted),
-        lambda: house.hub.join("new", wanted, rights=TEXAS),
-    ):
-        with pytest.raises(Refused) as refused:
-            attempt()
-        assert refused.value.code is Code.REGION_FORBIDDEN
+    with pytest.raises(Refused) as refused:
+        house.hub.subscribe("t", wanted)
+    assert refused.value.code is Code.REGION_FORBIDDEN
+    with pytest.raises(Refused) as refused:
+        house.hub.join("new", wanted, rights=TEXAS)
+    assert refused.value.code is Code.REGION_FORBIDDEN
     assert house.hub.subscription("t") == Subscription(("TX",), (), TEXAS)
     assert house.hub.counts() == before
 

@@ -29,6 +29,11 @@ def move(before: tuple[str, str], after: tuple[str, str]) -> Event:
 TO_CA = move(("TX", "Austin"), ("CA", "Reno"))
 
 
+def spelled(event: Event) -> list[tuple[str, Any]]:
+    """Names and values in their order."""
+    return list(orjson.loads(event.envelope)["data"].items())
+
+
 def heard(event: Event, *regions: str) -> Event | None:
     return as_heard(event, (Rights(regions),))
 
@@ -61,7 +66,7 @@ def test_who_may_hear_of_the_new_place_alone_is_told_a_creation(region: str) -> 
     new = row("p1", state="CA", city="Reno", price=5, updated_at=LATER)
     assert event is not None
     assert (event.name, event.key) == ("property-created", "p1")
-    assert event.envelope == diff.created(PROJECTION, "p1", new).envelope
+    assert spelled(event) == spelled(diff.created(PROJECTION, "p1", new))
 
 
 def test_a_creation_keeps_its_shape_where_a_documented_column_is_not_published() -> None:
@@ -71,7 +76,7 @@ def test_a_creation_keeps_its_shape_where_a_documented_column_is_not_published()
     [event] = diff.tell(bare, "p1", old, new, AT)
     come = heard(event, "CA")
     assert come is not None
-    assert come.envelope == diff.created(bare, "p1", new).envelope
+    assert spelled(come) == spelled(diff.created(bare, "p1", new))
 
 
 def test_who_may_hear_of_neither_place_is_told_nothing() -> None:
