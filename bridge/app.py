@@ -15,6 +15,9 @@ from starlette.applications import Starlette
 from starlette.routing import Mount, Route, WebSocketRoute
 
 from bridge import settings as settings_module
+from bridge.auth.access import Access
+from bridge.auth.bearer import bearer
+from bridge.errors import Code, Refused
 from bridge.gateway import server, wire
 from bridge.gateway.properties import Properties
 from bridge.gateway.status import Upstream
@@ -29,10 +32,12 @@ from bridge.source.table import SupabaseTable
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
+    from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
 
     from bridge.gateway.server import Gateway
     from bridge.log.base import EventLog
+    from bridge.rights import Rights
     from bridge.settings import Settings
     from bridge.source.base import Source, Table
 
@@ -101,7 +106,10 @@ class Bridge(Starlette):
             routes=[
                 *self.operations.routes(),
                 Properties(
-                    self._clients, origins=settings.cors_origins, max_rooms=settings.max_rooms
+                    self._clients,
+                    origins=settings.cors_origins,
+                    max_rooms=settings.max_rooms,
+                    rights=self._rights,
                 ).route,
                 # A mount doesn't match its own path without the slash; both are the endpoint.
                 Route(settings.path, endpoint=clients),
@@ -154,6 +162,7 @@ class Bridge(Starlette):
                 store=backend.sessions,
                 rows=pipeline.rows,
                 upstream=upstream,
+                access=Access.of(settings, settings.supabase_url, store=backend.sign_outs),
             )
             await gateway.open()
             closing.push_async_callback(gateway.close)
@@ -217,6 +226,13 @@ class Bridge(Starlette):
             log_error=running.log.error,
             started_at=running.started_at,
         )
+
+    async def _rights(self, request: Request) -> Rights:
+        """Of who asks over HTTP."""
+        gateway = self._clients()
+        if gateway is None:
+            raise Refused(Code.NOT_READY, "the bridge is not running")
+        return (await gateway.access.admit(bearer(request.headers.get("Authorization")))).rights
 
     def _clients(self) -> Gateway | None:
         return self._running.gateway if self._running else None
