@@ -56,6 +56,8 @@ class Code(StrEnum):
     SIGNED_OUT = "signed_out"  # the token's session was ended; sign in again
     REGION_FORBIDDEN = "region_forbidden"  # the token doesn't let its bearer hear that region
     TOO_MANY_CONNECTIONS = "too_many_connections"  # of this address or in all; come back later
+    ORIGIN_FORBIDDEN = "origin_forbidden"  # the page is of an origin that may not connect
+    FORBIDDEN = "forbidden"  # for operators only; says what it takes
     NOT_SUPPORTED = "not_supported"  # documented, but this bridge does not offer it
 
 

@@ -16,13 +16,15 @@ from bridge.gateway.snapshot import STEP_ROWS
 from bridge.gateway.wanted import Wanted, region
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from starlette.requests import Request
+    from starlette.types import ASGIApp
 
     from bridge.changes import Key
     from bridge.gateway.server import Gateway
     from bridge.gateway.snapshot import Snapshots
+    from bridge.guard.origins import Origins
 
 POSITION: Final = "Bridge-Position"
 """The header with the log position up to which the rows are."""
@@ -34,6 +36,23 @@ STATUS: Final = {Code.NOT_READY: 503, Code.NOT_SUPPORTED: 501}
 """HTTP status by code; 400 for the others."""
 
 
+class Cors(CORSMiddleware):
+    """Pages of the same origins as the Socket.IO endpoint's may read the answers."""
+
+    def __init__(self, app: ASGIApp, origins: Origins) -> None:
+        super().__init__(
+            app,
+            allow_origins=["*"] if origins.any else (),
+            allow_methods=["GET"],
+            allow_headers=["If-None-Match", "Authorization"],
+            expose_headers=[POSITION, "ETag", "Retry-After"],
+        )
+        self._origins = origins
+
+    def is_allowed_origin(self, origin: str) -> bool:
+        return self._origins.allows(origin)
+
+
 class Properties:
     """`[row, ...]` of the regions that are named, or of all: `?region=TX&region=CA/San Diego`.
 
@@ -43,7 +62,7 @@ class Properties:
     """
 
     def __init__(
-        self, gateway: Callable[[], Gateway | None], *, origins: Sequence[str], max_rooms: int
+        self, gateway: Callable[[], Gateway | None], *, origins: Origins, max_rooms: int
     ) -> None:
         self._gateway = gateway
         self._max_rooms = max_rooms
@@ -53,13 +72,7 @@ class Properties:
             self._get,
             methods=["GET"],
             middleware=[
-                Middleware(
-                    CORSMiddleware,
-                    allow_origins=list(origins),
-                    allow_methods=["GET"],
-                    allow_headers=["If-None-Match", "Authorization"],
-                    expose_headers=[POSITION, "ETag"],
-                ),
+                Middleware(Cors, origins),
                 Middleware(GZipMiddleware, minimum_size=1000, compresslevel=5),
             ],
         )
