@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from bridge.errors import SettingsError
@@ -53,6 +60,11 @@ class Settings(BaseSettings):
         "updated_at",
         description="The column that moves with every write; empty if the table has none "
         "(then only full passes over the table find what the stream lost)",
+    )
+
+    member_columns: Names = Field(
+        (),
+        description="Further columns that only members see; without any, all clients see the same",
     )
 
     host: str = Field("127.0.0.1", description="Address to listen on")
@@ -195,7 +207,9 @@ class Settings(BaseSettings):
     )
     log_level: str = Field("info", description="debug, info, warning or error")
 
-    @field_validator("region", "columns", "cors_origins", "trusted_proxies", mode="before")
+    @field_validator(
+        "region", "columns", "member_columns", "cors_origins", "trusted_proxies", mode="before"
+    )
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -239,6 +253,25 @@ class Settings(BaseSettings):
                 f"expected {ADMIN_SECRET_CHARACTERS} or more printable ASCII characters, such as "
                 "`openssl rand -hex 32` gives"
             )
+        return value
+
+    @field_validator("member_columns")
+    @classmethod
+    def _hidden(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        # What was wrong by itself is not there, and is complained of anyway.
+        everybodys = {
+            "BRIDGE_COLUMNS": info.data.get("columns", ()),
+            "BRIDGE_KEY": (info.data.get("key"),),
+            "BRIDGE_REGION": info.data.get("region", ()),
+            "BRIDGE_UPDATED_AT": (info.data.get("updated_at"),),
+        }
+        for name, columns in everybodys.items():
+            for column in value:
+                if column in columns:
+                    raise ValueError(
+                        f"expected columns that only members see, but everybody is told {column}: "
+                        f"it is in {name}"
+                    )
         return value
 
     @field_validator("supabase_url")
@@ -311,6 +344,7 @@ class Settings(BaseSettings):
             updated_at=self.updated_at or None,
             schema=schema,
             table=table,
+            member=self.member_columns,
         )
 
 
