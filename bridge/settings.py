@@ -13,8 +13,9 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
+from bridge.auth.settings import AuthSettings
 from bridge.errors import SettingsError
 from bridge.guard.address import FORWARDED_FOR, Proxies, network
 from bridge.guard.origins import Origins
@@ -27,7 +28,7 @@ Names = Annotated[tuple[str, ...], NoDecode]
 """A comma-separated list."""
 
 
-class Settings(BaseSettings):
+class Settings(AuthSettings):
     """Settings of one bridge. Each is read from the environment as `BRIDGE_<NAME>`, the Supabase
     ones under Supabase's own names. Times are seconds.
     """
