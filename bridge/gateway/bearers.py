@@ -130,9 +130,7 @@ class Bearers:
         self.came(sid, admission.claims)
         if changed:
             self._say(sid, "changed")
-        return orjson.dumps(
-            {"ok": True, "expires_at": timestamp(admission.claims.expires_at)}
-        )
+        return orjson.dumps({"ok": True, "expires_at": timestamp(admission.claims.expires_at)})
 
     async def sign_out(self, *, session: str | None = None, user: str | None = None) -> int:
         """Refuse the tokens of a session, or those that a user has, and end the connections of

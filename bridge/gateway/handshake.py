@@ -32,7 +32,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -42,9 +41,14 @@ from bridge.auth.bearer import bearer
 from bridge.gateway.doorstep import Doorstep
 from bridge.gateway.packet import BrokenPacket, Packet
 from bridge.gateway.wire import Engine
+from bridge.guard.door import keep_place
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from starlette.types import Receive, Scope, Send
+
+    from bridge.guard.crowd import Place
 
 NAMESPACE: Final = "/"
 
@@ -104,6 +108,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
         self._python: set[str] = set()
         self._tokens: dict[str, str] = {}
         self._arriving: set[str] = set()
+        self._places: dict[str, Place] = {}  # that connections have, by their sids
         self._connect_seconds = connect_seconds
         self._doorstep: Doorstep | None = None
 
@@ -136,6 +141,11 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
     def is_python_client(self, eio_sid: str) -> bool:
         return eio_sid in self._python
 
+    def address(self, sid: str) -> str | None:
+        """What the client's connection is counted under; None where nobody counts."""
+        place = self._places.get(self.manager.eio_sid_from_sid(sid, NAMESPACE))
+        return place.key if place is not None else None
+
     def stands(self, sid: str) -> bool:
         """Whether the client has a connection which has not ended."""
         socket = self.eio.sockets.get(self.manager.eio_sid_from_sid(sid, NAMESPACE))
@@ -152,6 +162,9 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
         for name, value in _headers.get():
             if name == b"authorization" and (token := bearer(value.decode("latin-1"))) is not None:
                 self._tokens[eio_sid] = token
+        place = keep_place()
+        if place is not None:
+            self._places[eio_sid] = place
         if self._doorstep is None:
             loop = asyncio.get_running_loop()
             self._doorstep = Doorstep(
@@ -246,6 +259,9 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
         # is a farewell, and that does not come this way.
         self._python.discard(eio_sid)
         self._tokens.pop(eio_sid, None)
+        place = self._places.pop(eio_sid, None)
+        if place is not None:
+            place.give_back()
         ended = reason == self.reason.CLIENT_DISCONNECT
         await super()._handle_eio_disconnect(
             eio_sid, self.reason.TRANSPORT_CLOSE if ended else reason

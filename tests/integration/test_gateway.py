@@ -178,8 +178,8 @@ async def test_subscribe_and_unsubscribe_tell_the_whole_subscription() -> None:
         ("subscribe", ({"regions": ["CA"], "snapshot": 1},), "bad_request"),
         ("unsubscribe", ({"regions": "TX"},), "bad_request"),
         ("unsubscribe", (b"\x00",), "bad_request"),
-        ("authenticate", ({"token": "x"},), "not_supported"),
-        ("authenticate", (), "not_supported"),
+        ("authenticate", ({"token": "x"},), "token_invalid"),
+        ("authenticate", (), "token_invalid"),
     ],
 )
 async def test_a_refused_request_says_why_and_changes_nothing(
