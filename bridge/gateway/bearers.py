@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from bridge.events import AuthState
     from bridge.gateway.hub import Hub
     from bridge.rights import Rights
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -141,8 +145,7 @@ class Bearers:
         sids = {**sids, **(self._of_user.get(user, {}) if user is not None else {})}
         self._access.sign_outs.add(session=session, user=user)
         for sid in sids:
-            self._say(sid, "signed_out")
-            self._end(sid)
+            self._end(sid, "signed_out")
         await self._access.sign_outs.store()
         return len(sids)
 
@@ -153,15 +156,19 @@ class Bearers:
         bearer = self._bearers[sid]
         ends = self._access.terms.ends(bearer.expires_at)
         if self._clock.wall() >= ends:
-            self._say(sid, "token_expired")
-            self._end(sid)
+            self._end(sid, "token_expired")
             return
         if not bearer.warned and self._warning > 0:
             bearer.warned = True
             self._say(sid, "expiring")
         self._deadlines.set(sid, ends)
 
-    def _end(self, sid: str) -> None:
+    def _end(self, sid: str, why: AuthState) -> None:
+        try:
+            self._say(sid, why)
+        except Exception:
+            # Whatever can't be said to it, it has to go; and so have the others.
+            log.exception("client %s could not be told that its token has ended", sid)
         self.left(sid)
         self._part(sid)
 
