@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from starlette.types import Scope, Send
 
 TRANSPORT: Final = "bridge.transport"
-"""Key in `scope["extensions"]` of the transport of a websocket that can't be taken over."""
+"""Key in `scope["extensions"]` of the transport under a request."""
 
 CLOSE_SECONDS: Final = 10.0
 """How long a peer may take to answer that a websocket closes, and to take what it was told."""
@@ -175,12 +175,13 @@ def _dropped(_data: bytes) -> None: ...
 
 
 def keep_transport(scope: Scope, send: Send) -> None:
-    """Remember the connection under a websocket, where the ASGI server lets it be seen.
+    """Remember the connection under a request, where the ASGI server lets it be seen.
 
     With it a client that takes nothing can be cut off at once, though its websocket can't be taken
-    over. Has to be called with the server's own `send`, before any middleware wraps it. Without it
-    the connection is closed in order, which lasts as long as its buffer has something to send.
+    over, or its answer has begun. Has to be called with the server's own `send`, before any
+    middleware wraps it. Without it the connection is closed in order, which lasts as long as its
+    buffer has something to send.
     """
     transport = getattr(getattr(send, "__self__", None), "transport", None)
-    if scope["type"] == "websocket" and hasattr(transport, "abort"):
+    if scope["type"] in ("http", "websocket") and hasattr(transport, "abort"):
         scope.setdefault("extensions", {})[TRANSPORT] = transport
