@@ -63,6 +63,7 @@ async def dev(options: Options) -> int:
                     **_unless_set(
                         cors_origins=("*",),
                         log=f"sqlite:///{sandbox.home / 'bridge.sqlite3'}",
+                        watchers="public.property_watchers",
                     ),
                 )
             )

@@ -10,7 +10,8 @@ needs it at the end if it is there now. What lies between is nobody's loss.
 - a creation takes later updates in, and a creation that is deleted again is not told;
 - a deletion swallows the updates before it, and goes to the first place only;
 - what was deleted and created again stays two events, a deletion and a creation;
-- a move goes from the first place to the last one, or is none if these are the same.
+- a move goes from the first place to the last one, or is none if these are the same;
+- a notification is no part of a property's story: each is told as it is, where it stood.
 
 A folded event stands where the last of its parts stood. Pure.
 """
@@ -24,6 +25,7 @@ import orjson
 
 from bridge.diff import same
 from bridge.events import Event
+from bridge.log.base import Position
 from bridge.regions import region_of_room, rooms_of
 
 if TYPE_CHECKING:
@@ -39,15 +41,20 @@ def fold(entries: Iterable[Entry], updated_at: str | None) -> list[Event]:
     """What `entries`, in order and not filtered by any room, come to. `updated_at` names the column
     that a creation's data has for it, if it is published.
     """
-    stories: dict[Key, list[Event]] = {}
+    stories: dict[Key | Position, list[Event]] = {}
     for entry in entries:
+        if entry.event.name == "property-notification":
+            stories[entry.position] = [entry.event]
+            continue
         # Taken out and put in again: a story stands where its last event does.
         story = stories.pop(entry.event.key, [])
         story.append(entry.event)
         stories[entry.event.key] = story
     out: list[Event] = []
     for key, story in stories.items():
-        out.extend(story if len(story) == 1 else _net(key, story, updated_at))
+        out.extend(
+            story if len(story) == 1 or isinstance(key, Position) else _net(key, story, updated_at)
+        )
     return out
 
 

@@ -118,6 +118,8 @@ class Places:
         """Go along with what was published."""
         for entry in entries:
             event = entry.event
+            if event.name == "property-notification":
+                continue  # of a change that has its own event
             if event.name == "property-updated":
                 # Only a move has a second place, and looking for the word is quicker than reading.
                 if b'"moved":{' in event.envelope:
