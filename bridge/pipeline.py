@@ -128,6 +128,10 @@ class Pipeline:
             tasks.create_task(self._reconciler.run(), name="reconcile")
             tasks.create_task(self._pump(), name="pump")
 
+    async def reconciled(self) -> None:
+        """Wait until the first pass over the table is done, and the known rows are all of it."""
+        await self._reconciler.first_pass_done.wait()
+
     async def _pump(self) -> None:
         filled = self._log.progress.filled
         while True:

@@ -278,8 +278,9 @@ class Settings(BaseSettings):
             update={
                 "table": self.watchers,
                 "key": "id",
-                "columns": COLUMNS,
-                "region": (),
+                # Nothing of it is published; whom and what it is about is where a row belongs.
+                "columns": (),
+                "region": COLUMNS,
                 "updated_at": "updated_at",
                 "log": _beside(self.log),
                 "log_events": 1,  # nobody comes back to it; the rows are what it is kept for

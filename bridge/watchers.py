@@ -120,8 +120,6 @@ class Watchers:
         await self._closing.aclose()
 
     async def _begin(self) -> Line:
-        # What an earlier line knew, and this one does not, would never be taken away again.
-        self._watches.clear()
         self._line = await self._closing.enter_async_context(self._build(self))
         self._error = None
         return self._line
@@ -132,8 +130,17 @@ class Watchers:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(line.source.run(line.inbox), name="source of watches")
                 tasks.create_task(line.pipeline.run(), name="pipeline of watches")
+                tasks.create_task(self._forget(line.pipeline), name="forget watches")
         finally:
             await self.close()
+
+    async def _forget(self, pipeline: Pipeline) -> None:
+        """What an earlier line knew and this one does not, once it has seen the whole table: nobody
+        else would ever take it away.
+        """
+        await pipeline.reconciled()
+        for key in [key for key in self._watches if key not in pipeline.rows]:
+            self._watches.put(key, None)
 
     def _failed(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None

@@ -50,9 +50,9 @@ class Watches:
     def __len__(self) -> int:
         return len(self._all)
 
-    def clear(self) -> None:
-        for index in (self._all, self._properties, self._regions):
-            index.clear()
+    def __iter__(self) -> Iterator[Key]:
+        """The keys of their rows."""
+        return iter(self._all)
 
     def put(self, key: Key, watch: Watch | None) -> None:
         """The row of that key is this one now; None: it is gone, or says nothing."""
