@@ -232,13 +232,31 @@ async def test_a_watch_counts_once_the_bridge_has_heard_of_it_and_until_it_ends(
 
 
 @pytest.mark.usefixtures("users")
-async def test_a_deleted_listing_takes_its_watches_with_it(sandbox: Sandbox) -> None:
+async def test_a_listing_that_is_deleted_and_comes_back_is_watched_as_before(
+    sandbox: Sandbox,
+) -> None:
     [listing] = await listings(sandbox)
     await watch(sandbox, ANN, property=listing["id"])
     async with running(of(sandbox)) as place:
-        await sandbox.execute("delete from properties where id = %s", (listing["id"],))
-        await place.until(lambda: place.status.watches == 0)
-        await place.until(lambda: [n for n, _, _ in place.entries()] == ["property-deleted"])
+        [kept] = await sandbox.execute(
+            "delete from properties where id = %s returning id, name, state, status",
+            (listing["id"],),
+        )
+        await place.until(place.entries)
+        await sandbox.execute(
+            "insert into properties (id, name, state, status)"
+            " values (%(id)s, %(name)s, %(state)s, %(status)s)",
+            kept,
+        )
+        await place.until(lambda: len(place.entries()) == 2)
+        await set_status(sandbox, listing["id"], "sold")
+        await place.until(lambda: place.notified(ANN))
+        assert [name for name, _, _ in place.entries()] == [
+            "property-deleted",
+            "property-created",
+            "property-updated",
+            "property-notification",
+        ]
 
 
 @pytest.mark.usefixtures("users")

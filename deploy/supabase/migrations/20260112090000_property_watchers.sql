@@ -4,9 +4,10 @@
 create table public.property_watchers (
   id uuid primary key default gen_random_uuid(),
   user_id uuid not null default auth.uid() references auth.users on delete cascade,
-  -- A listing that is gone has nothing more to tell: nobody is notified of its end, and its watches
-  -- end with it.
-  property_id uuid references public.properties on delete cascade,
+  -- The id of a listing. Deliberately no foreign key: an import that deletes listings and inserts
+  -- them anew, or truncates the table, must not take users' watches away. One of a listing that is
+  -- gone for good says nothing any more and costs its row.
+  property_id uuid,
   -- As the bridge names regions: 'TX', or 'TX/Austin' where BRIDGE_REGION=state,city.
   region text check (char_length(region) between 1 and 200),
   created_at timestamptz not null default now(),
@@ -41,9 +42,8 @@ create trigger property_watchers_limit
   before insert on public.property_watchers
   for each row execute function public.limit_property_watchers();
 
--- Keyset reads of what changed since, and the way from a listing that is deleted to its watches.
+-- Keyset reads of what changed since. The unique constraint serves the questions by user.
 create index property_watchers_updated_at_id on public.property_watchers (updated_at, id);
-create index property_watchers_property_id on public.property_watchers (property_id);
 
 grant select, insert, update, delete on public.property_watchers to service_role;
 grant select, insert, delete on public.property_watchers to authenticated;
