@@ -71,13 +71,17 @@ class NotifierCounts:
 
 
 class Notifier:
-    def __init__(self, rules: Rules, watches: Watches, *, users: int, clock: Clock) -> None:
+    def __init__(
+        self, rules: Rules, watches: Watches, *, users: int, scoped: bool, clock: Clock
+    ) -> None:
         """`users`: how many are notified of one change, at the most. Who watches the property
-        itself comes first, then who watches its regions, longest first.
+        itself comes first, then who watches its regions, who has done so for longest first.
+        `scoped`: whether there are users whose rights end at some regions, who need further rooms.
         """
         self._rules = rules
         self._watches = watches
         self._users = users
+        self._scoped = scoped
         self._clock = clock
         self._notified = self._cut_short = self._failed = 0
         self._warn_due = 0.0
@@ -120,7 +124,8 @@ class Notifier:
         """What `event` is worth, each with the number of its users."""
         audience = self._audience(event, row_of)
         created_at = timestamp(self._clock.wall())
-        for notice, users, within in audience:
+        for notice, users, places in audience:
+            within = places if self._scoped else ()
             envelope = notice.envelope(event.key, created_at)
             for start in range(0, len(users), USERS_PER_ENTRY):
                 some = users[start : start + USERS_PER_ENTRY]

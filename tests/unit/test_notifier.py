@@ -14,7 +14,6 @@ from bridge.gateway.hub import Subscription
 from bridge.notifications import Rules
 from bridge.notifier import Notifier
 from bridge.projection import Projection
-from bridge.regions import member_room
 from bridge.rights import Rights
 from bridge.watches import Watch, Watches
 from tests.fakes import AT, row
@@ -43,14 +42,15 @@ def watching(*watches: Watch) -> Watches:
 def told(
     watches: Watches, *events: Event | None, users: int = 100, rules: Rules | None = None
 ) -> list[Event]:
-    made = Notifier(rules or Rules(), watches, users=users, clock=Clock())
+    made = Notifier(rules or Rules(), watches, users=users, scoped=True, clock=Clock())
     given = [event for event in events if event is not None]
     return list(made.expand(given, row))
 
 
 def change(old: dict[str, Any] | None, new: dict[str, Any] | None) -> Event | None:
+    """Its only event, None where it has none."""
     key = (new or old or {})["id"]
-    return diff.tell(PROJECTION, key, old, new, AT)
+    return next(iter(diff.tell(PROJECTION, key, old, new, AT)), None)
 
 
 def heard(events: list[Event], user: str | None, *regions: str) -> list[dict[str, Any]]:
@@ -224,19 +224,40 @@ def test_what_is_new_is_told_to_who_may_hear_the_new_place_only() -> None:
     assert heard(events, ANN, "TX") == []
 
 
-def test_an_event_for_members_only_is_told_to_nobody() -> None:
-    event = change(*SOLD)
-    assert event is not None
-    hidden = Event(event.name, event.key, tuple(map(member_room, event.rooms)), event.envelope)
-    assert told(watching(Watch(ANN, property="p1"), Watch(BOB, region="TX")), hidden) == [hidden]
+MEMBERS = Projection(published=("name", "price", "city"), member=("status",), region=("state",))
+WATCHED = (Watch(ANN, property="p1"), Watch(BOB, region="TX"))
 
 
-def test_an_event_for_both_views_is_told_once() -> None:
-    event = change(*SOLD)
-    assert event is not None
-    rooms = (*event.rooms, *map(member_room, event.rooms))
-    both = Event(event.name, event.key, rooms, event.envelope)
-    assert len(told(watching(Watch(ANN, property="p1")), both)) == 2
+def test_what_only_members_see_changes_unnoticed() -> None:
+    events = diff.tell(MEMBERS, "p1", *SOLD, AT)
+    assert len(events) == 1
+    assert told(watching(*WATCHED), *events) == list(events)
+
+
+def test_of_a_change_that_members_see_more_of_only_the_public_part_is_told() -> None:
+    events = diff.tell(MEMBERS, "p1", row("p1"), row("p1", status="sold", price=5), AT)
+    assert len(events) == 2
+    out = told(watching(*WATCHED), *events)
+    assert [event.name for event in out] == [
+        "property-updated",
+        "property-notification",
+        "property-updated",
+    ]
+    assert b"sold" not in out[1].envelope
+    assert b"status" not in out[1].envelope.replace(b"status-changed", b"")
+
+
+def test_what_both_views_are_told_alike_is_notified_once() -> None:
+    for old, new in ((row("p1"), row("p1", price=5)), (None, row("p1"))):
+        events = diff.tell(MEMBERS, "p1", old, new, AT)
+        out = told(watching(*WATCHED), *events)
+        assert len(heard(out, BOB)) == 1
+
+
+def test_a_move_that_both_views_hear_of_is_notified_once() -> None:
+    events = diff.tell(MEMBERS, "p1", row("p1", state="CA"), row("p1"), AT)
+    assert len(events) == 2
+    assert len(heard(told(watching(*WATCHED), *events), BOB)) == 1
 
 
 # -- bounds -----------------------------------------------------------------------------------
@@ -248,7 +269,7 @@ def test_no_more_users_than_may_be_are_told_and_who_watches_the_property_comes_f
     watches = watching(
         *(Watch(f"u{number}", region="TX") for number in range(10)), Watch(ANN, property="p1")
     )
-    made = Notifier(Rules(), watches, users=3, clock=Clock())
+    made = Notifier(Rules(), watches, users=3, scoped=True, clock=Clock())
     event = change(*SOLD)
     assert event is not None
     with caplog.at_level(logging.WARNING):
@@ -289,10 +310,20 @@ def test_a_fault_leaves_the_change_as_it_is(caplog: pytest.LogCaptureFixture) ->
     def broken(_key: object) -> Any:
         raise RuntimeError("a fault of ours")
 
-    made = Notifier(Rules(), watching(Watch(ANN, property="p1")), users=9, clock=Clock())
+    watches = watching(Watch(ANN, property="p1"))
+    made = Notifier(Rules(), watches, users=9, scoped=False, clock=Clock())
     event = change(*SOLD)
     assert event is not None
     with caplog.at_level(logging.ERROR):
         assert made.expand([event], broken) == [event]
     assert made.counts().failed == 1
     assert "nobody is notified" in caplog.text
+
+
+def test_where_no_rights_end_at_regions_a_user_costs_one_room() -> None:
+    watches = watching(Watch(ANN, property="p1"))
+    made = Notifier(Rules(), watches, users=9, scoped=False, clock=Clock())
+    event = change(*SOLD)
+    assert event is not None
+    [_, notification] = made.expand([event], row)
+    assert notification.rooms == ("user:ann",)
