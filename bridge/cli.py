@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -86,6 +85,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     dev.add_argument(
         "--no-activity", action="store_true", help="change no listings; leave that to me"
+    )
+    dev.add_argument(
+        "--web",
+        action="store_true",
+        help="serve the web app of deploy/web too, built first where it isn't (needs Node.js)",
+    )
+    dev.add_argument(
+        "--web-port", type=int, help="the web app's port (default: 3000, or a free one)"
     )
     dev.add_argument(
         "--json",
@@ -165,7 +172,8 @@ def _serve(args: argparse.Namespace) -> int:
     try:
         listening = serve.listen(settings.host, settings.port)
     except OSError as error:
-        return _no_port(settings.host, settings.port, error)
+        err(f"bridge: {serve.refusal(settings.host, settings.port, error)}")
+        return 1
     from bridge.app import create_app  # noqa: PLC0415 - slow to import: --help shall be quick
 
     with listening:
@@ -189,13 +197,15 @@ def _dev(args: argparse.Namespace) -> int:
             "  pip install 'supabase-socketio-bridge[sandbox]'"
         )
         return 1
-    options = Options(port=args.port, data=args.data, activity=not args.no_activity, json=args.json)
-    try:
-        return serve.until_signalled(dev(options))
-    except OSError as error:
-        if args.port is None:
-            raise
-        return _no_port("127.0.0.1", args.port, error)
+    options = Options(
+        port=args.port,
+        data=args.data,
+        activity=not args.no_activity,
+        json=args.json,
+        web=args.web or args.web_port is not None,
+        web_port=args.web_port,
+    )
+    return serve.until_signalled(dev(options))
 
 
 def _check(_args: argparse.Namespace) -> int:
@@ -249,10 +259,3 @@ def _schema(args: argparse.Namespace) -> int:
 
 def _json(document: dict[str, Any]) -> str:
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-
-
-def _no_port(host: str, port: int, error: OSError) -> int:
-    # The error's own words name the address again.
-    why = os.strerror(error.errno) if error.errno and error.errno > 0 else error
-    err(f"bridge: can't listen on {host or '*'}:{port}: {why}")
-    return 1

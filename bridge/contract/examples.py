@@ -5,6 +5,7 @@ The property events come from where the real ones come from; the rest is written
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -44,7 +45,8 @@ ELSEWHERE: Final[Mapping[str, Json]] = {"city": "San Diego", "state": "CA"}
 
 
 def examples(projection: Projection) -> Examples:
-    """Examples of every event, request and ack."""
+    """Examples of every event, request and ack, as they are in the public view."""
+    projection = replace(projection, member=())
     row: dict[str, Json] = {c: COLUMNS.get(c, f"some {c}") for c in projection.known}
     if projection.updated_at:
         row[projection.updated_at] = CREATED_AT
@@ -134,5 +136,4 @@ def _told(
     projection: Projection, old: dict[str, Json] | None, new: dict[str, Json] | None
 ) -> list[dict[str, Any]]:
     """What the bridge says of it; nothing where the table has nothing that changed."""
-    event = tell(projection, KEY, old, new, CHANGED_AT)
-    return [] if event is None else [orjson.loads(event.envelope)]
+    return [orjson.loads(each.envelope) for each in tell(projection, KEY, old, new, CHANGED_AT)]

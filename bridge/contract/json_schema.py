@@ -60,9 +60,9 @@ def definitions(
 
 def _publish(row: Schema, projection: Projection, refs: str) -> None:
     """Have the schema of a row name the columns that are published, and no others but those that
-    are always there.
+    are always there. What only members see is not named; they find it among the further columns.
     """
-    for column in (c for c in DOCUMENTED if c not in projection.published):
+    for column in (c for c in DOCUMENTED if c not in projection.shown("member")):
         row["properties"][column] = {"type": "null", "description": "Not published here."}
     for column in projection.further:
         row["properties"][column] = {"$ref": refs.format(model=JSON)}
