@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import bridge
 from bridge import serve
 from bridge.errors import BridgeError, SettingsError
-from bridge.events import schema
 from bridge.ops import logs
 from bridge.settings import Settings, load
 
@@ -86,6 +84,14 @@ def _parser() -> argparse.ArgumentParser:
         "--no-activity", action="store_true", help="change no listings; leave that to me"
     )
     dev.add_argument(
+        "--web",
+        action="store_true",
+        help="serve the web app of deploy/web too, built first where it isn't (needs Node.js)",
+    )
+    dev.add_argument(
+        "--web-port", type=int, help="the web app's port (default: 3000, or a free one)"
+    )
+    dev.add_argument(
         "--json",
         action="store_true",
         help="when ready, print one line of JSON that says where everything is, and nothing else",
@@ -112,7 +118,14 @@ def _parser() -> argparse.ArgumentParser:
         "--path", default="/socket.io", help="the bridge's BRIDGE_PATH (default: %(default)s)"
     )
 
-    add("schema", _schema, "print the JSON Schema of the events")
+    shape = add("schema", _schema, "print the wire contract: all that goes to clients and back")
+    shape.add_argument(
+        "--format",
+        choices=("json-schema", "typescript"),
+        default="json-schema",
+        help="what to print it as (default: %(default)s)",
+    )
+    shape.add_argument("--out", type=Path, metavar="FILE", help="write it there instead")
     return parser
 
 
@@ -150,7 +163,8 @@ def _serve(args: argparse.Namespace) -> int:
     try:
         listening = serve.listen(settings.host, settings.port)
     except OSError as error:
-        return _no_port(settings.host, settings.port, error)
+        err(f"bridge: {serve.refusal(settings.host, settings.port, error)}")
+        return 1
     from bridge.app import create_app  # noqa: PLC0415 - slow to import: --help shall be quick
 
     with listening:
@@ -174,13 +188,15 @@ def _dev(args: argparse.Namespace) -> int:
             "  pip install 'supabase-socketio-bridge[sandbox]'"
         )
         return 1
-    options = Options(port=args.port, data=args.data, activity=not args.no_activity, json=args.json)
-    try:
-        return serve.until_signalled(dev(options))
-    except OSError as error:
-        if args.port is None:
-            raise
-        return _no_port("127.0.0.1", args.port, error)
+    options = Options(
+        port=args.port,
+        data=args.data,
+        activity=not args.no_activity,
+        json=args.json,
+        web=args.web or args.web_port is not None,
+        web_port=args.web_port,
+    )
+    return serve.until_signalled(dev(options))
 
 
 def _check(_args: argparse.Namespace) -> int:
@@ -212,13 +228,19 @@ def _listen(args: argparse.Namespace) -> int:
     )
 
 
-def _schema(_args: argparse.Namespace) -> int:
-    out(json.dumps(schema(), indent=2))
+def _schema(args: argparse.Namespace) -> int:
+    from bridge.contract import json_schema, typescript  # noqa: PLC0415 - slow to import
+
+    if args.format == "typescript":
+        text = typescript.source()
+    else:
+        text = json.dumps(json_schema.document(), indent=2) + "\n"
+    if args.out is None:
+        out(text.removesuffix("\n"))
+        return 0
+    try:
+        args.out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        err(f"bridge: can't write {args.out}: {error.strerror}")
+        return 1
     return 0
-
-
-def _no_port(host: str, port: int, error: OSError) -> int:
-    # The error's own words name the address again.
-    why = os.strerror(error.errno) if error.errno and error.errno > 0 else error
-    err(f"bridge: can't listen on {host or '*'}:{port}: {why}")
-    return 1

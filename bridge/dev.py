@@ -7,6 +7,7 @@ given.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -17,9 +18,12 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from bridge import serve
 from bridge.app import create_app
+from bridge.errors import BridgeError
 from bridge.sandbox import Sandbox
 from bridge.sandbox.activity import Activity
+from bridge.sandbox.users import DEMO_USER
 from bridge.settings import load
+from bridge.web import App, Node, WebFailed, WebServer, find_app, find_node
 
 if TYPE_CHECKING:
     import socket
@@ -28,9 +32,11 @@ if TYPE_CHECKING:
     from bridge.app import Bridge
 
 PORT: Final = 8000
+WEB_PORT: Final = 3000
 HOST: Final = "127.0.0.1"
 LOOK_SECONDS: Final = 0.05
 MARKET_SECONDS: Final = 2.0
+TOKEN_SECONDS: Final = 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,59 +47,131 @@ class Options:
     data: Path | None = None
     activity: bool = True
     json: bool = False
+    web: bool = False
+    """Whether the web app is served too."""
+    web_port: int | None = None
+    """None: 3000, or a free one where that is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Web:
+    """The app, ready to be served."""
+
+    app: App
+    node: Node
+    port: int
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        return tuple(f"http://{name}:{self.port}" for name in ("localhost", HOST))
+
+
+class PortTaken(BridgeError):  # noqa: N818 - states what is the case
+    """Somebody has the port that was asked for."""
 
 
 async def dev(options: Options) -> int:
-    """Run until cancelled; gives the exit code. Raises OSError when the port that was asked for is
-    taken, and the sandbox's errors when it can't start.
+    """Run until cancelled; gives the exit code. Raises `PortTaken`, `WebFailed` when the web app
+    can't be had or ends by itself, and the sandbox's errors when it can't start.
     """
     # A program that reads our output gets one line of JSON; what is for people goes beside it.
     tell = _Teller(sys.stderr if options.json else sys.stdout)
-    with _listen(options.port, tell) as listening:
-        tell("Starting PostgreSQL and a miniature Supabase ...")
-        async with Sandbox.open(data=options.data, port=0) as sandbox:
-            tell("Starting the bridge ...")
-            bridge = create_app(
-                load(
-                    supabase_url=sandbox.supabase_url,
-                    supabase_secret_key=sandbox.supabase_key,
-                    table="public.properties",
-                    host=HOST,
-                    port=listening.getsockname()[1],
-                    **_unless_set(
-                        cors_origins=("*",),
-                        log=f"sqlite:///{sandbox.home / 'bridge.sqlite3'}",
-                    ),
-                )
+    try:
+        with _listen(options.port, PORT, tell) as listening:
+            web = await _web(options, tell) if options.web else None
+            return await _run(options, listening, web, tell)
+    except* WebFailed as failed:
+        raise _first(failed) from None
+
+
+async def _run(options: Options, listening: socket.socket, web: _Web | None, tell: _Teller) -> int:
+    tell("Starting PostgreSQL and a miniature Supabase ...")
+    async with Sandbox.open(data=options.data, port=0) as sandbox:
+        tell("Starting the bridge ...")
+        settings = load(
+            supabase_url=sandbox.supabase_url,
+            supabase_secret_key=sandbox.supabase_key,
+            supabase_jwt_secret=None,
+            table="public.properties",
+            host=HOST,
+            port=listening.getsockname()[1],
+            **_unless_set(
+                cors_origins=("*",),
+                log=f"sqlite:///{sandbox.home / 'bridge.sqlite3'}",
+            ),
+        )
+        if web is not None and "*" not in settings.cors_origins:
+            origins = {"cors_origins": (*settings.cors_origins, *web.origins)}
+            settings = settings.model_copy(update=origins)
+        bridge = create_app(settings)
+        async with asyncio.TaskGroup() as tasks:
+            beside = tasks.create_task(
+                _when_ready(bridge, listening, sandbox, options=options, web=web, tell=tell)
             )
-            async with asyncio.TaskGroup() as tasks:
-                beside = tasks.create_task(_when_ready(bridge, listening, sandbox, options, tell))
-                code = await serve.serve(bridge, listening)
-                beside.cancel()
-            tell("Stopping ...")
-            return code
+            code = await serve.serve(bridge, listening)
+            beside.cancel()
+        tell("Stopping ...")
+        return code
 
 
 async def _when_ready(
-    bridge: Bridge, listening: socket.socket, sandbox: Sandbox, options: Options, tell: _Teller
+    bridge: Bridge,
+    listening: socket.socket,
+    sandbox: Sandbox,
+    *,
+    options: Options,
+    web: _Web | None,
+    tell: _Teller,
 ) -> None:
     while not bridge.operations.verdict().ready:  # noqa: ASYNC110 - readiness is asked for
         await asyncio.sleep(LOOK_SECONDS)
     url = serve.url(listening)
-    if options.json:
-        where = {
-            "bridge_url": url,
-            "database_url": sandbox.database_url,
-            "supabase_url": sandbox.supabase_url,
-            "supabase_key": sandbox.supabase_key,
-        }
-        print(json.dumps(where), flush=True)  # noqa: T201 - the command's output
-    else:
-        tell(_welcome(url, bridge.settings.path, sandbox, activity=options.activity))
-    if options.activity:
-        # A seed would tell the same story each time; people come back for another one.
-        market = Activity(sandbox.database_url, random.Random(), interval=MARKET_SECONDS)  # noqa: S311
-        await market.run()
+    async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
+        page = None
+        if web is not None:
+            tell("Starting the web app ...")
+            environment = {"BRIDGE_URL": url, "BRIDGE_PATH": bridge.settings.path}
+            page = await stack.enter_async_context(
+                WebServer.open(web.app, web.node, port=web.port, environment=environment)
+            )
+            page.hear = lambda line: tell(f"web: {line}")
+            tasks.create_task(_until_it_ends(page))
+        if options.json:
+            where = {
+                "bridge_url": url,
+                "database_url": sandbox.database_url,
+                "supabase_url": sandbox.supabase_url,
+                "supabase_key": sandbox.supabase_key,
+                "user_token": _token(sandbox),
+                **({"web_url": page.url} if page else {}),
+            }
+            print(json.dumps(where), flush=True)  # noqa: T201 - the command's output
+        else:
+            tell(_welcome(url, bridge.settings.path, sandbox, page, activity=options.activity))
+        if options.activity:
+            # A seed would tell the same story each time; people come back for another one.
+            rng = random.Random()  # noqa: S311 - no secret
+            market = Activity(sandbox.database_url, rng, interval=MARKET_SECONDS)
+            tasks.create_task(market.run())
+
+
+async def _web(options: Options, tell: _Teller) -> _Web:
+    """The app, built, and a port for it. Raises what stands against it before anything starts."""
+    app, node = find_app(), find_node()
+    # Node.js binds it itself, a moment later.
+    with _listen(options.web_port, WEB_PORT, tell) as free:
+        port = free.getsockname()[1]
+    await app.prepare(node, tell)
+    return _Web(app, node, port)
+
+
+async def _until_it_ends(page: WebServer) -> None:
+    raise await page.ended()
+
+
+def _first(group: BaseExceptionGroup[WebFailed]) -> WebFailed:
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 def _unless_set(**overrides: Any) -> dict[str, Any]:
@@ -105,7 +183,10 @@ def _unless_set(**overrides: Any) -> dict[str, Any]:
     }
 
 
-def _welcome(url: str, path: str, sandbox: Sandbox, *, activity: bool) -> str:
+def _welcome(
+    url: str, path: str, sandbox: Sandbox, page: WebServer | None, *, activity: bool
+) -> str:
+    web = f"\n  web app     {page.url}" if page else ""
     market = (
         "A listing changes every other second (--no-activity stops the market)."
         if activity
@@ -113,11 +194,12 @@ def _welcome(url: str, path: str, sandbox: Sandbox, *, activity: bool) -> str:
     )
     return f"""
 Ready.
-
+{web}
   Socket.IO   {url}  (path {path})
   status      {url}/status
   Supabase    {sandbox.supabase_url}
   database    {sandbox.database_url}
+  user token  {_token(sandbox)}
 
 {market}
 
@@ -131,6 +213,11 @@ Change a row, in a third:
 
 Ctrl-C stops everything.
 """
+
+
+def _token(sandbox: Sandbox) -> str:
+    """Of a signed-in user, always the same one."""
+    return sandbox.user_token(DEMO_USER, lifetime=TOKEN_SECONDS, email="demo@sandbox.example")
 
 
 def _change_a_row(database_url: str) -> str:
@@ -148,14 +235,18 @@ def _change_a_row(database_url: str) -> str:
     )
 
 
-def _listen(port: int | None, tell: _Teller) -> socket.socket:
+def _listen(port: int | None, usual: int, tell: _Teller) -> socket.socket:
+    """On `port`, or where none was asked for on the usual one, or on a free one."""
     if port is not None:
-        return serve.listen(HOST, port)
+        try:
+            return serve.listen(HOST, port)
+        except OSError as error:
+            raise PortTaken(serve.refusal(HOST, port, error)) from None
     try:
-        return serve.listen(HOST, PORT)
+        return serve.listen(HOST, usual)
     except OSError:
         listening = serve.listen(HOST, 0)
-        tell(f"Port {PORT} is taken; taking {listening.getsockname()[1]} instead.")
+        tell(f"Port {usual} is taken; taking {listening.getsockname()[1]} instead.")
         return listening
 
 

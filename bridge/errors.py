@@ -11,6 +11,7 @@ BridgeError
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Self
 
 
 class BridgeError(Exception):
@@ -43,20 +44,34 @@ class PositionGone(BridgeError):  # noqa: N818 - states what is the case
 
 
 class Code(StrEnum):
-    """Why a client's request was refused. A refused request changed nothing."""
+    """Why a client's request was refused. A refused request changed nothing.
 
-    BAD_REQUEST = "bad_request"  # the argument is not of the documented shape
-    TOO_MANY_ROOMS = "too_many_rooms"  # more regions and properties than one client may name
-    RATE_LIMITED = "rate_limited"  # more requests than one client may make; wait a little
-    NOT_READY = "not_ready"  # the table has not been read yet; ask again in a second
-    CURSOR_GONE = "cursor_gone"  # the snapshot's next page can't be given; take a new snapshot
-    TOKEN_REQUIRED = "token_required"  # noqa: S105 - this bridge lets nobody in without a token
-    TOKEN_INVALID = "token_invalid"  # noqa: S105 - the token is not one that this bridge believes
-    TOKEN_EXPIRED = "token_expired"  # noqa: S105 - the token was good once; get a fresh one
-    SIGNED_OUT = "signed_out"  # the token's session was ended; sign in again
-    REGION_FORBIDDEN = "region_forbidden"  # the token doesn't let its bearer hear that region
-    TOO_MANY_CONNECTIONS = "too_many_connections"  # of this address or in all; come back later
-    NOT_SUPPORTED = "not_supported"  # documented, but this bridge does not offer it
+    Each comes with its `meaning`, a clause that documentation and types quote.
+    """
+
+    meaning: str
+
+    def __new__(cls, value: str, meaning: str) -> Self:
+        code = str.__new__(cls, value)
+        code._value_ = value
+        code.meaning = meaning
+        return code
+
+    BAD_REQUEST = "bad_request", "the argument is not of the documented shape"
+    TOO_MANY_ROOMS = "too_many_rooms", "more regions and properties than one client may name"
+    RATE_LIMITED = "rate_limited", "more requests than one client may make; wait a little"
+    NOT_READY = "not_ready", "the table has not been read yet; ask again in a second"
+    CURSOR_GONE = "cursor_gone", "the snapshot's next page can't be given; take a new snapshot"
+    TOKEN_REQUIRED = "token_required", "this bridge lets nobody in without a token"
+    TOKEN_INVALID = "token_invalid", "the token is not one that this bridge believes"
+    TOKEN_EXPIRED = "token_expired", "the token was good once; get a fresh one"
+    SIGNED_OUT = "signed_out", "the token's session was ended; sign in again"
+    REGION_FORBIDDEN = "region_forbidden", "the token doesn't let its bearer hear that region"
+    TOO_MANY_CONNECTIONS = (
+        "too_many_connections",
+        "too many connections of this address, or in all; come back later",
+    )
+    NOT_SUPPORTED = "not_supported", "documented, but this bridge does not offer it"
 
 
 class Refused(BridgeError):  # noqa: N818 - states what is the case

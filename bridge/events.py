@@ -7,23 +7,43 @@ change shape; what is added is optional.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic.json_schema import SkipJsonSchema  # noqa: TC002 - the models need it
+from typing_extensions import TypeAliasType
 
 if TYPE_CHECKING:
     from bridge.changes import Key
 
-Timestamp = str
-"""RFC 3339 in UTC with `Z`, fractions as the database gave them."""
+# Named types of the schema. Python knows them by what they are.
+PropertyId = TypeAliasType(
+    "PropertyId", Annotated[str | int, Field(description="The key of a row, as the table has it.")]
+)
+Timestamp = TypeAliasType(
+    "Timestamp",
+    Annotated[
+        str, Field(description="RFC 3339 in UTC with `Z`, fractions as the database gave them.")
+    ],
+)
+
+DOCUMENTED: Final = ConfigDict(use_attribute_docstrings=True)
+"""The docstrings of models and fields are what the schema, the types and the pages say of them."""
+
+WHOLE: Final = ConfigDict(
+    use_attribute_docstrings=True,
+    # What has a default is there as well in what the bridge emits.
+    json_schema_serialization_defaults_required=True,
+)
 
 
 class PropertyCreatedData(BaseModel):
-    """The published columns of a new row: the documented ones, then those that settings add."""
+    """The published columns of a row: the documented ones, then those that settings add."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow") | WHOLE
+    __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
 
-    property_id: str | int
+    property_id: PropertyId
     name: str | None = None
     city: str | None = None
     state: str | None = None
@@ -37,45 +57,74 @@ class PropertyCreatedData(BaseModel):
 class FieldChange(BaseModel):
     """A column's value as clients were last told it, and as it is now."""
 
+    model_config = DOCUMENTED
+
     old: Any
+    """As it was last told; null where there was none."""
     new: Any
+    """As it is now; null where there is none."""
 
 
 class Move(BaseModel):
     """The regions that a property left and entered."""
 
-    model_config = ConfigDict(populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True) | DOCUMENTED
 
     from_: list[str] = Field(alias="from")
+    """The regions that it was in, widest first."""
     to: list[str]
+    """The regions that it is in now, widest first."""
 
 
 class PropertyUpdatedData(BaseModel):
-    """Only columns whose value changed; never the key, never `updated_at`."""
+    """What became different, and where it moved if it did."""
 
-    property_id: str | int
+    model_config = DOCUMENTED
+
+    property_id: PropertyId
     changes: dict[str, FieldChange]
+    """By column: only those whose value changed, never the key, never `updated_at`."""
     updated_at: Timestamp
-    moved: Move | None = None
-    property: PropertyCreatedData | None = None
+    """The row's own `updated_at`, else the time of the commit."""
+    moved: Move | SkipJsonSchema[None] = None
+    """Where the row left one region for another. Such an update is told in both."""
+    property: PropertyCreatedData | SkipJsonSchema[None] = None
+    """With `moved`: the whole new row, for those who did not know it."""
 
 
 class PropertyDeletedData(BaseModel):
-    property_id: str | int
+    """Which row is gone, and since when."""
+
+    model_config = DOCUMENTED
+
+    property_id: PropertyId
     deleted_at: Timestamp
+    """The time of the commit, or when its absence was found."""
 
 
 class PropertyCreated(BaseModel):
+    """A row appeared."""
+
+    model_config = WHOLE
+
     event: Literal["property-created"] = "property-created"
     data: PropertyCreatedData
 
 
 class PropertyUpdated(BaseModel):
+    """Published columns of a row changed."""
+
+    model_config = WHOLE
+
     event: Literal["property-updated"] = "property-updated"
     data: PropertyUpdatedData
 
 
 class PropertyDeleted(BaseModel):
+    """A row is gone."""
+
+    model_config = WHOLE
+
     event: Literal["property-deleted"] = "property-deleted"
     data: PropertyDeletedData
 
@@ -88,15 +137,25 @@ BridgeState = Literal["live", "catching-up", "stale"]
 
 
 class BridgeStatusData(BaseModel):
-    """How the bridge stands to the table, and since when."""
+    """How the bridge stands to the table, and since when.
+
+    - `live`: what clients are told is what the table says, but for the stream's lag;
+    - `catching-up`: changes flow, and what may have been missed is being looked for;
+    - `stale`: no changes flow.
+    """
+
+    model_config = WHOLE
 
     state: BridgeState
     since: Timestamp
     contract: str = CONTRACT
+    """The version of the wire contract."""
 
 
 class BridgeStatus(BaseModel):
     """Told when the state changes, and once to every client that connects."""
+
+    model_config = WHOLE
 
     event: Literal["bridge-status"] = "bridge-status"
     data: BridgeStatusData
@@ -119,11 +178,13 @@ class AuthStatusData(BaseModel):
     state: AuthState
     expires_at: Timestamp | None = None
     regions: list[str] | None = None
-    properties: list[str | int] = []
+    properties: list[PropertyId] = []
 
 
 class AuthStatus(BaseModel):
     """Told to one client, of its own token."""
+
+    model_config = WHOLE
 
     event: Literal["auth-status"] = "auth-status"
     data: AuthStatusData
@@ -136,17 +197,24 @@ Severity = Literal["info", "important"]
 class PropertyNotificationData(BaseModel):
     """A change that concerns one user, who watches the property or its region."""
 
-    property_id: str | int
+    model_config = DOCUMENTED
+
+    property_id: PropertyId
     kind: NotificationKind
     severity: Severity
     title: str
+    """One line, to be shown as it is."""
     body: str
+    """A sentence, to be shown as it is."""
     changes: dict[str, FieldChange]
+    """By column, as in `property-updated`."""
     created_at: Timestamp
 
 
 class PropertyNotification(BaseModel):
     """Told to one user, once for each change, whatever else its clients subscribed to."""
+
+    model_config = WHOLE
 
     event: Literal["property-notification"] = "property-notification"
     data: PropertyNotificationData
@@ -162,6 +230,8 @@ class PropertiesBatchData(BaseModel):
 
 class PropertiesBatch(BaseModel):
     """Told to clients that asked for batches, in place of the single events."""
+
+    model_config = WHOLE
 
     event: Literal["properties-batch"] = "properties-batch"
     data: PropertiesBatchData
@@ -199,16 +269,3 @@ class Event:
     key: Key
     rooms: tuple[str, ...]
     envelope: bytes
-
-
-def schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of every envelope that the bridge emits."""
-    adapter: TypeAdapter[Envelope] = TypeAdapter(Envelope)
-    out = adapter.json_schema(mode="serialization")
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "Events of the bridge",
-        "description": "The Socket.IO event name equals `event`; its first argument is the "
-        "envelope, its second one the position in the log, a string.",
-        **out,
-    }

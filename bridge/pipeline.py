@@ -13,6 +13,7 @@ from bridge.changes import Change, Gap, GapReason
 from bridge.clock import SystemClock
 from bridge.ledger import Ledger
 from bridge.reconcile import Reconciler
+from bridge.regions import in_view
 from bridge.rows import Rows
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class PipelineStatus:
     passing: bool  # a pass looks for what the stream missed
     rows: int
     doubts: int  # rows that wait for a read
-    counts: dict[str, int]
+    counts: dict[str, int]  # events by name; those that only members are told by themselves
     activity: str
     error: str | None  # why the table can't be read at present
 
@@ -153,5 +154,6 @@ class Pipeline:
             entries = await self._log.append(batch.events, list(batch.rows.items()))
             self._ledger.stored()
             for entry in entries:
-                self._counts[entry.event.name] += 1
+                told = in_view(entry.event.rooms, "public")
+                self._counts[entry.event.name if told else "member-events"] += 1
             self._publish(entries)

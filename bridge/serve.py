@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 from typing import TYPE_CHECKING, Any, Final
@@ -32,6 +33,13 @@ def listen(host: str, port: int) -> socket.socket:
         )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, port), family=family, backlog=2048)
+
+
+def refusal(host: str, port: int, error: OSError) -> str:
+    """What `listen` raised, in words."""
+    # The error's own words name the address again.
+    why = os.strerror(error.errno) if error.errno and error.errno > 0 else error
+    return f"can't listen on {host or '*'}:{port}: {why}"
 
 
 def url(listening: socket.socket) -> str:

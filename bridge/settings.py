@@ -5,9 +5,17 @@ from __future__ import annotations
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_settings import NoDecode, SettingsConfigDict
 
+from bridge.auth.settings import AuthSettings
 from bridge.errors import SettingsError
 from bridge.projection import DOCUMENTED, Projection
 
@@ -15,7 +23,7 @@ Names = Annotated[tuple[str, ...], NoDecode]
 """A comma-separated list."""
 
 
-class Settings(BaseSettings):
+class Settings(AuthSettings):
     """Settings of one bridge. Each is read from the environment as `BRIDGE_<NAME>`, the Supabase
     ones under Supabase's own names. Times are seconds.
     """
@@ -48,6 +56,11 @@ class Settings(BaseSettings):
         "updated_at",
         description="The column that moves with every write; empty if the table has none "
         "(then only full passes over the table find what the stream lost)",
+    )
+
+    member_columns: Names = Field(
+        (),
+        description="Further columns that only members see; without any, all clients see the same",
     )
 
     host: str = Field("127.0.0.1", description="Address to listen on")
@@ -135,7 +148,7 @@ class Settings(BaseSettings):
     )
     log_level: str = Field("info", description="debug, info, warning or error")
 
-    @field_validator("region", "columns", "cors_origins", mode="before")
+    @field_validator("region", "columns", "member_columns", "cors_origins", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -147,6 +160,25 @@ class Settings(BaseSettings):
     def _some(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not value:
             raise ValueError("expected at least one column name")
+        return value
+
+    @field_validator("member_columns")
+    @classmethod
+    def _hidden(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        # What was wrong by itself is not there, and is complained of anyway.
+        everybodys = {
+            "BRIDGE_COLUMNS": info.data.get("columns", ()),
+            "BRIDGE_KEY": (info.data.get("key"),),
+            "BRIDGE_REGION": info.data.get("region", ()),
+            "BRIDGE_UPDATED_AT": (info.data.get("updated_at"),),
+        }
+        for name, columns in everybodys.items():
+            for column in value:
+                if column in columns:
+                    raise ValueError(
+                        f"expected columns that only members see, but everybody is told {column}: "
+                        f"it is in {name}"
+                    )
         return value
 
     @field_validator("supabase_url")
@@ -213,6 +245,7 @@ class Settings(BaseSettings):
             updated_at=self.updated_at or None,
             schema=schema,
             table=table,
+            member=self.member_columns,
         )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 from typing import TYPE_CHECKING, Final
 
 from starlette.middleware import Middleware
@@ -14,15 +16,17 @@ from starlette.routing import Route
 from bridge.errors import Code, Refused
 from bridge.gateway.snapshot import STEP_ROWS
 from bridge.gateway.wanted import Wanted, region
+from bridge.rights import EVERYBODY
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from starlette.requests import Request
 
     from bridge.changes import Key
     from bridge.gateway.server import Gateway
     from bridge.gateway.snapshot import Snapshots
+    from bridge.rights import Rights, View
 
 POSITION: Final = "Bridge-Position"
 """The header with the log position up to which the rows are."""
@@ -30,8 +34,19 @@ POSITION: Final = "Bridge-Position"
 AT_ONCE: Final = 2
 """Requests that are gathered at a time; the others wait. Each holds references to all its rows."""
 
-STATUS: Final = {Code.NOT_READY: 503, Code.NOT_SUPPORTED: 501}
+STATUS: Final = {
+    Code.NOT_READY: 503,
+    Code.NOT_SUPPORTED: 501,
+    Code.TOKEN_REQUIRED: 401,
+    Code.TOKEN_INVALID: 401,
+    Code.TOKEN_EXPIRED: 401,
+    Code.SIGNED_OUT: 401,
+    Code.REGION_FORBIDDEN: 403,
+}
 """HTTP status by code; 400 for the others."""
+
+VARY: Final = "Authorization"
+"""What is answered depends on who asks."""
 
 
 class Properties:
@@ -39,13 +54,22 @@ class Properties:
 
     The answer holds at one position: its `ETag`, weak because it may be compressed, is made of it,
     so a client that asks again with `If-None-Match` is answered 304 where nothing has happened
-    since.
+    since. Who asks with other rights is given other rows, and another `ETag`.
     """
 
     def __init__(
-        self, gateway: Callable[[], Gateway | None], *, origins: Sequence[str], max_rooms: int
+        self,
+        gateway: Callable[[], Gateway | None],
+        *,
+        origins: Sequence[str],
+        max_rooms: int,
+        rights: Callable[[Request], Awaitable[Rights]] | None = None,
     ) -> None:
+        """`rights` says what whoever sent the request may see, or raises `Refused`: without it all
+        is everybody's.
+        """
         self._gateway = gateway
+        self._rights = rights
         self._max_rooms = max_rooms
         self._turns = asyncio.Semaphore(AT_ONCE)
         self.route = Route(
@@ -66,23 +90,27 @@ class Properties:
 
     async def _get(self, request: Request) -> Response:
         try:
+            rights = EVERYBODY if self._rights is None else await self._rights(request)
             wanted = self._wanted(request)
+            for name in wanted.regions:
+                rights.check(name)
             gateway = await self._ready()
+            rights = gateway.rights_here(rights)
+            private = rights != EVERYBODY or "Authorization" in request.headers
             known = request.headers.get("If-None-Match")
-            if known is not None and _same(known, _etag(str(gateway.log.head))):
-                return Response(status_code=304, headers=_headers(str(gateway.log.head)))
+            head = _headers(str(gateway.log.head), rights, private=private)
+            if known is not None and _same(known, head["ETag"]):
+                return Response(status_code=304, headers=head)
             async with self._turns:
-                rows = await gateway.snapshots.collect(wanted)
+                rows = await gateway.snapshots.collect(wanted, rights)
                 # Not later: they belong to this step of the loop.
                 position = str(gateway.log.head)
         except Refused as refused:
-            return JSONResponse(
-                refused.ack(), STATUS.get(refused.code, 400), {"Cache-Control": "no-store"}
-            )
+            return _refusal(refused)
         return StreamingResponse(
-            _body(gateway.snapshots, rows),
+            _body(gateway.snapshots, rows, rights.view),
             media_type="application/json",
-            headers=_headers(position),
+            headers=_headers(position, rights, private=private),
         )
 
     async def _ready(self) -> Gateway:
@@ -109,20 +137,34 @@ class Properties:
         return Wanted(regions)
 
 
-async def _body(snapshots: Snapshots, rows: Mapping[Key, bytes]) -> AsyncIterator[bytes]:
+def _refusal(refused: Refused) -> Response:
+    status = STATUS.get(refused.code, 400)
+    headers = {"Cache-Control": "no-store", "Vary": VARY}
+    if status == 401:  # noqa: PLR2004 - Unauthorized
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(refused.ack(), status, headers)
+
+
+async def _body(
+    snapshots: Snapshots, rows: Mapping[Key, bytes], view: View
+) -> AsyncIterator[bytes]:
     """JSON text, in portions between which the loop serves others."""
     items = list(rows.items())
     yield b"["
     for start in range(0, len(items), STEP_ROWS // 2):
         portion = items[start : start + STEP_ROWS // 2]
-        text = b",".join(snapshots.encode(key, row) for key, row in portion)
+        text = b",".join(snapshots.encode(key, row, view) for key, row in portion)
         yield text if start == 0 else b"," + text
         await asyncio.sleep(0)
     yield b"]"
 
 
-def _etag(position: str) -> str:
-    return f'W/"{position}"'
+def _etag(position: str, rights: Rights) -> str:
+    if (rights.regions, rights.view) == (None, "public"):
+        return f'W/"{position}"'
+    # Hidden in a digest, as an entity tag has no room for any name.
+    seen = json.dumps([rights.view, rights.regions and sorted(rights.regions)])
+    return f'W/"{position}-{hashlib.sha256(seen.encode()).hexdigest()[:16]}"'
 
 
 def _same(known: str, etag: str) -> bool:
@@ -133,5 +175,10 @@ def _same(known: str, etag: str) -> bool:
     )
 
 
-def _headers(position: str) -> dict[str, str]:
-    return {POSITION: position, "ETag": _etag(position), "Cache-Control": "no-cache"}
+def _headers(position: str, rights: Rights, *, private: bool) -> dict[str, str]:
+    return {
+        POSITION: position,
+        "ETag": _etag(position, rights),
+        "Cache-Control": "private, no-cache" if private else "no-cache",
+        "Vary": VARY,
+    }

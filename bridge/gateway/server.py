@@ -26,6 +26,7 @@ from bridge.gateway.window import Window
 from bridge.gateway.wire import Wire
 from bridge.log.base import Entry
 from bridge.log.memory import MemoryLog
+from bridge.rights import EVERYBODY
 from bridge.rows import Rows
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from bridge.gateway.hub import Subscription
     from bridge.gateway.status import Upstream
     from bridge.log.base import EventLog, SessionStore
+    from bridge.rights import Rights
     from bridge.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -103,7 +105,9 @@ class Gateway:
             waiting=settings.client_bytes,
         )
         self._wire = Wire(self._server, on_gone=self._gone)
-        self.hub: Hub[str] = Hub(deliver=self._wire.deliver, max_rooms=settings.max_rooms)
+        self.hub: Hub[str] = Hub(
+            deliver=self._wire.deliver, max_rooms=settings.max_rooms, where=self.snapshots.where
+        )
         self._window = Window(
             deliver=self._wire.deliver,
             seconds=settings.batch_seconds,
@@ -191,7 +195,7 @@ class Gateway:
     # -- what clients do ------------------------------------------------------------------------
 
     async def arrived(self, eio_sid: str, auth: Any) -> None:
-        sid = self._arrival.arrived(eio_sid, auth)
+        sid = self._arrival.arrived(eio_sid, auth, self.rights_here(EVERYBODY))
         if sid is not None and self._upstream is not None:
             self._wire.send_event(sid, "bridge-status", self._teller.envelope(), str(self.log.head))
 
@@ -233,10 +237,11 @@ class Gateway:
         if not snapshot_wanted(argument):
             return self._changed(sid, self.hub.subscribe(sid, what))
         await self.ready()
-        if self.hub.subscription(sid) is None:
+        now = self.hub.subscription(sid)
+        if now is None:
             raise Refused(Code.NOT_READY, "the connection has ended")
         # Nothing waits from here to the ack.
-        page = self.snapshots.page(what, after)
+        page = self.snapshots.page(what, after, now.rights)
         ack = self._changed(sid, self.hub.subscribe(sid, what))
         rest: dict[str, str] = {"offset": str(self.log.head)}
         if page.more is not None:
@@ -248,6 +253,16 @@ class Gateway:
 
     async def _authenticate(self, _sid: str, _argument: Any) -> bytes:
         raise Refused(Code.NOT_SUPPORTED, "this bridge checks no tokens")
+
+    def rights_here(self, rights: Rights) -> Rights:
+        """The same, where this bridge tells members more than others; else in the one view that
+        there is. All rights that come from outside go through here.
+        """
+        return rights if self._settings.member_columns else rights.in_one_view()
+
+    def _granted(self, sid: str, rights: Rights) -> bytes:
+        """Give a client other rights, within a request of its; the ack says what it hears now."""
+        return self._changed(sid, self.hub.grant(sid, self.rights_here(rights)))
 
     def _changed(self, sid: str, subscription: Subscription) -> bytes:
         """A client's subscription was changed; the ack says to what."""

@@ -33,6 +33,10 @@ def choose(settings: Settings) -> Backend:
     database = Database(Path(settings.log.removeprefix("sqlite:///")))
     # Whatever of this changes, rows that were kept before can't be compared with the table, or
     # clients hold rows of another shape.
-    shape = json.dumps(asdict(settings.projection), sort_keys=True)
-    log = SqliteLog(database, shape=shape, events=events, seconds=seconds)
+    shape = asdict(settings.projection)
+    if not shape["member"]:
+        del shape["member"]  # files from before there were views say the same
+    log = SqliteLog(
+        database, shape=json.dumps(shape, sort_keys=True), events=events, seconds=seconds
+    )
     return Backend(log, SqliteSessions(database))

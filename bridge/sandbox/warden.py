@@ -1,10 +1,14 @@
-"""A small process between us and PostgreSQL, so that no server outlives us whatever happens.
+"""A small process between us and a server, so that no server outlives us whatever happens.
 
 Run as `python -I warden.py <instructions as JSON>`; imports nothing but the standard library. It
 starts the server as its child and reads its own stdin. The pipe's other end is held by the process
 that wants the server: when that end closes, on purpose or because the process was killed, the
 warden stops the server and, if told so, removes its directory. If the server ends by itself, the
 warden ends with its exit code and removes nothing.
+
+Instructions: `command`; `log`, the file for its output (else our own stdout and stderr); `user`;
+`cwd`; `signals` that end it, the gentle one first; `group`, whether they go to all processes that
+it started, too; `remove`, a directory.
 """
 
 from __future__ import annotations
@@ -16,30 +20,39 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import FrameType
 
 PATIENCE = 5.0
-"""Seconds that a fast shutdown may take before the server is told to drop everything."""
+"""Seconds that a server may take after each signal."""
+
+SIGNALS = ("SIGINT", "SIGQUIT", "SIGKILL")
+"""PostgreSQL's: fast shutdown (rolls back what runs), then an immediate one, then the axe."""
 
 
 def main(instructions: dict[str, object]) -> int:
     command = [str(part) for part in _list(instructions["command"])]
+    group = bool(instructions.get("group"))
+    numbers = [signal.Signals[str(name)] for name in _list(instructions.get("signals", SIGNALS))]
     user = instructions.get("user")
     remove = instructions.get("remove")
-    with open(str(instructions["log"]), "ab") as log:  # noqa: PTH123 - pathlib is slow to import
-        os.dup2(log.fileno(), 2)  # our own last words belong there too
-        server = subprocess.Popen(  # noqa: S603 - our own parent gave the command
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd="/",
-            user=str(user) if user else None,
-            extra_groups=[] if user else None,
-        )
+    if instructions.get("log"):
+        with open(str(instructions["log"]), "ab") as log:  # noqa: PTH123 - pathlib imports slowly
+            # Our own last words belong there too.
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+    server = subprocess.Popen(  # noqa: S603 - our own parent gave the command
+        command,
+        stdin=subprocess.DEVNULL,
+        cwd=str(instructions.get("cwd") or "/"),
+        user=str(user) if user else None,
+        extra_groups=[] if user else None,
+        start_new_session=group,
+    )
     stop = threading.Event()
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
@@ -52,8 +65,10 @@ def main(instructions: dict[str, object]) -> int:
     while not stop.wait(0.05):
         code = server.poll()
         if code is not None:
+            if group:
+                _end_group(server, numbers)
             return code if code >= 0 else 128 - code
-    _end(server)
+    (_end_group if group else _end)(server, numbers)
     if remove:
         shutil.rmtree(str(remove), ignore_errors=True)
     return 0
@@ -65,9 +80,8 @@ def _watch_owner(stop: threading.Event) -> None:
     stop.set()
 
 
-def _end(server: subprocess.Popen[bytes]) -> None:
-    """Fast shutdown (rolls back what runs), then an immediate one, then the axe."""
-    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+def _end(server: subprocess.Popen[bytes], numbers: Sequence[signal.Signals]) -> None:
+    for number in numbers:
         server.send_signal(number)
         try:
             server.wait(PATIENCE)
@@ -76,8 +90,29 @@ def _end(server: subprocess.Popen[bytes]) -> None:
         return
 
 
-def _list(value: object) -> list[object]:
-    assert isinstance(value, list)
+def _end_group(server: subprocess.Popen[bytes], numbers: Sequence[signal.Signals]) -> None:
+    """Until nobody of its group is left: a child may outlive the server that started it."""
+    for number in numbers:
+        _tell_group(server, number)
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            server.poll()  # or it stays as a zombie, and in the group
+            if not _tell_group(server, 0):
+                return
+            time.sleep(0.02)
+
+
+def _tell_group(server: subprocess.Popen[bytes], number: int) -> bool:
+    """Whether there was anybody to tell."""
+    try:
+        os.killpg(server.pid, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _list(value: object) -> Sequence[object]:
+    assert isinstance(value, list | tuple)
     return value
 
 

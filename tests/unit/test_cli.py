@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -113,7 +114,24 @@ def test_schema_is_json_schema(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["schema"]) == 0
     schema = json.loads(capsys.readouterr().out)
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
-    assert len(schema["anyOf"]) == 5
+    assert {"$ref": "#/$defs/PropertyCreated"} in schema["anyOf"]
+
+
+def test_schema_goes_to_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "contract.ts"
+    assert main(["schema", "--format", "typescript", "--out", str(file)]) == 0
+    assert capsys.readouterr().out == ""
+    assert main(["schema", "--format", "typescript"]) == 0
+    assert capsys.readouterr().out == file.read_text()
+
+
+def test_schema_that_can_not_be_written_says_where(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "missing" / "contract.ts"
+    assert main(["schema", "--out", str(file)]) == 1
+    assert told(capsys) == f"bridge: can't write {file}: No such file or directory\n"
+    assert not file.parent.exists()
 
 
 @pytest.mark.parametrize(

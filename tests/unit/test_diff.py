@@ -33,8 +33,9 @@ AT = "2023-02-03T00:00:00Z"
 
 
 def told(old: dict[str, Any] | None, new: dict[str, Any] | None, **fields: Any) -> Any:
-    event = tell(Projection(**fields), "k", old, new, AT)
-    return None if event is None else json.loads(event.envelope)
+    told = tell(Projection(**fields), "k", old, new, AT)
+    assert len(told) <= 1, "there is one view"
+    return json.loads(told[0].envelope) if told else None
 
 
 def test_created_carries_the_documented_columns_first_and_then_the_others() -> None:
@@ -98,8 +99,7 @@ def test_a_move_names_both_places_and_shows_the_row() -> None:
 
 
 def test_a_move_goes_to_the_rooms_of_both_places() -> None:
-    event = tell(P, "k", ROW, {**ROW, "state": "CA"}, AT)
-    assert event is not None
+    [event] = tell(P, "k", ROW, {**ROW, "state": "CA"}, AT)
     assert event.rooms == rooms_of("k", ("TX", "CA"))
 
 
@@ -109,21 +109,18 @@ def test_an_update_without_a_move_does_not_speak_of_one() -> None:
 
 def test_a_move_within_the_wider_region_goes_to_every_room_once() -> None:
     projection = Projection(region=("state", "city"))
-    event = tell(projection, "k", ROW, {**ROW, "city": "Dallas"}, AT)
-    assert event is not None
+    [event] = tell(projection, "k", ROW, {**ROW, "city": "Dallas"}, AT)
     assert event.rooms == rooms_of("k", ("TX", "TX/Austin", "TX/Dallas"))
 
 
 def test_deleted_goes_to_the_room_where_the_row_was() -> None:
-    event = tell(P, "k", ROW, None, AT)
-    assert event is not None
+    [event] = tell(P, "k", ROW, None, AT)
     assert json.loads(event.envelope)["data"] == {"property_id": "k", "deleted_at": AT}
     assert event.rooms == rooms_of("k", ("TX",))
 
 
 def test_a_row_without_a_state_is_in_no_region() -> None:
-    event = tell(P, "k", None, {**ROW, "state": None}, AT)
-    assert event is not None
+    [event] = tell(P, "k", None, {**ROW, "state": None}, AT)
     assert event.rooms == ("everything", "property:k")
 
 
@@ -155,12 +152,6 @@ def test_whatever_a_column_holds_the_change_is_told_exactly(old: Any, new: Any) 
 def test_every_event_is_valid_by_the_models_that_the_schema_comes_from(old: Any, new: Any) -> None:
     adapter: TypeAdapter[Any] = TypeAdapter(events.Envelope)
     adapter.validate_python(told(old, new), strict=True)
-
-
-def test_the_schema_names_every_event() -> None:
-    text = json.dumps(events.schema())
-    for name in ("property-created", "property-updated", "property-deleted"):
-        assert name in text
 
 
 def test_true_and_one_are_not_the_same() -> None:

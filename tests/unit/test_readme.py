@@ -23,9 +23,9 @@ def test_the_example_of_mounting_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [route.path for route in names["app"].routes] == ["/live"]
 
 
-def test_every_code_that_a_client_can_see_is_listed() -> None:
-    for code in Code:
-        assert f"| `{code.value}` |" in README
+def test_every_code_that_a_client_can_see_is_listed_with_its_meaning() -> None:
+    table = README.partition("| code | meaning |\n|---|---|\n")[2].partition("\n\n")[0]
+    assert table.splitlines() == [f"| `{code.value}` | {code.meaning} |" for code in Code]
 
 
 def test_every_setting_that_is_named_exists() -> None:

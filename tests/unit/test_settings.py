@@ -4,8 +4,11 @@ from typing import Any
 
 import pytest
 
+from bridge.auth.claims import Claims
+from bridge.auth.rules import Rules
 from bridge.errors import SettingsError
 from bridge.projection import Projection
+from bridge.rights import EVERYBODY
 from bridge.settings import Settings, load
 
 SECRET = "sb_secret_that_must_not_show"
@@ -119,6 +122,16 @@ def test_an_empty_updated_at_is_none_in_the_projection(monkeypatch: pytest.Monke
         ("BRIDGE_STALE_AFTER", "soon", "Input should be a valid number"),
         ("BRIDGE_PAGE_ROWS", "1001", "less than or equal to 1000"),
         ("BRIDGE_QUEUE_CHANGES", "0", "greater than or equal to 1"),
+        ("BRIDGE_AUTH", "maybe", "Input should be 'optional', 'required' or 'off'"),
+        ("BRIDGE_TOKEN_AUDIENCE", "", "at least 1 character"),
+        ("BRIDGE_TOKEN_LEEWAY", "-1", "greater than or equal to 0"),
+        ("BRIDGE_TOKEN_LEEWAY", "301", "less than or equal to 300"),
+        ("BRIDGE_TOKEN_SECONDS", "0", "greater than 0"),
+        ("BRIDGE_TOKEN_WARNING_SECONDS", "-1", "greater than or equal to 0"),
+        ("BRIDGE_REGIONS_CLAIM", "user_metadata.regions", "users write their user_metadata"),
+        ("BRIDGE_REGIONS_CLAIM", "a..b", "with dots between them"),
+        ("BRIDGE_ROLE_CLAIMS", "role,user_metadata.role", "users write their user_metadata"),
+        ("BRIDGE_ANONYMOUS_REGIONS", "x" * 201, "expected regions as strings of 1 to 200"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_came_and_what_was_expected(
@@ -184,3 +197,40 @@ def test_settings_do_not_change() -> None:
 
 def test_every_setting_says_what_it_is_for() -> None:
     assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_rules_are_what_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BRIDGE_AUTH", "required")
+    monkeypatch.setenv("BRIDGE_ANONYMOUS_REGIONS", "TX, CA/San Diego")
+    monkeypatch.setenv("BRIDGE_REGIONS_CLAIM", "app_metadata.regions")
+    monkeypatch.setenv("BRIDGE_ROLE_CLAIMS", "app_metadata.role")
+    monkeypatch.setenv("BRIDGE_ALL_REGIONS_ROLES", "admin,owner")
+    monkeypatch.setenv("BRIDGE_MEMBER_ROLES", "agent")
+    assert load().rules == Rules(
+        anonymous=("TX", "CA/San Diego"),
+        required=True,
+        regions_claim=("app_metadata", "regions"),
+        role_claims=(("app_metadata", "role"),),
+        all_regions_roles=frozenset({"admin", "owner"}),
+        member_roles=frozenset({"agent"}),
+    )
+
+
+def test_by_default_everybody_hears_all_and_nobody_is_a_member() -> None:
+    rules = load().rules
+    assert rules.rights(None) == EVERYBODY
+    assert rules.rights(Claims("ada", 0, 1, values={"role": "service_role"})).view == "public"
+
+
+def test_the_jwt_secret_shows_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUPABASE_JWT_SECRET", "too-short-not-to-be-shown")
+    with pytest.raises(SettingsError) as error:
+        load()
+    assert str(error.value).startswith("SUPABASE_JWT_SECRET is wrong: expected the project's JWT")
+    assert "not-to-be-shown" not in str(error.value)
+    secret = "long-enough-and-still-not-to-be-shown"
+    monkeypatch.setenv("SUPABASE_JWT_SECRET", secret)
+    settings = load()
+    assert settings.supabase_jwt_secret is not None
+    assert settings.supabase_jwt_secret.get_secret_value() == secret
+    assert secret not in repr(settings) + str(settings) + settings.model_dump_json()

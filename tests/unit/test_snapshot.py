@@ -40,8 +40,7 @@ class Table:
         """Change a row and tell; gives the envelope."""
         before = self.rows.get(key)
         old = None if before is None else self.rows.decode(before)
-        event = diff.tell(self.projection, key, old, new, AT)
-        assert event is not None
+        [event] = diff.tell(self.projection, key, old, new, AT)
         self.rows.apply({key: None if new is None else self.rows.encode(new)})
         self.seq += 1
         self.snapshots.follow([Entry(Position("e", self.seq), event, 0.0)])

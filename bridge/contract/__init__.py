@@ -1,0 +1,1 @@
+"""The wire contract as JSON Schema, AsyncAPI, TypeScript and a page, all made of one catalog."""

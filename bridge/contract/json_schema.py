@@ -1,0 +1,84 @@
+"""The JSON Schema of everything that goes over the wire."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from pydantic import TypeAdapter
+
+from bridge import requests
+from bridge.contract.catalog import EMITTED, REQUESTS
+from bridge.errors import Code
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+
+JSON: Final = "Json"
+"""The name of the type that may be anything."""
+
+Mode = Literal["validation", "serialization"]
+Schema = dict[str, Any]
+
+
+def document() -> Schema:
+    """JSON Schema 2020-12. The document itself is that of the emitted envelopes; what clients send
+    and are answered is in its `$defs` beside them.
+    """
+    return {
+        "$schema": DIALECT,
+        "title": "The bridge's wire contract",
+        "description": "The Socket.IO event name equals `event`; its first argument is the "
+        "envelope, its second one the position in the log, a string. What clients send and are "
+        "answered is in `$defs`.",
+        "anyOf": [{"$ref": f"#/$defs/{each.envelope.__name__}"} for each in EMITTED],
+        "$defs": definitions(),
+    }
+
+
+def definitions(refs: str = "#/$defs/{model}") -> dict[str, Schema]:
+    """The schema of each named type, by name. `refs` is how they refer to each other."""
+    described: list[tuple[str, Mode, TypeAdapter[Any]]] = [
+        (str(number), mode, TypeAdapter(each)) for number, (each, mode) in enumerate(_described())
+    ]
+    _, whole = TypeAdapter.json_schemas(described, ref_template=refs)
+    named = {_name(name): _plain(schema) for name, schema in whole["$defs"].items()}
+    named[JSON] = {"description": "Any JSON value, as Supabase gives it."}
+    del named[Code.__name__]  # `ErrorCode` says it with meanings
+    return named
+
+
+def _described() -> Iterator[tuple[Any, Mode]]:
+    for emitted in EMITTED:
+        yield emitted.envelope, "serialization"
+    yield requests.HandshakeAuth, "validation"
+    for request in REQUESTS:
+        yield request.argument, "validation"
+        yield request.ack, "serialization"
+    yield requests.ConnectRefusal, "serialization"
+    yield requests.PropertyRow, "serialization"
+
+
+def _plain(schema: Any) -> Any:
+    """Without what pydantic adds: titles that repeat a name, defaults that stand for absence."""
+    if isinstance(schema, list):
+        return [_plain(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    out: Schema = {}
+    for word, value in schema.items():
+        if word == "title" or (word == "default" and (value is None or "const" in schema)):
+            continue
+        if word in ("properties", "$defs"):
+            out[word] = {name: _plain(each) for name, each in value.items()}
+        else:
+            out[word] = _name(value) if word == "$ref" else _plain(value)
+    if len(out.get("anyOf", ())) == 1:  # what was left when null was taken out
+        (only,) = out.pop("anyOf")
+        out = {**only, **out}
+    return out
+
+
+def _name(name: str) -> str:
+    return name.replace("JsonValue", JSON)

