@@ -18,8 +18,14 @@ from bridge import settings as settings_module
 from bridge.gateway import server, wire
 from bridge.gateway.properties import Properties
 from bridge.gateway.status import Upstream
+from bridge.guard.address import Proxies
+from bridge.guard.door import Door
+from bridge.guard.operators import Operators
+from bridge.guard.origins import Origins
 from bridge.log.backend import choose
-from bridge.ops.routes import Look, Operations
+from bridge.ops.look import Look
+from bridge.ops.readiness import Verdict, not_ready
+from bridge.ops.routes import Operations
 from bridge.pipeline import Pipeline
 from bridge.source.base import SourceState
 from bridge.source.inbox import Inbox
@@ -76,7 +82,8 @@ class _Running:
 
 
 class Bridge(Starlette):
-    """Serves Socket.IO at `settings.path`, and `/properties`, `/livez`, `/readyz`, `/status`.
+    """Serves Socket.IO at `settings.path`, and `/properties`, `/livez`, `/readyz`, `/status`,
+    `/metrics`.
 
     `on_death` is called when a part of the bridge has died, which nothing but a new start can mend:
     by default it sends the process SIGTERM. `death` is what happened, None while all is well.
@@ -91,22 +98,24 @@ class Bridge(Starlette):
         self._source = source
         self._table = table
         self._running: _Running | None = None
+        proxies = Proxies(settings.trusted_proxies, settings.client_ip_header)
+        origins = Origins(settings.cors_origins)
+        operators = Operators(settings.admin_secret, proxies)
         self.operations = Operations(
             self._look,
+            operators=operators,
             stale_after=settings.stale_after,
-            secrets=[settings.supabase_secret_key.get_secret_value()],
+            secrets=settings.secrets,
         )
-        clients = _Clients(self)
+        self.door = Door(_Clients(self), settings, origins=origins, proxies=proxies)
         super().__init__(
             routes=[
                 *self.operations.routes(),
-                Properties(
-                    self._clients, origins=settings.cors_origins, max_rooms=settings.max_rooms
-                ).route,
+                Properties(self._clients, origins=origins, max_rooms=settings.max_rooms).route,
                 # A mount doesn't match its own path without the slash; both are the endpoint.
-                Route(settings.path, endpoint=clients),
-                WebSocketRoute(settings.path, endpoint=clients),
-                Mount(settings.path, app=clients),
+                Route(settings.path, endpoint=self.door),
+                WebSocketRoute(settings.path, endpoint=self.door),
+                Mount(settings.path, app=self.door),
             ],
             lifespan=self.lifespan,
         )
@@ -201,16 +210,19 @@ class Bridge(Starlette):
         self.death = cause
         self.on_death(cause)
 
-    def _look(self) -> Look | str:
+    def _look(self) -> Look | Verdict:
         if self.death is not None:
-            return f"the bridge has died: {self.death}"
+            return not_ready(f"the bridge has died: {self.death}", "the bridge has died")
         running = self._running
         if running is None:
-            return "the bridge is not running: give its lifespan to the application it is part of"
+            short = "the bridge is not running"
+            return not_ready(f"{short}: give its lifespan to the application it is part of", short)
         return Look(
             source=running.source.status(),
             pipeline=running.pipeline.status(),
             hub=running.gateway.hub.counts(),
+            connections=self.door.crowd.total,
+            refusals=self.door.refusals,
             cut_off=running.gateway.cut_off,
             recoveries=running.gateway.recoveries(),
             head=str(running.log.head),

@@ -159,7 +159,7 @@ def _settings_help() -> str:
 def _serve(args: argparse.Namespace) -> int:
     asked = {"host": args.host, "port": args.port}
     settings = load(**{name: value for name, value in asked.items() if value is not None})
-    logs.set_up(settings.log_level, secrets=[settings.supabase_secret_key.get_secret_value()])
+    logs.set_up(settings.log_level, secrets=settings.secrets)
     try:
         listening = serve.listen(settings.host, settings.port)
     except OSError as error:
@@ -201,7 +201,7 @@ def _dev(args: argparse.Namespace) -> int:
 
 def _check(_args: argparse.Namespace) -> int:
     settings = load()
-    logs.set_up("error", secrets=[settings.supabase_secret_key.get_secret_value()])
+    logs.set_up("error", secrets=settings.secrets)
     from bridge.check import check  # noqa: PLC0415 - slow to import
 
     return serve.until_signalled(check(settings, out))

@@ -62,6 +62,9 @@ class Server(uvicorn.Server):
                 ws_ping_interval=None,
                 ws_ping_timeout=None,
                 ws_per_message_deflate=False,
+                # Else uvicorn believes what anybody on this machine says of whom it asks for. Whom
+                # the bridge believes is a setting (`guard.address`).
+                proxy_headers=False,
                 access_log=False,
                 log_config=None,
                 lifespan="on",

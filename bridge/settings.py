@@ -17,7 +17,12 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from bridge.auth.settings import AuthSettings
 from bridge.errors import SettingsError
+from bridge.guard.address import FORWARDED_FOR, Proxies, network
+from bridge.guard.origins import Origins
 from bridge.projection import DOCUMENTED, Projection
+
+ADMIN_SECRET_CHARACTERS = 16
+"""Fewer can be guessed."""
 
 Names = Annotated[tuple[str, ...], NoDecode]
 """A comma-separated list."""
@@ -67,7 +72,24 @@ class Settings(AuthSettings):
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one")
     path: str = Field("/socket.io", description="Path of the Socket.IO endpoint")
     cors_origins: Names = Field(
-        ("http://localhost:3000",), description="Origins whose pages may connect"
+        ("http://localhost:3000",),
+        description="Origins whose pages may connect; in a host's label * stands for letters, "
+        "digits and hyphens (https://my-app-*-team.vercel.app), * alone for any origin",
+    )
+    trusted_proxies: Names = Field(
+        (),
+        description="Addresses and networks of the proxies before the bridge, which say for whom "
+        "they ask; what others say of that is not believed",
+    )
+    client_ip_header: str = Field(
+        FORWARDED_FOR.title(),
+        description="The header in which trusted proxies say whose request it is: X-Forwarded-For, "
+        "or one that holds a single address, such as Fly-Client-IP",
+    )
+    admin_secret: SecretStr | None = Field(
+        None,
+        description="What operators send as `Authorization: Bearer ...` for /status, /metrics and "
+        "/admin, 16 characters or more; without one these answer this machine only, /admin nobody",
     )
     max_rooms: int = Field(
         200, ge=1, description="Regions and properties that one client may name at a time"
@@ -78,6 +100,44 @@ class Settings(AuthSettings):
     )
     requests_burst: int = Field(
         60, ge=1, description="Requests that one client may make at once, after a rest"
+    )
+    connections: int = Field(
+        10_000,
+        ge=1,
+        description="Connections in all, some 30 KB each; fewer where the machine is small",
+    )
+    connections_per_address: int = Field(
+        200,
+        ge=1,
+        description="Connections of one address (of IPv6: one /64): an office of 50 people with "
+        "two pages each, twice, since connections that broke are noticed within 45 s only",
+    )
+    handshakes_per_second: float = Field(
+        1000, gt=0, description="Connections that may be begun in all, lasting: a core's worth"
+    )
+    handshakes_burst: int = Field(
+        10_000,
+        ge=1,
+        description="The same at once, after a rest: all that are there may come back together",
+    )
+    handshakes_per_second_per_address: float = Field(
+        20, gt=0, description="Connections that one address may begin, lasting"
+    )
+    handshakes_burst_per_address: int = Field(
+        400,
+        ge=1,
+        description="The same at once, after a rest: all of its connections, and each once more",
+    )
+    snapshots_per_second_per_address: float = Field(
+        50,
+        gt=0,
+        description="Pages of snapshots that the clients of one address may ask for, lasting; "
+        "GET /properties counts as five",
+    )
+    snapshots_burst_per_address: int = Field(
+        1000,
+        ge=5,
+        description="The same at once, after a rest: five pages for each of its connections",
     )
     client_bytes: int = Field(
         1_048_576,
@@ -148,7 +208,9 @@ class Settings(AuthSettings):
     )
     log_level: str = Field("info", description="debug, info, warning or error")
 
-    @field_validator("region", "columns", "member_columns", "cors_origins", mode="before")
+    @field_validator(
+        "region", "columns", "member_columns", "cors_origins", "trusted_proxies", mode="before"
+    )
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -160,6 +222,38 @@ class Settings(AuthSettings):
     def _some(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not value:
             raise ValueError("expected at least one column name")
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        Origins(value)
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            network(text)
+        return value
+
+    @field_validator("client_ip_header")
+    @classmethod
+    def _header(cls, value: str) -> str:
+        Proxies(header=value)
+        return value
+
+    @field_validator("admin_secret")
+    @classmethod
+    def _admin_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        secret = value.get_secret_value() if value else ""
+        if not secret:
+            return None
+        if len(secret) < ADMIN_SECRET_CHARACTERS or not (secret.isascii() and secret.isprintable()):
+            raise ValueError(
+                f"expected {ADMIN_SECRET_CHARACTERS} or more printable ASCII characters, such as "
+                "`openssl rand -hex 32` gives"
+            )
         return value
 
     @field_validator("member_columns")
@@ -234,6 +328,12 @@ class Settings(AuthSettings):
         if level not in ("debug", "info", "warning", "error"):
             raise ValueError("expected debug, info, warning or error")
         return level
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The values of all secrets, for those who keep them out of logs and answers."""
+        values = (getattr(self, name) for name in type(self).model_fields)
+        return tuple(v.get_secret_value() for v in values if isinstance(v, SecretStr))
 
     @property
     def projection(self) -> Projection:

@@ -19,13 +19,15 @@ from bridge.gateway.wanted import Wanted, region
 from bridge.rights import EVERYBODY
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from starlette.requests import Request
+    from starlette.types import ASGIApp
 
     from bridge.changes import Key
     from bridge.gateway.server import Gateway
     from bridge.gateway.snapshot import Snapshots
+    from bridge.guard.origins import Origins
     from bridge.rights import Rights, View
 
 POSITION: Final = "Bridge-Position"
@@ -49,6 +51,23 @@ VARY: Final = "Authorization"
 """What is answered depends on who asks."""
 
 
+class Cors(CORSMiddleware):
+    """Pages of the same origins as the Socket.IO endpoint's may read the answers."""
+
+    def __init__(self, app: ASGIApp, origins: Origins) -> None:
+        super().__init__(
+            app,
+            allow_origins=["*"] if origins.any else (),
+            allow_methods=["GET"],
+            allow_headers=["If-None-Match", "Authorization"],
+            expose_headers=[POSITION, "ETag", "Retry-After"],
+        )
+        self._origins = origins
+
+    def is_allowed_origin(self, origin: str) -> bool:
+        return self._origins.allows(origin)
+
+
 class Properties:
     """`[row, ...]` of the regions that are named, or of all: `?region=TX&region=CA/San Diego`.
 
@@ -61,7 +80,7 @@ class Properties:
         self,
         gateway: Callable[[], Gateway | None],
         *,
-        origins: Sequence[str],
+        origins: Origins,
         max_rooms: int,
         rights: Callable[[Request], Awaitable[Rights]] | None = None,
     ) -> None:
@@ -77,13 +96,7 @@ class Properties:
             self._get,
             methods=["GET"],
             middleware=[
-                Middleware(
-                    CORSMiddleware,
-                    allow_origins=list(origins),
-                    allow_methods=["GET"],
-                    allow_headers=["If-None-Match", "Authorization"],
-                    expose_headers=[POSITION, "ETag"],
-                ),
+                Middleware(Cors, origins),
                 Middleware(GZipMiddleware, minimum_size=1000, compresslevel=5),
             ],
         )

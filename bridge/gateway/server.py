@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -24,13 +25,14 @@ from bridge.gateway.status import Teller
 from bridge.gateway.wanted import page_wanted, snapshot_wanted, wanted
 from bridge.gateway.window import Window
 from bridge.gateway.wire import Wire
+from bridge.guard.origins import Origins
 from bridge.log.base import Entry
 from bridge.log.memory import MemoryLog
 from bridge.rights import EVERYBODY
 from bridge.rows import Rows
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from starlette.types import Receive, Scope, Send
 
@@ -95,8 +97,7 @@ class Gateway:
         self._server = Server(
             edge=self,
             async_mode="asgi",
-            # An empty list would turn the check of origins off; None allows the same origin only.
-            cors_allowed_origins=list(settings.cors_origins) or None,
+            cors_allowed_origins=partial(_allowed, Origins(settings.cors_origins)),
             # In order, and none while the client's one before it is at work.
             async_handlers=False,
             max_http_buffer_size=settings.message_bytes,
@@ -328,6 +329,10 @@ def _only(args: Sequence[Any]) -> Any:
     if len(args) > 1:
         raise Refused(Code.BAD_REQUEST, f"expected one argument, came {len(args)}")
     return args[0] if args else None
+
+
+def _allowed(origins: Origins, origin: str | None, environ: Mapping[str, Any]) -> bool:
+    return origins.allows(origin, environ.get("HTTP_HOST", ""))
 
 
 def _quiet(name: str) -> logging.Logger:
