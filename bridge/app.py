@@ -17,6 +17,7 @@ from starlette.routing import Mount, Route, WebSocketRoute
 
 from bridge import settings as settings_module
 from bridge.clock import SystemClock
+from bridge.contract import routes as contract
 from bridge.gateway import server, wire
 from bridge.gateway.properties import Properties
 from bridge.gateway.status import Upstream
@@ -94,7 +95,7 @@ class _Running:
 
 class Bridge(Starlette):
     """Serves Socket.IO at `settings.path`, and `/properties`, `/livez`, `/readyz`, `/status`,
-    `/metrics`.
+    `/metrics`, and what the contract is at `/docs` and `/asyncapi.json`.
 
     `on_death` is called when a part of the bridge has died, which nothing but a new start can mend:
     by default it sends the process SIGTERM. `death` is what happened, None while all is well.
@@ -128,6 +129,7 @@ class Bridge(Starlette):
         super().__init__(
             routes=[
                 *self.operations.routes(),
+                *contract.routes(settings),
                 Properties(self._clients, origins=origins, max_rooms=settings.max_rooms).route,
                 # A mount doesn't match its own path without the slash; both are the endpoint.
                 Route(settings.path, endpoint=self.door),
