@@ -14,13 +14,7 @@ from typing_extensions import TypeAliasType
 
 from bridge.errors import Code
 from bridge.events import DOCUMENTED, WHOLE, PropertyCreatedData, PropertyId, Timestamp
-
-NAME_LENGTH: Final = 200
-"""Characters of one region or property id. Real ones are shorter; longer ones are not looked at."""
-
-LOWEST_KEY: Final = -(2**63)
-HIGHEST_KEY: Final = 2**64 - 1
-"""Integers that a key column can hold."""
+from bridge.gateway.wanted import INTEGERS, NAME_LENGTH
 
 REQUEST: Final = ConfigDict(strict=True, extra="ignore") | DOCUMENTED
 """A null member is the same as an absent one, and members that are not named here are passed over:
@@ -42,7 +36,7 @@ Named = TypeAliasType(
     "Named",
     Annotated[
         Annotated[str, Field(min_length=1, max_length=NAME_LENGTH)]
-        | Annotated[int, Field(ge=LOWEST_KEY, le=HIGHEST_KEY)],
+        | Annotated[int, Field(ge=INTEGERS.start, le=INTEGERS.stop - 1)],
         Field(description='A property\'s id as a client names it: `42` and `"42"` are the same.'),
     ],
 )

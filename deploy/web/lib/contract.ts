@@ -219,7 +219,7 @@ export type ErrorCode =
   | "bad_request"
   /** more regions and properties than one client may name */
   | "too_many_rooms"
-  /** more requests than one client may make; wait a little */
+  /** more requests than one client, or one address, may make; wait a little */
   | "rate_limited"
   /** the table has not been read yet; ask again in a second */
   | "not_ready"
@@ -237,6 +237,10 @@ export type ErrorCode =
   | "region_forbidden"
   /** too many connections of this address, or in all; come back later */
   | "too_many_connections"
+  /** the page is of an origin that may not connect */
+  | "origin_forbidden"
+  /** for operators only; the message says what it takes */
+  | "forbidden"
   /** documented, but this bridge does not offer it */
   | "not_supported";
 
