@@ -82,11 +82,15 @@ def examples(projection: Projection) -> Examples:
             }
         ],
         "auth-status": [
-            {"event": "auth-status", "data": {"state": "expiring", "expires_at": CHANGED_AT}},
             {
                 "event": "auth-status",
-                "data": {"state": "changed", "regions": [region], "properties": []},
-            },
+                "data": {
+                    "state": "expiring",
+                    "expires_at": CHANGED_AT,
+                    "regions": [region],
+                    "properties": [],
+                },
+            }
         ],
         "property-notification": [
             {
