@@ -662,6 +662,21 @@ async def test_where_a_token_is_required_http_requires_it_too() -> None:
         assert (status, answer["error"]["code"]) == (401, "token_required")
 
 
+async def test_operators_sign_out_over_http() -> None:
+    secret = "the-secret-of-operators-in-the-tests"
+    async with whole(*ROWS, admin_secret=secret) as (_, url), aiohttp.ClientSession() as http:
+        mine = token(session_id="s1")
+        async with client(url, auth={"token": mine}) as one:
+            async with http.post(
+                f"{url}/admin/sign-out",
+                json={"session_id": "s1"},
+                headers={"Authorization": f"Bearer {secret}"},
+            ) as response:
+                assert await response.json() == {"ok": True, "closed": 1}
+            await one.ended()
+        assert (await asked(url, mine))[0] == 401
+
+
 async def test_a_restart_forgets_no_sign_out(tmp_path: Any) -> None:
     log = f"sqlite:///{tmp_path / 'log'}"
     signed_out = token(session_id="s1")
