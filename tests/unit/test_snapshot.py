@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -10,12 +11,12 @@ import pytest
 from bridge import diff
 from bridge.errors import Code, Refused
 from bridge.gateway import snapshot
-from bridge.gateway.snapshot import FEW, Place, Snapshots
+from bridge.gateway.snapshot import FEW, Place, Places, Snapshots
 from bridge.gateway.wanted import Wanted
 from bridge.log.base import Entry, Position
 from bridge.projection import Projection
 from bridge.rows import Rows
-from tests.fakes import AT, row
+from tests.fakes import AT, entry, row
 
 if TYPE_CHECKING:
     from bridge.changes import Key
@@ -293,3 +294,10 @@ async def test_no_step_holds_the_loop_long() -> None:
     watching.cancel()
     # Some 5 ms by itself; the bound is for machines that are busy with other tests.
     assert longest < 0.1, longest
+
+
+async def test_a_notification_moves_no_row() -> None:
+    places = Places(("state",))
+    told = entry(1, "TX", name="property-notification")
+    places.follow([replace(told, event=replace(told.event, rooms=("user:ann", "user@2:TX:ann")))])
+    assert places.inside(None) == []
