@@ -130,7 +130,9 @@ class Bridge(Starlette):
             routes=[
                 *self.operations.routes(),
                 *contract.routes(settings),
-                Properties(self._clients, origins=origins, max_rooms=settings.max_rooms).route,
+                Properties(
+                    self._clients, origins=origins, proxies=proxies, max_rooms=settings.max_rooms
+                ).route,
                 # A mount doesn't match its own path without the slash; both are the endpoint.
                 Route(settings.path, endpoint=self.door),
                 WebSocketRoute(settings.path, endpoint=self.door),

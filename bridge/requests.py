@@ -9,11 +9,10 @@ from __future__ import annotations
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
-from pydantic.json_schema import SkipJsonSchema  # noqa: TC002 - the models need it
 from typing_extensions import TypeAliasType
 
 from bridge.errors import Code
-from bridge.events import DOCUMENTED, WHOLE, PropertyCreatedData, PropertyId, Timestamp
+from bridge.events import DOCUMENTED, NEVER_NULL, WHOLE, PropertyCreatedData, PropertyId, Timestamp
 from bridge.gateway.wanted import INTEGERS, NAME_LENGTH
 
 REQUEST: Final = ConfigDict(strict=True, extra="ignore") | DOCUMENTED
@@ -127,11 +126,11 @@ class Subscribed(BaseModel):
     regions: list[str] | None
     """Null: everything that the client may hear."""
     properties: list[PropertyId]
-    offset: str | SkipJsonSchema[None] = None
+    offset: Annotated[str | None, NEVER_NULL] = None
     """With a snapshot: the position in the log as of which the rows are."""
-    more: str | SkipJsonSchema[None] = None
+    more: Annotated[str | None, NEVER_NULL] = None
     """With a snapshot that has further pages: what to give as `after` for the next one."""
-    snapshot: list[PropertyRow] | SkipJsonSchema[None] = None
+    snapshot: Annotated[list[PropertyRow] | None, NEVER_NULL] = None
     """The current rows, if asked for."""
 
 

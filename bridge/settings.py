@@ -149,16 +149,17 @@ class Settings(AuthSettings):
         ge=1,
         description="The same at once, after a rest: all of its connections, and each once more",
     )
-    snapshots_per_second_per_address: float = Field(
-        50,
+    snapshot_pages_per_second_per_address: float = Field(
+        20,
         gt=0,
-        description="Pages of snapshots that the clients of one address may ask for, lasting; "
-        "GET /properties counts as five",
+        description="Full pages of snapshots that the clients of one address may ask for, lasting, "
+        "some 10 ms of a core each; a smaller page counts as the part it is, GET /properties as a "
+        "page for each thousand rows",
     )
-    snapshots_burst_per_address: int = Field(
-        1000,
-        ge=5,
-        description="The same at once, after a rest: five pages for each of its connections",
+    snapshot_pages_burst_per_address: int = Field(
+        200,
+        ge=1,
+        description="The same at once, after a rest: four full pages for each of 50 people",
     )
     client_bytes: int = Field(
         1_048_576,

@@ -94,9 +94,6 @@ def _plain(schema: Any) -> Any:
             out[word] = {name: _plain(each) for name, each in value.items()}
         else:
             out[word] = _name(value) if word == "$ref" else _plain(value)
-    if len(out.get("anyOf", ())) == 1:  # what was left when null was taken out
-        (only,) = out.pop("anyOf")
-        out = {**only, **out}
     return out
 
 

@@ -315,7 +315,7 @@ def test_notified_statuses_are_on_off_or_transitions(
 @pytest.mark.parametrize("text", ["", "yes", "a>", ">b", "a>b>c", "on,off", "a>b,off"])
 def test_other_words_for_them_are_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("BRIDGE_NOTIFY_STATUS", text)
-    with pytest.raises(SettingsError, match="BRIDGE_NOTIFY_STATUS=.* is wrong: expected on, off"):
+    with pytest.raises(SettingsError, match=r"BRIDGE_NOTIFY_STATUS=.* is wrong: expected on, off"):
         load()
 
 

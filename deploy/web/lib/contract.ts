@@ -143,9 +143,12 @@ export interface BridgeStatus {
  */
 export interface AuthStatusData {
   state: "expiring" | "token_expired" | "signed_out" | "changed";
-  expires_at?: Timestamp | null;
-  regions?: string[] | null;
-  properties?: PropertyId[];
+  /** When the token ends, or ended. */
+  expires_at: Timestamp | null;
+  /** The regions that the client hears; null: everything that it may. */
+  regions: string[] | null;
+  /** The properties that it hears beside them. */
+  properties: PropertyId[];
 }
 
 /** Told to one client, of its own token. */
