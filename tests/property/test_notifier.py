@@ -139,7 +139,9 @@ def test_everybody_is_notified_of_what_the_rules_say_and_of_nothing_else(
         watches[slot] = watch
     notifier = Notifier(rules, index, users=100, scoped=True, clock=Clock())
     for old, new in pairwise(states):
-        told = notifier.expand(diff.tell(PROJECTION, key, old, new, AT), {key: new}.get)
+        rows: dict[str | int, dict[str, Any] | None] = {key: new}
+        events = diff.tell(PROJECTION, key, old, new, AT)
+        told = notifier.expand(events, rows.__getitem__)
         for user, mine in zip(USERS, rights, strict=True):
             theirs = [watch for watch in watches.values() if watch and watch.user == user]
             wanted = expected(rules, theirs, key, (old, new), mine)

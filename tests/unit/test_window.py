@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
@@ -154,7 +154,7 @@ async def test_notifications_are_in_the_batch_as_they_are_and_where_they_stood(
         told = entry(seq, "TX", name="property-notification")
         return replace(told, event=replace(told.event, rooms=("user:ann",)))
 
-    change = {"changes": {"price": {"old": 1, "new": 2}}, "updated_at": "x"}
+    change: dict[str, Any] = {"changes": {"price": {"old": 1, "new": 2}}, "updated_at": "x"}
     window.add([entry(1, "TX", **change), notification(2), created(3, "TX"), notification(4)])
     window.flush()
     assert post.frames == [(["a"], 4, [1, 2, 3, 4]), (["a2"], 4, [2, 4]), (["b"], 4, [1, 3])]
