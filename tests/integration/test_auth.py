@@ -418,7 +418,7 @@ async def test_a_token_that_ends_is_told_of_before_and_then_the_connection_ends(
     transport: str,
 ) -> None:
     async with site(token_warning_seconds=1) as at:
-        auth = {"token": token(life=2, iat=int(SystemClock().wall()))}
+        auth = {"token": token(life=3, iat=int(SystemClock().wall()))}
         async with client(at.url, transport, auth) as one:
             await at.publish("TX")
             expiring = auth_status(await one.told("auth-status"))
@@ -441,11 +441,11 @@ async def test_a_token_that_ends_is_told_of_before_and_then_the_connection_ends(
 
 async def test_a_token_that_is_renewed_in_time_ends_nothing() -> None:
     async with site(token_warning_seconds=1) as at:
-        auth = {"token": token(life=2, iat=int(SystemClock().wall()))}
+        auth = {"token": token(life=3, iat=int(SystemClock().wall()))}
         async with client(at.url, auth=auth) as one:
             assert auth_status(await one.told("auth-status"))["state"] == "expiring"
             assert (await one.ask("authenticate", {"token": token(life=3600)}))["ok"]
-            await asyncio.sleep(2.5)  # past the first one's end
+            await asyncio.sleep(3.5)  # past the first one's end
             await at.publish("TX")
             assert await one.until(1) == [1]
             assert len(one.heard) == 2
@@ -453,7 +453,7 @@ async def test_a_token_that_is_renewed_in_time_ends_nothing() -> None:
 
 async def test_a_refused_renewal_extends_nothing() -> None:
     async with site(token_warning_seconds=0) as at:
-        auth = {"token": token(life=1, iat=int(SystemClock().wall()))}
+        auth = {"token": token(life=3, iat=int(SystemClock().wall()))}
         async with client(at.url, auth=auth) as one:
             answer = await one.ask("authenticate", {"token": token(sub=OTHER)})
             assert not answer["ok"]
@@ -463,7 +463,7 @@ async def test_a_refused_renewal_extends_nothing() -> None:
 
 async def test_what_a_batch_still_waits_for_is_told_before_the_end() -> None:
     async with site(token_warning_seconds=0, batch_seconds=600) as at:
-        auth = {"token": token(life=1, iat=int(SystemClock().wall())), "batch": True}
+        auth = {"token": token(life=3, iat=int(SystemClock().wall())), "batch": True}
         async with client(at.url, auth=auth) as one:
             await at.publish("TX", "TX")
             await one.told("auth-status")
@@ -473,7 +473,7 @@ async def test_what_a_batch_still_waits_for_is_told_before_the_end() -> None:
 
 async def test_the_end_of_one_token_is_no_matter_to_others() -> None:
     async with site(token_warning_seconds=0) as at:
-        short = {"token": token(life=1, iat=int(SystemClock().wall()))}
+        short = {"token": token(life=3, iat=int(SystemClock().wall()))}
         async with (
             client(at.url, auth=short) as one,
             client(at.url, auth={"token": token()}) as two,
