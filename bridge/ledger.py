@@ -295,14 +295,12 @@ class Ledger:
         told = self.state(key)
         if told == row:
             return False
-        event = diff.tell(
+        self._batch.events += diff.tell(
             self._projection,
             key,
             None if told is None else self._rows.decode(told),
             None if row is None else self._rows.decode(row),
             at,
         )
-        if event is not None:
-            self._batch.events.append(event)
         self._batch.rows[key] = row
         return True

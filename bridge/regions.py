@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from bridge.changes import Json, Key, Record
+    from bridge.rights import View
 
 EVERYTHING = "everything"
 """The room of clients that named neither regions nor properties."""
@@ -58,15 +59,35 @@ def member_room(room: str) -> str:
     return _MEMBER + room
 
 
-def rooms_of(key: Key, regions: Iterable[str]) -> tuple[str, ...]:
-    """Every room of what happens to a property in these regions (both places' when it moves)."""
+def rooms_of(key: Key, regions: Iterable[str], *views: View) -> tuple[str, ...]:
+    """Every room of what happens to a property in these regions (both places' when it moves), for
+    those of these views; of the public one if none is named. Public rooms come first.
+    """
     each = tuple(dict.fromkeys(regions))
-    return (
+    rooms = (
         EVERYTHING,
         property_room(key),
         *map(region_room, each),
         *(property_room(key, region) for region in each),
     )
+    if "member" not in views:
+        return rooms
+    members = tuple(map(member_room, rooms))
+    return (*rooms, *members) if "public" in views else members
+
+
+def in_view(rooms: Sequence[str], view: View) -> bool:
+    """Whether a property's event with these `rooms`, which `rooms_of` gave, is told in the view."""
+    if view == "member":
+        return rooms[-1].startswith(_MEMBER)
+    return not rooms[0].startswith(_MEMBER)
+
+
+def regions_of_rooms(rooms: Iterable[str]) -> tuple[str, ...]:
+    """The regions of a property's event, by its `rooms`, whatever its views."""
+    plain = (room.removeprefix(_MEMBER) for room in rooms)
+    found = (region for room in plain if (region := region_of_room(room)) is not None)
+    return tuple(dict.fromkeys(found))
 
 
 def regions_of(record: Record, columns: Sequence[str]) -> tuple[str, ...]:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from bridge.errors import Code, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 View: TypeAlias = Literal["public", "member"]
 """Which columns: those of everybody, or also those that only members may see."""
@@ -26,6 +31,21 @@ class Rights:
         return self.regions is None or any(
             region == mine or region.startswith(mine + "/") for mine in self.regions
         )
+
+    def check(self, region: str) -> None:
+        """Raises `Refused` if that region may not be heard."""
+        if not self.may_hear(region):
+            raise Refused(Code.REGION_FORBIDDEN, f"region {region} is not yours to hear")
+
+    def may_see(self, regions: Iterable[str]) -> bool:
+        """Whether a row that is in these regions may be known. One that is in none may be known
+        only to those who may hear all.
+        """
+        return self.regions is None or any(map(self.may_hear, regions))
+
+    def in_one_view(self) -> Rights:
+        """The same where all columns are public: everybody has the public view."""
+        return self if self.view == "public" else replace(self, view="public")
 
 
 EVERYBODY = Rights()

@@ -10,7 +10,9 @@ import orjson
 from bridge.errors import Refused
 from bridge.gateway.batch import BATCH, envelope, fold
 from bridge.gateway.recovery import offered
+from bridge.gateway.sight import as_heard
 from bridge.gateway.wanted import batch_wanted, wanted
+from bridge.rights import EVERYBODY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from bridge.gateway.window import Window
     from bridge.gateway.wire import Wire
     from bridge.log.base import EventLog
+    from bridge.rights import Rights
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +60,9 @@ class Arrival:
         self._clock = clock
         self._updated_at = updated_at
 
-    def arrived(self, eio_sid: str, auth: Any) -> str | None:
-        """Answer a connection that asks to be a client; gives its sid if it has become one.
+    def arrived(self, eio_sid: str, auth: Any, rights: Rights = EVERYBODY) -> str | None:
+        """Answer a connection that asks to be a client and has `rights`; gives its sid if it has
+        become one.
 
         Everything is done when this returns: a client that is told what it missed is in its rooms
         before anything else can be published.
@@ -67,22 +71,26 @@ class Arrival:
         try:
             what = wanted(auth)
             batched = batch_wanted(auth)
-            return self._returned(eio_sid, offer, batched=batched) or self._new(
-                eio_sid, what, batched=batched
+            return self._returned(eio_sid, offer, rights, batched=batched) or self._new(
+                eio_sid, what, rights, batched=batched
             )
         except Refused as refused:
-            data = {"code": refused.code.value, "message": refused.message}
-            answer = orjson.dumps({"message": refused.message, "data": data})
-            socket = self._server.connection(eio_sid)
-            if socket is not None:
-                self._wire.send_packet(socket, f"4{answer.decode()}")
+            self.refuse(eio_sid, refused)
             return None
 
-    def _new(self, eio_sid: str, what: Wanted, *, batched: bool) -> str | None:
+    def refuse(self, eio_sid: str, refused: Refused) -> None:
+        """Answer a connection that it doesn't become a client."""
+        data = {"code": refused.code.value, "message": refused.message}
+        answer = orjson.dumps({"message": refused.message, "data": data})
+        socket = self._server.connection(eio_sid)
+        if socket is not None:
+            self._wire.send_packet(socket, f"4{answer.decode()}")
+
+    def _new(self, eio_sid: str, what: Wanted, rights: Rights, *, batched: bool) -> str | None:
         # Python's own client can't recover; a session would wait for nobody.
         positions = not self._server.is_python_client(eio_sid)
         sid = self._server.new_sid()
-        subscription = self._hub.join(sid, what, aside=batched)
+        subscription = self._hub.join(sid, what, rights=rights, aside=batched)
         if not self._attached(eio_sid, sid, positions=positions):
             self._hub.leave(sid)
             return None
@@ -95,14 +103,14 @@ class Arrival:
         log.debug("client %s connected", sid)
         return sid
 
-    def _returned(self, eio_sid: str, offer: Offer, *, batched: bool) -> str | None:
+    def _returned(self, eio_sid: str, offer: Offer, rights: Rights, *, batched: bool) -> str | None:
         now = self._clock.monotonic()
-        session = None if offer.pid is None else self._sessions.find(offer.pid, now)
+        session = None if offer.pid is None else self._sessions.find(offer.pid, now, rights.user)
         if session is None:
             return None
         sid = session.sid
         self._evict(sid)
-        missed = self._sessions.resume(session, offer.offset, self._log)
+        missed = self._sessions.resume(session, offer.offset, self._log, rights)
         if missed is None:
             return None
         if not self._attached(eio_sid, sid, positions=True):
@@ -149,10 +157,11 @@ class Arrival:
         changed is what a snapshot said of it.
         """
         events = [
-            event
+            heard
             for stretch in missed
-            for event in fold(stretch.entries, self._updated_at)
+            for event in fold(stretch.entries, self._updated_at, stretch.rights[0].view)
             if not stretch.rooms.isdisjoint(event.rooms)
+            and (heard := as_heard(event, stretch.rights)) is not None
         ]
         if events:
             position = missed[-1].entries[-1].position

@@ -10,7 +10,10 @@ needs it at the end if it is there now. What lies between is nobody's loss.
 - a creation takes later updates in, and a creation that is deleted again is not told;
 - a deletion swallows the updates before it, and goes to the first place only;
 - what was deleted and created again stays two events, a deletion and a creation;
-- a move goes from the first place to the last one, or is none if these are the same.
+- a move goes from the first place to the last one, or is none if these are the same;
+- a notification is no part of a property's story: each is told as it is, where it stood.
+
+Each view has its own story of a property, as it was told its own events.
 
 A folded event stands where the last of its parts stood. Pure.
 """
@@ -24,30 +27,39 @@ import orjson
 
 from bridge.diff import same
 from bridge.events import Event
-from bridge.regions import region_of_room, rooms_of
+from bridge.regions import in_view, regions_of_rooms, rooms_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from bridge.changes import Key
-    from bridge.log.base import Entry
+    from bridge.log.base import Entry, Position
+    from bridge.rights import View
 
 BATCH: Final = "properties-batch"
 
+FOLDED: Final = ("property-created", "property-updated", "property-deleted")
+"""Events that come to a net difference; others stay as they are."""
 
-def fold(entries: Iterable[Entry], updated_at: str | None) -> list[Event]:
-    """What `entries`, in order and not filtered by any room, come to. `updated_at` names the column
-    that a creation's data has for it, if it is published.
+
+def fold(entries: Iterable[Entry], updated_at: str | None, view: View = "public") -> list[Event]:
+    """What `entries`, in order and not filtered by any room, come to in one view. `updated_at`
+    names the column that a creation's data has for it, if it is published.
     """
-    stories: dict[Key, list[Event]] = {}
+    stories: dict[Key | Position, list[Event]] = {}
     for entry in entries:
+        if entry.event.name not in FOLDED:
+            stories[entry.position] = [entry.event]
+            continue
+        if not in_view(entry.event.rooms, view):
+            continue
         # Taken out and put in again: a story stands where its last event does.
         story = stories.pop(entry.event.key, [])
         story.append(entry.event)
         stories[entry.event.key] = story
     out: list[Event] = []
-    for key, story in stories.items():
-        out.extend(story if len(story) == 1 else _net(key, story, updated_at))
+    for story in stories.values():
+        out.extend(story if len(story) == 1 else _net(story, updated_at, view))
     return out
 
 
@@ -71,17 +83,17 @@ class _Known:
     at: Any = None
 
 
-def _net(key: Key, story: Sequence[Event], updated_at: str | None) -> list[Event]:
+def _net(story: Sequence[Event], updated_at: str | None, view: View) -> list[Event]:
     known = _Known()
     for event in story:
         data = orjson.loads(event.envelope)["data"]
         if event.name == "property-created":
-            known.created, known.place = data, _regions(event)
+            known.created, known.place = data, regions_of_rooms(event.rooms)
         elif event.name == "property-deleted":
-            _delete(known, data, _regions(event))
+            _delete(known, data, regions_of_rooms(event.rooms))
         else:
             _update(known, event, data, updated_at)
-    return _told(known, key)
+    return _told(known, story[-1].key, view)
 
 
 def _delete(known: _Known, data: dict[str, Any], place: tuple[str, ...]) -> None:
@@ -98,8 +110,8 @@ def _update(known: _Known, event: Event, data: dict[str, Any], updated_at: str |
     moved = data.get("moved")
     if known.created is None and known.changes is None:
         known.changes = {}
-        known.first = tuple(moved["from"]) if moved else _regions(event)
-    known.place = tuple(moved["to"]) if moved else _regions(event)
+        known.first = tuple(moved["from"]) if moved else regions_of_rooms(event.rooms)
+    known.place = tuple(moved["to"]) if moved else regions_of_rooms(event.rooms)
     known.at = data["updated_at"]
     if known.created is not None:
         _renew(known.created, data, updated_at)
@@ -123,12 +135,13 @@ def _renew(row: dict[str, Any], data: dict[str, Any], updated_at: str | None) ->
         row[updated_at] = data["updated_at"]
 
 
-def _told(known: _Known, key: Key) -> list[Event]:
+def _told(known: _Known, key: Key, view: View) -> list[Event]:
     out = []
     if known.deleted is not None:
-        out.append(_event("property-deleted", key, known.deleted_from, known.deleted))
+        rooms = rooms_of(key, known.deleted_from, view)
+        out.append(_event("property-deleted", key, rooms, known.deleted))
     if known.created is not None:
-        out.append(_event("property-created", key, known.place, known.created))
+        out.append(_event("property-created", key, rooms_of(key, known.place, view), known.created))
     if known.changes is None:
         return out
     changes = {
@@ -142,14 +155,10 @@ def _told(known: _Known, key: Key) -> list[Event]:
         if moved:
             data["moved"] = {"from": list(known.first), "to": list(known.place)}
             data["property"] = known.whole
-        out.append(_event("property-updated", key, (*known.first, *known.place), data))
+        rooms = rooms_of(key, (*known.first, *known.place), view)
+        out.append(_event("property-updated", key, rooms, data))
     return out
 
 
-def _event(name: Any, key: Key, regions: tuple[str, ...], data: dict[str, Any]) -> Event:
-    return Event(name, key, rooms_of(key, regions), orjson.dumps({"event": name, "data": data}))
-
-
-def _regions(event: Event) -> tuple[str, ...]:
-    """The regions of an event that moved nothing."""
-    return tuple(region for room in event.rooms if (region := region_of_room(room)) is not None)
+def _event(name: Any, key: Key, rooms: tuple[str, ...], data: dict[str, Any]) -> Event:
+    return Event(name, key, rooms, orjson.dumps({"event": name, "data": data}))

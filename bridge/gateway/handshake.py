@@ -37,14 +37,18 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import socketio
 
+from bridge.auth.bearer import bearer
 from bridge.gateway.doorstep import Doorstep
 from bridge.gateway.packet import BrokenPacket, Packet
 from bridge.gateway.wire import Engine
+from bridge.guard.door import keep_place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from starlette.types import Receive, Scope, Send
+
+    from bridge.guard.crowd import Place
 
 NAMESPACE: Final = "/"
 
@@ -65,6 +69,7 @@ def is_python_client(query: str) -> bool:
 
 
 _query: ContextVar[str] = ContextVar("query", default="")
+_headers: ContextVar[Sequence[tuple[bytes, bytes]]] = ContextVar("headers", default=())
 """Of the request that is being served."""
 
 
@@ -101,11 +106,15 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
         super().__init__(serializer=Packet, **options)
         self.edge = edge
         self._python: set[str] = set()
+        self._tokens: dict[str, str] = {}
+        self._arriving: set[str] = set()
+        self._places: dict[str, Place] = {}  # that connections have, by their sids
         self._connect_seconds = connect_seconds
         self._doorstep: Doorstep | None = None
 
     async def handle_request(self, scope: Scope, receive: Receive, send: Send) -> None:
         _query.set(scope.get("query_string", b"").decode("ascii", "replace"))
+        _headers.set(scope.get("headers", ()))
         await super().handle_request(scope, receive, send)
 
     # -- what an edge does ----------------------------------------------------------------------
@@ -125,8 +134,17 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
         """The Engine.IO socket of a connection; None once it is gone."""
         return self.eio.sockets.get(eio_sid)
 
+    def token(self, eio_sid: str) -> str | None:
+        """The token that a connection's first request had in its header `Authorization`."""
+        return self._tokens.get(eio_sid)
+
     def is_python_client(self, eio_sid: str) -> bool:
         return eio_sid in self._python
+
+    def address(self, sid: str) -> str | None:
+        """What the client's connection is counted under; None where nobody counts."""
+        place = self._places.get(self.manager.eio_sid_from_sid(sid, NAMESPACE))
+        return place.key if place is not None else None
 
     def stands(self, sid: str) -> bool:
         """Whether the client has a connection which has not ended."""
@@ -141,6 +159,12 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
     async def _handle_eio_connect(self, eio_sid: str, environ: Any) -> Any:
         if is_python_client(_query.get()):
             self._python.add(eio_sid)
+        for name, value in _headers.get():
+            if name == b"authorization" and (token := bearer(value.decode("latin-1"))) is not None:
+                self._tokens[eio_sid] = token
+        place = keep_place()
+        if place is not None:
+            self._places[eio_sid] = place
         if self._doorstep is None:
             loop = asyncio.get_running_loop()
             self._doorstep = Doorstep(
@@ -156,7 +180,11 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
         """A connection has been there for a while. Has somebody come through it?"""
         sid_of = self.manager.sid_from_eio_sid
         if not any(sid_of(eio_sid, each) for each in self.manager.get_namespaces()):
-            self._part(eio_sid, self.reason.SERVER_DISCONNECT)
+            self.part(eio_sid)
+
+    def part(self, eio_sid: str) -> None:
+        """End a connection through which nobody has come. A client's library tries again."""
+        self._part(eio_sid, self.reason.SERVER_DISCONNECT)
 
     def _part(self, eio_sid: str, reason: str) -> None:
         socket = self.connection(eio_sid)
@@ -181,10 +209,17 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
             await super()._handle_connect(eio_sid, namespace, data)
         elif name != NAMESPACE:
             await self._refuse(eio_sid, name, "Invalid namespace")
-        elif self.manager.sid_from_eio_sid(eio_sid, NAMESPACE) is not None:
+        elif (
+            eio_sid in self._arriving
+            or self.manager.sid_from_eio_sid(eio_sid, NAMESPACE) is not None
+        ):
             await self._refuse(eio_sid, name, "Already connected")
         else:
-            await self.edge.arrived(eio_sid, data)
+            self._arriving.add(eio_sid)
+            try:
+                await self.edge.arrived(eio_sid, data)
+            finally:
+                self._arriving.discard(eio_sid)
 
     async def _refuse(self, eio_sid: str, namespace: str, why: str) -> None:
         # An object, since clients make an error of its `message`; the library says a string.
@@ -223,6 +258,10 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
         # when a page's connection is dropped too, and comes back. Only Socket.IO's own DISCONNECT
         # is a farewell, and that does not come this way.
         self._python.discard(eio_sid)
+        self._tokens.pop(eio_sid, None)
+        place = self._places.pop(eio_sid, None)
+        if place is not None:
+            place.give_back()
         ended = reason == self.reason.CLIENT_DISCONNECT
         await super()._handle_eio_disconnect(
             eio_sid, self.reason.TRANSPORT_CLOSE if ended else reason

@@ -14,10 +14,12 @@ Every call either does all that it says or raises `errors.Refused` and changes n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from bridge.errors import Code, Refused
+from bridge.gateway.sight import read_move
+from bridge.log.base import Entry
 from bridge.regions import EVERYTHING, member_room, property_room, region_room, user_room
 from bridge.rights import EVERYBODY, Rights
 
@@ -25,11 +27,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
     from bridge.changes import Key
+    from bridge.events import Event
+    from bridge.gateway.sight import Move
     from bridge.gateway.wanted import Wanted
-    from bridge.log.base import Entry
 
 Client = TypeVar("Client")
 """Whatever names a client to the one who delivers; hashable."""
+
+ROOMS_PER_NAME: Final = 5
+"""A property that a client with limited rights follows is a room for each of its regions: of these
+a client may have so many times what it may name. A room takes some 400 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +70,11 @@ class Subscription:
             return tuple(map(region_room, mine))
         named = (property_room(key, region) for key in self.properties for region in mine)
         return (*map(region_room, self.regions), *named)
+
+    @property
+    def scoped(self) -> int:
+        """How many of its rooms are of one property within one region."""
+        return len(self.properties) * len(self.rights.regions or ())
 
     def plus(self, wanted: Wanted) -> Subscription:
         """The subscription after `subscribe`."""
@@ -113,12 +125,19 @@ class Hub(Generic[Client]):
     """
 
     def __init__(
-        self, *, deliver: Callable[[Entry, Collection[Client]], None], max_rooms: int
+        self,
+        *,
+        deliver: Callable[[Entry, Collection[Client]], None],
+        max_rooms: int,
+        where: Callable[[Key], tuple[str, ...] | None] = lambda _key: None,
     ) -> None:
+        """`where` gives the regions of a known row, None for an id that is not known."""
         self._deliver = deliver
         self._max_rooms = max_rooms
+        self._where = where
         self._clients: dict[Client, Subscription] = {}
         self._aside: set[Client] = set()
+        self._limited: set[Client] = set()  # whose rights end at some regions
         # Clients are dict keys for their order: recipients come in the order of their arrival.
         self._rooms: dict[str, dict[Client, None]] = {}
 
@@ -135,7 +154,7 @@ class Hub(Generic[Client]):
         One that stands `aside` has a subscription like any other, and somebody else delivers to it.
         """
         after = Subscription(rights=rights).plus(wanted)
-        self._check(after)
+        self._check(after, wanted)
         self.restore(client, after, aside=aside)
         return after
 
@@ -154,7 +173,7 @@ class Hub(Generic[Client]):
         """
         now = self._clients[client]
         after = now.plus(wanted)
-        self._check(after)
+        self._check(after, wanted)
         self._settle(client, now.rooms, after)
         return after
 
@@ -165,12 +184,31 @@ class Hub(Generic[Client]):
         self._settle(client, now.rooms, after)
         return after
 
+    def grant(self, client: Client, rights: Rights) -> Subscription:
+        """The client has other rights from here on; give all that it hears now. Never refuses.
+
+        What it named and may not hear any more is taken out of its subscription: regions,
+        properties that are known to be elsewhere, and those (named last) that would be too many
+        rooms. It hears everything, or what is left, within its new rights.
+        """
+        now = self._clients[client]
+        after = replace(now, rights=rights)
+        if now.regions is not None and rights.regions is not None:
+            properties = [key for key in now.properties if self._visible(key, rights)]
+            most = self._max_rooms * ROOMS_PER_NAME // max(1, len(rights.regions))
+            after = Subscription(
+                tuple(filter(rights.may_hear, now.regions)), tuple(properties[:most]), rights
+            )
+        self._settle(client, now.rooms, after)
+        return after
+
     def leave(self, client: Client) -> None:
         """The client is gone. To leave twice, or without having come, is fine."""
         subscription = self._clients.pop(client, None)
         if subscription is not None:
             self._exit(client, subscription.rooms)
             self._aside.discard(client)
+            self._limited.discard(client)
 
     @property
     def clients(self) -> Collection[Client]:
@@ -200,13 +238,33 @@ class Hub(Generic[Client]):
         """
         for entry in entries:
             recipients = self.recipients(entry.event.rooms)
-            if recipients:
+            if not recipients:
+                continue
+            move = read_move(entry.event) if self._limited else None
+            if move is None:
                 self._deliver(entry, recipients)
+            else:
+                self._tell_move(entry, move, recipients)
 
     def counts(self) -> HubCounts:
         return HubCounts(clients=len(self._clients), rooms=len(self._rooms))
 
-    def _check(self, after: Subscription) -> None:
+    def _tell_move(self, entry: Entry, move: Move, recipients: Collection[Client]) -> None:
+        """Deliver a move to each as it may be heard: in up to three ways."""
+        ways: dict[int, tuple[Event, list[Client]]] = {}
+        for client in recipients:
+            rights = self._clients[client].rights
+            heard = move.event if rights.regions is None else move.heard(rights)
+            if heard is not None:
+                ways.setdefault(id(heard), (heard, []))[1].append(client)
+        for heard, clients in ways.values():
+            self._deliver(Entry(entry.position, heard, entry.at), clients)
+
+    def _visible(self, key: Key, rights: Rights) -> bool:
+        place = None if rights.regions is None else self._where(key)
+        return place is None or rights.may_see(place)
+
+    def _check(self, after: Subscription, wanted: Wanted) -> None:
         named = len(after.regions or ()) + len(after.properties)
         if named > self._max_rooms:
             raise Refused(
@@ -214,14 +272,34 @@ class Hub(Generic[Client]):
                 f"expected at most {self._max_rooms} regions and properties in all, "
                 f"this would make {named}",
             )
-        for region in after.regions or ():
-            if not after.rights.may_hear(region):
-                raise Refused(Code.REGION_FORBIDDEN, f"region {region} is not yours to hear")
+        rights = after.rights
+        if rights.regions is None:
+            return
+        most = self._max_rooms * ROOMS_PER_NAME
+        if after.scoped > most:
+            raise Refused(
+                Code.TOO_MANY_ROOMS,
+                f"expected at most {most} rooms of properties, this would make {after.scoped}: "
+                f"{len(after.properties)} properties in each of the {len(rights.regions)} regions "
+                "that are yours to hear. Follow regions instead",
+            )
+        for region in wanted.regions:
+            rights.check(region)
+        for key in wanted.properties:
+            if not self._visible(key, rights):
+                raise Refused(
+                    Code.REGION_FORBIDDEN,
+                    f"property {key} is in no region that is yours to hear",
+                )
 
     def _settle(self, client: Client, was: Iterable[str], after: Subscription) -> None:
         self._clients[client] = after
         if client in self._aside:
             return
+        if after.rights.regions is None:
+            self._limited.discard(client)
+        else:
+            self._limited.add(client)
         self._exit(client, set(was).difference(after.rooms))
         for room in after.rooms:
             self._rooms.setdefault(room, {})[client] = None

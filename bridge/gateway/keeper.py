@@ -18,11 +18,13 @@ from bridge.errors import LogUnusable
 from bridge.gateway.hub import Subscription
 from bridge.gateway.recovery import Session
 from bridge.log.base import Position
+from bridge.rights import EVERYBODY, Rights
 
 if TYPE_CHECKING:
     from bridge.clock import Clock
     from bridge.gateway.recovery import Sessions
     from bridge.log.base import SessionStore
+    from bridge.rights import View
 
 log = logging.getLogger(__name__)
 
@@ -99,24 +101,39 @@ def _encode(session: Session, offset: float) -> bytes:
     return orjson.dumps(
         {
             "sid": session.sid,
-            "heard": [[str(at), s.regions, s.properties] for at, s in session.subscriptions],
+            "heard": [_heard(at, subscription) for at, subscription in session.subscriptions],
             "complete": session.complete,
             "left_at": None if session.left_at is None else session.left_at + offset,
         }
     )
 
 
+def _heard(at: Position, subscription: Subscription) -> list[object]:
+    """Sessions that were stored before there were rights have none, and nor has everybody."""
+    rights = subscription.rights
+    more = [] if rights == EVERYBODY else [[rights.regions, rights.view, rights.user]]
+    return [str(at), subscription.regions, subscription.properties, *more]
+
+
 def _decode(pid: str, text: bytes) -> tuple[Session, float | None]:
     """The session, and when its client left in Unix seconds."""
     kept = orjson.loads(text)
     subscriptions = []
-    for at, regions, properties in kept["heard"]:
+    for at, regions, properties, *rights in kept["heard"]:
         position = Position.parse(at)
         assert position is not None, "positions are read as they were written"
         subscriptions.append(
             (
                 position,
-                Subscription(None if regions is None else tuple(regions), tuple(properties)),
+                Subscription(
+                    None if regions is None else tuple(regions),
+                    tuple(properties),
+                    _rights(*rights[0]) if rights else EVERYBODY,
+                ),
             )
         )
     return Session(pid, kept["sid"], subscriptions, complete=kept["complete"]), kept["left_at"]
+
+
+def _rights(regions: list[str] | None, view: View, user: str | None) -> Rights:
+    return Rights(None if regions is None else tuple(regions), view, user)

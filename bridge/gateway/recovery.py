@@ -10,24 +10,30 @@ A session remembers its last `HISTORY` subscriptions with the positions at which
 offset from before them can't be served. Until a client got an event, its offset is the position at
 which it connected: it has not missed anything before that. The same holds for an offset from before
 that position, which the official client keeps from an earlier session until its first event.
+
+Who comes back must be the same user, in the same view, and may still hear all that the session
+heard since; else it is a new client. What it missed is told as both its rights of then and those of
+now allow. A session whose pid another user came with stays whose it is.
 """
 
 from __future__ import annotations
 
 import secrets
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from bridge.errors import PositionGone
-from bridge.log.base import Position
+from bridge.gateway.sight import as_heard
+from bridge.log.base import Entry, Position
+from bridge.rights import EVERYBODY, Rights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from bridge.gateway.hub import Subscription
-    from bridge.log.base import Entry, EventLog
+    from bridge.log.base import EventLog
 
 HISTORY: Final = 32
 """Subscriptions that a session remembers. One with 200 names takes 2 KB."""
@@ -41,6 +47,7 @@ class Outcome(StrEnum):
     OFFSET = "offset"  # not a position in this log, or one that the session can't serve
     GONE = "gone"  # the log no longer holds what follows
     TOO_MUCH = "too_much"  # more than one recovery may take
+    RIGHTS = "rights"  # another user, another view, or rights that don't cover what was heard
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +77,42 @@ class Stretch:
     rooms: frozenset[str]
     entries: Sequence[Entry]
     heard: Sequence[Entry]
-    """Those of `entries` that are in `rooms`."""
+    """Those of `entries` that are in `rooms`, as they may be heard."""
+    rights: tuple[Rights, ...] = (EVERYBODY,)
+    """Those of then, and those of now where they are others. Their view is the same."""
 
     @classmethod
-    def of(cls, subscription: Subscription, entries: Sequence[Entry]) -> Stretch:
+    def of(cls, subscription: Subscription, entries: Sequence[Entry], now: Rights) -> Stretch:
         rooms = frozenset(subscription.rooms)
-        return cls(rooms, entries, [e for e in entries if not rooms.isdisjoint(e.event.rooms)])
+        rights = tuple(dict.fromkeys((subscription.rights, now)))
+        mine = [entry for entry in entries if not rooms.isdisjoint(entry.event.rooms)]
+        if any(each.regions is not None for each in rights):
+            mine = [heard for entry in mine if (heard := _as_heard(entry, rights)) is not None]
+        return cls(rooms, entries, mine, rights)
+
+
+def _as_heard(entry: Entry, rights: Iterable[Rights]) -> Entry | None:
+    event = as_heard(entry.event, rights)
+    if event is None or event is entry.event:
+        return None if event is None else entry
+    return Entry(entry.position, event, entry.at)
+
+
+def covers(rights: Rights, subscription: Subscription) -> bool:
+    """Whether a client with `rights` may go on from what it heard by `subscription`.
+
+    Regions that it named must still be allowed. What "everything" and a property's places come to
+    depends on the rights, so for these they must be the same: with fewer it may not have what was
+    missed, and with more it would be told of rows that it never got.
+    """
+    then = subscription.rights
+    if (rights.user, rights.view) != (then.user, then.view):
+        return False
+    if subscription.regions is not None and not subscription.properties:
+        return all(map(rights.may_hear, subscription.regions))
+    if then.regions is None or rights.regions is None:
+        return then.regions is rights.regions
+    return set(then.regions) == set(rights.regions)
 
 
 @dataclass(slots=True)
@@ -112,9 +149,18 @@ class Session:
             return start if self.complete else None
         return position
 
-    def stretches(self, entries: Sequence[Entry]) -> list[Stretch]:
+    def covered(self, rights: Rights, begin: Position) -> bool:
+        """Whether a client with `rights` may be told what was heard after `begin`, and go on."""
+        ends = (*(at for at, _ in self.subscriptions[1:]), None)
+        return all(
+            covers(rights, subscription)
+            for (_, subscription), end in zip(self.subscriptions, ends, strict=True)
+            if end is None or end > begin
+        )
+
+    def stretches(self, entries: Sequence[Entry], now: Rights = EVERYBODY) -> list[Stretch]:
         """`entries`, all that the log has from some position on, cut where the subscription was
-        changed.
+        changed, and as a client whose rights are `now` may hear them.
         """
         out = []
         start = 0
@@ -124,7 +170,7 @@ class Session:
             while end < len(entries) and (until is None or entries[end].position <= until):
                 end += 1
             if end > start:
-                out.append(Stretch.of(subscription, entries[start:end]))
+                out.append(Stretch.of(subscription, entries[start:end], now))
             start = end
         return out
 
@@ -220,34 +266,47 @@ class Sessions:
         if session is not None:
             self._drop(session)
 
-    def find(self, pid: str, now: float) -> Session | None:
-        """The session of that pid, whether its client is here or away."""
+    def find(self, pid: str, now: float, user: str | None = None) -> Session | None:
+        """The session of that pid and that user, whether its client is here or away."""
         self.expire(now)
         session = self._by_pid.get(pid)
         if session is None:
             self.outcomes[Outcome.UNKNOWN] += 1
+        elif session.subscription.rights.user != user:
+            self.outcomes[Outcome.RIGHTS] += 1
+            return None
         return session
 
-    def resume(self, session: Session, offset: str | None, log: EventLog) -> list[Stretch] | None:
-        """Its client is back: what it missed. None, and the session is no more, where it can't have
-        all of it.
+    def resume(
+        self,
+        session: Session,
+        offset: str | None,
+        log: EventLog,
+        rights: Rights = EVERYBODY,
+    ) -> list[Stretch] | None:
+        """Its client is back, with `rights`, which hold for it from here on: what it missed. None,
+        and the session is no more, where it can't have all of it.
         """
         begin = session.begin(offset, log.head)
         if begin is None:
             self._fail(session, Outcome.OFFSET)
+            return None
+        if not session.covered(rights, begin):
+            self._fail(session, Outcome.RIGHTS)
             return None
         try:
             entries = log.after(begin)
         except PositionGone:
             self._fail(session, Outcome.GONE)
             return None
-        stretches = session.stretches(entries)
+        stretches = session.stretches(entries, rights)
         if self._too_much(entry for stretch in stretches for entry in stretch.heard):
             self._fail(session, Outcome.TOO_MUCH)
             return None
         session.left_at = None
         self._away.pop(session.pid, None)
         session.acknowledge(begin)
+        session.change(replace(session.subscription, rights=rights), log.head)
         self.outcomes[Outcome.RECOVERED] += 1
         self.on_change(session.pid)
         return stretches

@@ -35,8 +35,10 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from bridge.errors import Code, Refused
+from bridge.gateway.sight import read_move
 from bridge.projection import DOCUMENTED
-from bridge.regions import region_of_room, regions_of
+from bridge.regions import in_view, regions_of, regions_of_rooms
+from bridge.rights import EVERYBODY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from bridge.gateway.wanted import Wanted
     from bridge.log.base import Entry
     from bridge.projection import Projection
+    from bridge.rights import Rights, View
     from bridge.rows import Rows
 
 STEP_ROWS: Final = 1000
@@ -118,24 +121,16 @@ class Places:
         """Go along with what was published."""
         for entry in entries:
             event = entry.event
+            if not in_view(event.rooms, "public"):
+                continue  # what moves a property is told in every view
             if event.name == "property-updated":
-                # Only a move has a second place, and looking for the word is quicker than reading.
-                if b'"moved":{' in event.envelope:
-                    self._move(event.key, event.envelope)
-                continue
-            regions = tuple(
-                region for room in event.rooms if (region := region_of_room(room)) is not None
-            )
-            if event.name == "property-created":
-                self.place(regions).add(event.key)
+                if (move := read_move(event)) is not None:
+                    self.place(move.before).remove(event.key)
+                    self.place(move.after).add(event.key)
+            elif event.name == "property-created":
+                self.place(regions_of_rooms(event.rooms)).add(event.key)
             elif event.name == "property-deleted":
-                self.place(regions).remove(event.key)
-
-    def _move(self, key: Key, envelope: bytes) -> None:
-        moved = orjson.loads(envelope)["data"].get("moved")
-        if moved:  # else the word was in a value
-            self.place(tuple(moved["from"])).remove(key)
-            self.place(tuple(moved["to"])).add(key)
+                self.place(regions_of_rooms(event.rooms)).remove(event.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +142,9 @@ class Page:
 
 
 class Snapshots:
-    """Pages of the known rows."""
+    """Pages of the known rows, each as a client with some rights may see it: with the columns of
+    its view, and without the rows that are in none of its regions.
+    """
 
     def __init__(self, rows: Rows, projection: Projection, *, page_bytes: int) -> None:
         self._rows = rows
@@ -155,10 +152,14 @@ class Snapshots:
         self._page_bytes = page_bytes
         self._places = Places(projection.region)
         self._watching: list[set[Key]] = []
-        self._columns = tuple(
-            dict.fromkeys((*DOCUMENTED, *(c for c in projection.published if c in rows.columns)))
-        )
-        self._hidden = {c for c in DOCUMENTED if c not in projection.published}
+        self._columns: dict[View, tuple[str, ...]] = {}
+        self._hidden: dict[View, set[str]] = {}
+        for view in projection.views:
+            shown = projection.shown(view)
+            self._columns[view] = tuple(
+                dict.fromkeys((*DOCUMENTED, *(c for c in shown if c in rows.columns)))
+            )
+            self._hidden[view] = {c for c in DOCUMENTED if c not in shown}
         self.ready = asyncio.Event()
         """Set when the regions' lists are built. Before, there are no snapshots."""
 
@@ -178,17 +179,15 @@ class Snapshots:
         for touched in self._watching:
             touched.update(entry.event.key for entry in entries)
 
-    def page(self, wanted: Wanted, after: str | None) -> Page:
+    def page(self, wanted: Wanted, after: str | None, rights: Rights = EVERYBODY) -> Page:
         """A page of what is wanted; nothing named means everything. Raises `Refused`."""
-        if not self.ready.is_set():
-            raise Refused(Code.NOT_READY, "the bridge has not read the table yet")
-        places = self._places.inside(None if wanted.nothing_named else wanted.regions)
+        places = self._wanted_places(wanted, rights)
         out: list[bytes] = []
         size = looked = 0
         if after is None:
             first, start = 0, 0
-            for key in self._named(wanted):
-                row = self.row(key)
+            for key in self._named(wanted, rights):
+                row = self.row(key, rights.view)
                 if row is not None:
                     out.append(row)
                     size += len(row)
@@ -202,28 +201,26 @@ class Snapshots:
                     return Page(b",".join(out), f"{place.number}.{place.closed}.{index}")
                 looked += 1
                 found = place.keys[index]
-                row = None if found is None else self.row(found)
+                row = None if found is None else self.row(found, rights.view)
                 if row is not None:
                     out.append(row)
                     size += len(row)
         return Page(b",".join(out), None)
 
-    async def collect(self, wanted: Wanted) -> dict[Key, bytes]:
+    async def collect(self, wanted: Wanted, rights: Rights = EVERYBODY) -> dict[Key, bytes]:
         """All rows that are wanted, as they are kept, in one moment: the step of the loop in which
         this returns. `encode` spells them. Raises `Refused`.
 
         They are gathered in short steps; those that were published meanwhile are looked at again in
         the last one.
         """
-        if not self.ready.is_set():
-            raise Refused(Code.NOT_READY, "the bridge has not read the table yet")
+        places = self._wanted_places(wanted, rights)
         touched: set[Key] = set()
         self._watching.append(touched)
         try:
             out: dict[Key, bytes] = {}
-            places = self._places.inside(None if wanted.nothing_named else wanted.regions)
             sources: Iterable[Sequence[Key | None]] = chain(
-                (list(place.keys) for place in places), [list(self._named(wanted))]
+                (list(place.keys) for place in places), [list(self._named(wanted, rights))]
             )
             for keys in sources:
                 for start in range(0, len(keys), GATHER_ROWS):
@@ -234,47 +231,67 @@ class Snapshots:
                     await asyncio.sleep(0)
             # Nothing waits from here on.
             regions = set(wanted.regions)
-            named = set(self._named(wanted))
+            named = set(self._named(wanted, rights))
             for key in touched:
                 out.pop(key, None)
                 row = self._rows.get(key)
-                if row is not None and (
-                    wanted.nothing_named
-                    or key in named
-                    or not regions.isdisjoint(self._regions(row))
+                if row is None:
+                    continue
+                place = self._regions(row)
+                if key in named or (
+                    rights.may_see(place)
+                    and (wanted.nothing_named or not regions.isdisjoint(place))
                 ):
                     out[key] = row
             return out
         finally:
             self._watching.remove(touched)
 
-    def row(self, key: Key) -> bytes | None:
-        """A known row as the data of `property-created`, with all published columns."""
-        row = self._rows.get(key)
-        return None if row is None else self.encode(key, row)
+    def where(self, key: Key) -> tuple[str, ...] | None:
+        """The regions of a known row, in whichever spelling of its key; None if it is not known."""
+        for name in (key, *_other_spelling(key)):
+            row = self._rows.get(name)
+            if row is not None:
+                return self._regions(row)
+        return None
 
-    def encode(self, key: Key, row: bytes) -> bytes:
+    def row(self, key: Key, view: View = "public") -> bytes | None:
+        """A known row as the data of `property-created`, with all columns of the view."""
+        row = self._rows.get(key)
+        return None if row is None else self.encode(key, row, view)
+
+    def encode(self, key: Key, row: bytes, view: View = "public") -> bytes:
         known = self._rows.decode(row)
-        hidden = self._hidden
+        hidden = self._hidden[view]
         return orjson.dumps(
             {
                 "property_id": key,
-                **{c: None if c in hidden else known.get(c) for c in self._columns},
+                **{c: None if c in hidden else known.get(c) for c in self._columns[view]},
             }
         )
+
+    def _wanted_places(self, wanted: Wanted, rights: Rights) -> list[Place]:
+        if not self.ready.is_set():
+            raise Refused(Code.NOT_READY, "the bridge has not read the table yet")
+        for region in wanted.regions:
+            rights.check(region)
+        return self._places.inside(rights.regions if wanted.nothing_named else wanted.regions)
 
     def _regions(self, row: bytes) -> tuple[str, ...]:
         return regions_of(self._rows.decode(row), self._projection.region)
 
-    def _named(self, wanted: Wanted) -> Iterator[Key]:
-        """The properties that were named and are not in a named region as well. A client may spell
-        a key as a string that is a number in the table.
+    def _named(self, wanted: Wanted, rights: Rights) -> Iterator[Key]:
+        """The properties that were named, may be seen, and are not in a named region as well. A
+        client may spell a key as a string that is a number in the table.
         """
         regions = set(wanted.regions)
         for name in wanted.properties:
             for key in (name, *_other_spelling(name)):
                 row = self._rows.get(key)
-                if row is not None and regions.isdisjoint(self._regions(row)):
+                if row is None:
+                    continue
+                place = self._regions(row)
+                if regions.isdisjoint(place) and rights.may_see(place):
                     yield key
                     break
 

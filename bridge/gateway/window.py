@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 from bridge.events import Event
 from bridge.gateway.batch import BATCH, envelope, fold
+from bridge.gateway.sight import as_heard
 from bridge.log.base import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from bridge.gateway.hub import Subscription
+    from bridge.rights import View
 
 FRAME_BYTES: Final = 256 * 1024
 """Envelopes that fill a window before its time. Each frame is complete in itself, so that its
@@ -119,23 +121,40 @@ class Window:
         entries = self._entries[start:]
         if not entries:
             return
-        events = fold(entries, self._updated_at)
+        by_view: dict[View, list[tuple[Subscription, Collection[str]]]] = {}
+        for subscription, sids in groups:
+            if sids:
+                by_view.setdefault(subscription.rights.view, []).append((subscription, sids))
+        for view, alike in by_view.items():
+            self._tell_view(fold(entries, self._updated_at, view), entries[-1], alike)
+
+    def _tell_view(
+        self,
+        events: Sequence[Event],
+        last: Entry,
+        groups: Sequence[tuple[Subscription, Collection[str]]],
+    ) -> None:
         in_room: dict[str, list[int]] = {}
         for number, event in enumerate(events):
             for room in event.rooms:
                 in_room.setdefault(room, []).append(number)
-        made: dict[tuple[int, ...], Entry] = {}
+        made: dict[tuple[tuple[int, ...], tuple[str, ...] | None], Entry | None] = {}
         for subscription, sids in groups:
-            if not sids:
-                continue
             numbers = tuple(
                 sorted({n for room in subscription.rooms for n in in_room.get(room, ())})
             )
             if not numbers:
                 continue
-            entry = made.get(numbers)
-            if entry is None:
-                told = envelope([events[number] for number in numbers])
-                entry = Entry(entries[-1].position, Event(BATCH, "", (), told), entries[-1].at)
-                made[numbers] = entry
-            self._deliver(entry, sids)
+            rights = subscription.rights
+            which = (numbers, rights.regions)
+            if which not in made:
+                told = [
+                    heard
+                    for number in numbers
+                    if (heard := as_heard(events[number], (rights,))) is not None
+                ]
+                batch = Event(BATCH, "", (), envelope(told))
+                made[which] = Entry(last.position, batch, last.at) if told else None
+            entry = made[which]
+            if entry is not None:
+                self._deliver(entry, sids)

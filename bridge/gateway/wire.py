@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -135,6 +136,17 @@ class Wire:
             self._dispatcher.forget(self._outboxes[sid])
             self._forget(sid).abort()
 
+    def part(self, sid: str) -> None:
+        """End the client's connection after all that it was told before. It will come back by
+        itself, as after `cut`.
+        """
+        socket = self._sockets.get(sid)
+        if socket is not None:
+            self.detach(sid)
+            closing = socket.close(reason=self._server.reason.SERVER_DISCONNECT)
+            self._server.eio.spawn(closing, "part with a client")
+            asyncio.get_running_loop().call_later(GOODBYE_SECONDS, socket.abort)
+
     async def close(self) -> None:
         """End all connections. Polls that wait are answered, so that a server which waits for
         its requests can stop. Twice is fine.
@@ -184,11 +196,19 @@ class Wire:
             return
         piece = told[0]
         frames = piece.frames
+        size = len(frames)
+        write = os.write
         for outbox in outboxes:
-            if outbox.write is not None:
-                outbox.write(frames)
-            else:
+            fd = outbox.fd
+            if fd < 0:
                 outbox.tell(piece)
+                continue
+            try:
+                sent = write(fd, frames)
+            except OSError:  # the client takes nothing, or is gone: the transport finds out
+                sent = 0
+            if sent != size:
+                outbox.tell_rest(frames[sent:])
 
     def _overflown(self, socket: Socket, unsent: int) -> None:
         sid = self._server.manager.sid_from_eio_sid(socket.sid, "/") or socket.sid

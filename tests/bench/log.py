@@ -63,9 +63,7 @@ def batches(size: int, number: int) -> list[Batch]:
         left: dict[Any, bytes | None] = {}
         for before in rng.sample(known, size):
             after = {**before, "price": rng.randrange(10**6, 10**7), "units": n}
-            event = diff.tell(projection, before["id"], before, after, "2026-03-01T10:00:00Z")
-            assert event is not None
-            events.append(event)
+            events += diff.tell(projection, before["id"], before, after, "2026-03-01T10:00:00Z")
             left[before["id"]] = rows.encode(after)
         out.append((events, list(left.items())))
     return out

@@ -120,10 +120,9 @@ def stories(draw: st.DrawFn) -> tuple[dict[Any, Row], list[Entry]]:
         at = f"t{clock}"
         old = None if before is None else {**before, "updated_at": stamps[key]}
         new = None if after is None else {**after, "updated_at": at}
-        event = diff.tell(PROJECTION, key, old, new, at)
+        events = diff.tell(PROJECTION, key, old, new, at)
         stamps[key] = at
-        if event is not None:
-            entries.append(Entry(Position("e", clock), event, 0.0))
+        entries.extend(Entry(Position("e", clock), event, 0.0) for event in events)
     return table, entries
 
 

@@ -33,8 +33,9 @@ AT = "2023-02-03T00:00:00Z"
 
 
 def told(old: dict[str, Any] | None, new: dict[str, Any] | None, **fields: Any) -> Any:
-    event = tell(Projection(**fields), "k", old, new, AT)
-    return None if event is None else json.loads(event.envelope)
+    told = tell(Projection(**fields), "k", old, new, AT)
+    assert len(told) <= 1, "there is one view"
+    return json.loads(told[0].envelope) if told else None
 
 
 def test_created_carries_the_documented_columns_first_and_then_the_others() -> None:
@@ -97,9 +98,23 @@ def test_a_move_names_both_places_and_shows_the_row() -> None:
     assert envelope["data"]["property"]["property_id"] == "k"
 
 
+def test_the_row_that_a_move_shows_has_the_shape_of_a_created_one() -> None:
+    fields = {"published": ("name", "address")}
+    moved = told(ROW, {**ROW, "state": "CA"}, **fields)["data"]["property"]
+    assert moved == told(None, {**ROW, "state": "CA"}, **fields)["data"]
+    assert moved["price"] is None
+
+
+def test_the_row_that_a_move_shows_is_spelt_as_in_a_created_one() -> None:
+    row = {**ROW, "state": "CA", "latitude": 30, "price": 2**60 + 1}
+    [moved] = tell(P, "k", ROW, row, AT)
+    [created] = tell(P, "k", None, row, AT)
+    data = created.envelope.partition(b'"data":')[2].removesuffix(b"}")
+    assert b'"property":' + data in moved.envelope
+
+
 def test_a_move_goes_to_the_rooms_of_both_places() -> None:
-    event = tell(P, "k", ROW, {**ROW, "state": "CA"}, AT)
-    assert event is not None
+    [event] = tell(P, "k", ROW, {**ROW, "state": "CA"}, AT)
     assert event.rooms == rooms_of("k", ("TX", "CA"))
 
 
@@ -109,21 +124,18 @@ def test_an_update_without_a_move_does_not_speak_of_one() -> None:
 
 def test_a_move_within_the_wider_region_goes_to_every_room_once() -> None:
     projection = Projection(region=("state", "city"))
-    event = tell(projection, "k", ROW, {**ROW, "city": "Dallas"}, AT)
-    assert event is not None
+    [event] = tell(projection, "k", ROW, {**ROW, "city": "Dallas"}, AT)
     assert event.rooms == rooms_of("k", ("TX", "TX/Austin", "TX/Dallas"))
 
 
 def test_deleted_goes_to_the_room_where_the_row_was() -> None:
-    event = tell(P, "k", ROW, None, AT)
-    assert event is not None
+    [event] = tell(P, "k", ROW, None, AT)
     assert json.loads(event.envelope)["data"] == {"property_id": "k", "deleted_at": AT}
     assert event.rooms == rooms_of("k", ("TX",))
 
 
 def test_a_row_without_a_state_is_in_no_region() -> None:
-    event = tell(P, "k", None, {**ROW, "state": None}, AT)
-    assert event is not None
+    [event] = tell(P, "k", None, {**ROW, "state": None}, AT)
     assert event.rooms == ("everything", "property:k")
 
 

@@ -1,0 +1,248 @@
+"""A hub obeys the rights of its clients: who may hear what, from the very next event on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+
+from bridge import diff
+from bridge.errors import Code, Refused
+from bridge.gateway.hub import ROOMS_PER_NAME, Hub, Subscription
+from bridge.gateway.wanted import Wanted
+from bridge.log.base import Entry, Position
+from bridge.projection import Projection
+from bridge.rights import EVERYBODY, Rights
+from tests.fakes import AT, row
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+MAX_ROOMS = 4
+PROJECTION = Projection(member=("owner_contact",))
+TEXAS = Rights(("TX",), user="t")
+MEMBER = Rights(view="member", user="m")
+WHERE = {"in_tx": ("TX",), "in_ca": ("CA",), "nowhere": ()}
+
+
+class House:
+    """A hub, and what each client was told: (event, changed columns or None)."""
+
+    def __init__(self) -> None:
+        self.hub: Hub[str] = Hub(deliver=self._deliver, max_rooms=MAX_ROOMS, where=self._where)
+        self.told: dict[str, list[str]] = {}
+        self.deliveries = 0
+        self.seq = 0
+
+    @staticmethod
+    def _where(key: Any) -> tuple[str, ...] | None:
+        return WHERE.get(key)
+
+    def _deliver(self, entry: Entry, clients: Collection[str]) -> None:
+        self.deliveries += 1
+        data = orjson.loads(entry.event.envelope)["data"]
+        said = "+".join([entry.event.name.removeprefix("property-"), *data.get("changes", ())])
+        for client in clients:
+            self.told.setdefault(client, []).append(said)
+
+    def happens(self, old: dict[str, Any] | None, new: dict[str, Any] | None) -> None:
+        entries = []
+        for event in diff.tell(PROJECTION, "p1", old, new, AT):
+            self.seq += 1
+            entries.append(Entry(Position("e", self.seq), event, 0.0))
+        self.hub.publish(entries)
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+def listing(**columns: Any) -> dict[str, Any]:
+    return row("p1", **{"owner_contact": "a", **columns})
+
+
+def named(*regions: str, of: tuple[str, ...] = ()) -> Wanted:
+    return Wanted(regions, of)
+
+
+# -- views
+
+
+def test_each_view_is_told_its_own_and_once(house: House) -> None:
+    house.hub.join("public", Wanted())
+    house.hub.join("member", Wanted(), rights=MEMBER)
+    house.happens(listing(), listing(price=5))
+    assert house.deliveries == 1
+    house.happens(listing(), listing(owner_contact="b"))
+    house.happens(listing(), listing(price=5, owner_contact="b"))
+    assert house.told == {
+        "public": ["updated+price", "updated+price"],
+        "member": ["updated+price", "updated+owner_contact", "updated+price+owner_contact"],
+    }
+
+
+@pytest.mark.parametrize("wanted", [Wanted(), named("TX"), named(of=("p1",))])
+@pytest.mark.parametrize("regions", [None, ("TX",), ("TX", "CA")])
+def test_members_are_in_rooms_of_members_only(
+    house: House, wanted: Wanted, regions: tuple[str, ...] | None
+) -> None:
+    house.hub.join("member", wanted, rights=Rights(regions, "member"))
+    house.hub.join("public", wanted, rights=Rights(regions))
+    house.happens(listing(), listing(owner_contact="b"))
+    assert house.told == {"member": ["updated+owner_contact"]}
+
+
+# -- regions
+
+
+def test_who_names_nothing_hears_all_that_its_rights_allow(house: House) -> None:
+    assert house.hub.join("t", Wanted(), rights=TEXAS).ack()["regions"] is None
+    house.happens(None, listing(state="CA"))
+    house.happens(None, listing())
+    assert house.told == {"t": ["created"]}
+
+
+def test_a_property_is_followed_in_the_regions_that_may_be_heard(house: House) -> None:
+    house.hub.join("t", named(of=("p1",)), rights=TEXAS)
+    house.happens(listing(state="CA"), listing(state="CA", price=5))
+    house.happens(listing(), listing(price=5))
+    assert house.told == {"t": ["updated+price"]}
+
+
+@pytest.mark.parametrize("wanted", [Wanted(), named("TX"), named(of=("p1",))])
+def test_a_move_out_of_sight_is_a_deletion_and_one_into_it_a_creation(
+    house: House, wanted: Wanted
+) -> None:
+    house.hub.join("t", wanted, rights=TEXAS)
+    house.hub.join("all", Wanted())
+    house.hub.join("both", named("TX"), rights=Rights(("TX", "CA")))
+    house.happens(listing(), listing(state="CA"))
+    house.happens(listing(state="CA"), listing())
+    assert house.told == {
+        "t": ["deleted", "created"],
+        "all": ["updated+state"] * 2,
+        "both": ["updated+state"] * 2,
+    }
+
+
+def test_a_move_is_read_only_where_somebody_is_limited(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(_event: object) -> None:
+        raise AssertionError("nobody is limited")
+
+    house.hub.join("all", Wanted())
+    house.hub.join("t", Wanted(), rights=TEXAS)
+    house.hub.grant("t", EVERYBODY)
+    house.hub.join("gone", Wanted(), rights=TEXAS)
+    house.hub.leave("gone")
+    monkeypatch.setattr("bridge.gateway.hub.read_move", never)
+    house.happens(listing(), listing(state="CA"))
+    assert house.told == {"all": ["updated+state"], "t": ["updated+state"]}
+
+
+# -- refusals
+
+
+@pytest.mark.parametrize(
+    "wanted", [named("CA"), named("TX", "CA"), named(of=("in_ca",)), named(of=("nowhere",))]
+)
+def test_what_is_forbidden_is_refused_and_changes_nothing(house: House, wanted: Wanted) -> None:
+    house.hub.join("t", named("TX"), rights=TEXAS)
+    before = house.hub.counts()
+    with pytest.raises(Refused) as refused:
+        house.hub.subscribe("t", wanted)
+    assert refused.value.code is Code.REGION_FORBIDDEN
+    with pytest.raises(Refused) as refused:
+        house.hub.join("new", wanted, rights=TEXAS)
+    assert refused.value.code is Code.REGION_FORBIDDEN
+    assert house.hub.subscription("t") == Subscription(("TX",), (), TEXAS)
+    assert house.hub.counts() == before
+
+
+def test_a_property_that_is_not_known_may_be_named(house: House) -> None:
+    after = house.hub.join("t", named(of=("none", "in_tx")), rights=TEXAS)
+    assert after.properties == ("none", "in_tx")
+
+
+def test_a_property_that_has_moved_away_does_not_spoil_the_next_request(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.hub.join("t", named(of=("in_tx",)), rights=TEXAS)
+    monkeypatch.setitem(WHERE, "in_tx", ("CA",))
+    assert house.hub.subscribe("t", named("TX")).regions == ("TX",)
+
+
+def test_unlimited_rights_forbid_nothing(house: House) -> None:
+    house.hub.join("m", named("CA", of=("in_ca", "nowhere")), rights=MEMBER)
+    assert house.hub.counts().clients == 1
+
+
+def test_properties_in_many_regions_are_bounded(house: House) -> None:
+    many = Rights(tuple(f"R{n}" for n in range(MAX_ROOMS * ROOMS_PER_NAME)))
+    house.hub.join("a", named(of=("p1",)), rights=many)
+    before = house.hub.counts()
+    with pytest.raises(Refused) as refused:
+        house.hub.subscribe("a", named(of=("p2",)))
+    assert refused.value.code is Code.TOO_MANY_ROOMS
+    assert "2 properties in each of the 20 regions" in refused.value.message
+    assert house.hub.counts() == before
+
+
+# -- other rights
+
+
+def test_new_rights_hold_from_the_next_event_on(house: House) -> None:
+    house.hub.join("c", Wanted())
+    house.hub.grant("c", TEXAS)
+    house.happens(None, listing(state="CA"))
+    house.happens(None, listing())
+    house.hub.grant("c", MEMBER)
+    house.happens(listing(), listing(owner_contact="b"))
+    house.hub.grant("c", EVERYBODY)
+    house.happens(listing(), listing(owner_contact="b"))
+    house.happens(None, listing(state="CA"))
+    assert house.told == {"c": ["created", "updated+owner_contact", "created"]}
+
+
+def test_what_is_forbidden_drops_out_of_the_subscription(house: House) -> None:
+    house.hub.join("c", named("TX", "CA", of=("in_tx", "in_ca")))
+    after = house.hub.grant("c", TEXAS)
+    assert after == Subscription(("TX",), ("in_tx",), TEXAS)
+    assert house.hub.subscription("c") == after
+    house.happens(None, listing(state="CA"))
+    assert house.told == {}
+
+
+def test_who_named_only_what_is_forbidden_hears_nothing_and_not_everything(house: House) -> None:
+    house.hub.join("c", named("CA"))
+    assert house.hub.grant("c", TEXAS) == Subscription((), (), TEXAS)
+    house.happens(None, listing())
+    assert house.told == {}
+
+
+def test_narrower_rights_never_leave_more_rooms_than_the_bound(house: House) -> None:
+    house.hub.join("c", named(of=("p1", "p2", "p3")))
+    regions = tuple(f"R{n}" for n in range(MAX_ROOMS * ROOMS_PER_NAME // 2))
+    after = house.hub.grant("c", Rights(regions))
+    assert after.properties == ("p1", "p2")
+    assert house.hub.grant("c", Rights(regions * 20)).properties == ()
+
+
+def test_rooms_of_former_rights_are_left(house: House) -> None:
+    house.hub.join("c", named("TX", of=("p1",)), rights=Rights(("TX", "CA"), "member", "u"))
+    house.hub.grant("c", EVERYBODY)
+    house.hub.leave("c")
+    assert house.hub.counts().rooms == 0
+
+
+def test_to_grant_what_was_granted_changes_nothing(house: House) -> None:
+    before = house.hub.join("t", named("TX"), rights=TEXAS)
+    assert house.hub.grant("t", TEXAS) == before
+
+
+def test_rights_for_nobody_are_the_callers_fault(house: House) -> None:
+    with pytest.raises(KeyError):
+        house.hub.grant("nobody", TEXAS)

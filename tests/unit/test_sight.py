@@ -1,0 +1,140 @@
+"""What a move is to a client whose rights end at some regions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from bridge import diff
+from bridge.errors import Code, Refused
+from bridge.events import Event
+from bridge.gateway.sight import as_heard, read_move
+from bridge.projection import Projection
+from bridge.rights import EVERYBODY, Rights
+from tests.fakes import AT, row
+
+PROJECTION = Projection(region=("state", "city"))
+LATER = "2026-01-06T10:00:00Z"
+
+
+def move(before: tuple[str, str], after: tuple[str, str]) -> Event:
+    old = row("p1", state=before[0], city=before[1])
+    new = row("p1", state=after[0], city=after[1], price=5, updated_at=LATER)
+    [event] = diff.tell(PROJECTION, "p1", old, new, AT)
+    return event
+
+
+TO_CA = move(("TX", "Austin"), ("CA", "Reno"))
+
+
+def spelled(event: Event) -> list[tuple[str, Any]]:
+    """Names and values in their order."""
+    return list(orjson.loads(event.envelope)["data"].items())
+
+
+def heard(event: Event, *regions: str) -> Event | None:
+    return as_heard(event, (Rights(regions),))
+
+
+def test_who_may_hear_all_gets_the_move_itself() -> None:
+    assert as_heard(TO_CA, (EVERYBODY,)) is TO_CA
+    assert as_heard(TO_CA, ()) is TO_CA
+
+
+def test_who_may_hear_both_places_gets_the_move_itself() -> None:
+    assert heard(TO_CA, "TX", "CA") is TO_CA
+    assert heard(TO_CA, "TX/Austin", "CA/Reno") is TO_CA
+
+
+@pytest.mark.parametrize("region", ["TX", "TX/Austin"])
+def test_who_may_hear_of_the_old_place_alone_is_told_a_deletion(region: str) -> None:
+    event = heard(TO_CA, region)
+    assert event is not None
+    assert event.name == "property-deleted"
+    assert orjson.loads(event.envelope) == {
+        "event": "property-deleted",
+        "data": {"property_id": "p1", "deleted_at": LATER},
+    }
+    assert b"CA" not in event.envelope
+
+
+@pytest.mark.parametrize("region", ["CA", "CA/Reno"])
+def test_who_may_hear_of_the_new_place_alone_is_told_a_creation(region: str) -> None:
+    event = heard(TO_CA, region)
+    new = row("p1", state="CA", city="Reno", price=5, updated_at=LATER)
+    assert event is not None
+    assert (event.name, event.key) == ("property-created", "p1")
+    assert spelled(event) == spelled(diff.created(PROJECTION, "p1", new))
+
+
+def test_a_creation_keeps_its_shape_where_a_documented_column_is_not_published() -> None:
+    bare = Projection(published=("notes", "state"))
+    old = {**row("p1"), "notes": "n"}
+    new = {**old, "state": "CA"}
+    [event] = diff.tell(bare, "p1", old, new, AT)
+    come = heard(event, "CA")
+    assert come is not None
+    assert spelled(come) == spelled(diff.created(bare, "p1", new))
+
+
+def test_who_may_hear_of_neither_place_is_told_nothing() -> None:
+    assert heard(TO_CA, "NV", "CA/Austin") is None
+
+
+def test_a_move_within_a_region_is_a_move_to_who_may_hear_the_region() -> None:
+    event = move(("TX", "Austin"), ("TX", "Dallas"))
+    assert heard(event, "TX") is event
+    gone = heard(event, "TX/Austin")
+    assert gone is not None
+    assert gone.name == "property-deleted"
+
+
+def test_a_row_without_a_region_is_not_there_for_limited_rights() -> None:
+    old, new = row("p1", state=None), row("p1", updated_at=LATER)
+    [event] = diff.tell(PROJECTION, "p1", old, new, AT)
+    come = heard(event, "TX")
+    assert come is not None
+    assert come.name == "property-created"
+
+
+def test_a_word_in_a_value_is_no_move() -> None:
+    [event] = diff.tell(PROJECTION, "p1", row("p1"), row("p1", name='"moved":{'), AT)
+    assert read_move(event) is None
+    assert heard(event, "TX") is event
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "name"),
+    [
+        (None, ("TX",), "property-deleted"),
+        (("TX",), None, "property-deleted"),
+        (("TX", "CA"), ("TX",), "property-deleted"),
+        (("CA",), ("TX", "CA"), "property-created"),
+        (("TX", "CA"), None, "property-updated"),
+        (("NV",), None, None),
+    ],
+)
+def test_of_two_rights_both_must_allow_it(then: Any, now: Any, name: str | None) -> None:
+    event = as_heard(TO_CA, (Rights(then), Rights(now)))
+    assert (event and event.name) == name
+
+
+def test_rights_to_a_region_include_what_is_inside_and_not_what_begins_alike() -> None:
+    rights = Rights(("TX", "CA/San Diego"))
+    assert rights.may_hear("TX/Austin")
+    assert not rights.may_hear("TXA")
+    assert not rights.may_hear("CA")
+    assert rights.may_see(("CA", "CA/San Diego"))
+    assert not rights.may_see(("CA", "CA/Reno"))
+    assert not rights.may_see(())
+    assert EVERYBODY.may_see(())
+    with pytest.raises(Refused) as refused:
+        rights.check("CA")
+    assert refused.value.code is Code.REGION_FORBIDDEN
+
+
+def test_rights_without_any_region_hear_nothing() -> None:
+    assert not Rights(()).may_hear("TX")
+    assert heard(TO_CA) is None
