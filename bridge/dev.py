@@ -98,6 +98,7 @@ async def _run(options: Options, listening: socket.socket, web: _Web | None, tel
             **_unless_set(
                 cors_origins=("*",),
                 log=f"sqlite:///{sandbox.home / 'bridge.sqlite3'}",
+                watchers="public.property_watchers",
             ),
         )
         if web is not None and "*" not in settings.cors_origins:

@@ -77,6 +77,8 @@ def test_keyword_arguments_win_over_the_environment(monkeypatch: pytest.MonkeyPa
         ("BRIDGE_UPDATED_AT", "", "updated_at", ""),
         ("BRIDGE_LOG_LEVEL", "DEBUG", "log_level", "debug"),
         ("BRIDGE_PORT", "0", "port", 0),
+        ("BRIDGE_TRUSTED_PROXIES", "10.0.0.0/8, ::1", "trusted_proxies", ("10.0.0.0/8", "::1")),
+        ("BRIDGE_ADMIN_SECRET", "", "admin_secret", None),
     ],
 )
 def test_values_are_read_from_the_environment(
@@ -105,6 +107,13 @@ def test_an_empty_updated_at_is_none_in_the_projection(monkeypatch: pytest.Monke
         ("BRIDGE_COLUMNS", "", "expected at least one column name"),
         ("BRIDGE_PATH", "/", "expected a path such as /socket.io"),
         ("BRIDGE_LOG_LEVEL", "loud", "expected debug, info, warning or error"),
+        ("BRIDGE_CORS_ORIGINS", "www.example.org", "expected origins such as"),
+        ("BRIDGE_CORS_ORIGINS", "https://*.org", "expected a domain of one's own"),
+        ("BRIDGE_CORS_ORIGINS", "*,https://a.example", "came both"),
+        ("BRIDGE_TRUSTED_PROXIES", "10.0.0.1/8", "expected addresses and networks"),
+        ("BRIDGE_CLIENT_IP_HEADER", "X Real", "expected the name of a header"),
+        ("BRIDGE_CONNECTIONS", "0", "greater than or equal to 1"),
+        ("BRIDGE_HANDSHAKES_PER_SECOND", "0", "greater than 0"),
         ("BRIDGE_LOG", "tape:", "expected sqlite:///file"),
         ("BRIDGE_LOG", "sqlite://", "expected sqlite:///file"),
         ("BRIDGE_LOG", "sqlite:///", "expected sqlite:///file"),
@@ -166,6 +175,22 @@ def test_a_wrong_key_is_named_and_not_shown(
     assert expected in line
     assert "not_to_be_shown" not in line
     assert error.value.__cause__ is None
+
+
+@pytest.mark.parametrize("value", ["short", "sixteen\ncharacters", "sechzehn Zeichen und ein ü"])
+def test_a_wrong_admin_secret_is_named_and_not_shown(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BRIDGE_ADMIN_SECRET", value)
+    with pytest.raises(SettingsError) as error:
+        load()
+    assert str(error.value).startswith("BRIDGE_ADMIN_SECRET is wrong: expected 16 or more")
+    assert value not in str(error.value)
+
+
+def test_the_values_of_all_secrets_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BRIDGE_ADMIN_SECRET", "an operators' secret")
+    assert set(load().secrets) >= {SECRET, "an operators' secret"}
 
 
 def test_a_key_shows_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
