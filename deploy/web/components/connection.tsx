@@ -13,6 +13,7 @@ export function ConnectionPill() {
   const { store } = feedOf(client);
   const view = useSyncExternalStore(store.subscribe, store.getSnapshot, store.getSnapshot);
   const state = !connected ? "offline" : bridge === "stale" ? "stale" : view.ready && bridge !== "catching-up" ? "live" : "catching-up";
+  const word = error && !connected ? "Refused" : recovered === null ? "Connecting" : WORDS[state];
   const about = [
     error ? `${error.code}: ${error.message}` : WORDS[state],
     recovered ? "The last reconnect brought all that was missed" : "Read anew at the last connect",
@@ -28,7 +29,7 @@ export function ConnectionPill() {
       aria-label={`Connection: ${about}`}
     >
       <span className={styles.dot} />
-      <span className={styles.word}>{error && !connected ? "Refused" : WORDS[state]}</span>
+      <span className={styles.word}>{word}</span>
       <LastHeard />
     </div>
   );

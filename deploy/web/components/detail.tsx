@@ -32,7 +32,7 @@ function View({ id }: { id: string }) {
   const row = rows.find((each) => String(each.property_id) === id);
   return (
     <main className={styles.main} data-testid="listings" data-ready={ready} data-count={rows.length}>
-      <Link href="/" className={styles.back}>← All listings</Link>
+      <Link href="/" prefetch={false} className={styles.back}>← All listings</Link>
       {error ? (
         <div className={styles.message} data-testid="error" role="alert"><h1>This listing can’t be shown</h1><p>{error.message}</p></div>
       ) : row ? (

@@ -44,7 +44,7 @@ function Footer({ row, fresh }: { row: PropertyRow; fresh: Fresh | undefined }) 
   return (
     <p className={styles.facts}>
       {each && <span>{each} a unit</span>}
-      <span>since {show("created_at", row.created_at)}</span>
+      <span>listed {show("created_at", row.created_at)}</span>
     </p>
   );
 }
@@ -66,16 +66,16 @@ export const Card = memo(function Card(props: {
       data-status={text(row, "status")}
       onClick={onSelect && (() => onSelect(id))}
     >
-      <div className={styles.top}>
-        <h3 className={styles.name}>
-          <Link href={pathOf(id)} prefetch={false} onFocus={onSelect && (() => onSelect(id))}>
-            <Field row={row} fresh={fresh} column="name" />
-          </Link>
-        </h3>
-        <Field row={row} fresh={fresh} column="status" className={styles.status} />
-      </div>
+      <h3 className={styles.name}>
+        <Link href={pathOf(id)} prefetch={false} onFocus={onSelect && (() => onSelect(id))}>
+          <Field row={row} fresh={fresh} column="name" />
+        </Link>
+      </h3>
       <p className={styles.place}>
-        <Field row={row} fresh={fresh} column="city" />, <Field row={row} fresh={fresh} column="state" />
+        <span className={styles.where}>
+          <Field row={row} fresh={fresh} column="city" />, <Field row={row} fresh={fresh} column="state" />
+        </span>
+        <Field row={row} fresh={fresh} column="status" className={styles.status} />
       </p>
       <p className={styles.money}>
         <Field row={row} fresh={fresh} column="price" className={styles.price} />

@@ -8,7 +8,7 @@ import { useEffect, useRef, useState } from "react";
 import { text } from "@/lib/format";
 import type { PropertyRow } from "@/lib/contract";
 import type { Fresh, FreshById } from "@/lib/highlights";
-import { paint, style } from "./map-style";
+import { cities, paint, style } from "./map-style";
 import styles from "./map.module.css";
 
 // A bundler has to be told that this file is wanted beside the others.
@@ -30,6 +30,7 @@ export default function ListingMap({ rows, fresh, ready, place, selected, onSele
   const [trouble, setTrouble] = useState<string | null>(null);
   const drawn = useRef(new Map<string, Drawn>());
   const select = useRef(onSelect);
+  const went = useRef(false);
   useEffect(() => {
     select.current = onSelect;
   }, [onSelect]);
@@ -54,7 +55,7 @@ export default function ListingMap({ rows, fresh, ready, place, selected, onSele
       return;
     }
     made.addControl(new NavigationControl({ showCompass: false }), "top-right");
-    made.on("load", () => setMap(made));
+    made.on("style.load", () => setMap(made)); // the points need not wait for the land
     made.on("error", ({ error }) => console.error(`map: ${error.message}`));
     made.on("click", "points", ({ features }) => {
       const id: unknown = features?.[0]?.properties["id"];
@@ -84,17 +85,20 @@ export default function ListingMap({ rows, fresh, ready, place, selected, onSele
 
   useEffect(() => {
     if (!map || !ready) return;
-    const points = [...drawn.current.values()].map(({ row }) => where(row)).filter((point) => point !== null);
+    const held = [...drawn.current.values()].map(({ row }) => row);
+    map.getSource<GeoJSONSource>("cities")?.setData(cities(held));
+    const points = held.map(where).filter((point) => point !== null);
     if (points.length === 0) return;
     const bounds = points.reduce((box, point) => box.extend(point), new LngLatBounds(points[0], points[0]));
-    map.fitBounds(bounds, { padding: 48, maxZoom: 9, animate: !matchMedia("(prefers-reduced-motion: reduce)").matches });
+    map.fitBounds(bounds, { padding: 48, maxZoom: 6.2, animate: went.current && !still() });
+    went.current = true;
   }, [map, ready, place]);
 
   useEffect(() => {
     if (!map || selected === null) return;
     map.setFeatureState({ source: "listings", id: selected }, { selected: true });
     const point = where(drawn.current.get(selected)?.row);
-    if (point && !map.getBounds().contains(point)) map.easeTo({ center: point });
+    if (point && !map.getBounds().contains(point)) map.easeTo({ center: point, animate: !still() });
     return () => {
       if (map.getSource("listings")) map.removeFeatureState({ source: "listings", id: selected }, "selected");
     };
@@ -114,6 +118,10 @@ export default function ListingMap({ rows, fresh, ready, place, selected, onSele
 interface Drawn {
   row: PropertyRow;
   fresh: Fresh | undefined;
+}
+
+function still(): boolean {
+  return matchMedia("(prefers-reduced-motion: reduce)").matches;
 }
 
 function where(row: PropertyRow | undefined): [number, number] | null {

@@ -37,6 +37,7 @@ export function RegionPicker(props: {
     if (region !== null && (ready || !known.has(region))) known.set(region, rows.length);
     return [...known].sort(([a], [b]) => (a < b ? -1 : 1));
   }, [region, ready, rows, asked]);
+  const all = counts.reduce((sum, [, number]) => sum + number, 0);
   return (
     <label className={styles.region}>
       <span className="visually-hidden">Region</span>
@@ -45,7 +46,7 @@ export function RegionPicker(props: {
         value={region ?? ""}
         onChange={({ target }) => router.push(target.value ? `/?region=${encodeURIComponent(target.value)}` : "/")}
       >
-        <option value="">All regions</option>
+        <option value="">All regions{all > 0 && ` (${all})`}</option>
         {counts.map(([name, number]) => <option key={name} value={name}>{name} ({number})</option>)}
       </select>
     </label>

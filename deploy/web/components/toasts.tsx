@@ -77,5 +77,18 @@ export function Toasts({ theme }: { theme: "light" | "dark" | null }) {
       for (const stop of unlisten) stop();
     };
   }, [client, socket, router]);
-  return <Toaster theme={theme ?? "system"} position="bottom-right" visibleToasts={4} offset={16} mobileOffset={12} />;
+  return (
+    <Toaster
+      theme={theme ?? "system"}
+      position="bottom-right"
+      visibleToasts={4}
+      offset={16}
+      mobileOffset={12}
+      toastOptions={{
+        style: { background: "var(--raised)", color: "var(--ink)", borderColor: "var(--line)" },
+        classNames: { description: "toast-description" },
+        actionButtonStyle: { background: "var(--ink)", color: "var(--paper)" },
+      }}
+    />
+  );
 }

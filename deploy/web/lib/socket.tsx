@@ -17,15 +17,15 @@ export interface Session {
 
 export interface Connection {
   connected: boolean;
-  /** Whether the last connect went on where the connection before had ended. */
-  recovered: boolean;
+  /** Whether the last connect went on where the connection before had ended; null before any. */
+  recovered: boolean | null;
   /** How the bridge stands to the table; null until it says so. */
   bridge: BridgeStatusData["state"] | null;
   /** Why the bridge does not let this client in. It asks again, more and more rarely. */
   error: RefusalReason | null;
 }
 
-const START: Connection = { connected: false, recovered: false, bridge: null, error: null };
+const START: Connection = { connected: false, recovered: null, bridge: null, error: null };
 const ANSWER_MS = 4_000; // of a connection that is alive
 const LONGEST_PAUSE_MS = 30_000;
 
