@@ -9,22 +9,34 @@ import signal
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route, WebSocketRoute
 
 from bridge import settings as settings_module
+from bridge.clock import SystemClock
+from bridge.contract import routes as contract
 from bridge.gateway import server, wire
 from bridge.gateway.properties import Properties
 from bridge.gateway.status import Upstream
+from bridge.guard.address import Proxies
+from bridge.guard.door import Door
+from bridge.guard.operators import Operators
+from bridge.guard.origins import Origins
 from bridge.log.backend import choose
-from bridge.ops.routes import Look, Operations
+from bridge.notifier import Notifier
+from bridge.ops.look import Look
+from bridge.ops.readiness import Verdict, not_ready
+from bridge.ops.routes import Operations
 from bridge.pipeline import Pipeline
 from bridge.source.base import SourceState
 from bridge.source.inbox import Inbox
 from bridge.source.realtime import RealtimeSource
 from bridge.source.table import SupabaseTable
+from bridge.watchers import Line, Watchers
+from bridge.watches import Watches
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -40,12 +52,17 @@ log = logging.getLogger(__name__)
 
 
 def create_app(
-    settings: Settings | None = None, *, source: Source | None = None, table: Table | None = None
+    settings: Settings | None = None,
+    *,
+    source: Source | None = None,
+    table: Table | None = None,
+    watching: tuple[Source, Table] | None = None,
 ) -> Bridge:
     """The bridge as an ASGI application.
 
     `settings` are read from the environment if they are not given; `errors.SettingsError` says what
-    is wrong with them. `source` and `table` take the place of Supabase's.
+    is wrong with them. `source` and `table` take the place of Supabase's, and `watching` of those
+    of the table of watches.
 
     It serves by itself (`uvicorn.run(create_app(), lifespan="on")`), or inside another Starlette or
     FastAPI application, which has to run its lifespan:
@@ -56,7 +73,7 @@ def create_app(
     Its clients then connect with the path `/live/socket.io`. One process may run it once at a time,
     with one worker.
     """
-    return Bridge(settings or settings_module.load(), source=source, table=table)
+    return Bridge(settings or settings_module.load(), source=source, table=table, watching=watching)
 
 
 def end_process(error: BaseException) -> None:  # noqa: ARG001 - the shape of `Bridge.on_death`
@@ -72,41 +89,54 @@ class _Running:
     pipeline: Pipeline
     log: EventLog
     gateway: Gateway
+    watchers: Watchers | None
     started_at: float
 
 
 class Bridge(Starlette):
-    """Serves Socket.IO at `settings.path`, and `/properties`, `/livez`, `/readyz`, `/status`.
+    """Serves Socket.IO at `settings.path`, and `/properties`, `/livez`, `/readyz`, `/status`,
+    `/metrics`, and what the contract is at `/docs` and `/asyncapi.json`.
 
     `on_death` is called when a part of the bridge has died, which nothing but a new start can mend:
     by default it sends the process SIGTERM. `death` is what happened, None while all is well.
     """
 
     def __init__(
-        self, settings: Settings, *, source: Source | None = None, table: Table | None = None
+        self,
+        settings: Settings,
+        *,
+        source: Source | None = None,
+        table: Table | None = None,
+        watching: tuple[Source, Table] | None = None,
     ) -> None:
         self.settings = settings
         self.death: BaseException | None = None
         self.on_death: Callable[[BaseException], None] = end_process
         self._source = source
         self._table = table
+        self._watching = watching
         self._running: _Running | None = None
+        proxies = Proxies(settings.trusted_proxies, settings.client_ip_header)
+        origins = Origins(settings.cors_origins)
+        operators = Operators(settings.admin_secret, proxies)
         self.operations = Operations(
             self._look,
+            operators=operators,
             stale_after=settings.stale_after,
-            secrets=[settings.supabase_secret_key.get_secret_value()],
+            secrets=settings.secrets,
         )
-        clients = _Clients(self)
+        self.door = Door(_Clients(self), settings, origins=origins, proxies=proxies)
         super().__init__(
             routes=[
                 *self.operations.routes(),
+                *contract.routes(settings),
                 Properties(
-                    self._clients, origins=settings.cors_origins, max_rooms=settings.max_rooms
+                    self._clients, origins=origins, proxies=proxies, max_rooms=settings.max_rooms
                 ).route,
                 # A mount doesn't match its own path without the slash; both are the endpoint.
-                Route(settings.path, endpoint=clients),
-                WebSocketRoute(settings.path, endpoint=clients),
-                Mount(settings.path, app=clients),
+                Route(settings.path, endpoint=self.door),
+                WebSocketRoute(settings.path, endpoint=self.door),
+                Mount(settings.path, app=self.door),
             ],
             lifespan=self.lifespan,
         )
@@ -130,6 +160,19 @@ class Bridge(Starlette):
             closing.push_async_callback(events.close)
             await events.open()
             inbox = Inbox(settings.queue_changes)
+            watches, clock = Watches(), SystemClock()
+            notifier = Notifier(
+                settings.notify_rules,
+                watches,
+                users=settings.notify_users,
+                scoped=bool(settings.regions_claim),
+                clock=clock,
+            )
+            watchers = None
+            if settings.watching is not None:
+                watchers = Watchers(watches, notifier, partial(self._follow, settings.watching))
+                closing.push_async_callback(watchers.close)
+                await watchers.open()
             pipeline = Pipeline(
                 projection=settings.projection,
                 table=table,
@@ -137,6 +180,8 @@ class Bridge(Starlette):
                 inbox=inbox,
                 publish=lambda entries: gateway.publish(entries),  # noqa: PLW0108 - made below
                 settings=settings,
+                clock=clock,
+                expand=None if watchers is None else notifier.expand,
             )
             await pipeline.load()
 
@@ -157,21 +202,46 @@ class Bridge(Starlette):
             )
             await gateway.open()
             closing.push_async_callback(gateway.close)
-            self._running = _Running(source, pipeline, events, gateway, time.monotonic())
+            self._running = _Running(source, pipeline, events, gateway, watchers, time.monotonic())
             try:
                 async with asyncio.TaskGroup() as tasks:
-                    work = tasks.create_task(
-                        self._work(
-                            source=source.run(inbox), pipeline=pipeline.run(), gateway=gateway.run()
-                        ),
-                        name="bridge",
-                    )
+                    parts = {
+                        "source": source.run(inbox),
+                        "pipeline": pipeline.run(),
+                        "gateway": gateway.run(),
+                        **({} if watchers is None else {"watchers": watchers.run()}),
+                    }
+                    work = tasks.create_task(self._work(**parts), name="bridge")
                     try:
                         yield
                     finally:
                         work.cancel()
             finally:
                 self._running = None
+
+    @asynccontextmanager
+    async def _follow(self, settings: Settings, watchers: Watchers) -> AsyncIterator[Line]:
+        """What follows the table of watches: a line like the listings', whose events nobody hears.
+        `settings` are its own.
+        """
+        async with AsyncExitStack() as closing:
+            source, table = self._watching or (None, None)
+            table = await _open(table or SupabaseTable(settings), closing)
+            events = choose(settings).log
+            closing.push_async_callback(events.close)
+            await events.open()
+            inbox = Inbox(settings.queue_changes)
+            pipeline = Pipeline(
+                projection=settings.projection,
+                table=table,
+                log=events,
+                inbox=inbox,
+                publish=lambda _entries: None,
+                settings=settings,
+                follow=watchers.follow,
+            )
+            await pipeline.load()
+            yield Line(source or RealtimeSource(settings, table), inbox, pipeline, events)
 
     async def drain(self) -> None:
         """End all client connections and take no more, ahead of the end of the lifespan: a server
@@ -201,21 +271,25 @@ class Bridge(Starlette):
         self.death = cause
         self.on_death(cause)
 
-    def _look(self) -> Look | str:
+    def _look(self) -> Look | Verdict:
         if self.death is not None:
-            return f"the bridge has died: {self.death}"
+            return not_ready(f"the bridge has died: {self.death}", "the bridge has died")
         running = self._running
         if running is None:
-            return "the bridge is not running: give its lifespan to the application it is part of"
+            short = "the bridge is not running"
+            return not_ready(f"{short}: give its lifespan to the application it is part of", short)
         return Look(
             source=running.source.status(),
             pipeline=running.pipeline.status(),
             hub=running.gateway.hub.counts(),
+            connections=self.door.crowd.total,
+            refusals=self.door.refusals,
             cut_off=running.gateway.cut_off,
             recoveries=running.gateway.recoveries(),
             head=str(running.log.head),
             log_error=running.log.error,
             started_at=running.started_at,
+            watchers=None if running.watchers is None else running.watchers.status(),
         )
 
     def _clients(self) -> Gateway | None:

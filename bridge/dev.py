@@ -21,6 +21,7 @@ from bridge.app import create_app
 from bridge.errors import BridgeError
 from bridge.sandbox import Sandbox
 from bridge.sandbox.activity import Activity
+from bridge.sandbox.users import DEMO_USER
 from bridge.settings import load
 from bridge.web import App, Node, WebFailed, WebServer, find_app, find_node
 
@@ -35,6 +36,7 @@ WEB_PORT: Final = 3000
 HOST: Final = "127.0.0.1"
 LOOK_SECONDS: Final = 0.05
 MARKET_SECONDS: Final = 2.0
+TOKEN_SECONDS: Final = 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +91,14 @@ async def _run(options: Options, listening: socket.socket, web: _Web | None, tel
         settings = load(
             supabase_url=sandbox.supabase_url,
             supabase_secret_key=sandbox.supabase_key,
+            supabase_jwt_secret=None,
             table="public.properties",
             host=HOST,
             port=listening.getsockname()[1],
             **_unless_set(
                 cors_origins=("*",),
                 log=f"sqlite:///{sandbox.home / 'bridge.sqlite3'}",
+                watchers="public.property_watchers",
             ),
         )
         if web is not None and "*" not in settings.cors_origins:
@@ -139,6 +143,7 @@ async def _when_ready(
                 "database_url": sandbox.database_url,
                 "supabase_url": sandbox.supabase_url,
                 "supabase_key": sandbox.supabase_key,
+                "user_token": _token(sandbox),
                 **({"web_url": page.url} if page else {}),
             }
             print(json.dumps(where), flush=True)  # noqa: T201 - the command's output
@@ -195,6 +200,7 @@ Ready.
   status      {url}/status
   Supabase    {sandbox.supabase_url}
   database    {sandbox.database_url}
+  user token  {_token(sandbox)}
 
 {market}
 
@@ -208,6 +214,11 @@ Change a row, in a third:
 
 Ctrl-C stops everything.
 """
+
+
+def _token(sandbox: Sandbox) -> str:
+    """Of a signed-in user, always the same one."""
+    return sandbox.user_token(DEMO_USER, lifetime=TOKEN_SECONDS, email="demo@sandbox.example")
 
 
 def _change_a_row(database_url: str) -> str:

@@ -59,7 +59,10 @@ class Code(StrEnum):
 
     BAD_REQUEST = "bad_request", "the argument is not of the documented shape"
     TOO_MANY_ROOMS = "too_many_rooms", "more regions and properties than one client may name"
-    RATE_LIMITED = "rate_limited", "more requests than one client may make; wait a little"
+    RATE_LIMITED = (
+        "rate_limited",
+        "more requests than one client, or one address, may make; wait a little",
+    )
     NOT_READY = "not_ready", "the table has not been read yet; ask again in a second"
     CURSOR_GONE = "cursor_gone", "the snapshot's next page can't be given; take a new snapshot"
     TOKEN_REQUIRED = "token_required", "this bridge lets nobody in without a token"
@@ -71,6 +74,8 @@ class Code(StrEnum):
         "too_many_connections",
         "too many connections of this address, or in all; come back later",
     )
+    ORIGIN_FORBIDDEN = "origin_forbidden", "the page is of an origin that may not connect"
+    FORBIDDEN = "forbidden", "for operators only; the message says what it takes"
     NOT_SUPPORTED = "not_supported", "documented, but this bridge does not offer it"
 
 

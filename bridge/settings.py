@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -13,16 +14,24 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
+from bridge.auth.settings import AuthSettings
 from bridge.errors import SettingsError
+from bridge.guard.address import FORWARDED_FOR, Proxies, network
+from bridge.guard.origins import Origins
+from bridge.notifications import ANY, Rules
 from bridge.projection import DOCUMENTED, Projection
+from bridge.watches import COLUMNS
+
+ADMIN_SECRET_CHARACTERS = 16
+"""Fewer can be guessed."""
 
 Names = Annotated[tuple[str, ...], NoDecode]
 """A comma-separated list."""
 
 
-class Settings(BaseSettings):
+class Settings(AuthSettings):
     """Settings of one bridge. Each is read from the environment as `BRIDGE_<NAME>`, the Supabase
     ones under Supabase's own names. Times are seconds.
     """
@@ -62,11 +71,46 @@ class Settings(BaseSettings):
         description="Further columns that only members see; without any, all clients see the same",
     )
 
+    watchers: str = Field(
+        "",
+        description="The table that says who is notified of what, with its schema, such as "
+        "public.property_watchers; empty: nobody is notified",
+    )
+    notify_status: Names = Field(
+        ("on",),
+        description="Changes of status that are notified: on (all), off, or transitions such as "
+        "available>pending,*>sold",
+    )
+    notify_price_percent: float = Field(
+        5, ge=0, description="Price moves that are notified, in percent of the old price; 0: none"
+    )
+    notify_new: bool = Field(True, description="Whether new listings in a region are notified")
+    notify_users: int = Field(
+        10_000, ge=1, description="Users who are notified of one change, at the most"
+    )
+
     host: str = Field("127.0.0.1", description="Address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one")
     path: str = Field("/socket.io", description="Path of the Socket.IO endpoint")
     cors_origins: Names = Field(
-        ("http://localhost:3000",), description="Origins whose pages may connect"
+        ("http://localhost:3000",),
+        description="Origins whose pages may connect; in a host's label * stands for letters, "
+        "digits and hyphens (https://my-app-*-team.vercel.app), * alone for any origin",
+    )
+    trusted_proxies: Names = Field(
+        (),
+        description="Addresses and networks of the proxies before the bridge, which say for whom "
+        "they ask; what others say of that is not believed",
+    )
+    client_ip_header: str = Field(
+        FORWARDED_FOR.title(),
+        description="The header in which trusted proxies say whose request it is: X-Forwarded-For, "
+        "or one that holds a single address, such as Fly-Client-IP",
+    )
+    admin_secret: SecretStr | None = Field(
+        None,
+        description="What operators send as `Authorization: Bearer ...` for /status, /metrics and "
+        "/admin, 16 characters or more; without one these answer this machine only, /admin nobody",
     )
     max_rooms: int = Field(
         200, ge=1, description="Regions and properties that one client may name at a time"
@@ -77,6 +121,45 @@ class Settings(BaseSettings):
     )
     requests_burst: int = Field(
         60, ge=1, description="Requests that one client may make at once, after a rest"
+    )
+    connections: int = Field(
+        10_000,
+        ge=1,
+        description="Connections in all, some 30 KB each; fewer where the machine is small",
+    )
+    connections_per_address: int = Field(
+        200,
+        ge=1,
+        description="Connections of one address (of IPv6: one /64): an office of 50 people with "
+        "two pages each, twice, since connections that broke are noticed within 45 s only",
+    )
+    handshakes_per_second: float = Field(
+        1000, gt=0, description="Connections that may be begun in all, lasting: a core's worth"
+    )
+    handshakes_burst: int = Field(
+        10_000,
+        ge=1,
+        description="The same at once, after a rest: all that are there may come back together",
+    )
+    handshakes_per_second_per_address: float = Field(
+        20, gt=0, description="Connections that one address may begin, lasting"
+    )
+    handshakes_burst_per_address: int = Field(
+        400,
+        ge=1,
+        description="The same at once, after a rest: all of its connections, and each once more",
+    )
+    snapshot_pages_per_second_per_address: float = Field(
+        20,
+        gt=0,
+        description="Full pages of snapshots that the clients of one address may ask for, lasting, "
+        "some 10 ms of a core each; a smaller page counts as the part it is, GET /properties as a "
+        "page for each thousand rows",
+    )
+    snapshot_pages_burst_per_address: int = Field(
+        200,
+        ge=1,
+        description="The same at once, after a rest: four full pages for each of 50 people",
     )
     client_bytes: int = Field(
         1_048_576,
@@ -147,7 +230,15 @@ class Settings(BaseSettings):
     )
     log_level: str = Field("info", description="debug, info, warning or error")
 
-    @field_validator("region", "columns", "member_columns", "cors_origins", mode="before")
+    @field_validator(
+        "region",
+        "columns",
+        "member_columns",
+        "cors_origins",
+        "trusted_proxies",
+        "notify_status",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -159,6 +250,38 @@ class Settings(BaseSettings):
     def _some(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not value:
             raise ValueError("expected at least one column name")
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        Origins(value)
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            network(text)
+        return value
+
+    @field_validator("client_ip_header")
+    @classmethod
+    def _header(cls, value: str) -> str:
+        Proxies(header=value)
+        return value
+
+    @field_validator("admin_secret")
+    @classmethod
+    def _admin_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        secret = value.get_secret_value() if value else ""
+        if not secret:
+            return None
+        if len(secret) < ADMIN_SECRET_CHARACTERS or not (secret.isascii() and secret.isprintable()):
+            raise ValueError(
+                f"expected {ADMIN_SECRET_CHARACTERS} or more printable ASCII characters, such as "
+                "`openssl rand -hex 32` gives"
+            )
         return value
 
     @field_validator("member_columns")
@@ -211,6 +334,26 @@ class Settings(BaseSettings):
             raise ValueError("expected schema.table, such as public.properties")
         return value
 
+    @field_validator("watchers")
+    @classmethod
+    def _watchers(cls, value: str) -> str:
+        return cls._table(value) if value else ""
+
+    @field_validator("notify_status")
+    @classmethod
+    def _transitions(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if value in (("on",), ("off",)):
+            return value
+        for transition in value:
+            old, arrow, new = transition.partition(">")
+            if not (arrow and old.strip() and new.strip()) or ">" in new:
+                raise ValueError(
+                    "expected on, off, or transitions such as available>pending,*>sold"
+                )
+        if not value:
+            raise ValueError("expected on, off, or transitions such as available>pending,*>sold")
+        return value
+
     @field_validator("path")
     @classmethod
     def _path(cls, value: str) -> str:
@@ -235,6 +378,12 @@ class Settings(BaseSettings):
         return level
 
     @property
+    def secrets(self) -> tuple[str, ...]:
+        """The values of all secrets, for those who keep them out of logs and answers."""
+        values = (getattr(self, name) for name in type(self).model_fields)
+        return tuple(v.get_secret_value() for v in values if isinstance(v, SecretStr))
+
+    @property
     def projection(self) -> Projection:
         schema, _, table = self.table.partition(".")
         return Projection(
@@ -246,6 +395,46 @@ class Settings(BaseSettings):
             table=table,
             member=self.member_columns,
         )
+
+    @property
+    def notify_rules(self) -> Rules:
+        """Which changes are notified."""
+        statuses: tuple[tuple[str, str], ...] = ()
+        if self.notify_status == ("on",):
+            statuses = ((ANY, ANY),)
+        elif self.notify_status != ("off",):
+            pairs = (transition.split(">") for transition in self.notify_status)
+            statuses = tuple((old.strip(), new.strip()) for old, new in pairs)
+        return Rules(statuses, self.notify_price_percent, self.notify_new)
+
+    @property
+    def watching(self) -> Settings | None:
+        """Settings of the line that follows the table of watches, as this one follows the listings:
+        the same project, that table, a log beside this one. None: nobody is notified.
+        """
+        if not self.watchers:
+            return None
+        return self.model_copy(
+            update={
+                "table": self.watchers,
+                "key": "id",
+                # Nothing of it is published; whom and what it is about is where a row belongs.
+                "columns": (),
+                "member_columns": (),
+                "region": COLUMNS,
+                "updated_at": "updated_at",
+                "log": _beside(self.log),
+                "log_events": 1,  # nobody comes back to it; the rows are what it is kept for
+            }
+        )
+
+
+def _beside(log: str) -> str:
+    """The log of the watches: `bridge-watchers.sqlite3` beside `bridge.sqlite3`."""
+    if log == "memory:":
+        return log
+    path = PurePosixPath(log.removeprefix("sqlite:///"))
+    return f"sqlite:///{path.with_name(f'{path.stem}-watchers{path.suffix}')}"
 
 
 def load(**overrides: Any) -> Settings:

@@ -40,11 +40,14 @@ import socketio
 from bridge.gateway.doorstep import Doorstep
 from bridge.gateway.packet import BrokenPacket, Packet
 from bridge.gateway.wire import Engine
+from bridge.guard.door import keep_place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from starlette.types import Receive, Scope, Send
+
+    from bridge.guard.crowd import Place
 
 NAMESPACE: Final = "/"
 
@@ -101,6 +104,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
         super().__init__(serializer=Packet, **options)
         self.edge = edge
         self._python: set[str] = set()
+        self._places: dict[str, Place] = {}  # that connections have, by their sids
         self._connect_seconds = connect_seconds
         self._doorstep: Doorstep | None = None
 
@@ -128,6 +132,11 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
     def is_python_client(self, eio_sid: str) -> bool:
         return eio_sid in self._python
 
+    def address(self, sid: str) -> str | None:
+        """What the client's connection is counted under; None where nobody counts."""
+        place = self._places.get(self.manager.eio_sid_from_sid(sid, NAMESPACE))
+        return place.key if place is not None else None
+
     def stands(self, sid: str) -> bool:
         """Whether the client has a connection which has not ended."""
         socket = self.eio.sockets.get(self.manager.eio_sid_from_sid(sid, NAMESPACE))
@@ -141,6 +150,9 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
     async def _handle_eio_connect(self, eio_sid: str, environ: Any) -> Any:
         if is_python_client(_query.get()):
             self._python.add(eio_sid)
+        place = keep_place()
+        if place is not None:
+            self._places[eio_sid] = place
         if self._doorstep is None:
             loop = asyncio.get_running_loop()
             self._doorstep = Doorstep(
@@ -223,6 +235,9 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
         # when a page's connection is dropped too, and comes back. Only Socket.IO's own DISCONNECT
         # is a farewell, and that does not come this way.
         self._python.discard(eio_sid)
+        place = self._places.pop(eio_sid, None)
+        if place is not None:
+            place.give_back()
         ended = reason == self.reason.CLIENT_DISCONNECT
         await super()._handle_eio_disconnect(
             eio_sid, self.reason.TRANSPORT_CLOSE if ended else reason

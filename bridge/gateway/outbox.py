@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import engineio.packet
 
 from bridge.gateway.parcel import Piece
+from bridge.gateway.transport import NO_FD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +39,11 @@ class Line(Protocol):
         ...
 
     @property
+    def fd(self) -> int:
+        """Where frames may be written too, as long as `write` may be called; negative: nowhere."""
+        ...
+
+    @property
     def unsent(self) -> int: ...
 
     def close(self) -> None: ...
@@ -63,6 +69,7 @@ class Outbox:
         "_takers",
         "_watched",
         "ended",
+        "fd",
         "positions",
         "waiting",
         "write",
@@ -80,6 +87,8 @@ class Outbox:
         self.write: Callable[[bytes], None] | None = None
         """How to write to the line, for who tells thousands; as `tell`, which None leaves to do:
         there is no line, it is paused, or something is held."""
+        self.fd = NO_FD
+        """The line's, while there is `write`, or `NO_FD`."""
         self.positions = True
         """Whether events are told with their positions, for who delivers them."""
         self._held: deque[Piece] | None = None
@@ -100,6 +109,11 @@ class Outbox:
         elif not self.ended:
             self._hold(piece)
 
+    def tell_rest(self, rest: bytes) -> None:
+        """What the system didn't take of frames that were written to `fd`."""
+        assert self.write is not None, "nothing can have happened since"
+        self.write(rest)
+
     async def put(self, packet: Any) -> None:
         """As the library puts packets into its queues; None ends it."""
         self.put_nowait(packet)
@@ -119,14 +133,15 @@ class Outbox:
             return
         self.ended = True
         if self.write is not None and self._line is not None:
-            self.write = None
+            self._shut()
             self._line.close()
         self._wake()
 
     def drop(self) -> None:
         """Forget what is held, and hold nothing more."""
         self.ended = True
-        self.write = self._line = self._held = None
+        self._shut()
+        self._line = self._held = None
         self.waiting = 0
         if self._watched is not None:
             self._watched.cancel()
@@ -136,7 +151,7 @@ class Outbox:
     def keep_back(self) -> None:
         """Hold all that is told from here on, whoever would take it, until `let_go`."""
         self._kept_back = True
-        self.write = None
+        self._shut()
 
     def let_go(self) -> None:
         """What was kept back goes where it would have gone."""
@@ -162,7 +177,7 @@ class Outbox:
     def pause(self) -> None:
         """The line has more to send than it should."""
         self._line_paused = True
-        self.write = None
+        self._shut()
         self._watch()
 
     def resume(self) -> None:
@@ -186,7 +201,10 @@ class Outbox:
         if self.ended:
             line.close()
         else:
-            self.write = write
+            self.write, self.fd = write, line.fd
+
+    def _shut(self) -> None:
+        self.write, self.fd = None, NO_FD
 
     def _stopped(self) -> bool:
         return self._line_paused or self._kept_back

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -24,13 +25,15 @@ from bridge.gateway.status import Teller
 from bridge.gateway.wanted import page_wanted, snapshot_wanted, wanted
 from bridge.gateway.window import Window
 from bridge.gateway.wire import Wire
+from bridge.guard.origins import Origins
+from bridge.guard.pace import Pace
 from bridge.log.base import Entry
 from bridge.log.memory import MemoryLog
 from bridge.rights import EVERYBODY
 from bridge.rows import Rows
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from starlette.types import Receive, Scope, Send
 
@@ -45,6 +48,9 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 0.05
 """Between two looks at the upstream."""
+
+LEAST: Final = 0.02
+"""What a snapshot counts as if it is smaller, in full pages: to look for nothing has a cost too."""
 
 READY_SECONDS: Final = 5.0
 """How long a request for a snapshot may wait for the first one that can be given."""
@@ -89,14 +95,17 @@ class Gateway:
         self._keeper = None if store is None else Keeper(self.sessions, store, self._clock)
         self._upstream = upstream
         self._teller = Teller(self._clock.wall())
+        self._pages = Pace(
+            settings.snapshot_pages_per_second_per_address,
+            settings.snapshot_pages_burst_per_address,
+        )
         self._allowances: dict[str, Allowance] = {}
         self._kept_back: set[str] = set()  # clients whose subscription is being stored
         self._open = True
         self._server = Server(
             edge=self,
             async_mode="asgi",
-            # An empty list would turn the check of origins off; None allows the same origin only.
-            cors_allowed_origins=list(settings.cors_origins) or None,
+            cors_allowed_origins=partial(_allowed, Origins(settings.cors_origins)),
             # In order, and none while the client's one before it is at work.
             async_handlers=False,
             max_http_buffer_size=settings.message_bytes,
@@ -192,6 +201,22 @@ class Gateway:
             async with asyncio.timeout(READY_SECONDS):
                 await self.snapshots.ready.wait()
 
+    def may_gather(self, address: str | None) -> None:
+        """Raises `Refused` where the clients of an address were given as much of snapshots as they
+        may for now. None: nobody counts.
+        """
+        wait = 0.0 if address is None else self._pages.wait(address, self._clock.monotonic(), LEAST)
+        if wait:
+            raise Refused(
+                Code.RATE_LIMITED,
+                f"the clients of this address were given many rows; try again in {wait:.1f} s",
+            )
+
+    def gathered(self, address: str | None, pages: float) -> None:
+        """Count what the clients of an address were given, in full pages of a snapshot."""
+        if address is not None:
+            self._pages.charge(address, self._clock.monotonic(), max(LEAST, pages))
+
     # -- what clients do ------------------------------------------------------------------------
 
     async def arrived(self, eio_sid: str, auth: Any) -> None:
@@ -240,8 +265,11 @@ class Gateway:
         now = self.hub.subscription(sid)
         if now is None:
             raise Refused(Code.NOT_READY, "the connection has ended")
+        address = self._server.address(sid)
+        self.may_gather(address)
         # Nothing waits from here to the ack.
         page = self.snapshots.page(what, after, now.rights)
+        self.gathered(address, len(page.rows) / self._settings.snapshot_bytes)
         ack = self._changed(sid, self.hub.subscribe(sid, what))
         rest: dict[str, str] = {"offset": str(self.log.head)}
         if page.more is not None:
@@ -328,6 +356,10 @@ def _only(args: Sequence[Any]) -> Any:
     if len(args) > 1:
         raise Refused(Code.BAD_REQUEST, f"expected one argument, came {len(args)}")
     return args[0] if args else None
+
+
+def _allowed(origins: Origins, origin: str | None, environ: Mapping[str, Any]) -> bool:
+    return origins.allows(origin, environ.get("HTTP_HOST", ""))
 
 
 def _quiet(name: str) -> logging.Logger:

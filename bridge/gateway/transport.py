@@ -3,9 +3,17 @@
 An ASGI call lives as long as its websocket and every message passes a queue, a task and a dict.
 What is written to a `Line` is a system call away, and what comes is a method call.
 
+**Straight.** Of what one delivery costs beyond the system call itself, most is the way through the
+transport: objects that nobody touched since the last event. On asyncio's own transport over a plain
+socket a `Line` therefore has `fd`, to which frames may be written by `os.write` while the transport
+holds nothing back. It is told to hold nothing unnoticed (`set_write_buffer_limits(0)`): as soon as
+it has to keep a byte, the owner hears of `paused`, and of `resumed` when it has none. All other
+transports (TLS, uvloop, other systems) have no `fd` and are written to by `write`.
+
 What is private in uvicorn and used here, checked with 0.54.0 (`tests/unit/test_transport.py` says
 which of it changed, if something does): `uvicorn.Server.shutdown` calls `shutdown()` of all that is
-in `connections`, and waits until nothing is.
+in `connections`, and waits until nothing is. In asyncio, checked with Python 3.11: the name of the
+transport's class, and that it closes its socket after `connection_lost` and not before.
 """
 
 from __future__ import annotations
@@ -21,7 +29,12 @@ if TYPE_CHECKING:
     from starlette.types import Scope, Send
 
 TRANSPORT: Final = "bridge.transport"
-"""Key in `scope["extensions"]` of the transport of a websocket that can't be taken over."""
+"""Key in `scope["extensions"]` of the transport under a request."""
+
+NO_FD: Final = -1
+
+STRAIGHT: Final = ("asyncio.selector_events", "_SelectorSocketTransport")
+"""The transport that sends at once what it is given, and keeps what the system does not take."""
 
 CLOSE_SECONDS: Final = 10.0
 """How long a peer may take to answer that a websocket closes, and to take what it was told."""
@@ -45,7 +58,7 @@ class Owner(Protocol):
 class Line(asyncio.Protocol):
     """One open websocket."""
 
-    __slots__ = ("_connections", "_owner", "_reader", "_timer", "_transport", "closing")
+    __slots__ = ("_connections", "_owner", "_reader", "_timer", "_transport", "closing", "fd")
 
     def __init__(
         self, transport: asyncio.Transport, connections: set[Any], owner: Owner, limit: int
@@ -57,6 +70,9 @@ class Line(asyncio.Protocol):
         self._reader = frames.Reader(limit)
         self._timer: asyncio.TimerHandle | None = None
         self.closing = False
+        self.fd = _straight(transport)
+        """Where frames may be written in place of `write`, until the owner hears of `paused` or
+        `lost`. What the system doesn't take of them goes to `write`. `NO_FD`: not here."""
         connections.add(self)
 
     # -- for its owner
@@ -157,6 +173,7 @@ class Line(asyncio.Protocol):
     def connection_lost(self, _error: Exception | None) -> None:
         # First of all: to write to a transport that is closed raises, on some loops.
         self._transport = None
+        self.fd = NO_FD
         self.closing = True
         if self._timer is not None:
             self._timer.cancel()
@@ -174,13 +191,23 @@ class Line(asyncio.Protocol):
 def _dropped(_data: bytes) -> None: ...
 
 
+def _straight(transport: asyncio.Transport) -> int:
+    kind = type(transport)
+    if (kind.__module__, kind.__qualname__) != STRAIGHT:
+        return NO_FD
+    transport.set_write_buffer_limits(0)
+    fd: int = transport.get_extra_info("socket").fileno()
+    return fd
+
+
 def keep_transport(scope: Scope, send: Send) -> None:
-    """Remember the connection under a websocket, where the ASGI server lets it be seen.
+    """Remember the connection under a request, where the ASGI server lets it be seen.
 
     With it a client that takes nothing can be cut off at once, though its websocket can't be taken
-    over. Has to be called with the server's own `send`, before any middleware wraps it. Without it
-    the connection is closed in order, which lasts as long as its buffer has something to send.
+    over, or its answer has begun. Has to be called with the server's own `send`, before any
+    middleware wraps it. Without it the connection is closed in order, which lasts as long as its
+    buffer has something to send.
     """
     transport = getattr(getattr(send, "__self__", None), "transport", None)
-    if scope["type"] == "websocket" and hasattr(transport, "abort"):
+    if scope["type"] in ("http", "websocket") and hasattr(transport, "abort"):
         scope.setdefault("extensions", {})[TRANSPORT] = transport

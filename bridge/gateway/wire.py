@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -184,11 +185,19 @@ class Wire:
             return
         piece = told[0]
         frames = piece.frames
+        size = len(frames)
+        write = os.write
         for outbox in outboxes:
-            if outbox.write is not None:
-                outbox.write(frames)
-            else:
+            fd = outbox.fd
+            if fd < 0:
                 outbox.tell(piece)
+                continue
+            try:
+                sent = write(fd, frames)
+            except OSError:  # the client takes nothing, or is gone: the transport finds out
+                sent = 0
+            if sent != size:
+                outbox.tell_rest(frames[sent:])
 
     def _overflown(self, socket: Socket, unsent: int) -> None:
         sid = self._server.manager.sid_from_eio_sid(socket.sid, "/") or socket.sid

@@ -13,15 +13,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`reason` says why not, for a person, and is None when ready."""
+    """`reason` says why not, for operators, and is None when ready. `short` says it to anybody:
+    nothing of addresses, errors or times.
+    """
 
     ready: bool
     reason: str | None = None
+    short: str | None = None
 
     def body(self) -> dict[str, object]:
-        if self.reason is None:
+        """What anybody may know."""
+        if self.ready:
             return {"ready": True}
-        return {"ready": self.ready, "reason": self.reason}
+        return {"ready": False, "reason": self.short}
 
 
 READY = Verdict(ready=True)
@@ -43,17 +47,23 @@ def verdict(
     `live_at` is when that was last known to be the case, None if it never was.
     """
     if live_at is None:
-        return _not(f"the source has not been live yet: {_source(status, now)}")
+        short = "the source has not been live yet"
+        return not_ready(f"{short}: {_source(status, now)}", short)
     if not reconciled:
-        return _not("the first pass over the table is not done")
+        short = "the first pass over the table is not done"
+        return not_ready(short, short)
     flowing = status.state is SourceState.LIVE and log_error is None
     if flowing or now - live_at <= stale_after:
         return READY
     if log_error is not None:
-        return _not(f"for {now - live_at:.0f} s, more than {stale_after:g} s: {log_error}")
-    return _not(
+        return not_ready(
+            f"for {now - live_at:.0f} s, more than {stale_after:g} s: {log_error}",
+            "the log can't be written",
+        )
+    return not_ready(
         f"the source was last live {now - live_at:.0f} s ago, "
-        f"more than {stale_after:g} s: {_source(status, now)}"
+        f"more than {stale_after:g} s: {_source(status, now)}",
+        "the source is not live",
     )
 
 
@@ -75,5 +85,5 @@ def _source(status: SourceStatus, now: float) -> str:
     return f"{text} ({status.error})" if status.error else text
 
 
-def _not(reason: str) -> Verdict:
-    return Verdict(ready=False, reason=reason)
+def not_ready(reason: str, short: str) -> Verdict:
+    return Verdict(ready=False, reason=reason, short=short)

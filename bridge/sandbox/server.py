@@ -18,6 +18,7 @@ from bridge.sandbox.postgres import HOST, SUPERUSER, Postgres
 from bridge.sandbox.realtime import RealtimeServer
 from bridge.sandbox.rest import Rest
 from bridge.sandbox.rest_faults import RestFaults
+from bridge.sandbox.users import Users
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -49,6 +50,7 @@ class Sandbox:
         self.home = postgres.home
         self.faults = Faults()
         self.rest_faults = RestFaults()
+        self._users = Users()
         self._rest_connections = Connections(postgres.url("authenticator"))
         self._connections = Connections(self.database_url, size=1)
         # Realtime logs in as the superuser, as it does at Supabase.
@@ -97,6 +99,14 @@ class Sandbox:
             await self._connections.discard()
             return await self._execute(query, params)
 
+    def user_token(self, subject: str, *, lifetime: float = 3600, **claims: Any) -> str:
+        """What Supabase Auth would give that user for a new session: signed by ES256 with the key
+        that `/auth/v1/.well-known/jwks.json` shows, valid for `lifetime` seconds, below zero
+        expired already. `claims` are added, or take the place of what is there. REST and Realtime
+        here take `keys.user_token` instead.
+        """
+        return self._users.token(subject, lifetime=lifetime, **claims)
+
     async def restart_postgres(self, *, crash: bool = False) -> None:
         """Stop and start PostgreSQL on the same port; returns when it takes connections again.
         `crash` ends it without a shutdown, as a power cut would.
@@ -125,6 +135,7 @@ class Sandbox:
         app = web.Application(middlewares=[_cors])
         app.add_routes(self.rest.routes())
         app.add_routes(self.realtime.routes())
+        app.add_routes(self._users.routes())
         app.add_routes(Control(self.faults, self.rest_faults).routes())
         # A request that hangs on purpose must end with its client, and must not hold up the end.
         runner = web.AppRunner(
@@ -138,6 +149,7 @@ class Sandbox:
         stack.push_async_callback(self.realtime.stop)
         await web.TCPSite(runner, HOST, port).start()
         self.supabase_url = f"http://{HOST}:{runner.addresses[0][1]}"
+        self._users.issuer = f"{self.supabase_url}/auth/v1"
 
 
 @web.middleware

@@ -96,7 +96,13 @@ async def test_dev_is_the_whole_thing(
 ) -> None:
     async with run_bridge("dev", "--json", "--no-activity") as process:
         where = await process.next("bridge_url")
-        assert set(where) == {"bridge_url", "database_url", "supabase_url", "supabase_key"}
+        assert set(where) == {
+            "bridge_url",
+            "database_url",
+            "supabase_url",
+            "supabase_key",
+            "user_token",
+        }
         url = where["bridge_url"]
         assert (await http.get(url + "/readyz")).status_code == 200
         async with seed_client(url) as client:

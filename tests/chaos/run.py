@@ -136,6 +136,12 @@ class Run:
         environment = {f"BRIDGE_{k.upper()}": str(v) for k, v in self._settings.items()} | {
             "BRIDGE_PORT": str(port),
             "BRIDGE_LOG": log,
+            # All its clients come from one address, and more often than clients do.
+            "BRIDGE_CONNECTIONS_PER_ADDRESS": "10000",
+            "BRIDGE_HANDSHAKES_PER_SECOND_PER_ADDRESS": "1000",
+            "BRIDGE_HANDSHAKES_BURST_PER_ADDRESS": "10000",
+            "BRIDGE_SNAPSHOT_PAGES_PER_SECOND_PER_ADDRESS": "1000",
+            "BRIDGE_SNAPSHOT_PAGES_BURST_PER_ADDRESS": "10000",
             "SUPABASE_URL": platform.supabase_url,
             "SUPABASE_SECRET_KEY": platform.supabase_key,
         }

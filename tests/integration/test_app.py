@@ -113,7 +113,8 @@ async def test_alive_is_not_ready() -> None:
         code, body = await here.get("/readyz")
         assert code == 503
         assert body["ready"] is False
-        assert "the source was last live" in body["reason"]
+        assert body["reason"] == "the source is not live"
+        assert "the source was last live" in (await here.get("/status"))[1]["reason"]
         assert await here.get("/livez") == (200, {"status": "alive"})
         source.become(SourceState.LIVE)
         assert await here.get("/readyz") == (200, {"ready": True})
@@ -172,8 +173,10 @@ async def test_without_its_lifespan_it_says_so() -> None:
     async with site(app, bridge) as here:
         code, body = await here.get("/live/readyz")
         assert code == 503
+        assert body["reason"] == "the bridge is not running"
+        code, body = await here.get("/live/status")
+        assert code == 200
         assert "lifespan" in body["reason"]
-        assert await here.status_of("/live/status") == 200
         assert await here.status_of("/live/socket.io/?EIO=4&transport=polling") == 503
         with pytest.raises(aiohttp.WSServerHandshakeError):
             await here.http.ws_connect(here.url + "/live/socket.io/?EIO=4&transport=websocket")
@@ -206,6 +209,8 @@ async def test_a_part_that_dies_is_told_at_once(caplog: pytest.LogCaptureFixture
         assert "the bridge has died" in caplog.text
         code, body = await here.get("/readyz")
         assert code == 503
+        assert body["reason"] == "the bridge has died"
+        _, body = await here.get("/status")
         assert body["reason"] == "the bridge has died: broken, with [hidden]"
     assert table.closed == 1
 

@@ -121,8 +121,9 @@ async def test_while_the_disk_is_full_nothing_is_told_and_everybody_knows(
                 pass
             code, body = await here.get("/readyz")
             assert code == 503
-            assert "disk is full" in body["reason"]
+            assert body["reason"] == "the log can't be written"
             _, status = await here.get("/status")
+            assert "disk is full" in status["reason"]
             assert "disk is full" in status["log_error"]
             assert events.empty()
             disk.full = False

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from bridge.guard.address import Proxies
+
 ROOT = Path(__file__).parents[2]
 PINS = dict(
     re.findall(
@@ -47,6 +49,16 @@ def test_fly_keeps_the_machine_running_and_asks_for_readiness() -> None:
     assert service["checks"][0]["path"] == "/readyz"
     assert service["concurrency"]["type"] == "connections"
     assert FLY["kill_signal"] == "SIGTERM"
+
+
+def test_fly_clients_are_told_apart_and_not_more_come_than_fly_lets_in() -> None:
+    proxies = Proxies(
+        FLY["env"]["BRIDGE_TRUSTED_PROXIES"].split(","), FLY["env"]["BRIDGE_CLIENT_IP_HEADER"]
+    )
+    headers = [(b"fly-client-ip", b"203.0.113.9"), (b"x-forwarded-for", b"1.1.1.1")]
+    for peer in ("172.16.7.7", "172.19.0.2", "fdaa:0:1::3"):
+        assert proxies.client({"client": (peer, 1), "headers": headers}) == "203.0.113.9"
+    assert int(FLY["env"]["BRIDGE_CONNECTIONS"]) == FLY["http_service"]["concurrency"]["hard_limit"]
 
 
 def test_the_image_listens_where_fly_looks() -> None:

@@ -11,6 +11,7 @@ from engineio import payload
 from bridge.gateway import outbox as module
 from bridge.gateway.outbox import OVERHEAD, POLL_PACKETS, Outbox
 from bridge.gateway.parcel import Piece
+from bridge.gateway.transport import NO_FD
 
 
 def piece(text: str) -> Piece:
@@ -20,7 +21,8 @@ def piece(text: str) -> Piece:
 class Line:
     """A line that takes so many writes before it is paused, then one more each time it is told."""
 
-    def __init__(self, outbox: Outbox, takes: int = 1000) -> None:
+    def __init__(self, outbox: Outbox, takes: int = 1000, fd: int = NO_FD) -> None:
+        self.fd = fd
         self.outbox = outbox
         self.takes = takes
         self.written: list[bytes] = []
@@ -370,3 +372,43 @@ async def test_a_poll_of_a_client_with_positions_gets_all() -> None:
 
 def test_python_engineio_takes_no_fewer_packets_than_it_is_given() -> None:
     assert payload.Payload.max_decode_packets >= POLL_PACKETS
+
+
+# -- a descriptor to write to
+
+
+def test_while_a_line_can_be_written_to_its_descriptor_is_known() -> None:
+    outbox = quiet()
+    assert outbox.fd == NO_FD
+    outbox.attach(Line(outbox, fd=7))
+    assert outbox.fd == 7
+
+
+def test_a_line_without_a_descriptor_has_none_to_write_to() -> None:
+    outbox = quiet()
+    outbox.attach(Line(outbox))
+    assert outbox.write is not None
+    assert outbox.fd == NO_FD
+
+
+@pytest.mark.parametrize("stop", ["pause", "keep_back", "end", "drop"])
+def test_a_line_that_must_not_be_written_to_has_no_descriptor(stop: str) -> None:
+    outbox = quiet()
+    outbox.attach(Line(outbox, fd=7))
+    getattr(outbox, stop)()
+    assert outbox.fd == NO_FD
+
+
+def test_a_descriptor_comes_back_only_once_nothing_is_held() -> None:
+    outbox = quiet()
+    line = Line(outbox, takes=1, fd=7)
+    outbox.attach(line)
+    for number in range(3):
+        outbox.tell(piece(str(number)))
+    assert outbox.fd == NO_FD  # one was written, two are held
+    line.takes = 1
+    outbox.resume()
+    assert outbox.fd == NO_FD
+    line.takes = 1000
+    outbox.resume()
+    assert outbox.fd == 7

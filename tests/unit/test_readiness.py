@@ -63,10 +63,21 @@ def test_it_is_ready_again_with_the_source() -> None:
     assert judge(LIVE, live_at=10.0) is None
 
 
-def test_a_body_says_why_not() -> None:
-    reason = judge(DOWN, live_at=None)
-    out = verdict(DOWN, reconciled=True, live_at=None, now=100.0, stale_after=30)
-    assert out.body() == {"ready": False, "reason": reason}
+@pytest.mark.parametrize(
+    ("live_at", "log_error", "short"),
+    [
+        (None, None, "the source has not been live yet"),
+        (10.0, None, "the source is not live"),
+        (10.0, "disk full in /data", "the log can't be written"),
+    ],
+)
+def test_a_body_says_why_not_and_nothing_of_errors_or_times(
+    live_at: float | None, log_error: str | None, short: str
+) -> None:
+    out = verdict(
+        DOWN, reconciled=True, live_at=live_at, now=100.0, stale_after=30, log_error=log_error
+    )
+    assert out.body() == {"ready": False, "reason": short}
 
 
 def test_a_live_source_is_live_now() -> None:

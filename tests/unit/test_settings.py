@@ -4,8 +4,11 @@ from typing import Any
 
 import pytest
 
+from bridge.auth.claims import Claims
+from bridge.auth.rules import Rules
 from bridge.errors import SettingsError
 from bridge.projection import Projection
+from bridge.rights import EVERYBODY
 from bridge.settings import Settings, load
 
 SECRET = "sb_secret_that_must_not_show"
@@ -74,6 +77,8 @@ def test_keyword_arguments_win_over_the_environment(monkeypatch: pytest.MonkeyPa
         ("BRIDGE_UPDATED_AT", "", "updated_at", ""),
         ("BRIDGE_LOG_LEVEL", "DEBUG", "log_level", "debug"),
         ("BRIDGE_PORT", "0", "port", 0),
+        ("BRIDGE_TRUSTED_PROXIES", "10.0.0.0/8, ::1", "trusted_proxies", ("10.0.0.0/8", "::1")),
+        ("BRIDGE_ADMIN_SECRET", "", "admin_secret", None),
     ],
 )
 def test_values_are_read_from_the_environment(
@@ -102,6 +107,13 @@ def test_an_empty_updated_at_is_none_in_the_projection(monkeypatch: pytest.Monke
         ("BRIDGE_COLUMNS", "", "expected at least one column name"),
         ("BRIDGE_PATH", "/", "expected a path such as /socket.io"),
         ("BRIDGE_LOG_LEVEL", "loud", "expected debug, info, warning or error"),
+        ("BRIDGE_CORS_ORIGINS", "www.example.org", "expected origins such as"),
+        ("BRIDGE_CORS_ORIGINS", "https://*.org", "expected a domain of one's own"),
+        ("BRIDGE_CORS_ORIGINS", "*,https://a.example", "came both"),
+        ("BRIDGE_TRUSTED_PROXIES", "10.0.0.1/8", "expected addresses and networks"),
+        ("BRIDGE_CLIENT_IP_HEADER", "X Real", "expected the name of a header"),
+        ("BRIDGE_CONNECTIONS", "0", "greater than or equal to 1"),
+        ("BRIDGE_HANDSHAKES_PER_SECOND", "0", "greater than 0"),
         ("BRIDGE_LOG", "tape:", "expected sqlite:///file"),
         ("BRIDGE_LOG", "sqlite://", "expected sqlite:///file"),
         ("BRIDGE_LOG", "sqlite:///", "expected sqlite:///file"),
@@ -119,6 +131,16 @@ def test_an_empty_updated_at_is_none_in_the_projection(monkeypatch: pytest.Monke
         ("BRIDGE_STALE_AFTER", "soon", "Input should be a valid number"),
         ("BRIDGE_PAGE_ROWS", "1001", "less than or equal to 1000"),
         ("BRIDGE_QUEUE_CHANGES", "0", "greater than or equal to 1"),
+        ("BRIDGE_AUTH", "maybe", "Input should be 'optional', 'required' or 'off'"),
+        ("BRIDGE_TOKEN_AUDIENCE", "", "at least 1 character"),
+        ("BRIDGE_TOKEN_LEEWAY", "-1", "greater than or equal to 0"),
+        ("BRIDGE_TOKEN_LEEWAY", "301", "less than or equal to 300"),
+        ("BRIDGE_TOKEN_SECONDS", "0", "greater than 0"),
+        ("BRIDGE_TOKEN_WARNING_SECONDS", "-1", "greater than or equal to 0"),
+        ("BRIDGE_REGIONS_CLAIM", "user_metadata.regions", "users write their user_metadata"),
+        ("BRIDGE_REGIONS_CLAIM", "a..b", "with dots between them"),
+        ("BRIDGE_ROLE_CLAIMS", "role,user_metadata.role", "users write their user_metadata"),
+        ("BRIDGE_ANONYMOUS_REGIONS", "x" * 201, "expected regions as strings of 1 to 200"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_came_and_what_was_expected(
@@ -155,6 +177,22 @@ def test_a_wrong_key_is_named_and_not_shown(
     assert error.value.__cause__ is None
 
 
+@pytest.mark.parametrize("value", ["short", "sixteen\ncharacters", "sechzehn Zeichen und ein ü"])
+def test_a_wrong_admin_secret_is_named_and_not_shown(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BRIDGE_ADMIN_SECRET", value)
+    with pytest.raises(SettingsError) as error:
+        load()
+    assert str(error.value).startswith("BRIDGE_ADMIN_SECRET is wrong: expected 16 or more")
+    assert value not in str(error.value)
+
+
+def test_the_values_of_all_secrets_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BRIDGE_ADMIN_SECRET", "an operators' secret")
+    assert set(load().secrets) >= {SECRET, "an operators' secret"}
+
+
 def test_a_key_shows_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load()
     assert SECRET not in repr(settings) + str(settings) + settings.model_dump_json()
@@ -184,3 +222,40 @@ def test_settings_do_not_change() -> None:
 
 def test_every_setting_says_what_it_is_for() -> None:
     assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_rules_are_what_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BRIDGE_AUTH", "required")
+    monkeypatch.setenv("BRIDGE_ANONYMOUS_REGIONS", "TX, CA/San Diego")
+    monkeypatch.setenv("BRIDGE_REGIONS_CLAIM", "app_metadata.regions")
+    monkeypatch.setenv("BRIDGE_ROLE_CLAIMS", "app_metadata.role")
+    monkeypatch.setenv("BRIDGE_ALL_REGIONS_ROLES", "admin,owner")
+    monkeypatch.setenv("BRIDGE_MEMBER_ROLES", "agent")
+    assert load().rules == Rules(
+        anonymous=("TX", "CA/San Diego"),
+        required=True,
+        regions_claim=("app_metadata", "regions"),
+        role_claims=(("app_metadata", "role"),),
+        all_regions_roles=frozenset({"admin", "owner"}),
+        member_roles=frozenset({"agent"}),
+    )
+
+
+def test_by_default_everybody_hears_all_and_nobody_is_a_member() -> None:
+    rules = load().rules
+    assert rules.rights(None) == EVERYBODY
+    assert rules.rights(Claims("ada", 0, 1, values={"role": "service_role"})).view == "public"
+
+
+def test_the_jwt_secret_shows_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUPABASE_JWT_SECRET", "too-short-not-to-be-shown")
+    with pytest.raises(SettingsError) as error:
+        load()
+    assert str(error.value).startswith("SUPABASE_JWT_SECRET is wrong: expected the project's JWT")
+    assert "not-to-be-shown" not in str(error.value)
+    secret = "long-enough-and-still-not-to-be-shown"
+    monkeypatch.setenv("SUPABASE_JWT_SECRET", secret)
+    settings = load()
+    assert settings.supabase_jwt_secret is not None
+    assert settings.supabase_jwt_secret.get_secret_value() == secret
+    assert secret not in repr(settings) + str(settings) + settings.model_dump_json()

@@ -143,9 +143,12 @@ export interface BridgeStatus {
  */
 export interface AuthStatusData {
   state: "expiring" | "token_expired" | "signed_out" | "changed";
-  expires_at?: Timestamp | null;
-  regions?: string[] | null;
-  properties?: PropertyId[];
+  /** When the token ends, or ended. */
+  expires_at: Timestamp | null;
+  /** The regions that the client hears; null: everything that it may. */
+  regions: string[] | null;
+  /** The properties that it hears beside them. */
+  properties: PropertyId[];
 }
 
 /** Told to one client, of its own token. */
@@ -219,7 +222,7 @@ export type ErrorCode =
   | "bad_request"
   /** more regions and properties than one client may name */
   | "too_many_rooms"
-  /** more requests than one client may make; wait a little */
+  /** more requests than one client, or one address, may make; wait a little */
   | "rate_limited"
   /** the table has not been read yet; ask again in a second */
   | "not_ready"
@@ -237,6 +240,10 @@ export type ErrorCode =
   | "region_forbidden"
   /** too many connections of this address, or in all; come back later */
   | "too_many_connections"
+  /** the page is of an origin that may not connect */
+  | "origin_forbidden"
+  /** for operators only; the message says what it takes */
+  | "forbidden"
   /** documented, but this bridge does not offer it */
   | "not_supported";
 

@@ -1,0 +1,149 @@
+"""A project's public keys, fetched over HTTP when they are needed and kept.
+
+- Nothing is fetched before the first token comes. From then on the set is fetched anew every
+  `refresh` seconds, which is how long a key that was revoked is still believed.
+- A key that is not known is looked for in a fresh set. Whoever looks meanwhile waits for the same
+  fetch, and between the beginnings of two of them there are `pause` seconds whatever comes: a flood
+  of made-up keys costs a fetch every `pause` seconds, and delays the token of a new key by them.
+- What can't be fetched or read leaves the keys as they are: through an outage the last good ones
+  are believed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final
+
+import httpx
+
+from bridge.auth import jwks
+
+if TYPE_CHECKING:
+    import jwt
+
+log = logging.getLogger(__name__)
+
+REFRESH_SECONDS: Final = 600.0
+"""Supabase serves the set from caches that are as old."""
+
+PAUSE_SECONDS: Final = 5.0
+
+FETCH_SECONDS: Final = 5.0
+"""How long one fetch may take in all."""
+
+HEADERS: Final = {"Accept": "application/json", "Accept-Encoding": "identity"}
+"""What is not compressed can't be larger than it looks."""
+
+MAX_BYTES: Final = 65_536
+"""Of one set. A key takes 200 to 500."""
+
+
+class KeysUnavailable(Exception):  # noqa: N818 - states what is the case
+    """The keys could not be had, so nothing can be said of a token of a key that is not known."""
+
+
+class ProjectKeys:
+    """Close it at the end."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        refresh: float = REFRESH_SECONDS,
+        pause: float = PAUSE_SECONDS,
+        timeout: float = FETCH_SECONDS,
+    ) -> None:
+        """`url` is that of the JWKS document. Times are seconds."""
+        self._url = url
+        self._refresh = refresh
+        self._pause = pause
+        self._timeout = timeout
+        self._keys: jwks.Keys = {}
+        self._passed_over: tuple[str, ...] = ()
+        self._failed = True  # nothing is known yet
+        self._began = float("-inf")
+        self._fetching: asyncio.Task[None] | None = None
+        self._wanted = asyncio.Event()
+        self._client: httpx.AsyncClient | None = None
+
+    async def find(self, kid: str) -> jwt.PyJWK | None:
+        """The key of that name; None: the project has none. Raises `KeysUnavailable`."""
+        self._wanted.set()
+        if kid not in self._keys:
+            await self._fetched()
+            if kid not in self._keys and self._failed:
+                raise KeysUnavailable
+        return self._keys.get(kid)
+
+    async def run(self) -> None:
+        """Fetch anew now and then, for ever."""
+        await self._wanted.wait()
+        while True:
+            await asyncio.sleep(self._refresh)
+            await self._fetched()
+
+    async def close(self) -> None:
+        if self._fetching is not None:
+            self._fetching.cancel()
+            await asyncio.wait([self._fetching])
+        if self._client is not None:
+            await self._client.aclose()
+
+    async def _fetched(self) -> None:
+        """Return after a fetch, whatever came of it. All who wait share one."""
+        if self._fetching is None:
+            self._fetching = asyncio.create_task(self._fetch(), name="fetch the project's keys")
+        fetching = self._fetching
+        # It is not only this caller's: it goes on if the caller is cancelled.
+        await asyncio.wait([fetching])
+        if not fetching.cancelled():
+            fetching.result()
+
+    async def _fetch(self) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+            await asyncio.sleep(max(0.0, self._began + self._pause - loop.time()))
+            self._began = loop.time()
+            self._take(jwks.read(await self._body()))
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError) as error:
+            self._fail(error)
+        finally:
+            self._fetching = None
+
+    async def _body(self) -> bytes:
+        if self._client is None:
+            self._client = httpx.AsyncClient(timeout=self._timeout, follow_redirects=False)
+        body = b""
+        async with (
+            asyncio.timeout(self._timeout),
+            self._client.stream("GET", self._url, headers=HEADERS) as answer,
+        ):
+            if answer.status_code != httpx.codes.OK:
+                raise ValueError(f"expected status 200, came {answer.status_code}")
+            if answer.headers.get("Content-Encoding", "identity") != "identity":
+                raise ValueError("expected a body that is not compressed")
+            async for chunk in answer.aiter_raw(MAX_BYTES):
+                body += chunk
+                if len(body) > MAX_BYTES:
+                    raise ValueError(f"expected at most {MAX_BYTES} bytes, came more")
+        return body
+
+    def _take(self, found: jwks.KeySet) -> None:
+        if self._failed and self._keys:
+            log.warning("the keys of users' tokens can be fetched again")
+        if found.passed_over and found.passed_over != self._passed_over:
+            log.warning("%s: passed over %s", self._url, "; ".join(found.passed_over))
+        self._keys, self._passed_over, self._failed = found.keys, found.passed_over, False
+
+    def _fail(self, error: Exception) -> None:
+        if not self._failed or not self._keys:
+            log.error(
+                "the keys of users' tokens can't be fetched from %s (%s); %s",
+                self._url,
+                str(error) or type(error).__name__,
+                "those that are known are believed till then"
+                if self._keys
+                else "nobody with a token gets in till then",
+            )
+        self._failed = True

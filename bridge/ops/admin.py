@@ -1,0 +1,96 @@
+"""What operators may do to a running bridge."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from starlette.routing import Route
+
+from bridge.errors import Code
+from bridge.guard.operators import Turned
+from bridge.ops.answers import fresh, turned
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import BaseRoute
+
+    from bridge.guard.operators import Operators
+
+    SignOut = Callable[..., Awaitable[int]]
+
+BODY_BYTES: Final = 4096
+"""The longest body of a request."""
+
+
+class SignOutRequest(BaseModel):
+    """Exactly one of them: all sessions of a user, or one session."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    sub: str | None = Field(None, min_length=1, max_length=200)
+    session_id: str | None = Field(None, min_length=1, max_length=200)
+
+    @model_validator(mode="after")
+    def _one(self) -> SignOutRequest:
+        if (self.sub is None) == (self.session_id is None):
+            raise ValueError("expected either sub or session_id")
+        return self
+
+
+class Admin:
+    """`POST /admin/sign-out`. For those who have the operators' secret."""
+
+    def __init__(self, operators: Operators, sign_out: Callable[[], SignOut | None]) -> None:
+        """`sign_out` gives what signs out, by `sub=` or `session_id=`, and tells how many clients
+        it closed; None while the bridge is not running.
+        """
+        self._operators = operators
+        self._sign_out = sign_out
+
+    def routes(self) -> list[BaseRoute]:
+        return [Route("/admin/sign-out", self._post_sign_out, methods=["POST"])]
+
+    async def _post_sign_out(self, request: Request) -> Response:
+        try:
+            self._operators.let_act(request.scope)
+            wanted = _sign_out_request(await _body(request))
+        except Turned as refusal:
+            return turned(refusal)
+        sign_out = self._sign_out()
+        if sign_out is None:
+            return turned(Turned(503, Code.NOT_READY, "the bridge is not running"))
+        closed = await sign_out(**wanted.model_dump(exclude_none=True))
+        return fresh({"ok": True, "closed": closed})
+
+
+async def _body(request: Request) -> Any:
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > BODY_BYTES:
+            raise Turned(413, Code.BAD_REQUEST, f"expected at most {BODY_BYTES} bytes")
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise Turned(400, Code.BAD_REQUEST, "expected a body of JSON") from None
+
+
+def _sign_out_request(body: Any) -> SignOutRequest:
+    try:
+        return SignOutRequest.model_validate(body)
+    except ValidationError as error:
+        # Not what came, which may be longer than anybody wants to read.
+        fault = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part)[:40] for part in fault["loc"])
+        message = fault["msg"].removeprefix("Value error, ")
+        raise Turned(
+            422,
+            Code.BAD_REQUEST,
+            'expected {"sub": "..."} or {"session_id": "..."}: '
+            + (f"{where}: {message}" if where else message),
+        ) from None

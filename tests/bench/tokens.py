@@ -1,0 +1,100 @@
+"""What a token costs at each connect: the check of its signature and claims, and the rules.
+
+    python -m tests.bench.tokens
+
+It is done on the event loop, once per connect and `authenticate`, never per event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from typing import TYPE_CHECKING
+
+from bridge.auth import jwks
+from bridge.auth.claims import Terms
+from bridge.auth.rules import Rules, path
+from bridge.auth.verifier import Verifier
+from bridge.clock import SystemClock
+from bridge.errors import Refused
+from tests.tokens import SECRET, Key, claims, legacy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import jwt
+
+ISSUER = "https://ref.supabase.co/auth/v1"
+ROUNDS = 5
+CALLS = 1000
+
+
+class _Known:
+    def __init__(self, keys: jwks.Keys) -> None:
+        self._keys = keys
+
+    async def find(self, kid: str) -> jwt.PyJWK | None:
+        return self._keys.get(kid)
+
+
+def shown(name: str, seconds: list[float]) -> None:
+    each = [1e6 * taken / CALLS for taken in seconds]
+    print(f"| {name} | {statistics.median(each):.1f} | {min(each):.1f}-{max(each):.1f} |")
+
+
+def timed(name: str, work: Callable[[], object]) -> None:
+    seconds = []
+    for _ in range(ROUNDS):
+        began = time.process_time()
+        for _ in range(CALLS):
+            work()
+        seconds.append(time.process_time() - began)
+    shown(name, seconds)
+
+
+async def checked(name: str, verifier: Verifier, token: str, code: str | None = None) -> None:
+    seconds = []
+    for _ in range(ROUNDS):
+        began = time.process_time()
+        for _ in range(CALLS):
+            try:
+                await verifier.verify(token)
+            except Refused as refused:
+                assert refused.code.value == code  # noqa: PT017 - no test
+            else:
+                assert code is None
+        seconds.append(time.process_time() - began)
+    shown(name, seconds)
+
+
+async def main() -> None:
+    keys = [Key("ES256", "es"), Key("RS256", "rs"), Key("EdDSA", "ed")]
+    known = _Known({key.kid: jwks._key(key.jwk())[1] for key in keys})
+    terms = Terms(issuer=ISSUER, audience="authenticated", leeway=10, longest=604_800)
+    verifier = Verifier(known, terms, SystemClock(), secret=SECRET)
+    values = claims(
+        ISSUER,
+        app_metadata={"roles": ["agent"], "regions": [f"R{number}" for number in range(10)]},
+    )
+    print("| per connect | CPU µs, median | range |\n|---|---:|---:|")
+    for key in keys:
+        await checked(f"a good token, {key.algorithm}", verifier, key.sign(values))
+    await checked("a good token, HS256", verifier, legacy(values))
+    await checked("a wrong signature, ES256", verifier, keys[0].sign(values)[:-4], "token_invalid")
+    await checked("no JWT", verifier, "x" * 1000, "token_invalid")
+    await checked("too long", verifier, "x" * 60_000, "token_invalid")
+    rules = Rules(
+        regions_claim=path("app_metadata.regions"),
+        role_claims=tuple(map(path, ("role", "app_metadata.role", "app_metadata.roles"))),
+        member_roles=frozenset({"agent"}),
+    )
+    of_ten = await verifier.verify(keys[0].sign(values))
+    timed("rules, ten regions", lambda: rules.rights(of_ten))
+    values["app_metadata"]["regions"] = [f"R{number}" for number in range(100)]
+    of_hundred = await verifier.verify(keys[0].sign(values))
+    timed("rules, a hundred regions", lambda: rules.rights(of_hundred))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,297 @@
+"""The door, over real sockets: who is let in, and what the others are told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+
+from bridge import create_app
+from tests.fakes import FakeSource, FakeTable, row, settings
+from tests.raw_client import Client
+from tests.serving import served
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from bridge import Bridge
+
+POLLING = "/socket.io/?EIO=4&transport=polling"
+WEBSOCKET = "/socket.io/?EIO=4&transport=websocket"
+UPGRADE = (
+    "Connection: Upgrade\r\nUpgrade: websocket\r\n"
+    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
+
+
+class Answer:
+    def __init__(self, head: str, body: str) -> None:
+        self.status = int(head.split(" ", 2)[1])
+        self.headers = {
+            name.lower(): value
+            for name, _, value in (line.partition(": ") for line in head.split("\r\n")[1:])
+        }
+        self.body = body
+
+    @property
+    def code(self) -> str:
+        answer = json.loads(self.body)
+        assert answer["ok"] is False
+        assert answer["error"]["message"]
+        return str(answer["error"]["code"])
+
+
+class Here:
+    def __init__(self, bridge: Bridge, url: str, http: aiohttp.ClientSession) -> None:
+        self.bridge = bridge
+        self.url = url
+        self.http = http
+
+    async def raw(self, path: str, headers: str = "") -> Answer:
+        """A request by hand. The connection is closed once the answer's head, and a body if it has
+        a length, were read.
+        """
+        host, port = self.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        try:
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: bridge.test\r\n{headers}\r\n".encode())
+            async with asyncio.timeout(5):
+                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+                answer = Answer(head.strip(), "")
+                length = int(answer.headers.get("content-length", 0))
+                answer.body = (await reader.readexactly(length)).decode()
+            return answer
+        finally:
+            writer.close()
+            await writer.wait_closed()
+
+    async def websocket(self, headers: str = "") -> Answer:
+        return await self.raw(WEBSOCKET, UPGRADE + headers)
+
+    async def connected(self, transport: str = "websocket") -> Client:
+        client = Client(self.url, self.http, transport, None)
+        await client.connect()
+        return client
+
+    async def places(self, number: int) -> None:
+        """Wait until so many places are taken."""
+        async with asyncio.timeout(10):
+            while self.bridge.door.crowd.total != number:
+                await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def here(**overrides: Any) -> AsyncIterator[Here]:
+    bridge = create_app(settings(**overrides), source=FakeSource(), table=FakeTable(row("a")))
+    async with (
+        served(bridge, drain=bridge.drain, proxy_headers=False) as url,
+        aiohttp.ClientSession() as http,
+    ):
+        it = Here(bridge, url, http)
+        async with asyncio.timeout(5):
+            while (await it.raw("/readyz")).status != 200:
+                await asyncio.sleep(0.01)
+        yield it
+
+
+@pytest.mark.parametrize("origin", ["https://www.example.org", "https://a.example.org:443"])
+async def test_pages_of_listed_origins_come_in_both_ways(origin: str) -> None:
+    async with here(cors_origins="https://*.example.org") as it:
+        answer = await it.raw(POLLING, f"Origin: {origin}\r\n")
+        assert answer.status == 200
+        assert answer.headers["access-control-allow-origin"] == origin
+        assert (await it.websocket(f"Origin: {origin}\r\n")).status == 101
+        answer = await it.raw("/properties", f"Origin: {origin}\r\n")
+        assert answer.headers["access-control-allow-origin"] == origin
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        "Origin: https://www.example.net\r\n",
+        "Origin: https://a.b.example.org\r\n",
+        "Origin: null\r\n",
+        "Origin: \r\n",
+        "Origin: https://bridge.test\r\n",
+    ],
+)
+async def test_pages_of_other_origins_come_in_no_way(headers: str) -> None:
+    async with here(cors_origins="https://*.example.org") as it:
+        for answer in (await it.raw(POLLING, headers), await it.websocket(headers)):
+            assert (answer.status, answer.code) == (403, "origin_forbidden")
+            assert "access-control-allow-origin" not in answer.headers
+        answer = await it.raw("/properties", headers)
+        assert "access-control-allow-origin" not in answer.headers
+
+
+async def test_two_origins_are_none() -> None:
+    async with here(cors_origins="https://*.example.org") as it:
+        headers = "Origin: https://www.example.org\r\nOrigin: https://evil.net\r\n"
+        assert (await it.raw(POLLING, headers)).status == 403
+        assert (await it.websocket(headers)).status == 400
+
+
+async def test_a_foreign_page_can_not_go_on_with_a_session() -> None:
+    async with here(cors_origins="https://*.example.org") as it:
+        async with it.http.get(it.url + POLLING) as response:
+            sid = json.loads((await response.text())[1:])["sid"]
+        foreign = "Origin: https://evil.net\r\n"
+        assert (await it.raw(f"{POLLING}&sid={sid}", foreign)).status == 403
+        assert (await it.raw(f"{WEBSOCKET}&sid={sid}", UPGRADE + foreign)).status == 403
+
+
+async def test_what_is_no_page_comes_in_both_ways() -> None:
+    async with here() as it:
+        assert (await it.raw(POLLING)).status == 200
+        assert (await it.websocket()).status == 101
+
+
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+async def test_an_address_has_so_many_connections(transport: str) -> None:
+    async with here(connections_per_address=2) as it:
+        one, two = await it.connected(transport), await it.connected(transport)
+        for answer in (await it.raw(POLLING), await it.websocket()):
+            assert (answer.status, answer.code) == (429, "too_many_connections")
+            assert int(answer.headers["retry-after"]) > 0
+        await one.send("41")  # its farewell, and then its connection's
+        await one.send("1") if transport == "polling" else await one.drop()
+        await it.places(1)
+        three = await it.connected(transport)
+        await it.places(2)
+        for client in (two, three):
+            await client.drop()
+
+
+async def test_all_together_have_so_many_connections() -> None:
+    async with here(connections=1, trusted_proxies="127.0.0.1") as it:
+        client = await it.connected()
+        for answer in (
+            await it.raw(POLLING, "X-Forwarded-For: 203.0.113.9\r\n"),
+            await it.websocket("X-Forwarded-For: 203.0.113.9\r\n"),
+        ):
+            assert (answer.status, answer.code) == (503, "too_many_connections")
+            assert int(answer.headers["retry-after"]) > 0
+        await client.drop()
+        await it.places(0)
+
+
+async def test_a_client_that_changes_to_a_websocket_keeps_its_one_place() -> None:
+    async with here(connections_per_address=1) as it:
+        client = await it.connected("polling")
+        async with it.http.ws_connect(
+            client._poll.replace("transport=polling", "transport=websocket")
+        ) as websocket:
+            await websocket.send_str("2probe")
+            assert await websocket.receive_str(timeout=5) == "3probe"
+            await websocket.send_str("5")
+            await it.places(1)
+            assert (await it.raw(POLLING)).status == 429
+        await it.places(0)
+        assert (await it.raw(POLLING)).status == 200
+
+
+async def test_requests_that_come_to_nothing_keep_no_place() -> None:
+    async with here(connections_per_address=2) as it:
+        for path in (
+            "/socket.io/?EIO=3&transport=polling",
+            "/socket.io/?EIO=4&transport=pigeon",
+            WEBSOCKET,  # without an upgrade
+            f"{POLLING}&j=x",
+            "/socket.io/",
+        ):
+            for _ in range(3):
+                assert (await it.raw(path)).status == 400
+        assert it.bridge.door.crowd.total == 0
+        for _ in range(3):
+            answer = await it.raw(WEBSOCKET, UPGRADE.replace("dGhlIHNhbXBsZSBub25jZQ==", "x"))
+            assert answer.status == 400
+        await it.places(0)
+
+
+async def test_an_address_may_begin_so_many_connections_at_once() -> None:
+    async with here(
+        handshakes_per_second_per_address=0.01,
+        handshakes_burst_per_address=3,
+        trusted_proxies="127.0.0.1",
+    ) as it:
+        answers = [await it.raw(POLLING) for _ in range(5)]
+        assert [answer.status for answer in answers] == [200, 200, 200, 429, 429]
+        assert answers[-1].code == "rate_limited"
+        assert 90 < int(answers[-1].headers["retry-after"]) <= 100
+        assert (await it.websocket()).status == 429
+        # Others are not concerned; addresses of one IPv6 network are one.
+        for n, status in ((1, 200), (2, 200), (3, 200), (4, 429)):
+            answer = await it.raw(POLLING, f"X-Forwarded-For: 2001:db8::{n}\r\n")
+            assert answer.status == status
+        assert (await it.raw(POLLING, "X-Forwarded-For: 2001:db8:0:1::1\r\n")).status == 200
+
+
+async def test_all_together_may_begin_so_many() -> None:
+    async with here(
+        handshakes_per_second=0.01, handshakes_burst=2, trusted_proxies="127.0.0.1"
+    ) as it:
+        answers = [await it.raw(POLLING, f"X-Forwarded-For: 203.0.113.{n}\r\n") for n in range(3)]
+        assert [answer.status for answer in answers] == [200, 200, 503]
+        assert answers[-1].code == "rate_limited"
+        assert int(answers[-1].headers["retry-after"]) > 0
+        assert it.bridge.door.crowd.total == 2
+
+
+async def test_who_claims_an_address_without_being_trusted_is_counted_as_itself(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with here(connections_per_address=1) as it:
+        assert (await it.raw(POLLING, "X-Forwarded-For: 203.0.113.1\r\n")).status == 200
+        assert (await it.raw(POLLING, "X-Forwarded-For: 203.0.113.2\r\n")).status == 429
+        assert (await it.raw(POLLING, "Fly-Client-IP: 203.0.113.3\r\n")).status == 429
+    assert "BRIDGE_TRUSTED_PROXIES" in caplog.text  # and an operator hears what to set
+
+
+async def test_refused_pages_may_read_why() -> None:
+    async with here(cors_origins="https://a.example", connections_per_address=1) as it:
+        await it.raw(POLLING)
+        answer = await it.raw(POLLING, "Origin: https://a.example\r\n")
+        assert answer.code == "too_many_connections"
+        assert answer.headers["access-control-allow-origin"] == "https://a.example"
+        assert answer.headers["vary"] == "Origin"
+
+
+async def test_refusals_are_counted() -> None:
+    async with here(connections_per_address=1) as it:
+        for _ in range(3):
+            await it.raw(POLLING)
+        status = json.loads((await it.raw("/status")).body)
+        assert status["refusals"] == {"too_many_connections": 2}
+        assert status["connections"] == 1
+
+
+async def test_by_default_an_office_comes_back_at_once() -> None:
+    """50 people behind one address with two pages each, while their broken connections still
+    stand; over polling, which begins with a request more than a websocket.
+    """
+    async with here() as it:
+        for _ in range(2):
+            answers = await asyncio.gather(*(it.raw(POLLING) for _ in range(100)))
+            assert {answer.status for answer in answers} == {200}
+        await it.places(200)
+
+
+async def test_by_default_all_come_back_at_once() -> None:
+    async with here(trusted_proxies="127.0.0.1") as it:
+        door, now = it.bridge.door, 0.0
+        door._clock = lambda: now
+        answers = [door._enter(f"10.0.{n >> 8}.{n & 255}")[1] for n in range(5000)]
+        assert set(answers) == {200}
+
+
+async def test_places_are_free_again_when_the_bridge_has_stopped() -> None:
+    async with here() as it:
+        await it.connected("polling")
+        await it.connected("websocket")
+        assert it.bridge.door.crowd.total == 2
+        bridge = it.bridge
+    assert bridge.door.crowd.total == 0

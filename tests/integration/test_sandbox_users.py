@@ -1,0 +1,59 @@
+"""The tokens of the sandbox's users, believed as those of Supabase are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import jwt
+import pytest
+
+from bridge.auth.access import Access
+from bridge.errors import Code, Refused
+from tests.fakes import settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import httpx
+
+    from bridge.sandbox import Sandbox
+
+USER = "6f0a4c2e-0000-4000-8000-000000000001"
+
+
+@pytest.fixture
+async def access(sandbox: Sandbox) -> AsyncIterator[Access]:
+    access = Access.of(settings(regions_claim="app_metadata.regions"), sandbox.supabase_url)
+    yield access
+    await access.close()
+
+
+async def test_a_users_token_is_believed(sandbox: Sandbox, access: Access) -> None:
+    token = sandbox.user_token(USER, app_metadata={"regions": ["TX"]})
+    admission = await access.admit(token)
+    assert admission.rights.user == USER
+    assert admission.rights.regions == ("TX",)
+    assert admission.claims is not None
+    assert admission.claims.session
+
+
+async def test_an_expired_one_is_not(sandbox: Sandbox, access: Access) -> None:
+    with pytest.raises(Refused) as caught:
+        await access.admit(sandbox.user_token(USER, lifetime=-60))
+    assert caught.value.code is Code.TOKEN_EXPIRED
+
+
+async def test_its_api_keys_are_no_users_tokens(sandbox: Sandbox, access: Access) -> None:
+    for key in (sandbox.anon_key, sandbox.supabase_key):
+        with pytest.raises(Refused, match="this is an API key of the project"):
+            await access.admit(key)
+
+
+async def test_anybody_may_read_the_public_half_of_its_key(
+    sandbox: Sandbox, http: httpx.AsyncClient
+) -> None:
+    answer = await http.get(f"{sandbox.supabase_url}/auth/v1/.well-known/jwks.json")
+    [key] = answer.json()["keys"]
+    assert key["kid"] == jwt.get_unverified_header(sandbox.user_token(USER))["kid"]
+    assert (key["kty"], key["crv"], key["alg"]) == ("EC", "P-256", "ES256")
+    assert "d" not in key

@@ -1,0 +1,80 @@
+"""No claim opens what the rules don't give it, whatever it looks like."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.auth.claims import Claims
+from bridge.auth.rules import MAX_REGIONS, REGION_CHARACTERS, Rules, path, regions_in
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=12,
+)
+NAMES = st.sampled_from(["TX", "TX/Austin", "TX/Austin/Zilker", "CA", "CA/San Diego", "T", "NV"])
+REGIONS = st.lists(NAMES, max_size=6)
+PLACES = ["TX", "TX/Austin", "TX/Austin/Zilker", "TX/Dallas", "CA", "CA/San Diego", "T", "NV", "N"]
+
+
+def bearer(**values: Any) -> Claims:
+    return Claims("ada", 0, 1, values=values)
+
+
+def rules(**options: Any) -> Rules:
+    return Rules(
+        regions_claim=path("app_metadata.regions"),
+        role_claims=(path("role"), path("app_metadata.roles")),
+        all_regions_roles=frozenset({"admin"}),
+        member_roles=frozenset({"agent"}),
+        **options,
+    )
+
+
+@given(REGIONS)
+def test_what_is_opened_is_what_the_list_names_and_what_lies_inside(named: list[str]) -> None:
+    opened = rules().rights(bearer(app_metadata={"regions": named}))
+    for place in PLACES:
+        inside = any(place == name or place.startswith(f"{name}/") for name in named)
+        assert opened.may_hear(place) == inside
+
+
+@given(REGIONS)
+def test_no_region_is_opened_twice(named: list[str]) -> None:
+    opened = regions_in(named)
+    assert opened is not None
+    for region in opened:
+        assert not any(region.startswith(f"{other}/") for other in opened)
+    assert len(set(opened)) == len(opened)
+
+
+@given(JSON)
+def test_all_regions_are_opened_by_the_star_alone(claim: Any) -> None:
+    opened = rules(anonymous=()).rights(bearer(app_metadata={"regions": claim})).regions
+    star = claim == "*" or (isinstance(claim, list) and "*" in claim)
+    assert star or opened is not None
+    if opened:
+        assert len(opened) <= MAX_REGIONS
+        assert all(0 < len(region) <= REGION_CHARACTERS for region in opened)
+
+
+@given(st.dictionaries(st.sampled_from(["role", "app_metadata", "user_metadata", "x"]), JSON))
+def test_any_claims_give_rights_and_never_an_error(values: dict[str, Any]) -> None:
+    rights = rules(anonymous=("NV",)).rights(bearer(**values))
+    assert rights.user == "ada"
+    said = str([values.get("role"), values.get("app_metadata")])
+    if "'agent'" not in said:
+        assert rights.view == "public"
+    if "'admin'" not in said and "'*'" not in said:
+        assert rights.regions is not None
+
+
+@given(JSON, REGIONS)
+def test_what_users_write_themselves_changes_nothing(written: Any, named: list[str]) -> None:
+    claims = {"app_metadata": {"regions": named}, "role": "authenticated"}
+    assert rules().rights(bearer(**claims, user_metadata=written)) == rules().rights(
+        bearer(**claims)
+    )

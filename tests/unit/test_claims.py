@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from bridge.auth.claims import Terms, at_path
+from bridge.errors import Code, Refused
+from tests import tokens
+
+ISSUER = "https://ref.supabase.co/auth/v1"
+NOW = 1_800_000_000
+TERMS = Terms(issuer=ISSUER, audience="authenticated", leeway=10, longest=604_800)
+
+
+def taken(terms: Terms = TERMS, now: float = NOW, **changed: Any) -> Any:
+    return terms.take(tokens.claims(ISSUER, NOW, **changed), now)
+
+
+def refused(now: float = NOW, terms: Terms = TERMS, **changed: Any) -> Refused:
+    with pytest.raises(Refused) as caught:
+        taken(terms, now, **changed)
+    return caught.value
+
+
+def test_a_users_token_tells_who_and_until_when() -> None:
+    claims = taken()
+    assert claims.user == tokens.USER
+    assert (claims.issued_at, claims.expires_at) == (NOW, NOW + 3600)
+    assert claims.session == "0c8f7d52-6a0a-4d53-8a0e-4d3c9d1b2a33"
+    assert claims.values["email"] == "demo@example.com"
+
+
+def test_one_of_several_audiences_is_enough() -> None:
+    assert taken(aud=["other", "authenticated"]).user == tokens.USER
+
+
+def test_a_token_without_a_session_is_fine() -> None:
+    assert taken(session_id=None).session is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"iss": None}, f"expected iss to be {ISSUER}, came nothing"),
+        ({"iss": ISSUER + "/"}, "expected iss to be"),
+        ({"iss": [ISSUER]}, "came list"),
+        ({"aud": None}, "expected aud to be authenticated, came nothing"),
+        ({"aud": "anon"}, "came 'anon'"),
+        ({"aud": []}, "expected aud"),
+        ({"aud": {"authenticated": True}}, "expected aud"),
+        ({"sub": None}, "expected sub, the user's id, as a non-empty string, came nothing"),
+        ({"sub": ""}, "came ''"),
+        ({"sub": 7}, "came int"),
+        ({"sub": ["u"]}, "came list"),
+        ({"session_id": ""}, "expected session_id as a non-empty string"),
+        ({"session_id": 5}, "expected session_id"),
+        ({"exp": None}, "expected exp in Unix seconds, came nothing"),
+        ({"exp": str(NOW + 60)}, "expected exp in Unix seconds"),
+        ({"exp": True}, "expected exp in Unix seconds, came bool"),
+        ({"exp": float("inf")}, "expected exp in Unix seconds"),
+        ({"exp": float("nan")}, "expected exp in Unix seconds"),
+        ({"iat": None}, "expected iat in Unix seconds, came nothing"),
+        ({"iat": "now"}, "expected iat in Unix seconds, came 'now'"),
+        ({"iat": NOW + 11, "exp": NOW + 60}, "the token is from the future"),
+        ({"nbf": NOW + 11}, "the token is not valid yet"),
+        ({"nbf": "soon"}, "expected nbf in Unix seconds"),
+        ({"exp": NOW + 604_801}, "expected tokens that live for at most 604800 s"),
+    ],
+)
+def test_a_claim_that_is_wrong_is_named(changed: dict[str, Any], said: str) -> None:
+    # None leaves a claim out.
+    fault = refused(**changed)
+    assert fault.code is Code.TOKEN_INVALID
+    assert said in fault.message
+
+
+@pytest.mark.parametrize("role", ["anon", "service_role"])
+def test_an_api_key_is_told_that_it_is_one(role: str) -> None:
+    with pytest.raises(Refused) as caught:
+        TERMS.take({"iss": "supabase", "ref": "ref", "role": role, "iat": 1, "exp": 2}, NOW)
+    assert caught.value.code is Code.TOKEN_INVALID
+    assert f"this is an API key of the project ({role})" in caught.value.message
+
+
+def test_a_token_is_taken_until_the_leeway_has_passed() -> None:
+    assert taken(now=NOW + 3609.9).expires_at == NOW + 3600
+    assert refused(now=NOW + 3610).code is Code.TOKEN_EXPIRED
+
+
+def test_without_leeway_a_token_ends_on_the_second() -> None:
+    strict = replace(TERMS, leeway=0)
+    assert taken(strict, now=NOW + 3599.9).expires_at == NOW + 3600
+    assert refused(now=NOW + 3600, terms=strict).code is Code.TOKEN_EXPIRED
+
+
+def test_a_clock_may_be_off_by_the_leeway() -> None:
+    assert taken(iat=NOW + 10, nbf=NOW + 10).issued_at == NOW + 10
+
+
+def test_what_is_wrong_by_more_than_its_age_is_invalid_and_not_expired() -> None:
+    # A client that hears `token_expired` comes back with a fresh token of the same kind.
+    assert refused(now=NOW + 9999, aud="other").code is Code.TOKEN_INVALID
+
+
+def test_a_long_value_is_not_quoted_at_length() -> None:
+    assert len(refused(iss="x" * 5000).message) < 300
+
+
+def test_a_path_leads_through_objects_only() -> None:
+    values = {"app_metadata": {"regions": ["TX"], "none": None}, "role": "agent"}
+    assert at_path(values, ("app_metadata", "regions")) == (True, ["TX"])
+    assert at_path(values, ("app_metadata", "none")) == (True, None)
+    assert at_path(values, ("app_metadata", "other")) == (False, None)
+    assert at_path(values, ("role", "regions")) == (False, None)
+    assert at_path(values, ("other", "regions")) == (False, None)
+    assert at_path(None, ("role",)) == (False, None)

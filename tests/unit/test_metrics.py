@@ -1,0 +1,84 @@
+"""What Prometheus reads."""
+
+from __future__ import annotations
+
+from prometheus_client import REGISTRY
+from prometheus_client.parser import text_string_to_metric_families
+
+from bridge.gateway.hub import HubCounts
+from bridge.ops.look import Look
+from bridge.ops.metrics import exposition
+from bridge.pipeline import PipelineStatus
+from bridge.source.base import SourceState, SourceStatus
+
+LOOK = Look(
+    source=SourceStatus(SourceState.LIVE, since=90.0, proof_at=99.0, attempts=2),
+    pipeline=PipelineStatus(
+        reconciled=True,
+        passing=False,
+        rows=7,
+        doubts=1,
+        counts={"changes": 5, "property-updated": 4},
+        activity="watching",
+        error="not for metrics",
+    ),
+    hub=HubCounts(clients=3, rooms=2),
+    connections=4,
+    refusals={"rate_limited": 6},
+    cut_off=1,
+    recoveries={"recovered": 8, "away": 9},
+    head="epoch-1",
+    log_error=None,
+    started_at=40.0,
+)
+
+
+def samples(look: Look | None, *, ready: bool = True) -> dict[tuple[str, ...], float]:
+    text = exposition(look, ready=ready, now=100.0).decode()
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_what_status_counts_is_there() -> None:
+    assert (
+        samples(LOOK).items()
+        >= {
+            ("bridge_ready",): 1,
+            ("bridge_uptime_seconds",): 60,
+            ("bridge_source_state", "live"): 1,
+            ("bridge_source_state", "down"): 0,
+            ("bridge_source_proof_age_seconds",): 1,
+            ("bridge_source_attempts",): 2,
+            ("bridge_rows",): 7,
+            ("bridge_doubts",): 1,
+            ("bridge_reconciled",): 1,
+            ("bridge_pipeline_total", "changes"): 5,
+            ("bridge_pipeline_total", "property-updated"): 4,
+            ("bridge_clients",): 3,
+            ("bridge_rooms",): 2,
+            ("bridge_connections",): 4,
+            ("bridge_clients_cut_off_total",): 1,
+            ("bridge_recoveries_total", "recovered"): 8,
+            ("bridge_clients_away",): 9,
+            ("bridge_refusals_total", "rate_limited"): 6,
+            ("bridge_log_unwritable",): 0,
+        }.items()
+    )
+
+
+def test_a_bridge_that_does_not_run_is_not_ready_and_nothing_else() -> None:
+    assert samples(None, ready=False) == {("bridge_ready",): 0}
+
+
+def test_errors_are_no_metrics() -> None:
+    assert b"not for metrics" not in exposition(LOOK, ready=True, now=100.0)
+
+
+def test_the_registry_that_all_share_is_left_alone() -> None:
+    before = list(REGISTRY.collect())
+    exposition(LOOK, ready=True, now=100.0)
+    assert [family.name for family in REGISTRY.collect()] == [family.name for family in before]
+    assert not any(family.name.startswith("bridge") for family in before)

@@ -1,0 +1,114 @@
+"""Who may see how the bridge stands, and who may act."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from bridge.guard.address import Proxies
+from bridge.guard.operators import WRONG_BURST, Operators, Turned
+
+SECRET = "the operators' own secret"
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def operators(secret: str | None = SECRET, clock: Clock | None = None) -> Operators:
+    it = None if secret is None else SecretStr(secret)
+    return Operators(it, Proxies(), clock=clock or Clock())
+
+
+def request(peer: str, *bears: str, **headers: str) -> dict[str, Any]:
+    named = [(b"authorization", each.encode()) for each in bears]
+    named += [(k.replace("_", "-").encode(), v.encode()) for k, v in headers.items()]
+    return {"client": (peer, 1), "headers": named}
+
+
+def status(call: Any, scope: dict[str, Any]) -> int:
+    try:
+        call(scope)
+    except Turned as refused:
+        turned = refused
+    else:
+        return 200
+    assert turned.message
+    assert SECRET not in turned.message
+    return turned.status
+
+
+@pytest.mark.parametrize(
+    ("bears", "expected"),
+    [
+        ([f"Bearer {SECRET}"], 200),
+        ([f"bearer  {SECRET} "], 200),
+        ([], 401),
+        (["Bearer"], 401),
+        (["Bearer "], 401),
+        ([f"Basic {SECRET}"], 401),
+        ([SECRET], 401),
+        ([f"Bearer {SECRET}x"], 401),
+        ([f"Bearer {SECRET[:-1]}"], 401),
+        ([f"Bearer {SECRET}", "Bearer x"], 401),
+        (["Bearer \xff\xfe"], 401),
+    ],
+)
+def test_with_a_secret_who_bears_it_may_look_and_act(bears: list[str], expected: int) -> None:
+    for peer in ("127.0.0.1", "203.0.113.9"):
+        assert status(operators().let_look, request(peer, *bears)) == expected
+        assert status(operators().let_act, request(peer, *bears)) == expected
+
+
+def test_without_a_secret_this_machine_may_look() -> None:
+    assert status(operators(None).let_look, request("127.0.0.1")) == 200
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        request("203.0.113.9"),
+        request("10.0.0.1"),
+        request("127.0.0.1", x_forwarded_for="127.0.0.1"),
+        request("127.0.0.1", fly_client_ip="127.0.0.1"),
+        {"client": None, "headers": []},
+    ],
+)
+def test_without_a_secret_nobody_else_may_look(scope: dict[str, Any]) -> None:
+    assert status(operators(None).let_look, scope) == 403
+
+
+def test_without_a_secret_nobody_may_act() -> None:
+    assert status(operators(None).let_act, request("127.0.0.1")) == 403
+    assert status(operators(None).let_act, request("127.0.0.1", "Bearer ")) == 403
+
+
+def test_who_guesses_is_not_answered_any_more_even_if_it_guesses_right() -> None:
+    clock = Clock()
+    it = operators(clock=clock)
+    answers = [status(it.let_look, request("203.0.113.9", f"Bearer {n}")) for n in range(20)]
+    assert answers == [401] * WRONG_BURST + [429] * (20 - WRONG_BURST)
+    assert status(it.let_look, request("203.0.113.9", f"Bearer {SECRET}")) == 429
+    assert status(it.let_look, request("203.0.113.10", f"Bearer {SECRET}")) == 200
+    clock.now = 3600.0
+    assert status(it.let_look, request("203.0.113.9", f"Bearer {SECRET}")) == 200
+
+
+def test_who_bears_nothing_has_not_guessed() -> None:
+    it = operators()
+    for _ in range(50):
+        assert status(it.let_look, request("203.0.113.9")) == 401
+    assert status(it.let_look, request("203.0.113.9", f"Bearer {SECRET}")) == 200
+
+
+def test_what_was_guessed_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        status(operators().let_look, request("203.0.113.9", "Bearer nearly-the-secret"))
+    assert "203.0.113.9" in caplog.text
+    assert "nearly" not in caplog.text

@@ -1,0 +1,142 @@
+"""Which pages may connect."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.guard.origins import Origins
+
+VERCEL = "https://my-app-*-team.vercel.app"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "origin"),
+    [
+        ("https://www.example.org", "https://www.example.org"),
+        ("https://www.example.org", "HTTPS://WWW.Example.ORG"),
+        ("https://WWW.example.org", "https://www.example.org"),
+        ("https://www.example.org", "https://www.example.org:443"),
+        ("https://www.example.org:443", "https://www.example.org"),
+        ("http://www.example.org:80", "http://www.example.org"),
+        ("http://localhost:3000", "http://localhost:3000"),
+        ("http://[::1]:3000", "http://[::1]:3000"),
+        ("capacitor://localhost", "capacitor://localhost"),
+        ("https://*.example.org", "https://a.example.org"),
+        ("https://*.example.org", "https://A-1_b.example.org:443"),
+        ("https://*.example.org:8443", "https://a.example.org:8443"),
+        (VERCEL, "https://my-app-git-main-team.vercel.app"),
+        (VERCEL, "https://my-app-8f3k2-team.vercel.app"),
+        ("https://*.*.example.org", "https://a.b.example.org"),
+        ("http://*.localhost:3000", "http://tenant.localhost:3000"),
+    ],
+)
+def test_pages_of_listed_origins_may_connect(pattern: str, origin: str) -> None:
+    assert Origins([pattern]).allows(origin)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "origin"),
+    [
+        ("https://www.example.org", "http://www.example.org"),
+        ("https://www.example.org", "https://www.example.org:8443"),
+        ("https://www.example.org", "https://www.example.org.evil.net"),
+        ("https://www.example.org", "https://evil.net/https://www.example.org"),
+        ("https://www.example.org", "https://www.example.org@evil.net"),
+        ("https://www.example.org", "https://www.example.org/"),
+        ("https://www.example.org", "https://www.example.org "),
+        ("https://www.example.org", "https://www.example.org,https://evil.net"),
+        ("https://www.example.org", "https://wwwxexample.org"),
+        ("https://www.example.org", "null"),
+        ("https://www.example.org", ""),
+        ("https://*.example.org", "https://example.org"),
+        ("https://*.example.org", "https://.example.org"),
+        ("https://*.example.org", "https://a.b.example.org"),
+        ("https://*.example.org", "https://evil.net/.example.org"),
+        ("https://*.example.org", "https://evil.net#.example.org"),
+        ("https://*.example.org", "https://evil.net?.example.org"),
+        ("https://*.example.org", "https://evil.net:1.example.org"),
+        ("https://*.example.org", "https://a.example.org\n"),
+        ("https://*.example.org", "https://a.example.org.evil.net"),
+        ("https://*.example.org", "http://a.example.org"),
+        ("https://*.example.org", "https://a.exampleXorg"),
+        ("https://*.example.org", "https://a@b.example.org"),
+        ("https://*.example.org", "https://ä.example.org"),
+        (VERCEL, "https://my-app--team.vercel.app"),
+        (VERCEL, "https://my-app-x.evil-team.vercel.app"),
+        (VERCEL, "https://my-app-x-team.vercel.app.evil.net"),
+        (VERCEL, "https://other-x-team.vercel.app"),
+    ],
+)
+def test_pages_of_other_origins_may_not(pattern: str, origin: str) -> None:
+    assert not Origins([pattern]).allows(origin)
+
+
+def test_what_is_no_page_may_connect() -> None:
+    assert Origins(["https://www.example.org"]).allows(None)
+
+
+def test_any_origin_is_any_origin() -> None:
+    assert Origins(["*"]).allows("null")
+    assert Origins(["*"]).allows("https://evil.net")
+
+
+def test_with_none_listed_the_bridges_own_pages_may_connect() -> None:
+    own = Origins([])
+    assert own.allows("https://bridge.example.org", "bridge.example.org")
+    assert own.allows("https://bridge.example.org", "Bridge.example.org:443")
+    assert own.allows("http://127.0.0.1:8000", "127.0.0.1:8000")
+    assert not own.allows("https://evil.net", "bridge.example.org")
+    assert not own.allows("http://bridge.example.org:81", "bridge.example.org")
+    assert not own.allows("https://bridge.example.org", "")
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "www.example.org",
+        "https://",
+        "https://www.example.org/",
+        "https://www.example.org/path",
+        "https://user@example.org",
+        "https://www.example.org:port",
+        "https://www.example.org:*",
+        "*://www.example.org",
+        "https://bücher.example",
+        "https://a b.example",
+        "https://a..example",
+        "null",
+        "",
+        "https://*",
+        "https://*.org",
+        "https://example.*",
+        "https://www.*.org",
+        "https://my-*.com",
+        "http://*.localhost/",
+        "https://" + "a" * 600,
+    ],
+)
+def test_wrong_patterns_are_told_with_what_came(pattern: str) -> None:
+    with pytest.raises(ValueError, match="expected") as error:
+        Origins([pattern])
+    assert pattern[:60] in str(error.value)
+
+
+def test_any_origin_and_a_list_contradict_each_other() -> None:
+    with pytest.raises(ValueError, match="came both"):
+        Origins(["*", "https://www.example.org"])
+
+
+@given(st.text(max_size=40), st.text(max_size=40))
+def test_a_star_never_stands_for_what_begins_another_host(before: str, after: str) -> None:
+    origin = f"https://{before}.example.org{after}"
+    if Origins(["https://*.example.org"]).allows(origin):
+        assert set(before.lower()) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_")
+        assert after in ("", ":443") or set(after) <= set(":043")
+
+
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_whatever_comes_it_is_answered(origin: str, host: str) -> None:
+    assert Origins([]).allows(origin, host) in (True, False)
+    assert Origins([VERCEL]).allows(origin, host) is False or "vercel" in origin.lower()

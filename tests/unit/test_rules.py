@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from bridge.auth.claims import Claims
+from bridge.auth.rules import MAX_REGIONS, Rules, path, regions_in
+from bridge.rights import EVERYBODY, Rights
+
+CLAIM = path("app_metadata.regions")
+
+
+def claims(**values: Any) -> Claims:
+    return Claims("ada", 0, 1, values=values)
+
+
+def regions(value: Any, **options: Any) -> tuple[str, ...] | None:
+    rules = Rules(regions_claim=CLAIM, **options)
+    return rules.rights(claims(app_metadata={"regions": value})).regions
+
+
+def test_without_any_setting_everybody_hears_all() -> None:
+    assert Rules().rights(None) == EVERYBODY
+    assert Rules().rights(claims()) == Rights(None, "public", "ada")
+
+
+def test_who_has_no_token_hears_the_anonymous_regions() -> None:
+    assert Rules(anonymous=("TX",)).rights(None) == Rights(("TX",))
+
+
+def test_a_token_opens_all_regions_where_no_claim_is_named() -> None:
+    assert Rules(anonymous=("TX",)).rights(claims()).regions is None
+
+
+@pytest.mark.parametrize(
+    ("value", "opened"),
+    [
+        (["TX", "CA/San Diego"], ("TX", "CA/San Diego")),
+        ("TX", ("TX",)),
+        ([], ()),
+        (["*"], None),
+        ("*", None),
+        (["TX", "*"], None),
+        (["TX", "TX"], ("TX",)),
+        (["TX/Austin", "TX", "TX/Austin/Hyde Park"], ("TX",)),
+        (["TX", "TXA"], ("TX", "TXA")),
+    ],
+)
+def test_the_claim_decides_alone(value: Any, opened: Any) -> None:
+    assert regions(value, anonymous=None) == opened
+    assert regions(value, anonymous=("NV",)) == opened
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        7,
+        True,
+        {"TX": True},
+        "",
+        [""],
+        [7],
+        ["TX", None],
+        [["TX"]],
+        ["x" * 201],
+        [f"R{number}" for number in range(MAX_REGIONS + 1)],
+    ],
+)
+def test_a_claim_of_another_shape_opens_nothing(value: Any) -> None:
+    assert regions(value, anonymous=None) == ()
+
+
+def test_what_is_wrong_with_a_claim_is_logged_once_and_without_its_value(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rules = Rules(regions_claim=CLAIM)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            rules.rights(claims(app_metadata={"regions": {"hidden": 1}}))
+    [record] = caplog.records
+    assert "app_metadata.regions" in record.getMessage()
+    assert "hidden" not in record.getMessage()
+
+
+@pytest.mark.parametrize("values", [{}, {"app_metadata": None}, {"app_metadata": {}}])
+def test_a_token_without_the_claim_opens_what_is_public(values: Any) -> None:
+    rules = Rules(regions_claim=CLAIM, anonymous=("TX",))
+    assert rules.rights(claims(**values)).regions == ("TX",)
+
+
+def test_where_a_token_is_required_one_without_the_claim_opens_nothing() -> None:
+    rules = Rules(regions_claim=CLAIM, anonymous=None, required=True)
+    assert rules.rights(claims()).regions == ()
+
+
+def test_some_roles_hear_all_whatever_the_claim_says() -> None:
+    rules = Rules(
+        regions_claim=CLAIM,
+        role_claims=(path("app_metadata.roles"),),
+        all_regions_roles=frozenset({"admin"}),
+    )
+    of_admin = {"app_metadata": {"roles": ["agent", "admin"], "regions": ["TX"]}}
+    assert rules.rights(claims(**of_admin)).regions is None
+    of_agent = {"app_metadata": {"roles": ["agent"], "regions": ["TX"]}}
+    assert rules.rights(claims(**of_agent)).regions == ("TX",)
+
+
+@pytest.mark.parametrize(
+    ("values", "view"),
+    [
+        ({"role": "agent"}, "member"),
+        ({"app_metadata": {"role": "agent"}}, "member"),
+        ({"app_metadata": {"roles": ["buyer", "agent"]}}, "member"),
+        ({"role": "Agent"}, "public"),
+        ({"role": "agents"}, "public"),
+        ({"role": ["buyer"], "user_metadata": {"role": "agent"}}, "public"),
+        ({"role": {"agent": True}}, "public"),
+        ({"role": [["agent"]]}, "public"),
+        ({}, "public"),
+    ],
+)
+def test_members_are_known_by_their_role(values: Any, view: str) -> None:
+    rules = Rules(
+        role_claims=tuple(map(path, ("role", "app_metadata.role", "app_metadata.roles"))),
+        member_roles=frozenset({"agent"}),
+    )
+    assert rules.rights(claims(**values)).view == view
+
+
+def test_nobody_without_a_token_is_a_member() -> None:
+    rules = Rules(role_claims=(path("role"),), member_roles=frozenset({"anon", ""}))
+    assert rules.rights(None).view == "public"
+
+
+@pytest.mark.parametrize("text", ["user_metadata", "user_metadata.regions"])
+def test_what_users_write_themselves_is_no_claim_to_go_by(text: str) -> None:
+    with pytest.raises(ValueError, match="users write their user_metadata themselves"):
+        path(text)
+
+
+@pytest.mark.parametrize("text", ["", ".", "a.", ".a", "a..b"])
+def test_a_path_has_names_between_its_dots(text: str) -> None:
+    with pytest.raises(ValueError, match="with dots between them"):
+        path(text)
+
+
+def test_a_list_of_regions_may_be_empty() -> None:
+    assert regions_in(()) == ()
