@@ -309,6 +309,7 @@ class Rightful(RuleBasedStateMachine):
             [refusal] = self.edge.refusals
             self._check_refusal(refusal["code"], what, has)
             self.clients.pop(name, None)
+            self._leave(former)
             return
         self.clients[name] = client
         if sid == former:
@@ -453,5 +454,5 @@ class Rightful(RuleBasedStateMachine):
         }
 
 
-Rightful.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+Rightful.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 test_rightful = Rightful.TestCase
