@@ -37,10 +37,10 @@ class Recorder(Client):
 
     def __init__(self, url: str, http: aiohttp.ClientSession, **auth: Any) -> None:
         super().__init__(url, http, "websocket", auth)
-        self.told: list[list[Any]] = []
+        self.everything: list[list[Any]] = []
 
     def hear(self, packet: str) -> None:
-        self.told.append(json.loads(packet[2:]))
+        self.everything.append(json.loads(packet[2:]))
         super().hear(packet)
 
     async def until_heard(self, count: int) -> None:
@@ -51,7 +51,7 @@ class Recorder(Client):
 
     async def until_told(self, *names: str) -> None:
         async with asyncio.timeout(10):
-            while not set(names) <= {name for name, *_ in self.told}:
+            while not set(names) <= {name for name, *_ in self.everything}:
                 self.hear(await self.packet())
 
 
@@ -96,9 +96,9 @@ async def record() -> Record:
             source.put(write())
             await single.until_heard(count)
         await batched.until_told("properties-batch", "bridge-status")
-        _notify(bridge, single.told)
+        _notify(bridge, single.everything)
         await single.until_told("property-notification", "bridge-status")
-        out.events = [*single.told, *batched.told]
+        out.events = [*single.everything, *batched.everything]
 
         asked = [
             ("subscribed", "subscribe", {"regions": ["TX"], "properties": ["p2"]}),
