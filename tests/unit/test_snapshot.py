@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -9,13 +10,13 @@ import pytest
 from bridge import diff
 from bridge.errors import Code, Refused
 from bridge.gateway import snapshot
-from bridge.gateway.snapshot import FEW, GATHER_ROWS, STEP_ROWS, Place, Snapshots
+from bridge.gateway.snapshot import FEW, GATHER_ROWS, STEP_ROWS, Place, Places, Snapshots
 from bridge.gateway.wanted import Wanted
 from bridge.log.base import Entry, Position
 from bridge.projection import Projection
 from bridge.rights import Rights
 from bridge.rows import Rows
-from tests.fakes import AT, row
+from tests.fakes import AT, entry, row
 
 if TYPE_CHECKING:
     from bridge.changes import Key
@@ -412,3 +413,10 @@ async def test_where_a_row_is_can_be_asked_in_either_spelling() -> None:
     assert (where("7"), where(8), where("x"), where("none")) == (
         ("TX", "TX/Austin"), ("CA", "CA/Austin"), (), None,
     )  # fmt: skip
+
+
+async def test_a_notification_moves_no_row() -> None:
+    places = Places(("state",))
+    told = entry(1, "TX", name="property-notification")
+    places.follow([replace(told, event=replace(told.event, rooms=("user:ann", "user@2:TX:ann")))])
+    assert places.inside(None) == []

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -196,3 +197,21 @@ async def test_a_move_in_a_batch_is_what_it_is_to_each(window: Window) -> None:
 def _changes(envelope: bytes) -> Any:
     [event] = orjson.loads(envelope)["data"]["events"]
     return event["data"]["changes"]
+
+
+async def test_notifications_are_in_the_batch_as_they_are_and_where_they_stood(
+    post: Post, window: Window
+) -> None:
+    ann = Rights(user="ann")
+    window.set("a", Subscription(("TX",), rights=ann))
+    window.set("a2", Subscription((), rights=ann))
+    window.set("b", TX)
+
+    def notification(seq: int) -> Entry:
+        told = entry(seq, "TX", name="property-notification")
+        return replace(told, event=replace(told.event, rooms=("user:ann",)))
+
+    change: dict[str, Any] = {"changes": {"price": {"old": 1, "new": 2}}, "updated_at": "x"}
+    window.add([entry(1, "TX", **change), notification(2), created(3, "TX"), notification(4)])
+    window.flush()
+    assert post.frames == [(["a"], 4, [1, 2, 3, 4]), (["a2"], 4, [2, 4]), (["b"], 4, [1, 3])]
