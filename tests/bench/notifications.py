@@ -1,6 +1,6 @@
 """What notifications cost for each change, and what one watch weighs.
 
-    python -m tests.bench.notifications [--watches 0 10000 100000] [--changes 5000]
+    python -m tests.bench.notifications [--watches 0 10000 100000] [--present 1000]
 
 Changes are those of `tests.bench.pipeline`: random rows, each with another price, most of which are
 worth a notification, and half with another status. CPU time of the process for all that is done
@@ -8,20 +8,22 @@ between Realtime's client library and the gateway, the memory log included, and 
 recipients of what came of it; medians of five rounds.
 
 - `properties`: as many users as there are watches, each of whom watches one property that exists;
-- `one region`: all of them watch one region, in which a fifth of the changes is, and up to
-  BRIDGE_NOTIFY_USERS of them are notified of each;
+- `one region`: all of them watch one region, in which a fifth of the changes is;
 - `elsewhere`: they watch what never changes.
+
+`--present` of the users have a client here, or one that may come back; the others are told nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
+import logging
 import random
 import statistics
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -36,7 +38,7 @@ from bridge.projection import Projection
 from bridge.rows import Rows
 from bridge.source.decode import decode
 from bridge.watches import Watch, Watches
-from tests.bench.pipeline import fill, payloads, resident
+from tests.bench.pipeline import fill, payloads
 
 ROUNDS: Final = 5
 ROWS: Final = 10_000
@@ -54,12 +56,12 @@ WHAT: Final[dict[str, Make]] = {
 def watching(count: int, make: Make, keys: list[str]) -> tuple[Watches, float]:
     """Watches, and the bytes that each of them takes."""
     watches = Watches()
-    gc.collect()
-    before = resident()
+    tracemalloc.start()
     for number in range(count):
         watches.put(f"watch-{number}", make(number, keys))
-    gc.collect()
-    return watches, (resident() - before) / max(1, count)
+    weight, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return watches, weight / max(1, count)
 
 
 async def cost(
@@ -90,14 +92,21 @@ def _deliver(_entry: Entry, _recipients: Iterable[str]) -> None:
     raise AssertionError("nobody is connected")
 
 
-def measure(what: str, count: int, changes: int) -> str:
+def measure(what: str, count: int, changes: int, present: int) -> str:
     rng = random.Random(count)
     projection = Projection()
     rows, _ = fill(projection, ROWS, rng)
     watches, weight = watching(count, WHAT[what], [str(key) for key in rows])
     rounds = []
     for _ in range(ROUNDS):
-        notifier = Notifier(Rules(), watches, users=USERS, scoped=False, clock=SystemClock())
+        notifier = Notifier(
+            Rules(),
+            watches,
+            present={f"user-{number}" for number in range(present)},
+            users=USERS,
+            scoped=False,
+            clock=SystemClock(),
+        )
         rounds.append(asyncio.run(cost(rows, projection, changes, rng, notifier)))
     notified = notifier.counts().notified / changes
     per_change = statistics.median(us for us, _ in rounds)
@@ -110,6 +119,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--watches", type=int, nargs="+", default=[0, 10_000, 100_000])
     parser.add_argument("--changes", type=int, default=5_000)
+    parser.add_argument("--present", type=int, default=1_000)
+    logging.disable()  # that users are left out
     options = parser.parse_args(argv)
     print(
         "| watches | of | users notified per change | CPU µs per change | longest turn, CPU ms "
@@ -117,7 +128,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     for count in options.watches:
         for what in WHAT if count else ["elsewhere"]:
-            print(measure(what, count, options.changes), flush=True)
+            print(measure(what, count, options.changes, options.present), flush=True)
     return 0
 
 
