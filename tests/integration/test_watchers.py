@@ -138,7 +138,7 @@ class Place:
         self.log = bridge._running.log
         for user in (ANN, BOB):
             # As if they had clients here; what these hear is tested with real ones elsewhere.
-            bridge._running.gateway.hub.join(user, Wanted((), ()), rights=Rights((), user=user))
+            bridge._running.gateway.hub._presence.came(user)
         self._from: Position = self.log.head
 
     @property
