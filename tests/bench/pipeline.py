@@ -94,7 +94,7 @@ def fill(projection: Projection, count: int, rng: random.Random) -> tuple[Rows, 
 
 
 def payloads(
-    rows: Rows, changes: int, rng: random.Random, *, hidden: bool
+    rows: Rows, changes: int, rng: random.Random, *, hidden: bool = False
 ) -> Iterator[list[dict[str, Any]]]:
     """Updates of random rows, price and status and `hidden` columns too, in turns as the pipeline
     takes them.
