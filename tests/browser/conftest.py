@@ -4,6 +4,7 @@ and Chromium.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -17,12 +18,12 @@ from bridge.web import App, Node, WebFailed, WebServer, find_app, find_node
 from tests.acceptance.conftest import bridge_process
 from tests.browser.ports import quiet_port
 from tests.browser.site import Site
-from tests.browser.visitor import Visitor
+from tests.browser.visitor import HIGHLIGHTS, Visitor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from playwright.async_api import Browser
+    from playwright.async_api import Browser, Playwright
 
     from bridge.sandbox import Sandbox
 
@@ -34,10 +35,10 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    # The map draws with WebGL, on the processor where there is no other.
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
 )
+WEBGL = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader")
+"""The map is drawn by the processor, which costs more than all else that a page does."""
+NO_WEBGL = ("--disable-gpu", "--disable-webgl", "--disable-webgl2")
 
 
 def lacking(what: str) -> None:
@@ -73,12 +74,35 @@ async def app(node: Node, chromium: str) -> App:
     return app
 
 
+class Browsers:
+    """Chromium, started when it is first asked for: one that draws maps, one that can't."""
+
+    def __init__(self, playwright: Playwright, binary: str) -> None:
+        self._playwright = playwright
+        self._binary = binary
+        self._running: dict[bool, Browser] = {}
+        self._starting = asyncio.Lock()
+
+    async def one(self, *, webgl: bool) -> Browser:
+        async with self._starting:
+            if webgl not in self._running:
+                flags = [*FLAGS, *(WEBGL if webgl else NO_WEBGL)]
+                self._running[webgl] = await self._playwright.chromium.launch(
+                    executable_path=self._binary, args=flags
+                )
+        return self._running[webgl]
+
+    async def close(self) -> None:
+        for browser in self._running.values():
+            await browser.close()
+
+
 @pytest.fixture(scope="session")
-async def browser(chromium: str) -> AsyncIterator[Browser]:
+async def browsers(chromium: str) -> AsyncIterator[Browsers]:
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
-        yield browser
-        await browser.close()
+        browsers = Browsers(playwright, chromium)
+        yield browsers
+        await browsers.close()
 
 
 @pytest.fixture(scope="session")
@@ -111,7 +135,12 @@ async def bridge(site: Site) -> AsyncIterator[Site]:
 
 class Visit(Protocol):
     async def __call__(
-        self, path: str | None = "/", *, url: str | None = None, **context: Any
+        self,
+        path: str | None = "/",
+        *,
+        url: str | None = None,
+        webgl: bool = False,
+        **context: Any,
     ) -> Visitor: ...
 
 
@@ -128,23 +157,29 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 @pytest.fixture
 async def visit(
-    request: pytest.FixtureRequest, browser: Browser, web: WebServer, tmp_path: Path
+    request: pytest.FixtureRequest, browsers: Browsers, web: WebServer, tmp_path: Path
 ) -> AsyncIterator[Visit]:
     """`await visit("/?region=TX")`: somebody looks at that page, live. With None the page is not
-    opened yet. Keyword arguments are Playwright's for a context. When the test is over, none of
-    the pages may have had an error.
+    opened yet; with `webgl` it has a map that is drawn. Other keyword arguments are Playwright's
+    for a context. When the test is over, none of the pages may have had an error.
     """
     visitors: list[Visitor] = []
 
     async with contextlib.AsyncExitStack() as stack:
 
         async def come(
-            path: str | None = "/", *, url: str | None = None, **context: Any
+            path: str | None = "/",
+            *,
+            url: str | None = None,
+            webgl: bool = False,
+            **context: Any,
         ) -> Visitor:
+            browser = await browsers.one(webgl=webgl)
             own = await browser.new_context(
                 viewport=context.pop("viewport", {"width": 1280, "height": 800}), **context
             )
             stack.push_async_callback(own.close)
+            await own.add_init_script(HIGHLIGHTS)
             visitor = Visitor(own, await own.new_page(), url or web.url)
             visitors.append(visitor)
             if path is not None:

@@ -94,7 +94,9 @@ async def test_nothing_overflows_and_nothing_overlaps(
     visit: Visit, window: str, scheme: str
 ) -> None:
     width, height = WINDOWS[window]
-    visitor = await visit(None, viewport={"width": width, "height": height}, color_scheme=scheme)
+    visitor = await visit(
+        None, webgl=True, viewport={"width": width, "height": height}, color_scheme=scheme
+    )
     faults = {}
     for name, path in PAGES.items():
         await visitor.go(path)

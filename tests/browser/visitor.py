@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ OFFLINE = re.compile(
     r"net::ERR_(INTERNET_DISCONNECTED|CONNECTION_REFUSED|CONNECTION_RESET|NETWORK_CHANGED)"
     r"|WebSocket connection to .* failed"
     r"|AJAXError: Failed to fetch"  # the map's own words for the same
+    r"|502 \(Bad Gateway\) \(\S+/api/regions\)"  # the app's server, which can't reach it either
 )
 """What Chromium itself writes to the console while a page can't reach the bridge."""
 
@@ -34,6 +36,17 @@ VISIBLE = """(state) => {
   Object.defineProperty(document, "hidden", { value: state === "hidden", configurable: true });
   document.dispatchEvent(new Event("visibilitychange"));
 }"""
+
+HIGHLIGHTS = """
+  window.highlights = [];
+  new MutationObserver(() => {
+    for (const field of document.querySelectorAll("[data-old]")) {
+      const key = field.closest("[data-property-id]")?.dataset.propertyId;
+      window.highlights.push([key, field.dataset.field, field.dataset.old].join());
+    }
+  }).observe(document, { attributes: true, childList: true, subtree: true });
+"""
+"""Notes what lit up: it may be over by the time that a test looks."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +131,15 @@ class Visitor:
                 timeout=MILLISECONDS,
             )
 
+    async def highlights(self, key: str, **olds: Any) -> None:
+        """Until these fields of that card have lit up, with what they were before."""
+        for name, old in olds.items():
+            await self.page.wait_for_function(
+                "(line) => window.highlights.includes(line)",
+                arg=",".join((key, name, json.dumps(old))),
+                timeout=MILLISECONDS,
+            )
+
     async def offline(self, away: bool) -> None:
         if away:
             self.may_be_offline = True
@@ -130,7 +152,11 @@ class Visitor:
         await self.page.evaluate(VISIBLE, "hidden")
         self._frozen = await self.context.new_cdp_session(self.page)
         await self._frozen.send("Debugger.enable")
+        paused = asyncio.Event()
+        self._frozen.once("Debugger.paused", lambda _: paused.set())
+        # At the next statement, which may not be one of ours that we would wait for.
         await self._frozen.send("Debugger.pause")
+        await asyncio.wait_for(paused.wait(), MILLISECONDS / 1000)
 
     async def position(self) -> str | None:
         """How far it has come in the log; a frozen page tells, too."""
