@@ -29,7 +29,8 @@ async def fill(platform: Platform, count: int) -> None:
             " select 'Listing number ' || n, n || ' North Lamar Boulevard, building ' || n % 7,"
             " split_part(place, '/', 1), split_part(place, '/', 2), 1000000 + n, 1 + n % 300,"
             " (array['available', 'pending', 'sold'])[1 + n % 3], 30 + (n % 1000) / 1e4,"
-            " -97 - (n % 777) / 1e4, now() - interval '30 days', clock_timestamp()"
+            " -97 - (n % 777) / 1e4, now() - interval '60 days',"
+            " now() - interval '30 days' + n * interval '1 second'"
             f" from (select n, ({CITIES})[1 + n % 6] as place"
             f" from generate_series({first}, {last}) n) listings"
         )

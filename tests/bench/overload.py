@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 TOGETHER: Final = 20
 """Rows of one transaction where there are many."""
-LOOK_SECONDS: Final = 0.1
+LOOK_SECONDS: Final = 0.2
 PATIENCE_SECONDS: Final = 300.0
 LIMIT_SHARE: Final = 20
 """The rate limit is this part of the rate."""
@@ -76,7 +76,7 @@ class Stage:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 for listener in listeners:
                     await listener.connected.wait()
-                await it._quiet(passes=2)
+            await site.quiet()
             yield it
 
     async def transaction(self, rows: int) -> Figures:
@@ -87,38 +87,53 @@ class Stage:
 
         return await self._play(write)
 
-    async def steady(self, rate: float, seconds: float, *, limited: bool = False) -> Figures:
+    async def steady(self, rate: float, seconds: float) -> Figures:
         """So many changes a second."""
 
         async def write() -> int:
-            return await self._write(rate, seconds, limited=limited)
+            return await self._write(rate, seconds)
 
         return await self._play(write)
 
-    async def _write(self, rate: float, seconds: float, *, limited: bool) -> int:
-        made, began, limit = 0, time.monotonic(), False
+    async def limited(self, rate: float, seconds: float, limit: float) -> Figures:
+        """The same, with a limit of so many changes a second, averaged over a minute, from a third
+        of the time on: for another third, and until Realtime has dropped something.
+        """
+
+        async def write() -> int:
+            dropped = await self._dropped()
+            made = await self._write(rate, seconds / 3)
+            await self.platform.fault("rate_limit", changes_per_second=limit)
+            made += await self._write(rate, seconds / 3)
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while await self._dropped() == dropped:
+                    made += await self._write(rate, TOGETHER / rate)
+            await self.platform.fault("rate_limit", changes_per_second=None)
+            return made + await self._write(rate, seconds / 3)
+
+        return await self._play(write)
+
+    async def _dropped(self) -> int:
+        """Changes that the rate limit has swallowed."""
+        return (await self.platform.counters())["rate_limited"]
+
+    async def _write(self, rate: float, seconds: float) -> int:
+        made, began = 0, time.monotonic()
         async with await psycopg.AsyncConnection.connect(
             self.platform.database_url, autocommit=True
         ) as connection:
             while (spent := time.monotonic() - began) < seconds:
-                if limited and limit != (1 / 3 <= spent / seconds < 2 / 3):
-                    limit = not limit
-                    await self.platform.fault(
-                        "rate_limit", changes_per_second=rate / LIMIT_SHARE if limit else None
-                    )
                 await asyncio.sleep(made / rate - spent)
                 done = await connection.execute(
                     "update properties set price = price + 1 where id = any(%s::uuid[])",
                     [self._rng.sample(self._keys, TOGETHER)],
                 )
                 made += done.rowcount
-        if limit:
-            await self.platform.fault("rate_limit", changes_per_second=None)
         return made
 
     async def _play(self, write: Callable[[], Awaitable[int]]) -> Figures:
         before = await self._counts()
-        limited = (await self.platform.counters())["rate_limited"]
+        dropped = await self._dropped()
         states = [len(listener.states) for listener in self.listeners]
         machine.forget_peak(self.site.pid)
         cpu, watch = machine.cpu(self.site.pid), _Watch(self.site)
@@ -153,7 +168,7 @@ class Stage:
             "RSS MB": rss / 1e6,
             "peak RSS MB": peak / 1e6,
             "most doubts": watch.doubts,
-            "dropped by Realtime": (await self.platform.counters())["rate_limited"] - limited,
+            "dropped by Realtime": await self._dropped() - dropped,
             "dropped by the queue": counts["dropped"],
             "repaired": counts["repaired"],
             "passes": counts["passes"],
@@ -185,7 +200,7 @@ class Stage:
                         if (keys := listener.differs(table))
                     }
                     if not differing:
-                        await self._quiet()
+                        await self.site.quiet()
                         return []
                     await asyncio.sleep(LOOK_SECONDS)
         if not differing:
@@ -194,14 +209,6 @@ class Stage:
             f"{name} holds {len(keys)} properties other than the table does, {keys[0]} is one"
             for name, keys in differing.items()
         ]
-
-    async def _quiet(self, passes: int = 0) -> None:
-        while True:
-            pipeline = await self.site.pipeline()
-            busy = pipeline["passing"] or pipeline["doubts"]
-            if not busy and pipeline["counts"]["passes"] >= passes:
-                return
-            await asyncio.sleep(LOOK_SECONDS)
 
 
 class _Watch:
@@ -236,7 +243,9 @@ async def measure(options: argparse.Namespace) -> dict[str, Figures]:
         plays: dict[str, Callable[[], Awaitable[Figures]]] = {
             "one transaction": lambda: stage.transaction(options.transaction),
             "steady": lambda: stage.steady(options.rate, options.seconds),
-            "rate limit": lambda: stage.steady(options.rate, options.seconds, limited=True),
+            "rate limit": lambda: stage.limited(
+                options.rate, options.seconds, options.rate / LIMIT_SHARE
+            ),
         }
         for name, play in plays.items():
             results[name] = await play()

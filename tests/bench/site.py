@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
     from tests.chaos.platform import Platform
 
-LOOK_SECONDS: Final = 0.02
+LOOK_SECONDS: Final = 0.05
 READY_SECONDS: Final = 600.0
 END_SECONDS: Final = 30.0
+SETTLED: Final = b"something may be missing: settled"
 WALKED: Final = re.compile(r"(walk|pass|look)( [a-z ]+\(?.*?): (\d+) (rows|keys), .*?([\d.]+) s, ")
 
 
@@ -43,6 +44,7 @@ class Site:
             **settings,
         }
         self._process: asyncio.subprocess.Process | None = None
+        self._began = 0  # where in its log the present process begins
         self._http = httpx.AsyncClient(base_url=self.url, timeout=30)
 
     @classmethod
@@ -68,9 +70,17 @@ class Site:
         """All that it has logged so far."""
         return self._said.read_text()
 
+    @property
+    def settled(self) -> bool:
+        """Whether the present process has begun to read the table once more, which it does some
+        seconds after each new subscription.
+        """
+        return SETTLED in self._said.read_bytes()[self._began :]
+
     async def start(self) -> None:
         """Returns at once; `ready` waits."""
         with self._said.open("ab") as stderr:
+            self._began = stderr.tell()
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "bridge", "serve", env=self._environment, stderr=stderr
             )
@@ -109,13 +119,14 @@ class Site:
         told: dict[str, Any] = (await self.status())["pipeline"]
         return told
 
-    async def at_rest(self, seconds: float = READY_SECONDS) -> None:
-        """Until nothing is looked for any more: no pass, no walk, no doubt."""
+    async def quiet(self, seconds: float = READY_SECONDS) -> None:
+        """Until nothing is looked for any more and no row is in doubt, after a start not before
+        it has `settled`.
+        """
         async with asyncio.timeout(seconds):
             while True:
                 pipeline = await self.pipeline()
-                resting = pipeline["activity"] == "watching" and not pipeline["doubts"]
-                if resting and not pipeline["passing"]:
+                if self.settled and not pipeline["passing"] and not pipeline["doubts"]:
                     return
                 await asyncio.sleep(LOOK_SECONDS)
 

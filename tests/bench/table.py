@@ -21,16 +21,13 @@ import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from tests.bench import listings, machine
 from tests.bench.listener import Listener
 from tests.bench.pulse import Pulse
 from tests.bench.site import Site
 from tests.chaos.platform import Platform
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 OUTAGE_SECONDS: Final = 5.0
 CHANGED_WHILE_DEAD: Final = 100
@@ -72,10 +69,9 @@ class Trial:
 
     async def sweep(self) -> Figures:
         """What follows every new subscription: the table is looked over for what is gone."""
-        passes = (await self.site.pipeline())["counts"]["passes"]
         read = await self.platform.counters()
         before, began = self._database(), time.monotonic()
-        await self._until(lambda pipeline: pipeline["counts"]["passes"] > passes)
+        await self.site.quiet()
         seconds = time.monotonic() - began
         after = await self.platform.counters()
         walks = self.site.walks(SWEEP)
@@ -174,16 +170,8 @@ class Trial:
     async def _quiet(self) -> None:
         """Until all that follows a new subscription is over, and everything was heard."""
         await self.client.connected.wait()
-        await self._until(lambda pipeline: pipeline["counts"]["passes"] >= 2)
+        await self.site.quiet()
         self.client.heard.clear()
-
-    async def _until(self, fine: Callable[[dict[str, Any]], bool]) -> None:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while True:
-                pipeline = await self.site.pipeline()
-                if fine(pipeline) and not pipeline["passing"] and not pipeline["doubts"]:
-                    return
-                await asyncio.sleep(0.05)
 
     async def _some(self, count: int) -> list[str]:
         return await listings.keys(self.platform, count)
