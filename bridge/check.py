@@ -35,15 +35,24 @@ async def check(settings: Settings, say: Callable[[str], None]) -> int:
         return good
 
     tell(True, f"settings: table {settings.table} of {settings.supabase_url}")
+    good = tell(*await _tokens(settings))
+    good = await _both(settings, tell) and good
+    if settings.watching is not None:
+        tell(True, f"settings: table {settings.watchers} says who is notified")
+        good = await _both(settings.watching, tell) and good
+    return 0 if good else 1
+
+
+async def _both(settings: Settings, tell: Callable[[bool, str], bool]) -> bool:
+    """Whether the table can be read, and its changes flow."""
     table = SupabaseTable(settings)
     try:
         await table.open()
         readable = tell(*await _read(settings, table))
-        checkable = tell(*await _tokens(settings))
         live = tell(*await _join(settings, RealtimeSource(settings, table)))
     finally:
         await table.close()
-    return 0 if readable and checkable and live else 1
+    return readable and live
 
 
 async def _read(settings: Settings, table: Table) -> tuple[bool, str]:
