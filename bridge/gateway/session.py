@@ -129,6 +129,11 @@ class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
                 return
             await self.receive(one)
 
+    async def receive(self, pkt: packet.Packet) -> None:
+        if not 0 <= pkt.packet_type < len(packet.packet_names):
+            raise UnknownPacketError  # the library would look for its name first, and find none
+        await super().receive(pkt)
+
     # -- its life
 
     def schedule_ping(self) -> None:
