@@ -12,6 +12,7 @@ import orjson
 
 from bridge.diff import tell
 from bridge.events import CONTRACT
+from bridge.notifications import Rules, of_update
 from bridge.regions import regions_of
 
 if TYPE_CHECKING:
@@ -92,20 +93,7 @@ def examples(projection: Projection) -> Examples:
                 },
             }
         ],
-        "property-notification": [
-            {
-                "event": "property-notification",
-                "data": {
-                    "property_id": KEY,
-                    "kind": "price-dropped",
-                    "severity": "important",
-                    "title": "Lakeside Lofts costs less",
-                    "body": "From 1,250,000 to 1,195,000.",
-                    "changes": changes,
-                    "created_at": CHANGED_AT,
-                },
-            }
-        ],
+        "property-notification": _noticed(changed, changes),
         "connect": [{"token": "<access token>", "regions": [region], "batch": True}],
         "connect-error": [{"message": refusal["message"], "data": refusal}],
         "refused": [{"ok": False, "error": refusal}],
@@ -124,6 +112,12 @@ def examples(projection: Projection) -> Examples:
         "properties": [{}],
         "rows": [[known]],
     }
+
+
+def _noticed(row: Mapping[str, Json], changes: Mapping[str, Json]) -> list[Any]:
+    """What a user who watches the property is told of an update."""
+    notice = of_update(Rules(), changes, row)
+    return [] if notice is None else [orjson.loads(notice.envelope(KEY, CHANGED_AT))]
 
 
 def _written(
