@@ -31,6 +31,7 @@ And in python-engineio's client, checked with 4.15.1: it builds its URLs with `t
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from bridge.guard.crowd import Place
+
+log = logging.getLogger(__name__)
 
 NAMESPACE: Final = "/"
 
@@ -183,7 +186,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
     async def _handle_eio_message(self, eio_sid: str, data: Any) -> None:
         try:
             await super()._handle_eio_message(eio_sid, data)
-        except BrokenPacket:
+        except (BrokenPacket, ValueError):  # the library's for a packet that is out of place
             self._binary_packet.pop(eio_sid, None)
             self._part(eio_sid, self.reason.TRANSPORT_ERROR)
 
@@ -196,7 +199,14 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
         elif self.manager.sid_from_eio_sid(eio_sid, NAMESPACE) is not None:
             await self._refuse(eio_sid, name, "Already connected")
         else:
-            await self.edge.arrived(eio_sid, data)
+            await self._arrived(self.edge, eio_sid, data)
+
+    async def _arrived(self, edge: Edge, eio_sid: str, auth: Any) -> None:
+        try:
+            await edge.arrived(eio_sid, auth)
+        except Exception:
+            log.exception("a client could not be connected")
+            self._part(eio_sid, self.reason.SERVER_DISCONNECT)
 
     async def _refuse(self, eio_sid: str, namespace: str, why: str) -> None:
         # An object, since clients make an error of its `message`; the library says a string.
