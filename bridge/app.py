@@ -16,8 +16,11 @@ from starlette.applications import Starlette
 from starlette.routing import Mount, Route, WebSocketRoute
 
 from bridge import settings as settings_module
+from bridge.auth.access import Access
+from bridge.auth.bearer import bearer
 from bridge.clock import SystemClock
 from bridge.contract import routes as contract
+from bridge.errors import Code, Refused
 from bridge.gateway import server, wire
 from bridge.gateway.properties import Properties
 from bridge.gateway.status import Upstream
@@ -27,6 +30,7 @@ from bridge.guard.operators import Operators
 from bridge.guard.origins import Origins
 from bridge.log.backend import choose
 from bridge.notifier import Notifier
+from bridge.ops.admin import Admin
 from bridge.ops.look import Look
 from bridge.ops.readiness import Verdict, not_ready
 from bridge.ops.routes import Operations
@@ -41,10 +45,13 @@ from bridge.watches import Watches
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
+    from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
 
     from bridge.gateway.server import Gateway
     from bridge.log.base import EventLog
+    from bridge.ops.admin import SignOut
+    from bridge.rights import Rights
     from bridge.settings import Settings
     from bridge.source.base import Source, Table
 
@@ -129,9 +136,14 @@ class Bridge(Starlette):
         super().__init__(
             routes=[
                 *self.operations.routes(),
+                *Admin(operators, self._sign_out).routes(),
                 *contract.routes(settings),
                 Properties(
-                    self._clients, origins=origins, proxies=proxies, max_rooms=settings.max_rooms
+                    self._clients,
+                    origins=origins,
+                    proxies=proxies,
+                    max_rooms=settings.max_rooms,
+                    rights=self._rights,
                 ).route,
                 # A mount doesn't match its own path without the slash; both are the endpoint.
                 Route(settings.path, endpoint=self.door),
@@ -199,6 +211,7 @@ class Bridge(Starlette):
                 store=backend.sessions,
                 rows=pipeline.rows,
                 upstream=upstream,
+                access=Access.of(settings, settings.supabase_url, store=backend.sign_outs),
             )
             await gateway.open()
             closing.push_async_callback(gateway.close)
@@ -291,6 +304,17 @@ class Bridge(Starlette):
             started_at=running.started_at,
             watchers=None if running.watchers is None else running.watchers.status(),
         )
+
+    async def _rights(self, request: Request) -> Rights:
+        """Of who asks over HTTP."""
+        gateway = self._clients()
+        if gateway is None:
+            raise Refused(Code.NOT_READY, "the bridge is not running")
+        return (await gateway.access.admit(bearer(request.headers.get("Authorization")))).rights
+
+    def _sign_out(self) -> SignOut | None:
+        gateway = self._clients()
+        return None if gateway is None else gateway.sign_out
 
     def _clients(self) -> Gateway | None:
         return self._running.gateway if self._running else None

@@ -198,6 +198,7 @@ Ready.
 {web}
   Socket.IO   {url}  (path {path})
   status      {url}/status
+  contract    {url}/docs
   Supabase    {sandbox.supabase_url}
   database    {sandbox.database_url}
   user token  {_token(sandbox)}

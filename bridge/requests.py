@@ -31,8 +31,8 @@ Region = TypeAliasType(
     ],
 )
 
-Named = TypeAliasType(
-    "Named",
+GivenPropertyId = TypeAliasType(
+    "GivenPropertyId",
     Annotated[
         Annotated[str, Field(min_length=1, max_length=NAME_LENGTH)]
         | Annotated[int, Field(ge=INTEGERS.start, le=INTEGERS.stop - 1)],
@@ -74,7 +74,7 @@ class HandshakeAuth(BaseModel):
     regions: list[Region] | None = None
     """Regions to hear from the beginning. Who names neither regions nor properties hears all that
     it may."""
-    properties: list[Named] | None = None
+    properties: list[GivenPropertyId] | None = None
     """Single properties to hear from the beginning."""
     batch: bool | None = None
     """Whether events shall come as `properties-batch`, a burst in few frames."""
@@ -88,7 +88,7 @@ class SubscribeRequest(BaseModel):
     model_config = REQUEST
 
     regions: list[Region] | None = None
-    properties: list[Named] | None = None
+    properties: list[GivenPropertyId] | None = None
     snapshot: bool | None = None
     """Whether the ack shall carry the current rows of what is named."""
     after: Annotated[str, Field(max_length=NAME_LENGTH)] | None = None
@@ -101,7 +101,7 @@ class UnsubscribeRequest(BaseModel):
     model_config = REQUEST
 
     regions: list[Region] | None = None
-    properties: list[Named] | None = None
+    properties: list[GivenPropertyId] | None = None
 
 
 class AuthenticateRequest(BaseModel):
@@ -117,7 +117,9 @@ class Subscribed(BaseModel):
     """All that the client hears now, and the snapshot if it asked for one.
 
     The ack has its place among the events: what came before it is in its rows, what comes after it
-    is not.
+    is not. While there is `more`, ask for it with `after` and the same regions: put each page's
+    rows in the place of what is known, and pass over an event that updates or deletes a property
+    that is not known, since a later page has it as it is then.
     """
 
     model_config = DOCUMENTED

@@ -115,7 +115,7 @@ def _channels(settings: Settings) -> dict[str, Any]:
             "address": None,
             "title": "Everything",
             "description": "Every property that the client may hear. Who names neither regions nor "
-            "properties when it connects is here.",
+            "properties when it connects is here, and who names neither in `subscribe` comes back.",
             "messages": _listed(*SINGLE),
         },
         "region": {
@@ -124,8 +124,9 @@ def _channels(settings: Settings) -> dict[str, Any]:
             "title": "One region",
             "description": "The properties of a region, by "
             + ", then ".join(f"`{column}`" for column in settings.region)
-            + ". What moves is told in the region that it leaves and in the one that it enters, "
-            "once to a client that is in both.",
+            + ". Clients enter with `regions`, at connect or in `subscribe`. What moves is told in "
+            "the region that it leaves and in the one that it enters, once to a client that is in "
+            "both.",
             "parameters": {
                 "region": {
                     "description": "The region's name, as `subscribe` takes it.",
@@ -138,7 +139,8 @@ def _channels(settings: Settings) -> dict[str, Any]:
             **over_socketio,
             "address": "property:{property_id}",
             "title": "One property",
-            "description": "What happens to one property, wherever it is.",
+            "description": "What happens to one property, wherever it is. Clients enter with "
+            "`properties`, at connect or in `subscribe`.",
             "parameters": {"property_id": {"description": "The property's id."}},
             "messages": _listed(*SINGLE),
         },
@@ -155,7 +157,7 @@ def _channels(settings: Settings) -> dict[str, Any]:
             "address": "/properties",
             "title": "Rows over HTTP",
             "description": "The current rows, as one array.",
-            "messages": _listed("properties", "rows"),
+            "messages": _listed("properties", "rows", "refused"),
         },
     }
 
@@ -226,6 +228,8 @@ def _operations() -> dict[str, Any]:
         "readProperties": {
             **_operation("receive", "properties", "properties"),
             "summary": "Give the rows of regions, or of all.",
+            "description": "With the token in `Authorization: Bearer …` where the bridge asks for "
+            "one. What is refused is answered as a request is, with a status of 400 or more.",
             "bindings": {
                 "http": {
                     "method": "GET",
@@ -242,7 +246,7 @@ def _operations() -> dict[str, Any]:
                     "bindingVersion": "0.3.0",
                 }
             },
-            "reply": _reply("properties", "rows"),
+            "reply": _reply("properties", "rows", "refused"),
         },
     }
 

@@ -158,7 +158,7 @@ class _Page:
         rows = self._messages["rows"]
         return (
             '<p class="signature"><code>GET /properties?region=TX</code></p>'
-            f"{html(operation['summary'])}"
+            f"{html(operation['summary'])}{html(operation['description'])}"
             f"<h4>Query</h4>{self._fields(query)}"
             f"<h4>Headers of the answer</h4>{self._fields(rows['bindings']['http']['headers'])}"
             f"{_examples(rows)}"

@@ -10,7 +10,6 @@ import orjson
 from bridge.errors import Refused
 from bridge.gateway.batch import BATCH, envelope, fold
 from bridge.gateway.recovery import offered
-from bridge.gateway.sight import as_heard
 from bridge.gateway.wanted import batch_wanted, wanted
 from bridge.rights import EVERYBODY
 
@@ -75,12 +74,16 @@ class Arrival:
                 eio_sid, what, rights, batched=batched
             )
         except Refused as refused:
-            data = {"code": refused.code.value, "message": refused.message}
-            answer = orjson.dumps({"message": refused.message, "data": data})
-            socket = self._server.connection(eio_sid)
-            if socket is not None:
-                self._wire.send_packet(socket, f"4{answer.decode()}")
+            self.refuse(eio_sid, refused)
             return None
+
+    def refuse(self, eio_sid: str, refused: Refused) -> None:
+        """Answer a connection that it doesn't become a client."""
+        data = {"code": refused.code.value, "message": refused.message}
+        answer = orjson.dumps({"message": refused.message, "data": data})
+        socket = self._server.connection(eio_sid)
+        if socket is not None:
+            self._wire.send_packet(socket, f"4{answer.decode()}")
 
     def _new(self, eio_sid: str, what: Wanted, rights: Rights, *, batched: bool) -> str | None:
         # Python's own client can't recover; a session would wait for nobody.
@@ -155,9 +158,8 @@ class Arrival:
         events = [
             heard
             for stretch in missed
-            for event in fold(stretch.entries, self._updated_at, stretch.rights[0].view)
-            if not stretch.rooms.isdisjoint(event.rooms)
-            and (heard := as_heard(event, stretch.rights)) is not None
+            for event in fold(stretch.entries, self._updated_at, stretch.view)
+            if (heard := stretch.hears(event)) is not None
         ]
         if events:
             position = missed[-1].entries[-1].position

@@ -22,6 +22,7 @@ import secrets
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from bridge.errors import PositionGone
@@ -32,8 +33,10 @@ from bridge.rights import EVERYBODY, Rights
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from bridge.events import Event
     from bridge.gateway.hub import Subscription
     from bridge.log.base import EventLog
+    from bridge.rights import View
 
 HISTORY: Final = 32
 """Subscriptions that a session remembers. One with 200 names takes 2 KB."""
@@ -70,32 +73,47 @@ def offered(auth: Any) -> tuple[Offer, Any]:
     return Offer(pid, offset if offset is None or isinstance(offset, str) else ""), rest
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Stretch:
     """Part of the log, during which a subscription was the same."""
 
-    rooms: frozenset[str]
     entries: Sequence[Entry]
-    heard: Sequence[Entry]
-    """Those of `entries` that are in `rooms`, as they may be heard."""
-    rights: tuple[Rights, ...] = (EVERYBODY,)
-    """Those of then, and those of now where they are others. Their view is the same."""
+    rights: tuple[Rights, ...]
+    """Those of then, and those of now where they are others; their view is the same."""
+    rooms: tuple[frozenset[str], ...]
+    """Of the subscription, by each of these rights."""
 
     @classmethod
     def of(cls, subscription: Subscription, entries: Sequence[Entry], now: Rights) -> Stretch:
-        rooms = frozenset(subscription.rooms)
+        """`now`: the rights with which its client came back."""
         rights = tuple(dict.fromkeys((subscription.rights, now)))
-        mine = [entry for entry in entries if not rooms.isdisjoint(entry.event.rooms)]
-        if any(each.regions is not None for each in rights):
-            mine = [heard for entry in mine if (heard := _as_heard(entry, rights)) is not None]
-        return cls(rooms, entries, mine, rights)
+        rooms = tuple(frozenset(replace(subscription, rights=each).rooms) for each in rights)
+        return cls(entries, rights, rooms)
 
+    @property
+    def view(self) -> View:
+        return self.rights[0].view
 
-def _as_heard(entry: Entry, rights: Iterable[Rights]) -> Entry | None:
-    event = as_heard(entry.event, rights)
-    if event is None or event is entry.event:
-        return None if event is None else entry
-    return Entry(entry.position, event, entry.at)
+    @cached_property
+    def heard(self) -> Sequence[Entry]:
+        """What its client would have heard of `entries`."""
+        mine = self.entries
+        for rooms in self.rooms:
+            mine = [entry for entry in mine if not rooms.isdisjoint(entry.event.rooms)]
+        if all(each.regions is None for each in self.rights):
+            return mine
+        out = []
+        for entry in mine:
+            event = as_heard(entry.event, self.rights)
+            if event is not None:
+                out.append(replace(entry, event=event))
+        return out
+
+    def hears(self, event: Event) -> Event | None:
+        """A folded event as it may be heard by then and by now; None: not at all."""
+        if any(rooms.isdisjoint(event.rooms) for rooms in self.rooms):
+            return None
+        return as_heard(event, self.rights)
 
 
 def covers(rights: Rights, subscription: Subscription) -> bool:
@@ -106,7 +124,8 @@ def covers(rights: Rights, subscription: Subscription) -> bool:
     missed, and with more it would be told of rows that it never got.
     """
     then = subscription.rights
-    if (rights.user, rights.view) != (then.user, then.view):
+    # Who came without a token may have become a user in the course of its session.
+    if rights.view != then.view or then.user not in (None, rights.user):
         return False
     if subscription.regions is not None and not subscription.properties:
         return all(map(rights.may_hear, subscription.regions))

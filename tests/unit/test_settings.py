@@ -72,6 +72,13 @@ def test_keyword_arguments_win_over_the_environment(monkeypatch: pytest.MonkeyPa
         ("BRIDGE_TABLE", "crm.listings", "table", "crm.listings"),
         ("BRIDGE_REGION", "state, city", "region", ("state", "city")),
         ("BRIDGE_COLUMNS", "name,,price,", "columns", ("name", "price")),
+        (
+            "BRIDGE_MEMBER_COLUMNS",
+            "owner_contact, notes",
+            "member_columns",
+            ("owner_contact", "notes"),
+        ),
+        ("BRIDGE_MEMBER_COLUMNS", "", "member_columns", ()),
         ("BRIDGE_CORS_ORIGINS", "", "cors_origins", ()),
         ("BRIDGE_PATH", "live/socket.io/", "path", "/live/socket.io"),
         ("BRIDGE_UPDATED_AT", "", "updated_at", ""),
@@ -96,6 +103,26 @@ def test_an_empty_updated_at_is_none_in_the_projection(monkeypatch: pytest.Monke
     assert (projection.schema, projection.table) == ("crm", "listings")
 
 
+def test_a_region_column_can_not_be_hidden_as_moves_tell_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("BRIDGE_REGION", "branch")
+    monkeypatch.setenv("BRIDGE_MEMBER_COLUMNS", "branch")
+    with pytest.raises(SettingsError, match="branch: it is in BRIDGE_REGION"):
+        load()
+
+
+def test_columns_that_are_wrong_by_themselves_are_complained_of_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("BRIDGE_COLUMNS", "")
+    monkeypatch.setenv("BRIDGE_MEMBER_COLUMNS", "notes")
+    with pytest.raises(SettingsError) as error:
+        load()
+    (line,) = str(error.value).splitlines()
+    assert line.startswith("BRIDGE_COLUMNS=")
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "expected"),
     [
@@ -105,6 +132,9 @@ def test_an_empty_updated_at_is_none_in_the_projection(monkeypatch: pytest.Monke
         ("BRIDGE_TABLE", ".b", "expected schema.table"),
         ("BRIDGE_REGION", " , ", "expected at least one column name"),
         ("BRIDGE_COLUMNS", "", "expected at least one column name"),
+        ("BRIDGE_MEMBER_COLUMNS", "notes,price", "price: it is in BRIDGE_COLUMNS"),
+        ("BRIDGE_MEMBER_COLUMNS", "id", "id: it is in BRIDGE_KEY"),
+        ("BRIDGE_MEMBER_COLUMNS", "updated_at", "updated_at: it is in BRIDGE_UPDATED_AT"),
         ("BRIDGE_PATH", "/", "expected a path such as /socket.io"),
         ("BRIDGE_LOG_LEVEL", "loud", "expected debug, info, warning or error"),
         ("BRIDGE_CORS_ORIGINS", "www.example.org", "expected origins such as"),
@@ -259,3 +289,77 @@ def test_the_jwt_secret_shows_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.supabase_jwt_secret is not None
     assert settings.supabase_jwt_secret.get_secret_value() == secret
     assert secret not in repr(settings) + str(settings) + settings.model_dump_json()
+
+
+def test_by_default_nobody_is_notified() -> None:
+    assert load().watching is None
+
+
+def test_the_table_of_watches_is_followed_with_settings_of_its_own() -> None:
+    settings = load(
+        watchers="watches", log="sqlite:////data/bridge.sqlite3", member_columns="cap_rate"
+    )
+    assert settings.watchers == "public.watches"
+    watching = settings.watching
+    assert watching is not None
+    assert watching.log == "sqlite:////data/bridge-watchers.sqlite3"
+    assert watching.supabase_url == settings.supabase_url
+    assert watching.projection.selected == ("id", "user_id", "property_id", "region", "updated_at")
+    assert watching.projection.published == ()
+    assert (watching.projection.schema, watching.projection.table) == ("public", "watches")
+
+
+@pytest.mark.parametrize(
+    ("log", "beside"),
+    [
+        ("memory:", "memory:"),
+        ("sqlite:///bridge.sqlite3", "sqlite:///bridge-watchers.sqlite3"),
+        ("sqlite:///log", "sqlite:///log-watchers"),
+        ("sqlite:////a.b/log.db", "sqlite:////a.b/log-watchers.db"),
+    ],
+)
+def test_the_watches_are_kept_beside_the_log(log: str, beside: str) -> None:
+    watching = load(watchers="watches", log=log).watching
+    assert watching is not None
+    assert watching.log == beside
+
+
+@pytest.mark.parametrize(
+    ("text", "statuses"),
+    [
+        ("on", (("*", "*"),)),
+        ("off", ()),
+        ("available>pending, * > sold", (("available", "pending"), ("*", "sold"))),
+    ],
+)
+def test_notified_statuses_are_on_off_or_transitions(
+    monkeypatch: pytest.MonkeyPatch, text: str, statuses: Any
+) -> None:
+    monkeypatch.setenv("BRIDGE_NOTIFY_STATUS", text)
+    monkeypatch.setenv("BRIDGE_NOTIFY_PRICE_PERCENT", "2.5")
+    monkeypatch.setenv("BRIDGE_NOTIFY_NEW", "false")
+    rules = load().notify_rules
+    assert (rules.statuses, rules.price_percent, rules.new_listings) == (statuses, 2.5, False)
+
+
+@pytest.mark.parametrize("text", ["", "yes", "a>", ">b", "a>b>c", "on,off", "a>b,off"])
+def test_other_words_for_them_are_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("BRIDGE_NOTIFY_STATUS", text)
+    with pytest.raises(SettingsError, match=r"BRIDGE_NOTIFY_STATUS=.* is wrong: expected on, off"):
+        load()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BRIDGE_WATCHERS", "a.b.c"),
+        ("BRIDGE_NOTIFY_PRICE_PERCENT", "-1"),
+        ("BRIDGE_NOTIFY_USERS", "0"),
+    ],
+)
+def test_what_can_not_be_notified_by_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=name):
+        load()

@@ -161,7 +161,7 @@ export interface AuthStatus {
 export type Region = string;
 
 /** A property's id as a client names it: `42` and `"42"` are the same. */
-export type Named = string | number;
+export type GivenPropertyId = string | number;
 
 /**
  * What a client gives as `auth` when it connects. All of it is optional. The client library adds
@@ -176,7 +176,7 @@ export interface HandshakeAuth {
    */
   regions?: Region[] | null;
   /** Single properties to hear from the beginning. */
-  properties?: Named[] | null;
+  properties?: GivenPropertyId[] | null;
   /** Whether events shall come as `properties-batch`, a burst in few frames. */
   batch?: boolean | null;
 }
@@ -187,7 +187,7 @@ export interface HandshakeAuth {
  */
 export interface SubscribeRequest {
   regions?: Region[] | null;
-  properties?: Named[] | null;
+  properties?: GivenPropertyId[] | null;
   /** Whether the ack shall carry the current rows of what is named. */
   snapshot?: boolean | null;
   /** For a further page of a snapshot: what the ack before gave as `more`. */
@@ -201,7 +201,9 @@ export type PropertyRow = PropertyCreatedData;
  * All that the client hears now, and the snapshot if it asked for one.
  *
  * The ack has its place among the events: what came before it is in its rows, what comes after it
- * is not.
+ * is not. While there is `more`, ask for it with `after` and the same regions: put each page's rows
+ * in the place of what is known, and pass over an event that updates or deletes a property that is
+ * not known, since a later page has it as it is then.
  */
 export interface Subscribed {
   ok: true;
@@ -265,7 +267,7 @@ export type SubscribeAck = Subscribed | Refusal;
 /** What to hear no more. Naming neither means all of it. */
 export interface UnsubscribeRequest {
   regions?: Region[] | null;
-  properties?: Named[] | null;
+  properties?: GivenPropertyId[] | null;
 }
 
 /** All that the client still hears. */
