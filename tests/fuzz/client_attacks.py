@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -9,7 +11,7 @@ from urllib.parse import quote
 from bridge.gateway import frames
 from tests.fuzz.attack import CODES, Attack
 from tests.fuzz.material import argument, cut, damaged, flipped, noise, spelled, text, utf8, value
-from tests.fuzz.stand import HANDSHAKE, Fault
+from tests.fuzz.stand import HANDSHAKE, JWT_SECRET, Fault
 from tests.unit.test_gateway_frames import masked
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
     from tests.fuzz.connection import Connection
     from tests.fuzz.stand import Stand
+
+ISSUER = "http://127.0.0.1:9/auth/v1"
 
 CLOSES = (1000, 1001, 1002, 1003, 1007, 1009, 1012)
 """Codes with which a websocket may be closed."""
@@ -174,6 +178,44 @@ async def _auth(stand: Stand, dice: Random) -> str:
     return got
 
 
+def token(dice: Random) -> Any:
+    """Nearly a token: of the right secret with wrong claims, of a wrong one, damaged, or none."""
+    claims = {"sub": "somebody", "aud": "authenticated", "iss": ISSUER, "exp": 4_000_000_000}
+    for _ in range(dice.randrange(3)):
+        claims[dice.choice((*claims, "nbf", "iat", "role"))] = value(dice)
+    header = {"alg": "HS256", "typ": "JWT"}
+    for _ in range(dice.randrange(3)):
+        name = dice.choice((*header, "kid", "crit", "jwk", "jku", "x5u"))
+        header[name] = dice.choice(("none", "None", "RS256", "ES256", "EdDSA", "", value(dice)))
+    right = dice.random() < 0.5
+    parts = [segment(json.dumps(part).encode()) for part in (header, claims)]
+    key = (JWT_SECRET if right else text(dice)).encode("utf-8", "surrogatepass")
+    mac = hmac.new(key, ".".join(parts).encode(), "sha256").digest()
+    whole = ".".join((*parts, segment(mac)))
+    kind = dice.random()
+    if kind < 0.2:
+        return damaged(dice, whole)
+    if kind < 0.3:
+        return ".".join(parts) + "."
+    if kind < 0.35:
+        return whole * dice.choice((2, 40))
+    return whole if kind < 0.95 else value(dice)
+
+
+def segment(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+async def _tokens(stand: Stand, dice: Random) -> str:
+    """A token that is refused lets nobody in, wherever it is; in all answers nothing forbidden."""
+    it = token(dice)
+    connection = await opened(stand)
+    connection.send(masked(utf8("40" + json.dumps({"token": it}))))
+    got = told(await connection.settle(60))
+    connection.hang_up()
+    return got
+
+
 async def _requests(stand: Stand, dice: Random) -> str:
     connection = await joined(stand, {"regions": ["TX"], "batch": dice.random() < 0.3})
     got = "nothing"
@@ -227,6 +269,7 @@ ATTACKS = (
     Attack("Socket.IO packets", _packets, rf"nothing|connected|ok|{REFUSED}|closed \d+"),
     Attack("polling payloads", _polling, r"200|400|413|waits"),
     Attack("auth payloads", _auth, rf"nothing|connected|{REFUSED}|closed \d+"),
+    Attack("tokens", _tokens, rf"connected|{REFUSED}|closed \d+"),
     Attack("subscribe and other requests", _requests, rf"nothing|ok|{REFUSED}|closed \d+"),
     Attack("recovery of others, or from nowhere", _recovery, rf"connected|{REFUSED}"),
 )

@@ -75,7 +75,11 @@ class Transport(asyncio.Transport):
 class Connection:
     """A client's end."""
 
-    def __init__(self, server: Server, peer: str = "203.0.113.66") -> None:
+    def __init__(
+        self, server: Server, peer: str = "203.0.113.66", *, forbidden: bytes | None = None
+    ) -> None:
+        """What is `forbidden` must not be in any answer."""
+        self._forbidden = forbidden
         self.transport = Transport(peer)
         protocol: Any = server.config.http_protocol_class
         self.transport.set_protocol(protocol(server.config, server.server_state, {}))
@@ -102,6 +106,7 @@ class Connection:
         """What was written since it was taken last."""
         new = bytes(self.transport.written[self._read :])
         self._read = len(self.transport.written)
+        assert self._forbidden is None or self._forbidden not in new, "it heard what it must not"
         return new
 
     @property

@@ -13,6 +13,7 @@ from tests.fuzz.stand import ADMIN_SECRET, Fault, status_of
 if TYPE_CHECKING:
     from random import Random
 
+    from tests.fuzz.connection import Connection
     from tests.fuzz.stand import Stand
 
 PATHS = (
@@ -90,7 +91,7 @@ VALUES = (
 )
 
 STATUS = (
-    r"(101|200|204|304|400|401|403|404|405|411|413|422|429|431|501|503)"
+    r"(101|200|204|304|400|401|403|404|405|411|413|422|426|429|431|501|503)"
     rf"( ({CODES}))?"
 )
 
@@ -127,13 +128,18 @@ def request(dice: Random) -> bytes:
     return head + b"".join(header(dice) for _ in range(dice.randrange(5))) + b"\r\n" + body
 
 
+def _got(connection: Connection, answer: bytes) -> str:
+    waits = not answer and not connection.ended
+    connection.hang_up()
+    return "waits" if waits else status_of(answer)
+
+
 async def _any_request(stand: Stand, dice: Random) -> str:
     connection = stand.connection()
     for part in cut(dice, request(dice)):
         connection.send(part)
     answer = await connection.settle()
-    connection.hang_up()
-    return "waits" if not answer and not connection.ended else status_of(answer)
+    return _got(connection, answer)
 
 
 async def _noise(stand: Stand, dice: Random) -> str:
@@ -142,8 +148,7 @@ async def _noise(stand: Stand, dice: Random) -> str:
     for part in cut(dice, whole):
         connection.send(part)
     answer = await connection.settle()
-    connection.hang_up()
-    return "waits" if not answer else status_of(answer)
+    return _got(connection, answer)
 
 
 async def _handshake(stand: Stand, dice: Random) -> str:
@@ -167,8 +172,7 @@ async def _handshake(stand: Stand, dice: Random) -> str:
     answer = await connection.ask(head)
     if b"sec-websocket-extensions" in answer.partition(b"\r\n\r\n")[0].lower():
         raise Fault("compression was agreed on")
-    connection.hang_up()
-    return "waits" if not answer and not connection.ended else status_of(answer)
+    return _got(connection, answer)
 
 
 async def _properties(stand: Stand, dice: Random) -> str:
@@ -180,8 +184,7 @@ async def _properties(stand: Stand, dice: Random) -> str:
     connection = stand.connection()
     head = f"GET /properties?{'&'.join(pairs)} HTTP/1.1\r\nHost: bridge.test\r\n".encode()
     answer = await connection.ask(head + headers + b"\r\n")
-    connection.hang_up()
-    return "waits" if not answer and not connection.ended else status_of(answer)
+    return _got(connection, answer)
 
 
 async def _admin(stand: Stand, dice: Random) -> str:
@@ -202,8 +205,7 @@ async def _admin(stand: Stand, dice: Random) -> str:
     )
     whole = head.encode() + utf8(secret) + b"\r\n\r\n" + body
     answer = await connection.ask(whole)
-    connection.hang_up()
-    got = "waits" if not answer and not connection.ended else status_of(answer)
+    got = _got(connection, answer)
     if got.startswith("200") and not right:
         raise Fault(f"{secret!r} was taken for the secret")
     return got
