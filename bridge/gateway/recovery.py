@@ -26,6 +26,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from bridge.errors import PositionGone
+from bridge.gateway.presence import Presence
 from bridge.gateway.sight import as_heard
 from bridge.log.base import Entry, Position
 from bridge.rights import EVERYBODY, Rights
@@ -230,6 +231,8 @@ class Sessions:
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     on_change: Callable[[str], None] = lambda _pid: None
     """Hears the pid of every session that has come, changed or gone."""
+    presence: Presence = field(default_factory=Presence)
+    """Is told of the users of clients that are away."""
     _by_pid: dict[str, Session] = field(default_factory=dict)
     _by_sid: dict[str, Session] = field(default_factory=dict)
     _away: dict[str, Session] = field(default_factory=dict)  # by pid, who left first comes first
@@ -249,7 +252,7 @@ class Sessions:
         """Take up sessions whose clients are away."""
         for session in sorted(sessions, key=lambda session: session.left_at or now):
             self._by_pid[session.pid] = self._by_sid[session.sid] = session
-            self._away[session.pid] = session
+            self._put_away(session)
         self._crowd_out(now)
 
     def open(self, sid: str, subscription: Subscription, head: Position) -> Session:
@@ -275,7 +278,7 @@ class Sessions:
         if session is None or session.left_at is not None:
             return
         session.left_at = now
-        self._away[session.pid] = session
+        self._put_away(session)
         self.on_change(session.pid)
         self._crowd_out(now)
 
@@ -323,7 +326,7 @@ class Sessions:
             self._fail(session, Outcome.TOO_MUCH)
             return None
         session.left_at = None
-        self._away.pop(session.pid, None)
+        self._take_back(session)
         session.acknowledge(begin)
         session.change(replace(session.subscription, rights=rights), log.head)
         self.outcomes[Outcome.RECOVERED] += 1
@@ -338,6 +341,14 @@ class Sessions:
             if now - session.left_at < self.seconds:
                 break
             self._drop(session)
+
+    def _put_away(self, session: Session) -> None:
+        self._away[session.pid] = session
+        self.presence.came(session.subscription.rights.user)
+
+    def _take_back(self, session: Session) -> None:
+        if self._away.pop(session.pid, None) is not None:
+            self.presence.went(session.subscription.rights.user)
 
     def _crowd_out(self, now: float) -> None:
         self.expire(now)
@@ -358,7 +369,7 @@ class Sessions:
 
     def _drop(self, session: Session) -> None:
         self._by_pid.pop(session.pid, None)
-        self._away.pop(session.pid, None)
+        self._take_back(session)
         self.on_change(session.pid)
         if self._by_sid.get(session.sid) is session:
             del self._by_sid[session.sid]
