@@ -33,6 +33,15 @@ async def check(settings: Settings, say: Callable[[str], None]) -> int:
         return good
 
     tell(True, f"settings: table {settings.table} of {settings.supabase_url}")
+    good = await _both(settings, tell)
+    if settings.watching is not None:
+        tell(True, f"settings: table {settings.watchers} says who is notified")
+        good = await _both(settings.watching, tell) and good
+    return 0 if good else 1
+
+
+async def _both(settings: Settings, tell: Callable[[bool, str], bool]) -> bool:
+    """Whether the table can be read, and its changes flow."""
     table = SupabaseTable(settings)
     try:
         await table.open()
@@ -40,7 +49,7 @@ async def check(settings: Settings, say: Callable[[str], None]) -> int:
         live = tell(*await _join(settings, RealtimeSource(settings, table)))
     finally:
         await table.close()
-    return 0 if readable and live else 1
+    return readable and live
 
 
 async def _read(settings: Settings, table: Table) -> tuple[bool, str]:

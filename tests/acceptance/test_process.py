@@ -91,6 +91,22 @@ async def test_check_says_that_all_is_well(run_bridge: RunBridge, sandbox: Sandb
     assert [line[:4] for line in process.text.splitlines()] == ["ok  "] * 3
 
 
+async def test_check_looks_at_the_table_of_watches_too(
+    run_bridge: RunBridge, sandbox: Sandbox
+) -> None:
+    environment = {
+        "SUPABASE_URL": sandbox.supabase_url,
+        "SUPABASE_SECRET_KEY": sandbox.supabase_key,
+    }
+    for table, expected in (("property_watchers", 0), ("no_such_table", 1)):
+        async with run_bridge("check", **environment, BRIDGE_WATCHERS=table) as process:
+            assert await process.end() == expected
+        lines = process.text.splitlines()
+        assert lines[3] == f"ok    settings: table public.{table} says who is notified"
+        assert [line[:4] for line in lines[:3]] == ["ok  "] * 3
+        assert [line[:4] for line in lines[4:]] == (["FAIL"] if expected else ["ok  "]) * 2
+
+
 async def test_dev_is_the_whole_thing(
     run_bridge: RunBridge, seed_client: SeedClients, http: httpx.AsyncClient
 ) -> None:
