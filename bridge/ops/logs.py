@@ -41,7 +41,11 @@ def set_up(level: str, *, secrets: Iterable[str] = ()) -> None:
         args.exc_type, args.exc_value or args.exc_type(), args.exc_traceback
     )
     for name in QUIET:
-        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+        logger = logging.getLogger(name)
+        logger.setLevel(max(logging.WARNING, root.level))
+        # A handler of its own, which somebody may have given it before, would scrub nothing.
+        logger.handlers.clear()
+        logger.propagate = True
 
 
 def _uncaught(

@@ -192,7 +192,7 @@ async def _admin(stand: Stand, dice: Random) -> str:
     path = dice.choice(("/admin/sign-out", "/status", "/metrics", "/admin/", "/admin/x"))
     right = dice.random() < 0.3
     secret = ADMIN_SECRET if right else damaged(dice, ADMIN_SECRET)
-    right = secret.strip(" ") == ADMIN_SECRET
+    right = secret.partition("\r\n")[0].strip(" ") == ADMIN_SECRET
     body = utf8(json.dumps(value(dice)))
     if dice.random() < 0.2:
         body = flipped(dice, body)

@@ -112,15 +112,18 @@ def restored() -> Iterator[None]:
     """Whatever a test does to logging is undone."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    levels = {name: logging.getLogger(name).level for name in logs.QUIET}
+    loggers = [logging.getLogger(name) for name in logs.QUIET]
+    before = [(logger.level, logger.handlers[:], logger.propagate) for logger in loggers]
     hooks = sys.excepthook, threading.excepthook
     yield
     sys.excepthook, threading.excepthook = hooks
     root.handlers[:] = handlers
     root.setLevel(level)
     logging.captureWarnings(capture=False)
-    for name, former in levels.items():
-        logging.getLogger(name).setLevel(former)
+    for logger, (former, own, propagate) in zip(loggers, before, strict=True):
+        logger.setLevel(former)
+        logger.handlers[:] = own
+        logger.propagate = propagate
 
 
 @pytest.mark.usefixtures("restored")
@@ -199,3 +202,16 @@ def test_what_nobody_catches_is_scrubbed(monkeypatch: pytest.MonkeyPatch) -> Non
     assert text.count("CRITICAL bridge: nobody caught this") == 2
     assert text.count(HIDDEN) == 2
     assert KEY not in text
+
+
+@pytest.mark.usefixtures("restored")
+def test_a_handler_that_scrubs_nothing_is_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream, other = io.StringIO(), io.StringIO()
+    logger = logging.getLogger("uvicorn")
+    logger.addHandler(logging.StreamHandler(other))
+    logger.propagate = False
+    monkeypatch.setattr(sys, "stderr", stream)
+    logs.set_up("info", secrets=[KEY])
+    logging.getLogger("uvicorn.error").warning("with %s", KEY)
+    assert other.getvalue() == ""
+    assert stream.getvalue().endswith(f"uvicorn.error: with {HIDDEN}\n")
