@@ -238,6 +238,8 @@ class Reconciler:
             self._cursor.reached(walk.newest, walk.wall)
         elif walk.kind is Kind.RECENT:
             self._cursor.reached(walk.since, walk.wall)
+            if walk.read > self._settings.page_rows:
+                self._cursor.rested(walk.since, walk.wall, walk.started, self._clock.monotonic())
             await self._look_at_newest()
         now, passes = self._clock.monotonic(), self.passes
         self._agenda.done(walk, now)
