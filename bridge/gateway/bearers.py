@@ -36,7 +36,6 @@ class _Bearer:
     user: str
     session: str | None
     expires_at: float
-    warned: bool = False
 
 
 class Bearers:
@@ -158,9 +157,7 @@ class Bearers:
         if self._clock.wall() >= ends:
             self._end(sid, "token_expired")
             return
-        if not bearer.warned and self._warning > 0:
-            bearer.warned = True
-            self._say(sid, "expiring")
+        self._say(sid, "expiring")
         self._deadlines.set(sid, ends)
 
     def _end(self, sid: str, why: AuthState) -> None:

@@ -141,11 +141,20 @@ class Wire:
         itself, as after `cut`.
         """
         socket = self._sockets.get(sid)
-        if socket is not None:
-            self.detach(sid)
-            closing = socket.close(reason=self._server.reason.SERVER_DISCONNECT)
-            self._server.eio.spawn(closing, "part with a client")
-            asyncio.get_running_loop().call_later(GOODBYE_SECONDS, socket.abort)
+        if socket is None:
+            return
+        self.detach(sid)
+        loop = asyncio.get_running_loop()
+        if socket.upgraded:
+            self._say_goodbye(socket)
+        else:
+            # Time for a poll to fetch it. Together with the end it would be heard after the end.
+            loop.call_later(GOODBYE_SECONDS, self._say_goodbye, socket)
+        loop.call_later(2 * GOODBYE_SECONDS, socket.abort)
+
+    def _say_goodbye(self, socket: Socket) -> None:
+        closing = socket.close(reason=self._server.reason.SERVER_DISCONNECT)
+        self._server.eio.spawn(closing, "part with a client")
 
     async def close(self) -> None:
         """End all connections. Polls that wait are answered, so that a server which waits for

@@ -500,12 +500,12 @@ async def test_signing_out_a_session_ends_its_clients_and_refuses_its_tokens(
             client(at.url, transport, {"token": others}) as three,
         ):
             await at.publish("TX")
-            telling = [asyncio.create_task(it.next_event("auth-status")) for it in (one, two)]
-            await asyncio.sleep(0.2)  # until those who poll have a poll open
             assert await at.gateway.sign_out(session_id="s1") == 2
-            for it, told in zip((one, two), telling, strict=True):
-                assert auth_status(await told)["state"] == "signed_out"
+            # Who has no poll open is told by the next one.
+            for it in (one, two):
+                assert auth_status(await it.next_event("auth-status"))["state"] == "signed_out"
                 assert it.seqs == [1]
+            for it in (one, two):
                 await it.ended()
             await at.publish("TX")
             assert await three.until(2) == [1, 2]

@@ -32,6 +32,10 @@ export class PropertyFeed {
       // Who recovered is told what it missed; only a snapshot that was cut short begins anew.
       if (!socket.recovered || !store.isReady()) this.#read();
     });
+    socket.on("disconnect", (reason) => {
+      // By our own will: another user comes, and has no business with what this one saw.
+      if (reason === "io client disconnect") store.begin({});
+    });
     socket.on("auth-status", ({ data }) => {
       if (data.state === "changed") this.#read(); // other rows and columns are ours to see
     });

@@ -77,9 +77,12 @@ export class BridgeClient {
 
   /** Stay connected until the given function is called. Any number may hold it. */
   hold(session: Session | null, batch: boolean): () => void {
+    const other = session !== this.#session || batch !== this.#batch;
     this.#session = session;
     this.#batch = batch;
-    if (this.#holders++ === 0) {
+    if (this.#holders++ > 0) {
+      if (other) this.restart();
+    } else {
       this.socket.connect();
       window.addEventListener("online", this.#wake);
       window.addEventListener("offline", this.#drop);
@@ -154,6 +157,7 @@ export class BridgeClient {
       });
     } else if (this.#pausing) {
       this.#pausing = false;
+      clearTimeout(this.#retry);
       this.socket.disconnect().connect(); // still the same session: what it missed is owed to it
     }
   };

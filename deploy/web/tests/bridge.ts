@@ -99,11 +99,11 @@ export class Bridge {
     this.#emit("connect");
   }
 
-  disconnect(): void {
+  disconnect(reason = "transport close"): void {
     this.connected = this.#socket.connected = false;
     this.#toBridge = [];
     this.#toClient = [];
-    this.#emit("disconnect", "transport close");
+    this.#emit("disconnect", reason);
   }
 
   /** The log lost its past. */

@@ -85,6 +85,16 @@ test("a connect that did not recover reads everything anew", () => {
   equal(bridge, TX);
 });
 
+test("what one user saw is gone when another one comes, and is read anew", () => {
+  const bridge = shown(TX, row("1"));
+  bridge.disconnect("io client disconnect");
+  expect(bridge.feed.store.rows()).toEqual([]);
+  bridge.offer();
+  bridge.connect(false);
+  bridge.settle();
+  equal(bridge, TX);
+});
+
 test("a snapshot that was cut short begins anew, although the connection recovered", () => {
   const bridge = shown(TX);
   for (const id of ["1", "2", "3", "4", "5"]) bridge.create(row(id));
