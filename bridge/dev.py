@@ -134,7 +134,11 @@ async def _when_ready(
         page = None
         if web is not None:
             tell("Starting the web app ...")
-            environment = {"BRIDGE_URL": url, "BRIDGE_PATH": bridge.settings.path}
+            environment = {
+                "BRIDGE_URL": url,
+                "BRIDGE_PATH": bridge.settings.path,
+                "BRIDGE_DEMO_TOKEN": _token(sandbox),
+            }
             page = await stack.enter_async_context(
                 WebServer.open(web.app, web.node, port=web.port, environment=environment)
             )

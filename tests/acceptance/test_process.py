@@ -114,9 +114,9 @@ async def test_check_looks_at_the_table_of_watches_too(
         async with run_bridge("check", **environment, BRIDGE_WATCHERS=table) as process:
             assert await process.end() == expected
         lines = process.text.splitlines()
-        assert lines[3] == f"ok    settings: table public.{table} says who is notified"
-        assert [line[:4] for line in lines[:3]] == ["ok  "] * 3
-        assert [line[:4] for line in lines[4:]] == (["FAIL"] if expected else ["ok  "]) * 2
+        assert lines[4] == f"ok    settings: table public.{table} says who is notified"
+        assert [line[:4] for line in lines[:4]] == ["ok  "] * 4
+        assert [line[:4] for line in lines[5:]] == (["FAIL"] if expected else ["ok  "]) * 2
 
 
 async def test_dev_is_the_whole_thing(
