@@ -142,10 +142,10 @@ class Bearers:
         """
         sids = self._of_session.get(session, {}) if session is not None else {}
         sids = {**sids, **(self._of_user.get(user, {}) if user is not None else {})}
-        self._access.sign_outs.add(session=session, user=user)
+        added = self._access.sign_outs.add(session=session, user=user)
         for sid in sids:
             self._end(sid, "signed_out")
-        await self._access.sign_outs.store()
+        await self._access.sign_outs.store(added)
         return len(sids)
 
     def close(self) -> None:

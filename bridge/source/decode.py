@@ -30,6 +30,16 @@ def decode(data: Mapping[str, Any], projection: Projection) -> Change | None:
 
     Raises `Unreadable` where it can't even be said which row changed.
     """
+    try:
+        return _change(data, projection)
+    except (KeyError, TypeError, AttributeError) as error:
+        # Not what came: it may hold a row.
+        raise Unreadable(
+            f"expected a change as Realtime sends it, came another shape ({type(error).__name__})"
+        ) from None
+
+
+def _change(data: Mapping[str, Any], projection: Projection) -> Change | None:
     if data.get("schema") != projection.schema or data.get("table") != projection.table:
         return None
     op = _op(data.get("type"))

@@ -62,7 +62,7 @@ async def test_who_has_a_fresh_token_comes_back_by_itself_and_misses_nothing(
         assert expired["data"]["state"] == "token_expired"
         # The library takes it for the end of the connection, which it mends by itself.
         why = (await client.next("disconnected"))["disconnected"]
-        assert why == "transport close"
+        assert why == ("transport close" if transport == "websocket" else "transport error")
         await at.publish("TX", "CA", "TX")
         again = await client.connected()
         assert again == {"connected": first["connected"], "recovered": True}

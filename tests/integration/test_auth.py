@@ -471,6 +471,33 @@ async def test_what_a_batch_still_waits_for_is_told_before_the_end() -> None:
             await one.ended()
 
 
+@transports
+async def test_clients_of_the_python_library_come_back_too(transport: str) -> None:
+    async with site(token_warning_seconds=0) as at, aiohttp.ClientSession() as http:
+        lives = iter([3.0, 3600.0])
+        told: asyncio.Queue[str] = asyncio.Queue()
+        one = socketio.AsyncClient(reconnection_delay=0.1, http_session=http)
+        one.on("auth-status", lambda envelope: told.put_nowait(envelope["data"]["state"]))
+        one.on("property-updated", lambda _envelope: told.put_nowait("event"))
+        one.on("connect", lambda: told.put_nowait("connect"))
+
+        def auth() -> Any:
+            return {"token": token(life=next(lives), iat=int(SystemClock().wall()))}
+
+        await one.connect(at.url, auth=auth, transports=[transport])
+        try:
+            async with asyncio.timeout(20):
+                assert [await told.get() for _ in range(3)] == [
+                    "connect",
+                    "token_expired",
+                    "connect",
+                ]
+                await at.publish("TX")
+                assert await told.get() == "event"
+        finally:
+            await one.disconnect()
+
+
 async def test_the_end_of_one_token_is_no_matter_to_others() -> None:
     async with site(token_warning_seconds=0) as at:
         short = {"token": token(life=3, iat=int(SystemClock().wall()))}

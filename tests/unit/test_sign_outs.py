@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from typing import TYPE_CHECKING
 
@@ -103,9 +104,7 @@ def test_they_are_forgotten_when_no_token_can_be_alive(clock: Clock) -> None:
 async def test_what_is_stored_is_found_again(clock: Clock) -> None:
     store = Store()
     first = SignOuts(store, clock, keep=KEEP)
-    first.add(user="ada")
-    first.add(session="s1")
-    await first.store()
+    await first.store([*first.add(user="ada"), *first.add(session="s1")])
     second = SignOuts(store, clock, keep=KEEP)
     await second.load()
     assert refused(second, of("ada", 4000))
@@ -114,6 +113,28 @@ async def test_what_is_stored_is_found_again(clock: Clock) -> None:
     third = SignOuts(store, clock, keep=KEEP)
     await third.load()
     assert len(third) == 0
+
+
+async def test_nobody_hears_that_it_is_stored_before_it_is(clock: Clock) -> None:
+    held = asyncio.Event()
+
+    class Slow(Store):
+        async def put(self, kind: str, name: str, at: float, *, oldest: float) -> None:
+            await held.wait()
+            await super().put(kind, name, at, oldest=oldest)
+
+    store = Slow()
+    sign_outs = SignOuts(store, clock, keep=KEEP)
+    both = [
+        asyncio.create_task(sign_outs.store(sign_outs.add(user=user))) for user in ("ada", "bob")
+    ]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert refused(sign_outs, of("bob", 4000))
+    assert not any(task.done() for task in both)
+    held.set()
+    await asyncio.gather(*both)
+    assert set(store.kept) == {("user", "ada"), ("user", "bob")}
 
 
 async def test_what_was_added_while_the_file_was_read_is_not_put_back_in_time(
