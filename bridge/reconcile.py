@@ -249,7 +249,9 @@ class Reconciler:
             await self._keep_now(Progress(filled=True, cursor=self._cursor.at))
         elif self.passes > passes:
             self._keep_due = 0.0
-        if self.passes > passes:
+        # A restart knows the rows from before, and has told now what `updated_at` shows; what is
+        # gone is found by the keys, which in a large table nobody has to wait for.
+        if self.passes > passes or (walk.catches_up and walk.kind is Kind.RECENT):
             self.first_pass_done.set()
 
     # -- comparing ----------------------------------------------------------------------------

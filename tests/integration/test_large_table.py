@@ -11,10 +11,46 @@ from tests.integration.test_app import site
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     import pytest
 
     from bridge.changes import Key, Record
+
+
+class KeysInTheDark(FakeTable):
+    """Whose keys can't be read until `light`."""
+
+    def __init__(self, *rows: Record) -> None:
+        super().__init__(*(dict(record) for record in rows))
+        self.light = asyncio.Event()
+        self.light.set()
+
+    async def keys(self, after: Key | None, limit: int) -> Sequence[Key]:
+        await self.light.wait()
+        return await super().keys(after, limit)
+
+
+async def test_after_a_restart_it_is_ready_before_all_keys_are_looked_over(tmp_path: Path) -> None:
+    table = KeysInTheDark(row("p1"), row("p2"))
+    large = settings(log=f"sqlite:///{tmp_path / 'log.sqlite3'}", pass_rows=1)
+    bridge = create_app(large, source=FakeSource(), table=table)
+    async with site(bridge, bridge) as here:
+        await here.ready()
+    table.light.clear()
+    table.remove("p2")
+    table.write(row("p1", price=5, updated_at="2031-01-01T00:00:00Z"))
+    bridge = create_app(large, source=FakeSource(), table=table)
+    async with site(bridge, bridge) as here:
+        await here.ready()
+        _, status = await here.get("/status")
+        assert status["pipeline"]["counts"]["property-updated"] == 1
+        assert status["pipeline"]["passing"] is True
+        assert len((await here.get("/properties"))[1]) == 2
+        async with here.hearing() as heard:
+            table.light.set()
+            async with asyncio.timeout(5):
+                assert (await heard.get())["event"] == "property-deleted"
 
 
 class CountingTable(FakeTable):

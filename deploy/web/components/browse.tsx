@@ -38,6 +38,7 @@ function View({ region, regions }: { region: string | null; regions: readonly Re
   const sorted = useMemo(() => [...rows].sort(ORDERS[order].by), [rows, order]);
   return (
     <main className={styles.main}>
+      <h1 className="visually-hidden">{region ? `Listings in ${region}` : "All listings"}</h1>
       <section className={styles.list}>
         <div className={styles.bar}>
           <RegionPicker region={region} rows={rows} ready={ready} regions={regions} />

@@ -26,6 +26,7 @@ function Columns({ left, right, regions }: Sides) {
   const go = (a: string, b: string) => router.push(`/compare?left=${encodeURIComponent(a)}&right=${encodeURIComponent(b)}`);
   return (
     <main className={styles.main}>
+      <h1 className="visually-hidden">{left} and {right} side by side</h1>
       <Column region={left} regions={regions} label="Left region" onChange={(region) => go(region, right)} />
       <Column region={right} regions={regions} label="Right region" onChange={(region) => go(left, region)} />
     </main>

@@ -20,7 +20,7 @@ const KEPT = 30;
 export function Detail({ id }: { id: string }) {
   return (
     <PropertyProvider properties={[id]}>
-      <View id={id} />
+      <View key={id} id={id} />
     </PropertyProvider>
   );
 }
@@ -33,7 +33,7 @@ function View({ id }: { id: string }) {
   return (
     <main className={styles.main} data-testid="listings" data-ready={ready} data-count={rows.length}>
       <Link href="/" prefetch={false} className={styles.back}>← All listings</Link>
-      {error ? (
+      {error && !row ? (
         <div className={styles.message} data-testid="error" role="alert"><h1>This listing can’t be shown</h1><p>{error.message}</p></div>
       ) : row ? (
         <Sheet row={row} fresh={fresh} ready={ready} />

@@ -3,11 +3,13 @@ import { useVirtualizer } from "@tanstack/react-virtual";
 import { useEffect, useRef, useState } from "react";
 import type { PropertyRow, RefusalReason } from "@/lib/contract";
 import type { FreshById } from "@/lib/highlights";
+import { useSocket } from "@/lib/socket";
 import { Card } from "./listing";
 import styles from "./listings.module.css";
 
 const CARD_PX = 300;
 const ROW_PX = 160;
+const LATE_MS = 4_000;
 
 /** The cards of a view, of which only those in sight are there. */
 export function Listings(props: {
@@ -38,7 +40,7 @@ export function Listings(props: {
   }, [selected]);
   return (
     <div ref={scroller} className={styles.scroller} data-testid="listings" data-ready={ready} data-count={rows.length} aria-label={label} role="region" tabIndex={-1}>
-      {error ? (
+      {error && rows.length === 0 ? (
         <div className={styles.message} data-testid="error" role="alert">
           <h2>These listings can’t be shown</h2>
           <p>{error.message}</p>
@@ -77,9 +79,18 @@ function idOf(row: PropertyRow): string {
 }
 
 function Skeletons() {
+  const { connected } = useSocket();
+  const [late, setLate] = useState(false);
+  useEffect(() => {
+    const timer = setTimeout(() => setLate(true), LATE_MS);
+    return () => clearTimeout(timer);
+  }, []);
   return (
-    <div className={styles.skeletons} data-testid="loading" role="status" aria-label="Loading listings">
-      {Array.from({ length: 8 }, (_, index) => <div key={index} className={styles.skeleton} />)}
+    <div data-testid="loading" role="status" aria-label="Loading listings">
+      {late && !connected && <p className={styles.late}>No connection yet. It is tried again and again.</p>}
+      <div className={styles.skeletons}>
+        {Array.from({ length: 8 }, (_, index) => <div key={index} className={styles.skeleton} />)}
+      </div>
     </div>
   );
 }

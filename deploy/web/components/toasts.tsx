@@ -51,12 +51,14 @@ export function Toasts({ theme }: { theme: "light" | "dark" | null }) {
   const router = useRouter();
   useEffect(() => {
     let waiting: Notice[] = [];
+    const notified = new Set<string>(); // properties of which the user is told anyway
     let timer: ReturnType<typeof setTimeout> | undefined;
     const see = (id: string) => ({ label: "See", onClick: () => router.push(pathOf(id)) });
     const tell = () => {
       timer = undefined;
-      const lines = waiting;
+      const lines = waiting.filter(({ id }) => !notified.has(id));
       waiting = [];
+      notified.clear();
       if (lines.length > MANY) toast(`${lines.length} listings changed`, { id: "many", description: fold(lines) });
       else for (const { id, title, body, about } of lines) toast(title, { id: id + about, description: body, action: see(id) });
     };
@@ -68,6 +70,8 @@ export function Toasts({ theme }: { theme: "light" | "dark" | null }) {
         timer ??= setTimeout(tell, GATHER_MS);
       }),
       notificationsOf(socket).onArrival(({ key, title, body, severity, property_id }) => {
+        notified.add(String(property_id));
+        timer ??= setTimeout(tell, GATHER_MS);
         const say = severity === "important" ? toast.warning : toast.info;
         say(title, { id: key, description: body, action: see(String(property_id)) });
       }),

@@ -118,7 +118,7 @@ export function feedOf(client: BridgeClient): PropertyFeed {
 
 export interface Properties extends View {
   store: PropertyStore;
-  /** Why the bridge does not give this view. */
+  /** Why the bridge does not give this view, or does not let us in. */
   error: RefusalReason | null;
 }
 
@@ -130,14 +130,15 @@ export function PropertyProvider(props: {
   properties?: readonly PropertyId[];
   children: React.ReactNode;
 }) {
-  const { client } = useSocket();
+  const { client, connected, error: refused } = useSocket();
   const [feed] = useState(() => feedOf(client));
   const text = JSON.stringify({ regions: props.regions ?? [], properties: props.properties ?? [] });
   const scope = useMemo(() => JSON.parse(text) as Scope, [text]);
   useEffect(() => feed.show(scope), [feed, scope]);
   const { subscribe, getSnapshot } = feed.store;
   const view = useSyncExternalStore(subscribe, getSnapshot, getSnapshot);
-  const error = useSyncExternalStore(feed.onError, feed.getError, () => null);
+  const denied = useSyncExternalStore(feed.onError, feed.getError, () => null);
+  const error = denied ?? (connected ? null : refused);
   const value = useMemo((): Properties => {
     // What was shown before is none of this view, however briefly.
     const mine = view.scope === scope ? view : { scope, rows: [], ready: false };
