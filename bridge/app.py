@@ -9,12 +9,18 @@ import signal
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route, WebSocketRoute
 
 from bridge import settings as settings_module
+from bridge.auth.access import Access
+from bridge.auth.bearer import bearer
+from bridge.clock import SystemClock
+from bridge.contract import routes as contract
+from bridge.errors import Code, Refused
 from bridge.gateway import server, wire
 from bridge.gateway.properties import Properties
 from bridge.gateway.status import Upstream
@@ -23,6 +29,8 @@ from bridge.guard.door import Door
 from bridge.guard.operators import Operators
 from bridge.guard.origins import Origins
 from bridge.log.backend import choose
+from bridge.notifier import Notifier
+from bridge.ops.admin import Admin
 from bridge.ops.look import Look
 from bridge.ops.readiness import Verdict, not_ready
 from bridge.ops.routes import Operations
@@ -31,14 +39,19 @@ from bridge.source.base import SourceState
 from bridge.source.inbox import Inbox
 from bridge.source.realtime import RealtimeSource
 from bridge.source.table import SupabaseTable
+from bridge.watchers import Line, Watchers
+from bridge.watches import Watches
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
+    from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
 
     from bridge.gateway.server import Gateway
     from bridge.log.base import EventLog
+    from bridge.ops.admin import SignOut
+    from bridge.rights import Rights
     from bridge.settings import Settings
     from bridge.source.base import Source, Table
 
@@ -46,12 +59,17 @@ log = logging.getLogger(__name__)
 
 
 def create_app(
-    settings: Settings | None = None, *, source: Source | None = None, table: Table | None = None
+    settings: Settings | None = None,
+    *,
+    source: Source | None = None,
+    table: Table | None = None,
+    watching: tuple[Source, Table] | None = None,
 ) -> Bridge:
     """The bridge as an ASGI application.
 
     `settings` are read from the environment if they are not given; `errors.SettingsError` says what
-    is wrong with them. `source` and `table` take the place of Supabase's.
+    is wrong with them. `source` and `table` take the place of Supabase's, and `watching` of those
+    of the table of watches.
 
     It serves by itself (`uvicorn.run(create_app(), lifespan="on")`), or inside another Starlette or
     FastAPI application, which has to run its lifespan:
@@ -62,7 +80,7 @@ def create_app(
     Its clients then connect with the path `/live/socket.io`. One process may run it once at a time,
     with one worker.
     """
-    return Bridge(settings or settings_module.load(), source=source, table=table)
+    return Bridge(settings or settings_module.load(), source=source, table=table, watching=watching)
 
 
 def end_process(error: BaseException) -> None:  # noqa: ARG001 - the shape of `Bridge.on_death`
@@ -78,25 +96,32 @@ class _Running:
     pipeline: Pipeline
     log: EventLog
     gateway: Gateway
+    watchers: Watchers | None
     started_at: float
 
 
 class Bridge(Starlette):
     """Serves Socket.IO at `settings.path`, and `/properties`, `/livez`, `/readyz`, `/status`,
-    `/metrics`.
+    `/metrics`, and what the contract is at `/docs` and `/asyncapi.json`.
 
     `on_death` is called when a part of the bridge has died, which nothing but a new start can mend:
     by default it sends the process SIGTERM. `death` is what happened, None while all is well.
     """
 
     def __init__(
-        self, settings: Settings, *, source: Source | None = None, table: Table | None = None
+        self,
+        settings: Settings,
+        *,
+        source: Source | None = None,
+        table: Table | None = None,
+        watching: tuple[Source, Table] | None = None,
     ) -> None:
         self.settings = settings
         self.death: BaseException | None = None
         self.on_death: Callable[[BaseException], None] = end_process
         self._source = source
         self._table = table
+        self._watching = watching
         self._running: _Running | None = None
         proxies = Proxies(settings.trusted_proxies, settings.client_ip_header)
         origins = Origins(settings.cors_origins)
@@ -111,7 +136,15 @@ class Bridge(Starlette):
         super().__init__(
             routes=[
                 *self.operations.routes(),
-                Properties(self._clients, origins=origins, max_rooms=settings.max_rooms).route,
+                *Admin(operators, self._sign_out).routes(),
+                *contract.routes(settings),
+                Properties(
+                    self._clients,
+                    origins=origins,
+                    proxies=proxies,
+                    max_rooms=settings.max_rooms,
+                    rights=self._rights,
+                ).route,
                 # A mount doesn't match its own path without the slash; both are the endpoint.
                 Route(settings.path, endpoint=self.door),
                 WebSocketRoute(settings.path, endpoint=self.door),
@@ -139,6 +172,19 @@ class Bridge(Starlette):
             closing.push_async_callback(events.close)
             await events.open()
             inbox = Inbox(settings.queue_changes)
+            watches, clock = Watches(), SystemClock()
+            notifier = Notifier(
+                settings.notify_rules,
+                watches,
+                users=settings.notify_users,
+                scoped=bool(settings.regions_claim),
+                clock=clock,
+            )
+            watchers = None
+            if settings.watching is not None:
+                watchers = Watchers(watches, notifier, partial(self._follow, settings.watching))
+                closing.push_async_callback(watchers.close)
+                await watchers.open()
             pipeline = Pipeline(
                 projection=settings.projection,
                 table=table,
@@ -146,6 +192,8 @@ class Bridge(Starlette):
                 inbox=inbox,
                 publish=lambda entries: gateway.publish(entries),  # noqa: PLW0108 - made below
                 settings=settings,
+                clock=clock,
+                expand=None if watchers is None else notifier.expand,
             )
             await pipeline.load()
 
@@ -163,24 +211,50 @@ class Bridge(Starlette):
                 store=backend.sessions,
                 rows=pipeline.rows,
                 upstream=upstream,
+                access=Access.of(settings, settings.supabase_url, store=backend.sign_outs),
             )
             await gateway.open()
             closing.push_async_callback(gateway.close)
-            self._running = _Running(source, pipeline, events, gateway, time.monotonic())
+            self._running = _Running(source, pipeline, events, gateway, watchers, time.monotonic())
             try:
                 async with asyncio.TaskGroup() as tasks:
-                    work = tasks.create_task(
-                        self._work(
-                            source=source.run(inbox), pipeline=pipeline.run(), gateway=gateway.run()
-                        ),
-                        name="bridge",
-                    )
+                    parts = {
+                        "source": source.run(inbox),
+                        "pipeline": pipeline.run(),
+                        "gateway": gateway.run(),
+                        **({} if watchers is None else {"watchers": watchers.run()}),
+                    }
+                    work = tasks.create_task(self._work(**parts), name="bridge")
                     try:
                         yield
                     finally:
                         work.cancel()
             finally:
                 self._running = None
+
+    @asynccontextmanager
+    async def _follow(self, settings: Settings, watchers: Watchers) -> AsyncIterator[Line]:
+        """What follows the table of watches: a line like the listings', whose events nobody hears.
+        `settings` are its own.
+        """
+        async with AsyncExitStack() as closing:
+            source, table = self._watching or (None, None)
+            table = await _open(table or SupabaseTable(settings), closing)
+            events = choose(settings).log
+            closing.push_async_callback(events.close)
+            await events.open()
+            inbox = Inbox(settings.queue_changes)
+            pipeline = Pipeline(
+                projection=settings.projection,
+                table=table,
+                log=events,
+                inbox=inbox,
+                publish=lambda _entries: None,
+                settings=settings,
+                follow=watchers.follow,
+            )
+            await pipeline.load()
+            yield Line(source or RealtimeSource(settings, table), inbox, pipeline, events)
 
     async def drain(self) -> None:
         """End all client connections and take no more, ahead of the end of the lifespan: a server
@@ -228,7 +302,19 @@ class Bridge(Starlette):
             head=str(running.log.head),
             log_error=running.log.error,
             started_at=running.started_at,
+            watchers=None if running.watchers is None else running.watchers.status(),
         )
+
+    async def _rights(self, request: Request) -> Rights:
+        """Of who asks over HTTP."""
+        gateway = self._clients()
+        if gateway is None:
+            raise Refused(Code.NOT_READY, "the bridge is not running")
+        return (await gateway.access.admit(bearer(request.headers.get("Authorization")))).rights
+
+    def _sign_out(self) -> SignOut | None:
+        gateway = self._clients()
+        return None if gateway is None else gateway.sign_out
 
     def _clients(self) -> Gateway | None:
         return self._running.gateway if self._running else None

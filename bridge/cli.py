@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+NOWHERE = "http://localhost"
+"""In the place of settings that have to be there and that a command has no use for."""
+
 
 def out(text: str) -> None:
     print(text, flush=True)  # noqa: T201 - the command's output
@@ -118,10 +121,16 @@ def _parser() -> argparse.ArgumentParser:
         "--path", default="/socket.io", help="the bridge's BRIDGE_PATH (default: %(default)s)"
     )
 
-    shape = add("schema", _schema, "print the wire contract: all that goes to clients and back")
+    shape = add(
+        "schema",
+        _schema,
+        "print the wire contract: all that goes to clients and back",
+        epilog="The AsyncAPI document is that of the BRIDGE_* settings, and is what a bridge with "
+        "them\nserves at /asyncapi.json. SUPABASE_* ones are not needed.",
+    )
     shape.add_argument(
         "--format",
-        choices=("json-schema", "typescript"),
+        choices=("json-schema", "asyncapi", "typescript"),
         default="json-schema",
         help="what to print it as (default: %(default)s)",
     )
@@ -229,12 +238,14 @@ def _listen(args: argparse.Namespace) -> int:
 
 
 def _schema(args: argparse.Namespace) -> int:
-    from bridge.contract import json_schema, typescript  # noqa: PLC0415 - slow to import
+    from bridge.contract import asyncapi, json_schema, typescript  # noqa: PLC0415 - slow to import
 
     if args.format == "typescript":
         text = typescript.source()
+    elif args.format == "asyncapi":
+        text = _json(asyncapi.document(load(supabase_url=NOWHERE, supabase_secret_key=NOWHERE)))
     else:
-        text = json.dumps(json_schema.document(), indent=2) + "\n"
+        text = _json(json_schema.document())
     if args.out is None:
         out(text.removesuffix("\n"))
         return 0
@@ -244,3 +255,7 @@ def _schema(args: argparse.Namespace) -> int:
         err(f"bridge: can't write {args.out}: {error.strerror}")
         return 1
     return 0
+
+
+def _json(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"

@@ -98,6 +98,7 @@ async def _run(options: Options, listening: socket.socket, web: _Web | None, tel
             **_unless_set(
                 cors_origins=("*",),
                 log=f"sqlite:///{sandbox.home / 'bridge.sqlite3'}",
+                watchers="public.property_watchers",
             ),
         )
         if web is not None and "*" not in settings.cors_origins:
@@ -197,6 +198,7 @@ Ready.
 {web}
   Socket.IO   {url}  (path {path})
   status      {url}/status
+  contract    {url}/docs
   Supabase    {sandbox.supabase_url}
   database    {sandbox.database_url}
   user token  {_token(sandbox)}

@@ -19,6 +19,7 @@ from bridge.events import (
     PropertyUpdated,
     PropertyUpdatedData,
 )
+from bridge.projection import DOCUMENTED
 from bridge.regions import regions_of, rooms_of
 
 if TYPE_CHECKING:
@@ -143,4 +144,7 @@ def same(a: Json, b: Json) -> bool:
 
 def _shown(projection: Projection, key: Key, row: Record, view: View) -> PropertyCreatedData:
     fields = {column: row[column] for column in projection.shown(view) if column in row}
-    return PropertyCreatedData.model_construct(property_id=key, **fields)
+    # What is documented is always there, within an update too, which leaves out what is not set.
+    return PropertyCreatedData.model_construct(
+        property_id=key, **{**dict.fromkeys(DOCUMENTED), **fields}
+    )

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
-from pydantic.json_schema import SkipJsonSchema  # noqa: TC002 - the models need it
 from typing_extensions import TypeAliasType
 
 if TYPE_CHECKING:
@@ -35,6 +34,18 @@ WHOLE: Final = ConfigDict(
     # What has a default is there as well in what the bridge emits.
     json_schema_serialization_defaults_required=True,
 )
+
+
+def _without_null(schema: dict[str, Any]) -> None:
+    (only,) = (each for each in schema.pop("anyOf") if each != {"type": "null"})
+    del schema["default"]
+    schema.update(only)
+
+
+NEVER_NULL: Final = Field(json_schema_extra=_without_null)
+"""Of a member that is absent where it isn't told. Only the schema knows of it: a type of its own
+would be serialised in another way.
+"""
 
 
 class PropertyCreatedData(BaseModel):
@@ -86,9 +97,9 @@ class PropertyUpdatedData(BaseModel):
     """By column: only those whose value changed, never the key, never `updated_at`."""
     updated_at: Timestamp
     """The row's own `updated_at`, else the time of the commit."""
-    moved: Move | SkipJsonSchema[None] = None
+    moved: Annotated[Move | None, NEVER_NULL] = None
     """Where the row left one region for another. Such an update is told in both."""
-    property: PropertyCreatedData | SkipJsonSchema[None] = None
+    property: Annotated[PropertyCreatedData | None, NEVER_NULL] = None
     """With `moved`: the whole new row, for those who did not know it."""
 
 
@@ -175,10 +186,15 @@ class AuthStatusData(BaseModel):
       that it hears now; what it heard beyond that, it hears no more.
     """
 
+    model_config = WHOLE
+
     state: AuthState
     expires_at: Timestamp | None = None
+    """When the token ends, or ended."""
     regions: list[str] | None = None
+    """The regions that the client hears; null: everything that it may."""
     properties: list[PropertyId] = []
+    """The properties that it hears beside them."""
 
 
 class AuthStatus(BaseModel):

@@ -7,7 +7,7 @@ import logging
 from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.changes import Change, Gap, GapReason
 from bridge.clock import SystemClock
@@ -17,14 +17,19 @@ from bridge.regions import in_view
 from bridge.rows import Rows
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
+    from bridge.changes import Json, Key, Record
     from bridge.clock import Clock
+    from bridge.events import Event
     from bridge.log.base import Entry, EventLog, Progress
     from bridge.projection import Projection
     from bridge.settings import Settings
     from bridge.source.base import Table
     from bridge.source.inbox import Inbox
+
+    Expand: TypeAlias = Callable[[Sequence[Event], Callable[[Key], Record | None]], Sequence[Event]]
+    Follow: TypeAlias = Callable[[Iterable[tuple[Key, Mapping[str, Json] | None]]], None]
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +64,20 @@ class Pipeline:
         publish: Callable[[Sequence[Entry]], None],
         settings: Settings,
         clock: Clock | None = None,
+        expand: Expand | None = None,
+        follow: Follow | None = None,
     ) -> None:
-        """`publish` gets entries once they are stored, in order, and must not block."""
+        """`publish` gets entries once they are stored, in order, and must not block.
+
+        `expand` may put further events between those that were decided; all are stored together. It
+        also gets a way to the public columns of the rows that they leave behind. `follow` gets
+        every row that becomes known, None where it is gone, in the step in which it does; that is
+        more than what is told, since the first picture of the table tells nothing. Neither may
+        raise or block.
+        """
+        self._projection = projection
+        self._expand = expand
+        self._follow = follow
         self._log = log
         self._inbox = inbox
         self._publish = publish
@@ -101,6 +118,7 @@ class Pipeline:
         """Take the known rows from the log, which is open."""
         async for rows in self._log.rows():
             self.rows.load(rows)
+            self._followed(rows)
 
     async def run(self) -> None:
         """Run for ever, from the rows that were loaded. Raises only what makes going on impossible
@@ -110,6 +128,10 @@ class Pipeline:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._reconciler.run(), name="reconcile")
             tasks.create_task(self._pump(), name="pump")
+
+    async def reconciled(self) -> None:
+        """Wait until the first pass over the table is done, and the known rows are all of it."""
+        await self._reconciler.first_pass_done.wait()
 
     async def _pump(self) -> None:
         filled = self._log.progress.filled
@@ -151,9 +173,24 @@ class Pipeline:
             batch = self._ledger.take()
             if not batch:
                 return
-            entries = await self._log.append(batch.events, list(batch.rows.items()))
+            events: Sequence[Event] = batch.events
+            if self._expand is not None:
+                events = self._expand(events, self._public)
+            entries = await self._log.append(events, list(batch.rows.items()))
             self._ledger.stored()
+            self._followed(batch.rows.items())
             for entry in entries:
                 told = in_view(entry.event.rooms, "public")
                 self._counts[entry.event.name if told else "member-events"] += 1
             self._publish(entries)
+
+    def _public(self, key: Key) -> Record | None:
+        row = self._ledger.state(key)
+        if row is None:
+            return None
+        known = self.rows.decode(row)
+        return {column: known[column] for column in self._projection.published if column in known}
+
+    def _followed(self, rows: Iterable[tuple[Key, bytes | None]]) -> None:
+        if self._follow is not None:
+            self._follow((key, None if row is None else self.rows.decode(row)) for key, row in rows)

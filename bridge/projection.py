@@ -52,6 +52,12 @@ class Projection:
         return tuple(c for c in self.published if c not in (self.key, self.updated_at))
 
     @cached_property
+    def further(self) -> tuple[str, ...]:
+        """Published columns beside the documented ones, each once."""
+        documented = (self.key, *DOCUMENTED)
+        return tuple(c for c in dict.fromkeys(self.published) if c not in documented)
+
+    @cached_property
     def diffed_for_members(self) -> tuple[str, ...]:
         """Further columns whose changes are told to members."""
         others = (*self.published, self.key, self.updated_at)

@@ -9,18 +9,11 @@ from __future__ import annotations
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
-from pydantic.json_schema import SkipJsonSchema  # noqa: TC002 - the models need it
 from typing_extensions import TypeAliasType
 
 from bridge.errors import Code
-from bridge.events import DOCUMENTED, WHOLE, PropertyCreatedData, PropertyId, Timestamp
-
-NAME_LENGTH: Final = 200
-"""Characters of one region or property id. Real ones are shorter; longer ones are not looked at."""
-
-LOWEST_KEY: Final = -(2**63)
-HIGHEST_KEY: Final = 2**64 - 1
-"""Integers that a key column can hold."""
+from bridge.events import DOCUMENTED, NEVER_NULL, WHOLE, PropertyCreatedData, PropertyId, Timestamp
+from bridge.gateway.wanted import INTEGERS, NAME_LENGTH
 
 REQUEST: Final = ConfigDict(strict=True, extra="ignore") | DOCUMENTED
 """A null member is the same as an absent one, and members that are not named here are passed over:
@@ -38,11 +31,11 @@ Region = TypeAliasType(
     ],
 )
 
-Named = TypeAliasType(
-    "Named",
+GivenPropertyId = TypeAliasType(
+    "GivenPropertyId",
     Annotated[
         Annotated[str, Field(min_length=1, max_length=NAME_LENGTH)]
-        | Annotated[int, Field(ge=LOWEST_KEY, le=HIGHEST_KEY)],
+        | Annotated[int, Field(ge=INTEGERS.start, le=INTEGERS.stop - 1)],
         Field(description='A property\'s id as a client names it: `42` and `"42"` are the same.'),
     ],
 )
@@ -81,7 +74,7 @@ class HandshakeAuth(BaseModel):
     regions: list[Region] | None = None
     """Regions to hear from the beginning. Who names neither regions nor properties hears all that
     it may."""
-    properties: list[Named] | None = None
+    properties: list[GivenPropertyId] | None = None
     """Single properties to hear from the beginning."""
     batch: bool | None = None
     """Whether events shall come as `properties-batch`, a burst in few frames."""
@@ -95,7 +88,7 @@ class SubscribeRequest(BaseModel):
     model_config = REQUEST
 
     regions: list[Region] | None = None
-    properties: list[Named] | None = None
+    properties: list[GivenPropertyId] | None = None
     snapshot: bool | None = None
     """Whether the ack shall carry the current rows of what is named."""
     after: Annotated[str, Field(max_length=NAME_LENGTH)] | None = None
@@ -108,7 +101,7 @@ class UnsubscribeRequest(BaseModel):
     model_config = REQUEST
 
     regions: list[Region] | None = None
-    properties: list[Named] | None = None
+    properties: list[GivenPropertyId] | None = None
 
 
 class AuthenticateRequest(BaseModel):
@@ -124,7 +117,9 @@ class Subscribed(BaseModel):
     """All that the client hears now, and the snapshot if it asked for one.
 
     The ack has its place among the events: what came before it is in its rows, what comes after it
-    is not.
+    is not. While there is `more`, ask for it with `after` and the same regions: put each page's
+    rows in the place of what is known, and pass over an event that updates or deletes a property
+    that is not known, since a later page has it as it is then.
     """
 
     model_config = DOCUMENTED
@@ -133,11 +128,11 @@ class Subscribed(BaseModel):
     regions: list[str] | None
     """Null: everything that the client may hear."""
     properties: list[PropertyId]
-    offset: str | SkipJsonSchema[None] = None
+    offset: Annotated[str | None, NEVER_NULL] = None
     """With a snapshot: the position in the log as of which the rows are."""
-    more: str | SkipJsonSchema[None] = None
+    more: Annotated[str | None, NEVER_NULL] = None
     """With a snapshot that has further pages: what to give as `after` for the next one."""
-    snapshot: list[PropertyRow] | SkipJsonSchema[None] = None
+    snapshot: Annotated[list[PropertyRow] | None, NEVER_NULL] = None
     """The current rows, if asked for."""
 
 

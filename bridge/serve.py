@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import uvicorn
 
 from bridge.gateway.handover import WebSocketProtocol
+from bridge.guard.http import HttpProtocol
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
@@ -56,6 +57,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 bridge,
+                http=HttpProtocol,
                 ws=WebSocketProtocol,
                 ws_max_size=bridge.settings.message_bytes,
                 # Engine.IO has a ping of its own, and compression costs 38 KB a client.

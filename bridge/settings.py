@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -19,7 +20,9 @@ from bridge.auth.settings import AuthSettings
 from bridge.errors import SettingsError
 from bridge.guard.address import FORWARDED_FOR, Proxies, network
 from bridge.guard.origins import Origins
+from bridge.notifications import ANY, Rules
 from bridge.projection import DOCUMENTED, Projection
+from bridge.watches import COLUMNS
 
 ADMIN_SECRET_CHARACTERS = 16
 """Fewer can be guessed."""
@@ -66,6 +69,24 @@ class Settings(AuthSettings):
     member_columns: Names = Field(
         (),
         description="Further columns that only members see; without any, all clients see the same",
+    )
+
+    watchers: str = Field(
+        "",
+        description="The table that says who is notified of what, with its schema, such as "
+        "public.property_watchers; empty: nobody is notified",
+    )
+    notify_status: Names = Field(
+        ("on",),
+        description="Changes of status that are notified: on (all), off, or transitions such as "
+        "available>pending,*>sold",
+    )
+    notify_price_percent: float = Field(
+        5, ge=0, description="Price moves that are notified, in percent of the old price; 0: none"
+    )
+    notify_new: bool = Field(True, description="Whether new listings in a region are notified")
+    notify_users: int = Field(
+        10_000, ge=1, description="Users who are notified of one change, at the most"
     )
 
     host: str = Field("127.0.0.1", description="Address to listen on")
@@ -128,16 +149,17 @@ class Settings(AuthSettings):
         ge=1,
         description="The same at once, after a rest: all of its connections, and each once more",
     )
-    snapshots_per_second_per_address: float = Field(
-        50,
+    snapshot_pages_per_second_per_address: float = Field(
+        20,
         gt=0,
-        description="Pages of snapshots that the clients of one address may ask for, lasting; "
-        "GET /properties counts as five",
+        description="Full pages of snapshots that the clients of one address may ask for, lasting, "
+        "some 10 ms of a core each; a smaller page counts as the part it is, GET /properties as a "
+        "page for each thousand rows",
     )
-    snapshots_burst_per_address: int = Field(
-        1000,
-        ge=5,
-        description="The same at once, after a rest: five pages for each of its connections",
+    snapshot_pages_burst_per_address: int = Field(
+        200,
+        ge=1,
+        description="The same at once, after a rest: four full pages for each of 50 people",
     )
     client_bytes: int = Field(
         1_048_576,
@@ -209,7 +231,13 @@ class Settings(AuthSettings):
     log_level: str = Field("info", description="debug, info, warning or error")
 
     @field_validator(
-        "region", "columns", "member_columns", "cors_origins", "trusted_proxies", mode="before"
+        "region",
+        "columns",
+        "member_columns",
+        "cors_origins",
+        "trusted_proxies",
+        "notify_status",
+        mode="before",
     )
     @classmethod
     def _split(cls, value: Any) -> Any:
@@ -306,6 +334,26 @@ class Settings(AuthSettings):
             raise ValueError("expected schema.table, such as public.properties")
         return value
 
+    @field_validator("watchers")
+    @classmethod
+    def _watchers(cls, value: str) -> str:
+        return cls._table(value) if value else ""
+
+    @field_validator("notify_status")
+    @classmethod
+    def _transitions(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if value in (("on",), ("off",)):
+            return value
+        for transition in value:
+            old, arrow, new = transition.partition(">")
+            if not (arrow and old.strip() and new.strip()) or ">" in new:
+                raise ValueError(
+                    "expected on, off, or transitions such as available>pending,*>sold"
+                )
+        if not value:
+            raise ValueError("expected on, off, or transitions such as available>pending,*>sold")
+        return value
+
     @field_validator("path")
     @classmethod
     def _path(cls, value: str) -> str:
@@ -347,6 +395,46 @@ class Settings(AuthSettings):
             table=table,
             member=self.member_columns,
         )
+
+    @property
+    def notify_rules(self) -> Rules:
+        """Which changes are notified."""
+        statuses: tuple[tuple[str, str], ...] = ()
+        if self.notify_status == ("on",):
+            statuses = ((ANY, ANY),)
+        elif self.notify_status != ("off",):
+            pairs = (transition.split(">") for transition in self.notify_status)
+            statuses = tuple((old.strip(), new.strip()) for old, new in pairs)
+        return Rules(statuses, self.notify_price_percent, self.notify_new)
+
+    @property
+    def watching(self) -> Settings | None:
+        """Settings of the line that follows the table of watches, as this one follows the listings:
+        the same project, that table, a log beside this one. None: nobody is notified.
+        """
+        if not self.watchers:
+            return None
+        return self.model_copy(
+            update={
+                "table": self.watchers,
+                "key": "id",
+                # Nothing of it is published; whom and what it is about is where a row belongs.
+                "columns": (),
+                "member_columns": (),
+                "region": COLUMNS,
+                "updated_at": "updated_at",
+                "log": _beside(self.log),
+                "log_events": 1,  # nobody comes back to it; the rows are what it is kept for
+            }
+        )
+
+
+def _beside(log: str) -> str:
+    """The log of the watches: `bridge-watchers.sqlite3` beside `bridge.sqlite3`."""
+    if log == "memory:":
+        return log
+    path = PurePosixPath(log.removeprefix("sqlite:///"))
+    return f"sqlite:///{path.with_name(f'{path.stem}-watchers{path.suffix}')}"
 
 
 def load(**overrides: Any) -> Settings:

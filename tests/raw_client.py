@@ -35,6 +35,16 @@ class Client:
         self._packets: list[str] = []
 
     async def connect(self) -> None:
+        packet = await self.answer()
+        assert packet is not None, "the connection ended"
+        assert packet.startswith("40"), packet
+        answer = json.loads(packet[2:])
+        self.recovered = answer.get("pid") is not None and answer["pid"] == self.pid
+        self.pid, self.sid = answer.get("pid"), answer["sid"]
+
+    async def answer(self) -> str | None:
+        """Ask to be connected: what the server says to it; None: the connection ends."""
+        self._packets = []
         if self.polling:
             async with self.http.get(self.url) as response:
                 self._poll = f"{self.url}&sid={json.loads((await response.text())[1:])['sid']}"
@@ -48,15 +58,10 @@ class Client:
                 auth["offset"] = self.offset
         await self.send("40" + json.dumps(auth))
         while True:
-            packet = await self.packet()
-            if packet.startswith("42"):
-                self.hear(packet)
-            else:
-                break
-        assert packet.startswith("40"), packet
-        answer = json.loads(packet[2:])
-        self.recovered = answer.get("pid") is not None and answer["pid"] == self.pid
-        self.pid, self.sid = answer.get("pid"), answer["sid"]
+            packet = await self.next()
+            if packet is None or not packet.startswith("42"):
+                return packet
+            self.hear(packet)
 
     async def send(self, text: str) -> None:
         if self._ws is not None:
@@ -66,14 +71,40 @@ class Client:
             assert response.status == 200
 
     async def packet(self) -> str:
+        packet = await self.next()
+        assert packet is not None, "the connection ended"
+        return packet
+
+    async def next(self) -> str | None:
+        """The next packet; None: the connection has ended."""
         while not self._packets:
             if self._ws is not None:
-                self._packets.append(await self._ws.receive_str(timeout=5))
+                message = await self._ws.receive(timeout=5)
+                if message.type is not aiohttp.WSMsgType.TEXT:
+                    return None
+                self._packets.append(message.data)
             else:
                 async with self.http.get(self._poll) as response:
+                    if response.status != 200:
+                        return None
                     self._packets += (await response.text()).split("\x1e")
             self._packets = [packet for packet in self._packets if packet not in ("2", "6")]
-        return self._packets.pop(0)
+        packet = self._packets.pop(0)
+        return None if packet == "1" else packet
+
+    async def told(self, name: str) -> list[Any]:
+        """The arguments of the next event of that name, its name first."""
+        async with asyncio.timeout(10):
+            while True:
+                self.hear(await self.packet())
+                if self.heard and self.heard[-1][0] == name:
+                    return self.heard[-1]
+
+    async def ended(self) -> None:
+        """Until the server has ended the connection."""
+        async with asyncio.timeout(10):
+            while (packet := await self.next()) is not None:
+                self.hear(packet)
 
     async def until(self, count: int) -> list[int]:
         """The `seq` of everything that was heard, once there are `count`."""
@@ -108,9 +139,15 @@ class Client:
 
 
 @asynccontextmanager
-async def client(url: str, transport: str = "websocket", auth: Any = None) -> AsyncIterator[Client]:
+async def client(
+    url: str,
+    transport: str = "websocket",
+    auth: Any = None,
+    *,
+    headers: dict[str, str] | None = None,
+) -> AsyncIterator[Client]:
     """A client that is connected."""
-    async with aiohttp.ClientSession() as http:
+    async with aiohttp.ClientSession(headers=headers) as http:
         it = Client(url, http, transport, auth)
         await it.connect()
         yield it

@@ -10,6 +10,7 @@ import uvicorn
 
 from bridge import serve
 from bridge.gateway.handover import WebSocketProtocol
+from bridge.guard.http import HttpProtocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -31,6 +32,7 @@ async def served(
     for polls that its clients have left open. `options` are uvicorn's.
     """
     usual: dict[str, Any] = {
+        "http": HttpProtocol,
         "ws": WebSocketProtocol,
         "ws_ping_interval": None,
         "ws_per_message_deflate": False,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bridge.auth.claims import Terms
 from bridge.auth.keys import ProjectKeys
+from bridge.auth.sign_outs import SignOuts
 from bridge.auth.verifier import Verifier
 from bridge.clock import SystemClock
 from bridge.errors import Code, Refused
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from bridge.auth.rules import Rules
     from bridge.auth.settings import AuthMode, AuthSettings
     from bridge.clock import Clock
+    from bridge.log.base import SignOutStore
     from bridge.rights import Rights
 
 
@@ -28,20 +30,35 @@ class Admission:
 
 
 class Access:
-    """The door. `run` and `close` are those of its keys."""
+    """The door. Open it first; `run` and `close` are those of its keys."""
 
     def __init__(
-        self, mode: AuthMode, verifier: Verifier, rules: Rules, keys: ProjectKeys | None = None
+        self,
+        mode: AuthMode,
+        verifier: Verifier,
+        rules: Rules,
+        *,
+        keys: ProjectKeys,
+        sign_outs: SignOuts,
     ) -> None:
         self.mode = mode
         self.terms = verifier.terms
+        self.sign_outs = sign_outs
         self._verifier = verifier
         self._rules = rules
         self._keys = keys
 
     @classmethod
-    def of(cls, settings: AuthSettings, url: str, clock: Clock | None = None) -> Access:
+    def of(
+        cls,
+        settings: AuthSettings,
+        url: str,
+        *,
+        clock: Clock | None = None,
+        store: SignOutStore | None = None,
+    ) -> Access:
         """As the settings say, for users of the project at `url`. Nothing is fetched yet."""
+        clock = clock or SystemClock()
         keys = ProjectKeys(f"{url}/auth/v1/.well-known/jwks.json")
         terms = Terms(
             issuer=settings.token_issuer or f"{url}/auth/v1",
@@ -53,14 +70,22 @@ class Access:
         verifier = Verifier(
             keys,
             terms,
-            clock or SystemClock(),
+            clock,
             secret=None if secret is None else secret.get_secret_value(),
         )
-        return cls(settings.auth, verifier, settings.rules, keys)
+        # A token is refused a leeway after it ended, and one that is from a leeway ahead is taken.
+        sign_outs = SignOuts(store, clock, keep=terms.longest + 2 * terms.leeway)
+        return cls(settings.auth, verifier, settings.rules, keys=keys, sign_outs=sign_outs)
+
+    async def open(self) -> None:
+        """Take up the sign-outs of an earlier process. Raises `errors.LogUnusable`."""
+        await self.sign_outs.load()
 
     async def admit(self, token: str | None) -> Admission:
-        """Raises `Refused`: `token_required`, `token_invalid`, `token_expired`, or `not_ready`
-        where the project's keys are needed and can't be had.
+        """Raises `Refused`: `token_required`, `token_invalid`, `token_expired`, `signed_out`, or
+        `not_ready` where the project's keys are needed and can't be had.
+
+        What it says holds in the step of the loop in which it returns.
         """
         if self.mode == "off":
             token = None
@@ -69,13 +94,14 @@ class Access:
                 Code.TOKEN_REQUIRED, "expected the token of a signed-in user as auth.token"
             )
         claims = None if token is None else await self._verifier.verify(token)
+        if claims is not None:
+            # Last of all: while keys were waited for, somebody may have been signed out.
+            self.sign_outs.check(claims)
         return Admission(self._rules.rights(claims), claims)
 
     async def run(self) -> None:
         """Keep the keys fresh, for ever."""
-        if self._keys is not None:
-            await self._keys.run()
+        await self._keys.run()
 
     async def close(self) -> None:
-        if self._keys is not None:
-            await self._keys.close()
+        await self._keys.close()

@@ -9,9 +9,13 @@ from pydantic import TypeAdapter
 from bridge import requests
 from bridge.contract.catalog import EMITTED, REQUESTS
 from bridge.errors import Code
+from bridge.events import PropertyCreatedData
+from bridge.projection import DOCUMENTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from bridge.projection import Projection
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
@@ -22,9 +26,10 @@ Mode = Literal["validation", "serialization"]
 Schema = dict[str, Any]
 
 
-def document() -> Schema:
+def document(projection: Projection | None = None) -> Schema:
     """JSON Schema 2020-12. The document itself is that of the emitted envelopes; what clients send
-    and are answered is in its `$defs` beside them.
+    and are answered is in its `$defs` beside them. With a `projection` it names the columns that
+    this one publishes.
     """
     return {
         "$schema": DIALECT,
@@ -33,11 +38,13 @@ def document() -> Schema:
         "envelope, its second one the position in the log, a string. What clients send and are "
         "answered is in `$defs`.",
         "anyOf": [{"$ref": f"#/$defs/{each.envelope.__name__}"} for each in EMITTED],
-        "$defs": definitions(),
+        "$defs": definitions(projection),
     }
 
 
-def definitions(refs: str = "#/$defs/{model}") -> dict[str, Schema]:
+def definitions(
+    projection: Projection | None = None, *, refs: str = "#/$defs/{model}"
+) -> dict[str, Schema]:
     """The schema of each named type, by name. `refs` is how they refer to each other."""
     described: list[tuple[str, Mode, TypeAdapter[Any]]] = [
         (str(number), mode, TypeAdapter(each)) for number, (each, mode) in enumerate(_described())
@@ -46,7 +53,20 @@ def definitions(refs: str = "#/$defs/{model}") -> dict[str, Schema]:
     named = {_name(name): _plain(schema) for name, schema in whole["$defs"].items()}
     named[JSON] = {"description": "Any JSON value, as Supabase gives it."}
     del named[Code.__name__]  # `ErrorCode` says it with meanings
+    if projection is not None:
+        _publish(named[PropertyCreatedData.__name__], projection, refs)
     return named
+
+
+def _publish(row: Schema, projection: Projection, refs: str) -> None:
+    """Have the schema of a row name the columns that are published, and no others but those that
+    are always there. What only members see is not named; they find it among the further columns.
+    """
+    for column in (c for c in DOCUMENTED if c not in projection.shown("member")):
+        row["properties"][column] = {"type": "null", "description": "Not published here."}
+    for column in projection.further:
+        row["properties"][column] = {"$ref": refs.format(model=JSON)}
+        row["required"].append(column)
 
 
 def _described() -> Iterator[tuple[Any, Mode]]:
@@ -74,9 +94,6 @@ def _plain(schema: Any) -> Any:
             out[word] = {name: _plain(each) for name, each in value.items()}
         else:
             out[word] = _name(value) if word == "$ref" else _plain(value)
-    if len(out.get("anyOf", ())) == 1:  # what was left when null was taken out
-        (only,) = out.pop("anyOf")
-        out = {**only, **out}
     return out
 
 

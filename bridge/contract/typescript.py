@@ -111,11 +111,11 @@ def _declared(name: str, schema: Schema) -> str:
         return f"{comment}export interface {name} {{\n{_members(schema)}}}\n"
     if "oneOf" in schema:
         choices = "".join(
-            f"{_comment(each.get('description', ''), '  ')}  | {_type(each)}\n"
+            f"{_comment(each.get('description', ''), '  ')}  | {type_of(each)}\n"
             for each in schema["oneOf"]
         )
         return f"{comment}export type {name} =\n{choices.rstrip()};\n"
-    return f"{comment}export type {name} = {_type(schema)};\n"
+    return f"{comment}export type {name} = {type_of(schema)};\n"
 
 
 def _members(schema: Schema) -> str:
@@ -125,16 +125,16 @@ def _members(schema: Schema) -> str:
         key = name if IDENTIFIER.fullmatch(name) else json.dumps(name)
         mark = "" if name in required else "?"
         lines.append(_comment(each.get("description", ""), "  "))
-        lines.append(f"  {key}{mark}: {_type(each)};\n")
+        lines.append(f"  {key}{mark}: {type_of(each)};\n")
     others = schema.get("additionalProperties", False)
     if others is not False:
         lines.append("  /** Further columns, as settings have them. */\n")
-        lines.append(f"  [column: string]: {_type(others)};\n")
+        lines.append(f"  [column: string]: {type_of(others)};\n")
     return "".join(lines)
 
 
-def _type(schema: Any) -> str:
-    """The type of a schema within a declaration."""
+def type_of(schema: Any) -> str:
+    """The type of a schema, in which named types are named. Raises `Unspeakable`."""
     if schema is True or not set(schema) - {"description", "default"}:
         return JSON
     if "$ref" in schema:
@@ -144,13 +144,13 @@ def _type(schema: Any) -> str:
     if "enum" in schema:
         return _union(json.dumps(each) for each in schema["enum"])
     if "anyOf" in schema:
-        return _union(_type(each) for each in schema["anyOf"])
+        return _union(type_of(each) for each in schema["anyOf"])
     kind = schema.get("type")
     if kind == "array":
-        inner = _type(schema["items"])
+        inner = type_of(schema["items"])
         return f"({inner})[]" if " | " in inner else f"{inner}[]"
     if kind == "object" and "properties" not in schema:
-        return f"{{ [column: string]: {_type(schema['additionalProperties'])} }}"
+        return f"{{ [column: string]: {type_of(schema['additionalProperties'])} }}"
     if isinstance(kind, str) and kind in PRIMITIVES:
         return PRIMITIVES[kind]
     raise Unspeakable(schema)

@@ -75,12 +75,16 @@ class Arrival:
                 eio_sid, what, rights, batched=batched
             )
         except Refused as refused:
-            data = {"code": refused.code.value, "message": refused.message}
-            answer = orjson.dumps({"message": refused.message, "data": data})
-            socket = self._server.connection(eio_sid)
-            if socket is not None:
-                self._wire.send_packet(socket, f"4{answer.decode()}")
+            self.refuse(eio_sid, refused)
             return None
+
+    def refuse(self, eio_sid: str, refused: Refused) -> None:
+        """Answer a connection that it doesn't become a client."""
+        data = {"code": refused.code.value, "message": refused.message}
+        answer = orjson.dumps({"message": refused.message, "data": data})
+        socket = self._server.connection(eio_sid)
+        if socket is not None:
+            self._wire.send_packet(socket, f"4{answer.decode()}")
 
     def _new(self, eio_sid: str, what: Wanted, rights: Rights, *, batched: bool) -> str | None:
         # Python's own client can't recover; a session would wait for nobody.

@@ -10,7 +10,8 @@ needs it at the end if it is there now. What lies between is nobody's loss.
 - a creation takes later updates in, and a creation that is deleted again is not told;
 - a deletion swallows the updates before it, and goes to the first place only;
 - what was deleted and created again stays two events, a deletion and a creation;
-- a move goes from the first place to the last one, or is none if these are the same.
+- a move goes from the first place to the last one, or is none if these are the same;
+- a notification is no part of a property's story: each is told as it is, where it stood.
 
 Each view has its own story of a property, as it was told its own events.
 

@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import socketio
 
+from bridge.auth.bearer import bearer
 from bridge.gateway.doorstep import Doorstep
 from bridge.gateway.packet import BrokenPacket, Packet
 from bridge.gateway.wire import Engine
@@ -68,6 +69,7 @@ def is_python_client(query: str) -> bool:
 
 
 _query: ContextVar[str] = ContextVar("query", default="")
+_headers: ContextVar[Sequence[tuple[bytes, bytes]]] = ContextVar("headers", default=())
 """Of the request that is being served."""
 
 
@@ -104,12 +106,15 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
         super().__init__(serializer=Packet, **options)
         self.edge = edge
         self._python: set[str] = set()
+        self._tokens: dict[str, str] = {}
+        self._arriving: set[str] = set()
         self._places: dict[str, Place] = {}  # that connections have, by their sids
         self._connect_seconds = connect_seconds
         self._doorstep: Doorstep | None = None
 
     async def handle_request(self, scope: Scope, receive: Receive, send: Send) -> None:
         _query.set(scope.get("query_string", b"").decode("ascii", "replace"))
+        _headers.set(scope.get("headers", ()))
         await super().handle_request(scope, receive, send)
 
     # -- what an edge does ----------------------------------------------------------------------
@@ -128,6 +133,10 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
     def connection(self, eio_sid: str) -> Any:
         """The Engine.IO socket of a connection; None once it is gone."""
         return self.eio.sockets.get(eio_sid)
+
+    def token(self, eio_sid: str) -> str | None:
+        """The token that a connection's first request had in its header `Authorization`."""
+        return self._tokens.get(eio_sid)
 
     def is_python_client(self, eio_sid: str) -> bool:
         return eio_sid in self._python
@@ -150,6 +159,9 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
     async def _handle_eio_connect(self, eio_sid: str, environ: Any) -> Any:
         if is_python_client(_query.get()):
             self._python.add(eio_sid)
+        for name, value in _headers.get():
+            if name == b"authorization" and (token := bearer(value.decode("latin-1"))) is not None:
+                self._tokens[eio_sid] = token
         place = keep_place()
         if place is not None:
             self._places[eio_sid] = place
@@ -168,7 +180,11 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
         """A connection has been there for a while. Has somebody come through it?"""
         sid_of = self.manager.sid_from_eio_sid
         if not any(sid_of(eio_sid, each) for each in self.manager.get_namespaces()):
-            self._part(eio_sid, self.reason.SERVER_DISCONNECT)
+            self.part(eio_sid)
+
+    def part(self, eio_sid: str) -> None:
+        """End a connection through which nobody has come. A client's library tries again."""
+        self._part(eio_sid, self.reason.SERVER_DISCONNECT)
 
     def _part(self, eio_sid: str, reason: str) -> None:
         socket = self.connection(eio_sid)
@@ -193,10 +209,17 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
             await super()._handle_connect(eio_sid, namespace, data)
         elif name != NAMESPACE:
             await self._refuse(eio_sid, name, "Invalid namespace")
-        elif self.manager.sid_from_eio_sid(eio_sid, NAMESPACE) is not None:
+        elif (
+            eio_sid in self._arriving
+            or self.manager.sid_from_eio_sid(eio_sid, NAMESPACE) is not None
+        ):
             await self._refuse(eio_sid, name, "Already connected")
         else:
-            await self.edge.arrived(eio_sid, data)
+            self._arriving.add(eio_sid)
+            try:
+                await self.edge.arrived(eio_sid, data)
+            finally:
+                self._arriving.discard(eio_sid)
 
     async def _refuse(self, eio_sid: str, namespace: str, why: str) -> None:
         # An object, since clients make an error of its `message`; the library says a string.
@@ -235,6 +258,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
         # when a page's connection is dropped too, and comes back. Only Socket.IO's own DISCONNECT
         # is a farewell, and that does not come this way.
         self._python.discard(eio_sid)
+        self._tokens.pop(eio_sid, None)
         place = self._places.pop(eio_sid, None)
         if place is not None:
             place.give_back()

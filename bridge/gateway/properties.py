@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from bridge.errors import Code, Refused
+from bridge.gateway.download import Download
 from bridge.gateway.snapshot import STEP_ROWS
 from bridge.gateway.wanted import Wanted, region
+from bridge.guard.address import household
+from bridge.guard.turns import Turns
 from bridge.rights import EVERYBODY
 
 if TYPE_CHECKING:
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from bridge.changes import Key
     from bridge.gateway.server import Gateway
     from bridge.gateway.snapshot import Snapshots
+    from bridge.guard.address import Proxies
     from bridge.guard.origins import Origins
     from bridge.rights import Rights, View
 
@@ -36,7 +41,27 @@ POSITION: Final = "Bridge-Position"
 AT_ONCE: Final = 2
 """Requests that are gathered at a time; the others wait. Each holds references to all its rows."""
 
+TURNS_OF_ONE: Final = 4
+TURNS: Final = 16
+"""Answers that are being sent at a time, to one address and in all. Each keeps its rows until its
+client has read them."""
+
+WAITING_OF_ONE: Final = 50
+WAITING: Final = 500
+WAIT_SECONDS: Final = 10.0
+"""Requests that may wait for their turn, and how long."""
+
+RETRY_SECONDS: Final = 5
+"""After which somebody who asked too much may ask again."""
+
+DOWNLOAD_SECONDS: Final = 120.0
+"""How long a client may take to read an answer. Then its connection is cut."""
+
+PAGE_ROWS: Final = 1000
+"""About as many rows as a full page of a snapshot has."""
+
 STATUS: Final = {
+    Code.RATE_LIMITED: 429,
     Code.NOT_READY: 503,
     Code.NOT_SUPPORTED: 501,
     Code.TOKEN_REQUIRED: 401,
@@ -82,6 +107,7 @@ class Properties:
         *,
         origins: Origins,
         max_rooms: int,
+        proxies: Proxies,
         rights: Callable[[Request], Awaitable[Rights]] | None = None,
     ) -> None:
         """`rights` says what whoever sent the request may see, or raises `Refused`: without it all
@@ -90,7 +116,15 @@ class Properties:
         self._gateway = gateway
         self._rights = rights
         self._max_rooms = max_rooms
-        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._proxies = proxies
+        self._gathering = asyncio.Semaphore(AT_ONCE)
+        self._turns = Turns(
+            TURNS_OF_ONE,
+            TURNS,
+            waiting_per_key=WAITING_OF_ONE,
+            waiting=WAITING,
+            seconds=WAIT_SECONDS,
+        )
         self.route = Route(
             "/properties",
             self._get,
@@ -114,16 +148,31 @@ class Properties:
             head = _headers(str(gateway.log.head), rights, private=private)
             if known is not None and _same(known, head["ETag"]):
                 return Response(status_code=304, headers=head)
-            async with self._turns:
+            return await self._download(gateway, request, wanted, rights, private=private)
+        except Refused as refused:
+            return _refusal(refused)
+
+    async def _download(
+        self, gateway: Gateway, request: Request, wanted: Wanted, rights: Rights, *, private: bool
+    ) -> Response:
+        """The answer, which has its turn until it is sent."""
+        address = household(self._proxies.client(request.scope))
+        gateway.may_gather(address)
+        turn = await self._turns.take(address)
+        try:
+            async with self._gathering:
                 rows = await gateway.snapshots.collect(wanted, rights)
                 # Not later: they belong to this step of the loop.
                 position = str(gateway.log.head)
-        except Refused as refused:
-            return _refusal(refused)
-        return StreamingResponse(
+        except BaseException:
+            self._turns.give_back(turn)
+            raise
+        gateway.gathered(address, len(rows) / PAGE_ROWS)
+        return Download(
             _body(gateway.snapshots, rows, rights.view),
-            media_type="application/json",
             headers=_headers(position, rights, private=private),
+            seconds=DOWNLOAD_SECONDS,
+            done=partial(self._turns.give_back, turn),
         )
 
     async def _ready(self) -> Gateway:
@@ -153,6 +202,8 @@ class Properties:
 def _refusal(refused: Refused) -> Response:
     status = STATUS.get(refused.code, 400)
     headers = {"Cache-Control": "no-store", "Vary": VARY}
+    if refused.code is Code.RATE_LIMITED:
+        headers["Retry-After"] = str(RETRY_SECONDS)
     if status == 401:  # noqa: PLR2004 - Unauthorized
         headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(refused.ack(), status, headers)

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 from starlette.responses import PlainTextResponse
 
+from bridge.auth.access import Access
 from bridge.clock import SystemClock
 from bridge.errors import Code, LogUnusable, Refused
 from bridge.events import Event
 from bridge.gateway.allowance import Allowance
 from bridge.gateway.arrival import Arrival
+from bridge.gateway.bearers import Bearers
 from bridge.gateway.handshake import Server
 from bridge.gateway.hub import Hub
 from bridge.gateway.keeper import Keeper
@@ -26,9 +28,9 @@ from bridge.gateway.wanted import page_wanted, snapshot_wanted, wanted
 from bridge.gateway.window import Window
 from bridge.gateway.wire import Wire
 from bridge.guard.origins import Origins
+from bridge.guard.pace import Pace
 from bridge.log.base import Entry
 from bridge.log.memory import MemoryLog
-from bridge.rights import EVERYBODY
 from bridge.rows import Rows
 
 if TYPE_CHECKING:
@@ -47,6 +49,9 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 0.05
 """Between two looks at the upstream."""
+
+LEAST: Final = 0.02
+"""What a snapshot counts as if it is smaller, in full pages: to look for nothing has a cost too."""
 
 READY_SECONDS: Final = 5.0
 """How long a request for a snapshot may wait for the first one that can be given."""
@@ -68,10 +73,13 @@ class Gateway:
         rows: Rows | None = None,
         upstream: Callable[[], Upstream] | None = None,
         clock: Clock | None = None,
+        access: Access | None = None,
     ) -> None:
         """`log` and `rows` are the pipeline's: a client that comes back is told from the log, and
         snapshots are made of the rows. Clients can come back to another process if they are kept in
         a `store`. Without an `upstream` there are no snapshots, and nothing is said of its state.
+        `access` is opened, run and closed with the gateway; without it, it is that of the settings,
+        and sign-outs are not stored.
         """
         self.log: EventLog = log or MemoryLog(settings.log_events, settings.log_seconds)
         self.sessions = Sessions(
@@ -88,9 +96,14 @@ class Gateway:
         )
         self._settings = settings
         self._clock = clock or SystemClock()
+        self.access = access or Access.of(settings, settings.supabase_url, clock=self._clock)
         self._keeper = None if store is None else Keeper(self.sessions, store, self._clock)
         self._upstream = upstream
         self._teller = Teller(self._clock.wall())
+        self._pages = Pace(
+            settings.snapshot_pages_per_second_per_address,
+            settings.snapshot_pages_burst_per_address,
+        )
         self._allowances: dict[str, Allowance] = {}
         self._kept_back: set[str] = set()  # clients whose subscription is being stored
         self._open = True
@@ -124,6 +137,14 @@ class Gateway:
             clock=self._clock,
             updated_at=projection.updated_at,
         )
+        self._bearers = Bearers(
+            self.access,
+            hub=self.hub,
+            clock=self._clock,
+            warning=settings.token_warning_seconds,
+            tell=self._tell_auth,
+            part=self._part,
+        )
         self._requests: dict[str, Callable[[str, Any], Awaitable[bytes]]] = {
             "subscribe": self._subscribe,
             "unsubscribe": self._unsubscribe,
@@ -155,13 +176,15 @@ class Gateway:
         self._window.add(entries)
 
     async def open(self) -> None:
-        """Take up the clients of an earlier process. The log is open."""
+        """Take up the clients and sign-outs of an earlier process. The log is open."""
+        await self.access.open()
         if self._keeper is not None:
             await self._keeper.load(self.log.head.epoch)
 
     async def run(self) -> None:
-        """Keep an eye on the upstream and keep the sessions, for ever."""
+        """Keep an eye on the upstream, the sessions and the keys of tokens, for ever."""
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.access.run(), name="keep keys fresh")
             if self._keeper is not None:
                 tasks.create_task(self._keeper.run(), name="keep sessions")
             await self._watch()
@@ -181,7 +204,9 @@ class Gateway:
         """Take no more clients and end the connections of those that are there."""
         self._open = False
         self._window.flush()
+        self._bearers.close()
         await self._wire.close()
+        await self.access.close()
         if self._keeper is not None:
             await self._keeper.close()
 
@@ -193,11 +218,52 @@ class Gateway:
             async with asyncio.timeout(READY_SECONDS):
                 await self.snapshots.ready.wait()
 
+    async def sign_out(self, *, session_id: str | None = None, sub: str | None = None) -> int:
+        """Refuse the tokens of one session, or those that a user was given until now, from here on
+        and after a restart too, where the log is a file; end the connections of their bearers, and
+        give how many these were. Either of the two has to be given.
+
+        While the log can't be written this waits, though it holds already. Raises
+        `errors.LogUnusable`.
+        """
+        if not (session_id or sub) or (session_id and sub):
+            raise ValueError("expected either a session_id or a sub, and not an empty one")
+        return await self._bearers.sign_out(session=session_id, user=sub)
+
+    def may_gather(self, address: str | None) -> None:
+        """Raises `Refused` where the clients of an address were given as much of snapshots as they
+        may for now. None: nobody counts.
+        """
+        wait = 0.0 if address is None else self._pages.wait(address, self._clock.monotonic(), LEAST)
+        if wait:
+            raise Refused(
+                Code.RATE_LIMITED,
+                f"the clients of this address were given many rows; try again in {wait:.1f} s",
+            )
+
+    def gathered(self, address: str | None, pages: float) -> None:
+        """Count what the clients of an address were given, in full pages of a snapshot."""
+        if address is not None:
+            self._pages.charge(address, self._clock.monotonic(), max(LEAST, pages))
+
     # -- what clients do ------------------------------------------------------------------------
 
     async def arrived(self, eio_sid: str, auth: Any) -> None:
-        sid = self._arrival.arrived(eio_sid, auth, self.rights_here(EVERYBODY))
-        if sid is not None and self._upstream is not None:
+        try:
+            admission = await self._bearers.admit(auth, self._server.token(eio_sid))
+        except Refused as refused:
+            if refused.code is Code.NOT_READY:
+                # Refused, a client would not try again by itself.
+                self._server.part(eio_sid)
+            else:
+                self._arrival.refuse(eio_sid, refused)
+            return
+        # Nothing waits from here on.
+        sid = self._arrival.arrived(eio_sid, auth, self.rights_here(admission.rights))
+        if sid is None:
+            return
+        self._bearers.came(sid, admission.claims)
+        if self._upstream is not None:
             self._wire.send_event(sid, "bridge-status", self._teller.envelope(), str(self.log.head))
 
     async def asked(self, sid: str, name: str, args: Sequence[Any], ack: int | None) -> None:
@@ -241,8 +307,11 @@ class Gateway:
         now = self.hub.subscription(sid)
         if now is None:
             raise Refused(Code.NOT_READY, "the connection has ended")
+        address = self._server.address(sid)
+        self.may_gather(address)
         # Nothing waits from here to the ack.
         page = self.snapshots.page(what, after, now.rights)
+        self.gathered(address, len(page.rows) / self._settings.snapshot_bytes)
         ack = self._changed(sid, self.hub.subscribe(sid, what))
         rest: dict[str, str] = {"offset": str(self.log.head)}
         if page.more is not None:
@@ -252,8 +321,8 @@ class Gateway:
     async def _unsubscribe(self, sid: str, argument: Any) -> bytes:
         return self._changed(sid, self.hub.unsubscribe(sid, wanted(argument)))
 
-    async def _authenticate(self, _sid: str, _argument: Any) -> bytes:
-        raise Refused(Code.NOT_SUPPORTED, "this bridge checks no tokens")
+    async def _authenticate(self, sid: str, argument: Any) -> bytes:
+        return await self._bearers.renew(sid, argument, self._granted)
 
     def rights_here(self, rights: Rights) -> Rights:
         """The same, where this bridge tells members more than others; else in the one view that
@@ -261,9 +330,14 @@ class Gateway:
         """
         return rights if self._settings.member_columns else rights.in_one_view()
 
-    def _granted(self, sid: str, rights: Rights) -> bytes:
-        """Give a client other rights, within a request of its; the ack says what it hears now."""
-        return self._changed(sid, self.hub.grant(sid, self.rights_here(rights)))
+    def _granted(self, sid: str, rights: Rights) -> bool:
+        """Give a client these rights, within a request of its; False if it had them."""
+        now = self.hub.subscription(sid)
+        here = self.rights_here(rights)
+        if now is None or now.rights == here:
+            return False
+        self._changed(sid, self.hub.grant(sid, here))
+        return True
 
     def _changed(self, sid: str, subscription: Subscription) -> bytes:
         """A client's subscription was changed; the ack says to what."""
@@ -310,11 +384,22 @@ class Gateway:
         self.hub.leave(sid)
         self._window.leave(sid)
         self._allowances.pop(sid, None)
+        self._bearers.left(sid)
         self._wire.detach(sid)
 
     def _gone(self, sid: str) -> None:
         if not self._server.stands(sid):  # else it has come back since, as who it was
             self._away(sid)
+
+    def _tell_auth(self, sid: str, envelope: bytes) -> None:
+        """Tell a client of its token, after all that it was told. With a position, as below."""
+        self._window.flush_one(sid)
+        self._wire.send_event(sid, "auth-status", envelope, str(self.log.head))
+
+    def _part(self, sid: str) -> None:
+        """End a client's connection, after all that it was told; it may come back."""
+        self._wire.part(sid)
+        self._away(sid)
 
     def _tell_all(self) -> None:
         """Tell every client of the upstream's state. It carries the log's position, since clients

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from starlette.types import Scope, Send
 
 TRANSPORT: Final = "bridge.transport"
-"""Key in `scope["extensions"]` of the transport of a websocket that can't be taken over."""
+"""Key in `scope["extensions"]` of the transport under a request."""
 
 NO_FD: Final = -1
 
@@ -201,12 +201,13 @@ def _straight(transport: asyncio.Transport) -> int:
 
 
 def keep_transport(scope: Scope, send: Send) -> None:
-    """Remember the connection under a websocket, where the ASGI server lets it be seen.
+    """Remember the connection under a request, where the ASGI server lets it be seen.
 
     With it a client that takes nothing can be cut off at once, though its websocket can't be taken
-    over. Has to be called with the server's own `send`, before any middleware wraps it. Without it
-    the connection is closed in order, which lasts as long as its buffer has something to send.
+    over, or its answer has begun. Has to be called with the server's own `send`, before any
+    middleware wraps it. Without it the connection is closed in order, which lasts as long as its
+    buffer has something to send.
     """
     transport = getattr(getattr(send, "__self__", None), "transport", None)
-    if scope["type"] == "websocket" and hasattr(transport, "abort"):
+    if scope["type"] in ("http", "websocket") and hasattr(transport, "abort"):
         scope.setdefault("extensions", {})[TRANSPORT] = transport

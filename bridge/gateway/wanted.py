@@ -71,6 +71,17 @@ def page_wanted(argument: Any) -> str | None:
     return None if value is None else _short(value)
 
 
+def token_given(argument: Any) -> str | None:
+    """The token in a handshake's `auth` or in the argument of `authenticate`.
+
+    Raises `Refused` with `bad_request` if that is no string.
+    """
+    value = argument.get("token") if isinstance(argument, dict) else None
+    if value is not None and not isinstance(value, str):
+        raise _bad("a string for token", value)
+    return value
+
+
 def _flag(argument: Any, name: str) -> bool:
     value = None if argument is None else argument.get(name)
     if value is not None and not isinstance(value, bool):

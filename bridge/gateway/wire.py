@@ -136,6 +136,17 @@ class Wire:
             self._dispatcher.forget(self._outboxes[sid])
             self._forget(sid).abort()
 
+    def part(self, sid: str) -> None:
+        """End the client's connection after all that it was told before. It will come back by
+        itself, as after `cut`.
+        """
+        socket = self._sockets.get(sid)
+        if socket is not None:
+            self.detach(sid)
+            closing = socket.close(reason=self._server.reason.SERVER_DISCONNECT)
+            self._server.eio.spawn(closing, "part with a client")
+            asyncio.get_running_loop().call_later(GOODBYE_SECONDS, socket.abort)
+
     async def close(self) -> None:
         """End all connections. Polls that wait are answered, so that a server which waits for
         its requests can stop. Twice is fine.

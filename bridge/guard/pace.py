@@ -23,6 +23,7 @@ class Pace:
 
     def __init__(self, per_second: float, burst: float, *, most: int = MOST) -> None:
         self._each = 1 / per_second
+        self._burst = burst
         self._span = burst / per_second
         self._most = most
         self._full_at: OrderedDict[Hashable, float] = OrderedDict()
@@ -36,20 +37,23 @@ class Pace:
         """
         wait = self.wait(key, now, price)
         if not wait:
-            self._full_at[key] = self._after(key, now, price)
-            self._full_at.move_to_end(key)
-            self._forget(now)
+            self.charge(key, now, min(price, self._burst))
         return wait
+
+    def charge(self, key: Hashable, now: float, price: float) -> None:
+        """Count what was done already, whether or not `key` might: it then waits the longer, but
+        never longer than it takes to fill the bucket twice.
+        """
+        full_at = max(self._full_at.get(key, now), now) + price * self._each
+        self._full_at[key] = min(full_at, now + 2 * self._span)
+        self._full_at.move_to_end(key)
+        self._forget(now)
 
     def wait(self, key: Hashable, now: float, price: float = 1.0) -> float:
         """What `take` would give. Counts nothing."""
-        wait = self._after(key, now, price) - now - self._span
-        return wait if wait > ROUNDING else 0.0
-
-    def _after(self, key: Hashable, now: float, price: float) -> float:
-        """When the bucket is full again after `price` was taken out of it."""
         full_at = max(self._full_at.get(key, now), now)
-        return full_at + min(price * self._each, self._span)
+        wait = full_at + min(price * self._each, self._span) - now - self._span
+        return wait if wait > ROUNDING else 0.0
 
     def _forget(self, now: float) -> None:
         """Two of those that are first in line, so that they go faster than they come."""

@@ -11,18 +11,22 @@ from bridge.log.database import Database
 from bridge.log.memory import MemoryLog
 from bridge.log.sqlite import SqliteLog
 from bridge.log.sqlite_sessions import SqliteSessions
+from bridge.log.sqlite_sign_outs import SqliteSignOuts
 
 if TYPE_CHECKING:
-    from bridge.log.base import EventLog, SessionStore
+    from bridge.log.base import EventLog, SessionStore, SignOutStore
     from bridge.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """A log that is not open yet, and where clients' sessions are kept beside it, if anywhere."""
+    """A log that is not open yet, and where clients' sessions and sign-outs are kept beside it, if
+    anywhere.
+    """
 
     log: EventLog
     sessions: SessionStore | None = None
+    sign_outs: SignOutStore | None = None
 
 
 def choose(settings: Settings) -> Backend:
@@ -39,4 +43,4 @@ def choose(settings: Settings) -> Backend:
     log = SqliteLog(
         database, shape=json.dumps(shape, sort_keys=True), events=events, seconds=seconds
     )
-    return Backend(log, SqliteSessions(database))
+    return Backend(log, SqliteSessions(database), SqliteSignOuts(database))

@@ -119,3 +119,15 @@ class SessionStore(Protocol):
     async def put(self, sessions: Mapping[str, bytes | None]) -> None:
         """Store each under its name, or forget it; when this returns, it is done."""
         ...
+
+
+class SignOutStore(Protocol):
+    """Whose tokens are refused, beside the log."""
+
+    async def load(self) -> Sequence[tuple[str, str, float]]:
+        """Kind, name and time (Unix seconds) of all that was put."""
+        ...
+
+    async def put(self, kind: str, name: str, at: float, *, oldest: float) -> None:
+        """Store it, and forget those from before `oldest`; when this returns, it is done."""
+        ...

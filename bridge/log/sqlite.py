@@ -6,6 +6,7 @@
 | `rows` | `key` (JSON), `row` (JSON, as `rows.Rows` encodes it) |
 | `facts` | `epoch`, `shape`, `filled`, `cursor` |
 | `sessions` | `name`, `session` (see `sqlite_sessions`) |
+| `sign_outs` | `kind` (user or session), `name`, `at` (Unix seconds) |
 
 Replays are answered from memory: what a client may ask for is what was told lately, the same
 entries that the file keeps, and a recovery must not wait for a disk.
@@ -43,6 +44,10 @@ MIGRATIONS: Final = (
     CREATE TABLE rows (key TEXT PRIMARY KEY, row TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE sessions (name TEXT PRIMARY KEY, session TEXT NOT NULL) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE sign_outs (kind TEXT, name TEXT, at REAL NOT NULL, PRIMARY KEY (kind, name))
+                           WITHOUT ROWID
     """,
 )
 """How the schema came to be what it is. Only ever appended to."""

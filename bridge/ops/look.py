@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from bridge.gateway.hub import HubCounts
     from bridge.pipeline import PipelineStatus
     from bridge.source.base import SourceStatus
+    from bridge.watchers import WatchersStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +28,4 @@ class Look:
     head: str
     log_error: str | None  # why the log can't be written at present
     started_at: float
+    watchers: WatchersStatus | None = None  # None: nobody is notified of anything

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from bridge.guard.operators import Operators
     from bridge.ops.look import Look
+    from bridge.pipeline import PipelineStatus
+    from bridge.source.base import SourceStatus
+    from bridge.watchers import WatchersStatus
 
 
 class Operations:
@@ -114,21 +117,10 @@ class Operations:
         return replace(verdict, reason=verdict.reason and self._hide(verdict.reason))
 
     def _describe(self, look: Look, now: float) -> dict[str, Any]:
-        source = look.source
-        pipeline = asdict(look.pipeline)
         return {
             "uptime_seconds": _ago(look.started_at, now),
-            "source": {
-                "state": source.state.value,
-                "state_seconds": _ago(source.since, now),
-                "proof_seconds_ago": _ago(source.proof_at, now),
-                "attempts": source.attempts,
-                "error": source.error and self._hide(source.error),
-            },
-            "pipeline": {
-                name: self._hide(value) if isinstance(value, str) else value
-                for name, value in pipeline.items()
-            },
+            "source": self._source(look.source, now),
+            "pipeline": self._pipeline(look.pipeline),
             "connections": look.connections,
             "refusals": dict(look.refusals),
             "clients": look.hub.clients,
@@ -137,6 +129,31 @@ class Operations:
             "recoveries": look.recoveries,
             "log_head": look.head,
             "log_error": look.log_error and self._hide(look.log_error),
+            "watchers": look.watchers and self._watchers(look.watchers, now),
+        }
+
+    def _source(self, source: SourceStatus, now: float) -> dict[str, Any]:
+        return {
+            "state": source.state.value,
+            "state_seconds": _ago(source.since, now),
+            "proof_seconds_ago": _ago(source.proof_at, now),
+            "attempts": source.attempts,
+            "error": source.error and self._hide(source.error),
+        }
+
+    def _pipeline(self, pipeline: PipelineStatus) -> dict[str, Any]:
+        return {
+            name: self._hide(value) if isinstance(value, str) else value
+            for name, value in asdict(pipeline).items()
+        }
+
+    def _watchers(self, watchers: WatchersStatus, now: float) -> dict[str, Any]:
+        return {
+            "watches": watchers.watches,
+            "error": watchers.error and self._hide(watchers.error),
+            **asdict(watchers.counts),
+            "source": watchers.source and self._source(watchers.source, now),
+            "pipeline": watchers.pipeline and self._pipeline(watchers.pipeline),
         }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from bridge.changes import Gap, GapReason
 
@@ -26,9 +26,14 @@ MARK = "Unrecognized message format"
 
 
 class _Unrecognised(logging.Filter):
-    def __init__(self, inbox: Inbox) -> None:
+    """One for all clients of the process: the package's logger is theirs together, and a filter
+    that keeps a line out keeps it from the filters after it.
+    """
+
+    def __init__(self) -> None:
         super().__init__()
-        self._inbox = inbox
+        self.inboxes: list[Inbox] = []
+        self.before = (False, logging.NOTSET)  # how the logger was, to be put back
 
     def filter(self, record: logging.LogRecord) -> bool:
         message = record.getMessage()
@@ -43,29 +48,37 @@ class _Unrecognised(logging.Filter):
                 "Error 400": "; the table needs a primary key",
             }.get(why, "")
             log.error("a change could not be read (%s)%s", why, advice)
-            self._inbox.put(Gap(GapReason.UNREADABLE, why))
+            for inbox in self.inboxes:  # the line doesn't say whose it was
+                inbox.put(Gap(GapReason.UNREADABLE, why))
         else:
             log.warning("the server sent a message of unknown shape (%d bytes)", len(message))
         return False
 
 
+_UNRECOGNISED: Final = _Unrecognised()
+
+
 @contextmanager
 def watch_unrecognised(inbox: Inbox) -> Iterator[None]:
-    """While the block runs, a change that the package could not read is a `Gap` in `inbox`.
+    """While the block runs, a change that the package could not read is a `Gap` in `inbox`. Several
+    may watch at a time; each hears of all.
 
     The package's logger is woken for so long if it had been silenced, as `logging.config` does by
     default to every logger that it is not told of: no record, no gap.
     """
-    logger = logging.getLogger(LIBRARY_LOGGER)
-    unrecognised = _Unrecognised(inbox)
-    disabled, level = logger.disabled, logger.level
+    logger, inboxes = logging.getLogger(LIBRARY_LOGGER), _UNRECOGNISED.inboxes
+    if not inboxes:
+        _UNRECOGNISED.before = (logger.disabled, logger.level)
+        logger.addFilter(_UNRECOGNISED)
+    inboxes.append(inbox)
     logger.disabled = False
     if not logger.isEnabledFor(logging.ERROR):
         logger.setLevel(logging.ERROR)
-    logger.addFilter(unrecognised)
     try:
         yield
     finally:
-        logger.removeFilter(unrecognised)
-        logger.disabled = disabled
-        logger.setLevel(level)
+        inboxes.remove(inbox)
+        if not inboxes:
+            logger.removeFilter(_UNRECOGNISED)
+            logger.disabled, level = _UNRECOGNISED.before
+            logger.setLevel(level)

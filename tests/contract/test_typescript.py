@@ -135,7 +135,7 @@ def test_no_line_is_too_long_and_none_ends_in_blanks() -> None:
 )
 def test_what_has_no_type_is_an_error_and_never_any(schema: dict[str, object]) -> None:
     with pytest.raises(typescript.Unspeakable, match="expected a schema that TypeScript has"):
-        typescript._type(schema)
+        typescript.type_of(schema)
 
 
 def test_a_comment_can_not_end_itself() -> None:

@@ -75,6 +75,7 @@ async def test_the_seed_is_a_market_of_many_states_and_cities(sandbox: Sandbox) 
 async def test_the_table_is_published_with_whole_old_rows(sandbox: Sandbox) -> None:
     assert await sandbox.execute(
         "select pubname, schemaname, tablename from pg_publication_tables"
+        " where tablename = 'properties'"
     ) == [{"pubname": "supabase_realtime", "schemaname": "public", "tablename": "properties"}]
     identity = await value(
         sandbox, "select relreplident from pg_class where relname = 'properties'"

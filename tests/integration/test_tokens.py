@@ -17,6 +17,7 @@ from bridge.auth.access import Access
 from bridge.auth.claims import Terms
 from bridge.auth.keys import MAX_BYTES, ProjectKeys
 from bridge.auth.rules import Rules
+from bridge.auth.sign_outs import SignOuts
 from bridge.auth.verifier import TOKEN_CHARACTERS, Verifier
 from bridge.clock import SystemClock
 from bridge.errors import Code, Refused
@@ -77,7 +78,8 @@ async def opened(
         keys = ProjectKeys(server.url, pause=pause, refresh=refresh, timeout=timeout)
         terms = Terms(issuer=server.issuer, audience=audience, leeway=10, longest=604_800)
         verifier = Verifier(keys, terms, SystemClock(), secret=secret)
-        access = Access(mode, verifier, Rules(), keys)
+        sign_outs = SignOuts(None, SystemClock(), keep=604_820)
+        access = Access(mode, verifier, Rules(), keys=keys, sign_outs=sign_outs)
         try:
             yield Door(server, keys, access)
         finally:
@@ -407,9 +409,7 @@ async def test_an_outage_at_the_beginning_refuses_nobody_for_good(outage: str) -
 
 
 async def test_nobody_there_is_an_outage_too() -> None:
-    keys = ProjectKeys("http://127.0.0.1:9/jwks.json", pause=PAUSE)
-    terms = Terms(issuer="x", audience="authenticated", leeway=10, longest=604_800)
-    access = Access("optional", Verifier(keys, terms, SystemClock()), Rules(), keys)
+    access = Access.of(settings(), "http://127.0.0.1:9")
     try:
         with pytest.raises(Refused) as caught:
             await access.admit(ES.sign(claims("x")))

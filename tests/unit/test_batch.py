@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 
 from bridge import diff
+from bridge.events import Event
 from bridge.gateway import batch
 from bridge.log.base import Entry, Position
 from bridge.projection import Projection
@@ -117,3 +118,12 @@ def test_properties_stand_in_the_order_of_their_last_events() -> None:
     a = told(row("a", price=1), row("a", price=2), row("a", price=3), key="a")
     [b] = told(row("b", price=1), row("b", price=2), key="b")
     assert [data["property_id"] for _, _, data in folded([a[0], b, a[1]])] == ["b", "a"]
+
+
+def test_a_notification_is_no_part_of_what_happened_to_its_property() -> None:
+    first, second = told(row("p1", price=1), row("p1", price=5), row("p1", price=9))
+    said = Event("property-notification", "p1", ("user:ann",), b'{"event":"x","data":{}}')
+    between = Entry(Position("e", 1), said, 0.0)
+    [kept, update] = batch.fold([first, between, second], None)
+    assert kept is said
+    assert orjson.loads(update.envelope)["data"]["changes"]["price"] == {"old": 1, "new": 9}

@@ -98,6 +98,21 @@ def test_a_move_names_both_places_and_shows_the_row() -> None:
     assert envelope["data"]["property"]["property_id"] == "k"
 
 
+def test_the_row_that_a_move_shows_has_the_shape_of_a_created_one() -> None:
+    fields = {"published": ("name", "address")}
+    moved = told(ROW, {**ROW, "state": "CA"}, **fields)["data"]["property"]
+    assert moved == told(None, {**ROW, "state": "CA"}, **fields)["data"]
+    assert moved["price"] is None
+
+
+def test_the_row_that_a_move_shows_is_spelt_as_in_a_created_one() -> None:
+    row = {**ROW, "state": "CA", "latitude": 30, "price": 2**60 + 1}
+    [moved] = tell(P, "k", ROW, row, AT)
+    [created] = tell(P, "k", None, row, AT)
+    data = created.envelope.partition(b'"data":')[2].removesuffix(b"}")
+    assert b'"property":' + data in moved.envelope
+
+
 def test_a_move_goes_to_the_rooms_of_both_places() -> None:
     [event] = tell(P, "k", ROW, {**ROW, "state": "CA"}, AT)
     assert event.rooms == rooms_of("k", ("TX", "CA"))

@@ -126,3 +126,23 @@ async def test_after_the_block_nothing_is_kept_out(caplog: pytest.LogCaptureFixt
     logging.getLogger(LIBRARY_LOGGER).error("%s: x", MARK)
     assert not len(inbox)
     assert len(caplog.records) == 1
+
+
+async def test_two_that_watch_at_a_time_both_hear_of_it_until_each_has_gone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    logger = logging.getLogger(LIBRARY_LOGGER)
+    first, second = Inbox(9), Inbox(9)
+    logger.disabled = True
+    try:
+        outer = watch_unrecognised(first)
+        outer.__enter__()
+        with watch_unrecognised(second):
+            logger.error('%s: "postgres_changes"', MARK)
+            outer.__exit__(None, None, None)  # ends before the one that began after it
+            logger.error('%s: "postgres_changes"', MARK)
+        assert (len(first), len(second)) == (1, 2)
+        assert logger.disabled is True
+    finally:
+        logger.disabled = False
+    assert MARK not in caplog.text

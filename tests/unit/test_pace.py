@@ -98,3 +98,16 @@ def test_never_more_than_burst_and_rate_allow(
         if pace.take("a", now, price) == 0:
             spent += min(price, burst)
         assert spent <= burst + (now - first) * per_second + 1e-6
+
+
+def test_what_was_done_already_is_waited_for() -> None:
+    pace = Pace(1, 10)
+    pace.charge("a", 0.0, 15)
+    assert pace.wait("a", 0.0) == 6.0
+    assert pace.wait("a", 6.0) == 0.0
+
+
+def test_but_never_longer_than_the_bucket_takes_to_fill_twice() -> None:
+    pace = Pace(1, 10)
+    pace.charge("a", 0.0, 1_000_000)
+    assert pace.wait("a", 0.0) == 11.0

@@ -259,3 +259,77 @@ def test_the_jwt_secret_shows_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.supabase_jwt_secret is not None
     assert settings.supabase_jwt_secret.get_secret_value() == secret
     assert secret not in repr(settings) + str(settings) + settings.model_dump_json()
+
+
+def test_by_default_nobody_is_notified() -> None:
+    assert load().watching is None
+
+
+def test_the_table_of_watches_is_followed_with_settings_of_its_own() -> None:
+    settings = load(
+        watchers="watches", log="sqlite:////data/bridge.sqlite3", member_columns="cap_rate"
+    )
+    assert settings.watchers == "public.watches"
+    watching = settings.watching
+    assert watching is not None
+    assert watching.log == "sqlite:////data/bridge-watchers.sqlite3"
+    assert watching.supabase_url == settings.supabase_url
+    assert watching.projection.selected == ("id", "user_id", "property_id", "region", "updated_at")
+    assert watching.projection.published == ()
+    assert (watching.projection.schema, watching.projection.table) == ("public", "watches")
+
+
+@pytest.mark.parametrize(
+    ("log", "beside"),
+    [
+        ("memory:", "memory:"),
+        ("sqlite:///bridge.sqlite3", "sqlite:///bridge-watchers.sqlite3"),
+        ("sqlite:///log", "sqlite:///log-watchers"),
+        ("sqlite:////a.b/log.db", "sqlite:////a.b/log-watchers.db"),
+    ],
+)
+def test_the_watches_are_kept_beside_the_log(log: str, beside: str) -> None:
+    watching = load(watchers="watches", log=log).watching
+    assert watching is not None
+    assert watching.log == beside
+
+
+@pytest.mark.parametrize(
+    ("text", "statuses"),
+    [
+        ("on", (("*", "*"),)),
+        ("off", ()),
+        ("available>pending, * > sold", (("available", "pending"), ("*", "sold"))),
+    ],
+)
+def test_notified_statuses_are_on_off_or_transitions(
+    monkeypatch: pytest.MonkeyPatch, text: str, statuses: Any
+) -> None:
+    monkeypatch.setenv("BRIDGE_NOTIFY_STATUS", text)
+    monkeypatch.setenv("BRIDGE_NOTIFY_PRICE_PERCENT", "2.5")
+    monkeypatch.setenv("BRIDGE_NOTIFY_NEW", "false")
+    rules = load().notify_rules
+    assert (rules.statuses, rules.price_percent, rules.new_listings) == (statuses, 2.5, False)
+
+
+@pytest.mark.parametrize("text", ["", "yes", "a>", ">b", "a>b>c", "on,off", "a>b,off"])
+def test_other_words_for_them_are_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("BRIDGE_NOTIFY_STATUS", text)
+    with pytest.raises(SettingsError, match=r"BRIDGE_NOTIFY_STATUS=.* is wrong: expected on, off"):
+        load()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BRIDGE_WATCHERS", "a.b.c"),
+        ("BRIDGE_NOTIFY_PRICE_PERCENT", "-1"),
+        ("BRIDGE_NOTIFY_USERS", "0"),
+    ],
+)
+def test_what_can_not_be_notified_by_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=name):
+        load()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -9,12 +10,12 @@ import pytest
 from bridge import diff
 from bridge.errors import Code, Refused
 from bridge.gateway import snapshot
-from bridge.gateway.snapshot import FEW, GATHER_ROWS, STEP_ROWS, Place, Snapshots
+from bridge.gateway.snapshot import FEW, GATHER_ROWS, STEP_ROWS, Place, Places, Snapshots
 from bridge.gateway.wanted import Wanted
 from bridge.log.base import Entry, Position
 from bridge.projection import Projection
 from bridge.rows import Rows
-from tests.fakes import AT, row
+from tests.fakes import AT, entry, row
 
 if TYPE_CHECKING:
     from bridge.changes import Key
@@ -303,3 +304,10 @@ async def test_no_step_holds_the_loop_long(monkeypatch: pytest.MonkeyPatch) -> N
     steps.cancel()
     assert 0 < most["decode"] <= 2 * STEP_ROWS
     assert 0 < most["get"] <= 2 * GATHER_ROWS
+
+
+async def test_a_notification_moves_no_row() -> None:
+    places = Places(("state",))
+    told = entry(1, "TX", name="property-notification")
+    places.follow([replace(told, event=replace(told.event, rooms=("user:ann", "user@2:TX:ann")))])
+    assert places.inside(None) == []

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from bridge.gateway import window as windows
 from bridge.gateway.hub import Subscription
 from bridge.gateway.window import Window
+from bridge.rights import Rights
 from tests.fakes import entry
 
 if TYPE_CHECKING:
@@ -138,3 +140,21 @@ async def test_a_full_window_is_told_before_its_time(
     assert [seq for _, _, seqs in post.frames for seq in seqs] == list(range(30))
     # Each position is a place to go on from: what it ends with, and no more, was told.
     assert [position for _, position, _ in post.frames] == [f[2][-1] for f in post.frames]
+
+
+async def test_notifications_are_in_the_batch_as_they_are_and_where_they_stood(
+    post: Post, window: Window
+) -> None:
+    ann = Rights(user="ann")
+    window.set("a", Subscription(("TX",), rights=ann))
+    window.set("a2", Subscription((), rights=ann))
+    window.set("b", TX)
+
+    def notification(seq: int) -> Entry:
+        told = entry(seq, "TX", name="property-notification")
+        return replace(told, event=replace(told.event, rooms=("user:ann",)))
+
+    change: dict[str, Any] = {"changes": {"price": {"old": 1, "new": 2}}, "updated_at": "x"}
+    window.add([entry(1, "TX", **change), notification(2), created(3, "TX"), notification(4)])
+    window.flush()
+    assert post.frames == [(["a"], 4, [1, 2, 3, 4]), (["a2"], 4, [2, 4]), (["b"], 4, [1, 3])]

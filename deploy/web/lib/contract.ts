@@ -143,9 +143,12 @@ export interface BridgeStatus {
  */
 export interface AuthStatusData {
   state: "expiring" | "token_expired" | "signed_out" | "changed";
-  expires_at?: Timestamp | null;
-  regions?: string[] | null;
-  properties?: PropertyId[];
+  /** When the token ends, or ended. */
+  expires_at: Timestamp | null;
+  /** The regions that the client hears; null: everything that it may. */
+  regions: string[] | null;
+  /** The properties that it hears beside them. */
+  properties: PropertyId[];
 }
 
 /** Told to one client, of its own token. */
@@ -158,7 +161,7 @@ export interface AuthStatus {
 export type Region = string;
 
 /** A property's id as a client names it: `42` and `"42"` are the same. */
-export type Named = string | number;
+export type GivenPropertyId = string | number;
 
 /**
  * What a client gives as `auth` when it connects. All of it is optional. The client library adds
@@ -173,7 +176,7 @@ export interface HandshakeAuth {
    */
   regions?: Region[] | null;
   /** Single properties to hear from the beginning. */
-  properties?: Named[] | null;
+  properties?: GivenPropertyId[] | null;
   /** Whether events shall come as `properties-batch`, a burst in few frames. */
   batch?: boolean | null;
 }
@@ -184,7 +187,7 @@ export interface HandshakeAuth {
  */
 export interface SubscribeRequest {
   regions?: Region[] | null;
-  properties?: Named[] | null;
+  properties?: GivenPropertyId[] | null;
   /** Whether the ack shall carry the current rows of what is named. */
   snapshot?: boolean | null;
   /** For a further page of a snapshot: what the ack before gave as `more`. */
@@ -198,7 +201,9 @@ export type PropertyRow = PropertyCreatedData;
  * All that the client hears now, and the snapshot if it asked for one.
  *
  * The ack has its place among the events: what came before it is in its rows, what comes after it
- * is not.
+ * is not. While there is `more`, ask for it with `after` and the same regions: put each page's rows
+ * in the place of what is known, and pass over an event that updates or deletes a property that is
+ * not known, since a later page has it as it is then.
  */
 export interface Subscribed {
   ok: true;
@@ -219,7 +224,7 @@ export type ErrorCode =
   | "bad_request"
   /** more regions and properties than one client may name */
   | "too_many_rooms"
-  /** more requests than one client may make; wait a little */
+  /** more requests than one client, or one address, may make; wait a little */
   | "rate_limited"
   /** the table has not been read yet; ask again in a second */
   | "not_ready"
@@ -237,6 +242,10 @@ export type ErrorCode =
   | "region_forbidden"
   /** too many connections of this address, or in all; come back later */
   | "too_many_connections"
+  /** the page is of an origin that may not connect */
+  | "origin_forbidden"
+  /** for operators only; the message says what it takes */
+  | "forbidden"
   /** documented, but this bridge does not offer it */
   | "not_supported";
 
@@ -258,7 +267,7 @@ export type SubscribeAck = Subscribed | Refusal;
 /** What to hear no more. Naming neither means all of it. */
 export interface UnsubscribeRequest {
   regions?: Region[] | null;
-  properties?: Named[] | null;
+  properties?: GivenPropertyId[] | null;
 }
 
 /** All that the client still hears. */

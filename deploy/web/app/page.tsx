@@ -1,0 +1,10 @@
+import { Browse } from "@/components/browse";
+import { config } from "@/lib/config";
+import { countRegions } from "@/lib/regions";
+
+export default async function Page({ searchParams }: PageProps<"/">) {
+  const { region } = await searchParams;
+  const { token } = await config();
+  const name = typeof region === "string" && region !== "" ? region : null;
+  return <Browse region={name} regions={(name && (await countRegions(token))) || []} />;
+}

@@ -1,0 +1,9 @@
+import type { Metadata } from "next";
+import { Detail } from "@/components/detail";
+
+export const metadata: Metadata = { title: "Listing" };
+
+export default async function Page({ params }: PageProps<"/properties/[id]">) {
+  const { id } = await params;
+  return <Detail id={decodeURIComponent(id)} />;
+}

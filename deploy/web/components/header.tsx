@@ -1,0 +1,33 @@
+"use client";
+import Link from "next/link";
+import { usePathname } from "next/navigation";
+import type { SupabaseSession } from "@/lib/session";
+import { Bell } from "./bell";
+import { ConnectionPill } from "./connection";
+import { SignIn } from "./sign-in";
+import { Theme } from "./theme";
+import styles from "./header.module.css";
+
+export function Header({ signIn, theme }: { signIn: SupabaseSession | null; theme: "light" | "dark" | null }) {
+  const path = usePathname();
+  return (
+    <header className={styles.header}>
+      <Link href="/" className={styles.brand} aria-label="Listings, live: to all listings">
+        <svg viewBox="0 0 24 24" width="22" height="22" aria-hidden="true">
+          <path d="M3 20V9l6-4v15M9 20V3l12 6v11M13 10v2m4-1v2m-4 2v2m4-1v2" fill="none" stroke="currentColor" strokeWidth="1.8" strokeLinecap="round" strokeLinejoin="round" />
+        </svg>
+        <span>Listings</span>
+      </Link>
+      <nav className={styles.nav} aria-label="Pages">
+        <Link href="/" aria-current={path === "/" ? "page" : undefined}>Browse</Link>
+        <Link href="/compare" aria-current={path === "/compare" ? "page" : undefined}>Compare</Link>
+      </nav>
+      <div className={styles.tools}>
+        <ConnectionPill />
+        <Bell />
+        <Theme initial={theme} />
+        {signIn && <SignIn session={signIn} />}
+      </div>
+    </header>
+  );
+}

@@ -1,0 +1,86 @@
+"use client";
+import { useVirtualizer } from "@tanstack/react-virtual";
+import { useEffect, useRef, useState } from "react";
+import type { RefusalReason } from "@/lib/contract";
+import type { Listing } from "@/lib/store";
+import { Card } from "./listing";
+import styles from "./listings.module.css";
+
+const CARD_PX = 300;
+const ROW_PX = 160;
+
+/** The cards of a view, of which only those in sight are there. */
+export function Listings(props: {
+  listings: readonly Listing[];
+  ready: boolean;
+  error: RefusalReason | null;
+  label: string;
+  selected?: string | null;
+  onSelect?: (id: string) => void;
+}) {
+  const { listings, ready, error, label, selected = null, onSelect } = props;
+  const scroller = useRef<HTMLDivElement>(null);
+  const columns = useColumns(scroller);
+  // The compiler can't see into this library's objects; its own memoisation does.
+  // eslint-disable-next-line react-hooks/incompatible-library
+  const virtual = useVirtualizer({
+    count: Math.ceil(listings.length / columns),
+    getScrollElement: () => scroller.current,
+    estimateSize: () => ROW_PX,
+    overscan: 4,
+  });
+  const at = selected === null ? -1 : listings.findIndex(({ id }) => id === selected);
+  useEffect(() => {
+    if (at >= 0) virtual.scrollToIndex(Math.floor(at / columns), { align: "auto" });
+    // Only when another one is selected: not whenever the list grows.
+    // eslint-disable-next-line react-hooks/exhaustive-deps
+  }, [selected]);
+  return (
+    <div ref={scroller} className={styles.scroller} data-testid="listings" data-ready={ready} data-count={listings.length} aria-label={label} role="region" tabIndex={-1}>
+      {error ? (
+        <div className={styles.message} data-testid="error" role="alert">
+          <h2>These listings can’t be shown</h2>
+          <p>{error.message}</p>
+          <code>{error.code}</code>
+        </div>
+      ) : listings.length === 0 && !ready ? (
+        <Skeletons />
+      ) : listings.length === 0 ? (
+        <div className={styles.message} data-testid="empty">
+          <h2>No listings here</h2>
+          <p>A new one shows up the moment it is published.</p>
+        </div>
+      ) : (
+        <div className={styles.space} style={{ height: virtual.getTotalSize() }}>
+          {virtual.getVirtualItems().map(({ index, start }) => (
+            <div key={index} className={styles.row} style={{ transform: `translateY(${start}px)`, gridTemplateColumns: `repeat(${columns}, minmax(0, 1fr))` }}>
+              {listings.slice(index * columns, (index + 1) * columns).map((listing) => (
+                <Card key={listing.id} listing={listing} selected={listing.id === selected} onSelect={onSelect} />
+              ))}
+            </div>
+          ))}
+        </div>
+      )}
+    </div>
+  );
+}
+
+function Skeletons() {
+  return (
+    <div className={styles.skeletons} data-testid="loading" role="status" aria-label="Loading listings">
+      {Array.from({ length: 8 }, (_, index) => <div key={index} className={styles.skeleton} />)}
+    </div>
+  );
+}
+
+function useColumns(scroller: React.RefObject<HTMLDivElement | null>): number {
+  const [columns, setColumns] = useState(1);
+  useEffect(() => {
+    const element = scroller.current;
+    if (!element) return;
+    const observer = new ResizeObserver(() => setColumns(Math.max(1, Math.floor(element.clientWidth / CARD_PX))));
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, [scroller]);
+  return columns;
+}

@@ -1,0 +1,59 @@
+"use client";
+import { useRouter } from "next/navigation";
+import { useEffect, useMemo, useState } from "react";
+import type { Listing } from "@/lib/store";
+import styles from "./browse.module.css";
+
+export interface RegionCount {
+  region: string;
+  count: number;
+}
+
+const REFRESH_MS = 30_000;
+
+/** Regions with counts: of what is shown they are live, of the others as of the last half minute. */
+export function RegionPicker(props: {
+  region: string | null;
+  listings: readonly Listing[];
+  ready: boolean;
+  regions: readonly RegionCount[];
+}) {
+  const { region, listings, ready, regions } = props;
+  const router = useRouter();
+  const [asked, setAsked] = useState(regions);
+  useEffect(() => {
+    const look = async () => {
+      if (document.hidden) return;
+      const answer = await fetch("/api/regions").catch(() => null); // offline: the old counts stay
+      if (answer?.ok) setAsked((await answer.json()) as RegionCount[]);
+    };
+    const timer = setInterval(() => void look(), REFRESH_MS);
+    if (regions.length === 0) void look();
+    return () => clearInterval(timer);
+  }, [regions]);
+  const counts = useMemo(() => {
+    if (region === null && ready) return count(listings.map(({ row }) => row.state));
+    const known = new Map(asked.map(({ region, count }) => [region, count]));
+    if (region !== null && (ready || !known.has(region))) known.set(region, listings.length);
+    return [...known].sort(([a], [b]) => (a < b ? -1 : 1));
+  }, [region, ready, listings, asked]);
+  return (
+    <label className={styles.region}>
+      <span className="visually-hidden">Region</span>
+      <select
+        data-testid="region-picker"
+        value={region ?? ""}
+        onChange={({ target }) => router.push(target.value ? `/?region=${encodeURIComponent(target.value)}` : "/")}
+      >
+        <option value="">All regions</option>
+        {counts.map(([name, number]) => <option key={name} value={name}>{name} ({number})</option>)}
+      </select>
+    </label>
+  );
+}
+
+function count(states: readonly (string | null)[]): [string, number][] {
+  const counts = new Map<string, number>();
+  for (const state of states) if (state) counts.set(state, (counts.get(state) ?? 0) + 1);
+  return [...counts].sort(([a], [b]) => (a < b ? -1 : 1));
+}

@@ -1,0 +1,81 @@
+"use client";
+import { useRouter } from "next/navigation";
+import { useEffect } from "react";
+import { toast, Toaster } from "sonner";
+import { pathOf, show } from "@/lib/format";
+import { notificationsOf } from "@/lib/notifications";
+import { feedOf } from "@/lib/properties";
+import { useLine } from "@/lib/socket";
+import type { News } from "@/lib/store";
+
+const GATHER_MS = 350;
+const MANY = 3;
+const LEAST_MOVE = 0.01; // of the price
+
+interface Line {
+  about: "listed" | "gone" | "price down" | "price up" | "status changed";
+  title: string;
+  body: string;
+  id: string;
+}
+
+/** What of a change is worth interrupting somebody, if anything. */
+export function important({ kind, row, changes }: News): Line | null {
+  const name = row.name ?? String(row.property_id);
+  const id = String(row.property_id);
+  const place = [row.city, row.state].filter(Boolean).join(", ");
+  if (kind === "created") return { about: "listed", id, title: `New: ${name}`, body: `${place} · ${show("price", row.price)}` };
+  if (kind === "deleted") return { about: "gone", id, title: `Gone: ${name}`, body: `${place}: no longer listed` };
+  const { status, price } = changes;
+  if (status) return { about: "status changed", id, title: name, body: `${show("status", status.old)} → ${show("status", status.new)}` };
+  if (typeof price?.old !== "number" || typeof price.new !== "number") return null;
+  if (Math.abs(price.new - price.old) < LEAST_MOVE * price.old) return null;
+  const percent = price.old ? ` (${((100 * (price.new - price.old)) / price.old).toFixed(1)} %)` : "";
+  return {
+    about: price.new < price.old ? "price down" : "price up",
+    id,
+    title: name,
+    body: `${show("price", price.old)} → ${show("price", price.new)}${percent}`,
+  };
+}
+
+/** One line for many: how often what happened. */
+export function fold(lines: readonly Line[]): string {
+  const counts = new Map<string, number>();
+  for (const { about } of lines) counts.set(about, (counts.get(about) ?? 0) + 1);
+  return [...counts].map(([about, count]) => `${count} × ${about}`).join(", ");
+}
+
+export function Toasts({ theme }: { theme: "light" | "dark" | null }) {
+  const line = useLine();
+  const router = useRouter();
+  useEffect(() => {
+    let waiting: Line[] = [];
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const see = (id: string) => ({ label: "See", onClick: () => router.push(pathOf(id)) });
+    const tell = () => {
+      timer = undefined;
+      const lines = waiting;
+      waiting = [];
+      if (lines.length > MANY) toast(`${lines.length} listings changed`, { id: "many", description: fold(lines) });
+      else for (const { id, title, body, about } of lines) toast(title, { id: id + about, description: body, action: see(id) });
+    };
+    const unlisten = [
+      feedOf(line).store.onNews((news) => {
+        const found = important(news);
+        if (!found) return;
+        waiting.push(found);
+        timer ??= setTimeout(tell, GATHER_MS);
+      }),
+      notificationsOf(line.socket).onArrival(({ key, title, body, severity, property_id }) => {
+        const say = severity === "important" ? toast.warning : toast.info;
+        say(title, { id: key, description: body, action: see(String(property_id)) });
+      }),
+    ];
+    return () => {
+      clearTimeout(timer);
+      for (const stop of unlisten) stop();
+    };
+  }, [line, router]);
+  return <Toaster theme={theme ?? "system"} position="bottom-right" visibleToasts={4} offset={16} mobileOffset={12} />;
+}

@@ -1,0 +1,38 @@
+import "server-only";
+import { cookies } from "next/headers";
+
+/** What the browser has to know, read when a page is asked for: one build serves every place. */
+export interface Config {
+  bridgeUrl: string;
+  bridgePath: string;
+  /** Events come in batches, a few a second, in place of one by one. */
+  batch: boolean;
+  supabase: { url: string; key: string } | null;
+  /** A token for development and tests, where no Supabase signs people in. */
+  token: string | null;
+  theme: "light" | "dark" | null;
+}
+
+export function bridgeUrl(): string {
+  return (process.env["BRIDGE_URL"] ?? "http://localhost:8000").replace(/\/+$/, "");
+}
+
+export async function config(): Promise<Config> {
+  const { SUPABASE_URL, SUPABASE_PUBLISHABLE_KEY, BRIDGE_PATH, BRIDGE_BATCH } = process.env;
+  if (Boolean(SUPABASE_URL) !== Boolean(SUPABASE_PUBLISHABLE_KEY)) {
+    throw new Error(
+      "expected both SUPABASE_URL and SUPABASE_PUBLISHABLE_KEY, or neither; " +
+        `only ${SUPABASE_URL ? "SUPABASE_URL" : "SUPABASE_PUBLISHABLE_KEY"} is set`,
+    );
+  }
+  const jar = await cookies();
+  const theme = jar.get("theme")?.value;
+  return {
+    bridgeUrl: bridgeUrl(),
+    bridgePath: BRIDGE_PATH ?? "/socket.io",
+    batch: BRIDGE_BATCH === "true",
+    supabase: SUPABASE_URL && SUPABASE_PUBLISHABLE_KEY ? { url: SUPABASE_URL, key: SUPABASE_PUBLISHABLE_KEY } : null,
+    token: jar.get("bridge-token")?.value ?? process.env["BRIDGE_DEMO_TOKEN"] ?? null,
+    theme: theme === "light" || theme === "dark" ? theme : null,
+  };
+}

@@ -1,0 +1,15 @@
+import type { NextConfig } from "next";
+
+const config: NextConfig = {
+  reactStrictMode: true,
+  output: "standalone",
+  poweredByHeader: false,
+  devIndicators: false,
+  // The development server answers localhost only, unless other names are listed.
+  allowedDevOrigins: ["127.0.0.1"],
+  // Without this, a lock file in some folder above would be taken for the root.
+  turbopack: { root: import.meta.dirname },
+  outputFileTracingRoot: import.meta.dirname,
+};
+
+export default config;

@@ -1,0 +1,207 @@
+"""What a running bridge says, recorded from its wire, is what its documents say that it says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+from jsonschema import Draft7Validator, Draft202012Validator
+
+from bridge import create_app
+from bridge.clock import timestamp
+from bridge.contract import asyncapi, json_schema
+from bridge.contract.catalog import EMITTED
+from bridge.events import Event
+from bridge.log.base import Entry
+from bridge.notifications import Rules, of_update
+from bridge.regions import user_room
+from bridge.rights import Rights
+from tests.fakes import FakeSource, FakeTable, row, settings
+from tests.raw_client import Client
+from tests.serving import served
+
+if TYPE_CHECKING:
+    from bridge import Bridge
+
+SETTINGS = settings(region="state,city", columns="name,state,city,price,status,features")
+USER = "ann"
+DOCUMENT = asyncapi.document(SETTINGS)
+
+
+class Recorder(Client):
+    """Keeps everything that it is told, arguments and all."""
+
+    def __init__(self, url: str, http: aiohttp.ClientSession, **auth: Any) -> None:
+        super().__init__(url, http, "websocket", auth)
+        self.told: list[list[Any]] = []
+
+    def hear(self, packet: str) -> None:
+        self.told.append(json.loads(packet[2:]))
+        super().hear(packet)
+
+    async def until_heard(self, count: int) -> None:
+        """Until so many events have come that are not the bridge's own."""
+        async with asyncio.timeout(10):
+            while len(self.heard) < count:
+                self.hear(await self.packet())
+
+    async def until_told(self, *names: str) -> None:
+        async with asyncio.timeout(10):
+            while not set(names) <= {name for name, *_ in self.told}:
+                self.hear(await self.packet())
+
+
+class Record:
+    def __init__(self) -> None:
+        self.events: list[list[Any]] = []
+        self.replies: list[tuple[str, Any]] = []
+        """By the name of their message."""
+
+    def named(self, name: str) -> list[Any]:
+        return [envelope for event, envelope, *_ in self.events if event == name]
+
+
+def house(key: str, **columns: Any) -> dict[str, Any]:
+    whole = row(key, features={"pool": [True, None, 1.5]}, **columns)
+    return {name: whole[name] for name in ("id", *SETTINGS.projection.known)}
+
+
+@pytest.fixture(scope="module")
+async def record() -> Record:
+    """One of everything that the bridge says."""
+    source, table = FakeSource(), FakeTable(house("p1"), house("p2", state="CA", city="Fresno"))
+    bridge = create_app(SETTINGS, source=source, table=table)
+    out = Record()
+    async with (
+        served(bridge, drain=bridge.drain) as url,
+        aiohttp.ClientSession() as http,
+    ):
+        await _ready(http, url)
+        _let_in_as(bridge, USER)
+        single, batched = Recorder(url, http), Recorder(url, http, batch=True)
+        await single.connect()
+        await batched.connect()
+        writes = (
+            partial(table.write, house("p3", price=None)),
+            partial(table.write, house("p1", price=1, status="pending")),
+            partial(table.write, house("p2", city="Austin", state="TX")),
+            partial(table.remove, "p3"),
+        )
+        for count, write in enumerate(writes, start=1):
+            # One after the other: the bridge reads a row that it has doubts about.
+            source.put(write())
+            await single.until_heard(count)
+        await batched.until_told("properties-batch", "bridge-status")
+        _notify(bridge, single.told)
+        await single.until_told("property-notification", "bridge-status")
+        out.events = [*single.told, *batched.told]
+
+        asked = [
+            ("subscribed", "subscribe", {"regions": ["TX"], "properties": ["p2"]}),
+            ("subscribed", "subscribe", {"regions": ["TX/Austin"], "snapshot": True}),
+            ("unsubscribed", "unsubscribe", {"regions": ["TX"]}),
+            ("subscribed", "subscribe", {}),
+            ("refused", "subscribe", {"regions": "TX"}),
+            ("refused", "subscribe", {"snapshot": True, "after": "?"}),
+            ("refused", "authenticate", {"token": "?"}),
+        ]
+        for message, name, argument in asked:
+            out.replies.append((message, await single.ask(name, argument)))
+        out.replies.append(("connect-error", await _refused(url, http)))
+        async with http.get(f"{url}/properties?region=TX") as answer:
+            out.replies.append(("rows", await answer.json()))
+        await single.drop()
+        await batched.drop()
+    return out
+
+
+async def _ready(http: aiohttp.ClientSession, url: str) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            async with http.get(f"{url}/readyz") as answer:
+                if answer.status == 200:
+                    return
+            await asyncio.sleep(0.01)
+
+
+def _let_in_as(bridge: Bridge, user: str) -> None:
+    """Everybody who comes is that user."""
+    assert bridge._running is not None
+    arrival = bridge._running.gateway._arrival
+    arrived, rights = arrival.arrived, Rights(None, "public", user)
+    arrival.arrived = lambda eio_sid, auth, _rights: arrived(eio_sid, auth, rights)  # type: ignore[method-assign, assignment, misc]
+
+
+def _notify(bridge: Bridge, told: list[list[Any]]) -> None:
+    """Tell the user of an update that was told."""
+    assert bridge._running is not None
+    log = bridge._running.log
+    update = next(envelope for name, envelope, *_ in told if name == "property-updated")
+    notice = of_update(Rules(), update["data"]["changes"], house("p1"))
+    assert notice is not None
+    envelope = notice.envelope("p1", timestamp(0.0))
+    event = Event("property-notification", "p1", (user_room(USER),), envelope)
+    bridge._running.gateway.publish([Entry(log.head, event, 0.0)])
+
+
+async def _refused(url: str, http: aiohttp.ClientSession) -> Any:
+    async with http.ws_connect(f"{url}/socket.io/?EIO=4&transport=websocket") as ws:
+        await ws.receive_str()
+        await ws.send_str('40{"regions":[7]}')
+        answer = await ws.receive_str()
+        assert answer.startswith("44")
+        return json.loads(answer[2:])
+
+
+def _faults(message: str, payload: Any) -> list[str]:
+    schema = DOCUMENT["components"]["messages"][message]["payload"]
+    validator = Draft7Validator({"allOf": [schema], "components": DOCUMENT["components"]})
+    return [error.message for error in validator.iter_errors(payload)]
+
+
+@pytest.mark.parametrize("name", [each.name for each in EMITTED if each.name != "auth-status"])
+async def test_every_event_is_as_documented(name: str, record: Record) -> None:
+    envelopes = record.named(name)
+    assert envelopes, "it was not told"
+    everything = Draft202012Validator(json_schema.document())
+    ours = Draft202012Validator(json_schema.document(SETTINGS.projection))
+    for envelope in envelopes:
+        everything.validate(envelope)
+        ours.validate(envelope)
+        assert _faults(name, envelope) == []
+
+
+async def test_every_event_comes_with_its_position_and_says_its_name(record: Record) -> None:
+    for name, envelope, *rest in record.events:
+        assert envelope["event"] == name
+        assert [type(each) for each in rest] == [str]
+
+
+async def test_the_events_were_of_every_kind_that_is_told(record: Record) -> None:
+    updates = [each["data"] for each in record.named("property-updated")]
+    assert any("moved" in data for data in updates)
+    assert any("moved" not in data for data in updates)
+    [created] = record.named("property-created")
+    assert created["data"]["features"] == {"pool": [True, None, 1.5]}
+    assert created["data"]["units"] is None
+
+
+async def test_every_reply_is_as_documented(record: Record) -> None:
+    for message, payload in record.replies:
+        assert _faults(message, payload) == [], payload
+    snapshots = [
+        p["snapshot"] for _, p in record.replies if isinstance(p, dict) and "snapshot" in p
+    ]
+    assert [len(rows) for rows in snapshots] == [2]
+    [rows] = [payload for message, payload in record.replies if message == "rows"]
+    assert len(rows) == 2
+
+
+async def test_a_reply_is_not_valid_as_another(record: Record) -> None:
+    for message, payload in record.replies:
+        other = "subscribed" if message in ("refused", "connect-error", "rows") else "refused"
+        assert _faults(other, payload) != []

@@ -1,0 +1,129 @@
+"""How many rows an address is given, over the socket and over HTTP, and how fast."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+
+from bridge import create_app
+from bridge.gateway import properties
+from tests.fakes import FakeSource, FakeTable, row, settings
+from tests.raw_client import client
+from tests.serving import served
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+@asynccontextmanager
+async def site(*rows: dict[str, Any], **overrides: Any) -> AsyncIterator[str]:
+    slow = {"snapshot_pages_per_second_per_address": 0.01, "snapshot_pages_burst_per_address": 1}
+    bridge = create_app(
+        settings(**{**slow, "trusted_proxies": "127.0.0.1", **overrides}),
+        source=FakeSource(),
+        table=FakeTable(*rows),
+    )
+    async with served(bridge, drain=bridge.drain, proxy_headers=False) as url:
+        yield url
+
+
+ROWS = [row(f"p{n:05}", state="TX" if n else "CA") for n in range(1500)]
+
+
+async def test_clients_of_an_address_are_given_so_many_pages() -> None:
+    async with site(*ROWS) as url, client(url) as one, client(url) as two:
+        page = await one.ask("subscribe", {"snapshot": True})
+        assert page["ok"]
+        assert page["more"]
+        # A page ends a little below its size, and the next one may begin with what is left.
+        await one.ask("subscribe", {"snapshot": True, "after": page["more"]})
+        for each in (one, two):  # of one address
+            answer = await each.ask("subscribe", {"snapshot": True, "after": page["more"]})
+            assert answer["error"]["code"] == "rate_limited"
+        # What costs little they still may.
+        assert (await two.ask("subscribe", {"regions": ["CA"]}))["regions"] == ["CA"]
+
+
+async def test_a_small_snapshot_counts_as_little() -> None:
+    async with site(*ROWS, requests_burst=100) as url, client(url) as one:
+        for _ in range(40):
+            assert (await one.ask("subscribe", {"regions": ["CA"], "snapshot": True}))["ok"]
+
+
+async def test_rows_over_http_are_counted_with_them() -> None:
+    async with site(*ROWS) as url, client(url) as one, aiohttp.ClientSession() as http:
+        async with http.get(url + "/properties") as response:
+            assert response.status == 200
+            assert len(await response.json()) == 1500
+            etag = response.headers["ETag"]
+        async with http.get(url + "/properties") as response:
+            assert response.status == 429
+            assert int(response.headers["Retry-After"]) > 0
+            assert (await response.json())["error"]["code"] == "rate_limited"
+        answer = await one.ask("subscribe", {"snapshot": True})
+        assert answer["error"]["code"] == "rate_limited"
+        # To hear that nothing is new costs nothing, and others are not concerned.
+        async with http.get(url + "/properties", headers={"If-None-Match": etag}) as response:
+            assert response.status == 304
+        other = {"X-Forwarded-For": "203.0.113.9"}
+        async with http.get(url + "/properties", headers=other) as response:
+            assert response.status == 200
+
+
+async def stalled(url: str) -> socket.socket:
+    """A client that asks for the rows and reads nothing of them."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.setblocking(False)
+    host, port = url.removeprefix("http://").split(":")
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(client, (host, int(port)))
+    await loop.sock_sendall(client, b"GET /properties HTTP/1.1\r\nHost: a\r\n\r\n")
+    return client
+
+
+LONG = [row(f"p{n:05}", name="x" * 4000) for n in range(4000)]
+
+
+async def test_who_reads_nothing_keeps_its_turn_for_a_while_and_takes_none_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(properties, "WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(properties, "DOWNLOAD_SECONDS", 1.0)
+    async with (
+        site(*LONG, snapshot_pages_burst_per_address=1000) as url,
+        aiohttp.ClientSession() as http,
+    ):
+        clients = [await stalled(url) for _ in range(properties.TURNS_OF_ONE)]
+        try:
+            async with asyncio.timeout(10):
+                status = 0
+                while status != 429:
+                    async with http.get(f"{url}/properties?region=none") as response:
+                        status = response.status
+            other = {"X-Forwarded-For": "203.0.113.9"}
+            async with http.get(f"{url}/properties?region=none", headers=other) as response:
+                assert response.status == 200
+            async with asyncio.timeout(10):
+                while status != 200:  # their connections are cut
+                    async with http.get(f"{url}/properties?region=none") as response:
+                        status = response.status
+        finally:
+            for each in clients:
+                each.close()
+
+
+async def test_who_hangs_up_leaves_its_turn() -> None:
+    async with (
+        site(*LONG, snapshot_pages_burst_per_address=1000) as url,
+        aiohttp.ClientSession() as http,
+    ):
+        for _ in range(properties.TURNS_OF_ONE * 3):
+            (await stalled(url)).close()
+        async with http.get(f"{url}/properties?region=none") as response:
+            assert response.status == 200

@@ -1,0 +1,474 @@
+"""The table of watches in the sandbox: who may write it, and how the bridge follows it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import psycopg
+import pytest
+
+from bridge import create_app
+from bridge import watchers as watchers_module
+from bridge.settings import Settings
+from bridge.watchers import WatchersStatus
+from tests.fakes import FakeSource, FakeTable, row, settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from bridge.app import Bridge
+    from bridge.log.base import Position
+    from bridge.sandbox import Sandbox
+
+ANN, BOB = str(uuid.UUID(int=1)), str(uuid.UUID(int=2))
+WATCHERS = "public.property_watchers"
+
+
+@pytest.fixture
+async def users(sandbox: Sandbox) -> AsyncIterator[None]:
+    """Ann and Bob have accounts, and no watches."""
+    await sandbox.execute("insert into auth.users (id) values (%s), (%s)", (ANN, BOB))
+    yield
+    await sandbox.execute("delete from auth.users where id in (%s, %s)", (ANN, BOB))
+
+
+async def as_user(sandbox: Sandbox, user: str, statement: str, *params: Any) -> list[Any]:
+    """Run a statement as PostgREST would for that user's token."""
+    async with await psycopg.AsyncConnection.connect(sandbox.database_url) as connection:
+        await connection.execute("set local role authenticated")
+        await connection.execute(
+            "select set_config('request.jwt.claims', %s, true)", (json.dumps({"sub": user}),)
+        )
+        cursor = await connection.execute(statement, params)
+        return await cursor.fetchall() if cursor.description else [cursor.rowcount]
+
+
+async def listings(sandbox: Sandbox, number: int = 1, state: str = "TX") -> list[dict[str, Any]]:
+    return await sandbox.execute(
+        "select id::text, price::bigint, name from properties where state = %s"
+        " and price > 1000000 and status = 'available' order by id limit %s",
+        (state, number),
+    )
+
+
+# -- the table -----------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("users")
+async def test_a_user_writes_and_reads_watches_of_his_own(sandbox: Sandbox) -> None:
+    [listing] = await listings(sandbox)
+    insert = "insert into property_watchers (property_id, region) values (%s, %s)"
+    await as_user(sandbox, ANN, insert, listing["id"], None)
+    await as_user(sandbox, ANN, insert, None, "TX")
+    seen = await as_user(sandbox, ANN, "select user_id::text from property_watchers")
+    assert seen == [(ANN,), (ANN,)]
+
+
+@pytest.mark.usefixtures("users")
+async def test_a_user_neither_sees_nor_ends_what_others_watch(sandbox: Sandbox) -> None:
+    await as_user(sandbox, ANN, "insert into property_watchers (region) values ('TX')")
+    assert await as_user(sandbox, BOB, "select id from property_watchers") == []
+    assert await as_user(sandbox, BOB, "delete from property_watchers") == [0]
+    assert await as_user(sandbox, ANN, "delete from property_watchers") == [1]
+
+
+@pytest.mark.usefixtures("users")
+async def test_nobody_watches_in_anothers_name(sandbox: Sandbox) -> None:
+    statement = "insert into property_watchers (user_id, region) values (%s, 'TX')"
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        await as_user(sandbox, BOB, statement, ANN)
+
+
+async def test_who_is_not_signed_in_may_do_nothing(sandbox: Sandbox) -> None:
+    async with await psycopg.AsyncConnection.connect(sandbox.database_url) as connection:
+        await connection.execute("set local role anon")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            await connection.execute("select 1 from property_watchers")
+
+
+@pytest.mark.usefixtures("users")
+@pytest.mark.parametrize("region", [None, "TX"])
+async def test_a_watch_has_one_target(sandbox: Sandbox, region: str | None) -> None:
+    [listing] = await listings(sandbox)
+    property_id = None if region is None else listing["id"]
+    with pytest.raises(psycopg.errors.CheckViolation):
+        await sandbox.execute(
+            "insert into property_watchers (user_id, property_id, region) values (%s, %s, %s)",
+            (ANN, property_id, region),
+        )
+
+
+@pytest.mark.usefixtures("users")
+async def test_a_user_watches_the_same_once(sandbox: Sandbox) -> None:
+    insert = "insert into property_watchers (user_id, region) values (%s, 'TX')"
+    await sandbox.execute(insert, (ANN,))
+    await sandbox.execute(insert, (BOB,))
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        await sandbox.execute(insert, (ANN,))
+
+
+@pytest.mark.usefixtures("users")
+async def test_a_user_has_a_bounded_number_of_watches(sandbox: Sandbox) -> None:
+    insert = (
+        "insert into property_watchers (user_id, region)"
+        " select %s, 'r' || n from generate_series(%s::int, %s::int) n"
+    )
+    await sandbox.execute(insert, (ANN, 1, 1000))
+    with pytest.raises(psycopg.errors.CheckViolation, match="at most 1000 watches"):
+        await sandbox.execute(insert, (ANN, 1001, 1001))
+    await sandbox.execute(insert, (BOB, 1, 1))
+
+
+# -- following it ----------------------------------------------------------------------------------
+
+
+class Place:
+    """A bridge at work, and what it stores."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        self.bridge = bridge
+        assert bridge._running is not None
+        self.log = bridge._running.log
+        self._from: Position = self.log.head
+
+    @property
+    def status(self) -> WatchersStatus:
+        running = self.bridge._running
+        assert running is not None
+        assert running.watchers is not None
+        return running.watchers.status()
+
+    async def until(self, reached: Callable[[], object]) -> None:
+        async with asyncio.timeout(20):
+            while not reached():
+                await asyncio.sleep(0.01)
+
+    def entries(self) -> list[tuple[str, Any, tuple[str, ...]]]:
+        """Name, data and rooms of all that was told since it began."""
+        return [
+            (
+                entry.event.name,
+                json.loads(entry.event.envelope)["data"],
+                entry.event.rooms,
+            )
+            for entry in self.log.after(self._from)
+        ]
+
+    def notified(self, user: str) -> list[dict[str, Any]]:
+        """What that user was notified of."""
+        return [
+            data
+            for name, data, rooms in self.entries()
+            if name == "property-notification" and f"user:{user}" in rooms
+        ]
+
+
+@asynccontextmanager
+async def running(bridge: Bridge) -> AsyncIterator[Place]:
+    """The bridge, once it knows the listings and the watches."""
+    async with bridge.lifespan():
+        place = Place(bridge)
+        await place.until(lambda: bridge.operations.verdict().ready)
+        await place.until(
+            lambda: place.status.pipeline is not None and place.status.pipeline.reconciled
+        )
+        yield place
+
+
+def of(sandbox: Sandbox, **overrides: Any) -> Bridge:
+    overrides = {"log": "memory:", "watchers": WATCHERS, **overrides}
+    return create_app(
+        Settings(
+            supabase_url=sandbox.supabase_url,
+            supabase_secret_key=sandbox.supabase_key,
+            **overrides,
+        )
+    )
+
+
+async def watch(sandbox: Sandbox, user: str, **target: str) -> None:
+    await sandbox.execute(
+        "insert into property_watchers (user_id, property_id, region) values (%s, %s, %s)",
+        (user, target.get("property"), target.get("region")),
+    )
+
+
+async def set_status(sandbox: Sandbox, key: str, status: str) -> None:
+    await sandbox.execute("update properties set status = %s where id = %s", (status, key))
+
+
+@pytest.mark.usefixtures("users")
+async def test_a_watch_counts_once_the_bridge_has_heard_of_it_and_until_it_ends(
+    sandbox: Sandbox,
+) -> None:
+    first, second = await listings(sandbox, 2)
+    await watch(sandbox, ANN, property=first["id"])
+    async with running(of(sandbox)) as place:
+        assert place.status.watches == 1
+        await set_status(sandbox, first["id"], "pending")
+        await place.until(lambda: place.notified(ANN))
+        await watch(sandbox, BOB, property=second["id"])
+        await place.until(lambda: place.status.watches == 2)
+        await set_status(sandbox, second["id"], "sold")
+        await place.until(lambda: place.notified(BOB))
+        await sandbox.execute("delete from property_watchers where user_id = %s", (ANN,))
+        await place.until(lambda: place.status.watches == 1)
+        await set_status(sandbox, first["id"], "sold")
+        await set_status(sandbox, second["id"], "available")
+        await place.until(lambda: len(place.notified(BOB)) == 2)
+        [told] = place.notified(ANN)
+        names = [name for name, _, _ in place.entries()]
+    assert told["property_id"] == first["id"]
+    assert told["title"] == f"{first['name']} is now pending"
+    assert names.count("property-updated") == 4
+    assert names.count("property-notification") == 3
+
+
+@pytest.mark.usefixtures("users")
+async def test_a_listing_that_is_deleted_and_comes_back_is_watched_as_before(
+    sandbox: Sandbox,
+) -> None:
+    [listing] = await listings(sandbox)
+    await watch(sandbox, ANN, property=listing["id"])
+    async with running(of(sandbox)) as place:
+        [kept] = await sandbox.execute(
+            "delete from properties where id = %s returning id, name, state, status",
+            (listing["id"],),
+        )
+        await place.until(place.entries)
+        await sandbox.execute(
+            "insert into properties (id, name, state, status)"
+            " values (%(id)s, %(name)s, %(state)s, %(status)s)",
+            kept,
+        )
+        await place.until(lambda: len(place.entries()) == 2)
+        await set_status(sandbox, listing["id"], "sold")
+        await place.until(lambda: place.notified(ANN))
+        assert [name for name, _, _ in place.entries()] == [
+            "property-deleted",
+            "property-created",
+            "property-updated",
+            "property-notification",
+        ]
+
+
+@pytest.mark.usefixtures("users")
+async def test_a_change_that_the_stream_lost_is_notified_once(sandbox: Sandbox) -> None:
+    [listing] = await listings(sandbox)
+    await watch(sandbox, ANN, property=listing["id"])
+    settings = {"watch_interval": 0.1, "watch_grace": 0.2, "sweep_interval": 0.2}
+    async with running(of(sandbox, **settings)) as place:
+        sandbox.faults.mute()
+        try:
+            await set_status(sandbox, listing["id"], "pending")
+            await place.until(lambda: place.notified(ANN))
+        finally:
+            sandbox.faults.lift()
+        await set_status(sandbox, listing["id"], "sold")
+        await place.until(lambda: len(place.notified(ANN)) == 2)
+        assert [data["changes"]["status"] for data in place.notified(ANN)] == [
+            {"old": "available", "new": "pending"},
+            {"old": "pending", "new": "sold"},
+        ]
+
+
+@pytest.mark.usefixtures("users")
+async def test_watches_that_their_stream_lost_are_found(sandbox: Sandbox) -> None:
+    first, second = await listings(sandbox, 2)
+    await watch(sandbox, BOB, property=first["id"])
+    settings = {"watch_interval": 0.1, "watch_grace": 0.2, "sweep_interval": 0.2}
+    async with running(of(sandbox, **settings)) as place:
+        sandbox.faults.mute(new=True)
+        try:
+            await watch(sandbox, ANN, property=second["id"])
+            await sandbox.execute("delete from property_watchers where user_id = %s", (BOB,))
+            await place.until(lambda: watched(place) == {ANN})
+        finally:
+            sandbox.faults.lift()
+        await set_status(sandbox, first["id"], "pending")
+        await set_status(sandbox, second["id"], "pending")
+        await place.until(lambda: place.notified(ANN))
+        assert place.notified(BOB) == []
+
+
+def watched(place: Place) -> set[str]:
+    """Who watches anything, as far as the bridge knows."""
+    running = place.bridge._running
+    assert running is not None
+    assert running.watchers is not None
+    return {watch.user for watch in running.watchers._watches._all.values()}
+
+
+@pytest.mark.usefixtures("users")
+async def test_after_a_restart_what_was_slept_through_is_notified_once_by_the_watches_known_last(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    [listing] = await listings(sandbox)
+    await watch(sandbox, ANN, property=listing["id"])
+    log = f"sqlite:///{tmp_path}/log.sqlite3"
+    async with running(of(sandbox, log=log)) as place:
+        await set_status(sandbox, listing["id"], "pending")
+        await place.until(lambda: place.notified(ANN))
+        before = place.log.head
+    await set_status(sandbox, listing["id"], "sold")
+    async with running(of(sandbox, log=log)) as place:
+        place._from = before
+        await place.until(lambda: place.notified(ANN))
+        await set_status(sandbox, listing["id"], "available")
+        await place.until(lambda: len(place.notified(ANN)) == 2)
+        assert [data["changes"]["status"]["new"] for data in place.notified(ANN)] == [
+            "sold",
+            "available",
+        ]
+    assert (tmp_path / "log-watchers.sqlite3").stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_table_of_watches_that_is_missing_leaves_the_listings_alone(
+    sandbox: Sandbox,
+) -> None:
+    [listing] = await listings(sandbox)
+    bridge = of(sandbox, watchers="public.no_such_table")
+    async with bridge.lifespan():
+        place = Place(bridge)
+        await place.until(lambda: bridge.operations.verdict().ready)
+        await place.until(lambda: place.status.error)
+        await set_status(sandbox, listing["id"], "pending")
+        await place.until(place.entries)
+        assert [name for name, _, _ in place.entries()] == ["property-updated"]
+        assert bridge.operations.verdict().ready
+        assert bridge.death is None
+
+
+# -- over fakes -----------------------------------------------------------------------------------
+
+
+def a_watch(key: str, user: str = ANN, **target: str) -> dict[str, Any]:
+    return {
+        "id": key,
+        "user_id": user,
+        "property_id": target.get("property"),
+        "region": target.get("region"),
+        "updated_at": "2026-01-05T09:00:00Z",
+    }
+
+
+@dataclass
+class Fakes:
+    """A bridge over two tables that do as they are told."""
+
+    source: FakeSource
+    table: FakeTable
+    watch_source: FakeSource
+    watch_table: FakeTable
+    bridge: Bridge
+
+
+def faked(*watches: dict[str, Any], **overrides: Any) -> Fakes:
+    source, table = FakeSource(), FakeTable(row("p1"), row("p2"))
+    watch_source, watch_table = FakeSource(), FakeTable(*watches)
+    bridge = create_app(
+        settings(watchers=WATCHERS, **overrides),
+        source=source,
+        table=table,
+        watching=(watch_source, watch_table),
+    )
+    bridge.on_death = lambda _error: None
+    return Fakes(source, table, watch_source, watch_table, bridge)
+
+
+async def test_a_change_that_comes_twice_is_notified_once() -> None:
+    it = faked(a_watch("w1", property="p1"))
+    async with running(it.bridge) as place:
+        change = it.table.write(row("p1", status="sold"))
+        it.source.put(change)
+        it.source.put(change)
+        it.source.put(it.table.write(row("p2", status="sold")))
+        await place.until(lambda: len(place.entries()) >= 3)
+        assert len(place.notified(ANN)) == 1
+
+
+async def test_a_column_that_is_not_public_neither_triggers_nor_shows() -> None:
+    columns = ("name", "state", "price")
+    it = faked(a_watch("w1", property="p1"), columns=columns, region=("state", "city"))
+    async with running(it.bridge) as place:
+        it.source.put(it.table.write(row("p1", status="sold", city="Dallas")))
+        it.source.put(it.table.write(row("p1", status="sold", city="Dallas", price=5)))
+        await place.until(lambda: place.notified(ANN))
+        [told] = place.notified(ANN)
+        assert told["kind"] == "price-dropped"
+        assert "Dallas" not in json.dumps(told)
+        assert "sold" not in json.dumps(told)
+
+
+async def test_where_nobody_is_notified_nothing_is_followed() -> None:
+    bridge = create_app(settings(), source=FakeSource(), table=FakeTable(row("p1")))
+    async with bridge.lifespan():
+        place = Place(bridge)
+        await place.until(lambda: bridge.operations.verdict().ready)
+        assert bridge._running is not None
+        assert bridge._running.watchers is None
+
+
+async def test_a_source_of_watches_that_dies_is_built_anew_and_the_listings_go_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(watchers_module, "FIRST_RETRY_SECONDS", 0.01)
+    it = faked(a_watch("w1", property="p1"))
+    async with running(it.bridge) as place:
+        it.watch_source.fail(RuntimeError("a fault of ours"))
+        await place.until(lambda: it.watch_table.closed == 1)
+        it.source.put(it.table.write(row("p1", status="sold")))
+        await place.until(lambda: place.notified(ANN))
+        await place.until(lambda: it.watch_table.opened == 2)
+        assert it.bridge.death is None
+        it.watch_source.put(it.watch_table.write(a_watch("w2", BOB, property="p2")))
+        await place.until(lambda: place.status.watches == 2)
+        it.source.put(it.table.write(row("p2", status="sold")))
+        await place.until(lambda: place.notified(BOB))
+        assert place.status.error is None
+    assert "a fault of ours" in caplog.text
+
+
+async def test_a_damaged_log_of_watches_leaves_the_listings_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watchers_module, "FIRST_RETRY_SECONDS", 0.01)
+    file = tmp_path / "log-watchers.sqlite3"
+    file.write_bytes(b"no database at all" * 100)
+    it = faked(a_watch("w1", property="p1"), log=f"sqlite:///{tmp_path}/log.sqlite3")
+    async with it.bridge.lifespan():
+        place = Place(it.bridge)
+        await place.until(lambda: it.bridge.operations.verdict().ready)
+        error = place.status.error
+        assert error is not None
+        assert "damaged" in error
+        it.source.put(it.table.write(row("p1", status="sold")))
+        await place.until(place.entries)
+        assert place.notified(ANN) == []
+        file.unlink()
+        await place.until(lambda: place.status.watches == 1)
+        it.source.put(it.table.write(row("p1", status="pending")))
+        await place.until(lambda: place.notified(ANN))
+
+
+async def test_status_says_how_the_watches_stand() -> None:
+    it = faked(a_watch("w1", property="p1"), a_watch("w2", BOB, region="TX"))
+    async with running(it.bridge) as place:
+        it.source.put(it.table.write(row("p1", status="sold")))
+        await place.until(lambda: place.notified(ANN))
+        transport = httpx.ASGITransport(it.bridge)
+        async with httpx.AsyncClient(transport=transport, base_url="http://bridge") as http:
+            status = (await http.get("/status")).json()
+    told = status["watchers"]
+    assert (told["watches"], told["notified"], told["cut_short"], told["failed"]) == (2, 2, 0, 0)
+    assert told["source"]["state"] == "live"
+    assert told["pipeline"]["reconciled"] is True
+    assert told["error"] is None
+    assert status["pipeline"]["counts"]["property-notification"] == 1

@@ -1,0 +1,165 @@
+"""Random watches, changes and rights: everybody is notified of what a plain reading of the rules
+says, once, and of nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bridge import diff
+from bridge.events import Event
+from bridge.gateway.hub import Subscription
+from bridge.notifications import Rules
+from bridge.notifier import Notifier
+from bridge.projection import Projection
+from bridge.rights import Rights
+from bridge.watches import Watch, Watches
+
+AT = "2026-01-05T09:00:00Z"
+PROJECTION = Projection(
+    published=("name", "state", "city", "price", "status", "price_note"),
+    region=("state", "city"),
+    member=("cap_rate",),
+)
+KEYS = ("p1", "p2")
+USERS = ("ann", "bob", "cat")
+REGIONS = ("TX", "TX/Austin", "TX/Dallas", "CA", "CA/Fresno")
+
+ROW = st.fixed_dictionaries(
+    {
+        "name": st.sampled_from(["Oak", None]),
+        "state": st.sampled_from(["TX", "TX", "CA", None]),
+        "city": st.sampled_from(["Austin", "Dallas", "Fresno", None]),
+        "price": st.sampled_from([1000, 951, 950, 900, 1050, 0, None]),
+        "status": st.sampled_from(["available", "sold", "pending", None]),
+        "price_note": st.sampled_from(['"price":{"old":1}', '"moved":{']),
+        "cap_rate": st.sampled_from([1, 2]),
+        "updated_at": st.just(AT),
+    }
+)
+TARGET = st.fixed_dictionaries({"property": st.sampled_from(KEYS)}) | st.fixed_dictionaries(
+    {"region": st.sampled_from(REGIONS)}
+)
+WATCH = st.builds(lambda user, target: Watch(user, **target), st.sampled_from(USERS), TARGET)
+WATCHES = st.lists(st.tuples(st.integers(0, 5), st.none() | WATCH), min_size=1, max_size=8)
+"""What is put, slot by slot."""
+
+STATES = st.lists(ROW | st.none(), min_size=2, max_size=8)
+"""Of one property, one after the other."""
+
+RULES = st.builds(
+    Rules,
+    statuses=st.sampled_from([(), (("*", "*"),), (("available", "sold"), ("*", "pending"))]),
+    price_percent=st.sampled_from([0.0, 5.0, 10.0]),
+    new_listings=st.booleans(),
+)
+RIGHTS = st.none() | st.lists(st.sampled_from(REGIONS), max_size=3, unique=True).map(tuple)
+
+
+@dataclass
+class Clock:
+    def monotonic(self) -> float:
+        return 0.0
+
+    def wall(self) -> float:
+        return 0.0
+
+
+def regions(row: dict[str, Any]) -> list[str]:
+    if not row["state"]:
+        return []
+    return [row["state"], *([f"{row['state']}/{row['city']}"] if row["city"] else [])]
+
+
+def worth(rules: Rules, old: dict[str, Any], new: dict[str, Any]) -> set[str]:
+    """The columns that make a change worth a notification."""
+    out = set()
+    a, b = old["status"], new["status"]
+    if a != b and any(x in ("*", a) and y in ("*", b) for x, y in rules.statuses):
+        out.add("status")
+    a, b = old["price"], new["price"]
+    comparable = rules.price_percent and a and b is not None
+    if comparable and abs(b - a) / a >= rules.price_percent / 100:
+        out.add("price")
+    return out
+
+
+def expected(
+    rules: Rules,
+    watches: list[Watch],
+    key: str,
+    change: tuple[dict[str, Any] | None, dict[str, Any] | None],
+    mine: tuple[str, ...] | None,
+) -> tuple[str, set[str]] | None:
+    """The kind of notification, and the columns in it, that one user gets whose watches these are
+    and whose rights end at the regions `mine`.
+    """
+    old, new = change
+    if new is None:
+        return None
+    watched = {watch.region for watch in watches if watch.region}
+    after = set(regions(new))
+    before = set() if old is None else set(regions(old))
+    if old is not None:
+        columns = worth(rules, old, new)
+        concerned = any(w.property == key for w in watches) or watched & before & after
+        if columns and concerned:
+            heard = mine is None or before & after & set(mine)
+            kind = "status-changed" if "status" in columns else "price-"
+            return (kind, columns) if heard else None
+    if rules.new_listings and watched & (after - before):
+        return ("new-listing", set()) if mine is None or after & set(mine) else None
+    return None
+
+
+@settings(max_examples=1000, deadline=None)
+@given(
+    rules=RULES,
+    puts=WATCHES,
+    key=st.sampled_from(KEYS),
+    states=STATES,
+    rights=st.lists(RIGHTS, min_size=len(USERS), max_size=len(USERS)),
+)
+def test_everybody_is_notified_of_what_the_rules_say_and_of_nothing_else(
+    rules: Rules,
+    puts: list[tuple[int, Watch | None]],
+    key: str,
+    states: list[dict[str, Any] | None],
+    rights: list[tuple[str, ...] | None],
+) -> None:
+    index, watches = Watches(), dict[int, Watch | None]()
+    for slot, watch in puts:
+        index.put(slot, watch)
+        watches[slot] = watch
+    notifier = Notifier(rules, index, users=100, scoped=True, clock=Clock())
+    for old, new in pairwise(states):
+        rows: dict[str | int, dict[str, Any] | None] = {key: new}
+        events = diff.tell(PROJECTION, key, old, new, AT)
+        told = notifier.expand(events, rows.__getitem__)
+        for user, mine in zip(USERS, rights, strict=True):
+            theirs = [watch for watch in watches.values() if watch and watch.user == user]
+            wanted = expected(rules, theirs, key, (old, new), mine)
+            heard = notifications(told, Rights(mine, user=user))
+            assert len(heard) == (wanted is not None)
+            for data in heard:
+                assert wanted is not None
+                assert data["kind"].startswith(wanted[0])
+                assert set(data["changes"]) == wanted[1]
+                assert "cap_rate" not in json.dumps(data)
+        assert notifications(told, Rights()) == []
+
+
+def notifications(told: Any, rights: Rights) -> list[dict[str, Any]]:
+    """What a client with these rights hears of them, whatever it subscribed to."""
+    rooms = set(Subscription(rights=rights).rooms)
+    return [json.loads(event.envelope)["data"] for event in told if is_heard(event, rooms)]
+
+
+def is_heard(event: Event, rooms: set[str]) -> bool:
+    return event.name == "property-notification" and not rooms.isdisjoint(event.rooms)

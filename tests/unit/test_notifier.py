@@ -1,0 +1,329 @@
+"""Whom a change concerns, and in which rooms they are reached."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import pytest
+
+from bridge import diff, notifier
+from bridge.events import Event
+from bridge.gateway.hub import Subscription
+from bridge.notifications import Rules
+from bridge.notifier import Notifier
+from bridge.projection import Projection
+from bridge.rights import Rights
+from bridge.watches import Watch, Watches
+from tests.fakes import AT, row
+
+ANN, BOB, CAT = "ann", "bob", "cat"
+PROJECTION = Projection(region=("state", "city"))
+
+
+class Clock:
+    now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def wall(self) -> float:
+        return 1_767_603_600.0
+
+
+def watching(*watches: Watch) -> Watches:
+    out = Watches()
+    for number, watch in enumerate(watches):
+        out.put(number, watch)
+    return out
+
+
+def told(
+    watches: Watches, *events: Event | None, users: int = 100, rules: Rules | None = None
+) -> list[Event]:
+    made = Notifier(rules or Rules(), watches, users=users, scoped=True, clock=Clock())
+    given = [event for event in events if event is not None]
+    return list(made.expand(given, row))
+
+
+def change(old: dict[str, Any] | None, new: dict[str, Any] | None) -> Event | None:
+    """Its only event, None where it has none."""
+    key = (new or old or {})["id"]
+    return next(iter(diff.tell(PROJECTION, key, old, new, AT)), None)
+
+
+def heard(events: list[Event], user: str | None, *regions: str) -> list[dict[str, Any]]:
+    """The notifications that a client of `user` hears that subscribed to nothing; rights end at
+    `regions` if there are any.
+    """
+    rooms = Subscription((), rights=Rights(regions or None, user=user)).rooms
+    return [
+        json.loads(event.envelope)["data"]
+        for event in events
+        if event.name == "property-notification" and set(rooms) & set(event.rooms)
+    ]
+
+
+SOLD = (row("p1"), row("p1", status="sold"))
+
+
+def test_who_watches_a_property_hears_of_it_after_the_change() -> None:
+    first, second = told(watching(Watch(ANN, property="p1")), change(*SOLD))
+    assert [first.name, second.name] == ["property-updated", "property-notification"]
+    assert second.key == "p1"
+    [data] = heard([first, second], ANN)
+    assert data["title"] == "Listing p1 is now sold"
+    assert data["created_at"] == "2026-01-05T09:00:00.000Z"
+
+
+def test_another_user_hears_nothing() -> None:
+    assert heard(told(watching(Watch(ANN, property="p1")), change(*SOLD)), BOB) == []
+
+
+def test_who_came_without_a_token_hears_nothing() -> None:
+    assert heard(told(watching(Watch(ANN, property="p1")), change(*SOLD)), None) == []
+
+
+def test_another_property_concerns_nobody() -> None:
+    assert len(told(watching(Watch(ANN, property="p2")), change(*SOLD))) == 1
+
+
+def test_who_watches_the_region_hears_too() -> None:
+    for region in ("TX", "TX/Austin"):
+        events = told(watching(Watch(ANN, region=region)), change(*SOLD))
+        assert len(heard(events, ANN)) == 1
+
+
+def test_another_region_concerns_nobody() -> None:
+    for region in ("CA", "TX/Dallas", "T", "TX/"):
+        assert len(told(watching(Watch(ANN, region=region)), change(*SOLD))) == 1
+
+
+def test_who_watches_the_property_and_its_regions_hears_once() -> None:
+    watches = watching(
+        Watch(ANN, region="TX"), Watch(ANN, region="TX/Austin"), Watch(ANN, property="p1")
+    )
+    events = told(watches, change(*SOLD))
+    assert len(heard(events, ANN)) == 1
+    assert len(events) == 2
+
+
+def test_many_users_share_one_entry() -> None:
+    watches = watching(Watch(ANN, property="p1"), Watch(BOB, region="TX"))
+    events = told(watches, change(*SOLD))
+    assert len(events) == 2
+    assert heard(events, ANN) == heard(events, BOB) != []
+
+
+def test_a_change_below_the_threshold_is_not_told() -> None:
+    events = told(watching(Watch(ANN, property="p1")), change(row("p1"), row("p1", price=999_000)))
+    assert len(events) == 1
+
+
+def test_a_change_of_something_else_is_not_told() -> None:
+    text = 'see "status":{"old":1} and "price":{"old":1} and "moved":{'
+    events = told(watching(Watch(ANN, property="p1")), change(row("p1"), row("p1", name=text)))
+    assert len(events) == 1
+
+
+def test_a_new_listing_is_told_in_its_region_and_not_to_who_watches_another() -> None:
+    watches = watching(Watch(ANN, region="TX/Austin"), Watch(BOB, region="CA"))
+    events = told(watches, change(None, row("p1")))
+    [data] = heard(events, ANN)
+    assert data["kind"] == "new-listing"
+    assert heard(events, BOB) == []
+
+
+def test_a_deletion_is_not_told() -> None:
+    watches = watching(Watch(ANN, region="TX"), Watch(ANN, property="p1"))
+    assert len(told(watches, change(row("p1"), None))) == 1
+
+
+def test_a_watch_that_ended_before_is_not_told() -> None:
+    watches = watching(Watch(ANN, property="p1"), Watch(BOB, property="p1"))
+    watches.put(0, None)
+    events = told(watches, change(*SOLD))
+    assert heard(events, ANN) == []
+    assert len(heard(events, BOB)) == 1
+
+
+def test_without_any_watch_nothing_is_made() -> None:
+    event = change(*SOLD)
+    assert told(watching(), event) == [event]
+
+
+# -- moves ------------------------------------------------------------------------------------
+
+MOVE = (row("p1"), row("p1", state="CA", city="Fresno", price=800_000))
+
+
+def test_what_comes_from_another_region_is_new_to_who_watches_that_one() -> None:
+    events = told(watching(Watch(ANN, region="CA"), Watch(BOB, region="CA/Fresno")), change(*MOVE))
+    for user in (ANN, BOB):
+        [data] = heard(events, user)
+        assert data["kind"] == "new-listing"
+        assert data["changes"] == {}
+        assert data["body"] == "In Fresno, CA. 10 units, price 800,000."
+
+
+def test_what_leaves_a_region_is_not_told_to_who_watches_that_region() -> None:
+    assert len(told(watching(Watch(ANN, region="TX")), change(*MOVE))) == 1
+
+
+def test_what_moves_inside_a_watched_region_is_not_new_there() -> None:
+    event = change(row("p1"), row("p1", city="Dallas"))
+    events = told(watching(Watch(ANN, region="TX"), Watch(BOB, region="TX/Dallas")), event)
+    assert heard(events, ANN) == []
+    assert [data["kind"] for data in heard(events, BOB)] == ["new-listing"]
+
+
+def test_who_is_told_the_change_is_not_told_that_it_is_new() -> None:
+    watches = watching(Watch(ANN, property="p1"), Watch(ANN, region="CA"), Watch(BOB, region="CA"))
+    events = told(watches, change(*MOVE))
+    assert [data["kind"] for data in heard(events, ANN)] == ["price-dropped"]
+    assert [data["kind"] for data in heard(events, BOB)] == ["new-listing"]
+
+
+# -- rights -----------------------------------------------------------------------------------
+
+
+def test_rights_that_end_elsewhere_keep_a_user_from_hearing() -> None:
+    events = told(watching(Watch(ANN, property="p1")), change(*SOLD))
+    assert len(heard(events, ANN, "TX")) == 1
+    assert len(heard(events, ANN, "TX/Austin")) == 1
+    assert len(heard(events, ANN, "TX", "TX/Austin")) == 1
+    assert heard(events, ANN, "CA") == []
+    assert heard(events, ANN, "TX/Dallas") == []
+
+
+def test_a_row_in_no_region_is_told_only_to_who_may_hear_all() -> None:
+    event = change(row("p1", state=None), row("p1", state=None, status="sold"))
+    events = told(watching(Watch(ANN, property="p1")), event)
+    assert len(heard(events, ANN)) == 1
+    assert heard(events, ANN, "TX") == []
+
+
+@pytest.mark.parametrize("region", ["TX", "CA"])
+def test_a_change_that_moves_is_told_to_nobody_who_may_not_hear_both_places(region: str) -> None:
+    events = told(watching(Watch(ANN, property="p1")), change(*MOVE))
+    assert len(heard(events, ANN)) == 1
+    assert heard(events, ANN, region) == []
+
+
+def test_a_change_that_moves_within_what_one_may_hear_is_told() -> None:
+    event = change(row("p1"), row("p1", city="Dallas", status="sold"))
+    events = told(watching(Watch(ANN, property="p1")), event)
+    assert len(heard(events, ANN, "TX")) == 1
+    assert heard(events, ANN, "TX/Dallas") == []
+
+
+def test_what_is_new_is_told_to_who_may_hear_the_new_place_only() -> None:
+    events = told(watching(Watch(ANN, region="CA")), change(*MOVE))
+    assert len(heard(events, ANN, "CA")) == 1
+    assert heard(events, ANN, "TX") == []
+
+
+MEMBERS = Projection(published=("name", "price", "city"), member=("status",), region=("state",))
+WATCHED = (Watch(ANN, property="p1"), Watch(BOB, region="TX"))
+
+
+def test_what_only_members_see_changes_unnoticed() -> None:
+    events = diff.tell(MEMBERS, "p1", *SOLD, AT)
+    assert len(events) == 1
+    assert told(watching(*WATCHED), *events) == list(events)
+
+
+def test_of_a_change_that_members_see_more_of_only_the_public_part_is_told() -> None:
+    events = diff.tell(MEMBERS, "p1", row("p1"), row("p1", status="sold", price=5), AT)
+    assert len(events) == 2
+    out = told(watching(*WATCHED), *events)
+    assert [event.name for event in out] == [
+        "property-updated",
+        "property-notification",
+        "property-updated",
+    ]
+    assert b"sold" not in out[1].envelope
+    assert b"status" not in out[1].envelope.replace(b"status-changed", b"")
+
+
+def test_what_both_views_are_told_alike_is_notified_once() -> None:
+    for old, new in ((row("p1"), row("p1", price=5)), (None, row("p1"))):
+        events = diff.tell(MEMBERS, "p1", old, new, AT)
+        out = told(watching(*WATCHED), *events)
+        assert len(heard(out, BOB)) == 1
+
+
+def test_a_move_that_both_views_hear_of_is_notified_once() -> None:
+    events = diff.tell(MEMBERS, "p1", row("p1", state="CA"), row("p1"), AT)
+    assert len(events) == 2
+    assert len(heard(told(watching(*WATCHED), *events), BOB)) == 1
+
+
+# -- bounds -----------------------------------------------------------------------------------
+
+
+def test_no_more_users_than_may_be_are_told_and_who_watches_the_property_comes_first(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    watches = watching(
+        *(Watch(f"u{number}", region="TX") for number in range(10)), Watch(ANN, property="p1")
+    )
+    made = Notifier(Rules(), watches, users=3, scoped=True, clock=Clock())
+    event = change(*SOLD)
+    assert event is not None
+    with caplog.at_level(logging.WARNING):
+        events = list(made.expand([event, event], row))
+    assert [room for room in events[1].rooms if "@" not in room] == [
+        "user:ann",
+        "user:u0",
+        "user:u1",
+    ]
+    assert made.counts().notified == 6
+    assert made.counts().cut_short == 2
+    assert len(caplog.records) == 1, "it is said once, not at every change"
+
+
+def test_very_many_users_are_split_over_entries_and_each_is_in_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(notifier, "USERS_PER_ENTRY", 4)
+    watches = watching(*(Watch(f"u{number}", region="TX") for number in range(10)))
+    events = told(watches, change(*SOLD))
+    assert len(events) == 4
+    for number in range(10):
+        assert len(heard(events, f"u{number}")) == 1
+        assert len(heard(events, f"u{number}", "TX")) == 1
+
+
+def test_what_is_decided_at_once_tells_no_more_than_a_step_may_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(notifier, "USERS_PER_STEP", 5)
+    watches = watching(*(Watch(f"u{number}", region="TX") for number in range(2)))
+    events = told(watches, *[change(*SOLD)] * 4)
+    assert [event.name for event in events].count("property-updated") == 4
+    assert [event.name for event in events].count("property-notification") == 2
+
+
+def test_a_fault_leaves_the_change_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(_key: object) -> Any:
+        raise RuntimeError("a fault of ours")
+
+    watches = watching(Watch(ANN, property="p1"))
+    made = Notifier(Rules(), watches, users=9, scoped=False, clock=Clock())
+    event = change(*SOLD)
+    assert event is not None
+    with caplog.at_level(logging.ERROR):
+        assert made.expand([event], broken) == [event]
+    assert made.counts().failed == 1
+    assert "nobody is notified" in caplog.text
+
+
+def test_where_no_rights_end_at_regions_a_user_costs_one_room() -> None:
+    watches = watching(Watch(ANN, property="p1"))
+    made = Notifier(Rules(), watches, users=9, scoped=False, clock=Clock())
+    event = change(*SOLD)
+    assert event is not None
+    [_, notification] = made.expand([event], row)
+    assert notification.rooms == ("user:ann",)

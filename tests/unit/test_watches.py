@@ -1,0 +1,80 @@
+"""The index of watches says what the rows say, whatever became of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.watches import Watch, Watches
+
+ANN, BOB = "ann", "bob"
+
+
+def test_a_property_is_watched_by_who_named_it() -> None:
+    watches = Watches()
+    watches.put("w1", Watch(ANN, property="p1"))
+    watches.put("w2", Watch(BOB, property="p2"))
+    assert list(watches.of_property("p1")) == [ANN]
+    assert list(watches.of_property("p3")) == []
+
+
+def test_a_key_that_is_a_number_is_found_by_its_text() -> None:
+    watches = Watches()
+    watches.put(1, Watch(ANN, property="7"))
+    assert list(watches.of_property(7)) == [ANN]
+
+
+def test_a_wide_region_includes_those_inside_it_and_not_the_other_way_round() -> None:
+    watches = Watches()
+    watches.put("w1", Watch(ANN, region="TX"))
+    watches.put("w2", Watch(BOB, region="TX/Austin"))
+    assert set(watches.of_regions(("TX", "TX/Austin"))) == {ANN, BOB}
+    assert set(watches.of_regions(("TX", "TX/Dallas"))) == {ANN}
+
+
+def test_a_watch_that_is_gone_is_forgotten() -> None:
+    watches = Watches()
+    watches.put("w1", Watch(ANN, region="TX"))
+    watches.put("w1", None)
+    assert list(watches.of_regions(("TX",))) == []
+    assert not watches.any_of("p1", ("TX",))
+    assert len(watches) == 0
+
+
+def test_a_second_watch_of_the_same_outlives_the_first() -> None:
+    watches = Watches()
+    watches.put("w1", Watch(ANN, region="TX"))
+    watches.put("w2", Watch(ANN, region="TX"))
+    watches.put("w1", None)
+    assert list(watches.of_regions(("TX",))) == [ANN]
+
+
+def test_a_watch_that_changes_is_of_its_new_target_only() -> None:
+    watches = Watches()
+    watches.put("w1", Watch(ANN, region="TX"))
+    watches.put("w1", Watch(ANN, property="p1"))
+    assert list(watches.of_regions(("TX",))) == []
+    assert list(watches.of_property("p1")) == [ANN]
+
+
+def test_to_forget_what_was_never_known_is_fine() -> None:
+    watches = Watches()
+    watches.put("w1", None)
+    assert len(watches) == 0
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"user_id": None, "property_id": "p1", "region": None},
+        {"user_id": ANN, "property_id": None, "region": None},
+        {"user_id": ANN, "property_id": None, "region": ""},
+        {},
+    ],
+)
+def test_a_row_that_names_no_user_or_no_target_is_no_watch(record: dict[str, object]) -> None:
+    assert Watch.of(record) is None
+
+
+def test_a_row_is_read_as_it_stands() -> None:
+    record = {"user_id": ANN, "property_id": 7, "region": None, "updated_at": "x"}
+    assert Watch.of(record) == Watch(ANN, property="7")
