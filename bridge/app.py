@@ -22,6 +22,7 @@ from bridge.clock import SystemClock
 from bridge.contract import routes as contract
 from bridge.errors import Code, Refused
 from bridge.gateway import server, wire
+from bridge.gateway.presence import Presence
 from bridge.gateway.properties import Properties
 from bridge.gateway.status import Upstream
 from bridge.guard.address import Proxies
@@ -172,10 +173,11 @@ class Bridge(Starlette):
             closing.push_async_callback(events.close)
             await events.open()
             inbox = Inbox(settings.queue_changes)
-            watches, clock = Watches(), SystemClock()
+            watches, presence, clock = Watches(), Presence(), SystemClock()
             notifier = Notifier(
                 settings.notify_rules,
                 watches,
+                present=presence.users,
                 users=settings.notify_users,
                 scoped=bool(settings.regions_claim),
                 clock=clock,
@@ -212,6 +214,7 @@ class Bridge(Starlette):
                 rows=pipeline.rows,
                 upstream=upstream,
                 access=Access.of(settings, settings.supabase_url, store=backend.sign_outs),
+                presence=presence,
             )
             await gateway.open()
             closing.push_async_callback(gateway.close)

@@ -11,9 +11,10 @@ notified once, whatever is killed, repaired or repeated.
 | changes | who watches it, or a region it was and is in | what changed, if that is worth it |
 | moves | who watches a region that it enters, and is not notified above | `new-listing` |
 
-A user is notified once of one change. Users whose rights end at some regions are reached through
-the rooms of regions whose listings they may hear: where they were and are for a change, since it
-has the old values too, and where they are now for what is new.
+A user is notified once of one change. Only users who are present are, since nobody else could be
+told: who has a client connected, or one that may come back. Users whose rights end at some regions
+are reached through the rooms of regions whose listings they may hear: where they were and are for a
+change, since it has the old values too, and where they are now for what is new.
 
 One notification for many users is one entry of the log whose rooms are all of theirs, encoded once;
 there are several entries where they are very many.
@@ -34,7 +35,7 @@ from bridge.events import Event
 from bridge.regions import EVERYTHING, region_of_room, user_room
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from bridge.changes import Key, Record
     from bridge.clock import Clock
@@ -72,15 +73,25 @@ class NotifierCounts:
 
 class Notifier:
     def __init__(
-        self, rules: Rules, watches: Watches, *, users: int, scoped: bool, clock: Clock
+        self,
+        rules: Rules,
+        watches: Watches,
+        *,
+        present: Collection[str],
+        users: int,
+        scoped: bool,
+        clock: Clock,
     ) -> None:
-        """`users`: how many are notified of one change, at the most. Who watches the property
-        itself comes first, then who watches its regions, who has done so for longest first.
-        `scoped`: whether there are users whose rights end at some regions, who need further rooms.
+        """`present`: the users who can be told anything, looked at whenever something is told; the
+        others cost nothing. `users`: how many are notified of one change, at the most; who watches
+        the property itself comes first. `scoped`: whether there are users whose rights end at some
+        regions, who need further rooms.
         """
         self._rules = rules
         self._watches = watches
+        self._present = present
         self._users = users
+        self._budget = 0
         self._scoped = scoped
         self._clock = clock
         self._notified = self._cut_short = self._failed = 0
@@ -100,40 +111,33 @@ class Notifier:
         if not len(self._watches):
             return events
         out: list[Event] = []
-        budget = USERS_PER_STEP
+        self._budget = USERS_PER_STEP
         for event in events:
             out.append(event)
             try:
-                told = list(self._notifications(event, row_of))
+                out.extend(self._notifications(event, row_of))
             except Exception:
                 self._failed += 1
                 log.exception("nobody is notified of a change of property %s", event.key)
-                continue
-            for notification, users in told:
-                if users <= budget:
-                    out.append(notification)
-                    budget -= users
-                    self._notified += users
-                else:
-                    self._cut(event.key)
         return out
 
-    def _notifications(
-        self, event: Event, row_of: Callable[[Key], Record | None]
-    ) -> Iterator[tuple[Event, int]]:
-        """What `event` is worth, each with the number of its users."""
-        audience = self._audience(event, row_of)
-        created_at = timestamp(self._clock.wall())
-        for notice, users, places in audience:
+    def _notifications(self, event: Event, row_of: Callable[[Key], Record | None]) -> list[Event]:
+        """What `event` is worth."""
+        out = []
+        for notice, users, places in self._audience(event, row_of):
+            if not users:
+                continue
             within = places if self._scoped else ()
-            envelope = notice.envelope(event.key, created_at)
+            envelope = notice.envelope(event.key, timestamp(self._clock.wall()))
             for start in range(0, len(users), USERS_PER_ENTRY):
                 some = users[start : start + USERS_PER_ENTRY]
                 rooms = (
                     *map(user_room, some),
                     *(user_room(user, region) for user in some for region in within),
                 )
-                yield Event("property-notification", event.key, rooms, envelope), len(some)
+                out.append(Event("property-notification", event.key, rooms, envelope))
+            self._notified += len(users)
+        return out
 
     def _audience(
         self, event: Event, row_of: Callable[[Key], Record | None]
@@ -171,25 +175,37 @@ class Notifier:
         if notice is not None:
             users = self._take(
                 event.key,
-                chain(self._watches.of_property(event.key), self._watches.of_regions(stays)),
+                chain([self._watches.of_property(event.key)], self._watches.of_regions(stays)),
             )
             told.update(users)
             yield notice, users, stays
         new = notifications.of_new(self._rules, row) if enters else None
         if new is not None:
-            entered = (u for u in self._watches.of_regions(enters) if u not in told)
-            yield new, self._take(event.key, entered), tuple(after)
+            users = self._take(event.key, self._watches.of_regions(enters), but=told)
+            yield new, users, tuple(after)
 
-    def _take(self, key: Key, users: Iterable[str]) -> list[str]:
-        """Each once, and no more than may be."""
+    def _take(
+        self, key: Key, watching: Iterable[Collection[str]], but: Collection[str] = ()
+    ) -> list[str]:
+        """Those who are present, each once, and no more than may be."""
+        limit, present = min(self._users, self._budget), self._present
         found: dict[str, None] = {}
-        for user in users:
-            if user not in found:
-                if len(found) == self._users:
+        for users in watching:
+            # From the side on which there are fewer.
+            few, many = (users, present) if len(users) < len(present) else (present, users)
+            for user in few:
+                if user not in many or user in but or user in found:
+                    continue
+                if len(found) == limit:
                     self._cut(key)
-                    break
+                    return self._taken(found)
                 found[user] = None
-        return list(found)
+        return self._taken(found)
+
+    def _taken(self, users: Iterable[str]) -> list[str]:
+        out = list(users)
+        self._budget -= len(out)
+        return out
 
     def _cut(self, key: Key) -> None:
         self._cut_short += 1

@@ -79,8 +79,8 @@ def rooms_of(key: Key, regions: Iterable[str], *views: View) -> tuple[str, ...]:
 def in_view(rooms: Sequence[str], view: View) -> bool:
     """Whether a property's event with these `rooms`, which `rooms_of` gave, is told in the view."""
     if view == "member":
-        return rooms[-1].startswith(_MEMBER)
-    return not rooms[0].startswith(_MEMBER)
+        return bool(rooms) and rooms[-1].startswith(_MEMBER)
+    return not (rooms and rooms[0].startswith(_MEMBER))
 
 
 def regions_of_rooms(rooms: Iterable[str]) -> tuple[str, ...]:

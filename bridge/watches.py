@@ -6,15 +6,17 @@ An index over the rows of the table of watches. Users are known by the `sub` of 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, KeysView
 
     from bridge.changes import Key, Record
 
 COLUMNS = ("user_id", "property_id", "region")
 """What a row of the table says, beside its key `id` and `updated_at`."""
+
+NOBODY: Final[dict[str, int]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +67,14 @@ class Watches:
             _give(self._properties, watch.property, watch.user)
             _give(self._regions, watch.region, watch.user)
 
-    def of_property(self, key: Key) -> Iterable[str]:
-        """Who watches that property itself, each once."""
-        return self._properties.get(str(key), ())
+    def of_property(self, key: Key) -> KeysView[str]:
+        """Who watches that property itself."""
+        return self._properties.get(str(key), NOBODY).keys()
 
-    def of_regions(self, regions: Iterable[str]) -> Iterator[str]:
-        """Who watches any of `regions`, perhaps more than once. A property in `TX/Austin` is in
-        `TX` too: hand in both.
-        """
+    def of_regions(self, regions: Iterable[str]) -> Iterator[KeysView[str]]:
+        """Who watches each of `regions`. A property in `TX/Austin` is in `TX` too: hand in both."""
         for region in regions:
-            yield from self._regions.get(region, ())
+            yield self._regions.get(region, NOBODY).keys()
 
     def any_of(self, key: Key | None, regions: Iterable[str]) -> bool:
         """Whether anybody watches that property, if one is given, or any of `regions`."""

@@ -92,7 +92,7 @@ class Client:
         packet = self._packets.pop(0)
         return None if packet == "1" else packet
 
-    async def told(self, name: str) -> list[Any]:
+    async def next_event(self, name: str) -> list[Any]:
         """The arguments of the next event of that name, its name first."""
         async with asyncio.timeout(10):
             while True:

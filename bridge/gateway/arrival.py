@@ -10,7 +10,6 @@ import orjson
 from bridge.errors import Refused
 from bridge.gateway.batch import BATCH, envelope, fold
 from bridge.gateway.recovery import offered
-from bridge.gateway.sight import as_heard
 from bridge.gateway.wanted import batch_wanted, wanted
 from bridge.rights import EVERYBODY
 
@@ -159,9 +158,8 @@ class Arrival:
         events = [
             heard
             for stretch in missed
-            for event in fold(stretch.entries, self._updated_at, stretch.rights[0].view)
-            if not stretch.rooms.isdisjoint(event.rooms)
-            and (heard := as_heard(event, stretch.rights)) is not None
+            for event in fold(stretch.entries, self._updated_at, stretch.view)
+            if (heard := stretch.hears(event)) is not None
         ]
         if events:
             position = missed[-1].entries[-1].position

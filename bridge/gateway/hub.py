@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from bridge.errors import Code, Refused
+from bridge.gateway.presence import Presence
 from bridge.gateway.sight import read_move
 from bridge.log.base import Entry
 from bridge.regions import EVERYTHING, member_room, property_room, region_room, user_room
@@ -130,11 +131,15 @@ class Hub(Generic[Client]):
         deliver: Callable[[Entry, Collection[Client]], None],
         max_rooms: int,
         where: Callable[[Key], tuple[str, ...] | None] = lambda _key: None,
+        presence: Presence | None = None,
     ) -> None:
-        """`where` gives the regions of a known row, None for an id that is not known."""
+        """`where` gives the regions of a known row, None for an id that is not known. `presence`
+        is told of the clients' users.
+        """
         self._deliver = deliver
         self._max_rooms = max_rooms
         self._where = where
+        self._presence = presence or Presence()
         self._clients: dict[Client, Subscription] = {}
         self._aside: set[Client] = set()
         self._limited: set[Client] = set()  # whose rights end at some regions
@@ -206,6 +211,7 @@ class Hub(Generic[Client]):
         """The client is gone. To leave twice, or without having come, is fine."""
         subscription = self._clients.pop(client, None)
         if subscription is not None:
+            self._presence.went(subscription.rights.user)
             self._exit(client, subscription.rooms)
             self._aside.discard(client)
             self._limited.discard(client)
@@ -293,6 +299,11 @@ class Hub(Generic[Client]):
                 )
 
     def _settle(self, client: Client, was: Iterable[str], after: Subscription) -> None:
+        before = self._clients.get(client)
+        if before is None or before.rights.user != after.rights.user:
+            self._presence.came(after.rights.user)
+            if before is not None:
+                self._presence.went(before.rights.user)
         self._clients[client] = after
         if client in self._aside:
             return

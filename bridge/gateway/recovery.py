@@ -22,9 +22,11 @@ import secrets
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from bridge.errors import PositionGone
+from bridge.gateway.presence import Presence
 from bridge.gateway.sight import as_heard
 from bridge.log.base import Entry, Position
 from bridge.rights import EVERYBODY, Rights
@@ -32,8 +34,10 @@ from bridge.rights import EVERYBODY, Rights
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from bridge.events import Event
     from bridge.gateway.hub import Subscription
     from bridge.log.base import EventLog
+    from bridge.rights import View
 
 HISTORY: Final = 32
 """Subscriptions that a session remembers. One with 200 names takes 2 KB."""
@@ -70,32 +74,47 @@ def offered(auth: Any) -> tuple[Offer, Any]:
     return Offer(pid, offset if offset is None or isinstance(offset, str) else ""), rest
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Stretch:
     """Part of the log, during which a subscription was the same."""
 
-    rooms: frozenset[str]
     entries: Sequence[Entry]
-    heard: Sequence[Entry]
-    """Those of `entries` that are in `rooms`, as they may be heard."""
-    rights: tuple[Rights, ...] = (EVERYBODY,)
-    """Those of then, and those of now where they are others. Their view is the same."""
+    rights: tuple[Rights, ...]
+    """Those of then, and those of now where they are others; their view is the same."""
+    rooms: tuple[frozenset[str], ...]
+    """Of the subscription, by each of these rights."""
 
     @classmethod
     def of(cls, subscription: Subscription, entries: Sequence[Entry], now: Rights) -> Stretch:
-        rooms = frozenset(subscription.rooms)
+        """`now`: the rights with which its client came back."""
         rights = tuple(dict.fromkeys((subscription.rights, now)))
-        mine = [entry for entry in entries if not rooms.isdisjoint(entry.event.rooms)]
-        if any(each.regions is not None for each in rights):
-            mine = [heard for entry in mine if (heard := _as_heard(entry, rights)) is not None]
-        return cls(rooms, entries, mine, rights)
+        rooms = tuple(frozenset(replace(subscription, rights=each).rooms) for each in rights)
+        return cls(entries, rights, rooms)
 
+    @property
+    def view(self) -> View:
+        return self.rights[0].view
 
-def _as_heard(entry: Entry, rights: Iterable[Rights]) -> Entry | None:
-    event = as_heard(entry.event, rights)
-    if event is None or event is entry.event:
-        return None if event is None else entry
-    return Entry(entry.position, event, entry.at)
+    @cached_property
+    def heard(self) -> Sequence[Entry]:
+        """What its client would have heard of `entries`."""
+        mine = self.entries
+        for rooms in self.rooms:
+            mine = [entry for entry in mine if not rooms.isdisjoint(entry.event.rooms)]
+        if all(each.regions is None for each in self.rights):
+            return mine
+        out = []
+        for entry in mine:
+            event = as_heard(entry.event, self.rights)
+            if event is not None:
+                out.append(replace(entry, event=event))
+        return out
+
+    def hears(self, event: Event) -> Event | None:
+        """A folded event as it may be heard by then and by now; None: not at all."""
+        if any(rooms.isdisjoint(event.rooms) for rooms in self.rooms):
+            return None
+        return as_heard(event, self.rights)
 
 
 def covers(rights: Rights, subscription: Subscription) -> bool:
@@ -106,7 +125,8 @@ def covers(rights: Rights, subscription: Subscription) -> bool:
     missed, and with more it would be told of rows that it never got.
     """
     then = subscription.rights
-    if (rights.user, rights.view) != (then.user, then.view):
+    # Who came without a token may have become a user in the course of its session.
+    if rights.view != then.view or then.user not in (None, rights.user):
         return False
     if subscription.regions is not None and not subscription.properties:
         return all(map(rights.may_hear, subscription.regions))
@@ -211,6 +231,8 @@ class Sessions:
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     on_change: Callable[[str], None] = lambda _pid: None
     """Hears the pid of every session that has come, changed or gone."""
+    presence: Presence = field(default_factory=Presence)
+    """Is told of the users of clients that are away."""
     _by_pid: dict[str, Session] = field(default_factory=dict)
     _by_sid: dict[str, Session] = field(default_factory=dict)
     _away: dict[str, Session] = field(default_factory=dict)  # by pid, who left first comes first
@@ -230,7 +252,7 @@ class Sessions:
         """Take up sessions whose clients are away."""
         for session in sorted(sessions, key=lambda session: session.left_at or now):
             self._by_pid[session.pid] = self._by_sid[session.sid] = session
-            self._away[session.pid] = session
+            self._put_away(session)
         self._crowd_out(now)
 
     def open(self, sid: str, subscription: Subscription, head: Position) -> Session:
@@ -256,7 +278,7 @@ class Sessions:
         if session is None or session.left_at is not None:
             return
         session.left_at = now
-        self._away[session.pid] = session
+        self._put_away(session)
         self.on_change(session.pid)
         self._crowd_out(now)
 
@@ -304,7 +326,7 @@ class Sessions:
             self._fail(session, Outcome.TOO_MUCH)
             return None
         session.left_at = None
-        self._away.pop(session.pid, None)
+        self._take_back(session)
         session.acknowledge(begin)
         session.change(replace(session.subscription, rights=rights), log.head)
         self.outcomes[Outcome.RECOVERED] += 1
@@ -319,6 +341,14 @@ class Sessions:
             if now - session.left_at < self.seconds:
                 break
             self._drop(session)
+
+    def _put_away(self, session: Session) -> None:
+        self._away[session.pid] = session
+        self.presence.came(session.subscription.rights.user)
+
+    def _take_back(self, session: Session) -> None:
+        if self._away.pop(session.pid, None) is not None:
+            self.presence.went(session.subscription.rights.user)
 
     def _crowd_out(self, now: float) -> None:
         self.expire(now)
@@ -339,7 +369,7 @@ class Sessions:
 
     def _drop(self, session: Session) -> None:
         self._by_pid.pop(session.pid, None)
-        self._away.pop(session.pid, None)
+        self._take_back(session)
         self.on_change(session.pid)
         if self._by_sid.get(session.sid) is session:
             del self._by_sid[session.sid]

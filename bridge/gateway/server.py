@@ -21,6 +21,7 @@ from bridge.gateway.bearers import Bearers
 from bridge.gateway.handshake import Server
 from bridge.gateway.hub import Hub
 from bridge.gateway.keeper import Keeper
+from bridge.gateway.presence import Presence
 from bridge.gateway.recovery import Sessions
 from bridge.gateway.snapshot import Snapshots
 from bridge.gateway.status import Teller
@@ -74,19 +75,22 @@ class Gateway:
         upstream: Callable[[], Upstream] | None = None,
         clock: Clock | None = None,
         access: Access | None = None,
+        presence: Presence | None = None,
     ) -> None:
         """`log` and `rows` are the pipeline's: a client that comes back is told from the log, and
         snapshots are made of the rows. Clients can come back to another process if they are kept in
         a `store`. Without an `upstream` there are no snapshots, and nothing is said of its state.
         `access` is opened, run and closed with the gateway; without it, it is that of the settings,
-        and sign-outs are not stored.
+        and sign-outs are not stored. `presence` is kept up to date with the users of clients.
         """
+        presence = presence or Presence()
         self.log: EventLog = log or MemoryLog(settings.log_events, settings.log_seconds)
         self.sessions = Sessions(
             settings.recovery_seconds,
             settings.recovery_clients,
             settings.recovery_events,
             settings.recovery_bytes,
+            presence=presence,
         )
         projection = settings.projection
         self.snapshots = Snapshots(
@@ -120,7 +124,10 @@ class Gateway:
         )
         self._wire = Wire(self._server, on_gone=self._gone)
         self.hub: Hub[str] = Hub(
-            deliver=self._wire.deliver, max_rooms=settings.max_rooms, where=self.snapshots.where
+            deliver=self._wire.deliver,
+            max_rooms=settings.max_rooms,
+            where=self.snapshots.where,
+            presence=presence,
         )
         self._window = Window(
             deliver=self._wire.deliver,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from bridge.events import Event
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from bridge.gateway.hub import Subscription
-    from bridge.rights import View
+    from bridge.rights import Rights, View
 
 FRAME_BYTES: Final = 256 * 1024
 """Envelopes that fill a window before its time. Each frame is complete in itself, so that its
@@ -138,23 +139,22 @@ class Window:
         for number, event in enumerate(events):
             for room in event.rooms:
                 in_room.setdefault(room, []).append(number)
-        made: dict[tuple[tuple[int, ...], tuple[str, ...] | None], Entry | None] = {}
+        alike: dict[tuple[tuple[int, ...], Rights], list[str]] = {}
         for subscription, sids in groups:
             numbers = tuple(
                 sorted({n for room in subscription.rooms for n in in_room.get(room, ())})
             )
             if not numbers:
                 continue
-            rights = subscription.rights
-            which = (numbers, rights.regions)
-            if which not in made:
-                told = [
-                    heard
-                    for number in numbers
-                    if (heard := as_heard(events[number], (rights,))) is not None
-                ]
+            # Users with equal rights share the frames.
+            rights = replace(subscription.rights, user=None)
+            alike.setdefault((numbers, rights), []).extend(sids)
+        for (numbers, rights), sids in alike.items():
+            told = [
+                heard
+                for number in numbers
+                if (heard := as_heard(events[number], (rights,))) is not None
+            ]
+            if told:
                 batch = Event(BATCH, "", (), envelope(told))
-                made[which] = Entry(last.position, batch, last.at) if told else None
-            entry = made[which]
-            if entry is not None:
-                self._deliver(entry, sids)
+                self._deliver(Entry(last.position, batch, last.at), sids)

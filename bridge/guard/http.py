@@ -50,6 +50,8 @@ class HttpProtocol(HttpToolsProtocol):
     _unread: asyncio.TimerHandle | None = None
     _head = 0
     """Bytes of the present request that are no body."""
+    _upgraded = False
+    """Whether the connection is a websocket's now, whose own protocol looks after it."""
 
     # -- a request comes in time
 
@@ -68,6 +70,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def handle_websocket_upgrade(self) -> None:
+        self._upgraded = True
         self._has_come()
         super().handle_websocket_upgrade()
 
@@ -85,7 +88,7 @@ class HttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         self._head += len(data)
         super().data_received(data)
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._upgraded:
             return
         # The parser gives a header when it is there to its end, and keeps what comes until then.
         if self._head > HEAD_BYTES:

@@ -1,10 +1,13 @@
 """What one change costs inside the bridge, and what one known row weighs.
 
-    python -m tests.bench.pipeline [--rows 10000 1000000] [--changes 50000] [--json FILE]
+    python -m tests.bench.pipeline [--rows 10000 1000000] [--changes 50000] [--views] [--json FILE]
 
 Measured is all that is done between Realtime's client library and the gateway: decode, weigh
 against the last known row, diff, encode, route, append to the memory log, store the row. CPU time
 of the process, so that a busy machine doesn't matter much; medians of five rounds.
+
+With `--views` members see two more columns: a change of public columns is then one event for both
+views, and one that touches the members' columns too is an event for each.
 """
 
 from __future__ import annotations
@@ -90,8 +93,12 @@ def fill(projection: Projection, count: int, rng: random.Random) -> tuple[Rows, 
     return rows, (resident() - before) / count
 
 
-def payloads(rows: Rows, changes: int, rng: random.Random) -> Iterator[list[dict[str, Any]]]:
-    """Updates of random rows, price and status, in turns as the pipeline takes them."""
+def payloads(
+    rows: Rows, changes: int, rng: random.Random, *, hidden: bool = False
+) -> Iterator[list[dict[str, Any]]]:
+    """Updates of random rows, price and status and `hidden` columns too, in turns as the pipeline
+    takes them.
+    """
     keys = list(rows)
     for start in range(0, changes, ITEMS_PER_TURN):
         turn = []
@@ -99,22 +106,27 @@ def payloads(rows: Rows, changes: int, rng: random.Random) -> Iterator[list[dict
             key = rng.choice(keys)
             row = rows.get(key)
             assert row is not None
-            before = {"id": key, **rows.decode(row), "owner_contact": "x", "internal_notes": "y"}
+            unknown = {"owner_contact": "x", "internal_notes": "y"}
+            before = {"id": key, **unknown, **rows.decode(row)}
             after = {
                 **before,
                 "price": rng.randrange(1_000_000, 50_000_000),
                 "status": rng.choice(["available", "pending"]),
                 "updated_at": f"2026-03-01T10:{number // 60 % 60:02d}:{number % 60:02d}+00:00",
             }
+            if hidden:
+                after["owner_contact"] = f"{number}@example.org"
             turn.append(payload(number, before, after))
         yield turn
 
 
-async def cost(rows: Rows, projection: Projection, changes: int, rng: random.Random) -> float:
+async def cost(
+    rows: Rows, projection: Projection, changes: int, rng: random.Random, *, hidden: bool = False
+) -> float:
     """CPU µs per change."""
-    ledger, log = Ledger(projection, rows), MemoryLog(changes, 900)
+    ledger, log = Ledger(projection, rows), MemoryLog(2 * changes, 900)
     spent = 0.0
-    for turn in payloads(rows, changes, rng):
+    for turn in payloads(rows, changes, rng, hidden=hidden):
         started = time.process_time()
         for data in turn:
             change = decode(data, projection)
@@ -135,12 +147,37 @@ def measure(count: int, changes: int) -> dict[str, float]:
     return {"rows": count, "bytes_per_row": weight, "us_per_change": statistics.median(costs)}
 
 
+def measure_views(count: int, changes: int) -> dict[str, float]:
+    """CPU µs per change by what there is to tell, in rounds that take turns."""
+    rng = random.Random(count)
+    one, two = Projection(), Projection(member=("owner_contact", "internal_notes"))
+    filled = {projection: fill(projection, count, rng)[0] for projection in (one, two)}
+    cases = {
+        "one view": (one, False),
+        "two views, public columns": (two, False),
+        "two views, both kinds of columns": (two, True),
+    }
+    costs: dict[str, list[float]] = {name: [] for name in cases}
+    for _ in range(ROUNDS):
+        for name, (projection, hidden) in cases.items():
+            work = cost(filled[projection], projection, changes, rng, hidden=hidden)
+            costs[name].append(asyncio.run(work))
+    return {name: statistics.median(each) for name, each in costs.items()}
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 1_000_000])
     parser.add_argument("--changes", type=int, default=20_000)
     parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--views", action="store_true", help="with columns that only members see")
     options = parser.parse_args(argv)
+    if options.views:
+        views = measure_views(options.rows[0], options.changes)
+        print("| told | CPU µs per change |\n|---|---:|")
+        for name, microseconds in views.items():
+            print(f"| {name} | {microseconds:.1f} |")
+        return 0
     results = [measure(count, options.changes) for count in options.rows]
     if options.json:
         options.json.write_text(json.dumps(results, indent=2) + "\n")

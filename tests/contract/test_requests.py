@@ -19,9 +19,10 @@ from bridge.gateway.wanted import (
     batch_wanted,
     page_wanted,
     snapshot_wanted,
+    token_given,
     wanted,
 )
-from bridge.requests import HandshakeAuth, SubscribeRequest, UnsubscribeRequest
+from bridge.requests import AuthenticateRequest, HandshakeAuth, SubscribeRequest, UnsubscribeRequest
 
 LONG = "x" * NAME_LENGTH
 
@@ -47,6 +48,7 @@ good = {
     "snapshot": st.booleans() | st.none(),
     "batch": st.booleans() | st.none(),
     "after": st.text(max_size=4) | st.none(),
+    "token": st.text(max_size=4) | st.none(),
 }
 # Near enough to the shape that both outcomes are common.
 arguments = st.one_of(
@@ -103,11 +105,21 @@ def test_unsubscribe_takes_what_its_model_accepts(argument: Any) -> None:
 
 @given(arguments)
 def test_the_handshake_takes_what_its_model_accepts(argument: Any) -> None:
-    read = taken(argument, batch_wanted)
+    read = taken(argument, batch_wanted, token_given)
     model = accepted(HandshakeAuth, argument)
     assert (read is None) == (model is None)
     if read is not None:
-        assert read == (named(model), bool(model.batch))
+        assert read == (named(model), bool(model.batch), model.token)
+
+
+@given(arguments)
+def test_authenticate_takes_what_its_model_accepts(argument: Any) -> None:
+    try:
+        token = token_given(argument)
+    except Refused:
+        token = None
+    model = accepted(AuthenticateRequest, argument)
+    assert token == (None if model is None else model.token)
 
 
 @pytest.mark.parametrize("model", [SubscribeRequest, UnsubscribeRequest, HandshakeAuth])

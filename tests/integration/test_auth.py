@@ -421,10 +421,10 @@ async def test_a_token_that_ends_is_told_of_before_and_then_the_connection_ends(
         auth = {"token": token(life=3, iat=int(SystemClock().wall()))}
         async with client(at.url, transport, auth) as one:
             await at.publish("TX")
-            expiring = auth_status(await one.told("auth-status"))
+            expiring = auth_status(await one.next_event("auth-status"))
             assert expiring["state"] == "expiring"
             assert expiring["expires_at"].endswith("Z")
-            expired = auth_status(await one.told("auth-status"))
+            expired = auth_status(await one.next_event("auth-status"))
             assert expired["state"] == "token_expired"
             assert one.heard[-1][2] == str(at.log.head)
             await one.ended()
@@ -443,7 +443,7 @@ async def test_a_token_that_is_renewed_in_time_ends_nothing() -> None:
     async with site(token_warning_seconds=1) as at:
         auth = {"token": token(life=3, iat=int(SystemClock().wall()))}
         async with client(at.url, auth=auth) as one:
-            assert auth_status(await one.told("auth-status"))["state"] == "expiring"
+            assert auth_status(await one.next_event("auth-status"))["state"] == "expiring"
             assert (await one.ask("authenticate", {"token": token(life=3600)}))["ok"]
             await asyncio.sleep(3.5)  # past the first one's end
             await at.publish("TX")
@@ -457,7 +457,7 @@ async def test_a_refused_renewal_extends_nothing() -> None:
         async with client(at.url, auth=auth) as one:
             answer = await one.ask("authenticate", {"token": token(sub=OTHER)})
             assert not answer["ok"]
-            assert auth_status(await one.told("auth-status"))["state"] == "token_expired"
+            assert auth_status(await one.next_event("auth-status"))["state"] == "token_expired"
             await one.ended()
 
 
@@ -466,7 +466,7 @@ async def test_what_a_batch_still_waits_for_is_told_before_the_end() -> None:
         auth = {"token": token(life=3, iat=int(SystemClock().wall())), "batch": True}
         async with client(at.url, auth=auth) as one:
             await at.publish("TX", "TX")
-            await one.told("auth-status")
+            await one.next_event("auth-status")
             assert [args[0] for args in one.heard] == ["properties-batch", "auth-status"]
             await one.ended()
 
@@ -500,7 +500,7 @@ async def test_signing_out_a_session_ends_its_clients_and_refuses_its_tokens(
             client(at.url, transport, {"token": others}) as three,
         ):
             await at.publish("TX")
-            telling = [asyncio.create_task(it.told("auth-status")) for it in (one, two)]
+            telling = [asyncio.create_task(it.next_event("auth-status")) for it in (one, two)]
             await asyncio.sleep(0.2)  # until those who poll have a poll open
             assert await at.gateway.sign_out(session_id="s1") == 2
             for it, told in zip((one, two), telling, strict=True):

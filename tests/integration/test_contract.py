@@ -19,16 +19,20 @@ from bridge.events import Event
 from bridge.log.base import Entry
 from bridge.notifications import Rules, of_update
 from bridge.regions import user_room
-from bridge.rights import Rights
 from tests.fakes import FakeSource, FakeTable, row, settings
 from tests.raw_client import Client
 from tests.serving import served
+from tests.tokens import SECRET, USER, claims, legacy
 
 if TYPE_CHECKING:
     from bridge import Bridge
 
-SETTINGS = settings(region="state,city", columns="name,state,city,price,status,features")
-USER = "ann"
+SETTINGS = settings(
+    region="state,city",
+    columns="name,state,city,price,status,features",
+    supabase_jwt_secret=SECRET,
+    regions_claim="app_metadata.regions",
+)
 DOCUMENT = asyncapi.document(SETTINGS)
 
 
@@ -37,10 +41,10 @@ class Recorder(Client):
 
     def __init__(self, url: str, http: aiohttp.ClientSession, **auth: Any) -> None:
         super().__init__(url, http, "websocket", auth)
-        self.told: list[list[Any]] = []
+        self.everything: list[list[Any]] = []
 
     def hear(self, packet: str) -> None:
-        self.told.append(json.loads(packet[2:]))
+        self.everything.append(json.loads(packet[2:]))
         super().hear(packet)
 
     async def until_heard(self, count: int) -> None:
@@ -51,7 +55,7 @@ class Recorder(Client):
 
     async def until_told(self, *names: str) -> None:
         async with asyncio.timeout(10):
-            while not set(names) <= {name for name, *_ in self.told}:
+            while not set(names) <= {name for name, *_ in self.everything}:
                 self.hear(await self.packet())
 
 
@@ -81,8 +85,8 @@ async def record() -> Record:
         aiohttp.ClientSession() as http,
     ):
         await _ready(http, url)
-        _let_in_as(bridge, USER)
-        single, batched = Recorder(url, http), Recorder(url, http, batch=True)
+        single = Recorder(url, http, token=_token("*"))
+        batched = Recorder(url, http, token=_token("*"), batch=True)
         await single.connect()
         await batched.connect()
         writes = (
@@ -96,10 +100,8 @@ async def record() -> Record:
             source.put(write())
             await single.until_heard(count)
         await batched.until_told("properties-batch", "bridge-status")
-        _notify(bridge, single.told)
+        _notify(bridge, single.everything)
         await single.until_told("property-notification", "bridge-status")
-        out.events = [*single.told, *batched.told]
-
         asked = [
             ("subscribed", "subscribe", {"regions": ["TX"], "properties": ["p2"]}),
             ("subscribed", "subscribe", {"regions": ["TX/Austin"], "snapshot": True}),
@@ -108,9 +110,12 @@ async def record() -> Record:
             ("refused", "subscribe", {"regions": "TX"}),
             ("refused", "subscribe", {"snapshot": True, "after": "?"}),
             ("refused", "authenticate", {"token": "?"}),
+            ("authenticated", "authenticate", {"token": _token("TX")}),
+            ("refused", "subscribe", {"regions": ["CA"]}),
         ]
         for message, name, argument in asked:
             out.replies.append((message, await single.ask(name, argument)))
+        out.events = [*single.everything, *batched.everything]
         out.replies.append(("connect-error", await _refused(url, http)))
         async with http.get(f"{url}/properties?region=TX") as answer:
             out.replies.append(("rows", await answer.json()))
@@ -128,12 +133,10 @@ async def _ready(http: aiohttp.ClientSession, url: str) -> None:
             await asyncio.sleep(0.01)
 
 
-def _let_in_as(bridge: Bridge, user: str) -> None:
-    """Everybody who comes is that user."""
-    assert bridge._running is not None
-    arrival = bridge._running.gateway._arrival
-    arrived, rights = arrival.arrived, Rights(None, "public", user)
-    arrival.arrived = lambda eio_sid, auth, _rights: arrived(eio_sid, auth, rights)  # type: ignore[method-assign, assignment, misc]
+def _token(*regions: str) -> str:
+    """The user's, that opens these regions."""
+    issuer = f"{SETTINGS.supabase_url}/auth/v1"
+    return legacy(claims(issuer, app_metadata={"regions": list(regions)}))
 
 
 def _notify(bridge: Bridge, told: list[list[Any]]) -> None:
@@ -163,7 +166,7 @@ def _faults(message: str, payload: Any) -> list[str]:
     return [error.message for error in validator.iter_errors(payload)]
 
 
-@pytest.mark.parametrize("name", [each.name for each in EMITTED if each.name != "auth-status"])
+@pytest.mark.parametrize("name", [each.name for each in EMITTED])
 async def test_every_event_is_as_documented(name: str, record: Record) -> None:
     envelopes = record.named(name)
     assert envelopes, "it was not told"

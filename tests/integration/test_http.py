@@ -8,9 +8,14 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Mount
+from websockets.asyncio.client import connect
 
+from bridge.gateway.server import Gateway
 from bridge.guard import http
+from tests.fakes import settings
 from tests.serving import served
 
 if TYPE_CHECKING:
@@ -113,6 +118,19 @@ async def test_a_request_that_has_come_may_be_answered_late(
             writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             async with asyncio.timeout(5):
                 await reader.readuntil(b"well")
+
+
+async def test_a_websocket_is_no_request_that_has_to_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "REQUEST_SECONDS", 0.5)
+    gateway = Gateway(settings())
+    mounted = Starlette(routes=[Mount("/socket.io", app=gateway)])
+    async with served(mounted, lifespan="off", drain=gateway.close) as url:
+        address = f"{url.replace('http', 'ws')}/socket.io/?EIO=4&transport=websocket"
+        async with connect(address, ping_interval=None) as websocket:
+            assert str(await websocket.recv()).startswith("0{")
+            with pytest.raises(TimeoutError):  # and not ConnectionClosed
+                async with asyncio.timeout(1.5):
+                    await websocket.recv()
 
 
 def request(*headers: bytes, target: bytes = b"/") -> bytes:

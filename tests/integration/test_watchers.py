@@ -136,6 +136,9 @@ class Place:
         self.bridge = bridge
         assert bridge._running is not None
         self.log = bridge._running.log
+        for user in (ANN, BOB):
+            # As if they had clients here; what these hear is tested with real ones elsewhere.
+            bridge._running.gateway.hub._presence.came(user)
         self._from: Position = self.log.head
 
     @property

@@ -122,22 +122,23 @@ def expected(
 @given(
     rules=RULES,
     puts=WATCHES,
-    key=st.sampled_from(KEYS),
-    states=STATES,
+    story=st.tuples(st.sampled_from(KEYS), STATES),
     rights=st.lists(RIGHTS, min_size=len(USERS), max_size=len(USERS)),
+    present=st.sets(st.sampled_from((*USERS, "a", "b", "c")), min_size=2),
 )
 def test_everybody_is_notified_of_what_the_rules_say_and_of_nothing_else(
     rules: Rules,
     puts: list[tuple[int, Watch | None]],
-    key: str,
-    states: list[dict[str, Any] | None],
+    story: tuple[str, list[dict[str, Any] | None]],
     rights: list[tuple[str, ...] | None],
+    present: set[str],
 ) -> None:
+    key, states = story
     index, watches = Watches(), dict[int, Watch | None]()
     for slot, watch in puts:
         index.put(slot, watch)
         watches[slot] = watch
-    notifier = Notifier(rules, index, users=100, scoped=True, clock=Clock())
+    notifier = Notifier(rules, index, present=present, users=100, scoped=True, clock=Clock())
     for old, new in pairwise(states):
         rows: dict[str | int, dict[str, Any] | None] = {key: new}
         events = diff.tell(PROJECTION, key, old, new, AT)
@@ -145,6 +146,8 @@ def test_everybody_is_notified_of_what_the_rules_say_and_of_nothing_else(
         for user, mine in zip(USERS, rights, strict=True):
             theirs = [watch for watch in watches.values() if watch and watch.user == user]
             wanted = expected(rules, theirs, key, (old, new), mine)
+            if user not in present:
+                wanted = None
             heard = notifications(told, Rights(mine, user=user))
             assert len(heard) == (wanted is not None)
             for data in heard:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import orjson
 import pytest
 
 from bridge.errors import LogUnusable
@@ -13,11 +14,13 @@ from bridge.gateway.hub import Subscription
 from bridge.gateway.keeper import Keeper
 from bridge.gateway.recovery import Sessions
 from bridge.log.base import Position
+from bridge.rights import Rights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 TEXAS = Subscription(("TX",), ())
+LIMITED = Rights(("TX", "CA/San Diego"), "member", "u")
 MORE = Subscription(("TX", "CA"), ("p1", 7))
 
 
@@ -89,13 +92,43 @@ async def test_everything_is_spelled_as_it_was() -> None:
     first = Process(store, wall=1000, started=5)
     everything = first.sessions.open("s1", Subscription(), at(0)).pid
     nothing = first.sessions.open("s2", Subscription(()), at(0)).pid
+    limited = first.sessions.open("s3", Subscription((), ("p1",), LIMITED), at(0)).pid
+    shut_out = first.sessions.open("s4", Subscription(rights=Rights((), user="v")), at(0)).pid
     await first.keeper.store()
     second = Process(store, wall=1000, started=5)
     await second.keeper.load("e")
-    for pid, subscription in ((everything, Subscription()), (nothing, Subscription(()))):
-        session = second.sessions.find(pid, 5)
+    for pid, subscription, user in (
+        (everything, Subscription(), None),
+        (nothing, Subscription(()), None),
+        (limited, Subscription((), ("p1",), LIMITED), "u"),
+        (shut_out, Subscription(rights=Rights((), user="v")), "v"),
+    ):
+        session = second.sessions.find(pid, 5, user)
         assert session is not None
         assert session.subscription == subscription
+
+
+async def test_sessions_that_were_stored_before_there_were_rights_are_everybodys() -> None:
+    store = Store()
+    store.kept["old"] = (
+        b'{"sid":"s1","heard":[["e-0",["TX"],["p1"]],["e-3",null,[]]],"complete":true,"left_at":null}'
+    )
+    process = Process(store, wall=1000, started=5)
+    await process.keeper.load("e")
+    session = process.sessions.find("old", 5)
+    assert session is not None
+    assert session.subscriptions == [
+        (at(0), Subscription(("TX",), ("p1",))),
+        (at(3), Subscription()),
+    ]
+
+
+async def test_what_everybody_may_hear_is_stored_as_it_was_before_there_were_rights() -> None:
+    store = Store()
+    process = Process(store, wall=1000, started=5)
+    pid = process.sessions.open("s1", MORE, at(3)).pid
+    await process.keeper.store()
+    assert orjson.loads(store.kept[pid])["heard"] == [["e-3", ["TX", "CA"], ["p1", 7]]]
 
 
 async def test_who_was_connected_has_been_away_since_the_start() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Collection
 from typing import Any
 
 import pytest
@@ -11,14 +12,16 @@ import pytest
 from bridge import diff, notifier
 from bridge.events import Event
 from bridge.gateway.hub import Subscription
+from bridge.gateway.presence import Presence
 from bridge.notifications import Rules
 from bridge.notifier import Notifier
 from bridge.projection import Projection
 from bridge.rights import Rights
 from bridge.watches import Watch, Watches
-from tests.fakes import AT, row
+from tests.fakes import AT, Everybody, row
 
-ANN, BOB, CAT = "ann", "bob", "cat"
+ANN, BOB = "ann", "bob"
+EVERYBODY = Everybody()
 PROJECTION = Projection(region=("state", "city"))
 
 
@@ -40,9 +43,9 @@ def watching(*watches: Watch) -> Watches:
 
 
 def told(
-    watches: Watches, *events: Event | None, users: int = 100, rules: Rules | None = None
+    watches: Watches, *events: Event | None, present: Collection[str] = EVERYBODY
 ) -> list[Event]:
-    made = Notifier(rules or Rules(), watches, users=users, scoped=True, clock=Clock())
+    made = Notifier(Rules(), watches, present=present, users=100, scoped=True, clock=Clock())
     given = [event for event in events if event is not None]
     return list(made.expand(given, row))
 
@@ -260,6 +263,32 @@ def test_a_move_that_both_views_hear_of_is_notified_once() -> None:
     assert len(heard(told(watching(*WATCHED), *events), BOB)) == 1
 
 
+# -- presence ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("present", [{ANN}, {ANN, "x", "y", "z"}, {"x": 1, ANN: 1}.keys()])
+def test_only_users_who_are_there_are_told(present: Collection[str]) -> None:
+    watches = watching(*(Watch(user, region="TX") for user in (ANN, BOB, "c", "d")))
+    events = told(watches, change(*SOLD), present=present)
+    assert len(heard(events, ANN)) == 1
+    assert heard(events, BOB) == []
+
+
+def test_where_nobody_who_watches_is_there_nothing_is_stored() -> None:
+    assert len(told(watching(*WATCHED), change(*SOLD), present=["x"])) == 1
+    assert len(told(watching(*WATCHED), change(*SOLD), present=[])) == 1
+
+
+def test_who_comes_is_told_from_then_on() -> None:
+    presence = Presence()
+    watches = watching(*WATCHED)
+    assert len(told(watches, change(*SOLD), present=presence.users)) == 1
+    presence.came(ANN)
+    assert len(told(watches, change(*SOLD), present=presence.users)) == 2
+    presence.went(ANN)
+    assert len(told(watches, change(*SOLD), present=presence.users)) == 1
+
+
 # -- bounds -----------------------------------------------------------------------------------
 
 
@@ -269,7 +298,7 @@ def test_no_more_users_than_may_be_are_told_and_who_watches_the_property_comes_f
     watches = watching(
         *(Watch(f"u{number}", region="TX") for number in range(10)), Watch(ANN, property="p1")
     )
-    made = Notifier(Rules(), watches, users=3, scoped=True, clock=Clock())
+    made = Notifier(Rules(), watches, present=EVERYBODY, users=3, scoped=True, clock=Clock())
     event = change(*SOLD)
     assert event is not None
     with caplog.at_level(logging.WARNING):
@@ -303,7 +332,7 @@ def test_what_is_decided_at_once_tells_no_more_than_a_step_may_take(
     watches = watching(*(Watch(f"u{number}", region="TX") for number in range(2)))
     events = told(watches, *[change(*SOLD)] * 4)
     assert [event.name for event in events].count("property-updated") == 4
-    assert [event.name for event in events].count("property-notification") == 2
+    assert len(heard(events, "u0")) + len(heard(events, "u1")) == 5
 
 
 def test_a_fault_leaves_the_change_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
@@ -311,7 +340,7 @@ def test_a_fault_leaves_the_change_as_it_is(caplog: pytest.LogCaptureFixture) ->
         raise RuntimeError("a fault of ours")
 
     watches = watching(Watch(ANN, property="p1"))
-    made = Notifier(Rules(), watches, users=9, scoped=False, clock=Clock())
+    made = Notifier(Rules(), watches, present=EVERYBODY, users=9, scoped=False, clock=Clock())
     event = change(*SOLD)
     assert event is not None
     with caplog.at_level(logging.ERROR):
@@ -322,7 +351,7 @@ def test_a_fault_leaves_the_change_as_it_is(caplog: pytest.LogCaptureFixture) ->
 
 def test_where_no_rights_end_at_regions_a_user_costs_one_room() -> None:
     watches = watching(Watch(ANN, property="p1"))
-    made = Notifier(Rules(), watches, users=9, scoped=False, clock=Clock())
+    made = Notifier(Rules(), watches, present=EVERYBODY, users=9, scoped=False, clock=Clock())
     event = change(*SOLD)
     assert event is not None
     [_, notification] = made.expand([event], row)

@@ -7,15 +7,23 @@ import pytest
 
 from bridge.events import Event
 from bridge.gateway.hub import Subscription
-from bridge.gateway.recovery import HISTORY, Offer, Outcome, Session, Sessions, offered
-from bridge.log.base import Position
+from bridge.gateway.recovery import (
+    HISTORY,
+    Offer,
+    Outcome,
+    Session,
+    Sessions,
+    Stretch,
+    covers,
+    offered,
+)
+from bridge.log.base import Entry, Position
 from bridge.log.memory import MemoryLog
-from bridge.regions import EVERYTHING, region_room
+from bridge.regions import EVERYTHING, region_room, rooms_of, user_room
+from bridge.rights import EVERYBODY, Rights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from bridge.gateway.recovery import Stretch
 
 TX, CA = Subscription(("TX",)), Subscription(("CA",))
 BOTH = Subscription(("TX", "CA"))
@@ -42,11 +50,13 @@ class Story:
     def at(self, seq: int) -> str:
         return str(Position(self.head.epoch, seq))
 
-    def resume(self, pid: str, offset: str | None, now: float = 0) -> list[int] | None:
-        session = self.sessions.find(pid, now)
+    def resume(
+        self, pid: str, offset: str | None, now: float = 0, rights: Rights = EVERYBODY
+    ) -> list[int] | None:
+        session = self.sessions.find(pid, now, rights.user)
         if session is None:
             return None
-        stretches = self.sessions.resume(session, offset, self.log)
+        stretches = self.sessions.resume(session, offset, self.log, rights)
         return None if stretches is None else seqs(stretches)
 
 
@@ -229,3 +239,113 @@ def test_an_acknowledged_offset_lets_older_subscriptions_go() -> None:
     assert session.begin(None, Position("e", 20)) is None
     assert session.begin("e-4", Position("e", 20)) is None
     assert session.begin("e-6", Position("e", 20)) == Position("e", 6)
+
+
+# -- rights
+
+T, TC, ALL = Rights(("TX",), user="u"), Rights(("TX", "CA"), user="u"), Rights(user="u")
+MEMBER = Rights(view="member", user="u")
+
+
+@pytest.mark.parametrize(
+    ("rights", "heard", "enough"),
+    [
+        (EVERYBODY, Subscription(), True),
+        (ALL, Subscription(rights=ALL), True),
+        (Rights(("CA", "TX"), user="u"), Subscription(rights=TC), True),  # in another order
+        (ALL, Subscription(("TX",), rights=T), True),
+        (T, Subscription(("TX",), rights=ALL), True),
+        (T, Subscription(("TX/Austin",), rights=TC), True),
+        (T, Subscription((), rights=TC), True),  # it heard nothing
+        (ALL, Subscription(rights=EVERYBODY), True),  # it became a user
+        (T, Subscription(("CA",), rights=TC), False),
+        (T, Subscription(("TX", "CA"), rights=ALL), False),
+        (T, Subscription(rights=TC), False),
+        (TC, Subscription(rights=T), False),  # it never got the rows of CA
+        (ALL, Subscription(rights=T), False),
+        (T, Subscription((), ("p1",), TC), False),
+        (ALL, Subscription((), ("p1",), TC), False),
+        (TC, Subscription((), ("p1",), TC), True),
+        (MEMBER, Subscription(rights=ALL), False),
+        (ALL, Subscription(("TX",), rights=MEMBER), False),
+        (Rights(user="other"), Subscription(("TX",), rights=ALL), False),
+        (EVERYBODY, Subscription(("TX",), rights=ALL), False),
+    ],
+)
+def test_rights_that_are_enough_to_go_on(rights: Rights, heard: Subscription, enough: bool) -> None:
+    assert covers(rights, heard) is enough
+
+
+async def test_another_users_session_is_left_alone() -> None:
+    story = Story()
+    pid = story.sessions.open("s", Subscription(rights=ALL), story.head).pid
+    await story.tell("TX")
+    for other in (EVERYBODY, Rights(user="other")):
+        assert story.resume(pid, None, rights=other) is None
+    assert story.sessions.outcomes == {Outcome.RIGHTS: 2}
+    assert story.resume(pid, None, rights=ALL) == [1]
+
+
+async def test_rights_that_are_not_enough_end_the_session() -> None:
+    story = Story()
+    pid = story.sessions.open("s", Subscription(rights=ALL), story.head).pid
+    assert story.resume(pid, None, rights=T) is None
+    assert story.sessions.outcomes == {Outcome.RIGHTS: 1}
+    assert story.resume(pid, None, rights=ALL) is None
+
+
+async def test_what_was_heard_before_the_offset_needs_no_rights_any_more() -> None:
+    story = Story()
+    pid = story.sessions.open("s", Subscription(("CA",), rights=TC), story.head).pid
+    await story.tell("CA")
+    story.sessions.changed("s", Subscription(("TX",), rights=T), story.head)
+    await story.tell("TX")
+    assert story.resume(pid, story.at(1), rights=T) == [2]
+
+
+async def test_every_part_of_what_was_missed_needs_rights() -> None:
+    story = Story()
+    pid = story.sessions.open("s", Subscription(("CA",), rights=TC), story.head).pid
+    await story.tell("CA", "CA")
+    story.sessions.changed("s", Subscription(("TX",), rights=T), story.head)
+    await story.tell("TX")
+    assert story.resume(pid, story.at(1), rights=T) is None
+    assert story.sessions.outcomes == {Outcome.RIGHTS: 1}
+
+
+async def test_who_came_back_has_the_rights_with_which_it_came() -> None:
+    story = Story()
+    pid = story.sessions.open("s", Subscription(("TX",), rights=ALL), story.head).pid
+    await story.tell("TX")
+    assert story.resume(pid, None, rights=T) == [1]
+    session = story.sessions.by_pid(pid)
+    assert session is not None
+    assert session.subscription == Subscription(("TX",), rights=T)
+    # And again, from before it did.
+    assert story.resume(pid, None, rights=T) == [1]
+
+
+def test_what_concerns_a_user_is_told_where_its_rights_of_now_reach() -> None:
+    def concerns(seq: int, region: str) -> Entry:
+        rooms = (user_room("u"), user_room("u", region))
+        return Entry(Position("e", seq), Event("property-notification", "p", rooms, b"{}"), 0)
+
+    entries = [concerns(1, "TX"), concerns(2, "CA")]
+    heard = Subscription(("TX",), rights=ALL)
+    assert seqs([Stretch.of(heard, entries, ALL)]) == [1, 2]
+    assert seqs([Stretch.of(heard, entries, T)]) == [1]
+
+
+def test_each_view_has_missed_its_own() -> None:
+    entries = [
+        Entry(Position("e", n), Event("property-updated", "p", rooms, b"{}"), 0)
+        for n, rooms in enumerate(
+            (
+                rooms_of("p", ("TX",), "public"),
+                rooms_of("p", ("TX",), "member"),
+                rooms_of("p", ("TX",), "public", "member"),
+            )
+        )
+    ]
+    assert seqs([Stretch.of(Subscription(("TX",), rights=ALL), entries, ALL)]) == [0, 2]
+    assert seqs([Stretch.of(Subscription(rights=MEMBER), entries, MEMBER)]) == [1, 2]

@@ -72,6 +72,13 @@ def test_keyword_arguments_win_over_the_environment(monkeypatch: pytest.MonkeyPa
         ("BRIDGE_TABLE", "crm.listings", "table", "crm.listings"),
         ("BRIDGE_REGION", "state, city", "region", ("state", "city")),
         ("BRIDGE_COLUMNS", "name,,price,", "columns", ("name", "price")),
+        (
+            "BRIDGE_MEMBER_COLUMNS",
+            "owner_contact, notes",
+            "member_columns",
+            ("owner_contact", "notes"),
+        ),
+        ("BRIDGE_MEMBER_COLUMNS", "", "member_columns", ()),
         ("BRIDGE_CORS_ORIGINS", "", "cors_origins", ()),
         ("BRIDGE_PATH", "live/socket.io/", "path", "/live/socket.io"),
         ("BRIDGE_UPDATED_AT", "", "updated_at", ""),
@@ -96,6 +103,26 @@ def test_an_empty_updated_at_is_none_in_the_projection(monkeypatch: pytest.Monke
     assert (projection.schema, projection.table) == ("crm", "listings")
 
 
+def test_a_region_column_can_not_be_hidden_as_moves_tell_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("BRIDGE_REGION", "branch")
+    monkeypatch.setenv("BRIDGE_MEMBER_COLUMNS", "branch")
+    with pytest.raises(SettingsError, match="branch: it is in BRIDGE_REGION"):
+        load()
+
+
+def test_columns_that_are_wrong_by_themselves_are_complained_of_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("BRIDGE_COLUMNS", "")
+    monkeypatch.setenv("BRIDGE_MEMBER_COLUMNS", "notes")
+    with pytest.raises(SettingsError) as error:
+        load()
+    (line,) = str(error.value).splitlines()
+    assert line.startswith("BRIDGE_COLUMNS=")
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "expected"),
     [
@@ -105,6 +132,9 @@ def test_an_empty_updated_at_is_none_in_the_projection(monkeypatch: pytest.Monke
         ("BRIDGE_TABLE", ".b", "expected schema.table"),
         ("BRIDGE_REGION", " , ", "expected at least one column name"),
         ("BRIDGE_COLUMNS", "", "expected at least one column name"),
+        ("BRIDGE_MEMBER_COLUMNS", "notes,price", "price: it is in BRIDGE_COLUMNS"),
+        ("BRIDGE_MEMBER_COLUMNS", "id", "id: it is in BRIDGE_KEY"),
+        ("BRIDGE_MEMBER_COLUMNS", "updated_at", "updated_at: it is in BRIDGE_UPDATED_AT"),
         ("BRIDGE_PATH", "/", "expected a path such as /socket.io"),
         ("BRIDGE_LOG_LEVEL", "loud", "expected debug, info, warning or error"),
         ("BRIDGE_CORS_ORIGINS", "www.example.org", "expected origins such as"),

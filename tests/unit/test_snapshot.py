@@ -14,6 +14,7 @@ from bridge.gateway.snapshot import FEW, GATHER_ROWS, STEP_ROWS, Place, Places, 
 from bridge.gateway.wanted import Wanted
 from bridge.log.base import Entry, Position
 from bridge.projection import Projection
+from bridge.rights import Rights
 from bridge.rows import Rows
 from tests.fakes import AT, entry, row
 
@@ -38,13 +39,18 @@ class Table:
 
     def write(self, key: Key, new: dict[str, Any] | None) -> bytes:
         """Change a row and tell; gives the envelope."""
+        [envelope] = self.write_all(key, new)
+        return envelope
+
+    def write_all(self, key: Key, new: dict[str, Any] | None) -> list[bytes]:
+        """The same, where it may be told in two ways."""
         before = self.rows.get(key)
         old = None if before is None else self.rows.decode(before)
-        [event] = diff.tell(self.projection, key, old, new, AT)
+        events = diff.tell(self.projection, key, old, new, AT)
         self.rows.apply({key: None if new is None else self.rows.encode(new)})
         self.seq += 1
-        self.snapshots.follow([Entry(Position("e", self.seq), event, 0.0)])
-        return event.envelope
+        self.snapshots.follow([Entry(Position("e", self.seq), event, 0.0) for event in events])
+        return [event.envelope for event in events]
 
     def pages(self, wanted: Wanted = EVERYTHING) -> list[list[Any]]:
         """The ids of each page."""
@@ -304,6 +310,109 @@ async def test_no_step_holds_the_loop_long(monkeypatch: pytest.MonkeyPatch) -> N
     steps.cancel()
     assert 0 < most["decode"] <= 2 * STEP_ROWS
     assert 0 < most["get"] <= 2 * GATHER_ROWS
+
+
+# -- rights
+
+MEMBERS = Projection(region=("state", "city"), member=("notes",))
+
+
+async def test_rows_of_a_view_are_the_data_of_its_creation() -> None:
+    new = {**row("p1"), "notes": "n"}
+    table = await built(new, projection=MEMBERS)
+    for view in MEMBERS.views:
+        [data] = read(table.snapshots.page(EVERYTHING, None, Rights(view=view)).rows)
+        event = orjson.loads(diff.created(MEMBERS, "p1", new, view).envelope)
+        assert list(data.items()) == list(event["data"].items())
+
+
+async def test_limited_rights_see_only_rows_of_their_regions() -> None:
+    table = await built(
+        row("a"),
+        row("b", city="Reno"),
+        row("c", state="CA"),
+        row("d", state=None),
+        row("e", state=""),
+    )
+    for regions, seen in (
+        (("TX",), {"a", "b"}),
+        (("TX/Reno", "CA"), {"b", "c"}),
+        (("TX", "TX/Reno"), {"a", "b"}),
+        ((), set()),
+        (None, {"a", "b", "c", "d", "e"}),
+    ):
+        rights = Rights(regions)
+        [*rows] = read(table.snapshots.page(EVERYTHING, None, rights).rows)
+        assert {data["property_id"] for data in rows} == seen
+        assert len(rows) == len(seen)
+        assert set(await table.snapshots.collect(EVERYTHING, rights)) == seen
+        named = Wanted((), ("a", "b", "c", "d", "e", "none"))
+        [*rows] = read(table.snapshots.page(named, None, rights).rows)
+        assert {data["property_id"] for data in rows} == seen
+
+
+async def test_a_region_that_is_forbidden_has_no_snapshot() -> None:
+    table = await built(row("a"))
+    with pytest.raises(Refused) as refused:
+        table.snapshots.page(Wanted(("TX", "CA")), None, Rights(("TX",)))
+    assert refused.value.code is Code.REGION_FORBIDDEN
+    with pytest.raises(Refused) as refused:
+        await table.snapshots.collect(Wanted(("TX",)), Rights(("TX/Austin",)))
+    assert refused.value.code is Code.REGION_FORBIDDEN
+
+
+async def test_a_row_that_leaves_while_rows_are_collected_is_not_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(snapshot, "GATHER_ROWS", 2)
+    table = await built(*(row(n) for n in range(8)), row("x", state="CA"))
+    wanted = Wanted((), tuple(range(8)))
+    for what in (EVERYTHING, wanted):
+        collecting = asyncio.create_task(table.snapshots.collect(what, Rights(("TX",))))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        table.write(0, row(0, state="CA", price=1))
+        table.write(1, row(1, state=None))
+        table.write("x", row("x", state="CA", price=2))
+        assert set(await collecting) == set(range(2, 8))
+        table.write(0, row(0))
+        table.write(1, row(1))
+        table.write("x", row("x", state="CA"))
+
+
+async def test_a_cursor_is_gone_where_rights_no_longer_reach() -> None:
+    table = await built(*(row(n) for n in range(9)), page_bytes=1)
+    more = table.snapshots.page(EVERYTHING, None, Rights(("TX",))).more
+    with pytest.raises(Refused) as refused:
+        table.snapshots.page(EVERYTHING, more, Rights(("CA",)))
+    assert refused.value.code is Code.CURSOR_GONE
+
+
+async def test_what_only_members_are_told_moves_nothing() -> None:
+    table = await built({**row("a"), "notes": None}, projection=MEMBERS)
+    table.write("a", {**row("a"), "notes": "n"})
+    assert table.ids("TX") == ["a"]
+    assert [place.regions for place in table.snapshots._places.inside(None)] == [
+        ("TX", "TX/Austin")
+    ]
+
+
+async def test_places_follow_what_both_views_are_told() -> None:
+    table = await built({**row("a"), "notes": None}, projection=MEMBERS)
+    new = {**row("b", state="CA"), "notes": "n"}
+    table.write_all("b", new)
+    table.write_all("a", {**row("a", state="CA"), "notes": "n"})
+    assert (table.ids("TX"), table.ids("CA")) == ([], ["b", "a"])
+    table.write_all("b", None)
+    assert table.ids() == ["a"]
+
+
+async def test_where_a_row_is_can_be_asked_in_either_spelling() -> None:
+    table = await built(row(7), row("8", state="CA"), row("x", state=None))
+    where = table.snapshots.where
+    assert (where("7"), where(8), where("x"), where("none")) == (
+        ("TX", "TX/Austin"), ("CA", "CA/Austin"), (), None,
+    )  # fmt: skip
 
 
 async def test_a_notification_moves_no_row() -> None:

@@ -2,21 +2,23 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
 
+from bridge import diff
 from bridge.gateway import window as windows
 from bridge.gateway.hub import Subscription
 from bridge.gateway.window import Window
+from bridge.log.base import Entry, Position
+from bridge.projection import Projection
 from bridge.rights import Rights
-from tests.fakes import entry
+from tests.fakes import AT, entry, row
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-
-    from bridge.log.base import Entry
 
 TX, CA = Subscription(("TX",)), Subscription(("CA",))
 
@@ -140,6 +142,61 @@ async def test_a_full_window_is_told_before_its_time(
     assert [seq for _, _, seqs in post.frames for seq in seqs] == list(range(30))
     # Each position is a place to go on from: what it ends with, and no more, was told.
     assert [position for _, position, _ in post.frames] == [f[2][-1] for f in post.frames]
+
+
+async def test_users_with_equal_rights_share_a_batch(window: Window, post: Post) -> None:
+    for n in range(3):
+        window.set(f"u{n}", Subscription(("TX",), rights=Rights(user=f"user {n}")))
+    window.set("limited", Subscription(rights=Rights(("TX",), user="u")))
+    window.add([created(1, "TX")])
+    window.flush()
+    assert [sids for sids, _, _ in post.frames] == [["u0", "u1", "u2"], ["limited"]]
+
+
+async def test_each_view_has_a_batch_of_its_own(window: Window) -> None:
+    frames: list[tuple[list[str], bytes]] = []
+    window._deliver = lambda entry, sids: frames.append((list(sids), entry.event.envelope))
+    window.set("public", Subscription())
+    window.set("member", Subscription(rights=Rights(view="member")))
+    projection = Projection(member=("notes",))
+    states = [{**row("p1"), "notes": notes, "price": n} for n, notes in enumerate("abc")]
+    told = [e for old, new in pairwise(states) for e in diff.tell(projection, "p1", old, new, AT)]
+    assert len(told) == 4
+    window.add([Entry(Position("e", n), event, 0) for n, event in enumerate(told)])
+    window.flush()
+    [(to_public, public), (to_members, member)] = frames
+    assert (to_public, to_members) == (["public"], ["member"])
+    assert _changes(public) == {"price": {"old": 0, "new": 2}}
+    assert _changes(member) == {"price": {"old": 0, "new": 2}, "notes": {"old": "a", "new": "c"}}
+
+
+async def test_a_move_in_a_batch_is_what_it_is_to_each(window: Window) -> None:
+    frames: dict[str, list[str]] = {}
+
+    def deliver(entry: Entry, sids: Collection[str]) -> None:
+        events = orjson.loads(entry.event.envelope)["data"]["events"]
+        frames.update({sid: [event["event"] for event in events] for sid in sids})
+
+    window._deliver = deliver
+    for name, regions in {"old": ("TX",), "new": ("CA",), "both": ("TX", "CA")}.items():
+        window.set(name, Subscription(rights=Rights(regions)))
+    window.set("all", Subscription())
+    # First within its place, then out of it: folded, it is one move.
+    states = [row("p1"), row("p1", price=5), row("p1", price=5, state="CA")]
+    told = [e for old, new in pairwise(states) for e in diff.tell(Projection(), "p1", old, new, AT)]
+    window.add([Entry(Position("e", n), event, 0) for n, event in enumerate(told)])
+    window.flush()
+    assert frames == {
+        "old": ["property-deleted"],
+        "new": ["property-created"],
+        "both": ["property-updated"],
+        "all": ["property-updated"],
+    }
+
+
+def _changes(envelope: bytes) -> Any:
+    [event] = orjson.loads(envelope)["data"]["events"]
+    return event["data"]["changes"]
 
 
 async def test_notifications_are_in_the_batch_as_they_are_and_where_they_stood(

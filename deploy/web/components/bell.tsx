@@ -51,7 +51,7 @@ export function Bell() {
             <ul>
               {list.map((each) => (
                 <li key={each.key} data-severity={each.severity}>
-                  <Link href={pathOf(String(each.property_id))} onClick={() => setOpen(false)}>
+                  <Link href={pathOf(String(each.property_id))} prefetch={false} onClick={() => setOpen(false)}>
                     <strong>{each.title}</strong>
                     <span>{each.body}</span>
                   </Link>

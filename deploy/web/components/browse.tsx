@@ -1,8 +1,9 @@
 "use client";
 import dynamic from "next/dynamic";
-import { useDeferredValue, useMemo, useState } from "react";
+import { useMemo, useState } from "react";
 import { PropertyProvider, useProperties } from "@/lib/properties";
-import type { Listing } from "@/lib/store";
+import type { PropertyRow } from "@/lib/contract";
+import { useHighlights } from "./highlights";
 import { Listings } from "./listings";
 import { RegionPicker, type RegionCount } from "./regions";
 import styles from "./browse.module.css";
@@ -10,10 +11,10 @@ import styles from "./browse.module.css";
 const ListingMap = dynamic(() => import("./map"), { ssr: false, loading: () => <div className={styles.mapping}>Map …</div> });
 
 const ORDERS = {
-  newest: { label: "Newest first", by: (a: Listing, b: Listing) => compare(b.row.created_at, a.row.created_at) },
-  cheapest: { label: "Lowest price", by: (a: Listing, b: Listing) => compare(a.row.price, b.row.price) },
-  dearest: { label: "Highest price", by: (a: Listing, b: Listing) => compare(b.row.price, a.row.price) },
-  name: { label: "Name", by: (a: Listing, b: Listing) => compare(a.row.name, b.row.name) },
+  newest: { label: "Newest first", by: (a: PropertyRow, b: PropertyRow) => compare(b.created_at, a.created_at) },
+  cheapest: { label: "Lowest price", by: (a: PropertyRow, b: PropertyRow) => compare(a.price, b.price) },
+  dearest: { label: "Highest price", by: (a: PropertyRow, b: PropertyRow) => compare(b.price, a.price) },
+  name: { label: "Name", by: (a: PropertyRow, b: PropertyRow) => compare(a.name, b.name) },
 };
 
 function compare<T extends string | number>(a: T | null, b: T | null): number {
@@ -30,28 +31,28 @@ export function Browse({ region, regions }: { region: string | null; regions: re
 }
 
 function View({ region, regions }: { region: string | null; regions: readonly RegionCount[] }) {
-  const { listings, ready, error } = useProperties();
+  const { rows, ready, error, store } = useProperties();
+  const fresh = useHighlights(store);
   const [order, setOrder] = useState<keyof typeof ORDERS>("newest");
   const [selected, setSelected] = useState<string | null>(null);
-  const sorted = useMemo(() => [...listings].sort(ORDERS[order].by), [listings, order]);
-  const mapped = useDeferredValue(listings);
+  const sorted = useMemo(() => [...rows].sort(ORDERS[order].by), [rows, order]);
   return (
     <main className={styles.main}>
       <section className={styles.list}>
         <div className={styles.bar}>
-          <RegionPicker region={region} listings={listings} ready={ready} regions={regions} />
+          <RegionPicker region={region} rows={rows} ready={ready} regions={regions} />
           <label className={styles.order}>
             <span className="visually-hidden">Order</span>
             <select value={order} onChange={(event) => setOrder(event.target.value as keyof typeof ORDERS)}>
               {Object.entries(ORDERS).map(([name, { label }]) => <option key={name} value={name}>{label}</option>)}
             </select>
           </label>
-          <output className={styles.count} aria-live="off">{ready ? `${listings.length} listings` : "…"}</output>
+          <output className={styles.count} aria-live="off">{ready ? `${rows.length} listings` : "…"}</output>
         </div>
-        <Listings listings={sorted} ready={ready} error={error} label={region ? `Listings in ${region}` : "All listings"} selected={selected} onSelect={setSelected} />
+        <Listings rows={sorted} fresh={fresh} ready={ready} error={error} label={region ? `Listings in ${region}` : "All listings"} selected={selected} onSelect={setSelected} />
       </section>
       <section className={styles.map} aria-label="Map">
-        <ListingMap listings={mapped} ready={ready} place={region ?? "everywhere"} selected={selected} onSelect={setSelected} />
+        <ListingMap rows={rows} fresh={fresh} ready={ready} place={region ?? "everywhere"} selected={selected} onSelect={setSelected} />
       </section>
     </main>
   );

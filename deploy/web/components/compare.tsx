@@ -2,6 +2,7 @@
 import { useRouter } from "next/navigation";
 import { useMemo } from "react";
 import { PropertyProvider, useProperties } from "@/lib/properties";
+import { useHighlights } from "./highlights";
 import { Listings } from "./listings";
 import styles from "./compare.module.css";
 
@@ -33,8 +34,9 @@ function Columns({ left, right, regions }: Sides) {
 
 function Column(props: { region: string; regions: readonly string[]; label: string; onChange: (region: string) => void }) {
   const { region, regions, label, onChange } = props;
-  const { listings, ready, error } = useProperties();
-  const mine = useMemo(() => listings.filter(({ row }) => within(region, row.state, row.city)), [listings, region]);
+  const { rows, ready, error, store } = useProperties();
+  const fresh = useHighlights(store);
+  const mine = useMemo(() => rows.filter(({ state, city }) => within(region, state, city)), [rows, region]);
   return (
     <section className={styles.column} data-testid="column" data-region={region}>
       <div className={styles.bar}>
@@ -43,7 +45,7 @@ function Column(props: { region: string; regions: readonly string[]; label: stri
         </select>
         <output>{ready ? `${mine.length} listings` : "…"}</output>
       </div>
-      <Listings listings={mine} ready={ready} error={error} label={`Listings in ${region}`} />
+      <Listings rows={mine} fresh={fresh} ready={ready} error={error} label={`Listings in ${region}`} />
     </section>
   );
 }

@@ -4,7 +4,10 @@ import Link from "next/link";
 import { useEffect, useState } from "react";
 import { show } from "@/lib/format";
 import { PropertyProvider, useProperties } from "@/lib/properties";
-import type { Listing, News } from "@/lib/store";
+import type { PropertyRow } from "@/lib/contract";
+import type { FreshById } from "@/lib/highlights";
+import type { Change } from "@/lib/store";
+import { useHighlights } from "./highlights";
 import { Field } from "./listing";
 import styles from "./detail.module.css";
 
@@ -23,16 +26,17 @@ export function Detail({ id }: { id: string }) {
 }
 
 function View({ id }: { id: string }) {
-  const { listings, ready, error } = useProperties();
+  const { rows, ready, error, store } = useProperties();
+  const fresh = useHighlights(store);
   const history = useHistory();
-  const listing = listings.find((each) => each.id === id);
+  const row = rows.find((each) => String(each.property_id) === id);
   return (
-    <main className={styles.main} data-testid="listings" data-ready={ready} data-count={listings.length}>
-      <Link href="/" className={styles.back}>← All listings</Link>
+    <main className={styles.main} data-testid="listings" data-ready={ready} data-count={rows.length}>
+      <Link href="/" prefetch={false} className={styles.back}>← All listings</Link>
       {error ? (
         <div className={styles.message} data-testid="error" role="alert"><h1>This listing can’t be shown</h1><p>{error.message}</p></div>
-      ) : listing ? (
-        <Sheet listing={listing} ready={ready} />
+      ) : row ? (
+        <Sheet row={row} fresh={fresh} ready={ready} />
       ) : ready ? (
         <div className={styles.message} data-testid="empty"><h1>Not listed</h1><p>There is no such property, or it is gone. If it comes back, it shows up here.</p></div>
       ) : (
@@ -50,25 +54,25 @@ function View({ id }: { id: string }) {
   );
 }
 
-function Sheet({ listing, ready }: { listing: Listing; ready: boolean }) {
-  const { row } = listing;
+function Sheet({ row, fresh, ready }: { row: PropertyRow; fresh: FreshById; ready: boolean }) {
+  const id = String(row.property_id);
   const columns = [...FIRST, ...Object.keys(row).filter((column) => !APART.has(column))].filter((column) => column in row);
   return (
-    <article className={styles.sheet} data-testid="listing" data-property-id={listing.id}>
+    <article className={styles.sheet} data-testid="listing" data-property-id={id}>
       <div className={styles.head}>
-        <h1><Field listing={listing} column="name" /></h1>
-        <Field listing={listing} column="price" className={styles.price} />
+        <h1><Field row={row} fresh={fresh.get(id)} column="name" /></h1>
+        <Field row={row} fresh={fresh.get(id)} column="price" className={styles.price} />
       </div>
       <dl className={styles.facts}>
         {columns.map((column) => (
           <div key={column}>
             <dt>{column.replaceAll("_", " ")}</dt>
-            <dd><Field listing={listing} column={column} /></dd>
+            <dd><Field row={row} fresh={fresh.get(id)} column={column} /></dd>
           </div>
         ))}
       </dl>
       <div className={styles.map}>
-        <ListingMap listings={[listing]} ready={ready} place={listing.id} selected={null} />
+        <ListingMap rows={[row]} fresh={fresh} ready={ready} place={id} selected={null} />
       </div>
     </article>
   );
@@ -82,14 +86,14 @@ interface Past {
 function useHistory(): readonly Past[] {
   const { store } = useProperties();
   const [history, setHistory] = useState<readonly Past[]>([]);
-  useEffect(() => store.onNews((news) => {
+  useEffect(() => store.onChange((change) => {
     const at = new Date().toLocaleTimeString();
-    setHistory((before) => [...said(news).map((what) => ({ at, what })), ...before].slice(0, KEPT));
+    setHistory((before) => [...said(change).map((what) => ({ at, what })), ...before].slice(0, KEPT));
   }), [store]);
   return history;
 }
 
-function said({ kind, changes }: News): string[] {
+function said({ kind, changes }: Change): string[] {
   if (kind === "created") return ["Listed"];
   if (kind === "deleted") return ["No longer listed"];
   return Object.entries(changes).map(([column, { old, new: now }]) => `${column.replaceAll("_", " ")}: ${show(column, old)} → ${show(column, now)}`);

@@ -1,15 +1,21 @@
 "use client";
 import Link from "next/link";
 import { memo } from "react";
-import type { Json } from "@/lib/contract";
+import type { Json, PropertyRow } from "@/lib/contract";
 import { pathOf, perUnit, show, text } from "@/lib/format";
-import type { Listing } from "@/lib/store";
+import type { Fresh } from "@/lib/highlights";
 import styles from "./listing.module.css";
 
 /** A column's value; what has just changed lights up, and fades. */
-export function Field({ listing, column, className }: { listing: Listing; column: string; className?: string | undefined }) {
-  const value: Json = listing.row[column] ?? null;
-  const fresh = listing.fresh[column];
+export function Field(props: {
+  row: PropertyRow;
+  fresh: Fresh | undefined;
+  column: string;
+  className?: string | undefined;
+}) {
+  const { row, column, className } = props;
+  const value: Json = row[column] ?? null;
+  const fresh = props.fresh?.[column];
   return (
     <span
       // A new key starts the fading anew.
@@ -25,8 +31,8 @@ export function Field({ listing, column, className }: { listing: Listing; column
 }
 
 /** The newest change in words, or else what the price comes to. */
-function Footer({ listing }: { listing: Listing }) {
-  const [column, change] = Object.entries(listing.fresh).sort(([, a], [, b]) => b.at - a.at)[0] ?? [];
+function Footer({ row, fresh }: { row: PropertyRow; fresh: Fresh | undefined }) {
+  const [column, change] = Object.entries(fresh ?? {}).sort(([, a], [, b]) => b.at - a.at)[0] ?? [];
   if (column && change) {
     return (
       <p className={styles.change} key={change.at}>
@@ -34,22 +40,23 @@ function Footer({ listing }: { listing: Listing }) {
       </p>
     );
   }
-  const each = perUnit(listing.row);
+  const each = perUnit(row);
   return (
     <p className={styles.facts}>
       {each && <span>{each} a unit</span>}
-      <span>since {show("created_at", listing.row.created_at)}</span>
+      <span>listed {show("created_at", row.created_at)}</span>
     </p>
   );
 }
 
 export const Card = memo(function Card(props: {
-  listing: Listing;
+  row: PropertyRow;
+  fresh: Fresh | undefined;
   selected?: boolean;
   onSelect?: ((id: string) => void) | undefined;
 }) {
-  const { listing, selected = false, onSelect } = props;
-  const { id, row } = listing;
+  const { row, fresh, selected = false, onSelect } = props;
+  const id = String(row.property_id);
   return (
     <article
       className={styles.card}
@@ -59,22 +66,22 @@ export const Card = memo(function Card(props: {
       data-status={text(row, "status")}
       onClick={onSelect && (() => onSelect(id))}
     >
-      <div className={styles.top}>
-        <h3 className={styles.name}>
-          <Link href={pathOf(id)} prefetch={false} onFocus={onSelect && (() => onSelect(id))}>
-            <Field listing={listing} column="name" />
-          </Link>
-        </h3>
-        <Field listing={listing} column="status" className={styles.status} />
-      </div>
+      <h3 className={styles.name}>
+        <Link href={pathOf(id)} prefetch={false} onFocus={onSelect && (() => onSelect(id))}>
+          <Field row={row} fresh={fresh} column="name" />
+        </Link>
+      </h3>
       <p className={styles.place}>
-        <Field listing={listing} column="city" />, <Field listing={listing} column="state" />
+        <span className={styles.where}>
+          <Field row={row} fresh={fresh} column="city" />, <Field row={row} fresh={fresh} column="state" />
+        </span>
+        <Field row={row} fresh={fresh} column="status" className={styles.status} />
       </p>
       <p className={styles.money}>
-        <Field listing={listing} column="price" className={styles.price} />
-        <span className={styles.units}><Field listing={listing} column="units" /> units</span>
+        <Field row={row} fresh={fresh} column="price" className={styles.price} />
+        <span className={styles.units}><Field row={row} fresh={fresh} column="units" /> units</span>
       </p>
-      <Footer listing={listing} />
+      <Footer row={row} fresh={fresh} />
     </article>
   );
 });

@@ -1,8 +1,8 @@
 "use client";
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { useEffect, useRef, useState } from "react";
-import type { RefusalReason } from "@/lib/contract";
-import type { Listing } from "@/lib/store";
+import type { PropertyRow, RefusalReason } from "@/lib/contract";
+import type { FreshById } from "@/lib/highlights";
 import { Card } from "./listing";
 import styles from "./listings.module.css";
 
@@ -11,41 +11,42 @@ const ROW_PX = 160;
 
 /** The cards of a view, of which only those in sight are there. */
 export function Listings(props: {
-  listings: readonly Listing[];
+  rows: readonly PropertyRow[];
+  fresh: FreshById;
   ready: boolean;
   error: RefusalReason | null;
   label: string;
   selected?: string | null;
   onSelect?: (id: string) => void;
 }) {
-  const { listings, ready, error, label, selected = null, onSelect } = props;
+  const { rows, fresh, ready, error, label, selected = null, onSelect } = props;
   const scroller = useRef<HTMLDivElement>(null);
   const columns = useColumns(scroller);
   // The compiler can't see into this library's objects; its own memoisation does.
   // eslint-disable-next-line react-hooks/incompatible-library
   const virtual = useVirtualizer({
-    count: Math.ceil(listings.length / columns),
+    count: Math.ceil(rows.length / columns),
     getScrollElement: () => scroller.current,
     estimateSize: () => ROW_PX,
     overscan: 4,
   });
-  const at = selected === null ? -1 : listings.findIndex(({ id }) => id === selected);
+  const at = selected === null ? -1 : rows.findIndex((row) => idOf(row) === selected);
   useEffect(() => {
     if (at >= 0) virtual.scrollToIndex(Math.floor(at / columns), { align: "auto" });
     // Only when another one is selected: not whenever the list grows.
     // eslint-disable-next-line react-hooks/exhaustive-deps
   }, [selected]);
   return (
-    <div ref={scroller} className={styles.scroller} data-testid="listings" data-ready={ready} data-count={listings.length} aria-label={label} role="region" tabIndex={-1}>
+    <div ref={scroller} className={styles.scroller} data-testid="listings" data-ready={ready} data-count={rows.length} aria-label={label} role="region" tabIndex={-1}>
       {error ? (
         <div className={styles.message} data-testid="error" role="alert">
           <h2>These listings can’t be shown</h2>
           <p>{error.message}</p>
           <code>{error.code}</code>
         </div>
-      ) : listings.length === 0 && !ready ? (
+      ) : rows.length === 0 && !ready ? (
         <Skeletons />
-      ) : listings.length === 0 ? (
+      ) : rows.length === 0 ? (
         <div className={styles.message} data-testid="empty">
           <h2>No listings here</h2>
           <p>A new one shows up the moment it is published.</p>
@@ -54,8 +55,14 @@ export function Listings(props: {
         <div className={styles.space} style={{ height: virtual.getTotalSize() }}>
           {virtual.getVirtualItems().map(({ index, start }) => (
             <div key={index} className={styles.row} style={{ transform: `translateY(${start}px)`, gridTemplateColumns: `repeat(${columns}, minmax(0, 1fr))` }}>
-              {listings.slice(index * columns, (index + 1) * columns).map((listing) => (
-                <Card key={listing.id} listing={listing} selected={listing.id === selected} onSelect={onSelect} />
+              {rows.slice(index * columns, (index + 1) * columns).map((row) => (
+                <Card
+                  key={idOf(row)}
+                  row={row}
+                  fresh={fresh.get(idOf(row))}
+                  selected={idOf(row) === selected}
+                  onSelect={onSelect}
+                />
               ))}
             </div>
           ))}
@@ -63,6 +70,10 @@ export function Listings(props: {
       )}
     </div>
   );
+}
+
+function idOf(row: PropertyRow): string {
+  return String(row.property_id);
 }
 
 function Skeletons() {

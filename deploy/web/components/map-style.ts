@@ -1,5 +1,6 @@
 // A map without a tile server: the sea, the land, borders, a graticule, and the listings.
 import type { FeatureCollection } from "geojson";
+import type { PropertyRow } from "@/lib/contract";
 import type { LayerSpecification, Map as MapLibre, StyleSpecification } from "maplibre-gl";
 
 type PaintProperty = Parameters<MapLibre["setPaintProperty"]>[1];
@@ -20,6 +21,8 @@ function paints(colour: Colours): Record<string, Record<string, unknown>> {
     grid: { "line-color": colour("grid"), "line-width": 0.5 },
     land: { "fill-color": colour("land"), "fill-outline-color": colour("coast") },
     borders: { "line-color": colour("coast"), "line-width": 0.8 },
+    names: { "text-color": colour("ink-soft"), "text-halo-color": colour("land"), "text-halo-width": 1, "text-opacity": 0.8 },
+    cities: { "text-color": colour("ink"), "text-halo-color": colour("land"), "text-halo-width": 1.2 },
     halo: {
       "circle-color": colour("accent"),
       "circle-opacity": ["case", ["boolean", ["feature-state", "selected"], false], 0.35, ["==", ["get", "fresh"], 1], 0.28, 0],
@@ -34,13 +37,24 @@ function paints(colour: Colours): Record<string, Record<string, unknown>> {
   };
 }
 
+// No glyphs are loaded: the browser draws them in its own fonts.
+const FONTS = ["system-ui", "sans-serif"];
+
 const LAYERS = [
   { id: "sea", type: "background" },
   { id: "grid", type: "line", source: "grid" },
   { id: "land", type: "fill", source: "land", filter: ["==", ["get", "part"], "land"] },
   { id: "borders", type: "line", source: "land", filter: ["==", ["get", "part"], "border"] },
+  {
+    id: "names", type: "symbol", source: "land", filter: ["==", ["get", "part"], "name"], maxzoom: 6.5,
+    layout: { "text-field": ["get", "name"], "text-font": FONTS, "text-size": 11, "text-transform": "uppercase", "text-letter-spacing": 0.08 },
+  },
   { id: "halo", type: "circle", source: "listings" },
   { id: "points", type: "circle", source: "listings" },
+  {
+    id: "cities", type: "symbol", source: "cities", minzoom: 4,
+    layout: { "text-field": ["get", "name"], "text-font": FONTS, "text-size": 13, "text-offset": [0, 1.2], "text-anchor": "top" },
+  },
 ];
 
 export function style(colour: Colours): StyleSpecification {
@@ -50,6 +64,7 @@ export function style(colour: Colours): StyleSpecification {
     sources: {
       grid: { type: "geojson", data: graticule(10) },
       land: { type: "geojson", data: "/land" },
+      cities: { type: "geojson", data: { type: "FeatureCollection", features: [] } },
       listings: { type: "geojson", data: { type: "FeatureCollection", features: [] }, promoteId: "id" },
     },
     layers: LAYERS.map((layer) => ({ ...layer, paint: painted[layer.id] })) as LayerSpecification[],
@@ -62,6 +77,26 @@ export function paint(map: MapLibre, colour: Colours): void {
       map.setPaintProperty(layer, name as PaintProperty, value as Parameters<MapLibre["setPaintProperty"]>[2]);
     }
   }
+}
+
+/** The names of the cities that have listings, in the midst of these. */
+export function cities(rows: readonly PropertyRow[]): FeatureCollection {
+  const found = new Map<string, { name: string; points: [number, number][] }>();
+  for (const { city, state, longitude, latitude } of rows) {
+    if (city === null || longitude === null || latitude === null) continue;
+    const place = found.get(`${state}/${city}`) ?? { name: city, points: [] };
+    place.points.push([longitude, latitude]);
+    found.set(`${state}/${city}`, place);
+  }
+  const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+  return {
+    type: "FeatureCollection",
+    features: [...found.values()].map(({ name, points }) => ({
+      type: "Feature",
+      properties: { name },
+      geometry: { type: "Point", coordinates: [mean(points.map(([x]) => x)), mean(points.map(([, y]) => y))] },
+    })),
+  };
 }
 
 /** Meridians and parallels, `step` degrees apart. */

@@ -6,15 +6,17 @@ import {
 import "maplibre-gl/dist/maplibre-gl.css";
 import { useEffect, useRef, useState } from "react";
 import { text } from "@/lib/format";
-import type { Listing } from "@/lib/store";
-import { paint, style } from "./map-style";
+import type { PropertyRow } from "@/lib/contract";
+import type { Fresh, FreshById } from "@/lib/highlights";
+import { cities, paint, style } from "./map-style";
 import styles from "./map.module.css";
 
 // A bundler has to be told that this file is wanted beside the others.
 setWorkerUrl(new URL("maplibre-gl/dist/maplibre-gl-worker.mjs", import.meta.url).href);
 
 interface Props {
-  listings: readonly Listing[];
+  rows: readonly PropertyRow[];
+  fresh: FreshById;
   ready: boolean;
   /** What is shown; the map goes there when it is another one. */
   place: string;
@@ -22,12 +24,13 @@ interface Props {
   onSelect?: (id: string) => void;
 }
 
-export default function ListingMap({ listings, ready, place, selected, onSelect }: Props) {
+export default function ListingMap({ rows, fresh, ready, place, selected, onSelect }: Props) {
   const host = useRef<HTMLDivElement>(null);
   const [map, setMap] = useState<MapLibre | null>(null);
   const [trouble, setTrouble] = useState<string | null>(null);
-  const drawn = useRef(new Map<string, Listing>());
+  const drawn = useRef(new Map<string, Drawn>());
   const select = useRef(onSelect);
+  const went = useRef(false);
   useEffect(() => {
     select.current = onSelect;
   }, [onSelect]);
@@ -52,7 +55,7 @@ export default function ListingMap({ listings, ready, place, selected, onSelect 
       return;
     }
     made.addControl(new NavigationControl({ showCompass: false }), "top-right");
-    made.on("load", () => setMap(made));
+    made.on("style.load", () => setMap(made)); // the points need not wait for the land
     made.on("error", ({ error }) => console.error(`map: ${error.message}`));
     made.on("click", "points", ({ features }) => {
       const id: unknown = features?.[0]?.properties["id"];
@@ -76,30 +79,33 @@ export default function ListingMap({ listings, ready, place, selected, onSelect 
 
   useEffect(() => {
     if (!map) return;
-    const diff = difference(drawn.current, listings);
+    const diff = difference(drawn.current, rows, fresh);
     if (diff) map.getSource<GeoJSONSource>("listings")?.updateData(diff);
-  }, [map, listings]);
+  }, [map, rows, fresh]);
 
   useEffect(() => {
     if (!map || !ready) return;
-    const points = [...drawn.current.values()].map(where).filter((point) => point !== null);
+    const held = [...drawn.current.values()].map(({ row }) => row);
+    map.getSource<GeoJSONSource>("cities")?.setData(cities(held));
+    const points = held.map(where).filter((point) => point !== null);
     if (points.length === 0) return;
     const bounds = points.reduce((box, point) => box.extend(point), new LngLatBounds(points[0], points[0]));
-    map.fitBounds(bounds, { padding: 48, maxZoom: 9, animate: !matchMedia("(prefers-reduced-motion: reduce)").matches });
+    map.fitBounds(bounds, { padding: 48, maxZoom: 6.2, animate: went.current && !still() });
+    went.current = true;
   }, [map, ready, place]);
 
   useEffect(() => {
     if (!map || selected === null) return;
     map.setFeatureState({ source: "listings", id: selected }, { selected: true });
-    const point = where(drawn.current.get(selected));
-    if (point && !map.getBounds().contains(point)) map.easeTo({ center: point });
+    const point = where(drawn.current.get(selected)?.row);
+    if (point && !map.getBounds().contains(point)) map.easeTo({ center: point, animate: !still() });
     return () => {
       if (map.getSource("listings")) map.removeFeatureState({ source: "listings", id: selected }, "selected");
     };
   }, [map, selected]);
 
   return (
-    <div className={styles.map} data-testid="map" data-count={listings.filter((listing) => where(listing)).length}>
+    <div className={styles.map} data-testid="map" data-count={rows.filter((row) => where(row)).length}>
       {trouble ? (
         <p className={styles.trouble}>The map needs WebGL, which this browser does not give. The list has everything.</p>
       ) : (
@@ -109,33 +115,49 @@ export default function ListingMap({ listings, ready, place, selected, onSelect 
   );
 }
 
-function where(listing: Listing | undefined): [number, number] | null {
-  const { longitude, latitude } = listing?.row ?? {};
+interface Drawn {
+  row: PropertyRow;
+  fresh: Fresh | undefined;
+}
+
+function still(): boolean {
+  return matchMedia("(prefers-reduced-motion: reduce)").matches;
+}
+
+function where(row: PropertyRow | undefined): [number, number] | null {
+  const { longitude, latitude } = row ?? {};
   return typeof longitude === "number" && typeof latitude === "number" ? [longitude, latitude] : null;
 }
 
-function feature(listing: Listing, coordinates: [number, number]): Feature<Point> {
-  const { id, row, fresh } = listing;
+function feature({ row, fresh }: Drawn, coordinates: [number, number]): Feature<Point> {
+  const id = String(row.property_id);
   return {
     type: "Feature",
     id,
     geometry: { type: "Point", coordinates },
-    properties: { id, status: text(row, "status") ?? "", fresh: Object.keys(fresh).length > 0 ? 1 : 0 },
+    properties: { id, status: text(row, "status") ?? "", fresh: fresh ? 1 : 0 },
   };
 }
 
 /** What became different since it was drawn last; `drawn` is brought up to date. */
-function difference(drawn: Map<string, Listing>, listings: readonly Listing[]): GeoJSONSourceDiff | null {
+function difference(
+  drawn: Map<string, Drawn>,
+  rows: readonly PropertyRow[],
+  highlights: FreshById,
+): GeoJSONSourceDiff | null {
   const add: Feature<Point>[] = [];
   const remove: string[] = [];
   const here = new Set<string>();
-  for (const listing of listings) {
-    const point = where(listing);
+  for (const row of rows) {
+    const point = where(row);
     if (!point) continue;
-    here.add(listing.id);
-    if (drawn.get(listing.id) === listing) continue;
-    drawn.set(listing.id, listing);
-    add.push(feature(listing, point));
+    const id = String(row.property_id);
+    const now = { row, fresh: highlights.get(id) };
+    const before = drawn.get(id);
+    here.add(id);
+    if (before?.row === row && before.fresh === now.fresh) continue;
+    drawn.set(id, now);
+    add.push(feature(now, point));
   }
   for (const id of drawn.keys()) {
     if (here.has(id)) continue;

@@ -3,7 +3,7 @@ import { useEffect, useMemo, useState } from "react";
 import type { Config } from "@/lib/config";
 import { feedOf } from "@/lib/properties";
 import { fixedSession, supabaseSession } from "@/lib/session";
-import { lineTo, SocketProvider } from "@/lib/socket";
+import { clientOf, SocketProvider } from "@/lib/socket";
 import { Header } from "./header";
 import { Toasts } from "./toasts";
 
@@ -12,14 +12,13 @@ export function Providers({ config, children }: { config: Config; children: Reac
   const [signIn] = useState(() => (supabase ? supabaseSession(supabase.url, supabase.key) : null));
   const session = useMemo(() => signIn ?? (token ? fixedSession(token) : null), [signIn, token]);
   useEffect(() => {
-    const line = lineTo(bridgeUrl, bridgePath);
-    const { store } = feedOf(line);
-    window.__bridge = {
-      rows: store.rows,
-      position: store.position,
-      sockets: () => line.sockets,
-      connects: () => line.connects,
-    };
+    if (window.__bridge) return; // StrictMode comes twice
+    const client = clientOf(bridgeUrl, bridgePath);
+    const { rows, position } = feedOf(client).store;
+    let [sockets, connects] = [0, 0];
+    client.socket.io.on("open", () => (sockets += 1));
+    client.socket.on("connect", () => (connects += 1));
+    window.__bridge = { rows, position, sockets: () => sockets, connects: () => connects };
   }, [bridgeUrl, bridgePath]);
   return (
     <SocketProvider url={bridgeUrl} path={bridgePath} session={session} batch={batch}>

@@ -1,7 +1,7 @@
 "use client";
 import { useRouter } from "next/navigation";
 import { useEffect, useMemo, useState } from "react";
-import type { Listing } from "@/lib/store";
+import type { PropertyRow } from "@/lib/contract";
 import styles from "./browse.module.css";
 
 export interface RegionCount {
@@ -14,11 +14,11 @@ const REFRESH_MS = 30_000;
 /** Regions with counts: of what is shown they are live, of the others as of the last half minute. */
 export function RegionPicker(props: {
   region: string | null;
-  listings: readonly Listing[];
+  rows: readonly PropertyRow[];
   ready: boolean;
   regions: readonly RegionCount[];
 }) {
-  const { region, listings, ready, regions } = props;
+  const { region, rows, ready, regions } = props;
   const router = useRouter();
   const [asked, setAsked] = useState(regions);
   useEffect(() => {
@@ -32,11 +32,12 @@ export function RegionPicker(props: {
     return () => clearInterval(timer);
   }, [regions]);
   const counts = useMemo(() => {
-    if (region === null && ready) return count(listings.map(({ row }) => row.state));
+    if (region === null && ready) return count(rows.map(({ state }) => state));
     const known = new Map(asked.map(({ region, count }) => [region, count]));
-    if (region !== null && (ready || !known.has(region))) known.set(region, listings.length);
+    if (region !== null && (ready || !known.has(region))) known.set(region, rows.length);
     return [...known].sort(([a], [b]) => (a < b ? -1 : 1));
-  }, [region, ready, listings, asked]);
+  }, [region, ready, rows, asked]);
+  const all = counts.reduce((sum, [, number]) => sum + number, 0);
   return (
     <label className={styles.region}>
       <span className="visually-hidden">Region</span>
@@ -45,7 +46,7 @@ export function RegionPicker(props: {
         value={region ?? ""}
         onChange={({ target }) => router.push(target.value ? `/?region=${encodeURIComponent(target.value)}` : "/")}
       >
-        <option value="">All regions</option>
+        <option value="">All regions{all > 0 && ` (${all})`}</option>
         {counts.map(([name, number]) => <option key={name} value={name}>{name} ({number})</option>)}
       </select>
     </label>

@@ -5,14 +5,14 @@ import { toast, Toaster } from "sonner";
 import { pathOf, show } from "@/lib/format";
 import { notificationsOf } from "@/lib/notifications";
 import { feedOf } from "@/lib/properties";
-import { useLine } from "@/lib/socket";
-import type { News } from "@/lib/store";
+import { useSocket } from "@/lib/socket";
+import type { Change } from "@/lib/store";
 
 const GATHER_MS = 350;
 const MANY = 3;
 const LEAST_MOVE = 0.01; // of the price
 
-interface Line {
+interface Notice {
   about: "listed" | "gone" | "price down" | "price up" | "status changed";
   title: string;
   body: string;
@@ -20,7 +20,7 @@ interface Line {
 }
 
 /** What of a change is worth interrupting somebody, if anything. */
-export function important({ kind, row, changes }: News): Line | null {
+export function important({ kind, row, changes }: Change): Notice | null {
   const name = row.name ?? String(row.property_id);
   const id = String(row.property_id);
   const place = [row.city, row.state].filter(Boolean).join(", ");
@@ -40,17 +40,17 @@ export function important({ kind, row, changes }: News): Line | null {
 }
 
 /** One line for many: how often what happened. */
-export function fold(lines: readonly Line[]): string {
+export function fold(lines: readonly Notice[]): string {
   const counts = new Map<string, number>();
   for (const { about } of lines) counts.set(about, (counts.get(about) ?? 0) + 1);
   return [...counts].map(([about, count]) => `${count} × ${about}`).join(", ");
 }
 
 export function Toasts({ theme }: { theme: "light" | "dark" | null }) {
-  const line = useLine();
+  const { client, socket } = useSocket();
   const router = useRouter();
   useEffect(() => {
-    let waiting: Line[] = [];
+    let waiting: Notice[] = [];
     let timer: ReturnType<typeof setTimeout> | undefined;
     const see = (id: string) => ({ label: "See", onClick: () => router.push(pathOf(id)) });
     const tell = () => {
@@ -61,13 +61,13 @@ export function Toasts({ theme }: { theme: "light" | "dark" | null }) {
       else for (const { id, title, body, about } of lines) toast(title, { id: id + about, description: body, action: see(id) });
     };
     const unlisten = [
-      feedOf(line).store.onNews((news) => {
-        const found = important(news);
+      feedOf(client).store.onChange((change) => {
+        const found = change.live ? important(change) : null;
         if (!found) return;
         waiting.push(found);
         timer ??= setTimeout(tell, GATHER_MS);
       }),
-      notificationsOf(line.socket).onArrival(({ key, title, body, severity, property_id }) => {
+      notificationsOf(socket).onArrival(({ key, title, body, severity, property_id }) => {
         const say = severity === "important" ? toast.warning : toast.info;
         say(title, { id: key, description: body, action: see(String(property_id)) });
       }),
@@ -76,6 +76,19 @@ export function Toasts({ theme }: { theme: "light" | "dark" | null }) {
       clearTimeout(timer);
       for (const stop of unlisten) stop();
     };
-  }, [line, router]);
-  return <Toaster theme={theme ?? "system"} position="bottom-right" visibleToasts={4} offset={16} mobileOffset={12} />;
+  }, [client, socket, router]);
+  return (
+    <Toaster
+      theme={theme ?? "system"}
+      position="bottom-right"
+      visibleToasts={4}
+      offset={16}
+      mobileOffset={12}
+      toastOptions={{
+        style: { background: "var(--raised)", color: "var(--ink)", borderColor: "var(--line)" },
+        classNames: { description: "toast-description" },
+        actionButtonStyle: { background: "var(--ink)", color: "var(--paper)" },
+      }}
+    />
+  );
 }

@@ -1,30 +1,35 @@
 "use client";
-// The live listings of one view: the snapshot's pages and the events, through the tab's socket.
-import { createContext, useContext, useEffect, useMemo, useState, useSyncExternalStore } from "react";
-import type { ErrorCode, RefusalReason, SubscribeAck } from "./contract";
-import { type Line, useLine } from "./socket";
-import { PropertyStore, type Scope, type View } from "./store";
+// The live listings of one view: a snapshot's pages and the events, through the tab's socket.
+import {
+  createContext, useContext, useEffect, useMemo, useState, useSyncExternalStore,
+} from "react";
+import type { ErrorCode, PropertyId, RefusalReason, SubscribeAck } from "./contract";
+import { type BridgeClient, useSocket } from "./socket";
+import { added, PropertyStore, type Scope, type View } from "./store";
 
 const PASSING = new Set<ErrorCode>(["not_ready", "rate_limited", "cursor_gone"]);
 const AGAIN_MS = 1_000;
 
-export class Feed {
+export class PropertyFeed {
   #scope: Scope | null = null;
   #hears: Scope | null = null; // what the session hears, and nothing else; null: who knows
-  #turn = 0; // of the snapshot that is being read; the answers to others are of the past
+  #turn = 0; // of the snapshot that is being read; answers to others are of the past
   #error: RefusalReason | null = null;
   #listeners = new Set<() => void>();
   #leaving: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(private readonly line: Pick<Line, "socket" | "scope" | "offered">, readonly store: PropertyStore) {
-    const { socket } = line;
+  constructor(
+    private readonly client: Pick<BridgeClient, "socket" | "scope" | "offered">,
+    readonly store: PropertyStore,
+  ) {
+    const { socket } = client;
     socket.on("property-created", (event, position) => store.hear(event, position));
     socket.on("property-updated", (event, position) => store.hear(event, position));
     socket.on("property-deleted", (event, position) => store.hear(event, position));
     socket.on("properties-batch", (event, position) => store.hear(event, position));
     socket.on("connect", () => {
-      if (!socket.recovered) this.#hears = line.offered;
-      // A recovered connection brings what was missed; only a reading that was cut short begins anew.
+      if (!socket.recovered) this.#hears = client.offered;
+      // Who recovered is told what it missed; only a snapshot that was cut short begins anew.
       if (!socket.recovered || !store.isReady()) this.#read();
     });
     socket.on("auth-status", ({ data }) => {
@@ -32,35 +37,34 @@ export class Feed {
     });
   }
 
-  /** Show this and nothing else, until the given function is called or something else is shown. */
+  /** Show this and nothing else, until the given function is called or another is shown. */
   show(scope: Scope): () => void {
     clearTimeout(this.#leaving);
     if (scope !== this.#scope) {
-      this.line.scope = this.#scope = scope;
+      this.client.scope = this.#scope = scope;
       this.#read();
     }
     return () => {
-      // Not at once: StrictMode and navigation show something again in the same breath.
-      this.#leaving = setTimeout(() => this.#hide());
+      this.#leaving = setTimeout(() => this.#leave()); // StrictMode shows it again at once
     };
   }
 
-  #hide(): void {
+  #leave(): void {
     this.#scope = this.#hears = null;
     this.#turn += 1;
     this.store.begin({});
-    if (this.line.socket.connected) this.line.socket.emit("unsubscribe", {}, () => {});
+    if (this.client.socket.connected) this.client.socket.emit("unsubscribe", {}, () => {});
   }
 
-  /** Read the scope from its first page. */
+  /** Read what is shown from its first page. */
   #read(): void {
-    const { socket } = this.line;
+    const { socket } = this.client;
     const scope = this.#scope;
-    if (!scope) return;
     const turn = ++this.#turn;
+    if (!scope) return;
     this.store.begin(scope);
     this.#fail(null);
-    if (!socket.connected) return; // `connect` comes here again
+    if (!socket.connected) return; // `connect` leads here again
     if (this.#hears !== scope) {
       this.#hears = null;
       socket.emit("unsubscribe", {}, (ack) => {
@@ -70,10 +74,10 @@ export class Feed {
     this.#page(turn, scope);
   }
 
-  #page(turn: number, scope: Scope, after?: string): void {
-    const request = { ...scope, snapshot: true, ...(after ? { after } : {}) };
-    this.line.socket.emit("subscribe", request, (ack: SubscribeAck) => {
-      // All in here, not after an await: the next event may be told before a promise goes on.
+  #page(turn: number, scope: Scope, after: string | null = null): void {
+    const request = { ...scope, snapshot: true, after };
+    this.client.socket.emit("subscribe", request, (ack: SubscribeAck) => {
+      // In here, not after an await: a promise may go on later than the next event is told.
       if (turn !== this.#turn) return;
       if (!ack.ok) return this.#refused(turn, ack.error);
       this.#hears = scope;
@@ -84,32 +88,28 @@ export class Feed {
 
   #refused(turn: number, error: RefusalReason): void {
     if (turn !== this.#turn) return;
-    this.#turn += 1;
-    if (PASSING.has(error.code)) setTimeout(() => turn + 1 === this.#turn && this.#read(), AGAIN_MS);
+    const now = ++this.#turn; // the answers that are still to come are of no use
+    if (PASSING.has(error.code)) setTimeout(() => now === this.#turn && this.#read(), AGAIN_MS);
     else this.#fail(error);
   }
 
   #fail(error: RefusalReason | null): void {
-    if (error === this.#error) return;
     this.#error = error;
     for (const listener of this.#listeners) listener();
   }
 
-  onError = (listener: () => void): (() => void) => {
-    this.#listeners.add(listener);
-    return () => void this.#listeners.delete(listener);
-  };
   getError = (): RefusalReason | null => this.#error;
+  onError = (listener: () => void): (() => void) => added(this.#listeners, listener);
 }
 
-const feeds = new WeakMap<Line, Feed>();
+const feeds = new WeakMap<BridgeClient, PropertyFeed>();
 
-export function feedOf(line: Line): Feed {
-  const known = feeds.get(line) ?? new Feed(line, new PropertyStore(
-    (run) => void requestAnimationFrame(run), (run, ms) => void setTimeout(run, ms), Date.now,
-  ));
-  feeds.set(line, known);
-  return known;
+/** The one feed of a client: what its socket hears is one view. */
+export function feedOf(client: BridgeClient): PropertyFeed {
+  const soon = (run: () => void) => void requestAnimationFrame(run);
+  const feed = feeds.get(client) ?? new PropertyFeed(client, new PropertyStore(soon));
+  feeds.set(client, feed);
+  return feed;
 }
 
 export interface Properties extends View {
@@ -120,26 +120,23 @@ export interface Properties extends View {
 
 const Context = createContext<Properties | null>(null);
 
-/** Shows one view: these regions, these properties, or everything. One provider at a time. */
+/** Shows one view: these regions and properties, or everything. One provider at a time. */
 export function PropertyProvider(props: {
   regions?: readonly string[];
-  properties?: readonly string[];
+  properties?: readonly PropertyId[];
   children: React.ReactNode;
 }) {
-  const line = useLine();
-  const [feed] = useState(() => feedOf(line));
-  const { regions = [], properties = [] } = props;
-  const text = JSON.stringify([regions, properties]);
-  const scope = useMemo((): Scope => {
-    const [regions, properties] = JSON.parse(text) as [string[], string[]];
-    return { regions, properties };
-  }, [text]);
+  const { client } = useSocket();
+  const [feed] = useState(() => feedOf(client));
+  const text = JSON.stringify({ regions: props.regions ?? [], properties: props.properties ?? [] });
+  const scope = useMemo(() => JSON.parse(text) as Scope, [text]);
   useEffect(() => feed.show(scope), [feed, scope]);
-  const view = useSyncExternalStore(feed.store.subscribe, feed.store.getSnapshot, feed.store.getSnapshot);
+  const { subscribe, getSnapshot } = feed.store;
+  const view = useSyncExternalStore(subscribe, getSnapshot, getSnapshot);
   const error = useSyncExternalStore(feed.onError, feed.getError, () => null);
   const value = useMemo((): Properties => {
-    // A view of the former scope is none of this one, however briefly.
-    const mine = view.scope === scope ? view : { scope, listings: [], ready: false };
+    // What was shown before is none of this view, however briefly.
+    const mine = view.scope === scope ? view : { scope, rows: [], ready: false };
     return { ...mine, store: feed.store, error };
   }, [feed, scope, view, error]);
   return <Context value={value}>{props.children}</Context>;
@@ -147,6 +144,6 @@ export function PropertyProvider(props: {
 
 export function useProperties(): Properties {
   const properties = useContext(Context);
-  if (!properties) throw new Error("useProperties needs a <PropertyProvider> around it");
+  if (!properties) throw new Error("expected a <PropertyProvider> around what uses properties");
   return properties;
 }

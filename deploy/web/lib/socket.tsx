@@ -1,9 +1,11 @@
 "use client";
-// One socket per tab: it outlives renders, StrictMode's double mount, and every lost connection.
+// One socket per tab: it outlives renders, StrictMode's double mount and every lost connection.
 import { createContext, useContext, useEffect, useState, useSyncExternalStore } from "react";
 import { io, type Socket } from "socket.io-client";
-import type { BridgeStatusData, ClientToServerEvents, HandshakeAuth, RefusalReason, ServerToClientEvents } from "./contract";
-import type { Scope } from "./store";
+import type {
+  BridgeStatusData, ClientToServerEvents, HandshakeAuth, RefusalReason, ServerToClientEvents,
+} from "./contract";
+import { added, type Scope } from "./store";
 
 export type BridgeSocket = Socket<ServerToClientEvents, ClientToServerEvents>;
 
@@ -15,39 +17,31 @@ export interface Session {
 
 export interface Connection {
   connected: boolean;
-  /** Whether the last connect went on where the former connection ended. */
-  session: "fresh" | "recovered" | null;
-  /** How the bridge itself stands to the table; null until it says so. */
+  /** Whether the last connect went on where the connection before had ended; null before any. */
+  recovered: boolean | null;
+  /** How the bridge stands to the table; null until it says so. */
   bridge: BridgeStatusData["state"] | null;
-  /** Why the bridge refuses this client; it is asked again, more and more rarely. */
+  /** Why the bridge does not let this client in. It asks again, more and more rarely. */
   error: RefusalReason | null;
 }
 
-const START: Connection = { connected: false, session: null, bridge: null, error: null };
-const HIDDEN_MS = 10_000; // a tab that was hidden for longer looks whether its connection still stands
-const ANSWER_MS = 4_000;
+const START: Connection = { connected: false, recovered: null, bridge: null, error: null };
+const ANSWER_MS = 4_000; // of a connection that is alive
 const LONGEST_PAUSE_MS = 30_000;
 
-export class Line {
+export class BridgeClient {
   readonly socket: BridgeSocket;
-  /** What a new session hears from its first moment on. */
+  /** What a new session hears from its first moment on, and what the last one asked for. */
   scope: Scope = {};
-  /** The scope that the last handshake named. */
   offered: Scope = this.scope;
-  session: Session | null = null;
-  /** Ask for bursts in few frames. */
-  batch = false;
-  /** Milliseconds since 1970 of the last thing that the bridge said. */
-  heardAt: number | null = null;
-  sockets = 0;
-  connects = 0;
+  #session: Session | null = null;
+  #batch = false;
   #state = START;
   #listeners = new Set<() => void>();
   #holders = 0;
   #refusals = 0;
   #retry: ReturnType<typeof setTimeout> | undefined;
-  #pausing = false; // between two attempts, of which none is under way
-  #hiddenAt: number | null = null;
+  #pausing = false; // before the next attempt; none is under way
 
   constructor(url: string, path: string) {
     this.socket = io(url, {
@@ -57,17 +51,15 @@ export class Line {
       tryAllTransports: true,
       timeout: 5_000,
       reconnectionDelay: 500,
-      reconnectionDelayMax: 5_000,
       auth: (give) => void this.#introduce(give),
     });
     this.socket.on("connect", () => {
-      this.connects += 1;
       this.#refusals = 0;
-      this.#set({ connected: true, session: this.socket.recovered ? "recovered" : "fresh", error: null });
+      this.#set({ connected: true, recovered: this.socket.recovered, error: null });
     });
     this.socket.on("disconnect", (reason) => {
-      this.#pausing = true;
       this.#set({ connected: false });
+      this.#pausing = true;
       if (reason === "io server disconnect") this.#again();
     });
     this.socket.on("connect_error", (error: Error & { data?: RefusalReason }) => {
@@ -76,39 +68,38 @@ export class Line {
       this.#set({ error: error.data ?? { code: "not_supported", message: error.message } });
       this.#again();
     });
-    this.socket.io.on("open", () => (this.sockets += 1));
     this.socket.io.on("reconnect_attempt", () => (this.#pausing = false));
-    this.socket.onAny(() => (this.heardAt = Date.now()));
     this.socket.on("bridge-status", ({ data }) => this.#set({ bridge: data.state }));
     this.socket.on("auth-status", ({ data }) => {
       if (data.state === "expiring") void this.authenticate();
     });
   }
 
-  /** Keep the connection up until the given function is called. Any number may hold it. */
-  hold(session: Session | null, batch = false): () => void {
-    this.session = session;
-    this.batch = batch;
-    this.#holders += 1;
-    if (this.#holders === 1) {
-      this.#pausing = false;
+  /** Stay connected until the given function is called. Any number may hold it. */
+  hold(session: Session | null, batch: boolean): () => void {
+    this.#session = session;
+    this.#batch = batch;
+    if (this.#holders++ === 0) {
       this.socket.connect();
-      window.addEventListener("online", this.#nudge);
+      window.addEventListener("online", this.#wake);
       window.addEventListener("offline", this.#drop);
-      document.addEventListener("visibilitychange", this.#looked);
+      document.addEventListener("visibilitychange", this.#wake);
     }
-    const unlisten = session?.onChange((what) => (what === "user" ? this.restart() : void this.authenticate()));
+    const forget = session?.onChange((what) => {
+      if (what === "user") this.restart();
+      else void this.authenticate();
+    });
+    const release = () => {
+      if (--this.#holders > 0) return;
+      clearTimeout(this.#retry);
+      window.removeEventListener("online", this.#wake);
+      window.removeEventListener("offline", this.#drop);
+      document.removeEventListener("visibilitychange", this.#wake);
+      this.socket.disconnect();
+    };
     return () => {
-      unlisten?.();
-      // Not at once: StrictMode and navigation take hold again in the same breath.
-      setTimeout(() => {
-        if (--this.#holders > 0) return;
-        clearTimeout(this.#retry);
-        window.removeEventListener("online", this.#nudge);
-        window.removeEventListener("offline", this.#drop);
-        document.removeEventListener("visibilitychange", this.#looked);
-        this.socket.disconnect();
-      });
+      forget?.();
+      setTimeout(release); // not at once: StrictMode takes hold again in the same breath
     };
   }
 
@@ -116,109 +107,101 @@ export class Line {
   restart(): void {
     clearTimeout(this.#retry);
     this.#refusals = 0;
-    this.#set({ error: null });
     this.socket.disconnect().connect();
   }
 
   /** Show the user's present token to a connection that stands. */
   async authenticate(): Promise<void> {
-    const token = await this.session?.token();
+    const token = await this.#token();
     if (!token || !this.socket.connected) return;
     this.socket.emit("authenticate", { token }, (ack) => {
-      if (!ack.ok && ack.error.code !== "not_supported") this.#set({ error: ack.error });
+      if (!ack.ok) this.#set({ error: ack.error });
     });
   }
 
   async #introduce(give: (auth: HandshakeAuth) => void): Promise<void> {
+    const token = await this.#token();
+    this.offered = this.scope;
+    give({ ...this.scope, batch: this.#batch, ...(token ? { token } : {}) });
+  }
+
+  async #token(): Promise<string | null> {
     try {
-      const token = await this.session?.token();
-      this.offered = this.scope;
-      give({ ...this.scope, batch: this.batch, ...(token ? { token } : {}) });
+      return (await this.#session?.token()) ?? null;
     } catch (error) {
-      this.#set({ error: { code: "token_required", message: `no token could be had: ${String(error)}` } });
-      this.socket.disconnect();
-      this.#again();
+      // Without it, the bridge says what it thinks of us, and we ask again.
+      console.error(`no token could be had: ${String(error)}`);
+      return null;
     }
   }
 
   #again(): void {
-    const pause = Math.min(LONGEST_PAUSE_MS, 500 * 2 ** this.#refusals++) * (0.75 + Math.random() / 2);
+    const pause = Math.min(LONGEST_PAUSE_MS, 500 * 2 ** this.#refusals++);
     clearTimeout(this.#retry);
-    this.#retry = setTimeout(() => this.#holders > 0 && this.socket.connect(), pause);
+    this.#retry = setTimeout(() => {
+      if (this.#holders > 0) this.socket.connect();
+    }, pause * (0.75 + Math.random() / 2));
   }
 
-  #nudge = (): void => {
-    if (this.socket.connected) this.#probe();
-    else if (this.#pausing) {
+  /** The network is back, or somebody looks: don't wait for the pause to end, and don't trust a
+   * connection that may have died while the computer slept. */
+  #wake = (): void => {
+    if (document.hidden) return;
+    if (this.socket.connected) {
+      // Takes away what was never there: a request that changes nothing.
+      this.socket.timeout(ANSWER_MS).emit("unsubscribe", { properties: ["-"] }, (late) => {
+        if (late) this.#drop();
+      });
+    } else if (this.#pausing) {
       this.#pausing = false;
-      this.socket.disconnect().connect(); // what it missed is still owed to it
+      this.socket.disconnect().connect(); // still the same session: what it missed is owed to it
     }
   };
 
+  /** The network is gone, and the library need not find out by itself. */
   #drop = (): void => {
     if (this.socket.connected) this.socket.io.engine.close();
   };
-
-  #looked = (): void => {
-    const hiddenAt = this.#hiddenAt;
-    this.#hiddenAt = document.hidden ? Date.now() : null;
-    if (document.hidden || hiddenAt === null) return;
-    if (!this.socket.connected || Date.now() - hiddenAt > HIDDEN_MS) this.#nudge();
-  };
-
-  /** A computer that slept may hold a connection that nobody is at the other end of. */
-  #probe(): void {
-    // Takes away what was never there: a request that changes nothing.
-    this.socket.timeout(ANSWER_MS).emit("unsubscribe", { properties: ["-"] }, (late) => {
-      if (late) this.socket.io.engine.close(); // and the library comes back by itself
-    });
-  }
 
   #set(change: Partial<Connection>): void {
     this.#state = { ...this.#state, ...change };
     for (const listener of this.#listeners) listener();
   }
 
-  subscribe = (listener: () => void): (() => void) => {
-    this.#listeners.add(listener);
-    return () => void this.#listeners.delete(listener);
-  };
   getSnapshot = (): Connection => this.#state;
+  subscribe = (listener: () => void): (() => void) => added(this.#listeners, listener);
 }
 
-const lines = new Map<string, Line>();
+const clients = new Map<string, BridgeClient>();
 
-/** The tab's one line to a bridge. On the server it never connects. */
-export function lineTo(url: string, path: string): Line {
-  const known = lines.get(url + path) ?? new Line(url, path);
-  lines.set(url + path, known);
-  return known;
+/** The tab's one client of a bridge. On the server it never connects. */
+export function clientOf(url: string, path = "/socket.io"): BridgeClient {
+  const client = clients.get(url + path) ?? new BridgeClient(url, path);
+  clients.set(url + path, client);
+  return client;
 }
 
-const LineContext = createContext<Line | null>(null);
+const Context = createContext<BridgeClient | null>(null);
 
 export function SocketProvider(props: {
   url: string;
   path?: string;
+  /** The same object in every render. */
   session?: Session | null;
+  /** Take bursts in few frames. */
   batch?: boolean;
   children: React.ReactNode;
 }) {
-  const { url, path = "/socket.io", session = null, batch = false, children } = props;
-  const [line] = useState(() => lineTo(url, path));
-  useEffect(() => line.hold(session, batch), [line, session, batch]);
-  return <LineContext value={line}>{children}</LineContext>;
-}
-
-export function useLine(): Line {
-  const line = useContext(LineContext);
-  if (!line) throw new Error("useSocket and useProperties need a <SocketProvider> around them");
-  return line;
+  const { url, path, session = null, batch = false, children } = props;
+  const [client] = useState(() => clientOf(url, path));
+  useEffect(() => client.hold(session, batch), [client, session, batch]);
+  return <Context value={client}>{children}</Context>;
 }
 
 /** The socket, the same object for the life of the tab, and how its connection stands. */
-export function useSocket(): Connection & { socket: BridgeSocket } {
-  const line = useLine();
-  const state = useSyncExternalStore(line.subscribe, line.getSnapshot, () => START);
-  return { socket: line.socket, ...state };
+export function useSocket(): Connection & { client: BridgeClient; socket: BridgeSocket } {
+  const client = useContext(Context);
+  if (!client) throw new Error("expected a <SocketProvider> around what uses the socket");
+  const state = useSyncExternalStore(client.subscribe, client.getSnapshot, () => START);
+  return { client, socket: client.socket, ...state };
 }

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { PropertyRow, PropertyUpdated } from "@/lib/contract";
-import { FRESH_MS, isOlder, type News, PropertyStore, type Scope } from "@/lib/store";
+import { type Change, isOlder, PropertyStore, type Scope } from "@/lib/store";
 
 const TX: Scope = { regions: ["TX"] };
 const CA: Scope = { regions: ["CA"] };
@@ -12,31 +12,13 @@ function row(id: string, more: Partial<PropertyRow> = {}): PropertyRow {
   };
 }
 
-/** A store, the frames and the timers of which are run by hand. */
+/** A store whose frames are run by hand. */
 function made() {
   const frames: (() => void)[] = [];
-  const timers: { run: () => void; at: number }[] = [];
-  const clock = { now: 0 };
-  const store = new PropertyStore(
-    (run) => void frames.push(run),
-    (run, ms) => void timers.push({ run, at: clock.now + ms }),
-    () => clock.now,
-  );
-  const news: News[] = [];
-  store.onNews((each) => news.push(each));
-  return {
-    store,
-    news,
-    frame: () => frames.splice(0).forEach((run) => run()),
-    pass: (ms: number) => {
-      clock.now += ms;
-      for (const timer of timers.splice(0)) {
-        if (timer.at <= clock.now) timer.run();
-        else timers.push(timer);
-      }
-    },
-    frames,
-  };
+  const store = new PropertyStore((run) => void frames.push(run));
+  const told: Change[] = [];
+  store.onChange((change) => told.push(change));
+  return { store, told, frames, frame: () => frames.splice(0).forEach((run) => run()) };
 }
 
 function open(...rows: PropertyRow[]) {
@@ -95,20 +77,19 @@ test("a number and a string name the same property", () => {
 });
 
 test("a move to a region that isn't shown takes the listing away, and is told", () => {
-  const { store, news } = open(row("1"));
+  const { store, told } = open(row("1"));
   const property = row("1", { state: "CA" });
   store.hear(updated("1", { state: { old: "TX", new: "CA" } }, { moved: { from: ["TX"], to: ["CA"] }, property }), "h-11");
   expect(store.rows()).toEqual([]);
-  expect(news).toHaveLength(1);
+  expect(told).toHaveLength(1);
 });
 
 test("a move from elsewhere brings the whole row, with what changed", () => {
-  const { store, frame } = open();
+  const { store, told } = open();
   const property = row("1");
   store.hear(updated("1", { state: { old: "CA", new: "TX" } }, { moved: { from: ["CA"], to: ["TX"] }, property }), "h-11");
-  frame();
   expect(store.rows()).toEqual([property]);
-  expect(store.getSnapshot().listings[0]?.fresh["state"]).toMatchObject({ old: "CA", new: "TX" });
+  expect(told).toEqual([{ kind: "updated", row: property, changes: { state: { old: "CA", new: "TX" } }, live: true }]);
 });
 
 test("what is shown by its id stays wherever it moves", () => {
@@ -143,12 +124,12 @@ test("another snapshot of the same scope shows what is held until it is complete
 });
 
 test("while a snapshot is read anew, an event of a row that it has not brought yet is passed over", () => {
-  const { store, news } = open(row("1"), row("2"));
+  const { store, told } = open(row("1"), row("2"));
   store.begin(TX);
   store.page([], "h-20", false);
   store.hear(updated("1", { price: { old: 100, new: 90 } }), "h-21");
   store.hear({ event: "property-deleted", data: { property_id: "2", deleted_at: "" } }, "h-22");
-  expect(news).toEqual([]);
+  expect(told).toEqual([]);
   store.page([row("1", { price: 90 })], "h-22", true);
   expect(store.rows()).toEqual([row("1", { price: 90 })]);
 });
@@ -158,7 +139,7 @@ test("another scope begins with nothing", () => {
   store.begin(CA);
   frame();
   expect(store.rows()).toEqual([]);
-  expect(store.getSnapshot()).toMatchObject({ scope: CA, ready: false, listings: [] });
+  expect(store.getSnapshot()).toMatchObject({ scope: CA, ready: false, rows: [] });
 });
 
 test("a history that is not the one before is taken with its snapshot", () => {
@@ -198,25 +179,12 @@ test("a thousand events are one notice to React", () => {
 test("a listing that did not change stays the same object", () => {
   const { store, frame } = open(row("1"), row("2"));
   frame();
-  const before = store.getSnapshot().listings;
+  const before = store.getSnapshot().rows;
   store.hear(updated("1", { price: { old: 100, new: 90 } }), "h-11");
   frame();
-  const after = store.getSnapshot().listings;
+  const after = store.getSnapshot().rows;
   expect(after[0]).not.toBe(before[0]);
   expect(after[1]).toBe(before[1]);
-});
-
-test("a highlight ends after its time, and a newer one of the same field stays", () => {
-  const { store, frame, pass } = open(row("1"));
-  store.hear(updated("1", { price: { old: 100, new: 90 }, status: { old: "available", new: "sold" } }), "h-11");
-  pass(FRESH_MS / 2);
-  store.hear(updated("1", { price: { old: 90, new: 80 } }), "h-12");
-  pass(FRESH_MS / 2);
-  frame();
-  expect(Object.keys(store.getSnapshot().listings[0]!.fresh)).toEqual(["price"]);
-  pass(FRESH_MS / 2);
-  frame();
-  expect(store.getSnapshot().listings[0]!.fresh).toEqual({});
 });
 
 test("updated_at goes along where it is a column of the row, and nowhere else", () => {
@@ -224,4 +192,21 @@ test("updated_at goes along where it is a column of the row, and nowhere else", 
   store.hear(updated("1", {}), "h-11");
   store.hear(updated("2", { price: { old: 100, new: 90 } }), "h-12");
   expect(store.rows()).toEqual([row("1", { updated_at: "2026-02-01T00:00:00Z" }), row("2", { price: 90 })]);
+});
+
+test("what a snapshot shows to have changed is told, but not as live; what it shows first is not told", () => {
+  const { store, told } = open(row("1"));
+  expect(told).toEqual([]);
+  store.begin(TX);
+  store.page([row("1", { price: 90 }), row("2")], "h-20", true);
+  expect(told).toEqual([
+    { kind: "updated", row: row("1", { price: 90 }), changes: { price: { old: 100, new: 90 } }, live: false },
+  ]);
+});
+
+test("a column that a row has no more is told as null, and is gone", () => {
+  const { store, told } = open(row("1", { tags: ["a"] }));
+  store.hear({ event: "property-created", data: row("1") }, "h-11");
+  expect(told[0]?.changes).toEqual({ tags: { old: ["a"], new: null } });
+  expect(store.rows()).toEqual([row("1")]);
 });

@@ -8,7 +8,7 @@
 //
 // node seed_client.mjs URL [OPTIONS], where OPTIONS is JSON merged into io()'s own. Takes commands
 // on stdin, a JSON line each: {"emit": name, "args": [...]}, {"drop": true} (the connection is lost,
-// the client comes back by itself), {"end": true}.
+// the client comes back by itself), {"auth": {...}} (of the next connection), {"end": true}.
 import { createInterface } from "node:readline";
 import { io } from "socket.io-client";
 
@@ -45,6 +45,7 @@ createInterface({ input: process.stdin })
   .on("line", async (line) => {
     const command = JSON.parse(line);
     if (command.emit) say({ ack: await socket.emitWithAck(command.emit, ...(command.args ?? [])) });
+    if (command.auth) socket.auth = command.auth;
     if (command.drop) socket.io.engine.close();
     if (command.end) socket.disconnect();
   })

@@ -1,16 +1,35 @@
+import type { Geometry } from "geojson";
 import type { GeometryCollection, Topology } from "topojson-specification";
 import { feature, mesh } from "topojson-client";
+import { presimplify, simplify } from "topojson-simplify";
 import states from "us-atlas/states-10m.json";
 import world from "world-atlas/countries-110m.json";
 
 // Written once, at build time: the map needs no tile server.
 export const dynamic = "force-static";
 
+const LEAST_AREA = 0.002; // square degrees; a bend of the coast that is smaller is left out
+
+type Ring = readonly (readonly number[])[];
 type Shapes = Topology<Record<string, GeometryCollection>>;
 
-/** Land and borders as GeoJSON, to two digits (about a kilometre). */
+/** The centre of the largest part's box, which is good enough to write a name at. */
+function middle(geometry: Geometry): [number, number] {
+  const parts: Ring[] =
+    geometry.type === "Polygon" ? [geometry.coordinates[0]!]
+    : geometry.type === "MultiPolygon" ? geometry.coordinates.map((part) => part[0]!)
+    : [];
+  const boxes = parts.map((ring) => {
+    const [xs, ys] = [ring.map((point) => point[0]!), ring.map((point) => point[1]!)];
+    const [west, east, south, north] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
+    return { at: [(west + east) / 2, (south + north) / 2] as [number, number], size: (east - west) * (north - south) };
+  });
+  return boxes.reduce((a, b) => (b.size > a.size ? b : a)).at;
+}
+
+/** Land, borders and names of states as GeoJSON, to two digits (about a kilometre). */
 export function GET(): Response {
-  const us = states as unknown as Shapes;
+  const us = simplify(presimplify(states as unknown as Shapes), LEAST_AREA);
   const all = world as unknown as Shapes;
   const round = (_key: string, value: unknown) => (typeof value === "number" ? Math.round(value * 100) / 100 : value);
   const others = feature(all, all.objects["countries"]!);
@@ -21,6 +40,11 @@ export function GET(): Response {
         .filter(({ id }) => id !== "840")
         .map(({ geometry }) => ({ type: "Feature", properties: { part: "land" }, geometry })),
       { type: "Feature", properties: { part: "land" }, geometry: feature(us, us.objects["nation"]!).features[0]!.geometry },
+      ...feature(us, us.objects["states"]!).features.map(({ geometry, properties }) => ({
+        type: "Feature",
+        properties: { part: "name", name: (properties as { name: string }).name },
+        geometry: { type: "Point", coordinates: middle(geometry) },
+      })),
       { type: "Feature", properties: { part: "border" }, geometry: mesh(us, us.objects["states"]!) },
     ],
   };

@@ -1,0 +1,136 @@
+"""What notifications cost for each change, and what one watch weighs.
+
+    python -m tests.bench.notifications [--watches 0 10000 100000] [--present 1000]
+
+Changes are those of `tests.bench.pipeline`: random rows, each with another price, most of which are
+worth a notification, and half with another status. CPU time of the process for all that is done
+between Realtime's client library and the gateway, the memory log included, and for finding the
+recipients of what came of it; medians of five rounds.
+
+- `properties`: as many users as there are watches, each of whom watches one property that exists;
+- `one region`: all of them watch one region, in which a fifth of the changes is;
+- `elsewhere`: they watch what never changes.
+
+`--present` of the users have a client here, or one that may come back; the others are told nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import random
+import statistics
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from bridge.clock import SystemClock
+from bridge.gateway.hub import Hub
+from bridge.ledger import Ledger
+from bridge.log.base import Entry
+from bridge.log.memory import MemoryLog
+from bridge.notifications import Rules
+from bridge.notifier import Notifier
+from bridge.projection import Projection
+from bridge.rows import Rows
+from bridge.source.decode import decode
+from bridge.watches import Watch, Watches
+from tests.bench.pipeline import fill, payloads
+
+ROUNDS: Final = 5
+ROWS: Final = 10_000
+USERS: Final = 10_000
+
+Make = Callable[[int, list[str]], Watch]
+
+WHAT: Final[dict[str, Make]] = {
+    "elsewhere": lambda number, _keys: Watch(f"user-{number}", region=f"R{number}"),
+    "properties": lambda number, keys: Watch(f"user-{number}", property=keys[number % len(keys)]),
+    "one region": lambda number, _keys: Watch(f"user-{number}", region="TX"),
+}
+
+
+def watching(count: int, make: Make, keys: list[str]) -> tuple[Watches, float]:
+    """Watches, and the bytes that each of them takes."""
+    watches = Watches()
+    tracemalloc.start()
+    for number in range(count):
+        watches.put(f"watch-{number}", make(number, keys))
+    weight, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return watches, weight / max(1, count)
+
+
+async def cost(
+    rows: Rows, projection: Projection, changes: int, rng: random.Random, notifier: Notifier
+) -> tuple[float, float]:
+    """CPU µs per change, and the longest step of the loop in ms of CPU."""
+    ledger, log = Ledger(projection, rows), MemoryLog(changes, 900)
+    hub: Hub[str] = Hub(deliver=_deliver, max_rooms=9)
+    spent = longest = 0.0
+    for turn in payloads(rows, changes, rng):
+        started = time.process_time()
+        for data in turn:
+            change = decode(data, projection)
+            assert change is not None
+            ledger.change(change, 0.0)
+        batch = ledger.take()
+        events = notifier.expand(batch.events, lambda key: rows.decode(ledger.state(key) or b"[]"))
+        entries = await log.append(events, list(batch.rows.items()))
+        ledger.stored()
+        hub.publish(entries)
+        took = time.process_time() - started
+        spent += took
+        longest = max(longest, took)
+    return spent / changes * 1e6, longest * 1e3
+
+
+def _deliver(_entry: Entry, _recipients: Iterable[str]) -> None:
+    raise AssertionError("nobody is connected")
+
+
+def measure(what: str, count: int, changes: int, present: int) -> str:
+    rng = random.Random(count)
+    projection = Projection()
+    rows, _ = fill(projection, ROWS, rng)
+    watches, weight = watching(count, WHAT[what], [str(key) for key in rows])
+    rounds = []
+    for _ in range(ROUNDS):
+        notifier = Notifier(
+            Rules(),
+            watches,
+            present={f"user-{number}" for number in range(present)},
+            users=USERS,
+            scoped=False,
+            clock=SystemClock(),
+        )
+        rounds.append(asyncio.run(cost(rows, projection, changes, rng, notifier)))
+    notified = notifier.counts().notified / changes
+    per_change = statistics.median(us for us, _ in rounds)
+    longest = statistics.median(ms for _, ms in rounds)
+    weighs = f"{weight:.0f}" if count else "-"
+    return f"| {count:,} | {what} | {notified:,.1f} | {per_change:.1f} | {longest:.1f} | {weighs} |"
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--watches", type=int, nargs="+", default=[0, 10_000, 100_000])
+    parser.add_argument("--changes", type=int, default=5_000)
+    parser.add_argument("--present", type=int, default=1_000)
+    logging.disable()  # that users are left out
+    options = parser.parse_args(argv)
+    print(
+        "| watches | of | users notified per change | CPU µs per change | longest turn, CPU ms "
+        "| bytes per watch |\n|---:|---|---:|---:|---:|---:|"
+    )
+    for count in options.watches:
+        for what in WHAT if count else ["elsewhere"]:
+            print(measure(what, count, options.changes, options.present), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

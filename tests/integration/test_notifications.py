@@ -1,0 +1,268 @@
+"""Clients with tokens, of whom some watch: what each of them hears."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bridge import create_app
+from bridge.clock import SystemClock
+from tests.fakes import FakeSource, FakeTable, row, settings
+from tests.raw_client import Client, client
+from tests.serving import served
+from tests.tokens import SECRET, claims, legacy
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+ANN = "5b0d6f3c-54a5-4f0a-9f0e-0d2c4f9f0a11"
+BOB = "9a1f0000-0000-4000-8000-000000000002"
+REGIONS: dict[str, Any] = {"regions_claim": "app_metadata.regions", "region": "state,city"}
+
+transports = pytest.mark.parametrize("transport", ["polling", "websocket"])
+
+
+def token(user: str, *regions: str) -> dict[str, str]:
+    """The `auth` of a user whose rights end at these regions, if there are any."""
+    now = SystemClock().wall()
+    about: dict[str, Any] = {"app_metadata": {"regions": list(regions)}} if regions else {}
+    said = claims("http://127.0.0.1:9/auth/v1", sub=user, exp=now + 3600, iat=int(now), **about)
+    return {"token": legacy(said)}
+
+
+def a_watch(key: str, user: str, **target: str) -> dict[str, Any]:
+    return {
+        "id": key,
+        "user_id": user,
+        "property_id": target.get("property"),
+        "region": target.get("region"),
+        "updated_at": "2026-01-05T09:00:00Z",
+    }
+
+
+class Site:
+    """A bridge on a port, over tables that do as they are told."""
+
+    def __init__(self, *watches: dict[str, Any], **overrides: Any) -> None:
+        self.source, self.table = FakeSource(), FakeTable(row("p1"), row("p2", state="CA"))
+        self.watch_source, self.watch_table = FakeSource(), FakeTable(*watches)
+        self.bridge = create_app(
+            settings(supabase_jwt_secret=SECRET, watchers="watches", **overrides),
+            source=self.source,
+            table=self.table,
+            watching=(self.watch_source, self.watch_table),
+        )
+        self.bridge.on_death = lambda _error: None
+        self.url = ""
+
+    def write(self, key: str, **columns: Any) -> None:
+        self.source.put(self.table.write(row(key, **columns)))
+
+    def mark(self) -> None:
+        """A change that all hear of and that is worth nothing."""
+        before = self.table.contents["p2"]
+        self.write("p2", **{**before, "units": before["units"] + 1})
+
+    async def past_the_start(self) -> None:
+        """From the second change of a row on, the bridge tells each as the stream does. The first
+        one may be older than what it read at its start, so it reads once more.
+        """
+        assert self.bridge._running is not None
+        for key, columns in list(self.table.contents.items()):
+            self.write(key, **{**columns, "name": "At first"})
+        async with asyncio.timeout(5):
+            while self.bridge._running.log.head.seq < len(self.table.contents):
+                await asyncio.sleep(0.005)
+
+    async def watches(self, count: int) -> None:
+        async with asyncio.timeout(5):
+            while self.status().watches != count:
+                await asyncio.sleep(0.005)
+
+    def status(self) -> Any:
+        assert self.bridge._running is not None
+        assert self.bridge._running.watchers is not None
+        return self.bridge._running.watchers.status()
+
+
+@asynccontextmanager
+async def site(*watches: dict[str, Any], **overrides: Any) -> AsyncIterator[Site]:
+    it = Site(*watches, **overrides)
+    async with served(it.bridge, drain=it.bridge.drain) as it.url:
+        async with asyncio.timeout(5):
+            while not it.bridge.operations.verdict().ready:
+                await asyncio.sleep(0.005)
+        await it.watches(len(watches))
+        await it.past_the_start()
+        yield it
+
+
+async def until(it: Client, events: int) -> list[dict[str, Any]]:
+    """The notifications that it has heard, once it has heard so many events, batches opened."""
+    async with asyncio.timeout(10):
+        while len(heard(it)) < events:
+            it.hear(await it.packet())
+    return [event["data"] for event in heard(it) if event["event"] == "property-notification"]
+
+
+def heard(it: Client) -> list[dict[str, Any]]:
+    """All that it was told of properties."""
+    return [
+        event
+        for name, envelope, *_ in it.heard
+        if name.startswith("propert")
+        for event in envelope["data"].get("events", [envelope])
+    ]
+
+
+@transports
+async def test_a_users_clients_are_notified_once_each_and_others_are_not(transport: str) -> None:
+    async with (
+        site(a_watch("w1", ANN, property="p1"), a_watch("w2", ANN, region="TX")) as at,
+        client(at.url, transport, token(ANN)) as tab,
+        client(at.url, transport, {**token(ANN), "properties": ["nothing"]}) as other_tab,
+        client(at.url, transport, token(BOB)) as bob,
+        client(at.url, transport) as anonymous,
+    ):
+        at.write("p1", status="sold")
+        at.mark()
+        [told] = await until(tab, 3)
+        assert told["title"] == "Listing p1 is now sold"
+        assert [event["event"] for event in heard(tab)] == [
+            "property-updated",
+            "property-notification",
+            "property-updated",
+        ]
+        assert await until(other_tab, 1) == [told]
+        assert await until(bob, 2) == []
+        assert await until(anonymous, 2) == []
+
+
+async def test_notifications_come_in_batches_too() -> None:
+    async with (
+        site(a_watch("w1", ANN, property="p1")) as at,
+        client(at.url, auth={**token(ANN), "batch": True}) as ann,
+        client(at.url, auth={**token(BOB), "batch": True}) as bob,
+    ):
+        at.write("p1", status="pending")
+        at.write("p1", status="sold")
+        at.mark()
+        told = await until(ann, 4)
+        assert [data["changes"]["status"]["new"] for data in told] == ["pending", "sold"]
+        assert await until(bob, 2) == []
+        assert {args[0] for args in ann.heard} == {"properties-batch"}
+
+
+@pytest.mark.parametrize("batch", [False, True])
+async def test_what_was_missed_is_told_once_at_the_comeback(*, batch: bool) -> None:
+    async with (
+        site(a_watch("w1", ANN, property="p1")) as at,
+        client(at.url, auth={**token(ANN), "batch": batch, "properties": ["p1"]}) as ann,
+    ):
+        at.write("p1", status="pending")
+        assert len(await until(ann, 2)) == 1
+        await ann.drop()
+        at.write("p1", status="sold")
+        at.write("p1", status="sold", price=5)
+        await ann.connect()
+        assert ann.recovered
+        at.write("p1", status="available", price=5)
+        told = await until(ann, 7 if batch else 8)
+        assert [data["kind"] for data in told] == [
+            "status-changed",
+            "status-changed",
+            "price-dropped",
+            "status-changed",
+        ]
+
+
+async def test_a_watch_that_ended_a_moment_ago_is_not_told() -> None:
+    async with (
+        site(a_watch("w1", ANN, property="p1"), a_watch("w2", BOB, property="p1")) as at,
+        client(at.url, auth=token(ANN)) as ann,
+        client(at.url, auth=token(BOB)) as bob,
+    ):
+        at.watch_source.put(at.watch_table.remove("w1"))
+        await at.watches(1)
+        at.write("p1", status="sold")
+        at.mark()
+        assert await until(ann, 2) == []
+        assert len(await until(bob, 3)) == 1
+
+
+async def test_who_may_not_hear_a_region_is_not_notified_of_what_happens_there() -> None:
+    watches = [a_watch("w1", ANN, property="p1"), a_watch("w2", ANN, region="TX/Austin")]
+    async with (
+        site(*watches, **REGIONS) as at,
+        client(at.url, auth=token(ANN, "TX")) as texas,
+        client(at.url, auth=token(ANN, "CA")) as elsewhere,
+        client(at.url, auth=token(ANN, "*")) as everywhere,
+    ):
+        at.write("p1", status="sold")
+        at.mark()
+        assert len(await until(texas, 2)) == 1
+        assert len(await until(everywhere, 3)) == 1
+        assert await until(elsewhere, 1) == []
+
+
+async def test_a_move_is_told_as_each_may_hear_it() -> None:
+    watches = [a_watch("w1", ANN, property="p1"), a_watch("w2", ANN, region="CA")]
+    async with (
+        site(*watches, **REGIONS) as at,
+        client(at.url, auth=token(ANN, "TX")) as left,
+        client(at.url, auth=token(ANN, "CA")) as entered,
+        client(at.url, auth=token(ANN, "*")) as everywhere,
+    ):
+        at.write("p1", state="CA")
+        at.write("p1", state="CA", status="sold")
+        at.mark()
+        kinds = [data["kind"] for data in await until(everywhere, 5)]
+        assert kinds == ["new-listing", "status-changed"]
+        kinds = [data["kind"] for data in await until(entered, 5)]
+        assert kinds == ["new-listing", "status-changed"]
+        assert heard(entered)[0]["event"] == "property-created"
+        assert await until(left, 1) == []
+        assert [event["event"] for event in heard(left)] == ["property-deleted"]
+
+
+async def test_a_column_for_members_is_told_to_no_one() -> None:
+    columns = {"columns": "name,state,price", "member_columns": "status", "member_roles": "agent"}
+    async with (
+        site(a_watch("w1", ANN, property="p1"), **columns) as at,
+        client(at.url, auth=token(ANN)) as ann,
+    ):
+        at.write("p1", status="sold")
+        at.write("p1", status="sold", price=5)
+        [told] = await until(ann, 3)
+        assert told["kind"] == "price-dropped"
+        assert "sold" not in str(told)
+
+
+async def test_who_signs_in_later_is_notified_from_then_on() -> None:
+    async with (
+        site(a_watch("w1", ANN, property="p1")) as at,
+        client(at.url) as one,
+    ):
+        at.write("p1", status="pending")
+        assert await until(one, 1) == []
+        answer = await one.ask("authenticate", token(ANN))
+        assert answer["ok"] is True
+        at.write("p1", status="sold")
+        [told] = await until(one, 3)
+        assert told["changes"]["status"] == {"old": "pending", "new": "sold"}
+
+
+async def test_who_comes_after_it_is_told_nothing_of_it() -> None:
+    async with (
+        site(a_watch("w1", ANN, property="p1")) as at,
+        client(at.url, auth=token(BOB)) as bob,
+    ):
+        at.write("p1", status="sold")
+        assert await until(bob, 1) == []
+        async with client(at.url, auth=token(ANN)) as ann:
+            at.write("p1", status="sold", price=5)
+            [told] = await until(ann, 2)
+            assert told["kind"] == "price-dropped"

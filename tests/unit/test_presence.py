@@ -1,0 +1,104 @@
+"""Users are present as long as they have a client here, or one that may come back."""
+
+from __future__ import annotations
+
+from bridge.gateway.hub import Hub
+from bridge.gateway.presence import Presence
+from bridge.gateway.recovery import Sessions
+from bridge.gateway.wanted import Wanted
+from bridge.log.base import Position
+from bridge.rights import EVERYBODY, Rights
+
+ANN, BOB = Rights(user="ann"), Rights(user="bob")
+ALL = Wanted((), ())
+HEAD = Position("e", 0)
+
+
+def hub(presence: Presence) -> Hub[str]:
+    return Hub(deliver=lambda _entry, _clients: None, max_rooms=9, presence=presence)
+
+
+def test_a_user_is_there_from_the_first_client_to_the_last() -> None:
+    presence = Presence()
+    here = hub(presence)
+    here.join("a", ALL, rights=ANN)
+    here.join("b", ALL, rights=ANN, aside=True)
+    here.leave("a")
+    assert set(presence.users) == {"ann"}
+    here.leave("b")
+    here.leave("b")
+    assert set(presence.users) == set()
+
+
+def test_a_client_without_a_user_is_nobody() -> None:
+    presence = Presence()
+    here = hub(presence)
+    here.join("a", ALL, rights=EVERYBODY)
+    here.leave("a")
+    assert set(presence.users) == set()
+
+
+def test_what_a_client_subscribes_to_changes_nothing() -> None:
+    presence = Presence()
+    here = hub(presence)
+    here.join("a", ALL, rights=ANN)
+    here.subscribe("a", Wanted(("TX",), ()))
+    here.unsubscribe("a", ALL)
+    here.grant("a", Rights(("TX",), user="ann"))
+    here.leave("a")
+    assert set(presence.users) == set()
+
+
+def test_who_signs_in_later_is_there_from_then_on() -> None:
+    presence = Presence()
+    here = hub(presence)
+    here.join("a", ALL)
+    here.grant("a", ANN)
+    assert set(presence.users) == {"ann"}
+    here.leave("a")
+    assert set(presence.users) == set()
+
+
+def sessions(presence: Presence, *, seconds: float = 10, limit: int = 9) -> Sessions:
+    return Sessions(seconds, limit, 100, 1000, presence=presence)
+
+
+def gone(them: Sessions, sid: str, rights: Rights, now: float = 0.0) -> None:
+    """A client that came once has lost its connection."""
+    here = hub(Presence())
+    them.open(sid, here.join(sid, ALL, rights=rights), HEAD)
+    them.left(sid, now)
+
+
+def test_who_may_come_back_is_there_until_it_is_too_late() -> None:
+    presence = Presence()
+    them = sessions(presence)
+    gone(them, "a", ANN)
+    assert set(presence.users) == {"ann"}
+    them.expire(10)
+    assert set(presence.users) == set()
+
+
+def test_who_is_crowded_out_is_not() -> None:
+    presence = Presence()
+    them = sessions(presence, limit=1)
+    gone(them, "a", ANN)
+    gone(them, "b", BOB)
+    assert set(presence.users) == {"bob"}
+
+
+def test_who_says_goodbye_is_not() -> None:
+    presence = Presence()
+    them = sessions(presence)
+    gone(them, "a", ANN)
+    them.end("a")
+    them.end("a")
+    assert set(presence.users) == set()
+
+
+def test_sessions_of_an_earlier_process_are_there_at_once() -> None:
+    presence = Presence()
+    before = sessions(Presence())
+    gone(before, "a", ANN)
+    sessions(presence).load(before._by_pid.values(), 0.0)
+    assert set(presence.users) == {"ann"}
