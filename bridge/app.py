@@ -184,6 +184,11 @@ class Bridge(Starlette):
             )
             watchers = None
             if settings.watching is not None:
+                if settings.auth == "off":
+                    log.warning(
+                        "nobody will be notified: users are known by their tokens, and "
+                        "BRIDGE_AUTH=off looks at none; expected optional or required"
+                    )
                 watchers = Watchers(watches, notifier, partial(self._follow, settings.watching))
                 closing.push_async_callback(watchers.close)
                 await watchers.open()

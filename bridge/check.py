@@ -6,6 +6,8 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
+from bridge.auth.access import Access
+from bridge.auth.keys import KeysUnavailable
 from bridge.errors import TableUnreadable
 from bridge.ops.scrub import Scrub
 from bridge.source.base import SourceState
@@ -23,16 +25,26 @@ LOOK_SECONDS: Final = 0.05
 
 
 async def check(settings: Settings, say: Callable[[str], None]) -> int:
-    """Read the table and join its changes, as the bridge would; changes nothing. Gives the exit
+    """Read the table and the keys of tokens and join the changes; changes nothing. Gives the exit
     code: 0 if all went well, 1 if anything did not.
     """
-    hide = Scrub([settings.supabase_secret_key.get_secret_value()]).text
+    hide = Scrub(settings.secrets).text
 
     def tell(good: bool, text: str) -> bool:
         say(f"{'ok  ' if good else 'FAIL'}  {hide(text)}")
         return good
 
     tell(True, f"settings: table {settings.table} of {settings.supabase_url}")
+    good = tell(*await _tokens(settings))
+    good = await _both(settings, tell) and good
+    if settings.watching is not None:
+        tell(True, f"settings: table {settings.watchers} says who is notified")
+        good = await _both(settings.watching, tell) and good
+    return 0 if good else 1
+
+
+async def _both(settings: Settings, tell: Callable[[bool, str], bool]) -> bool:
+    """Whether the table can be read, and its changes flow."""
     table = SupabaseTable(settings)
     try:
         await table.open()
@@ -40,7 +52,7 @@ async def check(settings: Settings, say: Callable[[str], None]) -> int:
         live = tell(*await _join(settings, RealtimeSource(settings, table)))
     finally:
         await table.close()
-    return 0 if readable and live else 1
+    return readable and live
 
 
 async def _read(settings: Settings, table: Table) -> tuple[bool, str]:
@@ -55,6 +67,18 @@ async def _read(settings: Settings, table: Table) -> tuple[bool, str]:
     if missing:
         return False, f"table: no column {', '.join(missing)}"
     return True, f"table: readable, with columns {', '.join(wanted)}"
+
+
+async def _tokens(settings: Settings) -> tuple[bool, str]:
+    """Not to have the project's keys is a fault where nobody gets in without a token."""
+    access = Access.of(settings, settings.supabase_url)
+    try:
+        return True, f"tokens: {await access.describe()}"
+    except KeysUnavailable as error:
+        needed = settings.auth == "required" and settings.supabase_jwt_secret is None
+        return not needed, f"tokens: none can be checked by the project's keys: {error}"
+    finally:
+        await access.close()
 
 
 async def _join(settings: Settings, source: Source) -> tuple[bool, str]:

@@ -25,6 +25,8 @@ class Cursor:
 
     def __init__(self) -> None:
         self.at: str | None = None
+        self._newest: Json = None
+        self._newest_at = 0.0  # when that row had been read first, monotonic seconds
 
     def resume(self, stored: str | None) -> None:
         """Go on from where a run before this one was."""
@@ -42,6 +44,22 @@ class Cursor:
         reached = clocks.timestamp(at) if at > 0 else EVER
         if self.at is None or reached > self.at:
             self.at = reached
+
+    def rested(self, updated_at: Json, wall: float, began: float, ended: float) -> None:
+        """As `reached`, by a look that took from `began` to `ended` (monotonic seconds), where the
+        rows just behind the newest are so many that they must not be read again and again.
+
+        The cursor follows the time for which nothing was newer: when the newest row was read first,
+        the table's clock had passed it, so a row that has become visible since a look began is as
+        much later as the look is, but for the overlap.
+        """
+        at = clocks.unix(updated_at) if isinstance(updated_at, str) else None
+        if at is None:
+            return
+        if updated_at != self._newest:
+            self._newest, self._newest_at = updated_at, ended
+            return
+        self.reached(clocks.timestamp(at + began - self._newest_at), wall)
 
     def back(self, to: str | None) -> None:
         """What was changed since then has to be compared again."""

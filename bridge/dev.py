@@ -35,6 +35,8 @@ PORT: Final = 8000
 WEB_PORT: Final = 3000
 HOST: Final = "127.0.0.1"
 LOOK_SECONDS: Final = 0.05
+DEMO_EMAIL: Final = "demo@sandbox.example"
+DEMO_REGION: Final = "TX"
 MARKET_SECONDS: Final = 2.0
 TOKEN_SECONDS: Final = 24 * 3600.0
 
@@ -87,6 +89,7 @@ async def dev(options: Options) -> int:
 async def _run(options: Options, listening: socket.socket, web: _Web | None, tell: _Teller) -> int:
     tell("Starting PostgreSQL and a miniature Supabase ...")
     async with Sandbox.open(data=options.data, port=0) as sandbox:
+        await _add_demo_user(sandbox)
         tell("Starting the bridge ...")
         settings = load(
             supabase_url=sandbox.supabase_url,
@@ -131,7 +134,11 @@ async def _when_ready(
         page = None
         if web is not None:
             tell("Starting the web app ...")
-            environment = {"BRIDGE_URL": url, "BRIDGE_PATH": bridge.settings.path}
+            environment = {
+                "BRIDGE_URL": url,
+                "BRIDGE_PATH": bridge.settings.path,
+                "BRIDGE_DEMO_TOKEN": _token(sandbox),
+            }
             page = await stack.enter_async_context(
                 WebServer.open(web.app, web.node, port=web.port, environment=environment)
             )
@@ -202,6 +209,7 @@ Ready.
   Supabase    {sandbox.supabase_url}
   database    {sandbox.database_url}
   user token  {_token(sandbox)}
+              (of a user who watches {DEMO_REGION}, see property_watchers)
 
 {market}
 
@@ -217,9 +225,24 @@ Ctrl-C stops everything.
 """
 
 
+async def _add_demo_user(sandbox: Sandbox) -> None:
+    """The demo user is signed up, and watches a region. Once for each database: what is changed of
+    it by hand stays so.
+    """
+    added = await sandbox.execute(
+        "insert into auth.users (id, email) values (%s, %s) on conflict do nothing returning id",
+        (DEMO_USER, DEMO_EMAIL),
+    )
+    if added:
+        await sandbox.execute(
+            "insert into public.property_watchers (user_id, region) values (%s, %s)",
+            (DEMO_USER, DEMO_REGION),
+        )
+
+
 def _token(sandbox: Sandbox) -> str:
     """Of a signed-in user, always the same one."""
-    return sandbox.user_token(DEMO_USER, lifetime=TOKEN_SECONDS, email="demo@sandbox.example")
+    return sandbox.user_token(DEMO_USER, lifetime=TOKEN_SECONDS, email=DEMO_EMAIL)
 
 
 def _change_a_row(database_url: str) -> str:

@@ -63,7 +63,10 @@ class Code(StrEnum):
         "rate_limited",
         "more requests than one client, or one address, may make; wait a little",
     )
-    NOT_READY = "not_ready", "the table has not been read yet; ask again in a second"
+    NOT_READY = (
+        "not_ready",
+        "the table, or the keys of tokens, have not been read yet; ask again in a few seconds",
+    )
     CURSOR_GONE = "cursor_gone", "the snapshot's next page can't be given; take a new snapshot"
     TOKEN_REQUIRED = "token_required", "this bridge lets nobody in without a token"
     TOKEN_INVALID = "token_invalid", "the token is not one that this bridge believes"

@@ -145,7 +145,8 @@ class Notifier:
         """What is told, to whom, and within which regions to those whose rights end at some."""
         if event.name == "property-created":
             place = _public_regions(event)
-            if not self._rules.new_listings or not self._watches.any_of(None, place):
+            watching = self._watches.of_regions(place)
+            if not self._rules.new_listings or not any(map(self._anybody, watching)):
                 return
             notice = notifications.of_new(self._rules, _data(event))
             if notice is not None:
@@ -162,7 +163,8 @@ class Notifier:
         place = _public_regions(event)
         if not place and EVERYTHING not in event.rooms:
             return
-        if not self._watches.any_of(event.key, place):
+        watching = chain([self._watches.of_property(event.key)], self._watches.of_regions(place))
+        if not any(map(self._anybody, watching)):
             return
         data = _data(event)
         moved = data.get("moved")
@@ -191,8 +193,7 @@ class Notifier:
         limit, present = min(self._users, self._budget), self._present
         found: dict[str, None] = {}
         for users in watching:
-            # From the side on which there are fewer.
-            few, many = (users, present) if len(users) < len(present) else (present, users)
+            few, many = _by_size(users, present)
             for user in few:
                 if user not in many or user in but or user in found:
                     continue
@@ -201,6 +202,11 @@ class Notifier:
                     return self._taken(found)
                 found[user] = None
         return self._taken(found)
+
+    def _anybody(self, users: Collection[str]) -> bool:
+        """Whether one of them is present."""
+        few, many = _by_size(users, self._present)
+        return any(user in many for user in few)
 
     def _taken(self, users: Iterable[str]) -> list[str]:
         out = list(users)
@@ -219,6 +225,11 @@ class Notifier:
                 self._users,
                 USERS_PER_STEP,
             )
+
+
+def _by_size(a: Collection[str], b: Collection[str]) -> tuple[Collection[str], Collection[str]]:
+    """The smaller one first: who is in both is found from its side."""
+    return (a, b) if len(a) < len(b) else (b, a)
 
 
 def _data(event: Event) -> dict[str, Any]:

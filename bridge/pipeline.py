@@ -130,7 +130,9 @@ class Pipeline:
             tasks.create_task(self._pump(), name="pump")
 
     async def reconciled(self) -> None:
-        """Wait until the first pass over the table is done, and the known rows are all of it."""
+        """Wait until the first pass over the table is done, and the known rows are all of it. After
+        a restart with a large table, rows that went away meanwhile are known for a little longer.
+        """
         await self._reconciler.first_pass_done.wait()
 
     async def _pump(self) -> None:

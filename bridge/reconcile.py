@@ -53,6 +53,10 @@ LOST_AT_ONCE = 200
 """Rows that the stream is found not to have told at one time; more are a gap. Fewer are read one by
 one, in two reads."""
 
+MANY_RECENT = 1000
+"""Recent rows that every look may read again; past it the cursor follows the time, which relies on
+a table whose clock goes as fast as ours."""
+
 REPORT_SECONDS = 10.0
 """Between two lines in the log about a walk under way."""
 
@@ -238,6 +242,8 @@ class Reconciler:
             self._cursor.reached(walk.newest, walk.wall)
         elif walk.kind is Kind.RECENT:
             self._cursor.reached(walk.since, walk.wall)
+            if walk.read > MANY_RECENT:
+                self._cursor.rested(walk.since, walk.wall, walk.started, self._clock.monotonic())
             await self._look_at_newest()
         now, passes = self._clock.monotonic(), self.passes
         self._agenda.done(walk, now)
@@ -247,7 +253,9 @@ class Reconciler:
             await self._keep_now(Progress(filled=True, cursor=self._cursor.at))
         elif self.passes > passes:
             self._keep_due = 0.0
-        if self.passes > passes:
+        # A restart knows the rows from before, and has told now what `updated_at` shows; what is
+        # gone is found by the keys, which in a large table nobody has to wait for.
+        if self.passes > passes or (walk.catches_up and walk.kind is Kind.RECENT):
             self.first_pass_done.set()
 
     # -- comparing ----------------------------------------------------------------------------

@@ -86,7 +86,10 @@ class Settings(AuthSettings):
     )
     notify_new: bool = Field(True, description="Whether new listings in a region are notified")
     notify_users: int = Field(
-        10_000, ge=1, description="Users who are notified of one change, at the most"
+        10_000,
+        ge=1,
+        description="Users who are notified of one change, at the most, of those who have a client "
+        "connected or one that may come back",
     )
 
     host: str = Field("127.0.0.1", description="Address to listen on")

@@ -76,12 +76,6 @@ class Watches:
         for region in regions:
             yield self._regions.get(region, NOBODY).keys()
 
-    def any_of(self, key: Key | None, regions: Iterable[str]) -> bool:
-        """Whether anybody watches that property, if one is given, or any of `regions`."""
-        if key is not None and str(key) in self._properties:
-            return True
-        return not self._regions.keys().isdisjoint(regions)
-
 
 def _give(index: dict[str, dict[str, int]], name: str | None, user: str) -> None:
     if name is not None:

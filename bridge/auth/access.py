@@ -99,6 +99,17 @@ class Access:
             self.sign_outs.check(claims)
         return Admission(self._rules.rights(claims), claims)
 
+    async def describe(self) -> str:
+        """How tokens are checked, with the keys that the project shows now. Raises
+        `keys.KeysUnavailable`.
+        """
+        if self.mode == "off":
+            return "they are not looked at (BRIDGE_AUTH=off)"
+        names = await self._keys.names()
+        if self._verifier.has_secret:
+            names.append("the legacy secret")
+        return f"{self.mode}; checked by {', '.join(names) or 'nothing: the project has no keys'}"
+
     async def run(self) -> None:
         """Keep the keys fresh, for ever."""
         await self._keys.run()

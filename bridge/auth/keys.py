@@ -61,20 +61,28 @@ class ProjectKeys:
         self._timeout = timeout
         self._keys: jwks.Keys = {}
         self._passed_over: tuple[str, ...] = ()
-        self._failed = True  # nothing is known yet
+        self._error: str | None = "nothing was fetched yet"
         self._began = float("-inf")
         self._fetching: asyncio.Task[None] | None = None
         self._wanted = asyncio.Event()
         self._client: httpx.AsyncClient | None = None
+        self._closed = False
 
     async def find(self, kid: str) -> jwt.PyJWK | None:
         """The key of that name; None: the project has none. Raises `KeysUnavailable`."""
         self._wanted.set()
         if kid not in self._keys:
             await self._fetched()
-            if kid not in self._keys and self._failed:
-                raise KeysUnavailable
+            if kid not in self._keys and self._error is not None:
+                raise KeysUnavailable(self._error)
         return self._keys.get(kid)
+
+    async def names(self) -> list[str]:
+        """Fetch the keys, and say which there are. Raises `KeysUnavailable`, which says why."""
+        await self._fetched()
+        if self._error is not None:
+            raise KeysUnavailable(self._error)
+        return [f"{key.algorithm_name} {kid}" for kid, key in self._keys.items()]
 
     async def run(self) -> None:
         """Fetch anew now and then, for ever."""
@@ -84,6 +92,9 @@ class ProjectKeys:
             await self._fetched()
 
     async def close(self) -> None:
+        """Nothing is fetched any more. Twice is fine."""
+        self._closed = True
+        self._error = self._error or "the bridge is stopping"
         if self._fetching is not None:
             self._fetching.cancel()
             await asyncio.wait([self._fetching])
@@ -92,6 +103,8 @@ class ProjectKeys:
 
     async def _fetched(self) -> None:
         """Return after a fetch, whatever came of it. All who wait share one."""
+        if self._closed:
+            return
         if self._fetching is None:
             self._fetching = asyncio.create_task(self._fetch(), name="fetch the project's keys")
         fetching = self._fetching
@@ -130,20 +143,21 @@ class ProjectKeys:
         return body
 
     def _take(self, found: jwks.KeySet) -> None:
-        if self._failed and self._keys:
+        if self._error is not None and self._keys:
             log.warning("the keys of users' tokens can be fetched again")
         if found.passed_over and found.passed_over != self._passed_over:
             log.warning("%s: passed over %s", self._url, "; ".join(found.passed_over))
-        self._keys, self._passed_over, self._failed = found.keys, found.passed_over, False
+        self._keys, self._passed_over, self._error = found.keys, found.passed_over, None
 
     def _fail(self, error: Exception) -> None:
-        if not self._failed or not self._keys:
+        said = str(error) or type(error).__name__
+        if self._error is None or not self._keys:
             log.error(
                 "the keys of users' tokens can't be fetched from %s (%s); %s",
                 self._url,
-                str(error) or type(error).__name__,
+                said,
                 "those that are known are believed till then"
                 if self._keys
                 else "nobody with a token gets in till then",
             )
-        self._failed = True
+        self._error = f"{self._url}: {said}"

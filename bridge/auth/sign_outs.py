@@ -6,14 +6,19 @@ fresh one. What is listed here holds until the last of its tokens has expired.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.errors import Code, Refused
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bridge.auth.claims import Claims
     from bridge.clock import Clock
     from bridge.log.base import SignOutStore
+
+SignOut: TypeAlias = "tuple[str, str, float]"
+"""`user` or `session`, which one, and when, in Unix seconds."""
 
 
 class SignOuts:
@@ -26,7 +31,6 @@ class SignOuts:
         self._keep = keep
         self._users: dict[str, float] = {}
         self._sessions: dict[str, float] = {}  # both: when, in Unix seconds
-        self._unstored: list[tuple[str, str, float]] = []
 
     def __len__(self) -> int:
         return len(self._users) + len(self._sessions)
@@ -40,20 +44,22 @@ class SignOuts:
             known[name] = max(at, known.get(name, at))
         self._forget()
 
-    def add(self, *, session: str | None = None, user: str | None = None) -> None:
-        """Refuse the tokens of a session, or those that a user was given until now."""
+    def add(self, *, session: str | None = None, user: str | None = None) -> Sequence[SignOut]:
+        """Refuse the tokens of a session, or those that a user was given until now. Gives what is
+        to be stored.
+        """
         now = self._clock.wall()
         self._forget()
-        for kind, name in (("session", session), ("user", user)):
-            if name is not None:
-                self._of_kind(kind)[name] = now
-                self._unstored.append((kind, name, now))
+        each = (("session", session), ("user", user))
+        added = [(kind, name, now) for kind, name in each if name is not None]
+        for kind, name, at in added:
+            self._of_kind(kind)[name] = at
+        return added
 
-    async def store(self) -> None:
-        """When this returns, all that was added before is stored. Raises `errors.LogUnusable`."""
-        unstored, self._unstored = self._unstored, []
+    async def store(self, added: Sequence[SignOut]) -> None:
+        """When this returns, it is stored. Raises `errors.LogUnusable`."""
         if self._store is not None:
-            for kind, name, at in unstored:
+            for kind, name, at in added:
                 await self._store.put(kind, name, at, oldest=at - self._keep)
 
     def check(self, claims: Claims) -> None:

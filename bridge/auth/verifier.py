@@ -52,6 +52,11 @@ class Verifier:
         self._jws = PyJWS([*jwks.ASYMMETRIC, jwks.SYMMETRIC])
         self._legacy_told = False
 
+    @property
+    def has_secret(self) -> bool:
+        """Whether tokens that are signed with the legacy secret can be believed."""
+        return self._secret is not None
+
     async def verify(self, token: str) -> Claims:
         """The token's claims. What it costs beyond a fetch of keys is done on the loop: 20 to 200
         microseconds, by algorithm.

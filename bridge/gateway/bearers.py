@@ -36,7 +36,6 @@ class _Bearer:
     user: str
     session: str | None
     expires_at: float
-    warned: bool = False
 
 
 class Bearers:
@@ -143,10 +142,10 @@ class Bearers:
         """
         sids = self._of_session.get(session, {}) if session is not None else {}
         sids = {**sids, **(self._of_user.get(user, {}) if user is not None else {})}
-        self._access.sign_outs.add(session=session, user=user)
+        added = self._access.sign_outs.add(session=session, user=user)
         for sid in sids:
             self._end(sid, "signed_out")
-        await self._access.sign_outs.store()
+        await self._access.sign_outs.store(added)
         return len(sids)
 
     def close(self) -> None:
@@ -158,9 +157,7 @@ class Bearers:
         if self._clock.wall() >= ends:
             self._end(sid, "token_expired")
             return
-        if not bearer.warned and self._warning > 0:
-            bearer.warned = True
-            self._say(sid, "expiring")
+        self._say(sid, "expiring")
         self._deadlines.set(sid, ends)
 
     def _end(self, sid: str, why: AuthState) -> None:

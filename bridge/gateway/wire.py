@@ -141,11 +141,21 @@ class Wire:
         itself, as after `cut`.
         """
         socket = self._sockets.get(sid)
-        if socket is not None:
-            self.detach(sid)
-            closing = socket.close(reason=self._server.reason.SERVER_DISCONNECT)
-            self._server.eio.spawn(closing, "part with a client")
-            asyncio.get_running_loop().call_later(GOODBYE_SECONDS, socket.abort)
+        if socket is None:
+            return
+        self.detach(sid)
+        loop = asyncio.get_running_loop()
+        if socket.upgraded:
+            self._part(socket)
+        else:
+            # Time for a poll to fetch it. Together with the end it would be heard after the end.
+            loop.call_later(GOODBYE_SECONDS, self._part, socket)
+        loop.call_later(2 * GOODBYE_SECONDS, socket.abort)
+
+    def _part(self, socket: Socket) -> None:
+        # Without Engine.IO's goodbye: Python's client would take it for the end of all.
+        closing = socket.close(abort=True, reason=self._server.reason.SERVER_DISCONNECT)
+        self._server.eio.spawn(closing, "part with a client")
 
     async def close(self) -> None:
         """End all connections. Polls that wait are answered, so that a server which waits for

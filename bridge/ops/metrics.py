@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
     from bridge.ops.look import Look
+    from bridge.watchers import WatchersStatus
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 
@@ -73,6 +74,27 @@ class Stand(Collector):
         yield _counts("recoveries", "Attempts to come back, by how they ended", "outcome", outcomes)
         yield _gauge("clients_away", "Clients that may come back", look.recoveries.get("away", 0))
         yield _counts("refusals", "Requests refused at the door, by code", "code", look.refusals)
+        if look.watchers is not None:
+            yield from _notified(look.watchers)
+
+
+def _notified(watchers: WatchersStatus) -> Iterable[Metric]:
+    counts = watchers.counts
+    yield _gauge("watches", "Watches that are known", watchers.watches)
+    yield _gauge(
+        "watchers_unfollowed",
+        "Whether the table of watches can't be followed",
+        watchers.error is not None,
+    )
+    yield _counter("users_notified", "Users notified, each once for each change", counts.notified)
+    yield _counter(
+        "notifications_cut_short",
+        "Notifications that more users should have had than may be",
+        counts.cut_short,
+    )
+    yield _counter(
+        "notifications_failed", "Changes of which a fault kept users from hearing", counts.failed
+    )
 
 
 def exposition(look: Look | None, *, ready: bool, now: float) -> bytes:

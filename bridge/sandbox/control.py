@@ -8,17 +8,20 @@ from aiohttp import web
 
 if TYPE_CHECKING:
     from bridge.sandbox.faults import Faults
+    from bridge.sandbox.rest import Rest
     from bridge.sandbox.rest_faults import RestFaults
 
 
 class Control:
     """`POST /_sandbox/faults` with `{"name": ..., <options>}`: names that begin with `rest-` are
-    those of `RestFaults.apply`, all others those of `Faults.apply`. `GET` tells what they did.
+    those of `RestFaults.apply`, all others those of `Faults.apply`. `GET` tells what they did, and
+    what was read over REST.
     """
 
-    def __init__(self, faults: Faults, rest_faults: RestFaults) -> None:
+    def __init__(self, faults: Faults, rest_faults: RestFaults, rest: Rest) -> None:
         self._faults = faults
         self._rest_faults = rest_faults
+        self._rest = rest
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -27,7 +30,8 @@ class Control:
         ]
 
     async def _counters(self, _request: web.Request) -> web.Response:
-        return web.json_response(self._faults.counters())
+        read = {"reads": self._rest.reads, "rows_given": self._rest.rows_given}
+        return web.json_response(self._faults.counters() | read)
 
     async def _apply(self, request: web.Request) -> web.Response:
         # A page of any origin may post a form to loopback, but not JSON without asking first.

@@ -69,6 +69,7 @@ class Page:
 class Rest:
     """The REST surface. `api_keys` are those that the gateway knows; any JWT signed with `secret`
     may come as the bearer. `max_rows` caps every answer and says nothing, as Supabase does.
+    `reads` and `rows_given` count what was answered.
     """
 
     def __init__(
@@ -81,6 +82,8 @@ class Rest:
         max_rows: int = MAX_ROWS,
     ) -> None:
         self.max_rows = max_rows
+        self.reads = 0
+        self.rows_given = 0
         self._connections = connections
         self._secret = secret
         self._api_keys = frozenset(api_keys)
@@ -119,6 +122,8 @@ class Rest:
             query = parse(request.query.items())
             count = _wants_count(request)
             page = await self._page(caller, request.match_info["table"], query, count)
+            self.reads += 1
+            self.rows_given += page.rows
             return _answer(page, query, single=single)
         except Refusal as refusal:
             return refusal.response()

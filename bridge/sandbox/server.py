@@ -136,7 +136,7 @@ class Sandbox:
         app.add_routes(self.rest.routes())
         app.add_routes(self.realtime.routes())
         app.add_routes(self._users.routes())
-        app.add_routes(Control(self.faults, self.rest_faults).routes())
+        app.add_routes(Control(self.faults, self.rest_faults, self.rest).routes())
         # A request that hangs on purpose must end with its client, and must not hold up the end.
         runner = web.AppRunner(
             app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0

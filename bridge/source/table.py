@@ -24,9 +24,10 @@ TIMEOUT_SECONDS = 20.0
 _PERMANENT = {
     "42703": "a column of BRIDGE_COLUMNS, BRIDGE_REGION, BRIDGE_KEY or BRIDGE_UPDATED_AT does not "
     "exist: correct the setting or add the column",
-    "42P01": "the table does not exist: correct BRIDGE_TABLE or apply the migrations",
-    "PGRST205": "the table does not exist or is not exposed: correct BRIDGE_TABLE, or expose its "
-    "schema in the project's API settings",
+    "42P01": "the table does not exist: correct BRIDGE_TABLE or BRIDGE_WATCHERS, or apply the "
+    "migrations",
+    "PGRST205": "the table does not exist or is not exposed: correct BRIDGE_TABLE or "
+    "BRIDGE_WATCHERS, or expose its schema in the project's API settings",
     "PGRST106": "the schema is not exposed: add it in the project's API settings",
     "42501": "the key's role may not read the table: grant select on it to service_role",
     "PGRST301": "the key was refused: set SUPABASE_SECRET_KEY to this project's secret key",

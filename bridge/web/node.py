@@ -34,7 +34,8 @@ class Node:
         """
         kept = {name: value for name, value in os.environ.items() if name != "NODE_ENV"}
         path = f"{self.binary.parent}{os.pathsep}{kept.get('PATH', os.defpath)}"
-        return {**kept, "PATH": path, "NEXT_TELEMETRY_DISABLED": "1", "NO_UPDATE_NOTIFIER": "1"}
+        quiet = dict.fromkeys(("NEXT_TELEMETRY_DISABLED", "NO_UPDATE_NOTIFIER", "NO_COLOR"), "1")
+        return {**kept, "PATH": path, **quiet}
 
 
 def find_node() -> Node:

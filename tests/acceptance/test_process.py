@@ -74,9 +74,10 @@ async def test_serve_ends_when_it_is_told_to_with_clients_connected(
 async def test_check_says_what_is_wrong(run_bridge: RunBridge) -> None:
     async with run_bridge("check", **NOWHERE, BRIDGE_JOIN_TIMEOUT="3") as process:
         assert await process.end() == 1
-    settings, table, changes = process.text.splitlines()
+    settings, tokens, table, changes = process.text.splitlines()
     assert settings == "ok    settings: table public.properties of http://127.0.0.1:9"
     assert table.startswith("FAIL  table: ")
+    assert tokens.startswith("ok    tokens: none can be checked by the project's keys: http://")
     assert changes.startswith("FAIL  changes: ")
     assert "not_shown" not in process.text + process.stderr
 
@@ -88,7 +89,34 @@ async def test_check_says_that_all_is_well(run_bridge: RunBridge, sandbox: Sandb
     }
     async with run_bridge("check", **environment) as process:
         assert await process.end() == 0
-    assert [line[:4] for line in process.text.splitlines()] == ["ok  "] * 3
+    lines = process.text.splitlines()
+    assert [line[:4] for line in lines] == ["ok  "] * 4
+    assert lines[1].startswith("ok    tokens: optional; checked by ES256 ")
+
+
+async def test_check_finds_fault_with_keys_that_nobody_gets_in_without(
+    run_bridge: RunBridge,
+) -> None:
+    required = {"BRIDGE_AUTH": "required", "BRIDGE_JOIN_TIMEOUT": "1"}
+    async with run_bridge("check", **NOWHERE, **required) as process:
+        assert await process.end() == 1
+    assert process.text.splitlines()[1].startswith("FAIL  tokens: none can be checked")
+
+
+async def test_check_looks_at_the_table_of_watches_too(
+    run_bridge: RunBridge, sandbox: Sandbox
+) -> None:
+    environment = {
+        "SUPABASE_URL": sandbox.supabase_url,
+        "SUPABASE_SECRET_KEY": sandbox.supabase_key,
+    }
+    for table, expected in (("property_watchers", 0), ("no_such_table", 1)):
+        async with run_bridge("check", **environment, BRIDGE_WATCHERS=table) as process:
+            assert await process.end() == expected
+        lines = process.text.splitlines()
+        assert lines[4] == f"ok    settings: table public.{table} says who is notified"
+        assert [line[:4] for line in lines[:4]] == ["ok  "] * 4
+        assert [line[:4] for line in lines[5:]] == (["FAIL"] if expected else ["ok  "]) * 2
 
 
 async def test_dev_is_the_whole_thing(

@@ -2,7 +2,7 @@
 
     python -m tests.bench [--quick] [--json FILE]
     python -m tests.bench fanout|connect|memory|upgrade|slow [--clients N] [--rounds N] [--json F]
-    python -m tests.bench recovery|pipeline|latency [--json FILE] [--help]
+    python -m tests.bench recovery|pipeline|latency|log|table|overload [--json FILE] [--help]
 
 Without a name all of them, each within a time of its own, some fifteen minutes in all; `--quick`
 is a look at whether they run, in three minutes.
@@ -10,7 +10,7 @@ is a look at whether they run, in three minutes.
 Compared are this bridge's gateway, Node's socket.io, python-socketio as it comes, a Python loop of
 `transport.write`, and the floor: a C loop of send(). Rounds are interleaved; shown are medians and
 their ratios. Absolute figures say little on a shared machine, ratios hold. `pipeline` and `latency`
-measure what is before the gateway.
+measure what is before the gateway, `log`, `table` and `overload` what is kept and repaired.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ BENCHES: dict[str, tuple[Any, int, list[str]]] = {
     "upgrade": (upgrade, 100, ["bridge", "node"]),
     "slow": (slow, 500, ["bridge"]),
 }
-ELSEWHERE = ("pipeline", "latency", "recovery", "log")
+ELSEWHERE = ("pipeline", "latency", "recovery", "log", "table", "overload")
 UNITS = {
     "cpu_us": "CPU µs",
     "user_us": "user µs",

@@ -36,6 +36,8 @@ PARTS = {
     "recovery": Part("", "--clients 10 --cuts 5", 200),
     "pipeline": Part("", "--rows 10000 --changes 2000", 300),
     "latency": Part("", "--seconds 2 --rate 50", 120),
+    "table": Part("--rows 1000 100000", "--rows 1000", 400),
+    "overload": Part("", "--transaction 2000 --rate 200 --seconds 6", 400),
 }
 
 Results = dict[str, Any]

@@ -64,6 +64,17 @@ class Platform:
         answer = await self._http.post("/_sandbox/faults", json={"name": name, **options})
         answer.raise_for_status()
 
+    async def counters(self) -> dict[str, int]:
+        """What faults did, and what was read over REST, since it was opened."""
+        answer = await self._http.get("/_sandbox/faults")
+        answer.raise_for_status()
+        counters: dict[str, int] = answer.json()
+        return counters
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     async def restart(self, *, crash: bool) -> None:
         """PostgreSQL goes and comes back."""
         assert self._process.stdin is not None

@@ -525,6 +525,16 @@ async def test_another_process_can_ask_for_faults(
     assert sandbox.rest_faults.down
 
 
+async def test_another_process_can_ask_what_was_read(
+    sandbox: Sandbox, http: httpx.AsyncClient, supabase: AsyncClient
+) -> None:
+    before = (await http.get(f"{sandbox.supabase_url}/_sandbox/faults")).json()
+    assert len(await read(supabase.table("properties").select("id").limit(7))) == 7
+    after = (await http.get(f"{sandbox.supabase_url}/_sandbox/faults")).json()
+    assert after["reads"] - before["reads"] == 1
+    assert after["rows_given"] - before["rows_given"] == 7
+
+
 @pytest.mark.parametrize(
     "asked",
     [{"name": "rest-nonsense"}, {"name": "nonsense"}, {"name": "rest-delay", "hours": 1}, {}, []],

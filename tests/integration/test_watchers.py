@@ -410,6 +410,16 @@ async def test_a_column_that_is_not_public_neither_triggers_nor_shows() -> None:
         assert "sold" not in json.dumps(told)
 
 
+async def test_a_bridge_that_looks_at_no_tokens_says_that_it_notifies_nobody(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with running(faked(auth="off").bridge):
+        assert "nobody will be notified" in caplog.text
+    caplog.clear()
+    async with running(faked(auth="required").bridge):
+        assert "nobody will be notified" not in caplog.text
+
+
 async def test_where_nobody_is_notified_nothing_is_followed() -> None:
     bridge = create_app(settings(), source=FakeSource(), table=FakeTable(row("p1")))
     async with bridge.lifespan():
@@ -437,6 +447,20 @@ async def test_a_source_of_watches_that_dies_is_built_anew_and_the_listings_go_o
         await place.until(lambda: place.notified(BOB))
         assert place.status.error is None
     assert "a fault of ours" in caplog.text
+
+
+async def test_a_watch_that_ended_while_nobody_followed_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watchers_module, "FIRST_RETRY_SECONDS", 0.01)
+    it = faked(a_watch("w1", property="p1"), a_watch("w2", BOB, property="p1"))
+    async with running(it.bridge) as place:
+        del it.watch_table.contents["w1"]
+        it.watch_source.fail(RuntimeError("a fault of ours"))
+        await place.until(lambda: watched(place) == {BOB})
+        it.source.put(it.table.write(row("p1", status="sold")))
+        await place.until(lambda: place.notified(BOB))
+        assert place.notified(ANN) == []
 
 
 async def test_a_damaged_log_of_watches_leaves_the_listings_alone(

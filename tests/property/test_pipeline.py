@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import pytest
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 from bridge import cursor, reading, reconcile, suspects
 from bridge.changes import Gap, GapReason, Key, Record
 from bridge.errors import TableUnreadable
-from bridge.log.base import Entry, Progress
+from bridge.events import Event
+from bridge.log.base import Entry, Position, Progress
 from bridge.log.memory import MemoryLog
 from bridge.pipeline import Pipeline
 from bridge.rows import Rows
@@ -139,7 +141,11 @@ class Running:
     """A pipeline at work on a world."""
 
     def __init__(
-        self, world: World, settings: Settings = SETTINGS, log: StoringLog | None = None
+        self,
+        world: World,
+        settings: Settings = SETTINGS,
+        log: StoringLog | None = None,
+        expand: Any = None,
     ) -> None:
         self.world = world
         self.table = WorldTable(world)
@@ -154,11 +160,13 @@ class Running:
             inbox=self.inbox,
             publish=self.publish,
             settings=settings,
+            expand=expand,
         )
 
     def publish(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
-            self.client.hear(entry.event)
+            if entry.event.name != "property-notification":
+                self.client.hear(entry.event)
         self.heard.set()
 
     def deliver(self, count: int) -> None:
@@ -264,7 +272,7 @@ async def simulate_restart(
 ) -> None:
     """Cut off at any moment; what is written while the process is gone is heard by nobody."""
     log = StoringLog(world, seed)
-    running = Running(world, size, log)
+    running = Running(world, size, log, notify)
     try:
         await running.start()
         await play(running, before)
@@ -272,13 +280,24 @@ async def simulate_restart(
         await running.stop()
     await play(running, [action for action in after if action[0] != "deliver"])
     world.stream.clear()
-    again = Running(world, size, log)
+    again = Running(world, size, log, notify)
     again.client = running.client
     try:
         await again.run()
         await again.converged()
     finally:
         await again.stop()
+    told = [entry.event for entry in log.after(Position(log.head.epoch, 0))]
+    assert told == notify([event for event in told if event.name != "property-notification"])
+
+
+def notify(events: Sequence[Event], _row_of: Any = None) -> list[Event]:
+    """Each with one that follows it: neither may ever be stored without the other."""
+    return [
+        told
+        for event in events
+        for told in (event, replace(event, name="property-notification", rooms=("user:ann",)))
+    ]
 
 
 def a_world(*, full: bool, rows: str) -> World:

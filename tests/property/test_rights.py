@@ -80,7 +80,8 @@ class Client:
     rights: Rights = EVERYBODY
     subscription: Subscription = field(default_factory=Subscription)
     known: dict[Any, dict[str, Any]] = field(default_factory=dict)
-    asked: bool = False  # and not answered yet
+    asked: int = 0  # requests that are not answered wholly yet
+    astray: bool = False  # an answer was lost: what it has is of no use until it has asked anew
     wire: list[tuple[str, Any, str]] = field(default_factory=list)
 
     def told(self, name: str, what: Any, position: str = "") -> None:
@@ -104,10 +105,12 @@ class Client:
                 for row in orjson.loads(b"[" + told + b"]"):
                     self.known[row["property_id"]] = row
             elif name == "subscription":
-                self.subscription, self.asked = told, False
+                self.subscription = told
                 self.known = {k: row for k, row in self.known.items() if self._mine(k, row)}
             elif name == "fresh":
-                self.known = {}
+                self.known, self.astray = {}, False
+            elif name == "answered":
+                self.asked -= 1
             else:
                 data = orjson.loads(told)["data"]
                 for event in data["events"] if name == "properties-batch" else [orjson.loads(told)]:
@@ -117,6 +120,8 @@ class Client:
 
     def _hear(self, name: str, data: dict[str, Any]) -> None:
         key = data["property_id"]
+        if self.astray:
+            return
         if name == "property-created":
             self.known[key] = data
         elif name == "property-deleted":
@@ -188,7 +193,7 @@ class Edge:
             return
         client, said = self.clients[to], orjson.loads(text[1:])
         if said["pid"] != client.pid:
-            client.offset, client.known = None, {}
+            client.offset, client.known, client.astray = None, {}, False
         client.sid, client.pid = said["sid"], said["pid"]
 
     def send_event(self, sid: str, name: str, envelope: bytes, position: str) -> None:
@@ -300,7 +305,8 @@ class Rightful(RuleBasedStateMachine):
         }
         if client.pid:
             auth |= {"pid": client.pid, "offset": client.offset}
-        former = client.sid
+        former, unanswered = client.sid, client.asked > 0 or client.astray
+        client.asked = 0
         client.wire, client.connected, client.rights = [], True, has
         self.edge.arriving = client
         self.edge.refusals.clear()
@@ -315,7 +321,8 @@ class Rightful(RuleBasedStateMachine):
         if sid == former:
             assert before is not None
             assert {(r.user, r.view) for r in before[-1:]} == {(has.user, has.view)}
-            if client.asked:
+            if unanswered:
+                client.astray = True
                 self._asks_for_all(client)
             return
         assert before is None or set(before) != {has}, "it had to recover"
@@ -406,16 +413,16 @@ class Rightful(RuleBasedStateMachine):
         now = self.hub.subscription(client.sid)
         assert now is not None
         client.told("subscription", now)
-        client.asked = True
-        if what.nothing_named and now.regions is not None and not all_:
-            return
+        client.asked += 1
+        nothing = what.nothing_named and now.regions is not None and not all_
         after = None
-        while True:
+        while not nothing:
             page = self.snapshots.page(what, after, now.rights)
             client.told("snapshot", page.rows)
             after = page.more
             if after is None:
                 break
+        client.told("answered", None)
 
     def _leave(self, sid: str) -> None:
         self.sessions.left(sid, 0.0)
@@ -454,5 +461,5 @@ class Rightful(RuleBasedStateMachine):
         }
 
 
-Rightful.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+Rightful.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 test_rightful = Rightful.TestCase

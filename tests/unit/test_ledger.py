@@ -40,9 +40,9 @@ def delete(**fields: Any) -> Change:
 class Told:
     """A ledger with one known row, and what it tells."""
 
-    def __init__(self, known: dict[str, Any] | None = ROW) -> None:
-        self.rows = Rows(P.known)
-        self.ledger = Ledger(P, self.rows)
+    def __init__(self, known: dict[str, Any] | None = ROW, *, projection: Projection = P) -> None:
+        self.rows = Rows(projection.known)
+        self.ledger = Ledger(projection, self.rows)
         if known is not None:
             self.rows.load([("k", self.rows.encode(known))])
 
@@ -233,3 +233,29 @@ def test_a_delete_told_by_a_read_carries_the_commit_time_of_the_change_that_it_s
 def test_observing_outside_a_read_is_a_fault_of_the_caller() -> None:
     with pytest.raises(AssertionError, match="between begin_read and end_read"):
         Told().ledger.observe("k", None, 0.0, AT)
+
+
+# -- columns that only members see
+
+VIEWS = Projection(published=("name", "state", "price"), member=("notes",), region=("state",))
+
+
+def test_a_large_value_of_the_members_that_was_not_sent_is_the_one_that_was_known() -> None:
+    told = Told(row(notes="large"), projection=VIEWS)
+    [event] = told.stream(update(later(2, price=2)))
+    assert event["data"]["changes"] == {"price": {"old": 1, "new": 2}}
+    [event] = told.stream(update(later(3, price=2, notes="other")))
+    assert event["data"]["changes"] == {"notes": {"old": "large", "new": "other"}}
+
+
+def test_a_read_repairs_each_view() -> None:
+    told = Told(row(notes="a"), projection=VIEWS)
+    events = told.read(later(2, price=2, notes="b"))
+    assert [list(event["data"]["changes"]) for event in events] == [["price"], ["price", "notes"]]
+    assert told.read(later(2, price=2, notes="b")) == []
+
+
+def test_a_deletion_that_members_hear_too_is_one_event() -> None:
+    told = Told(row(notes="a"), projection=VIEWS)
+    assert names(told.stream(delete())) == ["deleted"]
+    assert names(told.stream(insert(later(3, notes="b")))) == ["created", "created"]

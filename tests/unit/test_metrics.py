@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.gateway.hub import HubCounts
+from bridge.notifier import NotifierCounts
 from bridge.ops.look import Look
 from bridge.ops.metrics import exposition
 from bridge.pipeline import PipelineStatus
 from bridge.source.base import SourceState, SourceStatus
+from bridge.watchers import WatchersStatus
 
 LOOK = Look(
     source=SourceStatus(SourceState.LIVE, since=90.0, proof_at=99.0, attempts=2),
@@ -82,3 +86,25 @@ def test_the_registry_that_all_share_is_left_alone() -> None:
     exposition(LOOK, ready=True, now=100.0)
     assert [family.name for family in REGISTRY.collect()] == [family.name for family in before]
     assert not any(family.name.startswith("bridge") for family in before)
+
+
+def test_watches_are_counted_where_users_are_notified() -> None:
+    watchers = WatchersStatus(
+        watches=3,
+        error="not for metrics",
+        source=None,
+        pipeline=None,
+        counts=NotifierCounts(notified=5, cut_short=1, failed=2),
+    )
+    expected = {
+        ("bridge_watches",): 3,
+        ("bridge_watchers_unfollowed",): 1,
+        ("bridge_users_notified_total",): 5,
+        ("bridge_notifications_cut_short_total",): 1,
+        ("bridge_notifications_failed_total",): 2,
+    }
+    assert samples(replace(LOOK, watchers=watchers)).items() >= expected.items()
+    assert not expected.keys() & samples(LOOK).keys()
+    assert b"not for metrics" not in exposition(
+        replace(LOOK, watchers=watchers), ready=True, now=100.0
+    )

@@ -11,7 +11,9 @@ import pytest
 from bridge.errors import Code
 from bridge.settings import Settings
 
-README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
+NAMED = re.compile(r"BRIDGE_[A-Z_]+")
 
 
 def test_the_example_of_mounting_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,4 +32,6 @@ def test_every_code_that_a_client_can_see_is_listed_with_its_meaning() -> None:
 
 def test_every_setting_that_is_named_exists() -> None:
     known = {f"BRIDGE_{name.upper()}" for name in Settings.model_fields}
-    assert set(re.findall(r"BRIDGE_[A-Z_]+", README)) <= known
+    web = (ROOT / "deploy" / "web" / "lib" / "config.ts").read_text("utf-8")
+    known.update(NAMED.findall(web))  # what the web app is told of
+    assert set(NAMED.findall(README)) <= known

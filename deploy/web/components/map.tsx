@@ -1,13 +1,16 @@
 "use client";
-import type { Feature, Point } from "geojson";
 import {
-  type GeoJSONSource, type GeoJSONSourceDiff, LngLatBounds, Map as MapLibre, NavigationControl, setWorkerUrl,
+  type GeoJSONSource,
+  LngLatBounds,
+  Map as MapLibre,
+  NavigationControl,
+  setWorkerUrl,
 } from "maplibre-gl";
 import "maplibre-gl/dist/maplibre-gl.css";
 import { useEffect, useRef, useState } from "react";
-import { text } from "@/lib/format";
 import type { PropertyRow } from "@/lib/contract";
-import type { Fresh, FreshById } from "@/lib/highlights";
+import type { FreshById } from "@/lib/highlights";
+import { Points, where } from "./map-points";
 import { cities, paint, style } from "./map-style";
 import styles from "./map.module.css";
 
@@ -28,12 +31,14 @@ export default function ListingMap({ rows, fresh, ready, place, selected, onSele
   const host = useRef<HTMLDivElement>(null);
   const [map, setMap] = useState<MapLibre | null>(null);
   const [trouble, setTrouble] = useState<string | null>(null);
-  const drawn = useRef(new Map<string, Drawn>());
+  const [points, setPoints] = useState<Points | null>(null);
+  const latest = useRef(rows);
   const select = useRef(onSelect);
   const went = useRef(false);
   useEffect(() => {
     select.current = onSelect;
-  }, [onSelect]);
+    latest.current = rows;
+  }, [onSelect, rows]);
 
   useEffect(() => {
     if (!host.current) return;
@@ -46,6 +51,7 @@ export default function ListingMap({ rows, fresh, ready, place, selected, onSele
         zoom: 3,
         minZoom: 1,
         attributionControl: false,
+        fadeDuration: 0, // else every update of a point is a third of a second of frames
         dragRotate: false,
         pitchWithRotate: false,
       });
@@ -55,7 +61,13 @@ export default function ListingMap({ rows, fresh, ready, place, selected, onSele
       return;
     }
     made.addControl(new NavigationControl({ showCompass: false }), "top-right");
-    made.on("style.load", () => setMap(made)); // the points need not wait for the land
+    const painted = new Points(async (diff) =>
+      made.getSource<GeoJSONSource>("listings")?.updateData(diff),
+    );
+    made.on("style.load", () => {
+      setMap(made); // the points need not wait for the land
+      setPoints(painted);
+    });
     made.on("error", ({ error }) => console.error(`map: ${error.message}`));
     made.on("click", "points", ({ features }) => {
       const id: unknown = features?.[0]?.properties["id"];
@@ -67,47 +79,60 @@ export default function ListingMap({ rows, fresh, ready, place, selected, onSele
     const scheme = matchMedia("(prefers-color-scheme: dark)");
     scheme.addEventListener("change", repaint);
     window.addEventListener("theme", repaint);
-    const shapes = drawn.current;
     return () => {
       scheme.removeEventListener("change", repaint);
       window.removeEventListener("theme", repaint);
-      shapes.clear();
+      painted.stop();
       setMap(null);
+      setPoints(null);
       made.remove();
     };
   }, []);
 
-  useEffect(() => {
-    if (!map) return;
-    const diff = difference(drawn.current, rows, fresh);
-    if (diff) map.getSource<GeoJSONSource>("listings")?.updateData(diff);
-  }, [map, rows, fresh]);
+  useEffect(() => points?.show(rows, fresh), [points, rows, fresh]);
 
   useEffect(() => {
     if (!map || !ready) return;
-    const held = [...drawn.current.values()].map(({ row }) => row);
-    map.getSource<GeoJSONSource>("cities")?.setData(cities(held));
-    const points = held.map(where).filter((point) => point !== null);
-    if (points.length === 0) return;
-    const bounds = points.reduce((box, point) => box.extend(point), new LngLatBounds(points[0], points[0]));
+    let over = false;
+    map
+      .getSource<GeoJSONSource>("cities")
+      ?.setData(cities(latest.current))
+      .catch((error: unknown) => {
+        if (!over) console.error(`map: ${String(error)}`);
+      });
+    const end = () => void (over = true);
+    const places = latest.current.map(where).filter((point) => point !== null);
+    if (places.length === 0) return end;
+    const bounds = places.reduce(
+      (box, point) => box.extend(point),
+      new LngLatBounds(places[0], places[0]),
+    );
     map.fitBounds(bounds, { padding: 48, maxZoom: 6.2, animate: went.current && !still() });
     went.current = true;
+    return end;
   }, [map, ready, place]);
 
   useEffect(() => {
     if (!map || selected === null) return;
     map.setFeatureState({ source: "listings", id: selected }, { selected: true });
-    const point = where(drawn.current.get(selected)?.row);
+    const point = where(latest.current.find((row) => String(row.property_id) === selected));
     if (point && !map.getBounds().contains(point)) map.easeTo({ center: point, animate: !still() });
     return () => {
-      if (map.getSource("listings")) map.removeFeatureState({ source: "listings", id: selected }, "selected");
+      if (map.getSource("listings"))
+        map.removeFeatureState({ source: "listings", id: selected }, "selected");
     };
   }, [map, selected]);
 
   return (
-    <div className={styles.map} data-testid="map" data-count={rows.filter((row) => where(row)).length}>
+    <div
+      className={styles.map}
+      data-testid="map"
+      data-count={rows.filter((row) => where(row)).length}
+    >
       {trouble ? (
-        <p className={styles.trouble}>The map needs WebGL, which this browser does not give. The list has everything.</p>
+        <p className={styles.trouble}>
+          The map needs WebGL, which this browser does not give. The list has everything.
+        </p>
       ) : (
         <div ref={host} className={styles.host} />
       )}
@@ -115,56 +140,8 @@ export default function ListingMap({ rows, fresh, ready, place, selected, onSele
   );
 }
 
-interface Drawn {
-  row: PropertyRow;
-  fresh: Fresh | undefined;
-}
-
 function still(): boolean {
   return matchMedia("(prefers-reduced-motion: reduce)").matches;
-}
-
-function where(row: PropertyRow | undefined): [number, number] | null {
-  const { longitude, latitude } = row ?? {};
-  return typeof longitude === "number" && typeof latitude === "number" ? [longitude, latitude] : null;
-}
-
-function feature({ row, fresh }: Drawn, coordinates: [number, number]): Feature<Point> {
-  const id = String(row.property_id);
-  return {
-    type: "Feature",
-    id,
-    geometry: { type: "Point", coordinates },
-    properties: { id, status: text(row, "status") ?? "", fresh: fresh ? 1 : 0 },
-  };
-}
-
-/** What became different since it was drawn last; `drawn` is brought up to date. */
-function difference(
-  drawn: Map<string, Drawn>,
-  rows: readonly PropertyRow[],
-  highlights: FreshById,
-): GeoJSONSourceDiff | null {
-  const add: Feature<Point>[] = [];
-  const remove: string[] = [];
-  const here = new Set<string>();
-  for (const row of rows) {
-    const point = where(row);
-    if (!point) continue;
-    const id = String(row.property_id);
-    const now = { row, fresh: highlights.get(id) };
-    const before = drawn.get(id);
-    here.add(id);
-    if (before?.row === row && before.fresh === now.fresh) continue;
-    drawn.set(id, now);
-    add.push(feature(now, point));
-  }
-  for (const id of drawn.keys()) {
-    if (here.has(id)) continue;
-    drawn.delete(id);
-    remove.push(id);
-  }
-  return add.length + remove.length > 0 ? { add, remove } : null;
 }
 
 /** The theme's colours as the page has them now. */

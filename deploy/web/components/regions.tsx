@@ -23,9 +23,10 @@ export function RegionPicker(props: {
   const [asked, setAsked] = useState(regions);
   useEffect(() => {
     const look = async () => {
-      if (document.hidden) return;
-      const answer = await fetch("/api/regions").catch(() => null); // offline: the old counts stay
-      if (answer?.ok) setAsked((await answer.json()) as RegionCount[]);
+      if (document.hidden || !navigator.onLine) return;
+      const answer = await fetch("/api/regions").catch(() => null); // the network's trouble
+      const counts = answer?.ok ? ((await answer.json()) as RegionCount[] | null) : null;
+      if (counts) setAsked(counts); // else the counts of before stay
     };
     const timer = setInterval(() => void look(), REFRESH_MS);
     if (regions.length === 0) void look();
@@ -44,10 +45,16 @@ export function RegionPicker(props: {
       <select
         data-testid="region-picker"
         value={region ?? ""}
-        onChange={({ target }) => router.push(target.value ? `/?region=${encodeURIComponent(target.value)}` : "/")}
+        onChange={({ target }) =>
+          router.push(target.value ? `/?region=${encodeURIComponent(target.value)}` : "/")
+        }
       >
         <option value="">All regions{all > 0 && ` (${all})`}</option>
-        {counts.map(([name, number]) => <option key={name} value={name}>{name} ({number})</option>)}
+        {counts.map(([name, number]) => (
+          <option key={name} value={name}>
+            {name} ({number})
+          </option>
+        ))}
       </select>
     </label>
   );

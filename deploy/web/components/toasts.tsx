@@ -24,13 +24,28 @@ export function important({ kind, row, changes }: Change): Notice | null {
   const name = row.name ?? String(row.property_id);
   const id = String(row.property_id);
   const place = [row.city, row.state].filter(Boolean).join(", ");
-  if (kind === "created") return { about: "listed", id, title: `New: ${name}`, body: `${place} · ${show("price", row.price)}` };
-  if (kind === "deleted") return { about: "gone", id, title: `Gone: ${name}`, body: `${place}: no longer listed` };
+  if (kind === "created")
+    return {
+      about: "listed",
+      id,
+      title: `New: ${name}`,
+      body: `${place} · ${show("price", row.price)}`,
+    };
+  if (kind === "deleted")
+    return { about: "gone", id, title: `Gone: ${name}`, body: `${place}: no longer listed` };
   const { status, price } = changes;
-  if (status) return { about: "status changed", id, title: name, body: `${show("status", status.old)} → ${show("status", status.new)}` };
+  if (status)
+    return {
+      about: "status changed",
+      id,
+      title: name,
+      body: `${show("status", status.old)} → ${show("status", status.new)}`,
+    };
   if (typeof price?.old !== "number" || typeof price.new !== "number") return null;
   if (Math.abs(price.new - price.old) < LEAST_MOVE * price.old) return null;
-  const percent = price.old ? ` (${((100 * (price.new - price.old)) / price.old).toFixed(1)} %)` : "";
+  const percent = price.old
+    ? ` (${((100 * (price.new - price.old)) / price.old).toFixed(1)} %)`
+    : "";
   return {
     about: price.new < price.old ? "price down" : "price up",
     id,
@@ -51,14 +66,19 @@ export function Toasts({ theme }: { theme: "light" | "dark" | null }) {
   const router = useRouter();
   useEffect(() => {
     let waiting: Notice[] = [];
+    const notified = new Set<string>(); // properties of which the user is told anyway
     let timer: ReturnType<typeof setTimeout> | undefined;
     const see = (id: string) => ({ label: "See", onClick: () => router.push(pathOf(id)) });
     const tell = () => {
       timer = undefined;
-      const lines = waiting;
+      const lines = waiting.filter(({ id }) => !notified.has(id));
       waiting = [];
-      if (lines.length > MANY) toast(`${lines.length} listings changed`, { id: "many", description: fold(lines) });
-      else for (const { id, title, body, about } of lines) toast(title, { id: id + about, description: body, action: see(id) });
+      notified.clear();
+      if (lines.length > MANY)
+        toast(`${lines.length} listings changed`, { id: "many", description: fold(lines) });
+      else
+        for (const { id, title, body, about } of lines)
+          toast(title, { id: id + about, description: body, action: see(id) });
     };
     const unlisten = [
       feedOf(client).store.onChange((change) => {
@@ -68,6 +88,8 @@ export function Toasts({ theme }: { theme: "light" | "dark" | null }) {
         timer ??= setTimeout(tell, GATHER_MS);
       }),
       notificationsOf(socket).onArrival(({ key, title, body, severity, property_id }) => {
+        notified.add(String(property_id));
+        timer ??= setTimeout(tell, GATHER_MS);
         const say = severity === "important" ? toast.warning : toast.info;
         say(title, { id: key, description: body, action: see(String(property_id)) });
       }),

@@ -226,7 +226,7 @@ export type ErrorCode =
   | "too_many_rooms"
   /** more requests than one client, or one address, may make; wait a little */
   | "rate_limited"
-  /** the table has not been read yet; ask again in a second */
+  /** the table, or the keys of tokens, have not been read yet; ask again in a few seconds */
   | "not_ready"
   /** the snapshot's next page can't be given; take a new snapshot */
   | "cursor_gone"

@@ -18,7 +18,12 @@ export class Notifications {
   constructor(socket: BridgeSocket) {
     socket.on("property-notification", ({ data }) => this.#add(data));
     socket.on("properties-batch", ({ data }) => {
-      for (const event of data.events) if (event.event === "property-notification") this.#add(event.data);
+      for (const event of data.events) {
+        if (event.event === "property-notification") this.#add(event.data);
+      }
+    });
+    socket.on("disconnect", (reason) => {
+      if (reason === "io client disconnect") this.#clear(); // another user comes
     });
   }
 
@@ -37,11 +42,10 @@ export class Notifications {
     this.#tell();
   };
 
-  /** Another user's are none of this one's. */
-  clear = (): void => {
+  #clear(): void {
     this.#list = [];
     this.read();
-  };
+  }
 
   #tell(): void {
     this.#view = { list: this.#list, unread: this.#unread };

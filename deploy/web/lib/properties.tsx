@@ -1,7 +1,12 @@
 "use client";
 // The live listings of one view: a snapshot's pages and the events, through the tab's socket.
 import {
-  createContext, useContext, useEffect, useMemo, useState, useSyncExternalStore,
+  createContext,
+  useContext,
+  useEffect,
+  useMemo,
+  useState,
+  useSyncExternalStore,
 } from "react";
 import type { ErrorCode, PropertyId, RefusalReason, SubscribeAck } from "./contract";
 import { type BridgeClient, useSocket } from "./socket";
@@ -31,6 +36,10 @@ export class PropertyFeed {
       if (!socket.recovered) this.#hears = client.offered;
       // Who recovered is told what it missed; only a snapshot that was cut short begins anew.
       if (!socket.recovered || !store.isReady()) this.#read();
+    });
+    socket.on("disconnect", (reason) => {
+      // By our own will: another user comes, and has no business with what this one saw.
+      if (reason === "io client disconnect") store.begin({});
     });
     socket.on("auth-status", ({ data }) => {
       if (data.state === "changed") this.#read(); // other rows and columns are ours to see
@@ -114,7 +123,7 @@ export function feedOf(client: BridgeClient): PropertyFeed {
 
 export interface Properties extends View {
   store: PropertyStore;
-  /** Why the bridge does not give this view. */
+  /** Why the bridge does not give this view, or does not let us in. */
   error: RefusalReason | null;
 }
 
@@ -126,14 +135,15 @@ export function PropertyProvider(props: {
   properties?: readonly PropertyId[];
   children: React.ReactNode;
 }) {
-  const { client } = useSocket();
+  const { client, connected, error: refused } = useSocket();
   const [feed] = useState(() => feedOf(client));
   const text = JSON.stringify({ regions: props.regions ?? [], properties: props.properties ?? [] });
   const scope = useMemo(() => JSON.parse(text) as Scope, [text]);
   useEffect(() => feed.show(scope), [feed, scope]);
   const { subscribe, getSnapshot } = feed.store;
   const view = useSyncExternalStore(subscribe, getSnapshot, getSnapshot);
-  const error = useSyncExternalStore(feed.onError, feed.getError, () => null);
+  const denied = useSyncExternalStore(feed.onError, feed.getError, () => null);
+  const error = denied ?? (connected ? null : refused);
   const value = useMemo((): Properties => {
     // What was shown before is none of this view, however briefly.
     const mine = view.scope === scope ? view : { scope, rows: [], ready: false };

@@ -3,7 +3,11 @@
 import { createContext, useContext, useEffect, useState, useSyncExternalStore } from "react";
 import { io, type Socket } from "socket.io-client";
 import type {
-  BridgeStatusData, ClientToServerEvents, HandshakeAuth, RefusalReason, ServerToClientEvents,
+  BridgeStatusData,
+  ClientToServerEvents,
+  HandshakeAuth,
+  RefusalReason,
+  ServerToClientEvents,
 } from "./contract";
 import { added, type Scope } from "./store";
 
@@ -77,9 +81,12 @@ export class BridgeClient {
 
   /** Stay connected until the given function is called. Any number may hold it. */
   hold(session: Session | null, batch: boolean): () => void {
+    const other = session !== this.#session || batch !== this.#batch;
     this.#session = session;
     this.#batch = batch;
-    if (this.#holders++ === 0) {
+    if (this.#holders++ > 0) {
+      if (other) this.restart();
+    } else {
       this.socket.connect();
       window.addEventListener("online", this.#wake);
       window.addEventListener("offline", this.#drop);
@@ -138,9 +145,12 @@ export class BridgeClient {
   #again(): void {
     const pause = Math.min(LONGEST_PAUSE_MS, 500 * 2 ** this.#refusals++);
     clearTimeout(this.#retry);
-    this.#retry = setTimeout(() => {
-      if (this.#holders > 0) this.socket.connect();
-    }, pause * (0.75 + Math.random() / 2));
+    this.#retry = setTimeout(
+      () => {
+        if (this.#holders > 0) this.socket.connect();
+      },
+      pause * (0.75 + Math.random() / 2),
+    );
   }
 
   /** The network is back, or somebody looks: don't wait for the pause to end, and don't trust a
@@ -154,6 +164,7 @@ export class BridgeClient {
       });
     } else if (this.#pausing) {
       this.#pausing = false;
+      clearTimeout(this.#retry);
       this.socket.disconnect().connect(); // still the same session: what it missed is owed to it
     }
   };

@@ -11,8 +11,17 @@ afterEach(() => void vi.useRealTimers());
 
 function row(id: string, more: Partial<PropertyRow> = {}): PropertyRow {
   return {
-    property_id: id, name: `House ${id}`, city: null, state: "TX", price: 100, units: 4,
-    latitude: null, longitude: null, created_at: null, status: "available", ...more,
+    property_id: id,
+    name: `House ${id}`,
+    city: null,
+    state: "TX",
+    price: 100,
+    units: 4,
+    latitude: null,
+    longitude: null,
+    created_at: null,
+    status: "available",
+    ...more,
   };
 }
 
@@ -79,6 +88,16 @@ test("a connect that did not recover reads everything anew", () => {
   bridge.delete("2");
   bridge.create(row("0"));
   bridge.forget();
+  bridge.offer();
+  bridge.connect(false);
+  bridge.settle();
+  equal(bridge, TX);
+});
+
+test("what one user saw is gone when another one comes, and is read anew", () => {
+  const bridge = shown(TX, row("1"));
+  bridge.disconnect("io client disconnect");
+  expect(bridge.feed.store.rows()).toEqual([]);
   bridge.offer();
   bridge.connect(false);
   bridge.settle();

@@ -58,6 +58,7 @@ for (const name of [
   "property-deleted",
   "properties-batch",
   "bridge-status",
+  "property-notification",
 ]) {
   socket.on(name, (envelope, position) => {
     say({ event: name, data: envelope.data, position });

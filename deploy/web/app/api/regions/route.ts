@@ -1,8 +1,8 @@
 import { config } from "@/lib/config";
 import { countRegions } from "@/lib/regions";
 
+/** How many listings each region has; `null` while the bridge does not say. */
 export async function GET(): Promise<Response> {
   const { token } = await config();
-  const counts = await countRegions(token);
-  return counts ? Response.json(counts) : Response.json({ error: "the bridge does not answer" }, { status: 502 });
+  return Response.json(await countRegions(token), { headers: { "Cache-Control": "no-store" } });
 }

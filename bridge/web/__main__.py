@@ -1,0 +1,27 @@
+"""`python -m bridge.web run test`: npm in the app's folder, with the Node.js that is found, after
+what the app depends on was installed if it wasn't. Gives npm's exit code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+
+from bridge.web import WebFailed, find_app, find_node
+
+
+def main(arguments: list[str]) -> int:
+    try:
+        app, node = find_app(), find_node()
+        asyncio.run(app.install(node, print))
+    except WebFailed as failed:
+        print(failed, file=sys.stderr)  # noqa: T201 - the command's output
+        return 1
+    return subprocess.run(  # noqa: S603 - the caller's own arguments
+        [*node.npm, *arguments], cwd=app.folder, env=node.environment(), check=False
+    ).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,183 @@
+"""The pages fit, in light and dark, from a phone's width up, and are used without a mouse.
+
+    BROWSER_PICTURES=<folder> pytest tests/browser/test_layout.py
+
+leaves a picture of each page in that folder.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.browser import truth
+
+if TYPE_CHECKING:
+    from bridge.sandbox import Sandbox
+    from tests.browser.conftest import Visit
+    from tests.browser.visitor import Visitor
+
+pytestmark = pytest.mark.usefixtures("bridge")
+
+FAULTS = """() => {
+  const faults = [];
+  const root = document.documentElement;
+  if (root.scrollWidth > innerWidth) {
+    faults.push(`the page is ${root.scrollWidth} px wide, the window ${innerWidth}`);
+  }
+  const name = (element) => element.getAttribute("aria-label") || element.dataset.testid
+    || element.textContent.trim().slice(0, 30) || element.outerHTML.slice(0, 60);
+  // What can be pressed, and where it can be seen: a scrolling parent cuts off the rest.
+  const places = [];
+  const pressable = "a[href], button, select, input, summary, [role=button], [tabindex='0']";
+  for (const element of document.querySelectorAll(pressable)) {
+    if (element.closest("[data-sonner-toaster], nextjs-portal, .maplibregl-control-container")) {
+      continue;
+    }
+    const box = element.getBoundingClientRect();
+    let [left, top, right, bottom] = [box.left, box.top, box.right, box.bottom];
+    for (let up = element.parentElement; up; up = up.parentElement) {
+      if (getComputedStyle(up).overflow === "visible") continue;
+      const edge = up.getBoundingClientRect();
+      [left, top] = [Math.max(left, edge.left), Math.max(top, edge.top)];
+      [right, bottom] = [Math.min(right, edge.right), Math.min(bottom, edge.bottom)];
+    }
+    if (right - left > 1 && bottom - top > 1) {
+      places.push({ element, left, top, right, bottom });
+      if (left < -1 || right > innerWidth + 1) faults.push(`${name(element)} sticks out`);
+    }
+  }
+  for (const [at, a] of places.entries()) {
+    for (const b of places.slice(at + 1)) {
+      if (a.element.contains(b.element) || b.element.contains(a.element)) continue;
+      const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+      const high = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+      if (wide > 1 && high > 1) faults.push(`${name(a.element)} overlaps ${name(b.element)}`);
+    }
+  }
+  // What a card says stays within it, or is cut off where it says so.
+  for (const field of document.querySelectorAll('[data-testid="listing"] [data-field]')) {
+    const card = field.closest('[data-testid="listing"]');
+    let cut = false;
+    for (let up = field; up !== card; up = up.parentElement) {
+      cut ||= getComputedStyle(up).overflow !== "visible";
+    }
+    const over = field.getBoundingClientRect().right - card.getBoundingClientRect().right;
+    if (!cut && over > 1) faults.push(`${field.dataset.field} sticks out of its card`);
+  }
+  return { faults, places: places.length };
+}"""
+
+FOCUS = """() => {
+  const element = document.activeElement;
+  const style = getComputedStyle(element);
+  const ringed = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0;
+  return {
+    testid: element.dataset.testid ?? null,
+    label: element.getAttribute("aria-label"),
+    property: element.closest("[data-property-id]")?.dataset.propertyId ?? null,
+    visible: ringed || style.boxShadow !== "none",
+  };
+}"""
+
+PAGES = {
+    "browse": "/",
+    "region": "/?region=TX",
+    "compare": "/compare?left=TX&right=CA",
+    "detail": "/properties/123e4567-e89b-12d3-a456-426614174005",
+    "empty": "/?region=WY",
+}
+WINDOWS = {"phone": (360, 740), "tablet": (800, 1000), "desktop": (1280, 800)}
+
+
+async def picture(visitor: Visitor, name: str) -> None:
+    if folder := os.environ.get("BROWSER_PICTURES"):
+        await visitor.page.wait_for_timeout(5000)  # no test: for who looks at the map
+        await visitor.page.screenshot(path=Path(folder) / f"{name}.png")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("window", WINDOWS)
+async def test_nothing_overflows_and_nothing_overlaps(
+    visit: Visit, window: str, scheme: str
+) -> None:
+    width, height = WINDOWS[window]
+    visitor = await visit(
+        None, webgl=True, viewport={"width": width, "height": height}, color_scheme=scheme
+    )
+    faults = {}
+    for name, path in PAGES.items():
+        await visitor.go(path)
+        await picture(visitor, f"{name}-{window}-{scheme}")
+        found = await visitor.page.evaluate(FAULTS)
+        assert found["places"] >= 4, f"{name} has hardly anything to press"
+        if found["faults"]:
+            faults[name] = found["faults"]
+    assert faults == {}
+
+
+async def test_long_names_and_large_numbers_fit_a_phone(visit: Visit, sandbox: Sandbox) -> None:
+    visitor = await visit("/?region=TX", viewport={"width": 360, "height": 740})
+    key = await truth.add(
+        sandbox,
+        "Residences-at-the-Very-Long-" * 4,
+        city="Llanfairpwllgwyngyllgogerychwyrndrobwllllantysiliogogogoch",
+        price=999_999_999_999,
+        units=1_000_000,
+        created_at="2100-01-01T00:00:00Z",
+    )
+    await visitor.card(key).wait_for()
+    await picture(visitor, "long-phone-light")
+    assert (await visitor.page.evaluate(FAULTS))["faults"] == []
+    await truth.remove(sandbox, key)
+    await visitor.card(key).wait_for(state="detached")
+
+
+async def test_dark_is_dark(visit: Visit) -> None:
+    shades = {}
+    for scheme in ("light", "dark"):
+        visitor = await visit("/?region=TX", color_scheme=scheme)
+        shades[scheme] = await visitor.page.evaluate(
+            """() => {
+              const color = getComputedStyle(document.body).backgroundColor;
+              const canvas = new OffscreenCanvas(1, 1).getContext("2d");
+              canvas.fillStyle = color;
+              canvas.fillRect(0, 0, 1, 1);
+              return canvas.getImageData(0, 0, 1, 1).data.slice(0, 3).reduce((a, b) => a + b);
+            }"""
+        )
+    assert shades["dark"] < 200
+    assert shades["light"] > 600
+
+
+async def test_picker_and_cards_are_reached_by_keyboard_with_focus_in_sight(
+    visit: Visit,
+) -> None:
+    visitor = await visit("/?region=TX")
+    keyboard = visitor.page.keyboard
+    seen = []
+    for _ in range(30):
+        await keyboard.press("Tab")
+        focus = await visitor.page.evaluate(FOCUS)
+        seen.append(focus)
+        if focus["property"]:
+            break
+    assert all(focus["visible"] for focus in seen), seen
+    assert "region-picker" in [focus["testid"] for focus in seen]
+    key = seen[-1]["property"]
+    assert key is not None, seen
+    await keyboard.press("Enter")
+    await visitor.page.wait_for_url(f"**/properties/{key}")
+    await visitor.live()
+
+
+async def test_a_region_is_chosen_by_keyboard(visit: Visit, sandbox: Sandbox) -> None:
+    visitor = await visit("/")
+    picker = visitor.page.get_by_test_id("region-picker")
+    await picker.focus()
+    await visitor.page.keyboard.type("TX")
+    await visitor.page.wait_for_url("**/?region=TX")
+    await visitor.shows(await truth.of(sandbox, "TX"))

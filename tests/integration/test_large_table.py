@@ -1,0 +1,89 @@
+"""What a large table is spared."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from bridge import create_app, cursor, reconcile
+from tests.fakes import FakeSource, FakeTable, row, settings
+from tests.integration.test_app import site
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import pytest
+
+    from bridge.changes import Key, Record
+
+
+class KeysInTheDark(FakeTable):
+    """Whose keys can't be read until `light`."""
+
+    def __init__(self, *rows: Record) -> None:
+        super().__init__(*(dict(record) for record in rows))
+        self.light = asyncio.Event()
+        self.light.set()
+
+    async def keys(self, after: Key | None, limit: int) -> Sequence[Key]:
+        await self.light.wait()
+        return await super().keys(after, limit)
+
+
+async def test_after_a_restart_it_is_ready_before_all_keys_are_looked_over(tmp_path: Path) -> None:
+    table = KeysInTheDark(row("p1"), row("p2"))
+    large = settings(log=f"sqlite:///{tmp_path / 'log.sqlite3'}", pass_rows=1)
+    bridge = create_app(large, source=FakeSource(), table=table)
+    async with site(bridge, bridge) as here:
+        await here.ready()
+    table.light.clear()
+    table.remove("p2")
+    table.write(row("p1", price=5, updated_at="2031-01-01T00:00:00Z"))
+    bridge = create_app(large, source=FakeSource(), table=table)
+    async with site(bridge, bridge) as here:
+        await here.ready()
+        _, status = await here.get("/status")
+        assert status["pipeline"]["counts"]["property-updated"] == 1
+        assert status["pipeline"]["passing"] is True
+        assert len((await here.get("/properties"))[1]) == 2
+        async with here.hearing() as heard:
+            table.light.set()
+            async with asyncio.timeout(5):
+                assert (await heard.get())["event"] == "property-deleted"
+
+
+class CountingTable(FakeTable):
+    """Says when it was looked at from so late on that nothing was found."""
+
+    def __init__(self, *rows: Record) -> None:
+        super().__init__(*(dict(record) for record in rows))
+        self.nothing = asyncio.Event()
+        self.looks: list[int] = []
+
+    async def recent(self, since: str, after: Key | None, limit: int) -> Sequence[Record]:
+        found = await super().recent(since, after, limit)
+        self.looks.append(len(found))
+        if not found and after is None:
+            self.nothing.set()
+        return found
+
+
+async def test_many_rows_of_one_moment_are_not_read_again_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cursor, "OVERLAP_SECONDS", 0.2)
+    monkeypatch.setattr(reconcile, "MANY_RECENT", 2)
+    table = CountingTable(*(row(f"p{n}") for n in range(9)))
+    source = FakeSource()
+    hurried = settings(page_rows=2, watch_interval=0.05, watch_grace=0.1)
+    bridge = create_app(hurried, source=source, table=table)
+    async with site(bridge, bridge) as here:
+        await here.ready()
+        async with asyncio.timeout(10):
+            await table.nothing.wait()
+        assert 2 in table.looks  # they were read, for as long as there may be more of them
+        async with here.hearing() as heard:
+            source.put(table.write(row("p1", price=5, updated_at="2031-01-01T00:00:00Z")))
+            async with asyncio.timeout(5):
+                assert (await heard.get())["data"]["changes"]["price"]["new"] == 5

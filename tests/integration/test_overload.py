@@ -1,0 +1,50 @@
+"""Too many changes at once: clients that check every event against the ones before it, and hold the
+table at the end. `python -m tests.bench overload` is the long form.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.bench.overload import Stage
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+ROWS = 1000
+HURRIED = {
+    "BRIDGE_SETTLE": "0.2",
+    "BRIDGE_WATCH_INTERVAL": "0.5",
+    "BRIDGE_SWEEP_INTERVAL": "1",
+    "BRIDGE_PASS_ROWS": "500",
+    "BRIDGE_QUEUE_CHANGES": "500",
+}
+"""A table that counts as large, and a queue that overflows."""
+
+
+@pytest.fixture(scope="module")
+async def stage() -> AsyncIterator[Stage]:
+    async with Stage.open(ROWS, 2, pace=0.05, **HURRIED) as stage:
+        yield stage
+
+
+async def test_a_transaction_over_all_rows_is_told_in_order_and_once(stage: Stage) -> None:
+    figures = await stage.transaction(ROWS)
+    assert figures["wrong"] == []
+    assert figures["changes"] == ROWS
+    assert figures["events of a client"] == ROWS
+
+
+async def test_a_burst_that_lasts_is_told_in_order_and_once(stage: Stage) -> None:
+    figures = await stage.steady(300, 2)
+    assert figures["wrong"] == []
+    assert 0 < figures["events of a client"] <= figures["changes"]
+
+
+async def test_what_a_rate_limit_swallows_is_repaired(stage: Stage) -> None:
+    figures = await stage.limited(300, 2, 0)
+    assert figures["wrong"] == []
+    assert figures["dropped by Realtime"] > 0
+    assert figures["repaired"] > 0

@@ -1,0 +1,239 @@
+"""Clients with tokens come, go, renew, are signed out, and time passes: whoever is still here bears
+a token that is good, and whoever had to go has gone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from bridge.auth.access import Access
+from bridge.errors import Refused
+from bridge.gateway import bearers
+from bridge.gateway.hub import Hub
+from bridge.gateway.wanted import Wanted
+from tests.fakes import settings
+from tests.tokens import SECRET, claims, legacy
+
+if TYPE_CHECKING:
+    from bridge.rights import Rights
+
+ISSUER = "http://127.0.0.1:9/auth/v1"
+LEEWAY, WARNING = 5, 20
+
+USERS = st.sampled_from(["ada", "bob"])
+SESSIONS = st.sampled_from(["s1", "s2", "s3"])
+LIVES = st.integers(1, 120)
+CLIENTS = st.integers(0, 5)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def wall(self) -> float:
+        return self.now
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@dataclass
+class Borne:
+    user: str
+    session: str
+    issued_at: float
+    expires_at: float
+    warned: bool = False
+
+
+class Machine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = Clock()
+        configured = settings(
+            supabase_jwt_secret=SECRET,
+            token_leeway=LEEWAY,
+            token_warning_seconds=WARNING,
+            regions_claim="app_metadata.regions",
+        )
+        access = Access.of(configured, "http://127.0.0.1:9", clock=self.clock)
+        self.access = access
+        self.hub: Hub[str] = Hub(deliver=lambda _entry, _clients: None, max_rooms=10)
+        self.told: list[tuple[str, str]] = []
+        self.bearers = bearers.Bearers(
+            access,
+            hub=self.hub,
+            clock=self.clock,
+            warning=WARNING,
+            tell=self.tell,
+            part=self.part,
+        )
+        # The timer is the machine's own.
+        self.bearers._deadlines._call_later = lambda _seconds, _call: None
+        self.borne: dict[str, Borne] = {}
+        self.out_users: dict[str, float] = {}
+        self.out_sessions: set[str] = set()
+        self.parted: list[str] = []
+        self.last = 0
+
+    def run(self, work: Any) -> Any:
+        """`work`, none of which waits for anything."""
+        try:
+            work.send(None)
+        except StopIteration as done:
+            return done.value
+        raise AssertionError("it waits")
+
+    def tell(self, sid: str, envelope: bytes) -> None:
+        assert self.hub.subscription(sid) is not None
+        self.told.append((sid, orjson.loads(envelope)["data"]["state"]))
+
+    def part(self, sid: str) -> None:
+        self.parted.append(sid)
+        self.hub.leave(sid)
+        self.bearers.left(sid)
+
+    def token(self, user: str, session: str, life: int) -> tuple[str, Borne]:
+        now = int(self.clock.now)
+        values = claims(ISSUER, now, sub=user, session_id=session, exp=now + life)
+        values["app_metadata"] = {"regions": [f"R-{user}"]}
+        return legacy(values), Borne(user, session, now, now + life)
+
+    def refused(self, borne: Borne) -> bool:
+        by_user = borne.issued_at <= self.out_users.get(borne.user, 0)
+        return by_user or borne.session in self.out_sessions
+
+    def grant(self, sid: str, rights: Rights) -> bool:
+        now = self.hub.subscription(sid)
+        assert now is not None
+        if now.rights == rights:
+            return False
+        self.hub.grant(sid, rights)
+        return True
+
+    @rule(user=USERS, session=SESSIONS, life=LIVES)
+    def come(self, user: str, session: str, life: int) -> None:
+        token, borne = self.token(user, session, life)
+        try:
+            admission = self.run(self.bearers.admit({"token": token}, None))
+        except Refused:
+            assert self.refused(borne)
+            return
+        assert not self.refused(borne)
+        self.last += 1
+        sid = f"c{self.last}"
+        self.hub.join(sid, Wanted(), rights=admission.rights)
+        self.bearers.came(sid, admission.claims)
+        self.borne[sid] = borne
+
+    @rule()
+    def come_without(self) -> None:
+        admission = self.run(self.bearers.admit({}, None))
+        self.last += 1
+        self.hub.join(f"c{self.last}", Wanted(), rights=admission.rights)
+        self.bearers.came(f"c{self.last}", admission.claims)
+
+    @rule(which=CLIENTS)
+    def leave(self, which: int) -> None:
+        clients = list(self.hub.clients)
+        if clients:
+            sid = clients[which % len(clients)]
+            self.hub.leave(sid)
+            self.bearers.left(sid)
+            self.borne.pop(sid, None)
+
+    @rule(which=CLIENTS, user=USERS, session=SESSIONS, life=LIVES)
+    def renew(self, which: int, user: str, session: str, life: int) -> None:
+        clients = list(self.hub.clients)
+        if not clients:
+            return
+        sid = clients[which % len(clients)]
+        token, borne = self.token(user, session, life)
+        before = self.hub.subscription(sid)
+        was = self.borne.get(sid)
+        allowed = not self.refused(borne) and (was is None or was.user == user)
+        try:
+            self.run(self.bearers.renew(sid, {"token": token}, self.grant))
+        except Refused:
+            assert not allowed
+            assert self.hub.subscription(sid) == before
+            return
+        assert allowed
+        self.borne[sid] = borne
+
+    @rule(user=USERS)
+    def sign_out_user(self, user: str) -> None:
+        mine = {sid for sid, borne in self.borne.items() if borne.user == user}
+        self.signed_out(mine, {"user": user})
+        self.out_users[user] = self.clock.now
+
+    @rule(session=SESSIONS)
+    def sign_out_session(self, session: str) -> None:
+        mine = {sid for sid, borne in self.borne.items() if borne.session == session}
+        self.signed_out(mine, {"session": session})
+        self.out_sessions.add(session)
+
+    def signed_out(self, mine: set[str], what: dict[str, str]) -> None:
+        self.parted.clear()
+        self.told.clear()
+        assert self.run(self.bearers.sign_out(**what)) == len(mine)
+        assert set(self.parted) == mine
+        assert len(self.parted) == len(mine)
+        assert set(self.told) == {(sid, "signed_out") for sid in mine}
+        for sid in mine:
+            del self.borne[sid]
+
+    @rule(seconds=st.integers(1, 90))
+    def pass_by(self, seconds: int) -> None:
+        for _ in range(seconds):
+            self.clock.now += 1
+            self.told.clear()
+            self.parted.clear()
+            self.bearers._deadlines._look()
+            for sid, state in self.told:
+                borne = self.borne[sid]
+                if state == "expiring":
+                    assert not borne.warned
+                    assert borne.expires_at - WARNING <= self.clock.now
+                    borne.warned = True
+                else:
+                    assert state == "token_expired"
+                    assert self.clock.now >= borne.expires_at + LEEWAY
+                    assert sid in self.parted
+            for sid in self.parted:
+                del self.borne[sid]
+
+    @invariant()
+    def whoever_is_here_bears_a_good_token(self) -> None:
+        assert set(self.bearers._bearers) == set(self.borne)
+        assert len(self.bearers._deadlines) == len(self.borne)
+        for sid, borne in self.borne.items():
+            assert self.clock.now < borne.expires_at + LEEWAY + 1
+            assert not self.refused(borne)
+            subscription = self.hub.subscription(sid)
+            assert subscription is not None
+            assert subscription.rights.user == borne.user
+            assert subscription.rights.regions == (f"R-{borne.user}",)
+
+    @invariant()
+    def nothing_is_kept_of_who_has_gone(self) -> None:
+        of_user = {sid for sids in self.bearers._of_user.values() for sid in sids}
+        of_session = {sid for sids in self.bearers._of_session.values() for sid in sids}
+        assert of_user == of_session == set(self.borne)
+        assert all(self.bearers._of_user.values())
+        assert all(self.bearers._of_session.values())
+
+    def teardown(self) -> None:
+        self.run(self.access.close())
+
+
+Machine.TestCase.settings = hypothesis_settings(
+    max_examples=60, stateful_step_count=40, deadline=None
+)
+test_bearers = Machine.TestCase

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.auth.claims import Claims
+from bridge.auth.sign_outs import SignOuts
+from bridge.errors import Code, Refused
+from bridge.log.database import Database
+from bridge.log.sqlite import MIGRATIONS, SqliteLog
+from bridge.log.sqlite_sign_outs import SqliteSignOuts
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
+
+KEEP = 1000.0
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 5000.5
+
+    def wall(self) -> float:
+        return self.now
+
+    def monotonic(self) -> float:
+        raise AssertionError
+
+
+class Store:
+    def __init__(self) -> None:
+        self.kept: dict[tuple[str, str], float] = {}
+
+    async def load(self) -> Sequence[tuple[str, str, float]]:
+        return [(kind, name, at) for (kind, name), at in self.kept.items()]
+
+    async def put(self, kind: str, name: str, at: float, *, oldest: float) -> None:
+        self.kept = {key: then for key, then in self.kept.items() if then >= oldest}
+        self.kept[kind, name] = at
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def refused(sign_outs: SignOuts, claims: Claims) -> bool:
+    try:
+        sign_outs.check(claims)
+    except Refused as refusal:
+        return refusal.code is Code.SIGNED_OUT
+    return False
+
+
+def of(user: str, issued_at: float, session: str | None = None) -> Claims:
+    return Claims(user, issued_at, issued_at + 600, session)
+
+
+def test_a_users_tokens_from_before_are_refused_and_those_from_after_are_not(clock: Clock) -> None:
+    sign_outs = SignOuts(None, clock, keep=KEEP)
+    sign_outs.add(user="ada")
+    assert refused(sign_outs, of("ada", 4000))
+    assert refused(sign_outs, of("ada", 5000))  # of the same second
+    assert not refused(sign_outs, of("ada", 5001))
+    assert not refused(sign_outs, of("bob", 4000))
+
+
+def test_all_tokens_of_a_session_are_refused_and_no_others(clock: Clock) -> None:
+    sign_outs = SignOuts(None, clock, keep=KEEP)
+    sign_outs.add(session="s1")
+    assert refused(sign_outs, of("ada", 4000, "s1"))
+    assert refused(sign_outs, of("ada", 6000, "s1"))
+    assert not refused(sign_outs, of("ada", 4000, "s2"))
+    assert not refused(sign_outs, of("ada", 4000))
+    assert not refused(sign_outs, of("s1", 4000))
+
+
+def test_a_later_sign_out_of_a_user_takes_the_place_of_the_first(clock: Clock) -> None:
+    sign_outs = SignOuts(None, clock, keep=KEEP)
+    sign_outs.add(user="ada")
+    clock.now += 100
+    assert not refused(sign_outs, of("ada", 5050))
+    sign_outs.add(user="ada")
+    assert refused(sign_outs, of("ada", 5050))
+    assert len(sign_outs) == 1
+
+
+def test_they_are_forgotten_when_no_token_can_be_alive(clock: Clock) -> None:
+    sign_outs = SignOuts(None, clock, keep=KEEP)
+    sign_outs.add(user="ada")
+    sign_outs.add(session="s1")
+    clock.now += KEEP
+    sign_outs.add(session="s2")
+    assert refused(sign_outs, of("ada", 4000))
+    clock.now += 1
+    sign_outs.add(session="s3")
+    assert len(sign_outs) == 2
+
+
+async def test_what_is_stored_is_found_again(clock: Clock) -> None:
+    store = Store()
+    first = SignOuts(store, clock, keep=KEEP)
+    await first.store([*first.add(user="ada"), *first.add(session="s1")])
+    second = SignOuts(store, clock, keep=KEEP)
+    await second.load()
+    assert refused(second, of("ada", 4000))
+    assert refused(second, of("bob", 4000, "s1"))
+    clock.now += KEEP + 1
+    third = SignOuts(store, clock, keep=KEEP)
+    await third.load()
+    assert len(third) == 0
+
+
+async def test_nobody_hears_that_it_is_stored_before_it_is(clock: Clock) -> None:
+    held = asyncio.Event()
+
+    class Slow(Store):
+        async def put(self, kind: str, name: str, at: float, *, oldest: float) -> None:
+            await held.wait()
+            await super().put(kind, name, at, oldest=oldest)
+
+    store = Slow()
+    sign_outs = SignOuts(store, clock, keep=KEEP)
+    both = [
+        asyncio.create_task(sign_outs.store(sign_outs.add(user=user))) for user in ("ada", "bob")
+    ]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert refused(sign_outs, of("bob", 4000))
+    assert not any(task.done() for task in both)
+    held.set()
+    await asyncio.gather(*both)
+    assert set(store.kept) == {("user", "ada"), ("user", "bob")}
+
+
+async def test_what_was_added_while_the_file_was_read_is_not_put_back_in_time(
+    clock: Clock,
+) -> None:
+    store = Store()
+    store.kept["user", "ada"] = 4500
+    sign_outs = SignOuts(store, clock, keep=KEEP)
+    sign_outs.add(user="ada")
+    await sign_outs.load()
+    assert refused(sign_outs, of("ada", 5000))
+
+
+# -- in the log's file -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    database = Database(tmp_path / "log")
+    await database.open(MIGRATIONS)
+    yield database
+    await database.close()
+
+
+async def test_the_file_keeps_the_newest_of_each(database: Database) -> None:
+    store = SqliteSignOuts(database)
+    await store.put("user", "ada", 10.5, oldest=0)
+    await store.put("session", "ada", 11, oldest=0)
+    await store.put("user", "ada", 12, oldest=0)
+    assert sorted(await store.load()) == [("session", "ada", 11), ("user", "ada", 12)]
+
+
+async def test_the_file_forgets_the_old_ones(database: Database) -> None:
+    store = SqliteSignOuts(database)
+    await store.put("user", "ada", 10, oldest=0)
+    await store.put("user", "bob", 20, oldest=10)
+    await store.put("user", "eve", 30, oldest=11)
+    assert sorted(name for _, name, _ in await store.load()) == ["bob", "eve"]
+
+
+async def test_a_new_history_does_not_make_it_forget(tmp_path: Path) -> None:
+    for shape in ("one", "another"):
+        database = Database(tmp_path / "log")
+        log = SqliteLog(database, shape=shape, events=10, seconds=60)
+        await log.open()
+        store = SqliteSignOuts(database)
+        if shape == "one":
+            await store.put("user", "ada", 10, oldest=0)
+        assert await store.load() == [("user", "ada", 10)]
+        await log.close()
+
+
+async def test_a_file_from_before_there_were_sign_outs_is_brought_up(tmp_path: Path) -> None:
+    before = Database(tmp_path / "log")
+    await before.open(MIGRATIONS[:1])
+    await before.write(
+        lambda connection: connection.execute("INSERT INTO sessions VALUES ('pid', '{}')")
+    )
+    await before.close()
+    after = Database(tmp_path / "log")
+    await after.open(MIGRATIONS)
+    try:
+        assert await SqliteSignOuts(after).load() == []
+        [(count,)] = await after.read(
+            lambda connection: connection.execute("SELECT count(*) FROM sessions").fetchall()
+        )
+        assert count == 1
+    finally:
+        await after.close()
+    assert sqlite3.sqlite_version_info >= (3, 37)
