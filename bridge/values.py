@@ -26,9 +26,13 @@ def normalise(value: Json) -> Json:
     - A timestamp becomes RFC 3339 in UTC with `Z`; its fraction is kept as given. One without an
       offset (`timestamp without time zone`) is taken as UTC.
     - A float without a fraction becomes an int: `100.0` and `100` are one JSON number.
+    - Half of a surrogate pair, which a `json` column may hold as an escape and UTF-8 can't spell,
+      becomes the replacement character.
     - Everything else stays. Strings that merely contain a timestamp stay.
     """
     if type(value) is str:
+        if not value.isascii():
+            return _sound(value)
         if len(value) >= _SHORTEST_TIMESTAMP and value[4] == "-" and value[10] in "T ":
             return _timestamp(value)
         return value
@@ -37,21 +41,33 @@ def normalise(value: Json) -> Json:
             return int(value)
         return value
     if type(value) is dict:
-        return {key: _number(item) for key, item in value.items()}
+        return _number(value)
     if type(value) is list:
         return [normalise(item) if type(item) is not dict else _number(item) for item in value]
     return value
 
 
 def _number(value: Json) -> Json:
-    """Inside `json` and `jsonb` only numbers are respelled: their strings are the user's own."""
+    """Inside `json` and `jsonb` only numbers are respelled: their strings are the user's own, as
+    far as they can be spelled at all.
+    """
+    if type(value) is str:
+        return value if value.isascii() else _sound(value)
     if type(value) is float:
         return normalise(value)
     if type(value) is dict:
-        return {key: _number(item) for key, item in value.items()}
+        return {key if key.isascii() else _sound(key): _number(item) for key, item in value.items()}
     if type(value) is list:
         return [_number(item) for item in value]
     return value
+
+
+def _sound(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def _timestamp(text: str) -> str:

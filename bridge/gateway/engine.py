@@ -12,6 +12,7 @@ says which of it changed, if something does):
   `server._ok(packets, headers, jsonp_index)`, `server._unauthorized(message)`, `server.sockets`;
 - `server._ok()` is the answer to a POST, `server._method_not_found()` the one to a method that is
   neither GET, POST nor OPTIONS; a request that names no transport counts as one for polling;
+- `server._log_error_once(message, message_key)` logs what clients do wrong, as an error at first;
 - `server.create_queue()` makes the queue of a socket;
 - `server._async["websocket"]` is the class that wraps a websocket behind ASGI,
   `["translate_request"]` makes the environ of a request.
@@ -20,6 +21,7 @@ says which of it changed, if something does):
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs
@@ -31,7 +33,7 @@ from bridge.gateway.heartbeat import Heartbeat
 from bridge.gateway.outbox import Outbox
 from bridge.gateway.parcel import Piece
 from bridge.gateway.session import Socket
-from bridge.gateway.websocket import Websocket, translate_request
+from bridge.gateway.websocket import HungUp, Websocket, translate_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -90,7 +92,8 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
             await send({"type": "websocket.accept"})
             await send({"type": "websocket.close", "code": 1000})
             return
-        await super().handle_request(scope, receive, send)
+        with suppress(HungUp):
+            await super().handle_request(scope, receive, send)
 
     def _has_moved(self, query: bytes) -> bool:
         """Whether the session that a query names has a websocket or is getting one."""
@@ -100,6 +103,10 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
     def _ok(self, packets: Any = None, headers: Any = None, jsonp_index: Any = None) -> Any:
         answer = super()._ok(packets, headers, jsonp_index)
         return answer if packets is not None else {**answer, "response": b"ok"}
+
+    def _log_error_once(self, message: str, message_key: str) -> None:  # noqa: ARG002
+        """What clients do wrong is no error of ours, and may quote what they like."""
+        self.logger.debug("%.200r", message)
 
     def _method_not_found(self) -> Any:
         return self._bad_request("Bad handshake method")

@@ -146,7 +146,8 @@ class Reader:
             self._opcode, self._parts, self._size = opcode, [payload], len(payload)
             return None
         if opcode == CONTINUATION and self._parts is not None:
-            self._parts.append(payload)
+            if payload:  # of empty ones there could be any number
+                self._parts.append(payload)
             self._size += len(payload)
             if not fin:
                 return None

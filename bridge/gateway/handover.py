@@ -12,6 +12,8 @@ which of it changed, if something does), all of `WebSocketsSansIOProtocol`:
 - `run_asgi()` calls the application with `scope`, and when that is over does nothing but
   `self.transport.close()` if `handshake_complete`;
 - `send(message)`, `send_500_response()` and `shutdown()` are all that writes before that;
+- `close_sent` is set when a response that refuses the handshake was sent, `handshake_complete` is
+  not, and a call that ends without it is logged as an error;
 - `transport`, `connections`, `tasks`, `on_task_complete`, `queue`, `conn`, `default_headers`,
   `disconnected`, `handshake_initiated`, and what `scope` is made of.
 """
@@ -198,6 +200,9 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     async def send(self, message: Any) -> None:
         self._give_back()
         await super().send(message)
+        if self.close_sent and message["type"] == "websocket.http.response.body":
+            # The handshake is over, though refused; uvicorn would log that there was none.
+            self.handshake_complete = True
 
     def send_500_response(self) -> None:
         self._give_back()

@@ -31,6 +31,7 @@ And in python-engineio's client, checked with 4.15.1: it builds its URLs with `t
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from bridge.guard.crowd import Place
+
+log = logging.getLogger(__name__)
 
 NAMESPACE: Final = "/"
 
@@ -199,7 +202,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
     async def _handle_eio_message(self, eio_sid: str, data: Any) -> None:
         try:
             await super()._handle_eio_message(eio_sid, data)
-        except BrokenPacket:
+        except (BrokenPacket, ValueError):  # the library's for a packet that is out of place
             self._binary_packet.pop(eio_sid, None)
             self._part(eio_sid, self.reason.TRANSPORT_ERROR)
 
@@ -215,11 +218,17 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
         ):
             await self._refuse(eio_sid, name, "Already connected")
         else:
-            self._arriving.add(eio_sid)
-            try:
-                await self.edge.arrived(eio_sid, data)
-            finally:
-                self._arriving.discard(eio_sid)
+            await self._arrived(self.edge, eio_sid, data)
+
+    async def _arrived(self, edge: Edge, eio_sid: str, auth: Any) -> None:
+        self._arriving.add(eio_sid)
+        try:
+            await edge.arrived(eio_sid, auth)
+        except Exception:
+            log.exception("a client could not be connected")
+            self._part(eio_sid, self.reason.SERVER_DISCONNECT)
+        finally:
+            self._arriving.discard(eio_sid)
 
     async def _refuse(self, eio_sid: str, namespace: str, why: str) -> None:
         # An object, since clients make an error of its `message`; the library says a string.

@@ -44,6 +44,9 @@ INBOX: Final = 32
 SEPARATOR: Final = "\x1e"
 """Between the packets of a polling client."""
 
+UNREADABLE: Final = (ValueError, RecursionError)
+"""What the library raises for what is no packet; the second for JSON that is nested too deep."""
+
 PING: Final = Piece.of(packet.Packet(packet.PING))
 CLOSE: Final = Piece.of(packet.Packet(packet.CLOSE))
 
@@ -122,12 +125,17 @@ class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
             raise ContentTooLongError
         try:
             received = [packet.Packet(encoded_packet=one) for one in body.decode().split(SEPARATOR)]
-        except ValueError:
+        except UNREADABLE:
             raise UnknownPacketError from None
         for one in received:
             if self.closing:
                 return
             await self.receive(one)
+
+    async def receive(self, pkt: packet.Packet) -> None:
+        if not 0 <= pkt.packet_type < len(packet.packet_names):
+            raise UnknownPacketError  # the library would look for its name first, and find none
+        await super().receive(pkt)
 
     # -- its life
 
@@ -201,7 +209,7 @@ class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
         self._websocket = ws
         try:
             await super()._websocket_handler(ws)
-        except ValueError:  # no packet, which the library lets pass through
+        except UNREADABLE:  # no packet, which the library lets pass through
             if self.upgraded:
                 await self.close(abort=True, reason=self.server.reason.TRANSPORT_ERROR)
             else:
@@ -266,7 +274,7 @@ class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
     async def _handle_one(self, message: str | bytes) -> None:
         try:
             received = packet.Packet(encoded_packet=message)
-        except ValueError:
+        except UNREADABLE:
             # The same end that the library prepares for who doesn't speak its protocol.
             await self.close(abort=True, reason=self.server.reason.TRANSPORT_ERROR)
             return

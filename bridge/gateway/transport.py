@@ -58,7 +58,17 @@ class Owner(Protocol):
 class Line(asyncio.Protocol):
     """One open websocket."""
 
-    __slots__ = ("_connections", "_owner", "_reader", "_timer", "_transport", "closing", "fd")
+    __slots__ = (
+        "_connections",
+        "_owner",
+        "_pong",
+        "_reader",
+        "_stuck",
+        "_timer",
+        "_transport",
+        "closing",
+        "fd",
+    )
 
     def __init__(
         self, transport: asyncio.Transport, connections: set[Any], owner: Owner, limit: int
@@ -69,6 +79,8 @@ class Line(asyncio.Protocol):
         self._owner: Owner = owner
         self._reader = frames.Reader(limit)
         self._timer: asyncio.TimerHandle | None = None
+        self._stuck = False
+        self._pong = b""  # the answer to the last ping that came meanwhile
         self.closing = False
         self.fd = _straight(transport)
         """Where frames may be written in place of `write`, until the owner hears of `paused` or
@@ -148,7 +160,16 @@ class Line(asyncio.Protocol):
             elif opcode == frames.BINARY:
                 self._owner.heard(self, payload)
             elif opcode == frames.PING:
-                self.write(frames.frame(frames.PONG, payload))
+                self._answer(frames.frame(frames.PONG, payload))
+
+    def _answer(self, pong: bytes) -> None:
+        """To the last of the pings at the latest when the line takes more: a peer that pings and
+        doesn't read must not fill the buffer.
+        """
+        if self._stuck:
+            self._pong = pong
+        else:
+            self.write(pong)
 
     def _end(self, code: int) -> None:
         """Nothing more will come that is worth reading."""
@@ -164,9 +185,14 @@ class Line(asyncio.Protocol):
         return False
 
     def pause_writing(self) -> None:
+        self._stuck = True
         self._owner.paused(self)
 
     def resume_writing(self) -> None:
+        self._stuck = False
+        pong, self._pong = self._pong, b""
+        if pong:
+            self.write(pong)
         if not self.closing:
             self._owner.resumed(self)
 

@@ -81,15 +81,26 @@ class Websocket(asgi.WebSocket):  # type: ignore[misc]
             self._waiting.discard(task)
 
 
+class HungUp(Exception):  # noqa: N818 - states what is the case
+    """The client is gone before its request was looked at."""
+
+
 async def translate_request(scope: Any, receive: Any, send: Any) -> Any:
     """A request as the library wants it. For a websocket without its bodies' reader, a class that
     the library makes anew for each request, and with those headers only that it looks at.
+
+    Raises `HungUp`, where the library would go on with nothing.
     """
     if scope["type"] != "websocket":
-        return await asgi.translate_request(scope, receive, send)
+        environ = await asgi.translate_request(scope, receive, send)
+        if not environ:
+            raise HungUp
+        # It says so, but the server didn't take it for a handshake, and a request is no websocket.
+        environ.pop("HTTP_UPGRADE", None)
+        return environ
     if (await receive())["type"] != "websocket.connect":
-        return {}
-    environ: dict[str, Any] = {
+        raise HungUp
+    environ = {
         "REQUEST_METHOD": "GET",
         "QUERY_STRING": scope.get("query_string", b"").decode(errors="replace"),
         "asgi.receive": receive,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from starlette.routing import Route
 
-from bridge.errors import Code
+from bridge.errors import Code, LogUnusable
 from bridge.guard.operators import Turned
 from bridge.ops.answers import fresh, turned
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from bridge.guard.operators import Operators
 
     SignOut = Callable[..., Awaitable[int]]
+
+log = logging.getLogger(__name__)
 
 BODY_BYTES: Final = 4096
 """The longest body of a request."""
@@ -64,7 +67,12 @@ class Admin:
         sign_out = self._sign_out()
         if sign_out is None:
             return turned(Turned(503, Code.NOT_READY, "the bridge is not running"))
-        closed = await sign_out(**wanted.model_dump(exclude_none=True))
+        try:
+            closed = await sign_out(**wanted.model_dump(exclude_none=True))
+        except LogUnusable:
+            log.exception("a sign-out could not be stored")
+            why = "it holds until the next start, but the log can't be written; sign out again then"
+            return turned(Turned(503, Code.NOT_READY, why))
         return fresh({"ok": True, "closed": closed})
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from typing import TYPE_CHECKING, Final
 
 from bridge.ops.scrub import Scrub
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from types import TracebackType
 
 QUIET: Final = ("realtime", "websockets", "httpx", "httpcore", "hpack", "uvicorn", "asyncio")
 """Libraries that tell of every message, request or connection at `info`. The bridge says itself
@@ -33,5 +35,23 @@ def set_up(level: str, *, secrets: Iterable[str] = ()) -> None:
     root.addHandler(handler)
     root.setLevel(level.upper())
     logging.captureWarnings(capture=True)
+    # What nobody caught would else be printed as it is.
+    sys.excepthook = _uncaught
+    threading.excepthook = lambda args: _uncaught(
+        args.exc_type, args.exc_value or args.exc_type(), args.exc_traceback
+    )
     for name in QUIET:
-        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+        logger = logging.getLogger(name)
+        logger.setLevel(max(logging.WARNING, root.level))
+        # A handler of its own, which somebody may have given it before, would scrub nothing.
+        logger.handlers.clear()
+        logger.propagate = True
+
+
+def _uncaught(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, traceback)
+        return
+    logging.getLogger("bridge").critical("nobody caught this", exc_info=(kind, error, traceback))

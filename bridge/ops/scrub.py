@@ -18,9 +18,15 @@ _SHAPES: Final = (
     re.compile(r"sb_secret_[\w-]+"),
     re.compile(r"(?<=apikey=)[^&\s\"'<>]+", re.IGNORECASE),
     re.compile(r"(?<=token=)[^&\s\"'<>]+", re.IGNORECASE),
+    # Headers, as libraries log them at `debug`.
+    re.compile(r"(?<=bearer )[^\s\"'<>,;]+", re.IGNORECASE),
+    re.compile(r"(?<=apikey: )[^\s\"'<>,;]+", re.IGNORECASE),
     re.compile(r"(?<=://)[^/@\s\"'<>]+(?=@)"),
 )
 """What a secret looks like, whoever it belongs to."""
+
+_MEMBER: Final = re.compile(r"""((?:token|apikey|secret)["']\s?:\s?["'])[^"']+""", re.IGNORECASE)
+"""A member that holds one, in JSON or in a dict's repr."""
 
 _SHORT: Final = 6
 """Fewer characters are no secret, and hiding them everywhere would make the logs unreadable."""
@@ -49,7 +55,7 @@ class Scrub(logging.Filter):
             text = self._known.sub(HIDDEN, text)
         for shape in _SHAPES:
             text = shape.sub(HIDDEN, text)
-        return text
+        return _MEMBER.sub(rf"\g<1>{HIDDEN}", text)
 
     def filter(self, record: logging.LogRecord) -> bool:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from pydantic import SecretStr
 from starlette.applications import Starlette
 
 from bridge import create_app
+from bridge.errors import LogUnusable
 from bridge.guard.address import Proxies
 from bridge.guard.operators import Operators
 from bridge.ops.admin import BODY_BYTES, Admin
@@ -154,6 +156,31 @@ async def test_a_bridge_that_does_not_run_signs_nobody_out() -> None:
         answer = await http.post("/admin/sign-out", json={"sub": "a-user"}, headers=BEARER)
         assert answer.status_code == 503
         assert answer.json()["error"]["code"] == "not_ready"
+
+
+async def test_a_sign_out_that_can_not_be_stored_says_so() -> None:
+    async def full(**_whom: str) -> int:
+        raise LogUnusable("the disk is full")
+
+    app = Starlette(routes=Admin(Operators(SecretStr(SECRET), Proxies()), lambda: full).routes())
+    async with asked(app) as http:
+        answer = await http.post("/admin/sign-out", json={"sub": "a-user"}, headers=BEARER)
+        assert answer.status_code == 503
+        assert "sign out again" in answer.json()["error"]["message"]
+
+
+async def test_the_bridge_itself_signs_out() -> None:
+    app = bridge(admin_secret=SecretStr(SECRET))
+    async with asked(app) as http:
+        answer = await http.post("/admin/sign-out", json={"sub": "a-user"}, headers=BEARER)
+        assert answer.status_code == 503  # it does not run yet
+        async with app.lifespan():
+            async with asyncio.timeout(5):
+                while (await http.get("/readyz")).status_code != 200:
+                    await asyncio.sleep(0.01)
+            answer = await http.post("/admin/sign-out", json={"sub": "a-user"}, headers=BEARER)
+            assert answer.json() == {"ok": True, "closed": 0}
+            assert (await http.post("/admin/sign-out", json={"sub": "a"})).status_code == 401
 
 
 async def test_it_is_a_post() -> None:

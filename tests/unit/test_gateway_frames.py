@@ -94,3 +94,13 @@ def test_a_long_message_byte_by_byte_is_not_looked_at_each_time() -> None:
     for byte in masked(b"x" * 10_000):
         reader.read(bytes((byte,)))
     assert reader.looks < 20
+
+
+def test_fragments_without_end_that_hold_nothing_take_no_memory() -> None:
+    reader = Reader(1000)
+    assert reader.read(masked(b"a", fin=False)) == []
+    empty = masked(b"", frames.CONTINUATION, fin=False)
+    for _ in range(100):
+        assert reader.read(empty * 100) == []
+    assert reader._parts == [b"a"]
+    assert reader.read(masked(b"b", frames.CONTINUATION)) == [(TEXT, b"ab")]

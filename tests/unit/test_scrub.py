@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import logging
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -43,6 +44,10 @@ log = logging.getLogger("scrubbed")
         ("sb_secret_AbC-12_x!", f"{HIDDEN}!"),
         ("wss://h/websocket?apikey=abc&vsn=1", f"wss://h/websocket?apikey={HIDDEN}&vsn=1"),
         ("https://h/?access_token=abc#x", f"https://h/?access_token={HIDDEN}"),
+        ("> Authorization: Bearer opaque.one", f"> Authorization: Bearer {HIDDEN}"),
+        ("> apikey: opaque-one", f"> apikey: {HIDDEN}"),
+        ('{"token": "opaque one", "a": 1}', f'{{"token": "{HIDDEN}", "a": 1}}'),
+        ("{'access_token': 'opaque'}", f"{{'access_token': '{HIDDEN}'}}"),
         ("postgres://user:pass@host/db", f"postgres://{HIDDEN}@host/db"),
     ],
 )
@@ -52,7 +57,13 @@ def test_secrets_are_hidden_and_the_rest_stays(text: str, left: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["price 12500000", "https://ref.supabase.co/rest/v1/properties", "eyJ", "apikeys are fine"],
+    [
+        "price 12500000",
+        "https://ref.supabase.co/rest/v1/properties",
+        "eyJ",
+        "apikeys are fine",
+        "a token: none",
+    ],
 )
 def test_what_is_no_secret_stays(text: str) -> None:
     assert Scrub([KEY, "abc", ""]).text(text) == text
@@ -101,13 +112,18 @@ def restored() -> Iterator[None]:
     """Whatever a test does to logging is undone."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    levels = {name: logging.getLogger(name).level for name in logs.QUIET}
+    loggers = [logging.getLogger(name) for name in logs.QUIET]
+    before = [(logger.level, logger.handlers[:], logger.propagate) for logger in loggers]
+    hooks = sys.excepthook, threading.excepthook
     yield
+    sys.excepthook, threading.excepthook = hooks
     root.handlers[:] = handlers
     root.setLevel(level)
     logging.captureWarnings(capture=False)
-    for name, former in levels.items():
-        logging.getLogger(name).setLevel(former)
+    for logger, (former, own, propagate) in zip(loggers, before, strict=True):
+        logger.setLevel(former)
+        logger.handlers[:] = own
+        logger.propagate = propagate
 
 
 @pytest.mark.usefixtures("restored")
@@ -135,3 +151,67 @@ def test_libraries_follow_a_level_above_warning(monkeypatch: pytest.MonkeyPatch)
     logging.getLogger("realtime").error("an error")
     assert stream.getvalue().endswith("realtime: an error\n")
     assert "a warning" not in stream.getvalue()
+
+
+LIBRARIES = (
+    "realtime._async.client",
+    "websockets.client",
+    "httpx",
+    "httpcore.http11",
+    "hpack.hpack",
+    "uvicorn.error",
+    "asyncio",
+    "engineio.server",
+    "socketio.server",
+)
+
+
+@pytest.mark.usefixtures("restored")
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_what_libraries_log_is_scrubbed_at_any_level(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    logs.set_up("debug", secrets=[KEY])
+    logger = logging.getLogger(name)
+    former = logger.level
+    logger.setLevel(logging.DEBUG)
+    try:
+        logger.debug("> GET /?apikey=%s&token=%s", KEY, JWT)
+        logger.debug("> Authorization: Bearer %s", "opaque")
+        logger.error("failed", exc_info=ValueError(f"with {KEY}"))
+    finally:
+        logger.setLevel(former)
+    text = stream.getvalue()
+    assert text.count(HIDDEN) == 4
+    assert not any(secret in text for secret in (KEY, JWT, "opaque"))
+
+
+@pytest.mark.usefixtures("restored")
+def test_what_nobody_catches_is_scrubbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    logs.set_up("info", secrets=[KEY])
+    error = ValueError(f"with {KEY}")
+    sys.excepthook(ValueError, error, None)
+    thread = threading.Thread(target=int, args=(KEY,))
+    thread.start()
+    thread.join()
+    text = stream.getvalue()
+    assert text.count("CRITICAL bridge: nobody caught this") == 2
+    assert text.count(HIDDEN) == 2
+    assert KEY not in text
+
+
+@pytest.mark.usefixtures("restored")
+def test_a_handler_that_scrubs_nothing_is_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream, other = io.StringIO(), io.StringIO()
+    logger = logging.getLogger("uvicorn")
+    logger.addHandler(logging.StreamHandler(other))
+    logger.propagate = False
+    monkeypatch.setattr(sys, "stderr", stream)
+    logs.set_up("info", secrets=[KEY])
+    logging.getLogger("uvicorn.error").warning("with %s", KEY)
+    assert other.getvalue() == ""
+    assert stream.getvalue().endswith(f"uvicorn.error: with {HIDDEN}\n")

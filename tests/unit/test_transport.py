@@ -109,6 +109,19 @@ async def test_a_line_gives_its_owner_what_it_hears_and_answers_pings() -> None:
     assert (it.unsent, owner.told[-2:]) == (7, ["paused", "resumed"])
 
 
+async def test_a_peer_that_pings_and_does_not_read_is_answered_once_when_it_does() -> None:
+    it, carrier, _, _ = line()
+    it.pause_writing()
+    for n in range(100):
+        it.data_received(masked(b"%d" % n, frames.PING))
+    assert carrier.written == b""
+    it.resume_writing()
+    assert carrier.written == frames.frame(frames.PONG, b"99")
+    it.pause_writing()
+    it.resume_writing()
+    assert carrier.written == frames.frame(frames.PONG, b"99")
+
+
 async def test_a_peer_that_closes_is_answered_and_then_not_heard() -> None:
     it, carrier, owner, connections = line()
     it.data_received(masked(b"\x03\xe9", frames.CLOSE) + masked(b"late"))

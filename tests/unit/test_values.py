@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -61,3 +64,19 @@ def test_everything_else_stays_as_it_is(value: object) -> None:
 )
 def test_a_spelling_once_normalised_never_changes_again(value: object) -> None:
     assert normalise(normalise(value)) == normalise(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "sound"),
+    [
+        ("a\ud800b", "a\ufffdb"),
+        ("\udfff", "\ufffd"),
+        ("\ud83d\udca5", "\U0001f4a5"),  # both halves, each escaped
+        ({"\ud800": ["\ud800", {"a": "\udc00"}]}, {"\ufffd": ["\ufffd", {"a": "\ufffd"}]}),
+        (["\ud800"], ["\ufffd"]),
+        ("é\U0001f4a5", "é\U0001f4a5"),
+    ],
+)
+def test_what_utf_8_can_not_spell_is_replaced(value: Any, sound: Any) -> None:
+    assert normalise(value) == sound
+    orjson.dumps(normalise(value))

@@ -5,7 +5,9 @@ export default function Failed({ error, reset }: { error: Error; reset: () => vo
     <main className="message" data-testid="error">
       <h1>Something went wrong</h1>
       <p>{error.message}</p>
-      <button type="button" onClick={reset}>Try again</button>
+      <button type="button" onClick={reset}>
+        Try again
+      </button>
     </main>
   );
 }

@@ -4,7 +4,9 @@ export default function NotFound() {
   return (
     <main className="message">
       <h1>No such page</h1>
-      <p><Link href="/">To all listings</Link></p>
+      <p>
+        <Link href="/">To all listings</Link>
+      </p>
     </main>
   );
 }

@@ -11,13 +11,22 @@ const EMPTY = { list: [], unread: 0 };
 /** What concerns this user, and how much of it is unread. */
 export function Bell() {
   const notifications = notificationsOf(useSocket().socket);
-  const { list, unread } = useSyncExternalStore(notifications.subscribe, notifications.getSnapshot, () => EMPTY);
+  const { list, unread } = useSyncExternalStore(
+    notifications.subscribe,
+    notifications.getSnapshot,
+    () => EMPTY,
+  );
   const [open, setOpen] = useState(false);
   const place = useRef<HTMLDivElement>(null);
   useEffect(() => {
     if (!open) return;
     const away = (event: Event) => {
-      if (event instanceof KeyboardEvent ? event.key === "Escape" : !place.current?.contains(event.target as Node)) setOpen(false);
+      if (
+        event instanceof KeyboardEvent
+          ? event.key === "Escape"
+          : !place.current?.contains(event.target as Node)
+      )
+        setOpen(false);
     };
     document.addEventListener("pointerdown", away);
     document.addEventListener("keydown", away);
@@ -38,7 +47,17 @@ export function Bell() {
           notifications.read();
         }}
       >
-        <svg viewBox="0 0 24 24" width="18" height="18" aria-hidden="true" fill="none" stroke="currentColor" strokeWidth="1.8" strokeLinecap="round" strokeLinejoin="round">
+        <svg
+          viewBox="0 0 24 24"
+          width="18"
+          height="18"
+          aria-hidden="true"
+          fill="none"
+          stroke="currentColor"
+          strokeWidth="1.8"
+          strokeLinecap="round"
+          strokeLinejoin="round"
+        >
           <path d="M6 17V11a6 6 0 0 1 12 0v6l1.500 1.500h-15zM10 21h4" />
         </svg>
         {unread > 0 && <span className={styles.unread}>{unread > 9 ? "9+" : unread}</span>}
@@ -51,7 +70,11 @@ export function Bell() {
             <ul>
               {list.map((each) => (
                 <li key={each.key} data-severity={each.severity}>
-                  <Link href={pathOf(String(each.property_id))} prefetch={false} onClick={() => setOpen(false)}>
+                  <Link
+                    href={pathOf(String(each.property_id))}
+                    prefetch={false}
+                    onClick={() => setOpen(false)}
+                  >
                     <strong>{each.title}</strong>
                     <span>{each.body}</span>
                   </Link>

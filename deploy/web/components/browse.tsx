@@ -8,12 +8,24 @@ import { Listings } from "./listings";
 import { RegionPicker, type RegionCount } from "./regions";
 import styles from "./browse.module.css";
 
-const ListingMap = dynamic(() => import("./map"), { ssr: false, loading: () => <div className={styles.mapping}>Map …</div> });
+const ListingMap = dynamic(() => import("./map"), {
+  ssr: false,
+  loading: () => <div className={styles.mapping}>Map …</div>,
+});
 
 const ORDERS = {
-  newest: { label: "Newest first", by: (a: PropertyRow, b: PropertyRow) => compare(b.created_at, a.created_at) },
-  cheapest: { label: "Lowest price", by: (a: PropertyRow, b: PropertyRow) => compare(a.price, b.price) },
-  dearest: { label: "Highest price", by: (a: PropertyRow, b: PropertyRow) => compare(b.price, a.price) },
+  newest: {
+    label: "Newest first",
+    by: (a: PropertyRow, b: PropertyRow) => compare(b.created_at, a.created_at),
+  },
+  cheapest: {
+    label: "Lowest price",
+    by: (a: PropertyRow, b: PropertyRow) => compare(a.price, b.price),
+  },
+  dearest: {
+    label: "Highest price",
+    by: (a: PropertyRow, b: PropertyRow) => compare(b.price, a.price),
+  },
   name: { label: "Name", by: (a: PropertyRow, b: PropertyRow) => compare(a.name, b.name) },
 };
 
@@ -22,7 +34,13 @@ function compare<T extends string | number>(a: T | null, b: T | null): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
-export function Browse({ region, regions }: { region: string | null; regions: readonly RegionCount[] }) {
+export function Browse({
+  region,
+  regions,
+}: {
+  region: string | null;
+  regions: readonly RegionCount[];
+}) {
   return (
     <PropertyProvider regions={region ? [region] : []}>
       <View region={region} regions={regions} />
@@ -44,16 +62,40 @@ function View({ region, regions }: { region: string | null; regions: readonly Re
           <RegionPicker region={region} rows={rows} ready={ready} regions={regions} />
           <label className={styles.order}>
             <span className="visually-hidden">Order</span>
-            <select value={order} onChange={(event) => setOrder(event.target.value as keyof typeof ORDERS)}>
-              {Object.entries(ORDERS).map(([name, { label }]) => <option key={name} value={name}>{label}</option>)}
+            <select
+              value={order}
+              onChange={(event) => setOrder(event.target.value as keyof typeof ORDERS)}
+            >
+              {Object.entries(ORDERS).map(([name, { label }]) => (
+                <option key={name} value={name}>
+                  {label}
+                </option>
+              ))}
             </select>
           </label>
-          <output className={styles.count} aria-live="off">{ready ? `${rows.length} listings` : "…"}</output>
+          <output className={styles.count} aria-live="off">
+            {ready ? `${rows.length} listings` : "…"}
+          </output>
         </div>
-        <Listings rows={sorted} fresh={fresh} ready={ready} error={error} label={region ? `Listings in ${region}` : "All listings"} selected={selected} onSelect={setSelected} />
+        <Listings
+          rows={sorted}
+          fresh={fresh}
+          ready={ready}
+          error={error}
+          label={region ? `Listings in ${region}` : "All listings"}
+          selected={selected}
+          onSelect={setSelected}
+        />
       </section>
       <section className={styles.map} aria-label="Map">
-        <ListingMap rows={rows} fresh={fresh} ready={ready} place={region ?? "everywhere"} selected={selected} onSelect={setSelected} />
+        <ListingMap
+          rows={rows}
+          fresh={fresh}
+          ready={ready}
+          place={region ?? "everywhere"}
+          selected={selected}
+          onSelect={setSelected}
+        />
       </section>
     </main>
   );

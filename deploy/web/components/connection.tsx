@@ -12,7 +12,13 @@ export function ConnectionPill() {
   const { client, connected, recovered, bridge, error } = useSocket();
   const { store } = feedOf(client);
   const view = useSyncExternalStore(store.subscribe, store.getSnapshot, store.getSnapshot);
-  const state = !connected ? "offline" : bridge === "stale" ? "stale" : view.ready && bridge !== "catching-up" ? "live" : "catching-up";
+  const state = !connected
+    ? "offline"
+    : bridge === "stale"
+      ? "stale"
+      : view.ready && bridge !== "catching-up"
+        ? "live"
+        : "catching-up";
   const word = error && !connected ? "Refused" : recovered === null ? "Connecting" : WORDS[state];
   const about = [
     error ? `${error.code}: ${error.message}` : WORDS[state],
@@ -51,5 +57,9 @@ function LastHeard() {
       socket.offAny(hear);
     };
   }, [socket]);
-  return <span className={styles.age} aria-hidden="true" title="Since the last event">{text}</span>;
+  return (
+    <span className={styles.age} aria-hidden="true" title="Since the last event">
+      {text}
+    </span>
+  );
 }

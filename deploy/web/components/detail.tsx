@@ -12,7 +12,16 @@ import { Field } from "./listing";
 import styles from "./detail.module.css";
 
 const ListingMap = dynamic(() => import("./map"), { ssr: false });
-const FIRST = ["status", "units", "address", "city", "state", "latitude", "longitude", "created_at"];
+const FIRST = [
+  "status",
+  "units",
+  "address",
+  "city",
+  "state",
+  "latitude",
+  "longitude",
+  "created_at",
+];
 const APART = new Set(["property_id", "name", "price", ...FIRST]);
 const KEPT = 30;
 
@@ -31,22 +40,45 @@ function View({ id }: { id: string }) {
   const history = useHistory();
   const row = rows.find((each) => String(each.property_id) === id);
   return (
-    <main className={styles.main} data-testid="listings" data-ready={ready} data-count={rows.length}>
-      <Link href="/" prefetch={false} className={styles.back}>← All listings</Link>
+    <main
+      className={styles.main}
+      data-testid="listings"
+      data-ready={ready}
+      data-count={rows.length}
+    >
+      <Link href="/" prefetch={false} className={styles.back}>
+        ← All listings
+      </Link>
       {error && !row ? (
-        <div className={styles.message} data-testid="error" role="alert"><h1>This listing can’t be shown</h1><p>{error.message}</p></div>
+        <div className={styles.message} data-testid="error" role="alert">
+          <h1>This listing can’t be shown</h1>
+          <p>{error.message}</p>
+        </div>
       ) : row ? (
         <Sheet row={row} fresh={fresh} ready={ready} />
       ) : ready ? (
-        <div className={styles.message} data-testid="empty"><h1>Not listed</h1><p>There is no such property, or it is gone. If it comes back, it shows up here.</p></div>
+        <div className={styles.message} data-testid="empty">
+          <h1>Not listed</h1>
+          <p>There is no such property, or it is gone. If it comes back, it shows up here.</p>
+        </div>
       ) : (
-        <div className={styles.skeleton} data-testid="loading" role="status" aria-label="Loading the listing" />
+        <div
+          className={styles.skeleton}
+          data-testid="loading"
+          role="status"
+          aria-label="Loading the listing"
+        />
       )}
       {history.length > 0 && (
         <section className={styles.history}>
           <h2>While you watched</h2>
           <ol>
-            {history.map(({ at, what }, index) => <li key={history.length - index}><time>{at}</time><span>{what}</span></li>)}
+            {history.map(({ at, what }, index) => (
+              <li key={history.length - index}>
+                <time>{at}</time>
+                <span>{what}</span>
+              </li>
+            ))}
           </ol>
         </section>
       )}
@@ -56,18 +88,24 @@ function View({ id }: { id: string }) {
 
 function Sheet({ row, fresh, ready }: { row: PropertyRow; fresh: FreshById; ready: boolean }) {
   const id = String(row.property_id);
-  const columns = [...FIRST, ...Object.keys(row).filter((column) => !APART.has(column))].filter((column) => column in row);
+  const columns = [...FIRST, ...Object.keys(row).filter((column) => !APART.has(column))].filter(
+    (column) => column in row,
+  );
   return (
     <article className={styles.sheet} data-testid="listing" data-property-id={id}>
       <div className={styles.head}>
-        <h1><Field row={row} fresh={fresh.get(id)} column="name" /></h1>
+        <h1>
+          <Field row={row} fresh={fresh.get(id)} column="name" />
+        </h1>
         <Field row={row} fresh={fresh.get(id)} column="price" className={styles.price} />
       </div>
       <dl className={styles.facts}>
         {columns.map((column) => (
           <div key={column}>
             <dt>{column.replaceAll("_", " ")}</dt>
-            <dd><Field row={row} fresh={fresh.get(id)} column={column} /></dd>
+            <dd>
+              <Field row={row} fresh={fresh.get(id)} column={column} />
+            </dd>
           </div>
         ))}
       </dl>
@@ -86,15 +124,24 @@ interface Past {
 function useHistory(): readonly Past[] {
   const { store } = useProperties();
   const [history, setHistory] = useState<readonly Past[]>([]);
-  useEffect(() => store.onChange((change) => {
-    const at = new Date().toLocaleTimeString();
-    setHistory((before) => [...said(change).map((what) => ({ at, what })), ...before].slice(0, KEPT));
-  }), [store]);
+  useEffect(
+    () =>
+      store.onChange((change) => {
+        const at = new Date().toLocaleTimeString();
+        setHistory((before) =>
+          [...said(change).map((what) => ({ at, what })), ...before].slice(0, KEPT),
+        );
+      }),
+    [store],
+  );
   return history;
 }
 
 function said({ kind, changes }: Change): string[] {
   if (kind === "created") return ["Listed"];
   if (kind === "deleted") return ["No longer listed"];
-  return Object.entries(changes).map(([column, { old, new: now }]) => `${column.replaceAll("_", " ")}: ${show(column, old)} → ${show(column, now)}`);
+  return Object.entries(changes).map(
+    ([column, { old, new: now }]) =>
+      `${column.replaceAll("_", " ")}: ${show(column, old)} → ${show(column, now)}`,
+  );
 }

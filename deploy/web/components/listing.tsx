@@ -36,7 +36,8 @@ function Footer({ row, fresh }: { row: PropertyRow; fresh: Fresh | undefined }) 
   if (column && change) {
     return (
       <p className={styles.change} key={change.at}>
-        <span>{column.replaceAll("_", " ")}</span> <del>{show(column, change.old)}</del> → <ins>{show(column, change.new)}</ins>
+        <span>{column.replaceAll("_", " ")}</span> <del>{show(column, change.old)}</del> →{" "}
+        <ins>{show(column, change.new)}</ins>
       </p>
     );
   }
@@ -73,13 +74,16 @@ export const Card = memo(function Card(props: {
       </h3>
       <p className={styles.place}>
         <span className={styles.where}>
-          <Field row={row} fresh={fresh} column="city" />, <Field row={row} fresh={fresh} column="state" />
+          <Field row={row} fresh={fresh} column="city" />,{" "}
+          <Field row={row} fresh={fresh} column="state" />
         </span>
         <Field row={row} fresh={fresh} column="status" className={styles.status} />
       </p>
       <p className={styles.money}>
         <Field row={row} fresh={fresh} column="price" className={styles.price} />
-        <span className={styles.units}><Field row={row} fresh={fresh} column="units" /> units</span>
+        <span className={styles.units}>
+          <Field row={row} fresh={fresh} column="units" /> units
+        </span>
       </p>
       <Footer row={row} fresh={fresh} />
     </article>

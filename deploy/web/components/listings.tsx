@@ -39,7 +39,16 @@ export function Listings(props: {
     // eslint-disable-next-line react-hooks/exhaustive-deps
   }, [selected]);
   return (
-    <div ref={scroller} className={styles.scroller} data-testid="listings" data-ready={ready} data-count={rows.length} aria-label={label} role="region" tabIndex={-1}>
+    <div
+      ref={scroller}
+      className={styles.scroller}
+      data-testid="listings"
+      data-ready={ready}
+      data-count={rows.length}
+      aria-label={label}
+      role="region"
+      tabIndex={-1}
+    >
       {error && rows.length === 0 ? (
         <div className={styles.message} data-testid="error" role="alert">
           <h2>These listings can’t be shown</h2>
@@ -56,7 +65,14 @@ export function Listings(props: {
       ) : (
         <div className={styles.space} style={{ height: virtual.getTotalSize() }}>
           {virtual.getVirtualItems().map(({ index, start }) => (
-            <div key={index} className={styles.row} style={{ transform: `translateY(${start}px)`, gridTemplateColumns: `repeat(${columns}, minmax(0, 1fr))` }}>
+            <div
+              key={index}
+              className={styles.row}
+              style={{
+                transform: `translateY(${start}px)`,
+                gridTemplateColumns: `repeat(${columns}, minmax(0, 1fr))`,
+              }}
+            >
               {rows.slice(index * columns, (index + 1) * columns).map((row) => (
                 <Card
                   key={idOf(row)}
@@ -87,9 +103,13 @@ function Skeletons() {
   }, []);
   return (
     <div data-testid="loading" role="status" aria-label="Loading listings">
-      {late && !connected && <p className={styles.late}>No connection yet. It is tried again and again.</p>}
+      {late && !connected && (
+        <p className={styles.late}>No connection yet. It is tried again and again.</p>
+      )}
       <div className={styles.skeletons}>
-        {Array.from({ length: 8 }, (_, index) => <div key={index} className={styles.skeleton} />)}
+        {Array.from({ length: 8 }, (_, index) => (
+          <div key={index} className={styles.skeleton} />
+        ))}
       </div>
     </div>
   );
@@ -100,7 +120,9 @@ function useColumns(scroller: React.RefObject<HTMLDivElement | null>): number {
   useEffect(() => {
     const element = scroller.current;
     if (!element) return;
-    const observer = new ResizeObserver(() => setColumns(Math.max(1, Math.floor(element.clientWidth / CARD_PX))));
+    const observer = new ResizeObserver(() =>
+      setColumns(Math.max(1, Math.floor(element.clientWidth / CARD_PX))),
+    );
     observer.observe(element);
     return () => observer.disconnect();
   }, [scroller]);

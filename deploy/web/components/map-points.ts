@@ -15,7 +15,9 @@ interface Drawn {
 /** Where a listing is, if that is known. */
 export function where(row: PropertyRow | undefined): [number, number] | null {
   const { longitude, latitude } = row ?? {};
-  return typeof longitude === "number" && typeof latitude === "number" ? [longitude, latitude] : null;
+  return typeof longitude === "number" && typeof latitude === "number"
+    ? [longitude, latitude]
+    : null;
 }
 
 export class Points {

@@ -1,6 +1,10 @@
 "use client";
 import {
-  type GeoJSONSource, LngLatBounds, Map as MapLibre, NavigationControl, setWorkerUrl,
+  type GeoJSONSource,
+  LngLatBounds,
+  Map as MapLibre,
+  NavigationControl,
+  setWorkerUrl,
 } from "maplibre-gl";
 import "maplibre-gl/dist/maplibre-gl.css";
 import { useEffect, useRef, useState } from "react";
@@ -57,7 +61,9 @@ export default function ListingMap({ rows, fresh, ready, place, selected, onSele
       return;
     }
     made.addControl(new NavigationControl({ showCompass: false }), "top-right");
-    const painted = new Points(async (diff) => made.getSource<GeoJSONSource>("listings")?.updateData(diff));
+    const painted = new Points(async (diff) =>
+      made.getSource<GeoJSONSource>("listings")?.updateData(diff),
+    );
     made.on("style.load", () => {
       setMap(made); // the points need not wait for the land
       setPoints(painted);
@@ -88,13 +94,19 @@ export default function ListingMap({ rows, fresh, ready, place, selected, onSele
   useEffect(() => {
     if (!map || !ready) return;
     let over = false;
-    map.getSource<GeoJSONSource>("cities")?.setData(cities(latest.current)).catch((error: unknown) => {
-      if (!over) console.error(`map: ${String(error)}`);
-    });
+    map
+      .getSource<GeoJSONSource>("cities")
+      ?.setData(cities(latest.current))
+      .catch((error: unknown) => {
+        if (!over) console.error(`map: ${String(error)}`);
+      });
     const end = () => void (over = true);
     const places = latest.current.map(where).filter((point) => point !== null);
     if (places.length === 0) return end;
-    const bounds = places.reduce((box, point) => box.extend(point), new LngLatBounds(places[0], places[0]));
+    const bounds = places.reduce(
+      (box, point) => box.extend(point),
+      new LngLatBounds(places[0], places[0]),
+    );
     map.fitBounds(bounds, { padding: 48, maxZoom: 6.2, animate: went.current && !still() });
     went.current = true;
     return end;
@@ -106,14 +118,21 @@ export default function ListingMap({ rows, fresh, ready, place, selected, onSele
     const point = where(latest.current.find((row) => String(row.property_id) === selected));
     if (point && !map.getBounds().contains(point)) map.easeTo({ center: point, animate: !still() });
     return () => {
-      if (map.getSource("listings")) map.removeFeatureState({ source: "listings", id: selected }, "selected");
+      if (map.getSource("listings"))
+        map.removeFeatureState({ source: "listings", id: selected }, "selected");
     };
   }, [map, selected]);
 
   return (
-    <div className={styles.map} data-testid="map" data-count={rows.filter((row) => where(row)).length}>
+    <div
+      className={styles.map}
+      data-testid="map"
+      data-count={rows.filter((row) => where(row)).length}
+    >
       {trouble ? (
-        <p className={styles.trouble}>The map needs WebGL, which this browser does not give. The list has everything.</p>
+        <p className={styles.trouble}>
+          The map needs WebGL, which this browser does not give. The list has everything.
+        </p>
       ) : (
         <div ref={host} className={styles.host} />
       )}

@@ -45,10 +45,16 @@ export function RegionPicker(props: {
       <select
         data-testid="region-picker"
         value={region ?? ""}
-        onChange={({ target }) => router.push(target.value ? `/?region=${encodeURIComponent(target.value)}` : "/")}
+        onChange={({ target }) =>
+          router.push(target.value ? `/?region=${encodeURIComponent(target.value)}` : "/")
+        }
       >
         <option value="">All regions{all > 0 && ` (${all})`}</option>
-        {counts.map(([name, number]) => <option key={name} value={name}>{name} ({number})</option>)}
+        {counts.map(([name, number]) => (
+          <option key={name} value={name}>
+            {name} ({number})
+          </option>
+        ))}
       </select>
     </label>
   );

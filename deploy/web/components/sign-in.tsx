@@ -29,7 +29,10 @@ export function SignIn({ session }: { session: SupabaseSession }) {
     const { auth } = await session.client();
     const { error } = password
       ? await auth.signInWithPassword({ email: address, password })
-      : await auth.signInWithOtp({ email: address, options: { emailRedirectTo: window.location.href } });
+      : await auth.signInWithOtp({
+          email: address,
+          options: { emailRedirectTo: window.location.href },
+        });
     setBusy(false);
     if (error) setMessage(error.message);
     else if (password) dialog.current?.close();
@@ -42,11 +45,22 @@ export function SignIn({ session }: { session: SupabaseSession }) {
   }
 
   if (email) {
-    return <button type="button" className={styles.button} onClick={() => void leave()} title={`Signed in as ${email}`}>Sign out</button>;
+    return (
+      <button
+        type="button"
+        className={styles.button}
+        onClick={() => void leave()}
+        title={`Signed in as ${email}`}
+      >
+        Sign out
+      </button>
+    );
   }
   return (
     <>
-      <button type="button" className={styles.button} onClick={() => dialog.current?.showModal()}>Sign in</button>
+      <button type="button" className={styles.button} onClick={() => dialog.current?.showModal()}>
+        Sign in
+      </button>
       <dialog ref={dialog} className={styles.dialog} aria-label="Sign in">
         <form
           onSubmit={(event) => {
@@ -55,12 +69,24 @@ export function SignIn({ session }: { session: SupabaseSession }) {
           }}
         >
           <h2>Sign in</h2>
-          <label>Email<input name="email" type="email" required autoComplete="email" /></label>
-          <label>Password<input name="password" type="password" autoComplete="current-password" /></label>
-          <p className={styles.hint} role="status">{message || "Without a password you get a link by mail."}</p>
+          <label>
+            Email
+            <input name="email" type="email" required autoComplete="email" />
+          </label>
+          <label>
+            Password
+            <input name="password" type="password" autoComplete="current-password" />
+          </label>
+          <p className={styles.hint} role="status">
+            {message || "Without a password you get a link by mail."}
+          </p>
           <div className={styles.row}>
-            <button type="button" className={styles.quiet} onClick={() => dialog.current?.close()}>Cancel</button>
-            <button type="submit" className={styles.button} disabled={busy}>{busy ? "One moment …" : "Continue"}</button>
+            <button type="button" className={styles.quiet} onClick={() => dialog.current?.close()}>
+              Cancel
+            </button>
+            <button type="submit" className={styles.button} disabled={busy}>
+              {busy ? "One moment …" : "Continue"}
+            </button>
           </div>
         </form>
       </dialog>

@@ -18,11 +18,37 @@ export function Theme({ initial }: { initial: Choice }) {
     window.dispatchEvent(new Event("theme"));
   }
   return (
-    <button type="button" className={styles.icon} onClick={turn} data-testid="theme" aria-label={`Theme: ${NAMES[name]}. Change it`} title={`Theme: ${NAMES[name]}`}>
-      <svg viewBox="0 0 24 24" width="18" height="18" aria-hidden="true" fill="none" stroke="currentColor" strokeWidth="1.8" strokeLinecap="round">
-        {name === "light" && <><circle cx="12" cy="12" r="4" /><path d="M12 3v2m0 14v2M3 12h2m14 0h2M5.6 5.6 7 7m10 10 1.4 1.4M18.4 5.6 17 7M7 17l-1.4 1.4" /></>}
+    <button
+      type="button"
+      className={styles.icon}
+      onClick={turn}
+      data-testid="theme"
+      aria-label={`Theme: ${NAMES[name]}. Change it`}
+      title={`Theme: ${NAMES[name]}`}
+    >
+      <svg
+        viewBox="0 0 24 24"
+        width="18"
+        height="18"
+        aria-hidden="true"
+        fill="none"
+        stroke="currentColor"
+        strokeWidth="1.8"
+        strokeLinecap="round"
+      >
+        {name === "light" && (
+          <>
+            <circle cx="12" cy="12" r="4" />
+            <path d="M12 3v2m0 14v2M3 12h2m14 0h2M5.6 5.6 7 7m10 10 1.4 1.4M18.4 5.6 17 7M7 17l-1.4 1.4" />
+          </>
+        )}
         {name === "dark" && <path d="M20 14.5A8 8 0 1 1 9.5 4a6.5 6.5 0 0 0 10.500 10.500z" />}
-        {name === "system" && <><circle cx="12" cy="12" r="8" /><path d="M12 4v16a8 8 0 0 0 0-16z" fill="currentColor" /></>}
+        {name === "system" && (
+          <>
+            <circle cx="12" cy="12" r="8" />
+            <path d="M12 4v16a8 8 0 0 0 0-16z" fill="currentColor" />
+          </>
+        )}
       </svg>
     </button>
   );

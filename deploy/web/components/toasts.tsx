@@ -24,13 +24,28 @@ export function important({ kind, row, changes }: Change): Notice | null {
   const name = row.name ?? String(row.property_id);
   const id = String(row.property_id);
   const place = [row.city, row.state].filter(Boolean).join(", ");
-  if (kind === "created") return { about: "listed", id, title: `New: ${name}`, body: `${place} · ${show("price", row.price)}` };
-  if (kind === "deleted") return { about: "gone", id, title: `Gone: ${name}`, body: `${place}: no longer listed` };
+  if (kind === "created")
+    return {
+      about: "listed",
+      id,
+      title: `New: ${name}`,
+      body: `${place} · ${show("price", row.price)}`,
+    };
+  if (kind === "deleted")
+    return { about: "gone", id, title: `Gone: ${name}`, body: `${place}: no longer listed` };
   const { status, price } = changes;
-  if (status) return { about: "status changed", id, title: name, body: `${show("status", status.old)} → ${show("status", status.new)}` };
+  if (status)
+    return {
+      about: "status changed",
+      id,
+      title: name,
+      body: `${show("status", status.old)} → ${show("status", status.new)}`,
+    };
   if (typeof price?.old !== "number" || typeof price.new !== "number") return null;
   if (Math.abs(price.new - price.old) < LEAST_MOVE * price.old) return null;
-  const percent = price.old ? ` (${((100 * (price.new - price.old)) / price.old).toFixed(1)} %)` : "";
+  const percent = price.old
+    ? ` (${((100 * (price.new - price.old)) / price.old).toFixed(1)} %)`
+    : "";
   return {
     about: price.new < price.old ? "price down" : "price up",
     id,
@@ -59,8 +74,11 @@ export function Toasts({ theme }: { theme: "light" | "dark" | null }) {
       const lines = waiting.filter(({ id }) => !notified.has(id));
       waiting = [];
       notified.clear();
-      if (lines.length > MANY) toast(`${lines.length} listings changed`, { id: "many", description: fold(lines) });
-      else for (const { id, title, body, about } of lines) toast(title, { id: id + about, description: body, action: see(id) });
+      if (lines.length > MANY)
+        toast(`${lines.length} listings changed`, { id: "many", description: fold(lines) });
+      else
+        for (const { id, title, body, about } of lines)
+          toast(title, { id: id + about, description: body, action: see(id) });
     };
     const unlisten = [
       feedOf(client).store.onChange((change) => {

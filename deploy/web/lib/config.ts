@@ -31,7 +31,10 @@ export async function config(): Promise<Config> {
     bridgeUrl: bridgeUrl(),
     bridgePath: BRIDGE_PATH ?? "/socket.io",
     batch: BRIDGE_BATCH === "true",
-    supabase: SUPABASE_URL && SUPABASE_PUBLISHABLE_KEY ? { url: SUPABASE_URL, key: SUPABASE_PUBLISHABLE_KEY } : null,
+    supabase:
+      SUPABASE_URL && SUPABASE_PUBLISHABLE_KEY
+        ? { url: SUPABASE_URL, key: SUPABASE_PUBLISHABLE_KEY }
+        : null,
     token: jar.get("bridge-token")?.value ?? process.env["BRIDGE_DEMO_TOKEN"] ?? null,
     theme: theme === "light" || theme === "dark" ? theme : null,
   };

@@ -1,7 +1,12 @@
 "use client";
 // The live listings of one view: a snapshot's pages and the events, through the tab's socket.
 import {
-  createContext, useContext, useEffect, useMemo, useState, useSyncExternalStore,
+  createContext,
+  useContext,
+  useEffect,
+  useMemo,
+  useState,
+  useSyncExternalStore,
 } from "react";
 import type { ErrorCode, PropertyId, RefusalReason, SubscribeAck } from "./contract";
 import { type BridgeClient, useSocket } from "./socket";

@@ -6,7 +6,9 @@ const TIMEOUT_MS = 3_000;
 
 /** The regions and how many listings each has, of those that the token may see; `null` if the bridge
  * does not say. */
-export async function countRegions(token: string | null): Promise<{ region: string; count: number }[] | null> {
+export async function countRegions(
+  token: string | null,
+): Promise<{ region: string; count: number }[] | null> {
   try {
     const answer = await fetch(`${bridgeUrl()}/properties`, {
       cache: "no-store",
@@ -21,7 +23,9 @@ export async function countRegions(token: string | null): Promise<{ region: stri
     for (const { state } of (await answer.json()) as PropertyRow[]) {
       if (state) counts.set(state, (counts.get(state) ?? 0) + 1);
     }
-    return [...counts].sort(([a], [b]) => (a < b ? -1 : 1)).map(([region, count]) => ({ region, count }));
+    return [...counts]
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([region, count]) => ({ region, count }));
   } catch (error) {
     console.error(`counting regions: the bridge did not answer: ${String(error)}`);
     return null;

@@ -15,7 +15,9 @@ export interface SupabaseSession extends Session {
 export function supabaseSession(url: string, key: string): SupabaseSession {
   let loading: Promise<SupabaseClient> | undefined;
   const client = () =>
-    (loading ??= import("@supabase/supabase-js").then(({ createClient }) => createClient(url, key)));
+    (loading ??= import("@supabase/supabase-js").then(({ createClient }) =>
+      createClient(url, key),
+    ));
   return {
     client,
     async token() {

@@ -3,7 +3,11 @@
 import { createContext, useContext, useEffect, useState, useSyncExternalStore } from "react";
 import { io, type Socket } from "socket.io-client";
 import type {
-  BridgeStatusData, ClientToServerEvents, HandshakeAuth, RefusalReason, ServerToClientEvents,
+  BridgeStatusData,
+  ClientToServerEvents,
+  HandshakeAuth,
+  RefusalReason,
+  ServerToClientEvents,
 } from "./contract";
 import { added, type Scope } from "./store";
 
@@ -141,9 +145,12 @@ export class BridgeClient {
   #again(): void {
     const pause = Math.min(LONGEST_PAUSE_MS, 500 * 2 ** this.#refusals++);
     clearTimeout(this.#retry);
-    this.#retry = setTimeout(() => {
-      if (this.#holders > 0) this.socket.connect();
-    }, pause * (0.75 + Math.random() / 2));
+    this.#retry = setTimeout(
+      () => {
+        if (this.#holders > 0) this.socket.connect();
+      },
+      pause * (0.75 + Math.random() / 2),
+    );
   }
 
   /** The network is back, or somebody looks: don't wait for the pause to end, and don't trust a

@@ -1,7 +1,14 @@
 // The rows of one view, kept equal to the table. Knows neither React nor sockets.
 import type {
-  FieldChange, PropertiesBatch, PropertyCreated, PropertyDeleted, PropertyId,
-  PropertyNotification, PropertyRow, PropertyUpdated, PropertyUpdatedData,
+  FieldChange,
+  PropertiesBatch,
+  PropertyCreated,
+  PropertyDeleted,
+  PropertyId,
+  PropertyNotification,
+  PropertyRow,
+  PropertyUpdated,
+  PropertyUpdatedData,
 } from "./contract";
 
 /** What a view shows. Neither regions nor properties: everything that the client may hear. */
@@ -126,7 +133,9 @@ export class PropertyStore {
   #shows(id: PropertyId, regions: readonly string[]): boolean {
     const { regions: mine = [], properties = [] } = this.#scope;
     if (mine.length + properties.length === 0) return true;
-    return regions.some((name) => mine.includes(name)) || properties.some((one) => `${one}` === `${id}`);
+    return (
+      regions.some((name) => mine.includes(name)) || properties.some((one) => `${one}` === `${id}`)
+    );
   }
 
   #watch(change: Change): void {

@@ -138,7 +138,10 @@ export class Bridge {
     if (from === to) this.#publish(id, [from], { event: "property-updated", data });
     else {
       const moved = { from: [from], to: [to] };
-      this.#publish(id, [from, to], { event: "property-updated", data: { ...data, moved, property: after } });
+      this.#publish(id, [from, to], {
+        event: "property-updated",
+        data: { ...data, moved, property: after },
+      });
     }
   }
 
@@ -152,7 +155,9 @@ export class Bridge {
   /** What a view of `scope` has to show. */
   rows(scope: Scope): PropertyRow[] {
     const hears = plus({ regions: null, properties: [] }, scope);
-    return [...this.table].filter(([id, row]) => within(hears, id, [row.state ?? ""])).map(([, row]) => row);
+    return [...this.table]
+      .filter(([id, row]) => within(hears, id, [row.state ?? ""]))
+      .map(([, row]) => row);
   }
 
   // -- inside -------------------------------------------------------------------------------------
@@ -176,7 +181,8 @@ export class Bridge {
 
   #answer(name: string, request: SubscribeRequest, answer: Answer): void {
     this.requests.push(name === "subscribe" ? request : undefined);
-    const say = (ack: SubscribeAck) => this.#toClient.push({ position: this.#head, run: () => answer(ack) });
+    const say = (ack: SubscribeAck) =>
+      this.#toClient.push({ position: this.#head, run: () => answer(ack) });
     const code = this.refusals.shift();
     if (code) {
       say({ ok: false, error: { code, message: "refused" } });
@@ -209,7 +215,12 @@ export class Bridge {
   }
 
   #then(position: number): Hears {
-    return this.#stretches.findLast(({ from }) => from < position)?.hears ?? { regions: [], properties: [] };
+    return (
+      this.#stretches.findLast(({ from }) => from < position)?.hears ?? {
+        regions: [],
+        properties: [],
+      }
+    );
   }
 
   #emit(name: string, ...args: unknown[]): void {
@@ -226,7 +237,11 @@ function plus(hears: Hears, { regions = [], properties = [] }: Scope): Hears {
 }
 
 function within(hears: Hears, id: string, regions: string[]): boolean {
-  return hears.regions === null || hears.properties.includes(id) || regions.some((name) => hears.regions?.includes(name));
+  return (
+    hears.regions === null ||
+    hears.properties.includes(id) ||
+    regions.some((name) => hears.regions?.includes(name))
+  );
 }
 
 function heard(told: Told, hears: Hears): boolean {

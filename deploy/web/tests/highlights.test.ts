@@ -4,8 +4,15 @@ import { FRESH_MS, Highlights } from "@/lib/highlights";
 import type { Change } from "@/lib/store";
 
 const ROW: PropertyRow = {
-  property_id: 1, name: null, city: null, state: null, price: 1, units: null,
-  latitude: null, longitude: null, created_at: null,
+  property_id: 1,
+  name: null,
+  city: null,
+  state: null,
+  price: 1,
+  units: null,
+  latitude: null,
+  longitude: null,
+  created_at: null,
 };
 
 function made() {
@@ -52,7 +59,9 @@ test("a field that changes again begins anew, others end in their time", () => {
   pass(FRESH_MS / 2);
   update({ price: { old: 2, new: 1 } });
   pass(FRESH_MS / 2);
-  expect(highlights.getSnapshot().get("1")).toEqual({ price: { old: 2, new: 1, at: FRESH_MS / 2 } });
+  expect(highlights.getSnapshot().get("1")).toEqual({
+    price: { old: 2, new: 1, at: FRESH_MS / 2 },
+  });
   pass(FRESH_MS / 2);
   expect(highlights.getSnapshot().size).toBe(0);
 });

@@ -11,8 +11,17 @@ afterEach(() => void vi.useRealTimers());
 
 function row(id: string, more: Partial<PropertyRow> = {}): PropertyRow {
   return {
-    property_id: id, name: `House ${id}`, city: null, state: "TX", price: 100, units: 4,
-    latitude: null, longitude: null, created_at: null, status: "available", ...more,
+    property_id: id,
+    name: `House ${id}`,
+    city: null,
+    state: "TX",
+    price: 100,
+    units: 4,
+    latitude: null,
+    longitude: null,
+    created_at: null,
+    status: "available",
+    ...more,
   };
 }
 

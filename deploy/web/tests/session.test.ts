@@ -15,10 +15,13 @@ vi.mock("@supabase/supabase-js", () => ({
     supabase.made += 1;
     return {
       auth: {
-        getSession: () => Promise.resolve({ data: { session: supabase.session }, error: supabase.error }),
+        getSession: () =>
+          Promise.resolve({ data: { session: supabase.session }, error: supabase.error }),
         onAuthStateChange: (listener: Told) => {
           supabase.listeners.add(listener);
-          return { data: { subscription: { unsubscribe: () => supabase.listeners.delete(listener) } } };
+          return {
+            data: { subscription: { unsubscribe: () => supabase.listeners.delete(listener) } },
+          };
         },
       },
     };
@@ -60,7 +63,9 @@ test("the token is that of Supabase's session, and none for who is not signed in
 
 test("a session that can't be had is an error, not nobody", async () => {
   supabase.error = new Error("offline");
-  await expect(supabaseSession("http://supabase", "sb_publishable").token()).rejects.toThrow("offline");
+  await expect(supabaseSession("http://supabase", "sb_publishable").token()).rejects.toThrow(
+    "offline",
+  );
 });
 
 test("who was signed in already is no change", async () => {

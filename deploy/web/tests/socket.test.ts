@@ -10,7 +10,8 @@ class Emitter {
     this.#listeners.set(name, [...(this.#listeners.get(name) ?? []), listener]);
   }
   tell(name: string, ...args: unknown[]) {
-    for (const listener of this.#listeners.get(name) ?? []) (listener as (...args: unknown[]) => void)(...args);
+    for (const listener of this.#listeners.get(name) ?? [])
+      (listener as (...args: unknown[]) => void)(...args);
   }
 }
 
@@ -95,7 +96,9 @@ function client(): { client: BridgeClient; library: Library } {
   return { client, library: made[0]! };
 }
 
-function session(token: string | null | Error): Session & { change: (what: "token" | "user") => void } {
+function session(
+  token: string | null | Error,
+): Session & { change: (what: "token" | "user") => void } {
   let tell: (what: "token" | "user") => void = () => {};
   return {
     token: () => (token instanceof Error ? Promise.reject(token) : Promise.resolve(token)),
@@ -257,9 +260,22 @@ test("the state tells of recovery and of the bridge's own", () => {
   const { client: bridge, library } = client();
   let notices = 0;
   bridge.subscribe(() => (notices += 1));
-  expect(bridge.getSnapshot()).toEqual({ connected: false, recovered: null, bridge: null, error: null });
+  expect(bridge.getSnapshot()).toEqual({
+    connected: false,
+    recovered: null,
+    bridge: null,
+    error: null,
+  });
   library.arrive(true);
-  library.tell("bridge-status", { event: "bridge-status", data: { state: "stale", since: "", contract: "1.0" } });
-  expect(bridge.getSnapshot()).toEqual({ connected: true, recovered: true, bridge: "stale", error: null });
+  library.tell("bridge-status", {
+    event: "bridge-status",
+    data: { state: "stale", since: "", contract: "1.0" },
+  });
+  expect(bridge.getSnapshot()).toEqual({
+    connected: true,
+    recovered: true,
+    bridge: "stale",
+    error: null,
+  });
   expect(notices).toBe(2);
 });

@@ -7,8 +7,17 @@ const CA: Scope = { regions: ["CA"] };
 
 function row(id: string, more: Partial<PropertyRow> = {}): PropertyRow {
   return {
-    property_id: id, name: `House ${id}`, city: "Austin", state: "TX", price: 100, units: 4,
-    latitude: 30, longitude: -97, created_at: "2026-01-01T00:00:00Z", status: "available", ...more,
+    property_id: id,
+    name: `House ${id}`,
+    city: "Austin",
+    state: "TX",
+    price: 100,
+    units: 4,
+    latitude: 30,
+    longitude: -97,
+    created_at: "2026-01-01T00:00:00Z",
+    status: "available",
+    ...more,
   };
 }
 
@@ -28,8 +37,15 @@ function open(...rows: PropertyRow[]) {
   return all;
 }
 
-function updated(id: string, changes: PropertyUpdated["data"]["changes"], more = {}): PropertyUpdated {
-  return { event: "property-updated", data: { property_id: id, changes, updated_at: "2026-02-01T00:00:00Z", ...more } };
+function updated(
+  id: string,
+  changes: PropertyUpdated["data"]["changes"],
+  more = {},
+): PropertyUpdated {
+  return {
+    event: "property-updated",
+    data: { property_id: id, changes, updated_at: "2026-02-01T00:00:00Z", ...more },
+  };
 }
 
 test("positions of one history are compared by number, those of two not at all", () => {
@@ -79,7 +95,14 @@ test("a number and a string name the same property", () => {
 test("a move to a region that isn't shown takes the listing away, and is told", () => {
   const { store, told } = open(row("1"));
   const property = row("1", { state: "CA" });
-  store.hear(updated("1", { state: { old: "TX", new: "CA" } }, { moved: { from: ["TX"], to: ["CA"] }, property }), "h-11");
+  store.hear(
+    updated(
+      "1",
+      { state: { old: "TX", new: "CA" } },
+      { moved: { from: ["TX"], to: ["CA"] }, property },
+    ),
+    "h-11",
+  );
   expect(store.rows()).toEqual([]);
   expect(told).toHaveLength(1);
 });
@@ -87,9 +110,18 @@ test("a move to a region that isn't shown takes the listing away, and is told", 
 test("a move from elsewhere brings the whole row, with what changed", () => {
   const { store, told } = open();
   const property = row("1");
-  store.hear(updated("1", { state: { old: "CA", new: "TX" } }, { moved: { from: ["CA"], to: ["TX"] }, property }), "h-11");
+  store.hear(
+    updated(
+      "1",
+      { state: { old: "CA", new: "TX" } },
+      { moved: { from: ["CA"], to: ["TX"] }, property },
+    ),
+    "h-11",
+  );
   expect(store.rows()).toEqual([property]);
-  expect(told).toEqual([{ kind: "updated", row: property, changes: { state: { old: "CA", new: "TX" } }, live: true }]);
+  expect(told).toEqual([
+    { kind: "updated", row: property, changes: { state: { old: "CA", new: "TX" } }, live: true },
+  ]);
 });
 
 test("what is shown by its id stays wherever it moves", () => {
@@ -97,7 +129,14 @@ test("what is shown by its id stays wherever it moves", () => {
   store.begin({ properties: ["1"] });
   store.page([row("1")], "h-10", true);
   const property = row("1", { state: "CA" });
-  store.hear(updated("1", { state: { old: "TX", new: "CA" } }, { moved: { from: ["TX"], to: ["CA"] }, property }), "h-11");
+  store.hear(
+    updated(
+      "1",
+      { state: { old: "TX", new: "CA" } },
+      { moved: { from: ["TX"], to: ["CA"] }, property },
+    ),
+    "h-11",
+  );
   expect(store.rows()).toEqual([property]);
 });
 
@@ -152,16 +191,19 @@ test("a history that is not the one before is taken with its snapshot", () => {
 
 test("a batch is applied in order", () => {
   const { store } = open(row("1"));
-  store.hear({
-    event: "properties-batch",
-    data: {
-      events: [
-        { event: "property-deleted", data: { property_id: "1", deleted_at: "" } },
-        { event: "property-created", data: row("1", { price: 7 }) },
-        updated("1", { price: { old: 7, new: 8 } }),
-      ],
+  store.hear(
+    {
+      event: "properties-batch",
+      data: {
+        events: [
+          { event: "property-deleted", data: { property_id: "1", deleted_at: "" } },
+          { event: "property-created", data: row("1", { price: 7 }) },
+          updated("1", { price: { old: 7, new: 8 } }),
+        ],
+      },
     },
-  }, "h-15");
+    "h-15",
+  );
   expect(store.rows()).toEqual([row("1", { price: 8 })]);
 });
 
@@ -170,7 +212,8 @@ test("a thousand events are one notice to React", () => {
   frame();
   let notices = 0;
   store.subscribe(() => (notices += 1));
-  for (let price = 0; price < 1000; price += 1) store.hear(updated("1", { price: { old: null, new: price } }), `h-${11 + price}`);
+  for (let price = 0; price < 1000; price += 1)
+    store.hear(updated("1", { price: { old: null, new: price } }), `h-${11 + price}`);
   expect(frames).toHaveLength(1);
   frame();
   expect(notices).toBe(1);
@@ -191,7 +234,10 @@ test("updated_at goes along where it is a column of the row, and nowhere else", 
   const { store } = open(row("1", { updated_at: "2026-01-01T00:00:00Z" }), row("2"));
   store.hear(updated("1", {}), "h-11");
   store.hear(updated("2", { price: { old: 100, new: 90 } }), "h-12");
-  expect(store.rows()).toEqual([row("1", { updated_at: "2026-02-01T00:00:00Z" }), row("2", { price: 90 })]);
+  expect(store.rows()).toEqual([
+    row("1", { updated_at: "2026-02-01T00:00:00Z" }),
+    row("2", { price: 90 }),
+  ]);
 });
 
 test("what a snapshot shows to have changed is told, but not as live; what it shows first is not told", () => {
@@ -200,7 +246,12 @@ test("what a snapshot shows to have changed is told, but not as live; what it sh
   store.begin(TX);
   store.page([row("1", { price: 90 }), row("2")], "h-20", true);
   expect(told).toEqual([
-    { kind: "updated", row: row("1", { price: 90 }), changes: { price: { old: 100, new: 90 } }, live: false },
+    {
+      kind: "updated",
+      row: row("1", { price: 90 }),
+      changes: { price: { old: 100, new: 90 } },
+      live: false,
+    },
   ]);
 });
 

@@ -4,8 +4,15 @@ import type { PropertyRow } from "@/lib/contract";
 import type { Change } from "@/lib/store";
 
 const ROW: PropertyRow = {
-  property_id: 1, name: "Oak View", city: "Austin", state: "TX", price: 90, units: 4,
-  latitude: null, longitude: null, created_at: null,
+  property_id: 1,
+  name: "Oak View",
+  city: "Austin",
+  state: "TX",
+  price: 90,
+  units: 4,
+  latitude: null,
+  longitude: null,
+  created_at: null,
 };
 
 function change(changes: Change["changes"], kind: Change["kind"] = "updated"): Change {
@@ -31,6 +38,10 @@ test.each([
 });
 
 test("many are folded into one line that counts them", () => {
-  const lines = [change({ price: { old: 100, new: 90 } }), change({ price: { old: 80, new: 60 } }), change({}, "created")];
+  const lines = [
+    change({ price: { old: 100, new: 90 } }),
+    change({ price: { old: 80, new: 60 } }),
+    change({}, "created"),
+  ];
   expect(fold(lines.map((each) => important(each)!))).toBe("2 × price down, 1 × listed");
 });

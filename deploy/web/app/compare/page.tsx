@@ -11,6 +11,7 @@ export default async function Page({ searchParams }: PageProps<"/compare">) {
   const regions = (await countRegions(token)) ?? [];
   const names = regions.map(({ region }) => region);
   const first = typeof left === "string" && left ? left : (names[0] ?? "TX");
-  const second = typeof right === "string" && right ? right : (names.find((name) => name !== first) ?? "CA");
+  const second =
+    typeof right === "string" && right ? right : (names.find((name) => name !== first) ?? "CA");
   return <Compare left={first} right={second} regions={names} />;
 }

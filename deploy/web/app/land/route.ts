@@ -16,13 +16,23 @@ type Shapes = Topology<Record<string, GeometryCollection>>;
 /** The centre of the largest part's box, which is good enough to write a name at. */
 function middle(geometry: Geometry): [number, number] {
   const parts: Ring[] =
-    geometry.type === "Polygon" ? [geometry.coordinates[0]!]
-    : geometry.type === "MultiPolygon" ? geometry.coordinates.map((part) => part[0]!)
-    : [];
+    geometry.type === "Polygon"
+      ? [geometry.coordinates[0]!]
+      : geometry.type === "MultiPolygon"
+        ? geometry.coordinates.map((part) => part[0]!)
+        : [];
   const boxes = parts.map((ring) => {
     const [xs, ys] = [ring.map((point) => point[0]!), ring.map((point) => point[1]!)];
-    const [west, east, south, north] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
-    return { at: [(west + east) / 2, (south + north) / 2] as [number, number], size: (east - west) * (north - south) };
+    const [west, east, south, north] = [
+      Math.min(...xs),
+      Math.max(...xs),
+      Math.min(...ys),
+      Math.max(...ys),
+    ];
+    return {
+      at: [(west + east) / 2, (south + north) / 2] as [number, number],
+      size: (east - west) * (north - south),
+    };
   });
   return boxes.reduce((a, b) => (b.size > a.size ? b : a)).at;
 }
@@ -31,7 +41,8 @@ function middle(geometry: Geometry): [number, number] {
 export function GET(): Response {
   const us = simplify(presimplify(states as unknown as Shapes), LEAST_AREA);
   const all = world as unknown as Shapes;
-  const round = (_key: string, value: unknown) => (typeof value === "number" ? Math.round(value * 100) / 100 : value);
+  const round = (_key: string, value: unknown) =>
+    typeof value === "number" ? Math.round(value * 100) / 100 : value;
   const others = feature(all, all.objects["countries"]!);
   const land = {
     type: "FeatureCollection",
@@ -39,13 +50,21 @@ export function GET(): Response {
       ...others.features
         .filter(({ id }) => id !== "840")
         .map(({ geometry }) => ({ type: "Feature", properties: { part: "land" }, geometry })),
-      { type: "Feature", properties: { part: "land" }, geometry: feature(us, us.objects["nation"]!).features[0]!.geometry },
+      {
+        type: "Feature",
+        properties: { part: "land" },
+        geometry: feature(us, us.objects["nation"]!).features[0]!.geometry,
+      },
       ...feature(us, us.objects["states"]!).features.map(({ geometry, properties }) => ({
         type: "Feature",
         properties: { part: "name", name: (properties as { name: string }).name },
         geometry: { type: "Point", coordinates: middle(geometry) },
       })),
-      { type: "Feature", properties: { part: "border" }, geometry: mesh(us, us.objects["states"]!) },
+      {
+        type: "Feature",
+        properties: { part: "border" },
+        geometry: mesh(us, us.objects["states"]!),
+      },
     ],
   };
   return new Response(JSON.stringify(land, round), {

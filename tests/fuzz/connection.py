@@ -1,0 +1,117 @@
+"""A connection in memory: bytes go straight into the protocol that a server makes for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any
+
+from bridge.serve import Server
+
+STEPS = 12
+"""Steps of the loop after which everything that needs no time has happened."""
+
+
+class Transport(asyncio.Transport):
+    """What a protocol writes stays in `written`."""
+
+    def __init__(self, peer: str) -> None:
+        super().__init__({"peername": (peer, 40000), "sockname": ("127.0.0.1", 80)})
+        self.protocol: Any = None
+        self.written = bytearray()
+        self.ended = False
+        self._paused = False
+        self._waiting: deque[bytes] = deque()
+
+    def set_protocol(self, protocol: Any) -> None:
+        self.protocol = protocol
+
+    def get_protocol(self) -> Any:
+        return self.protocol
+
+    def write(self, data: Any) -> None:
+        self.written += data
+
+    def writelines(self, parts: Any) -> None:
+        for part in parts:
+            self.write(part)
+
+    def is_closing(self) -> bool:
+        return self.ended
+
+    def close(self) -> None:
+        if not self.ended:
+            self.ended = True
+            asyncio.get_running_loop().call_soon(self.protocol_lost)
+
+    abort = close
+
+    def protocol_lost(self) -> None:
+        self.protocol.connection_lost(None)
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+
+    def is_reading(self) -> bool:
+        return not self._paused
+
+    def pause_reading(self) -> None:
+        self._paused = True
+
+    def resume_reading(self) -> None:
+        self._paused = False
+        while self._waiting and not self._paused and not self.ended:
+            self.protocol.data_received(self._waiting.popleft())
+
+    def feed(self, data: bytes) -> None:
+        if self._paused:
+            self._waiting.append(data)
+        elif not self.ended:
+            self.protocol.data_received(data)
+
+
+class Connection:
+    """A client's end."""
+
+    def __init__(
+        self, server: Server, peer: str = "203.0.113.66", *, forbidden: bytes | None = None
+    ) -> None:
+        """What is `forbidden` must not be in any answer."""
+        self._forbidden = forbidden
+        self.transport = Transport(peer)
+        protocol: Any = server.config.http_protocol_class
+        self.transport.set_protocol(protocol(server.config, server.server_state, {}))
+        self.transport.protocol.connection_made(self.transport)
+        self._read = 0
+
+    def send(self, data: bytes) -> None:
+        self.transport.feed(data)
+
+    async def settle(self, steps: int = STEPS) -> bytes:
+        """What the server answered, once it has nothing more to do at once."""
+        size = -1
+        while size != len(self.transport.written):
+            size = len(self.transport.written)
+            for _ in range(steps):
+                await asyncio.sleep(0)
+        return self.take()
+
+    async def ask(self, data: bytes) -> bytes:
+        self.send(data)
+        return await self.settle()
+
+    def take(self) -> bytes:
+        """What was written since it was taken last."""
+        new = bytes(self.transport.written[self._read :])
+        self._read = len(self.transport.written)
+        assert self._forbidden is None or self._forbidden not in new, "it heard what it must not"
+        return new
+
+    @property
+    def ended(self) -> bool:
+        return self.transport.ended
+
+    def hang_up(self) -> None:
+        self.transport.close()

@@ -1,0 +1,163 @@
+"""What attacks are made of. All of it comes from the dice, so a seed tells the same story again."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from random import Random
+
+TEXTS = (
+    "",
+    "TX",
+    "CA",
+    "NV",
+    "WITNESS",
+    "*",
+    "everything",
+    "region:TX",
+    "user:somebody",
+    "property:p1",
+    "member/everything",
+    "property@2:TX:p1",
+    "TX/",
+    "/",
+    "..",
+    "../../etc/passwd",
+    "%00",
+    "\x00",
+    "\x1e",
+    "\r\nX-Injected: yes",
+    "\ud800",
+    "\u202e",
+    "é",
+    "\U0001f4a5" * 50,
+    "' or 1=1 --",
+    "${jndi:ldap://x}",
+    "{{7*7}}",
+    "__proto__",
+    "constructor",
+    "null",
+    "true",
+    "NaN",
+    "Infinity",
+    "-0",
+    "1e400",
+    "9" * 400,
+    "x" * 201,
+    "x" * 5000,
+    "p1",
+    "p2",
+    "[" * 200,
+    '{"a":' * 100,
+)
+NUMBERS = (0, 1, -1, 7, 2**31, 2**53, 2**63, 2**64, -(2**63) - 1, 10**30, 0.5, 1e308, -0.0)
+NAMES = (
+    "regions",
+    "properties",
+    "snapshot",
+    "after",
+    "token",
+    "batch",
+    "pid",
+    "offset",
+    "sub",
+    "session_id",
+    "_placeholder",
+    "num",
+    "__proto__",
+    "toString",
+    "event",
+    "data",
+)
+
+
+def text(dice: Random) -> str:
+    kind = dice.random()
+    if kind < 0.6:
+        return dice.choice(TEXTS)
+    if kind < 0.8:
+        return noise(dice, 30).hex()
+    return "".join(chr(dice.choice((dice.randrange(0x20), dice.randrange(0xD800)))) for _ in "abcd")
+
+
+def value(dice: Random, depth: int = 3) -> Any:
+    """A JSON value, wrong more often than right."""
+    kind = dice.randrange(10 if depth else 7)
+    if kind < 3:
+        return text(dice)
+    if kind == 3:
+        return dice.choice(NUMBERS)
+    if kind == 4:
+        return dice.choice((None, True, False))
+    if kind == 5:
+        few = [text(dice) for _ in range(dice.randrange(4))]
+        return few + [f"region {n}" for n in range(300)] if dice.random() < 0.2 else few
+    if kind == 6:
+        return dice.randbytes(dice.randrange(40)).decode("latin-1")
+    if kind == 7:
+        return [value(dice, depth - 1) for _ in range(dice.randrange(4))]
+    return {
+        dice.choice((dice.choice(NAMES), text(dice))): value(dice, depth - 1)
+        for _ in range(dice.randrange(5))
+    }
+
+
+def argument(dice: Random, *names: str) -> Any:
+    """An object with some of these members, or something else."""
+    if dice.random() < 0.15:
+        return value(dice)
+    return {name: value(dice, 2) for name in names if dice.random() < 0.5}
+
+
+def spelled(dice: Random, it: Any) -> str:
+    """JSON, at times broken."""
+    spelling = json.dumps(it, ensure_ascii=dice.random() < 0.5)
+    return damaged(dice, spelling) if dice.random() < 0.1 else spelling
+
+
+def damaged(dice: Random, it: str) -> str:
+    at = dice.randrange(len(it) + 1)
+    return dice.choice(
+        (
+            it[:at],
+            it[at:],
+            it[:at] + dice.choice(TEXTS) + it[at:],
+            it[:at] + chr(dice.randrange(256)) + it[at + 1 :],
+            it * 2,
+        )
+    )
+
+
+def noise(dice: Random, most: int = 64) -> bytes:
+    return dice.randbytes(dice.randrange(most))
+
+
+def flipped(dice: Random, it: bytes) -> bytes:
+    """Some bytes of it are others, gone, or more."""
+    out = bytearray(it)
+    for _ in range(dice.randrange(1, 4)):
+        at = dice.randrange(len(out) + 1)
+        match dice.randrange(4):
+            case 0 if at < len(out):
+                out[at] = dice.randrange(256)
+            case 1:
+                del out[at : at + dice.randrange(1, 9)]
+            case 2:
+                out[at:at] = dice.randbytes(dice.randrange(1, 9))
+            case _:
+                out[at:at] = out[: dice.randrange(1, 30)]
+    return bytes(out)
+
+
+def utf8(it: str) -> bytes:
+    return it.encode("utf-8", "surrogatepass")
+
+
+def cut(dice: Random, it: bytes) -> list[bytes]:
+    """The same in several portions, as it may arrive."""
+    if dice.random() < 0.7 or len(it) < 2:
+        return [it]
+    ends = sorted({*dice.choices(range(1, len(it)), k=dice.randrange(1, 5)), len(it)})
+    return [it[start:end] for start, end in zip([0, *ends], ends, strict=False)]
