@@ -53,6 +53,10 @@ LOST_AT_ONCE = 200
 """Rows that the stream is found not to have told at one time; more are a gap. Fewer are read one by
 one, in two reads."""
 
+MANY_RECENT = 1000
+"""Recent rows that every look may read again; past it the cursor follows the time, which relies on
+a table whose clock goes as fast as ours."""
+
 REPORT_SECONDS = 10.0
 """Between two lines in the log about a walk under way."""
 
@@ -238,7 +242,7 @@ class Reconciler:
             self._cursor.reached(walk.newest, walk.wall)
         elif walk.kind is Kind.RECENT:
             self._cursor.reached(walk.since, walk.wall)
-            if walk.read > self._settings.page_rows:
+            if walk.read > MANY_RECENT:
                 self._cursor.rested(walk.since, walk.wall, walk.started, self._clock.monotonic())
             await self._look_at_newest()
         now, passes = self._clock.monotonic(), self.passes

@@ -66,6 +66,7 @@ class ProjectKeys:
         self._fetching: asyncio.Task[None] | None = None
         self._wanted = asyncio.Event()
         self._client: httpx.AsyncClient | None = None
+        self._closed = False
 
     async def find(self, kid: str) -> jwt.PyJWK | None:
         """The key of that name; None: the project has none. Raises `KeysUnavailable`."""
@@ -91,6 +92,9 @@ class ProjectKeys:
             await self._fetched()
 
     async def close(self) -> None:
+        """Nothing is fetched any more. Twice is fine."""
+        self._closed = True
+        self._error = self._error or "the bridge is stopping"
         if self._fetching is not None:
             self._fetching.cancel()
             await asyncio.wait([self._fetching])
@@ -99,6 +103,8 @@ class ProjectKeys:
 
     async def _fetched(self) -> None:
         """Return after a fetch, whatever came of it. All who wait share one."""
+        if self._closed:
+            return
         if self._fetching is None:
             self._fetching = asyncio.create_task(self._fetch(), name="fetch the project's keys")
         fetching = self._fetching

@@ -119,6 +119,13 @@ def _short(value: str) -> str:
             Code.BAD_REQUEST,
             f"expected names of at most {NAME_LENGTH} characters, one has {len(value)}",
         )
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:  # JSON can spell it, and nobody can store or say it
+            raise Refused(
+                Code.BAD_REQUEST, "expected names in Unicode, one has half a surrogate pair"
+            ) from None
     return value
 
 

@@ -48,15 +48,18 @@ def _change(data: Mapping[str, Any], projection: Projection) -> Change | None:
     record = _known(data.get("record") or {}, types, projection)
     raw_old = data.get("old_record") or {}
     key = _key(raw_old if op is Op.DELETE else data.get("record") or {}, projection, errors)
-    old_key = normalise(raw_old[projection.key]) if projection.key in raw_old else None
+    old_key = None
+    if op is Op.UPDATE and raw_old.get(projection.key) is not None:
+        old_key = _key(raw_old, projection, errors)
+    committed_at = data.get("commit_timestamp")
     old = _known(raw_old, types, projection)
     return Change(
         op=op,
         key=key,
         record={} if op is Op.DELETE else record,
-        committed_at=normalise(data.get("commit_timestamp") or ""),
+        committed_at=normalise(committed_at) if isinstance(committed_at, str) else "",
         old=old if len(old) == len(projection.known) and not errors else None,
-        old_key=old_key if op is Op.UPDATE and old_key != key else None,
+        old_key=old_key if old_key != key else None,
         doubtful=op is not Op.DELETE and (bool(errors) or _garbled(types, projection)),
     )
 

@@ -60,6 +60,13 @@ class Site:
     async def kill(self, process: BridgeProcess) -> None:
         await process.end(signal.SIGKILL)
 
+    async def knows_watches(self) -> None:
+        """Until it knows all watches that there are."""
+        [there] = await self.sandbox.execute("select count(*) as n from property_watchers")
+        async with asyncio.timeout(SECONDS):
+            while (await self.status())["watchers"]["watches"] != there["n"]:
+                await asyncio.sleep(0.02)
+
     async def status(self) -> dict[str, Any]:
         async with httpx.AsyncClient() as http:
             answer: dict[str, Any] = (await http.get(self.url + "/status")).json()

@@ -58,6 +58,16 @@ FAULTS = """() => {
       if (wide > 1 && high > 1) faults.push(`${name(a.element)} overlaps ${name(b.element)}`);
     }
   }
+  // What a card says stays within it, or is cut off where it says so.
+  for (const field of document.querySelectorAll('[data-testid="listing"] [data-field]')) {
+    const card = field.closest('[data-testid="listing"]');
+    let cut = false;
+    for (let up = field; up !== card; up = up.parentElement) {
+      cut ||= getComputedStyle(up).overflow !== "visible";
+    }
+    const over = field.getBoundingClientRect().right - card.getBoundingClientRect().right;
+    if (!cut && over > 1) faults.push(`${field.dataset.field} sticks out of its card`);
+  }
   return { faults, places: places.length };
 }"""
 
@@ -85,6 +95,7 @@ WINDOWS = {"phone": (360, 740), "tablet": (800, 1000), "desktop": (1280, 800)}
 
 async def picture(visitor: Visitor, name: str) -> None:
     if folder := os.environ.get("BROWSER_PICTURES"):
+        await visitor.page.wait_for_timeout(5000)  # no test: for who looks at the map
         await visitor.page.screenshot(path=Path(folder) / f"{name}.png")
 
 

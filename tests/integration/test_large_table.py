@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from bridge import create_app, cursor
+from bridge import create_app, cursor, reconcile
 from tests.fakes import FakeSource, FakeTable, row, settings
 from tests.integration.test_app import site
 
@@ -73,6 +73,7 @@ async def test_many_rows_of_one_moment_are_not_read_again_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(cursor, "OVERLAP_SECONDS", 0.2)
+    monkeypatch.setattr(reconcile, "MANY_RECENT", 2)
     table = CountingTable(*(row(f"p{n}") for n in range(9)))
     source = FakeSource()
     hurried = settings(page_rows=2, watch_interval=0.05, watch_grace=0.1)

@@ -418,6 +418,16 @@ async def test_nobody_there_is_an_outage_too() -> None:
         await access.close()
 
 
+async def test_after_the_end_nothing_is_fetched() -> None:
+    async with opened() as door:
+        assert await door.code(ES.sign(door.claims())) == "ok"
+        await door.access.close()
+        await door.access.close()
+        assert await door.code(ES.sign(door.claims())) == "ok"
+        assert await door.code(Key("ES256", "new").sign(door.claims())) == "not_ready"
+        assert door.server.requests == 1
+
+
 async def test_slow_keys_hold_up_nobody_who_needs_none() -> None:
     async with opened() as door:
         assert await door.code(ES.sign(door.claims())) == "ok"

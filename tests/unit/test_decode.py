@@ -138,3 +138,31 @@ def test_a_change_of_another_table_is_none_of_ours(field: str) -> None:
 def test_a_payload_that_names_no_row_is_unreadable(data: dict[str, Any]) -> None:
     with pytest.raises(Unreadable, match="expected"):
         decode(data, P)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        payload("UPDATE", record=RECORD, old_record={"id": ["k"]}),
+        payload("UPDATE", record=RECORD, old_record={"id": {}}),
+        payload("UPDATE", record=RECORD, columns=[{}]),
+        payload("UPDATE", record=RECORD, columns=7),
+        payload("UPDATE", record=RECORD, columns=["name"]),
+        payload("UPDATE", record=["k"]),
+        payload("UPDATE", record=RECORD, old_record="k"),
+        payload("INSERT", record=RECORD, type=["INSERT"]),
+    ],
+)
+def test_a_payload_of_another_shape_is_unreadable_and_says_nothing_of_the_row(
+    data: dict[str, Any],
+) -> None:
+    with pytest.raises(Unreadable) as error:
+        decode(data, P)
+    assert "Oak" not in str(error.value)
+
+
+@pytest.mark.parametrize("at", [7, None, {}, []])
+def test_a_commit_time_that_is_none_is_empty(at: Any) -> None:
+    change = decode(payload("INSERT", record=RECORD, commit_timestamp=at), P)
+    assert change is not None
+    assert change.committed_at == ""

@@ -306,3 +306,11 @@ def test_who_comes_back_hears_what_it_heard(hub: Hub[str]) -> None:
     assert hears(hub, property_room("p1")) == ["a"]
     with pytest.raises(ValueError, match="joined already"):
         hub.restore("a", subscription)
+
+
+@pytest.mark.parametrize("name", ["\ud800", "TX\udfff", "\ud800" * 10])
+@pytest.mark.parametrize("what", ["regions", "properties"])
+def test_a_name_that_nobody_could_say_is_refused(what: str, name: str) -> None:
+    with pytest.raises(Refused, match="half a surrogate pair"):
+        wanted({what: [name]})
+    assert wanted({what: ["é\U0001f4a5"]})
