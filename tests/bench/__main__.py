@@ -3,6 +3,7 @@
     python -m tests.bench [--quick] [--json FILE]
     python -m tests.bench fanout|connect|memory|upgrade|slow [--clients N] [--rounds N] [--json F]
     python -m tests.bench recovery|pipeline|latency|log|table|overload [--json FILE] [--help]
+    python -m tests.bench tokens
 
 Without a name all of them, each within a time of its own, some fifteen minutes in all; `--quick`
 is a look at whether they run, in three minutes.
@@ -33,7 +34,7 @@ BENCHES: dict[str, tuple[Any, int, list[str]]] = {
     "upgrade": (upgrade, 100, ["bridge", "node"]),
     "slow": (slow, 500, ["bridge"]),
 }
-ELSEWHERE = ("pipeline", "latency", "recovery", "log", "table", "overload")
+ELSEWHERE = ("pipeline", "latency", "recovery", "log", "table", "overload", "tokens")
 UNITS = {
     "cpu_us": "CPU µs",
     "user_us": "user µs",
@@ -41,6 +42,7 @@ UNITS = {
     "p50_ms": "p50 ms",
     "p99_ms": "p99 ms",
     "stall_ms": "longest stall ms",
+    "step_ms": "longest step CPU ms",
     "kb": "KB each",
     "grown_kb": "RSS grown KB",
     "cut_off": "cut off",

@@ -48,18 +48,20 @@ export function SignIn({ session }: { session: SupabaseSession }) {
     return (
       <button
         type="button"
-        className={styles.button}
+        className={styles.door}
         onClick={() => void leave()}
         title={`Signed in as ${email}`}
       >
-        Sign out
+        <Door />
+        <span>Sign out</span>
       </button>
     );
   }
   return (
     <>
-      <button type="button" className={styles.button} onClick={() => dialog.current?.showModal()}>
-        Sign in
+      <button type="button" className={styles.door} onClick={() => dialog.current?.showModal()}>
+        <Door />
+        <span>Sign in</span>
       </button>
       <dialog ref={dialog} className={styles.dialog} aria-label="Sign in">
         <form
@@ -91,5 +93,24 @@ export function SignIn({ session }: { session: SupabaseSession }) {
         </form>
       </dialog>
     </>
+  );
+}
+
+/** What is left of the button's words where there is no room for them. */
+function Door() {
+  return (
+    <svg
+      viewBox="0 0 24 24"
+      width="18"
+      height="18"
+      aria-hidden="true"
+      fill="none"
+      stroke="currentColor"
+      strokeWidth="1.8"
+      strokeLinecap="round"
+      strokeLinejoin="round"
+    >
+      <path d="M10 4h8v16h-8M4 12h10m-4-4 4 4-4 4" />
+    </svg>
   );
 }
