@@ -15,10 +15,10 @@ from bridge.errors import Code, Refused
 if TYPE_CHECKING:
     from bridge.auth.claims import Claims
     from bridge.auth.rules import Rules
-    from bridge.auth.settings import AuthMode, AuthSettings
     from bridge.clock import Clock
     from bridge.log.base import SignOutStore
     from bridge.rights import Rights
+    from bridge.settings.auth import AuthMode, AuthSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ UNITS = {
     "p50_ms": "p50 ms",
     "p99_ms": "p99 ms",
     "stall_ms": "longest stall ms",
+    "step_ms": "longest step CPU ms",
     "kb": "KB each",
     "grown_kb": "RSS grown KB",
     "cut_off": "cut off",

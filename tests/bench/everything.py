@@ -159,6 +159,8 @@ def _figures(results: Results) -> list[tuple[str, str, str]]:
     add("CPU per delivery, 16 events in one step", lambda: beside("fanout", many, "cpu_us", "µs"))
     add("longest stall of the loop, one event", lambda: beside("fanout", one, "stall_ms", "ms"))
     add("longest stall of the loop, 16 events", lambda: beside("fanout", many, "stall_ms", "ms"))
+    add("most CPU time of one step, one event", lambda: beside("fanout", one, "step_ms", "ms"))
+    add("most CPU time of one step, 16 events", lambda: beside("fanout", many, "step_ms", "ms"))
     add("CPU per connect with a region", lambda: beside("connect", "a client", "cpu_us", "µs"))
     add("memory per idle client", lambda: beside("memory", "a client", "kb", "KB"))
     add("upgrades under fire", upgrades)

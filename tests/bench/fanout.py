@@ -71,9 +71,11 @@ def _measure(name: str, server: Program, load: Program, clients: int) -> dict[st
             "p50_ms": stat["p50"],
             "p99_ms": stat["p99"],
             "stall_ms": None,
+            "step_ms": None,
         }
         if name == "bridge":
             load.ask("reset")
-            out[label]["stall_ms"] = server.ask(f"stall 8 {2 / slower} {batch}")["stall_ms"]
+            held = server.ask(f"stall 8 {2 / slower} {batch}")
+            out[label].update({name: held[name] for name in ("stall_ms", "step_ms")})
             told(load, 8 * batch * clients)
     return out

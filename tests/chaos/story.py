@@ -225,7 +225,7 @@ class Story:
 
     def _created(self, key: str, data: dict[str, Any]) -> None:
         self._say_exactly(key, data, {"property_id", *self._projection.published})
-        if key in self.rows:
+        if key in self.rows and not self._doubt:
             self._complain(Kind.WRONG_OLD, key, "is created, and was known")
         self.rows[key] = {column: data.get(column) for column in self._projection.published}
         self._tell(key, self.rows[key])
@@ -240,7 +240,8 @@ class Story:
             self._complain(Kind.MALFORMED, key, "is updated, and nothing changed")
         state = dict(known or {})
         for column, change in data["changes"].items():
-            if column in state and state[column] != change["old"]:
+            # While nobody knows what the bridge lets it hear, a change may pass it by.
+            if column in state and state[column] != change["old"] and not self._doubt:
                 what = f"{column} was {str(change['old'])[:80]}, told was {str(state[column])[:80]}"
                 self._complain(Kind.WRONG_OLD, key, what)
             if change["old"] == change["new"]:
@@ -261,6 +262,8 @@ class Story:
         row = {column: data["property"].get(column) for column in self._projection.published}
         if list(regions_of(row, region)) != moved["to"]:
             self._complain(Kind.MALFORMED, key, f"moved to {moved['to']}, and is in another place")
+        if self._doubt:
+            known = None
         if known is not None and not fits(state, row):
             self._complain(Kind.WRONG_OLD, key, "moved, and the whole property is another one")
         if known is not None and all(column in known for column in region):

@@ -29,7 +29,7 @@ from tests.tokens import SECRET, USER, JwksServer, Key, claims, jwks_server, leg
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from bridge.auth.settings import AuthMode
+    from bridge.settings.auth import AuthMode
 
 PAUSE = 0.05
 """Between two fetches, in most tests; the real ones wait longer."""

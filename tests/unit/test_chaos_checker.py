@@ -179,6 +179,34 @@ def test_what_was_asked_for_just_before_the_end_of_a_connection_may_have_been_he
     assert play.found() == set()
 
 
+def test_what_passes_a_client_by_that_may_have_left_a_region_is_no_wrong_old_value(
+    play: Play,
+) -> None:
+    client = play.client("c")
+    client.asked()  # to hear CA alone; no ack comes
+    client.went("transport error")
+    play.commit("a", price=2)
+    play.tell("a")
+    play.connect(client, {}, recovered=True)
+    play.commit("a", price=3, state="CA")
+    play.tell("a", client)
+    play.ask(client, "subscribe", ["CA"])
+    assert play.found() == set()
+
+
+def test_a_wrong_old_value_is_found_again_once_it_is_known_what_a_client_hears(play: Play) -> None:
+    client = play.client("c")
+    client.asked()
+    client.went("transport error")
+    play.connect(client, {}, recovered=True)
+    play.ask(client, "subscribe", ["TX"])
+    play.commit("a", price=2)
+    play.tell("a")
+    play.commit("a", price=3)
+    play.tell("a", client)
+    assert Kind.WRONG_OLD in play.found()
+
+
 def test_a_large_value_may_be_of_before_for_a_while(play: Play) -> None:
     play.truth.leaves_out = True
     witness = play.client("witness")

@@ -363,3 +363,12 @@ def test_what_can_not_be_notified_by_is_refused(
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=name):
         load()
+
+
+@pytest.mark.parametrize("name", ["BRIDGE_COLUMNS", "BRIDGE_MEMBER_COLUMNS"])
+def test_a_column_cannot_take_the_name_under_which_the_key_is_told(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "price,property_id")
+    with pytest.raises(SettingsError, match=f"{name}.*expected columns without property_id"):
+        load()

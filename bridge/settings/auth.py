@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import AliasChoices, Field, SecretStr, field_validator
 
 from bridge.auth.rules import Rules, path, regions_in
+from bridge.settings.part import Listed, Part
 
 AuthMode: TypeAlias = Literal["optional", "required", "off"]
 
@@ -15,22 +15,8 @@ SECRET_BYTES = 32
 """Of the shortest secret of HS256: as long as what it computes."""
 
 
-def _split(value: Any) -> Any:
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
-
-
-Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
-"""A comma-separated list."""
-
-
-class AuthSettings(BaseSettings):
-    """Part of `bridge.settings.Settings`. Times are seconds."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="BRIDGE_", frozen=True, extra="forbid", populate_by_name=True
-    )
+class AuthSettings(Part):
+    """Who may come in, and what they may hear."""
 
     supabase_jwt_secret: SecretStr | None = Field(
         None,

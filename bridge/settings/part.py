@@ -1,0 +1,28 @@
+"""What all settings have in common: where they are read, and how lists are spelt."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+def _split(value: Any) -> Any:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+"""A comma-separated list."""
+
+
+class Part(BaseSettings):
+    """Some of the settings. Each is read from the environment as `BRIDGE_<NAME>`, Supabase's under
+    Supabase's own names. Times are seconds.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="BRIDGE_", frozen=True, extra="forbid", populate_by_name=True
+    )
