@@ -25,6 +25,7 @@ from bridge.gateway import server, wire
 from bridge.gateway.presence import Presence
 from bridge.gateway.properties import Properties
 from bridge.gateway.status import Upstream
+from bridge.gateway.unavailable import Unavailable
 from bridge.guard.address import Proxies
 from bridge.guard.door import Door
 from bridge.guard.operators import Operators
@@ -336,7 +337,7 @@ class _Clients:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gateway = self._bridge._clients()  # noqa: SLF001 - of the same file
-        app = gateway or server.unavailable("The bridge is not running.")
+        app = gateway or Unavailable("The bridge is not running.")
         await app(scope, receive, send)
 
 

@@ -157,7 +157,7 @@ class Properties:
     ) -> Response:
         """The answer, which has its turn until it is sent."""
         address = household(self._proxies.client(request.scope))
-        gateway.may_gather(address)
+        gateway.rations.check(address)
         turn = await self._turns.take(address)
         try:
             async with self._gathering:
@@ -167,7 +167,7 @@ class Properties:
         except BaseException:
             self._turns.give_back(turn)
             raise
-        gateway.gathered(address, len(rows) / PAGE_ROWS)
+        gateway.rations.charge(address, len(rows) / PAGE_ROWS)
         return Download(
             _body(gateway.snapshots, rows, rights.view),
             headers=_headers(position, rights, private=private),
