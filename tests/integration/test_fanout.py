@@ -419,10 +419,11 @@ async def test_a_server_that_stops_lets_its_clients_go(drain: bool) -> None:
         await server.until(1)
         server.publish(1)
         server.publish(2)
+        stopping = asyncio.create_task(server.gateway.close() if drain else asyncio.sleep(0))
         if not drain:
+            await stopping
             [line] = server.engine.lines
             line.shutdown()  # as uvicorn calls it
-        stopping = asyncio.create_task(server.gateway.close() if drain else asyncio.sleep(0))
         assert [(await one.frame())[0] for _ in range(3)] == [1, 1, 8]
         await stopping
         await server.nothing_open()
