@@ -125,7 +125,11 @@ class Bridge(Starlette):
         self._table = table
         self._watching = watching
         self._running: _Running | None = None
-        proxies = Proxies(settings.trusted_proxies, settings.client_ip_header)
+        proxies = Proxies(
+            settings.trusted_proxies,
+            settings.client_ip_header,
+            own_machine_counts=settings.own_machine_counts,
+        )
         origins = Origins(settings.cors_origins)
         operators = Operators(settings.admin_secret, proxies)
         self.operations = Operations(
