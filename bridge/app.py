@@ -25,6 +25,7 @@ from bridge.gateway import server, wire
 from bridge.gateway.presence import Presence
 from bridge.gateway.properties import Properties
 from bridge.gateway.status import Upstream
+from bridge.gateway.unavailable import Unavailable
 from bridge.guard.address import Proxies
 from bridge.guard.door import Door
 from bridge.guard.operators import Operators
@@ -124,7 +125,11 @@ class Bridge(Starlette):
         self._table = table
         self._watching = watching
         self._running: _Running | None = None
-        proxies = Proxies(settings.trusted_proxies, settings.client_ip_header)
+        proxies = Proxies(
+            settings.trusted_proxies,
+            settings.client_ip_header,
+            own_machine_counts=settings.own_machine_counts,
+        )
         origins = Origins(settings.cors_origins)
         operators = Operators(settings.admin_secret, proxies)
         self.operations = Operations(
@@ -336,7 +341,7 @@ class _Clients:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gateway = self._bridge._clients()  # noqa: SLF001 - of the same file
-        app = gateway or server.unavailable("The bridge is not running.")
+        app = gateway or Unavailable("The bridge is not running.")
         await app(scope, receive, send)
 
 

@@ -18,7 +18,6 @@ from bridge.errors import Code, Refused
 from bridge.gateway.download import Download
 from bridge.gateway.snapshot import STEP_ROWS
 from bridge.gateway.wanted import Wanted, region
-from bridge.guard.address import household
 from bridge.guard.turns import Turns
 from bridge.rights import EVERYBODY
 
@@ -156,8 +155,8 @@ class Properties:
         self, gateway: Gateway, request: Request, wanted: Wanted, rights: Rights, *, private: bool
     ) -> Response:
         """The answer, which has its turn until it is sent."""
-        address = household(self._proxies.client(request.scope))
-        gateway.may_gather(address)
+        address = self._proxies.counted(request.scope)
+        gateway.rations.check(address)
         turn = await self._turns.take(address)
         try:
             async with self._gathering:
@@ -167,7 +166,7 @@ class Properties:
         except BaseException:
             self._turns.give_back(turn)
             raise
-        gateway.gathered(address, len(rows) / PAGE_ROWS)
+        gateway.rations.charge(address, len(rows) / PAGE_ROWS)
         return Download(
             _body(gateway.snapshots, rows, rights.view),
             headers=_headers(position, rights, private=private),

@@ -8,24 +8,22 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-import orjson
-from starlette.responses import PlainTextResponse
-
 from bridge.auth.access import Access
 from bridge.clock import SystemClock
-from bridge.errors import Code, LogUnusable, Refused
+from bridge.errors import Code, Refused
 from bridge.events import Event
-from bridge.gateway.allowance import Allowance
 from bridge.gateway.arrival import Arrival
 from bridge.gateway.bearers import Bearers
 from bridge.gateway.handshake import Server
 from bridge.gateway.hub import Hub
 from bridge.gateway.keeper import Keeper
 from bridge.gateway.presence import Presence
+from bridge.gateway.rations import Rations
 from bridge.gateway.recovery import Sessions
+from bridge.gateway.requests import Requests
 from bridge.gateway.snapshot import Snapshots
 from bridge.gateway.status import Teller
-from bridge.gateway.wanted import page_wanted, snapshot_wanted, wanted
+from bridge.gateway.unavailable import Unavailable
 from bridge.gateway.window import Window
 from bridge.gateway.wire import Wire
 from bridge.guard.origins import Origins
@@ -35,12 +33,11 @@ from bridge.log.memory import MemoryLog
 from bridge.rows import Rows
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from starlette.types import Receive, Scope, Send
 
     from bridge.clock import Clock
-    from bridge.gateway.hub import Subscription
     from bridge.gateway.status import Upstream
     from bridge.log.base import EventLog, SessionStore
     from bridge.rights import Rights
@@ -51,19 +48,12 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS: Final = 0.05
 """Between two looks at the upstream."""
 
-LEAST: Final = 0.02
-"""What a snapshot counts as if it is smaller, in full pages: to look for nothing has a cost too."""
-
 READY_SECONDS: Final = 5.0
 """How long a request for a snapshot may wait for the first one that can be given."""
 
 
 class Gateway:
-    """Serves Socket.IO clients: an ASGI application. The pipeline's entries go into `publish`.
-
-    A client's subscription changes between two events and not during one: what was published before
-    its ack comes before the ack, the rest after it.
-    """
+    """Serves Socket.IO clients: an ASGI application. The pipeline's entries go into `publish`."""
 
     def __init__(
         self,
@@ -104,12 +94,13 @@ class Gateway:
         self._keeper = None if store is None else Keeper(self.sessions, store, self._clock)
         self._upstream = upstream
         self._teller = Teller(self._clock.wall())
-        self._pages = Pace(
-            settings.snapshot_pages_per_second_per_address,
-            settings.snapshot_pages_burst_per_address,
+        self.rations = Rations(
+            Pace(
+                settings.snapshot_pages_per_second_per_address,
+                settings.snapshot_pages_burst_per_address,
+            ),
+            self._clock,
         )
-        self._allowances: dict[str, Allowance] = {}
-        self._kept_back: set[str] = set()  # clients whose subscription is being stored
         self._open = True
         self._server = Server(
             edge=self,
@@ -152,11 +143,23 @@ class Gateway:
             tell=self._tell_auth,
             part=self._part,
         )
-        self._requests: dict[str, Callable[[str, Any], Awaitable[bytes]]] = {
-            "subscribe": self._subscribe,
-            "unsubscribe": self._unsubscribe,
-            "authenticate": self._authenticate,
-        }
+        self._requests = Requests(
+            hub=self.hub,
+            wire=self._wire,
+            window=self._window,
+            sessions=self.sessions,
+            snapshots=self.snapshots,
+            bearers=self._bearers,
+            log=self.log,
+            clock=self._clock,
+            keeper=self._keeper,
+            rations=self.rations,
+            ready=self.ready,
+            address=self._server.address,
+            rights_here=self.rights_here,
+            per_second=settings.requests_per_second,
+            burst=settings.requests_burst,
+        )
 
     @property
     def cut_off(self) -> int:
@@ -170,7 +173,7 @@ class Gateway:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not self._open:
-            await unavailable("The bridge is stopping.")(scope, receive, send)
+            await Unavailable("The bridge is stopping.")(scope, receive, send)
             return
         await self._server.handle_request(scope, receive, send)
 
@@ -237,22 +240,6 @@ class Gateway:
             raise ValueError("expected either a session_id or a sub, and not an empty one")
         return await self._bearers.sign_out(session=session_id, user=sub)
 
-    def may_gather(self, address: str | None) -> None:
-        """Raises `Refused` where the clients of an address were given as much of snapshots as they
-        may for now. None: nobody counts.
-        """
-        wait = 0.0 if address is None else self._pages.wait(address, self._clock.monotonic(), LEAST)
-        if wait:
-            raise Refused(
-                Code.RATE_LIMITED,
-                f"the clients of this address were given many rows; try again in {wait:.1f} s",
-            )
-
-    def gathered(self, address: str | None, pages: float) -> None:
-        """Count what the clients of an address were given, in full pages of a snapshot."""
-        if address is not None:
-            self._pages.charge(address, self._clock.monotonic(), max(LEAST, pages))
-
     # -- what clients do ------------------------------------------------------------------------
 
     async def arrived(self, eio_sid: str, auth: Any) -> None:
@@ -274,25 +261,7 @@ class Gateway:
             self._wire.send_event(sid, "bridge-status", self._teller.envelope(), str(self.log.head))
 
     async def asked(self, sid: str, name: str, args: Sequence[Any], ack: int | None) -> None:
-        """Answers a request. A fault of ours ends the connection: the client comes back and says
-        again what it wants, instead of going on with who knows which subscription.
-        """
-        request = self._requests.get(name)
-        if request is None or self.hub.subscription(sid) is None:
-            return  # not for us, or from a client that is being cut off
-        try:
-            self._count(sid)
-            answer = await request(sid, _only(args))
-        except Refused as refused:
-            answer = orjson.dumps(refused.ack())
-        except Exception:
-            log.exception("a request of client %s failed", sid)
-            self._wire.cut(sid)
-            return
-        if ack is not None:
-            self._window.flush_one(sid)
-            self._wire.send_packet(sid, f"3{ack}[{answer.decode()}]")
-        await self._stored(sid)
+        await self._requests.answer(sid, name, args, ack)
 
     def left(self, sid: str, reason: str) -> None:
         if reason == self._server.reason.CLIENT_DISCONNECT:
@@ -303,86 +272,11 @@ class Gateway:
             self._wire.cut(sid)
         log.debug("client %s left: %s", sid, reason)
 
-    # -- requests -------------------------------------------------------------------------------
-
-    async def _subscribe(self, sid: str, argument: Any) -> bytes:
-        what = wanted(argument)
-        after = page_wanted(argument)
-        if not snapshot_wanted(argument):
-            return self._changed(sid, self.hub.subscribe(sid, what))
-        await self.ready()
-        now = self.hub.subscription(sid)
-        if now is None:
-            raise Refused(Code.NOT_READY, "the connection has ended")
-        address = self._server.address(sid)
-        self.may_gather(address)
-        # Nothing waits from here to the ack.
-        page = self.snapshots.page(what, after, now.rights)
-        self.gathered(address, len(page.rows) / self._settings.snapshot_bytes)
-        ack = self._changed(sid, self.hub.subscribe(sid, what))
-        rest: dict[str, str] = {"offset": str(self.log.head)}
-        if page.more is not None:
-            rest["more"] = page.more
-        return b'%b,%b,"snapshot":[%b]}' % (ack[:-1], orjson.dumps(rest)[1:-1], page.rows)
-
-    async def _unsubscribe(self, sid: str, argument: Any) -> bytes:
-        return self._changed(sid, self.hub.unsubscribe(sid, wanted(argument)))
-
-    async def _authenticate(self, sid: str, argument: Any) -> bytes:
-        return await self._bearers.renew(sid, argument, self._granted)
-
     def rights_here(self, rights: Rights) -> Rights:
         """The same, where this bridge tells members more than others; else in the one view that
         there is. All rights that come from outside go through here.
         """
         return rights if self._settings.member_columns else rights.in_one_view()
-
-    def _granted(self, sid: str, rights: Rights) -> bool:
-        """Give a client these rights, within a request of its; False if it had them."""
-        now = self.hub.subscription(sid)
-        here = self.rights_here(rights)
-        if now is None or now.rights == here:
-            return False
-        self._changed(sid, self.hub.grant(sid, here))
-        return True
-
-    def _changed(self, sid: str, subscription: Subscription) -> bytes:
-        """A client's subscription was changed; the ack says to what."""
-        if self.sessions.changed(sid, subscription, self.log.head) and self._keeper is not None:
-            self._wire.keep_back(sid)
-            self._kept_back.add(sid)
-        if sid in self._window:
-            self._window.set(sid, subscription)
-        return orjson.dumps(subscription.ack())
-
-    async def _stored(self, sid: str) -> None:
-        """Where the client's subscription was changed: wait until that is stored, and only then let
-        it hear of it. Its next request waits for this one.
-        """
-        if sid not in self._kept_back or self._keeper is None:
-            return
-        self._kept_back.discard(sid)
-        try:
-            await self._keeper.store()
-        except LogUnusable:
-            log.exception("the subscription of client %s could not be stored", sid)
-            self._wire.cut(sid)
-        else:
-            self._wire.let_go(sid)
-
-    def _count(self, sid: str) -> None:
-        now = self._clock.monotonic()
-        allowance = self._allowances.get(sid)
-        if allowance is None:
-            settings = self._settings
-            allowance = self._allowances[sid] = Allowance.full(
-                settings.requests_per_second, settings.requests_burst, now
-            )
-        if not allowance.take(now):
-            raise Refused(
-                Code.RATE_LIMITED,
-                f"expected at most {allowance.per_second:g} requests per second",
-            )
 
     # -- inside ---------------------------------------------------------------------------------
 
@@ -390,7 +284,7 @@ class Gateway:
         self.sessions.left(sid, self._clock.monotonic())
         self.hub.leave(sid)
         self._window.leave(sid)
-        self._allowances.pop(sid, None)
+        self._requests.left(sid)
         self._bearers.left(sid)
         self._wire.detach(sid)
 
@@ -417,12 +311,6 @@ class Gateway:
         self._wire.deliver(Entry(self.log.head, event, self._clock.wall()), self.hub.clients)
 
 
-def _only(args: Sequence[Any]) -> Any:
-    if len(args) > 1:
-        raise Refused(Code.BAD_REQUEST, f"expected one argument, came {len(args)}")
-    return args[0] if args else None
-
-
 def _allowed(origins: Origins, origin: str | None, environ: Mapping[str, Any]) -> bool:
     return origins.allows(origin, environ.get("HTTP_HOST", ""))
 
@@ -435,20 +323,3 @@ def _quiet(name: str) -> logging.Logger:
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.WARNING)
     return logger
-
-
-def unavailable(reason: str) -> Any:
-    """An ASGI response: 503 with `reason`; a websocket's handshake is refused."""
-    return _Unavailable(reason)
-
-
-class _Unavailable:
-    def __init__(self, reason: str) -> None:
-        self._reason = reason
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1013, "reason": self._reason})
-            return
-        await PlainTextResponse(self._reason, 503)(scope, receive, send)

@@ -158,7 +158,12 @@ class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
         abort: bool = False,
         reason: str | None = None,
     ) -> None:
-        """End the session. `abort` leaves the goodbye out. What was told before is still sent."""
+        """End the session. `abort` leaves the goodbye out. What was told before is still sent.
+
+        The goodbye is for polls, which would go on. A websocket ends by its own close frame, as
+        with Node's server: python-engineio's client takes the packet for a goodbye for ever, and
+        would not come back after a restart.
+        """
         if self.closing:
             return
         self.closing = True
@@ -166,7 +171,7 @@ class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
         await self.server._trigger_event(  # noqa: SLF001 - see above
             "disconnect", self.sid, reason or self.server.reason.SERVER_DISCONNECT, run_async=False
         )
-        if not abort:
+        if not abort and not self.upgraded:
             self.tell(CLOSE)
         self.closed = True
         self.queue.end()

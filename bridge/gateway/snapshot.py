@@ -149,7 +149,7 @@ class Snapshots:
     def __init__(self, rows: Rows, projection: Projection, *, page_bytes: int) -> None:
         self._rows = rows
         self._projection = projection
-        self._page_bytes = page_bytes
+        self.page_bytes = page_bytes
         self._places = Places(projection.region)
         self._watching: list[set[Key]] = []
         self._columns: dict[View, tuple[str, ...]] = {}
@@ -197,7 +197,7 @@ class Snapshots:
             if place.number < first:
                 continue
             for index in range(start if place.number == first else 0, len(place.keys)):
-                if size >= self._page_bytes or looked >= STEP_ROWS:
+                if size >= self.page_bytes or looked >= STEP_ROWS:
                     return Page(b",".join(out), f"{place.number}.{place.closed}.{index}")
                 looked += 1
                 found = place.keys[index]

@@ -49,10 +49,18 @@ _HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 class Proxies:
     """Which peers are proxies, and in which header they say for whom they ask."""
 
-    def __init__(self, trusted: Iterable[str] = (), header: str = FORWARDED_FOR) -> None:
+    def __init__(
+        self,
+        trusted: Iterable[str] = (),
+        header: str = FORWARDED_FOR,
+        *,
+        own_machine_counts: bool = True,
+    ) -> None:
         """`trusted` are addresses and networks (CIDR). Raises ValueError where one is neither, or
-        where `header` is no name of a header.
+        where `header` is no name of a header. `own_machine_counts` says whether what comes straight
+        from this machine is counted under its address like everything else.
         """
+        self._own_machine_counts = own_machine_counts
         self._trusted = tuple(network(text) for text in trusted)
         if not _HEADER.fullmatch(header):
             raise ValueError("expected the name of a header, such as Fly-Client-IP")
@@ -82,6 +90,14 @@ class Proxies:
             if not self._trusts(said):
                 break
         return str(believed)
+
+    def counted(self, scope: Mapping[str, Any]) -> str | None:
+        """What a request is counted under where something is limited by address: see `household`.
+        None: it isn't.
+        """
+        if not self._own_machine_counts and direct_loopback(scope):
+            return None
+        return household(self.client(scope))
 
     def overlooks(self, scope: Mapping[str, Any]) -> bool:
         """Whether a request looks as if it came through a proxy of ours that is not trusted: then

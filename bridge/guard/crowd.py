@@ -17,7 +17,7 @@ class Place:
 
     __slots__ = ("_crowd", "kept", "key")
 
-    def __init__(self, crowd: Crowd, key: str) -> None:
+    def __init__(self, crowd: Crowd, key: str | None) -> None:
         self._crowd: Crowd | None = crowd
         self.key = key
         self.kept = False
@@ -31,7 +31,9 @@ class Place:
 
 
 class Crowd:
-    """Places for `per_key` of each key and for `in_all`. Remembers keys that have a place only."""
+    """Places for `per_key` of each key and for `in_all`. Remembers keys that have a place only. Who
+    has no key (None) is counted among all, and by nothing else.
+    """
 
     def __init__(self, per_key: int, in_all: int) -> None:
         self._per_key = per_key
@@ -39,21 +41,24 @@ class Crowd:
         self._by_key: dict[str, int] = {}
         self.total = 0
 
-    def enter(self, key: str) -> Place | Full:
+    def enter(self, key: str | None) -> Place | Full:
         """A place, or why there is none."""
-        taken = self._by_key.get(key, 0)
+        taken = 0 if key is None else self._by_key.get(key, 0)
         if taken >= self._per_key:
             return Full.KEY
         if self.total >= self._in_all:
             return Full.ALL
-        self._by_key[key] = taken + 1
+        if key is not None:
+            self._by_key[key] = taken + 1
         self.total += 1
         return Place(self, key)
 
-    def leave(self, key: str) -> None:
+    def leave(self, key: str | None) -> None:
+        self.total -= 1
+        if key is None:
+            return
         left = self._by_key[key] - 1
         if left:
             self._by_key[key] = left
         else:
             del self._by_key[key]
-        self.total -= 1

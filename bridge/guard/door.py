@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs
 
 from bridge.errors import Code, Refused
-from bridge.guard.address import household
 from bridge.guard.crowd import Crowd, Full, Place
 from bridge.guard.pace import Pace
 from bridge.guard.refusal import refuse
@@ -92,7 +91,7 @@ class Door:
             await self._app(scope, receive, send)
             return
         self._look_for_proxies(scope)
-        key = household(self._proxies.client(scope))
+        key = self._proxies.counted(scope)
         place, status, after = self._enter(key)
         if isinstance(place, Refused):
             self._count(place)
@@ -114,12 +113,12 @@ class Door:
             if not place.kept:
                 place.give_back()
 
-    def _enter(self, key: str) -> tuple[Place | Refused, int, float]:
+    def _enter(self, key: str | None) -> tuple[Place | Refused, int, float]:
         """A place, or a refusal with its HTTP status and the seconds to wait. The limits of an
         address come first: one that asks too much takes nothing from the others.
         """
         now = self._clock()
-        wait = self._pace.take(key, now)
+        wait = 0.0 if key is None else self._pace.take(key, now)
         if wait:
             why = "too many connections were begun from this address"
             return Refused(Code.RATE_LIMITED, f"{why}; try again in {wait:.0f} s"), 429, wait

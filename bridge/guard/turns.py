@@ -30,7 +30,7 @@ class Turns:
     def taken(self) -> int:
         return self._turns.total
 
-    async def take(self, key: str) -> Place:
+    async def take(self, key: str | None) -> Place:
         """A turn, to be given to `give_back`. Raises `Refused` if there is none in time."""
         turn = self._turns.enter(key)
         if not isinstance(turn, Full):

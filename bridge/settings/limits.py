@@ -82,3 +82,11 @@ class LimitSettings(Part):
     snapshot_bytes: int = Field(
         262_144, ge=1024, description="About the size of one page of a snapshot, in bytes of JSON"
     )
+
+    @property
+    def own_machine_counts(self) -> bool:
+        """Whether limits per address hold for what comes straight from this machine, too: only
+        where somebody has set one. Else it is a proxy that stands for many, or somebody who tries
+        how much the bridge can take.
+        """
+        return any(name.endswith("_per_address") for name in self.model_fields_set)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+import socketio
 
 from tests.acceptance.test_process import NOWHERE, alive, free_port
 
@@ -195,3 +196,20 @@ async def test_a_damaged_log_is_named_with_the_way_out(
         assert await process.end() == 1
     assert "is damaged, or no SQLite database" in process.stderr
     assert "Move it away" in process.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+async def test_pythons_own_client_comes_back_by_itself_too(
+    site: Site, number: signal.Signals
+) -> None:
+    connects: asyncio.Queue[str] = asyncio.Queue()
+    client = socketio.AsyncClient(reconnection_delay=0.05, reconnection_delay_max=0.2)
+    client.on("connect", lambda: connects.put_nowait(client.get_sid()))
+    async with site.up() as process:
+        await client.connect(site.url, transports=["websocket"])
+        async with asyncio.timeout(15):
+            await connects.get()
+        await process.end(number)
+    async with site.up(), asyncio.timeout(15):
+        await connects.get()
+        await client.disconnect()

@@ -414,22 +414,18 @@ async def test_who_does_not_speak_the_protocol_is_let_go(
 
 @pytest.mark.parametrize("drain", [True, False])
 async def test_a_server_that_stops_lets_its_clients_go(drain: bool) -> None:
-    """With a goodbye where it drains as `bridge serve` does, and as uvicorn does elsewhere."""
+    """By itself where it drains as `bridge serve` does, and as uvicorn asks it to elsewhere."""
     async with gateway(drain=drain) as server, connected(server) as one:
         await server.until(1)
         server.publish(1)
         server.publish(2)
         stopping = asyncio.create_task(server.gateway.close() if drain else asyncio.sleep(0))
-        said = [await one.frame() for _ in range(3)] if drain else []
-        await stopping
-        if drain:
-            assert [opcode for opcode, _ in said] == [1, 1, 1]
-            assert said[2] == (1, b"1")
-            assert (await one.frame())[0] == 8
-        else:
+        if not drain:
+            await stopping
             [line] = server.engine.lines
             line.shutdown()  # as uvicorn calls it
-            assert [(await one.frame())[0] for _ in range(3)] == [1, 1, 8]
+        assert [(await one.frame())[0] for _ in range(3)] == [1, 1, 8]
+        await stopping
         await server.nothing_open()
 
 

@@ -52,14 +52,14 @@ class Trusting(server.Gateway):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._requests["grant"] = self._grant
+        self._requests.by_name["grant"] = self._grant
 
     async def arrived(self, eio_sid: str, auth: Any) -> None:
         rights = given((auth or {}).get("rights"))
         self._arrival.arrived(eio_sid, auth, self.rights_here(rights))
 
     async def _grant(self, sid: str, argument: Any) -> bytes:
-        return self._changed(sid, self.hub.grant(sid, self.rights_here(given(argument))))
+        return self._requests.changed(sid, self.hub.grant(sid, self.rights_here(given(argument))))
 
 
 async def _rights_of(request: Request) -> Rights:

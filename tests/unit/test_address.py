@@ -143,3 +143,25 @@ def test_wrong_networks_are_told(text: str) -> None:
 def test_wrong_headers_are_told(header: str) -> None:
     with pytest.raises(ValueError, match="expected the name of a header"):
         Proxies([], header)
+
+
+OWN: list[tuple[bytes, bytes]] = []
+PROXIED = [(b"x-forwarded-for", b"203.0.113.7")]
+
+
+@pytest.mark.parametrize(
+    ("client", "headers", "counted"),
+    [
+        ("127.0.0.1", OWN, None),
+        ("::1", OWN, None),
+        ("127.0.0.1", PROXIED, "127.0.0.1"),
+        ("10.0.0.7", OWN, "10.0.0.7"),
+        ("2001:db8::1", OWN, "2001:db8::/64"),
+    ],
+)
+def test_only_what_comes_straight_from_this_machine_is_not_counted(
+    client: str, headers: list[tuple[bytes, bytes]], counted: str | None
+) -> None:
+    scope = {"client": (client, 1), "headers": headers}
+    assert Proxies(own_machine_counts=False).counted(scope) == counted
+    assert Proxies().counted(scope) is not None

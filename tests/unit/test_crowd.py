@@ -50,3 +50,15 @@ def test_only_keys_with_places_are_remembered(steps: list[tuple[str, bool]]) -> 
         assert crowd.total == sum(map(len, held.values())) <= 6
         assert crowd._by_key == {key: len(places) for key, places in held.items() if places}
         assert all(len(places) <= 3 for places in held.values())
+
+
+def test_who_has_no_key_is_counted_among_all_only() -> None:
+    crowd = Crowd(1, 3)
+    places = [crowd.enter(None) for _ in range(3)]
+    assert all(isinstance(place, Place) for place in places)
+    assert crowd.enter(None) is Full.ALL
+    assert crowd.enter("a") is Full.ALL
+    assert isinstance(places[0], Place)
+    places[0].give_back()
+    assert crowd.total == 2
+    assert isinstance(crowd.enter("a"), Place)

@@ -372,3 +372,13 @@ def test_a_column_cannot_take_the_name_under_which_the_key_is_told(
     monkeypatch.setenv(name, "price,property_id")
     with pytest.raises(SettingsError, match=f"{name}.*expected columns without property_id"):
         load()
+
+
+def test_this_machine_is_counted_only_where_a_limit_per_address_is_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert not load().own_machine_counts
+    monkeypatch.setenv("BRIDGE_CONNECTIONS", "5000")
+    assert not load().own_machine_counts
+    monkeypatch.setenv("BRIDGE_CONNECTIONS_PER_ADDRESS", "200")
+    assert load().own_machine_counts

@@ -49,7 +49,7 @@ export function RegionPicker(props: {
           router.push(target.value ? `/?region=${encodeURIComponent(target.value)}` : "/")
         }
       >
-        <option value="">All regions{all > 0 && ` (${all})`}</option>
+        <option value="">All{all > 0 && ` (${all})`}</option>
         {counts.map(([name, number]) => (
           <option key={name} value={name}>
             {name} ({number})
