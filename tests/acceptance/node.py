@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import subprocess
 from pathlib import Path
 
@@ -13,7 +15,19 @@ BINARY = NODE / "bin" / "node"
 
 
 def installed(directory: Path = JS) -> Path:
-    """A directory of JavaScript, with its packages, which are fetched where they are not."""
+    """A directory of JavaScript, with its packages, which are fetched where they are not. Of
+    several processes one fetches them, and the others wait for it.
+    """
+    place = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(place, fcntl.LOCK_EX)
+        _install(directory)
+    finally:
+        os.close(place)
+    return directory
+
+
+def _install(directory: Path) -> None:
     done = directory / "node_modules" / ".package-lock.json"
     lock = directory / "package-lock.json"
     if not done.exists() or done.stat().st_mtime < lock.stat().st_mtime:
@@ -27,4 +41,3 @@ def installed(directory: Path = JS) -> Path:
         )
         assert ran.returncode == 0, ran.stdout + ran.stderr
         done.touch()
-    return directory

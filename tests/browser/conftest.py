@@ -21,7 +21,7 @@ from tests.browser.site import Site
 from tests.browser.visitor import HIGHLIGHTS, Visitor
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from playwright.async_api import Browser, Playwright
 
@@ -48,11 +48,15 @@ def lacking(what: str) -> None:
     pytest.fail(f"{what}. With CI set nothing is skipped.")
 
 
+def which(names: Sequence[str]) -> str | None:
+    """The first of these programs that is there."""
+    return next(filter(None, map(shutil.which, names)), None)
+
+
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    for name in CHROMIUM:
-        if found := shutil.which(name):
-            return found
+    if found := which(CHROMIUM):
+        return found
     lacking("browser tests need Chromium: apt-get install chromium")
     raise AssertionError
 
