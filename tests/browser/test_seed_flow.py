@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.browser.site import Site
     from tests.browser.visitor import Visitor
 
-VISITORS = 4
+VISITORS = 3
 
 
 async def test_1_pages_are_live_as_soon_as_the_backend_is_started(
