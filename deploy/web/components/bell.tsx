@@ -4,6 +4,7 @@ import { useEffect, useRef, useState, useSyncExternalStore } from "react";
 import { pathOf } from "@/lib/format";
 import { notificationsOf } from "@/lib/notifications";
 import { useSocket } from "@/lib/socket";
+import { Icon } from "./icon";
 import styles from "./header.module.css";
 
 const EMPTY = { list: [], unread: 0 };
@@ -47,19 +48,9 @@ export function Bell() {
           notifications.read();
         }}
       >
-        <svg
-          viewBox="0 0 24 24"
-          width="18"
-          height="18"
-          aria-hidden="true"
-          fill="none"
-          stroke="currentColor"
-          strokeWidth="1.8"
-          strokeLinecap="round"
-          strokeLinejoin="round"
-        >
+        <Icon join="round">
           <path d="M6 17V11a6 6 0 0 1 12 0v6l1.500 1.500h-15zM10 21h4" />
-        </svg>
+        </Icon>
         {unread > 0 && <span className={styles.unread}>{unread > 9 ? "9+" : unread}</span>}
       </button>
       {open && (

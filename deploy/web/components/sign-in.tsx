@@ -1,6 +1,7 @@
 "use client";
 import { useEffect, useRef, useState } from "react";
 import type { SupabaseSession } from "@/lib/session";
+import { Icon } from "./icon";
 import styles from "./sign-in.module.css";
 
 /** Email with a password, or with a link by mail. */
@@ -99,18 +100,8 @@ export function SignIn({ session }: { session: SupabaseSession }) {
 /** What is left of the button's words where there is no room for them. */
 function Door() {
   return (
-    <svg
-      viewBox="0 0 24 24"
-      width="18"
-      height="18"
-      aria-hidden="true"
-      fill="none"
-      stroke="currentColor"
-      strokeWidth="1.8"
-      strokeLinecap="round"
-      strokeLinejoin="round"
-    >
+    <Icon join="round">
       <path d="M10 4h8v16h-8M4 12h10m-4-4 4 4-4 4" />
-    </svg>
+    </Icon>
   );
 }

@@ -1,5 +1,6 @@
 "use client";
 import { useState } from "react";
+import { Icon } from "./icon";
 import styles from "./header.module.css";
 
 type Choice = "light" | "dark" | null;
@@ -26,16 +27,7 @@ export function Theme({ initial }: { initial: Choice }) {
       aria-label={`Theme: ${NAMES[name]}. Change it`}
       title={`Theme: ${NAMES[name]}`}
     >
-      <svg
-        viewBox="0 0 24 24"
-        width="18"
-        height="18"
-        aria-hidden="true"
-        fill="none"
-        stroke="currentColor"
-        strokeWidth="1.8"
-        strokeLinecap="round"
-      >
+      <Icon>
         {name === "light" && (
           <>
             <circle cx="12" cy="12" r="4" />
@@ -49,7 +41,7 @@ export function Theme({ initial }: { initial: Choice }) {
             <path d="M12 4v16a8 8 0 0 0 0-16z" fill="currentColor" />
           </>
         )}
-      </svg>
+      </Icon>
     </button>
   );
 }
