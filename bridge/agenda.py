@@ -100,7 +100,6 @@ class Agenda:
 
     def stepped(self, walk: Walk, seconds: float, now: float) -> None:
         """A step of `walk` kept the database busy for so long, at the most."""
-        walk.busy += seconds
         if walk.share < 1:
             self._paced_until = now + seconds * (1 / walk.share - 1)
 

@@ -93,8 +93,6 @@ class Walk:
     """The greatest `updated_at` when it began."""
     started: float = 0.0
     wall: float = 0.0
-    busy: float = 0.0
-    """Seconds for which it kept the database busy, at the most."""
     read: int = 0
     repaired: int = 0
     suspected: int = 0

@@ -15,7 +15,6 @@ CLOSE: Final = 8
 PING: Final = 9
 PONG: Final = 10
 
-GOING_AWAY: Final = 1001
 PROTOCOL_ERROR: Final = 1002
 INVALID_DATA: Final = 1007
 TOO_BIG: Final = 1009

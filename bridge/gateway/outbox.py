@@ -85,10 +85,10 @@ class Outbox:
         self._line_paused = False
         self._kept_back = False
         self.write: Callable[[bytes], None] | None = None
-        """How to write to the line, for who tells thousands; as `tell`, which None leaves to do:
-        there is no line, it is paused, or something is held."""
+        """How to write to the line; None: there is no line, it is paused, or something is held."""
         self.fd = NO_FD
-        """The line's, while there is `write`, or `NO_FD`."""
+        """The line's, while there is `write`, for who tells thousands; what they can't write there
+        is for `tell`, or for `tell_rest`. `NO_FD`: there is none."""
         self.positions = True
         """Whether events are told with their positions, for who delivers them."""
         self._held: deque[Piece] | None = None
