@@ -13,6 +13,8 @@ from bridge.clock import SystemClock
 from bridge.errors import Code, Refused
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
     from bridge.auth.claims import Claims
     from bridge.auth.rules import Rules
     from bridge.clock import Clock
@@ -98,6 +100,12 @@ class Access:
             # Last of all: while keys were waited for, somebody may have been signed out.
             self.sign_outs.check(claims)
         return Admission(self._rules.rights(claims), claims)
+
+    def when_keys_go(self, call: Callable[[Collection[str]], None]) -> None:
+        """`call` is told the names of keys that the project shows no more: from here on no token
+        that they signed is believed. One may have been replaced under its name.
+        """
+        self._keys.on_gone = call
 
     async def describe(self) -> str:
         """How tokens are checked, with the keys that the project shows now. Raises

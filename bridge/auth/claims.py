@@ -30,6 +30,8 @@ class Claims:
     """Its `session_id`: one sign-in of the user, through all its refreshed tokens."""
     values: Mapping[str, Any] | None = None
     """All claims as they came."""
+    key: str | None = None
+    """The `kid` of the project's key that proves them; None for the legacy secret."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """A project's public keys, fetched over HTTP when they are needed and kept.
 
 - Nothing is fetched before the first token comes. From then on the set is fetched anew every
-  `refresh` seconds, which is how long a key that was revoked is still believed.
+  `refresh` seconds, which is how long a key that was revoked is still believed. That one is gone is
+  told to `on_gone`, for the sake of those who are here by it.
 - A key that is not known is looked for in a fresh set. Whoever looks meanwhile waits for the same
   fetch, and between the beginnings of two of them there are `pause` seconds whatever comes: a flood
   of made-up keys costs a fetch every `pause` seconds, and delays the token of a new key by them.
@@ -20,6 +21,8 @@ import httpx
 from bridge.auth import jwks
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
     import jwt
 
 log = logging.getLogger(__name__)
@@ -55,6 +58,7 @@ class ProjectKeys:
         timeout: float = FETCH_SECONDS,
     ) -> None:
         """`url` is that of the JWKS document. Times are seconds."""
+        self.on_gone: Callable[[Collection[str]], None] = lambda _kids: None
         self._url = url
         self._refresh = refresh
         self._pause = pause
@@ -147,7 +151,12 @@ class ProjectKeys:
             log.warning("the keys of users' tokens can be fetched again")
         if found.passed_over and found.passed_over != self._passed_over:
             log.warning("%s: passed over %s", self._url, "; ".join(found.passed_over))
+        before = self._keys
         self._keys, self._passed_over, self._error = found.keys, found.passed_over, None
+        gone = {kid for kid, key in before.items() if not _same(key, found.keys.get(kid))}
+        if gone:
+            log.info("gone from the project's keys: %s", ", ".join(sorted(gone)))
+            self.on_gone(gone)
 
     def _fail(self, error: Exception) -> None:
         said = str(error) or type(error).__name__
@@ -161,3 +170,8 @@ class ProjectKeys:
                 else "nobody with a token gets in till then",
             )
         self._error = f"{self._url}: {said}"
+
+
+def _same(key: jwt.PyJWK, other: jwt.PyJWK | None) -> bool:
+    """Another key can come under the name of one that is gone."""
+    return other is not None and key.key == other.key

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import jwt
@@ -66,7 +67,8 @@ class Verifier:
         """
         kid, algorithm = self._header(token)
         key = await self._key(kid, algorithm)
-        return self.terms.take(self._proven(token, key, algorithm), self._clock.wall())
+        claims = self.terms.take(self._proven(token, key, algorithm), self._clock.wall())
+        return replace(claims, key=key.key_id)
 
     def _header(self, token: str) -> tuple[str | None, str]:
         """What the token says of its key. Nothing of it is proven."""

@@ -16,7 +16,7 @@ from bridge.gateway.deadlines import Deadlines
 from bridge.gateway.wanted import token_given
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from bridge.auth.access import Access, Admission
     from bridge.auth.claims import Claims
@@ -36,6 +36,9 @@ class _Bearer:
     user: str
     session: str | None
     expires_at: float
+    key: str | None
+    revoked: bool = False
+    """Whether the project has taken back the key that its token is signed with."""
 
 
 class Bearers:
@@ -72,6 +75,7 @@ class Bearers:
             wall=clock.wall,
             call_later=lambda seconds, call: asyncio.get_running_loop().call_later(seconds, call),
         )
+        access.when_keys_go(self._revoke)
 
     def __len__(self) -> int:
         return len(self._bearers)
@@ -88,7 +92,7 @@ class Bearers:
         self.left(sid)
         if claims is None:
             return
-        bearer = _Bearer(claims.user, claims.session, claims.expires_at)
+        bearer = _Bearer(claims.user, claims.session, claims.expires_at, claims.key)
         self._bearers[sid] = bearer
         self._of_user.setdefault(claims.user, {})[sid] = None
         if claims.session is not None:
@@ -151,10 +155,27 @@ class Bearers:
     def close(self) -> None:
         self._deadlines.stop()
 
+    def _revoke(self, keys: Collection[str]) -> None:
+        """Tokens that these keys signed have ended. A few clients at a time are told so, as they
+        may be all that there are.
+        """
+        now, count = self._clock.wall(), 0
+        for sid, bearer in self._bearers.items():
+            if bearer.key in keys:
+                bearer.revoked = True
+                self._deadlines.set(sid, now)
+                count += 1
+        if count:
+            log.warning(
+                "%d connections end: their tokens are signed with a key that is none of the "
+                "project's any more",
+                count,
+            )
+
     def _due(self, sid: str) -> None:
         bearer = self._bearers[sid]
         ends = self._access.terms.ends(bearer.expires_at)
-        if self._clock.wall() >= ends:
+        if bearer.revoked or self._clock.wall() >= ends:
             self._end(sid, "token_expired")
             return
         self._say(sid, "expiring")

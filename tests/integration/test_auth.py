@@ -439,6 +439,51 @@ async def test_a_token_that_ends_is_told_of_before_and_then_the_connection_ends(
             assert await one.until(3) == [1, 2, 3]
 
 
+@transports
+async def test_a_token_ends_with_the_key_that_signed_it(transport: str) -> None:
+    async with with_keys() as (at, server, key):
+        other = Key("ES256", "other")
+        server.keys.append(other.jwk())
+        of_key = {"token": key.sign(claims(server.issuer))}
+        of_other = {"token": other.sign(claims(server.issuer))}
+        async with (
+            client(at.url, transport, of_key) as one,
+            client(at.url, transport, of_other) as two,
+            client(at.url, transport) as nobody,
+        ):
+            await at.publish("TX")
+            server.keys = [other.jwk()]
+            at.gateway.access._keys._pause = 0.01
+            # Looked for, as it is not known: a fresh set comes.
+            assert await at.code({"token": Key("ES256", "made up").sign(claims(server.issuer))})
+            assert auth_status(await one.next_event("auth-status"))["state"] == "token_expired"
+            await one.ended()
+            assert at.bearers == 1
+            assert await at.code(one.auth) == "token_invalid"
+            await at.publish("TX")
+            one.auth = of_other
+            await one.connect()
+            assert one.recovered
+            for each in (one, two, nobody):
+                assert await each.until(2) == [1, 2]
+
+
+async def test_a_fresh_token_by_another_key_outlives_the_first_ones() -> None:
+    async with with_keys() as (at, server, key):
+        other = Key("ES256", "other")
+        server.keys.append(other.jwk())
+        async with client(at.url, auth={"token": key.sign(claims(server.issuer))}) as one:
+            fresh = {"token": other.sign(claims(server.issuer))}
+            assert (await one.ask("authenticate", fresh))["ok"]
+            server.keys = [other.jwk()]
+            at.gateway.access._keys._pause = 0.01
+            assert await at.code({"token": Key("ES256", "made up").sign(claims(server.issuer))})
+            await asyncio.sleep(1.1)  # by when whoever has to go has gone
+            await at.publish("TX")
+            assert await one.until(1) == [1]
+            assert len(one.heard) == 1
+
+
 async def test_a_token_that_is_renewed_in_time_ends_nothing() -> None:
     async with site(token_warning_seconds=1) as at:
         auth = {"token": token(life=3, iat=int(SystemClock().wall()))}

@@ -362,6 +362,22 @@ async def test_a_key_that_was_revoked_is_believed_no_longer_than_until_the_next_
             await asyncio.wait([running])
 
 
+async def test_that_a_key_is_gone_or_replaced_under_its_name_is_told_once() -> None:
+    gone: list[set[str]] = []
+    async with opened(pause=0.01) as door:
+        door.access.when_keys_go(lambda kids: gone.append(set(kids)))
+        assert await door.code(ES.sign(door.claims())) == "ok"
+        for shown in (
+            [*SHOWN, Key("ES256", "one more").jwk()],
+            SHOWN[::-1],
+            [STRANGER.jwk(), RS.jwk()],
+            [STRANGER.jwk(), RS.jwk()],
+        ):
+            door.server.keys = shown
+            await door.code(Key("ES256", "no such key").sign(door.claims()))
+        assert gone == [{"one more"}, {"es", "ed"}]
+
+
 OUTAGES: dict[str, Any] = {
     "500": tokens.plain(b"no", 500),
     "404": tokens.plain(b'{"keys": []}', 404),
@@ -381,6 +397,8 @@ async def test_through_an_outage_the_last_good_keys_are_believed(
     outage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with opened(timeout=0.3) as door:
+        gone: list[object] = []
+        door.access.when_keys_go(gone.append)
         assert await door.code(ES.sign(door.claims())) == "ok"
         door.server.answer = OUTAGES[outage]
         new = Key("ES256", "new")
@@ -395,6 +413,7 @@ async def test_through_an_outage_the_last_good_keys_are_believed(
         door.server.answer = None
         door.server.keys.append(new.jwk())
         assert await door.code(new.sign(door.claims())) == "ok"
+        assert gone == []
 
 
 @pytest.mark.parametrize("outage", OUTAGES)

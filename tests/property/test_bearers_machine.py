@@ -12,13 +12,14 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from bridge.auth import jwks
 from bridge.auth.access import Access
 from bridge.errors import Refused
 from bridge.gateway import bearers
 from bridge.gateway.hub import Hub
 from bridge.gateway.wanted import Wanted
 from tests.fakes import settings
-from tests.tokens import SECRET, claims, legacy
+from tests.tokens import SECRET, Key, claims, legacy
 
 if TYPE_CHECKING:
     from bridge.rights import Rights
@@ -30,6 +31,9 @@ USERS = st.sampled_from(["ada", "bob"])
 SESSIONS = st.sampled_from(["s1", "s2", "s3"])
 LIVES = st.integers(1, 120)
 CLIENTS = st.integers(0, 5)
+KIDS = st.sampled_from(["k1", "k2"])
+SIGNERS = st.sampled_from([None, "k1", "k2"])
+"""Of a token: the legacy secret, or one of the project's keys."""
 
 
 class Clock:
@@ -49,7 +53,9 @@ class Borne:
     session: str
     issued_at: float
     expires_at: float
+    key: Key | None = None
     warned: bool = False
+    revoked: bool = False
 
 
 class Machine(RuleBasedStateMachine):
@@ -76,6 +82,9 @@ class Machine(RuleBasedStateMachine):
         )
         # The timer is the machine's own.
         self.bearers._deadlines._call_later = lambda _seconds, _call: None
+        self.keys: dict[str, Key] = {}
+        for kid in ("k1", "k2"):
+            self.show(kid)
         self.borne: dict[str, Borne] = {}
         self.out_users: dict[str, float] = {}
         self.out_sessions: set[str] = set()
@@ -99,11 +108,19 @@ class Machine(RuleBasedStateMachine):
         self.hub.leave(sid)
         self.bearers.left(sid)
 
-    def token(self, user: str, session: str, life: int) -> tuple[str, Borne]:
+    def show(self, kid: str) -> None:
+        """The project shows a new key of that name."""
+        self.keys[kid] = Key("EdDSA", kid)
+        shown = [key.jwk() for key in self.keys.values()]
+        self.access._keys._take(jwks.read(orjson.dumps({"keys": shown})))
+
+    def token(self, user: str, session: str, life: int, kid: str | None) -> tuple[str, Borne]:
         now = int(self.clock.now)
         values = claims(ISSUER, now, sub=user, session_id=session, exp=now + life)
         values["app_metadata"] = {"regions": [f"R-{user}"]}
-        return legacy(values), Borne(user, session, now, now + life)
+        key = None if kid is None else self.keys[kid]
+        token = legacy(values) if key is None else key.sign(values)
+        return token, Borne(user, session, now, now + life, key)
 
     def refused(self, borne: Borne) -> bool:
         by_user = borne.issued_at <= self.out_users.get(borne.user, 0)
@@ -117,9 +134,9 @@ class Machine(RuleBasedStateMachine):
         self.hub.grant(sid, rights)
         return True
 
-    @rule(user=USERS, session=SESSIONS, life=LIVES)
-    def come(self, user: str, session: str, life: int) -> None:
-        token, borne = self.token(user, session, life)
+    @rule(user=USERS, session=SESSIONS, life=LIVES, kid=SIGNERS)
+    def come(self, user: str, session: str, life: int, kid: str | None) -> None:
+        token, borne = self.token(user, session, life, kid)
         try:
             admission = self.run(self.bearers.admit({"token": token}, None))
         except Refused:
@@ -148,13 +165,13 @@ class Machine(RuleBasedStateMachine):
             self.bearers.left(sid)
             self.borne.pop(sid, None)
 
-    @rule(which=CLIENTS, user=USERS, session=SESSIONS, life=LIVES)
-    def renew(self, which: int, user: str, session: str, life: int) -> None:
+    @rule(which=CLIENTS, user=USERS, session=SESSIONS, life=LIVES, kid=SIGNERS)
+    def renew(self, which: int, user: str, session: str, life: int, kid: str | None) -> None:
         clients = list(self.hub.clients)
         if not clients:
             return
         sid = clients[which % len(clients)]
-        token, borne = self.token(user, session, life)
+        token, borne = self.token(user, session, life, kid)
         before = self.hub.subscription(sid)
         was = self.borne.get(sid)
         allowed = not self.refused(borne) and (was is None or was.user == user)
@@ -166,6 +183,13 @@ class Machine(RuleBasedStateMachine):
             return
         assert allowed
         self.borne[sid] = borne
+
+    @rule(kid=KIDS)
+    def revoke(self, kid: str) -> None:
+        gone = self.keys[kid]
+        self.show(kid)
+        for borne in self.borne.values():
+            borne.revoked = borne.revoked or borne.key is gone
 
     @rule(user=USERS)
     def sign_out_user(self, user: str) -> None:
@@ -200,14 +224,16 @@ class Machine(RuleBasedStateMachine):
                 borne = self.borne[sid]
                 if state == "expiring":
                     assert not borne.warned
+                    assert not borne.revoked
                     assert borne.expires_at - WARNING <= self.clock.now
                     borne.warned = True
                 else:
                     assert state == "token_expired"
-                    assert self.clock.now >= borne.expires_at + LEEWAY
+                    assert borne.revoked or self.clock.now >= borne.expires_at + LEEWAY
                     assert sid in self.parted
             for sid in self.parted:
                 del self.borne[sid]
+            assert not any(borne.revoked for borne in self.borne.values())
 
     @invariant()
     def whoever_is_here_bears_a_good_token(self) -> None:
