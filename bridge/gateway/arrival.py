@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from bridge.clock import Clock
     from bridge.gateway.handshake import Server
     from bridge.gateway.hub import Hub
-    from bridge.gateway.recovery import Offer, Sessions, Stretch
+    from bridge.gateway.recovery import Offer, Sessions
+    from bridge.gateway.stretch import Stretch
     from bridge.gateway.wanted import Wanted
     from bridge.gateway.window import Window
     from bridge.gateway.wire import Wire

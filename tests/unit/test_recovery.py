@@ -13,10 +13,9 @@ from bridge.gateway.recovery import (
     Outcome,
     Session,
     Sessions,
-    Stretch,
-    covers,
     offered,
 )
+from bridge.gateway.stretch import Stretch, covers
 from bridge.log.base import Entry, Position
 from bridge.log.memory import MemoryLog
 from bridge.regions import EVERYTHING, region_room, rooms_of, user_room
