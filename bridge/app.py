@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import signal
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -36,6 +34,7 @@ from bridge.ops.admin import Admin
 from bridge.ops.look import Look
 from bridge.ops.readiness import Verdict, not_ready
 from bridge.ops.routes import Operations
+from bridge.parts import end_process, first_death
 from bridge.pipeline import Pipeline
 from bridge.source.base import SourceState
 from bridge.source.inbox import Inbox
@@ -83,11 +82,6 @@ def create_app(
     with one worker.
     """
     return Bridge(settings or settings_module.load(), source=source, table=table, watching=watching)
-
-
-def end_process(error: BaseException) -> None:  # noqa: ARG001 - the shape of `Bridge.on_death`
-    """Ask the process to stop as its operator would, so that whoever watches it starts it anew."""
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,25 +271,10 @@ class Bridge(Starlette):
             await self._running.gateway.close()
 
     async def _work(self, **parts: Coroutine[Any, Any, None]) -> None:
-        """Run the parts until this is cancelled. None of them may end by itself.
-
-        Never raises: it runs beside whatever the server does inside the lifespan, and a server does
-        not look at its lifespan until it stops.
-        """
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                for name, part in parts.items():
-                    tasks.create_task(_endless(name, part), name=name)
-        except Exception as error:  # noqa: BLE001 - whatever it was, the process has to go
-            self._die(error)
-
-    def _die(self, error: BaseException) -> None:
-        cause: BaseException = error
-        while isinstance(cause, BaseExceptionGroup) and len(cause.exceptions) == 1:
-            cause = cause.exceptions[0]
-        log.critical("the bridge has died: %s", cause, exc_info=cause)
-        self.death = cause
-        self.on_death(cause)
+        """Run the parts until this is cancelled, or until one of them dies."""
+        self.death = await first_death(parts)
+        log.critical("the bridge has died: %s", self.death, exc_info=self.death)
+        self.on_death(self.death)
 
     def _look(self) -> Look | Verdict:
         if self.death is not None:
@@ -343,11 +322,6 @@ class _Clients:
         gateway = self._bridge._clients()  # noqa: SLF001 - of the same file
         app = gateway or Unavailable("The bridge is not running.")
         await app(scope, receive, send)
-
-
-async def _endless(name: str, part: Coroutine[Any, Any, None]) -> None:
-    await part
-    raise RuntimeError(f"the {name} has ended, which it never should")
 
 
 async def _open(table: Table, closing: AsyncExitStack) -> Table:
