@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from bridge import Bridge
 
 
+UNUSUAL = HANDSHAKE.replace(b"\r\n\r\n", b"\r\nSec-WebSocket-Protocol: x\r\n\r\n")
+"""A handshake whose websocket is not taken over."""
+
 PATIENCE = 0.5
 """Seconds to an answer, while clients say as much as they can in the same process."""
 
@@ -46,14 +49,14 @@ class Here:
         assert running is not None
         return running.gateway
 
-    async def websocket(self) -> socket.socket:
+    async def websocket(self, handshake: bytes = HANDSHAKE) -> socket.socket:
         """A websocket that reads little at a time."""
         loop = asyncio.get_running_loop()
         it = socket.socket()
         it.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         it.setblocking(False)
         await loop.sock_connect(it, self.address)
-        await loop.sock_sendall(it, HANDSHAKE)
+        await loop.sock_sendall(it, handshake)
         async with asyncio.timeout(5):
             assert (await loop.sock_recv(it, 300)).startswith(b"HTTP/1.1 101 ")
         return it
@@ -183,9 +186,10 @@ async def seconds_to_answer(it: Here, times: int = 10) -> float:
         pytest.param(masked(b"40") + masked(b"41"), id="comings and goings"),
     ],
 )
-async def test_who_says_very_much_keeps_nobody_waiting(message: bytes) -> None:
+@pytest.mark.parametrize("handshake", [HANDSHAKE, UNUSUAL], ids=["ours", "uvicorn's"])
+async def test_who_says_very_much_keeps_nobody_waiting(message: bytes, handshake: bytes) -> None:
     async with here() as it:
-        floods = [await it.websocket() for _ in range(3)]
+        floods = [await it.websocket(handshake) for _ in range(3)]
         loop = asyncio.get_running_loop()
         try:
             for flood in floods:
