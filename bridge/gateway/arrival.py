@@ -14,7 +14,7 @@ from bridge.gateway.wanted import batch_wanted, wanted
 from bridge.rights import EVERYBODY
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from bridge.clock import Clock
     from bridge.gateway.handshake import Server
@@ -50,7 +50,9 @@ class Arrival:
         log: EventLog,
         clock: Clock,
         updated_at: str | None,
+        evicted: Callable[[str], None],
     ) -> None:
+        """`evicted` is told of a client that has lost its connection to a next one of its own."""
         self._server = server
         self._wire = wire
         self._hub = hub
@@ -59,6 +61,7 @@ class Arrival:
         self._log = log
         self._clock = clock
         self._updated_at = updated_at
+        self._evicted = evicted
 
     def arrived(self, eio_sid: str, auth: Any, rights: Rights = EVERYBODY) -> str | None:
         """Answer a connection that asks to be a client and has `rights`; gives its sid if it has
@@ -135,6 +138,7 @@ class Arrival:
         self._server.forget(sid)
         self._hub.leave(sid)
         self._window.leave(sid)
+        self._evicted(sid)
 
     def _attached(self, eio_sid: str, sid: str, *, positions: bool) -> bool:
         self._server.admit(eio_sid, sid)

@@ -14,8 +14,11 @@ which of it changed, if something does), all of `WebSocketsSansIOProtocol`:
 - `send(message)`, `send_500_response()` and `shutdown()` are all that writes before that;
 - `close_sent` is set when a response that refuses the handshake was sent, `handshake_complete` is
   not, and a call that ends without it is logged as an error;
+- `handle_ping()` answers a ping with what `conn.data_to_send()` gives;
 - `transport`, `connections`, `tasks`, `on_task_complete`, `queue`, `conn`, `default_headers`,
   `disconnected`, `handshake_initiated`, and what `scope` is made of.
+
+And in asyncio: its transports read `max_size` bytes at a time.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from urllib.parse import unquote
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from bridge.gateway.transport import Line
+from bridge.gateway.transport import READ_BYTES, Line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,6 +43,10 @@ if TYPE_CHECKING:
 
 HANDOVER: Final = "bridge.websocket"
 """Key in `scope["extensions"]` of a websocket that can be taken over."""
+
+PONG_BYTES: Final = 65_536
+"""With so much unsent no ping is answered: whoever pings and doesn't read must not fill the buffer.
+"""
 
 GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 KEY_BYTES: Final = 16
@@ -119,11 +126,23 @@ class _Gone:
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """For `uvicorn.Config(ws=...)`."""
+    """For `uvicorn.Config(ws=...)`. What it does not hand over it keeps from taking all the loop's
+    time, or all memory.
+    """
 
     _request: Request | None = None
     """The handshake while it is neither answered nor given to the library."""
     _began = False
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        if hasattr(transport, "max_size"):
+            transport.max_size = READ_BYTES
+
+    def handle_ping(self) -> None:
+        pong = b"".join(self.conn.data_to_send())
+        if self.transport.get_write_buffer_size() < PONG_BYTES:
+            self.transport.write(pong)
 
     def data_received(self, data: bytes) -> None:
         if not self._began:

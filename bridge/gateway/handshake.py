@@ -58,6 +58,11 @@ NAMESPACE: Final = "/"
 CONNECT_SECONDS: Final = 45.0
 """How long a connection may stay that no client has connected through, as with Node's server."""
 
+CONNECTS: Final = 20
+"""How often clients may ask to be connected through one connection. They do so once, and again if
+the page wants it; whoever tries tokens, or leaves and comes, has to begin connections, which the
+door counts."""
+
 _PYTHON: Final = re.compile(r"(?:^|&)transport=\w+&EIO=4(?:&|$)")
 
 
@@ -111,6 +116,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
         self._python: set[str] = set()
         self._tokens: dict[str, str] = {}
         self._arriving: set[str] = set()
+        self._connects: dict[str, int] = {}  # by the connections' sids
         self._places: dict[str, Place] = {}  # that connections have, by their sids
         self._connect_seconds = connect_seconds
         self._doorstep: Doorstep | None = None
@@ -207,6 +213,10 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
             self._part(eio_sid, self.reason.TRANSPORT_ERROR)
 
     async def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any) -> None:
+        self._connects[eio_sid] = count = self._connects.get(eio_sid, 0) + 1
+        if count > CONNECTS:
+            self.part(eio_sid)
+            return
         name = namespace or NAMESPACE
         if self.edge is None or name in self.handlers or name in self.namespace_handlers:
             await super()._handle_connect(eio_sid, namespace, data)
@@ -268,6 +278,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
         # is a farewell, and that does not come this way.
         self._python.discard(eio_sid)
         self._tokens.pop(eio_sid, None)
+        self._connects.pop(eio_sid, None)
         place = self._places.pop(eio_sid, None)
         if place is not None:
             place.give_back()

@@ -13,6 +13,11 @@ import socketio.packet
 
 TYPES: Final = frozenset("0123456")
 
+MAX_ATTACHMENTS: Final = 10
+"""Of one packet, as with Node's server. They are kept until the last one has come, so a packet that
+announces more and more of them would fill the memory.
+"""
+
 
 class BrokenPacket(Exception):  # noqa: N818 - what it is, not what it does
     """What came is no packet of the protocol, so its sender can't be understood any more."""
@@ -29,7 +34,7 @@ class Packet(socketio.packet.Packet):  # type: ignore[misc]
             attachments: int = super().decode(encoded_packet)
         except (ValueError, RecursionError):
             raise BrokenPacket from None
-        if not self._is_sound():
+        if attachments > MAX_ATTACHMENTS or not self._is_sound():
             raise BrokenPacket
         return attachments
 

@@ -127,7 +127,8 @@ class Properties:
         self.route = Route(
             "/properties",
             self._get,
-            methods=["GET"],
+            # A page that sends a token or an entity tag asks first whether it may.
+            methods=["GET", "OPTIONS"],
             middleware=[
                 Middleware(Cors, origins),
                 Middleware(GZipMiddleware, minimum_size=1000, compresslevel=5),
@@ -135,6 +136,8 @@ class Properties:
         )
 
     async def _get(self, request: Request) -> Response:
+        if request.method == "OPTIONS":  # and no page's question, which was answered before
+            return Response(status_code=204, headers={"Allow": "GET, HEAD, OPTIONS"})
         try:
             rights = EVERYBODY if self._rights is None else await self._rights(request)
             wanted = self._wanted(request)

@@ -6,10 +6,11 @@ and the position of the last event it got, its `offset`, goes on where it was: w
 what the log holds after its offset, seen through what it was subscribed to at each of these
 entries. It gets all of that or, where the bounds don't allow it, none, and is a new client.
 
-A session remembers its last `HISTORY` subscriptions with the positions at which they began. An
-offset from before them can't be served. Until a client got an event, its offset is the position at
-which it connected: it has not missed anything before that. The same holds for an offset from before
-that position, which the official client keeps from an earlier session until its first event.
+A session remembers its last subscriptions with the positions at which they began, at most `HISTORY`
+of them and of about `HISTORY_BYTES`. An offset from before them can't be served. Until a client got
+an event, its offset is the position at which it connected: it has not missed anything before that.
+The same holds for an offset from before that position, which the official client keeps from an
+earlier session until its first event.
 
 Who comes back must be the same user and may still hear what its session heard, which `stretch`
 decides; else it is a new client. A session whose pid another user came with stays whose it is.
@@ -37,7 +38,14 @@ if TYPE_CHECKING:
     from bridge.rights import Rights
 
 HISTORY: Final = 32
-"""Subscriptions that a session remembers. One with 200 names takes 2 KB."""
+"""Subscriptions that a session remembers."""
+
+HISTORY_BYTES: Final = 32_768
+"""What they may take but for the last one, about: each change of a subscription stores them anew,
+in the file that the events go to as well."""
+
+NAME_BYTES: Final = 16
+"""What a name takes beyond its letters."""
 
 
 class Outcome(StrEnum):
@@ -69,6 +77,12 @@ def offered(auth: Any) -> tuple[Offer, Any]:
         return Offer(), rest
     # An offset of another type is as wrong as one that can't be read, not the same as none.
     return Offer(pid, offset if offset is None or isinstance(offset, str) else ""), rest
+
+
+def _size(subscription: Subscription) -> int:
+    """About the bytes that it takes."""
+    each = (subscription.regions, subscription.properties, subscription.rights.regions)
+    return sum(NAME_BYTES + len(str(name)) for names in each for name in names or ())
 
 
 @dataclass(slots=True)
@@ -138,10 +152,20 @@ class Session:
         if began == head:
             self.subscriptions.pop()
         self.subscriptions.append((head, subscription))
-        if len(self.subscriptions) > HISTORY:
-            del self.subscriptions[0]
+        many = len(self.subscriptions) - self._remembered()
+        if many > 0:
+            del self.subscriptions[:many]
             self.complete = False
         return True
+
+    def _remembered(self) -> int:
+        """How many of the newest subscriptions may be kept."""
+        size = 0
+        for count, (_, subscription) in enumerate(reversed(self.subscriptions)):
+            size += _size(subscription)
+            if count and (count == HISTORY or size > HISTORY_BYTES):
+                return count
+        return len(self.subscriptions)
 
     def acknowledge(self, position: Position) -> None:
         """The client has said that it has everything up to `position`."""

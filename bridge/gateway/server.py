@@ -134,6 +134,7 @@ class Gateway:
             log=self.log,
             clock=self._clock,
             updated_at=projection.updated_at,
+            evicted=self._forget,
         )
         self._bearers = Bearers(
             self.access,
@@ -284,9 +285,13 @@ class Gateway:
         self.sessions.left(sid, self._clock.monotonic())
         self.hub.leave(sid)
         self._window.leave(sid)
+        self._forget(sid)
+        self._wire.detach(sid)
+
+    def _forget(self, sid: str) -> None:
+        """What is known of a client that is not here, and may never come back."""
         self._requests.left(sid)
         self._bearers.left(sid)
-        self._wire.detach(sid)
 
     def _gone(self, sid: str) -> None:
         if not self._server.stands(sid):  # else it has come back since, as who it was

@@ -17,6 +17,7 @@ says which of it changed, if something does):
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
@@ -40,6 +41,14 @@ log = logging.getLogger(__name__)
 
 INBOX: Final = 32
 """Messages of one client that may wait for their handlers before no more are read from it."""
+
+PAUSE_SECONDS: Final = 0.005
+"""Between two messages of a client that has sent more than these: nobody needs to, and the time is
+the others'."""
+
+POST_PACKETS: Final = 1000
+"""The most packets in one POST. They are kept until they are handled, and take more room than what
+came."""
 
 SEPARATOR: Final = "\x1e"
 """Between the packets of a polling client."""
@@ -115,7 +124,8 @@ class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
 
     async def handle_post_request(self, environ: dict[str, Any]) -> None:
         """All packets of a POST, or none of them. The library takes 16 at most and drops the others
-        with them; the official client sends as many as there are.
+        with them; the official client sends as many as there are. Whoever sends very many waits for
+        all others after each of them.
         """
         limit = self.server.max_http_buffer_size
         if int(environ.get("CONTENT_LENGTH", 0)) > limit:
@@ -124,10 +134,15 @@ class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
         if len(body) > limit:
             raise ContentTooLongError
         try:
-            received = [packet.Packet(encoded_packet=one) for one in body.decode().split(SEPARATOR)]
+            parts = body.decode().split(SEPARATOR, POST_PACKETS)
+            if len(parts) > POST_PACKETS:
+                raise ContentTooLongError
+            received = [packet.Packet(encoded_packet=one) for one in parts]
         except UNREADABLE:
             raise UnknownPacketError from None
-        for one in received:
+        for number, one in enumerate(received):
+            if number:
+                await asyncio.sleep(0 if number < INBOX else PAUSE_SECONDS)
             if self.closing:
                 return
             await self.receive(one)
@@ -262,7 +277,9 @@ class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
             self.server.spawn(self._handle(), "handle a client's messages")
 
     async def _handle(self) -> None:
-        """Handle what came, one by one, and then the end of the line."""
+        """Handle what came, one by one, and then the end of the line. Whoever sends very much waits
+        for all others after each of its messages.
+        """
         try:
             while self._inbox and not self.closing:
                 await self._handle_one(self._inbox.popleft())
@@ -270,6 +287,8 @@ class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
                     self._held = False
                     if self._line is not None:
                         self._line.unhold()
+                if self._inbox:
+                    await asyncio.sleep(PAUSE_SECONDS if self._held else 0)
             self._inbox = None
         finally:
             self._pumping = False

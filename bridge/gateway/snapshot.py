@@ -281,17 +281,19 @@ class Snapshots:
         return regions_of(self._rows.decode(row), self._projection.region)
 
     def _named(self, wanted: Wanted, rights: Rights) -> Iterator[Key]:
-        """The properties that were named, may be seen, and are not in a named region as well. A
-        client may spell a key as a string that is a number in the table.
+        """The properties that were named, may be seen, and are not in a named region as well, each
+        once. A client may spell a key as a string that is a number in the table.
         """
         regions = set(wanted.regions)
+        found: set[Key] = set()
         for name in wanted.properties:
             for key in (name, *_other_spelling(name)):
-                row = self._rows.get(key)
+                row = None if key in found else self._rows.get(key)
                 if row is None:
                     continue
                 place = self._regions(row)
                 if regions.isdisjoint(place) and rights.may_see(place):
+                    found.add(key)
                     yield key
                     break
 

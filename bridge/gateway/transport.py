@@ -36,6 +36,13 @@ NO_FD: Final = -1
 STRAIGHT: Final = ("asyncio.selector_events", "_SelectorSocketTransport")
 """The transport that sends at once what it is given, and keeps what the system does not take."""
 
+READ_BYTES: Final = 4096
+"""Read of one client in one step of the loop. In as much as asyncio reads by itself there are tens
+of thousands of small frames, and nobody else has a turn until they are dealt with."""
+
+_read = bytearray(READ_BYTES)
+"""Where lines read into, one after the other: nothing stays there beyond the step."""
+
 CLOSE_SECONDS: Final = 10.0
 """How long a peer may take to answer that a websocket closes, and to take what it was told."""
 
@@ -55,7 +62,7 @@ class Owner(Protocol):
         """The line is gone. Called once, and last."""
 
 
-class Line(asyncio.Protocol):
+class Line(asyncio.BufferedProtocol):
     """One open websocket."""
 
     __slots__ = (
@@ -94,8 +101,9 @@ class Line(asyncio.Protocol):
         """Sends frames. It stays good until the owner hears of `paused` or `lost`: as the
         transport's own, it is a call less for each of many.
         """
-        if self._transport is not None and not self.closing:
-            return self._transport.write
+        transport = self._transport
+        if transport is not None and not self.closing and not transport.is_closing():
+            return transport.write
         return _dropped
 
     @property
@@ -138,7 +146,14 @@ class Line(asyncio.Protocol):
 
     # -- for the transport
 
+    def get_buffer(self, _sizehint: int) -> bytearray:
+        return _read
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data_received(bytes(memoryview(_read)[:nbytes]))
+
     def data_received(self, data: bytes) -> None:
+        pong = b""
         try:
             messages = self._reader.read(data)
         except frames.BrokenFrame as broken:
@@ -160,11 +175,13 @@ class Line(asyncio.Protocol):
             elif opcode == frames.BINARY:
                 self._owner.heard(self, payload)
             elif opcode == frames.PING:
-                self._answer(frames.frame(frames.PONG, payload))
+                pong = frames.frame(frames.PONG, payload)
+        if pong and not self.closing:
+            self._answer(pong)
 
     def _answer(self, pong: bytes) -> None:
-        """To the last of the pings at the latest when the line takes more: a peer that pings and
-        doesn't read must not fill the buffer.
+        """To the last of the pings that came together, and at the latest when the line takes more:
+        a peer that pings and doesn't read must not fill the buffer.
         """
         if self._stuck:
             self._pong = pong

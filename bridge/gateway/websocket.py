@@ -58,7 +58,9 @@ class Websocket(asgi.WebSocket):  # type: ignore[misc]
         await self._unless_cut(super().send, message)
 
     async def wait(self) -> Any:
-        return await self._unless_cut(super().wait)
+        message = await self._unless_cut(super().wait)
+        await asyncio.sleep(0)  # many may be there, which would be handled in one step of the loop
+        return message
 
     async def close(self) -> None:
         if not self._ended.is_set():

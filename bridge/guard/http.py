@@ -7,8 +7,8 @@ What is private in uvicorn and used here, checked with 0.54.0 (`tests/integratio
 which of it changed, if something does), all of `HttpToolsProtocol`: the parser's callbacks
 `on_message_begin()`, `on_header(name, value)`, `on_headers_complete()`, `on_body(body)` and
 `on_message_complete()`; `handle_websocket_upgrade()`, `timeout_keep_alive_handler()`; `transport`,
-`loop`, `url`, `headers`, `cycle`, `timeout_keep_alive_task`. An exception in a callback counts as a
-request that can't be read: it is answered 400 and the connection is closed.
+`loop`, `url`, `headers`, `cycle`, `pipeline`, `timeout_keep_alive_task`. An exception in a callback
+counts as a request that can't be read: it is answered 400 and the connection is closed.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ HEAD_BYTES: Final = 32_768
 HEADERS: Final = 100
 """The most headers of a request."""
 
+PIPELINED: Final = 8
+"""Requests that may wait for the answer to the one before them. No browser and no proxy sends any;
+uvicorn takes as many as there are, and after each answer what has come since."""
 
 TOO_LONG: Final = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
@@ -41,6 +44,10 @@ TOO_LONG: Final = (
 
 class HeadTooLong(Exception):  # noqa: N818 - states what is the case
     """Of a request that nobody will read to its end."""
+
+
+class TooManyRequests(Exception):  # noqa: N818 - states what is the case
+    """Of a request before which too many others wait."""
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -110,6 +117,8 @@ class HttpProtocol(HttpToolsProtocol):
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         if size > HEAD_BYTES:
             raise HeadTooLong
+        if len(self.pipeline) >= PIPELINED:
+            raise TooManyRequests
         super().on_headers_complete()
 
     def _idle(self) -> bool:

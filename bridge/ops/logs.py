@@ -17,9 +17,13 @@ QUIET: Final = ("realtime", "websockets", "httpx", "httpcore", "hpack", "uvicorn
 """Libraries that tell of every message, request or connection at `info`. The bridge says itself
 what of it matters."""
 
+CLIENTS: Final = ("uvicorn.error", "bridge.gateway.engineio")
+"""Whose warnings are about what clients do wrong: anybody can cause as many as they like."""
+
 
 def set_up(level: str, *, secrets: Iterable[str] = ()) -> None:
-    """Send all logs to stderr, from `level` (a setting's value) on, libraries' from `warning` on.
+    """Send all logs to stderr, from `level` (a setting's value) on, libraries' from `warning` on,
+    and from `error` on where warnings are about clients.
 
     For a process that is the bridge. An application that mounts it has logging of its own, and puts
     `scrub.Scrub` on its handlers.
@@ -46,6 +50,8 @@ def set_up(level: str, *, secrets: Iterable[str] = ()) -> None:
         # A handler of its own, which somebody may have given it before, would scrub nothing.
         logger.handlers.clear()
         logger.propagate = True
+    for name in CLIENTS:
+        logging.getLogger(name).setLevel(max(logging.ERROR, root.level))
 
 
 def _uncaught(

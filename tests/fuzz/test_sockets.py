@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from bridge import create_app
-from bridge.gateway import frames, transport
+from bridge.gateway import frames, session, transport
 from tests.fakes import FakeSource, FakeTable, entry, row, settings
 from tests.fuzz.client_attacks import packet
 from tests.fuzz.http_attacks import request
@@ -29,6 +29,13 @@ if TYPE_CHECKING:
     from bridge import Bridge
 
 
+UNUSUAL = HANDSHAKE.replace(b"\r\n\r\n", b"\r\nSec-WebSocket-Protocol: x\r\n\r\n")
+"""A handshake whose websocket is not taken over."""
+
+PATIENCE = 0.5
+"""Seconds to an answer, while clients say as much as they can in the same process."""
+
+
 class Here:
     def __init__(self, bridge: Bridge, url: str) -> None:
         self.bridge = bridge
@@ -42,14 +49,14 @@ class Here:
         assert running is not None
         return running.gateway
 
-    async def websocket(self) -> socket.socket:
+    async def websocket(self, handshake: bytes = HANDSHAKE) -> socket.socket:
         """A websocket that reads little at a time."""
         loop = asyncio.get_running_loop()
         it = socket.socket()
         it.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         it.setblocking(False)
         await loop.sock_connect(it, self.address)
-        await loop.sock_sendall(it, HANDSHAKE)
+        await loop.sock_sendall(it, handshake)
         async with asyncio.timeout(5):
             assert (await loop.sock_recv(it, 300)).startswith(b"HTTP/1.1 101 ")
         return it
@@ -126,7 +133,8 @@ async def endlessly(it: socket.socket, data: bytes) -> None:
             await loop.sock_sendall(it, data)
 
 
-async def test_who_asks_and_reads_nothing_is_cut_off() -> None:
+async def test_who_asks_and_reads_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "PAUSE_SECONDS", 0)  # else it takes minutes
     async with here(client_bytes=65_536) as it:
         flood = await it.websocket()
         loop = asyncio.get_running_loop()
@@ -152,6 +160,49 @@ async def test_who_says_nothing_after_its_handshake_is_parted_with(
         finally:
             for each in quiet:
                 each.close()
+
+
+async def seconds_to_answer(it: Here, times: int = 10) -> float:
+    """The longest that somebody else waited for an answer."""
+    loop = asyncio.get_running_loop()
+    longest = 0.0
+    async with aiohttp.ClientSession() as http:
+        for _ in range(times):
+            began = loop.time()
+            async with http.get(it.url + "/livez") as response:
+                assert response.status == 200
+            longest = max(longest, loop.time() - began)
+    return longest
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        pytest.param(masked(b"", frames.PING), id="pings"),
+        pytest.param(masked(b"3"), id="pongs of Engine.IO"),
+        pytest.param(masked(b'42["x"]'), id="events that nobody knows"),
+        pytest.param(masked(b'421["subscribe"]'), id="requests"),
+        pytest.param(masked(b'40{"token":"x"}'), id="tokens"),
+        pytest.param(masked(b"40") + masked(b"41"), id="comings and goings"),
+    ],
+)
+@pytest.mark.parametrize("handshake", [HANDSHAKE, UNUSUAL], ids=["ours", "uvicorn's"])
+async def test_who_says_very_much_keeps_nobody_waiting(message: bytes, handshake: bytes) -> None:
+    async with here() as it:
+        floods = [await it.websocket(handshake) for _ in range(3)]
+        loop = asyncio.get_running_loop()
+        try:
+            for flood in floods:
+                await loop.sock_sendall(flood, masked(b"40"))
+            sending = [asyncio.create_task(endlessly(flood, message * 20_000)) for flood in floods]
+            await asyncio.sleep(0.2)
+            assert await seconds_to_answer(it) < PATIENCE
+            for task in sending:
+                task.cancel()
+            await asyncio.gather(*sending, return_exceptions=True)
+        finally:
+            for flood in floods:
+                flood.close()
 
 
 async def hostile(it: Here, dice: random.Random) -> None:

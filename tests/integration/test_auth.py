@@ -132,6 +132,16 @@ async def test_a_good_token_gets_in(transport: str) -> None:
             await asyncio.sleep(0.01)
 
 
+async def test_of_a_client_that_was_evicted_and_did_not_recover_nothing_is_kept() -> None:
+    async with site() as at, client(at.url, auth={"token": token()}) as one:
+        await one.ask("subscribe", {"regions": ["TX"]})
+        forged = {"token": token(), "pid": one.pid, "offset": "no position"}
+        async with client(at.url, auth=forged) as two:
+            await two.ask("subscribe", {"regions": ["CA"]})
+            assert at.bearers == len(at.gateway._requests._allowances) == 1
+            assert await at.gateway.sign_out(sub=USER) == 1
+
+
 async def test_where_tokens_are_optional_who_has_none_hears_what_is_public() -> None:
     async with site(**REGIONS, anonymous_regions="TX") as at:
         async with client(at.url) as one, client(at.url, auth={"token": None}) as two:

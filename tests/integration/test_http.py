@@ -167,6 +167,19 @@ async def test_a_head_that_is_long_enough_for_a_token_is_read() -> None:
             await reader.readuntil(b"well")
 
 
+async def test_requests_that_come_before_their_turn_are_answered_in_order_if_they_are_few() -> None:
+    async with connected() as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * (http.PIPELINED + 1))
+        for _ in range(http.PIPELINED + 1):
+            assert (await reader.readuntil(b"well")).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_so_many_that_they_would_fill_the_memory_end_the_connection() -> None:
+    async with connected() as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 5000)
+        assert (await end_of(reader)).count(b"HTTP/1.1 ") < http.PIPELINED
+
+
 async def test_a_body_is_no_head() -> None:
     async with connected() as (reader, writer):
         for _ in range(3):
@@ -230,6 +243,7 @@ def test_what_is_private_in_uvicorn_is_still_there() -> None:
         "self.cycle.response_complete",
         "self.url += url",
         "self.headers.append",
+        "self.pipeline.appendleft(",
     ):
         assert name in source
     protocol: Any = http.HttpProtocol

@@ -414,6 +414,24 @@ async def test_pages_of_the_configured_origins_may_read_it() -> None:
             assert "Access-Control-Allow-Origin" not in response.headers
 
 
+async def test_a_page_may_ask_whether_it_may_send_a_token() -> None:
+    asked = {
+        "Access-Control-Request-Method": "GET",
+        "Access-Control-Request-Headers": "authorization, if-none-match",
+    }
+    async with site(row("a")) as here, aiohttp.ClientSession() as http:
+        url = here.url + "/properties"
+        for origin, status in (("http://localhost:3000", 200), ("https://evil.test", 400)):
+            async with http.options(url, headers={"Origin": origin, **asked}) as answer:
+                assert answer.status == status
+                allowed = answer.headers.get("Access-Control-Allow-Origin")
+                assert allowed == (origin if status == 200 else None)
+                headers = answer.headers["Access-Control-Allow-Headers"].lower()
+                assert {"authorization", "if-none-match"} <= set(headers.split(", "))
+        async with http.options(url) as answer:
+            assert (answer.status, await answer.text()) == (204, "")
+
+
 async def test_before_the_table_is_read_there_are_no_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bridge.gateway.server.READY_SECONDS", 0.05)
     gate = asyncio.Event()

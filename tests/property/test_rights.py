@@ -231,6 +231,7 @@ class Rightful(RuleBasedStateMachine):
             log=self.log,
             clock=self,
             updated_at="updated_at",
+            evicted=lambda _sid: None,
         )
         self.clients: dict[str, Client] = {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from asyncio import selector_events
 from typing import Any
 
 import pytest
@@ -64,6 +65,19 @@ def test_the_handshake_comes_in_one_piece_before_the_protocol_is_set(http: Any) 
     assert made < given < source.index("self.transport.set_protocol(protocol)"), (
         CHANGED + f"{http.__name__}.handle_websocket_upgrade()"
     )
+
+
+def test_a_ping_is_answered_with_what_the_connection_has_to_send() -> None:
+    lines = inspect.getsource(Stock.handle_ping).splitlines()
+    assert [line.strip() for line in lines[1:]] == [
+        "output = self.conn.data_to_send()",
+        'self.transport.write(b"".join(output))',
+    ], CHANGED + "handle_ping()"
+
+
+def test_asyncio_reads_as_much_at_a_time_as_its_transport_says() -> None:
+    kind: Any = getattr(selector_events, "_SelectorSocketTransport")  # noqa: B009 - is private
+    assert "recv(self.max_size)" in inspect.getsource(kind), CHANGED + "max_size"
 
 
 class Loop:

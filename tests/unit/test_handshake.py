@@ -10,7 +10,7 @@ import pytest
 import socketio
 
 from bridge.gateway.engine import Engine
-from bridge.gateway.handshake import Server
+from bridge.gateway.handshake import CONNECTS, Server
 from bridge.gateway.session import Socket
 
 if TYPE_CHECKING:
@@ -108,6 +108,20 @@ async def test_a_binary_event_arrives_with_its_attachments(server: Server, edge:
     await server._handle_eio_message("eio", '51-["subscribe",{"_placeholder":true,"num":0}]')
     await server._handle_eio_message("eio", b"\x00")
     assert edge.told == [("asked", "sid", "subscribe", [b"\x00"], None)]
+
+
+async def test_who_asks_to_be_connected_again_and_again_is_parted_with(
+    server: Server, edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parted: list[str] = []
+    monkeypatch.setattr(server, "part", parted.append)
+    for _ in range(CONNECTS):
+        await server._handle_eio_message("eio", '0{"token":"a guess"}')
+    assert (len(edge.told), parted) == (CONNECTS, [])
+    await server._handle_eio_message("eio", '0{"token":"a guess"}')
+    assert (len(edge.told), parted) == (CONNECTS, ["eio"])
+    await server._handle_eio_disconnect("eio", server.reason.TRANSPORT_CLOSE)
+    assert server._connects == {}
 
 
 @pytest.mark.parametrize("packet", ['2["subscribe"]', "1"])

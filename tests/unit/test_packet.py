@@ -49,6 +49,7 @@ def test_a_packet_is_read(text: str, expected: tuple[Any, ...]) -> None:
         "2", "2{}", "2[]", "2[null]", '2"a"', "2[", 'a["x"]', '2abc["x"]',  # no event
         "3", "3{}", '1["x"]', '4{"message":"x"}',
         "2" + "1" * 101 + '["x"]', "51-", "5" + "1" * 11 + '-["x"]', "2" + "[" * 100_000,
+        '511-["x"]', '69999999999-["x"]',  # more attachments than are kept
     ],
 )  # fmt: skip
 def test_what_is_no_packet_is_broken(text: Any) -> None:

@@ -9,6 +9,7 @@ from bridge.events import Event
 from bridge.gateway.hub import Subscription
 from bridge.gateway.recovery import (
     HISTORY,
+    HISTORY_BYTES,
     Offer,
     Outcome,
     Session,
@@ -156,6 +157,23 @@ async def test_without_an_offset_what_is_not_remembered_is_not_served_either() -
         await story.tell("TX")
         story.sessions.changed("s", (CA, TX)[turn % 2], story.head)
     assert story.resume(pid, None) is None
+
+
+async def test_a_session_of_many_and_long_names_remembers_fewer_subscriptions() -> None:
+    story = Story()
+    session = story.sessions.open("s", TX, story.head)
+    longest = HISTORY_BYTES // 3
+    for turn in "abcdef":
+        await story.tell("TX")
+        story.sessions.changed("s", Subscription((turn * longest,)), story.head)
+    assert [s.regions for _, s in session.subscriptions] == [("e" * longest,), ("f" * longest,)]
+    assert not session.complete
+    await story.tell("TX")
+    story.sessions.changed("s", Subscription(("g" * HISTORY_BYTES,)), story.head)
+    assert len(session.subscriptions) == 1  # whatever it takes, the last one is what it hears
+    story.sessions.changed("s", CA, story.head)
+    assert [s for _, s in session.subscriptions] == [CA]
+    assert story.resume(session.pid, str(story.head)) == []
 
 
 async def test_the_window_is_counted_from_when_it_left() -> None:

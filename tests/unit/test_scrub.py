@@ -112,7 +112,7 @@ def restored() -> Iterator[None]:
     """Whatever a test does to logging is undone."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    loggers = [logging.getLogger(name) for name in logs.QUIET]
+    loggers = [logging.getLogger(name) for name in (*logs.QUIET, *logs.CLIENTS)]
     before = [(logger.level, logger.handlers[:], logger.propagate) for logger in loggers]
     hooks = sys.excepthook, threading.excepthook
     yield
@@ -151,6 +151,18 @@ def test_libraries_follow_a_level_above_warning(monkeypatch: pytest.MonkeyPatch)
     logging.getLogger("realtime").error("an error")
     assert stream.getvalue().endswith("realtime: an error\n")
     assert "a warning" not in stream.getvalue()
+
+
+@pytest.mark.usefixtures("restored")
+@pytest.mark.parametrize("name", logs.CLIENTS)
+def test_what_clients_do_wrong_fills_no_log(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    logs.set_up("debug")
+    logging.getLogger(name).warning("Invalid HTTP request received.")
+    logging.getLogger(name).error("a fault of ours")
+    assert stream.getvalue().endswith(f"{name}: a fault of ours\n")
+    assert "Invalid" not in stream.getvalue()
 
 
 LIBRARIES = (
@@ -212,6 +224,6 @@ def test_a_handler_that_scrubs_nothing_is_taken_away(monkeypatch: pytest.MonkeyP
     logger.propagate = False
     monkeypatch.setattr(sys, "stderr", stream)
     logs.set_up("info", secrets=[KEY])
-    logging.getLogger("uvicorn.error").warning("with %s", KEY)
+    logging.getLogger("uvicorn.error").error("with %s", KEY)
     assert other.getvalue() == ""
     assert stream.getvalue().endswith(f"uvicorn.error: with {HIDDEN}\n")

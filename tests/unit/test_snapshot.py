@@ -123,6 +123,11 @@ async def test_what_is_published_is_followed() -> None:
     assert table.ids("TX") == ["a"]
 
 
+async def test_a_property_that_is_named_again_and_again_is_given_once() -> None:
+    table = await built(row("a"), row(7))
+    assert table.pages(Wanted((), ("a", 7, "a", "7", "a", 7))) == [["a", 7]]
+
+
 async def test_rows_that_change_while_the_lists_are_built(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshot, "STEP_ROWS", 2)
     table = Table(*(row(key) for key in "abcdefgh"))

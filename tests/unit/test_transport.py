@@ -10,7 +10,7 @@ import pytest
 import uvicorn
 
 from bridge.gateway import frames, transport
-from bridge.gateway.transport import TRANSPORT, Line, keep_transport
+from bridge.gateway.transport import READ_BYTES, TRANSPORT, Line, keep_transport
 from tests.unit.test_gateway_frames import masked
 
 CHANGED = (
@@ -107,6 +107,24 @@ async def test_a_line_gives_its_owner_what_it_hears_and_answers_pings() -> None:
     it.pause_writing()
     it.resume_writing()
     assert (it.unsent, owner.told[-2:]) == (7, ["paused", "resumed"])
+
+
+async def test_of_pings_that_come_together_the_last_is_answered() -> None:
+    it, carrier, owner, _ = line()
+    it.data_received(b"".join(masked(b"%d" % n, frames.PING) for n in range(100)) + masked(b"x"))
+    assert carrier.written == frames.frame(frames.PONG, b"99")
+    assert owner.told == ["x"]
+
+
+async def test_a_line_reads_a_little_at_a_time() -> None:
+    it, _, owner, _ = line()
+    buffer = it.get_buffer(-1)
+    assert len(buffer) == READ_BYTES
+    for message in (b"one", b"two"):
+        data = masked(message)
+        buffer[: len(data)] = data
+        it.buffer_updated(len(data))
+    assert owner.told == ["one", "two"]
 
 
 async def test_a_peer_that_pings_and_does_not_read_is_answered_once_when_it_does() -> None:
