@@ -302,7 +302,10 @@ def _other_spelling(name: Key) -> tuple[Key, ...]:
     if isinstance(name, int):
         return (str(name),)
     digits = name.removeprefix("-")
-    return (int(name),) if digits.isascii() and digits.isdigit() and len(digits) < 20 else ()  # noqa: PLR2004
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 20):  # noqa: PLR2004
+        return ()
+    # Its room is named as the table spells it: by "007" nothing would be heard of 7.
+    return (int(name),) if str(int(name)) == name else ()
 
 
 def _cursor(after: str, places: Sequence[Place]) -> tuple[int, int]:

@@ -108,6 +108,13 @@ async def test_properties_can_be_named_in_either_spelling() -> None:
     assert sorted(map(str, page)) == ["7", "8", "x"]  # each once, in whatever order
 
 
+@pytest.mark.parametrize("name", ["007", "-0", "+7", " 7", "7.0", "\u0667"])
+async def test_another_name_for_a_number_is_no_property(name: str) -> None:
+    table = await built(row(7), row(0))
+    assert table.pages(Wanted((), (name,))) == [[]]
+    assert table.snapshots.where(name) is None
+
+
 async def test_what_is_published_is_followed() -> None:
     table = await built(row("a"), row("b"))
     table.write("c", row("c"))
