@@ -131,7 +131,7 @@ class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
         if int(environ.get("CONTENT_LENGTH", 0)) > limit:
             raise ContentTooLongError
         body: bytes = await environ["wsgi.input"].read(limit + 1)
-        if self.closing:
+        if self.sid not in self.server.sockets:
             return  # nobody is left whom a fault could end, which the library takes for granted
         if len(body) > limit:
             raise ContentTooLongError
