@@ -86,7 +86,10 @@ def encode(values: list[Json]) -> bytes:
 
 def _within_64_bits(value: Json) -> Json:
     if type(value) is int and not -(2**63) <= value < 2**64:
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            return None  # past 1e308, where a browser's JSON ends too; as an infinite float is kept
     if type(value) is list:
         return [_within_64_bits(item) for item in value]
     if type(value) is dict:

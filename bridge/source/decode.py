@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from bridge.changes import Json, Key
     from bridge.projection import Projection
 
-_CUT_SHORT = frozenset({"bpchar", "bit"})
+_CUT_SHORT = frozenset({"bpchar", "bit", "_bpchar", "_bit"})
 """Types of which Realtime sends only the first character (`char(2)` 'TX' arrives as 'T')."""
+
+_FLOATS = frozenset({"float4", "float8"})
 
 
 class Unreadable(ValueError):  # noqa: N818 - states what is the case
@@ -47,6 +49,8 @@ def _change(data: Mapping[str, Any], projection: Projection) -> Change | None:
     errors = data.get("errors")
     record = _known(data.get("record") or {}, types, projection)
     raw_old = data.get("old_record") or {}
+    if types.get(projection.key) in _CUT_SHORT:
+        raise Unreadable(f"the key {projection.key} is of a type that Realtime cuts short")
     key = _key(raw_old if op is Op.DELETE else data.get("record") or {}, projection, errors)
     old_key = None
     if op is Op.UPDATE and raw_old.get(projection.key) is not None:
@@ -93,6 +97,8 @@ def _known(
             value = "\\x" + value  # as PostgREST writes it
         elif types.get(column) in _CUT_SHORT:
             continue
+        elif types.get(column) in _FLOATS and type(value) is int:
+            value = float(value)  # PostgREST writes 1e+16, Realtime all digits
         known[column] = normalise(value)
     return known
 

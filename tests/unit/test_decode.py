@@ -8,6 +8,7 @@ import pytest
 
 from bridge.changes import Op
 from bridge.projection import Projection
+from bridge.rows import Rows
 from bridge.source.decode import Unreadable, decode
 
 P = Projection(published=("name", "state", "price"), region=("state",))
@@ -94,7 +95,7 @@ def test_values_that_were_cut_off_make_a_change_doubtful() -> None:
     assert change.doubtful
 
 
-@pytest.mark.parametrize("type_", ["bpchar", "bit"])
+@pytest.mark.parametrize("type_", ["bpchar", "bit", "_bpchar", "_bit"])
 def test_a_type_that_realtime_cuts_to_one_character_makes_a_change_doubtful(type_: str) -> None:
     record = {**RECORD, "state": "T"}
     change = decode(payload("INSERT", record=record, types={"state": type_}), P)
@@ -108,6 +109,20 @@ def test_an_unknown_column_of_such_a_type_does_no_harm() -> None:
     change = decode(payload("INSERT", record=record, types={"internal_notes": "bpchar"}), P)
     assert change is not None
     assert not change.doubtful
+
+
+def test_a_key_of_such_a_type_may_be_another_rows() -> None:
+    with pytest.raises(Unreadable, match="the key id"):
+        decode(payload("DELETE", old_record={"id": "T"}, types={"id": "bpchar"}), P)
+
+
+def test_a_float_is_spelled_as_postgrest_spells_it() -> None:
+    record = {**RECORD, "price": 10**16, "name": 10**16}
+    types = {"price": "float8", "name": "numeric"}
+    change = decode(payload("INSERT", record=record, types=types), P)
+    assert change is not None
+    rows = Rows(("price", "name"))
+    assert rows.encode(change.record) == b"[1e+16,10000000000000000]"
 
 
 def test_bytea_is_spelled_as_postgrest_spells_it() -> None:

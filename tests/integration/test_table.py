@@ -1,0 +1,164 @@
+"""Reads of the table as the bridge makes them, where projects and gateways are not as expected."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp import web
+
+from bridge.errors import TableUnreadable
+from bridge.settings import Settings
+from bridge.source.table import SupabaseTable
+from tests.fakes import KEY
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from bridge.sandbox import Sandbox
+
+STRANGE = ("a,b", 'q"x', '"q"', "(p)", "b\\s", "ünï 🦊", " lead", "", "null", "%41&=?#+", "*")
+
+
+@asynccontextmanager
+async def reading(url: str, secret: str, **overrides: Any) -> AsyncIterator[SupabaseTable]:
+    overrides = {"columns": "state", **overrides}
+    table = SupabaseTable(Settings(supabase_url=url, supabase_secret_key=secret, **overrides))
+    await table.open()
+    try:
+        yield table
+    finally:
+        await table.close()
+
+
+@asynccontextmanager
+async def read_from(sandbox: Sandbox, name: str, **overrides: Any) -> AsyncIterator[SupabaseTable]:
+    await sandbox.execute(f"grant select on {name} to service_role")
+    async with reading(
+        sandbox.supabase_url, sandbox.supabase_key, table=name, **overrides
+    ) as table:
+        yield table
+
+
+@asynccontextmanager
+async def answering(body: str, status: int = 200) -> AsyncIterator[SupabaseTable]:
+    """A table behind a gateway that says always the same."""
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=status, text=body, content_type="application/json")
+
+    app = web.Application()
+    app.router.add_get("/rest/v1/{table}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = runner.addresses[0][:2]
+        async with reading(f"http://{host}:{port}", KEY) as table:
+            yield table
+    finally:
+        await runner.cleanup()
+
+
+async def test_a_project_that_caps_answers_below_what_is_asked_for_hides_no_row(
+    sandbox: Sandbox,
+) -> None:
+    await sandbox.execute(
+        "create table capped (id int primary key, state text, updated_at timestamptz);"
+        "insert into capped select n, 'TX' from generate_series(1, 60) n"
+    )
+    sandbox.rest.max_rows = 7
+    try:
+        async with read_from(sandbox, "capped") as table:
+            rows = await table.rows([*range(1, 61), 99])
+            assert sorted(row["id"] for row in rows) == list(range(1, 61))
+            assert await table.rows([98, 99]) == []
+    finally:
+        sandbox.rest.max_rows = 1000
+
+
+async def test_keys_of_any_characters_are_found(sandbox: Sandbox) -> None:
+    await sandbox.execute(
+        "create table strange (id text primary key, state text, updated_at timestamptz)"
+    )
+    for key in STRANGE:
+        await sandbox.execute("insert into strange values (%s, 'TX', now())", [key])
+    async with read_from(sandbox, "strange") as table:
+        assert {row["id"] for row in await table.rows(STRANGE)} == set(STRANGE)
+        met: list[Any] = []
+        while page := await table.page(met[-1] if met else None, 1):
+            met += [row["id"] for row in page]
+        assert sorted(met) == sorted(STRANGE)
+        since = "0001-01-01T00:00:00.000Z"
+        assert len(await table.recent(since, None, 100)) == len(STRANGE)
+
+
+async def test_keys_too_long_for_one_address_are_read_in_several(sandbox: Sandbox) -> None:
+    await sandbox.execute(
+        "create table long (id text primary key, state text, updated_at timestamptz);"
+        "insert into long select repeat('ü', 200) || n, 'TX' from generate_series(1, 30) n"
+    )
+    async with read_from(sandbox, "long") as table:
+        keys = await table.keys(None, 1000)
+        assert sorted(row["id"] for row in await table.rows(keys)) == sorted(keys)
+
+
+async def test_columns_of_any_name_are_read(sandbox: Sandbox) -> None:
+    await sandbox.execute(
+        'create table named ("Id, No" int primary key, "List Price" int, "Zip(5)" text, '
+        '"Updated: At" timestamptz default now()); '
+        "insert into named values (1, 100, '78701'), (2, 200, '78702')"
+    )
+    names = {
+        "key": "Id, No",
+        "columns": ("List Price", "Zip(5)"),
+        "region": ("Zip(5)",),
+        "updated_at": "Updated: At",
+    }
+    async with read_from(sandbox, "named", **names) as table:
+        first, second = await table.page(None, 10)
+        assert (first["List Price"], second["Zip(5)"]) == (100, "78702")
+        assert list(await table.page(1, 10)) == list(await table.rows([2])) == [second]
+        newest = await table.newest()
+        assert newest is not None
+        assert await table.recent(newest["Updated: At"], 1, 10) == [second]
+
+
+async def test_numbers_that_python_makes_no_int_of_are_read(sandbox: Sandbox) -> None:
+    await sandbox.execute(
+        "create table huge (id int primary key, state numeric, updated_at timestamptz);"
+        "insert into huge values (1, 1e5000), (2, -1e5000), (3, 7)"
+    )
+    async with read_from(sandbox, "huge") as table:
+        states = [row["state"] for row in await table.page(None, 10)]
+    assert states == [float("inf"), float("-inf"), 7]
+
+
+async def test_a_time_column_that_tells_no_time_is_named(sandbox: Sandbox) -> None:
+    await sandbox.execute(
+        "create table counted (id int primary key, state text, updated_at bigint)"
+    )
+    async with read_from(sandbox, "counted") as table:
+        with pytest.raises(TableUnreadable, match="BRIDGE_UPDATED_AT") as refusal:
+            await table.recent("0001-01-01T00:00:00.000Z", None, 10)
+    assert refusal.value.permanent
+
+
+@pytest.mark.parametrize("body", ["", "null", "<html>", "[1]", '[{"id": 1}]', '[{"id": "a'])
+async def test_what_is_no_list_of_rows_is_no_empty_table(body: str) -> None:
+    async with answering(body) as table:
+        with pytest.raises(TableUnreadable) as refusal:
+            await table.page(None, 10)
+    assert not refusal.value.permanent
+
+
+@pytest.mark.parametrize(
+    "message", ["Invalid API key", "Unregistered API key", "Legacy API keys are disabled"]
+)
+async def test_a_key_that_the_gateway_refuses_needs_a_person(message: str) -> None:
+    async with answering(f'{{"message": "{message}"}}', 401) as table:
+        with pytest.raises(TableUnreadable, match="SUPABASE_SECRET_KEY") as refusal:
+            await table.page(None, 10)
+    assert refusal.value.permanent

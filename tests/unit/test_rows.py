@@ -1,0 +1,27 @@
+"""How rows are kept: what JSON can spell and orjson can't."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from bridge.rows import Rows
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        (2**64 - 1, 2**64 - 1),
+        (10**300, 1e300),
+        (-(10**300), -1e300),
+        (10**400, None),
+        (-(10**400), None),
+        (float("inf"), None),
+        ([1, {"a": 10**400}], [1, {"a": None}]),
+    ],
+)
+def test_a_number_of_any_size_is_kept_as_a_browser_would_read_it(value: Any, kept: Any) -> None:
+    rows = Rows(("price",))
+    assert orjson.loads(rows.encode({"price": value})) == [kept]
