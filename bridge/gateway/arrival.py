@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LISTENERS_SECONDS: Final = 0.2
+"""What a client that is back is given to set up its listeners before it is told what it missed. A
+React component does so in an effect, some turns of the page's loop after `connect`."""
+
 
 class Arrival:
     """Answers those who ask to be connected.
@@ -36,7 +40,8 @@ class Arrival:
     CONNECT comes first and what was missed after it. Node's server does it the other way round, and
     to the official client both are the same but for one thing: what comes before CONNECT is heard
     by the listeners of that moment, and a page that sets its listeners up on `connect` and takes
-    them off on `disconnect`, as many do, would have none and lose it all.
+    them off on `disconnect`, as many do, would have none and lose it all. For the same reason there
+    is a moment between the two.
     """
 
     def __init__(
@@ -123,6 +128,7 @@ class Arrival:
         if batched:
             self._window.set(sid, session.subscription)
         self._connect(sid, {"sid": sid, "pid": session.pid})
+        self._wire.pause(sid, LISTENERS_SECONDS)
         if batched:
             self._tell_batch(sid, missed)
         else:

@@ -60,7 +60,8 @@ class Outbox:
 
     __slots__ = (
         "_held",
-        "_kept_back",
+        "_kept",
+        "_kept_for",
         "_limit",
         "_line",
         "_line_paused",
@@ -83,7 +84,8 @@ class Outbox:
         self._on_overflow = on_overflow
         self._line: Line | None = None
         self._line_paused = False
-        self._kept_back = False
+        self._kept_for: frozenset[str] = frozenset()
+        self._kept: deque[Piece] | None = None  # what was told since it is kept back
         self.write: Callable[[bytes], None] | None = None
         """How to write to the line; None: there is no line, it is paused, or something is held."""
         self.fd = NO_FD
@@ -141,24 +143,36 @@ class Outbox:
         """Forget what is held, and hold nothing more."""
         self.ended = True
         self._shut()
-        self._line = self._held = None
+        self._line = self._held = self._kept = None
         self.waiting = 0
         if self._watched is not None:
             self._watched.cancel()
             self._watched = None
         self._wake()
 
-    def keep_back(self) -> None:
-        """Hold all that is told from here on, whoever would take it, until `let_go`."""
-        self._kept_back = True
+    def keep_back(self, reason: str) -> None:
+        """Hold all that is told from here on, whoever would take it, until it is let go for this
+        reason, and for all others that there are.
+        """
+        self._kept_for |= {reason}
         self._shut()
 
-    def let_go(self) -> None:
-        """What was kept back goes where it would have gone."""
-        self._kept_back = False
+    def let_go(self, reason: str) -> None:
+        """What was kept back goes where it would have gone. Once is enough, and never is fine."""
+        self._kept_for -= {reason}
+        if self._kept_for:
+            return
+        self._join()
         self._flow()
         if self._held:
             self._wake()
+
+    def _join(self) -> None:
+        """What was kept back follows what was told before it."""
+        if self._kept:
+            self._held = self._held or deque()
+            self._held.extend(self._kept)
+        self._kept = None
 
     # -- where it goes: a line
 
@@ -171,7 +185,8 @@ class Outbox:
 
     def drain(self) -> bytes:
         """All that is held, for who sends it in another way; nothing is held then."""
-        held, self._held, self.waiting = self._held or (), None, 0
+        held, self._held = self._held or (), None
+        self.waiting = _size(self._kept)
         return b"".join(piece.frames for piece in held)
 
     def pause(self) -> None:
@@ -188,16 +203,18 @@ class Outbox:
     def _flow(self) -> None:
         """Write what is held, as far as the line takes it."""
         line = self._line
-        if line is None or self._stopped():
+        if line is None:
             return
         write = line.write
-        while self._held and not self._stopped():
+        while self._held and not self._line_paused:
             piece = self._held.popleft()
             self.waiting -= len(piece.frames) + OVERHEAD
             write(piece.frames)
-        if self._held or self._stopped():
+        if self._held or self._line_paused:
             return
         self._held = None
+        if self._kept_for:
+            return
         if self.ended:
             line.close()
         else:
@@ -205,9 +222,6 @@ class Outbox:
 
     def _shut(self) -> None:
         self.write, self.fd = None, NO_FD
-
-    def _stopped(self) -> bool:
-        return self._line_paused or self._kept_back
 
     @property
     def unsent(self) -> int:
@@ -222,7 +236,7 @@ class Outbox:
         """
         released = self._line is not None
         async with asyncio.timeout(seconds):
-            while not (released or (self._held and not self._kept_back) or self.ended):
+            while not (released or self._held or self.ended):
                 taker = asyncio.get_running_loop().create_future()
                 if self._takers is None:
                     self._takers = deque()
@@ -230,12 +244,15 @@ class Outbox:
                 released = await taker
         if released:
             return list(NOOP.packets)
-        held, self._held, self.waiting = self._held or deque(), None, 0
+        if self.ended:
+            self._join()
+        held, self._held = self._held or deque(), None
+        self.waiting = _size(self._kept)
         packets = [packet for piece in held for packet in piece.packets]
         if not self.positions and len(packets) > POLL_PACKETS:
             # The rest waits for the next poll, before anything that is told meanwhile.
             self._held = deque(map(Piece.of, packets[POLL_PACKETS:]))
-            self.waiting = sum(len(piece.frames) + OVERHEAD for piece in self._held)
+            self.waiting += _size(self._held)
             del packets[POLL_PACKETS:]
         return packets
 
@@ -259,13 +276,16 @@ class Outbox:
 
     def _hold(self, piece: Piece) -> None:
         size = len(piece.frames) + OVERHEAD
-        if self._held is None:
-            self._held = deque()
-        self._held.append(piece)
+        if self._kept_for:
+            self._kept = self._kept or deque()
+            self._kept.append(piece)
+        else:
+            self._held = self._held or deque()
+            self._held.append(piece)
         self.waiting += size
         self._since += size
         self._watch()
-        if self._takers:
+        if self._takers and not self._kept_for:
             self._wake()
 
     def _watch(self) -> None:
@@ -280,3 +300,7 @@ class Outbox:
             self._on_overflow(self.unsent)
         else:
             self._watch()
+
+
+def _size(held: deque[Piece] | None) -> int:
+    return sum(len(piece.frames) + OVERHEAD for piece in held or ())

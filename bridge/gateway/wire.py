@@ -39,6 +39,10 @@ log = logging.getLogger(__name__)
 GOODBYE_SECONDS: Final = 1.0
 """How long clients may take to take what they were told before their connections are closed."""
 
+STORING: Final = "its subscription is being stored"
+PAUSE: Final = "it is given a moment"
+"""Why clients' events are kept back."""
+
 
 class Wire:
     """Writes to the clients of one server, by their Socket.IO sids."""
@@ -115,13 +119,23 @@ class Wire:
 
     def keep_back(self, sid: str) -> None:
         """Tell the client nothing more until `let_go`; what comes meanwhile waits, in order."""
-        if sid in self._outboxes:
-            self._dispatcher.catch_up(self._outboxes[sid])
-            self._outboxes[sid].keep_back()
+        self._keep_back(sid, STORING)
 
     def let_go(self, sid: str) -> None:
         if sid in self._outboxes:
-            self._outboxes[sid].let_go()
+            self._outboxes[sid].let_go(STORING)
+
+    def pause(self, sid: str, seconds: float) -> None:
+        """Tell the client nothing more for so long."""
+        if sid in self._outboxes:
+            self._keep_back(sid, PAUSE)
+            # This outbox, since the client may have another one by then.
+            asyncio.get_running_loop().call_later(seconds, self._outboxes[sid].let_go, PAUSE)
+
+    def _keep_back(self, sid: str, reason: str) -> None:
+        if sid in self._outboxes:
+            self._dispatcher.catch_up(self._outboxes[sid])
+            self._outboxes[sid].keep_back(reason)
 
     def flush(self) -> None:
         """Write all that was delivered, to everybody and now."""

@@ -130,11 +130,15 @@ class SupabaseTable:
         return self._records(await self._run(query), self._projection.selected)
 
     async def newest(self) -> Record | None:
-        column, key = self._projection.updated_at, self._projection.key
+        column = self._projection.updated_at
         assert column is not None
-        query = self._select((key, column))
-        query = query.order(_name(column), desc=True, nullsfirst=False).limit(1)
-        rows = self._records(await self._run(query), (key, column))
+        columns = (self._projection.key, column)
+        # Not "nulls last", which no index of the column serves: PostgreSQL would read the whole
+        # table, every few seconds.
+        query = self._select(columns).not_.is_(column, "null").order(_name(column), desc=True)
+        rows = self._records(await self._run(query.limit(1)), columns)
+        if not rows:  # or null in all of them
+            rows = self._records(await self._run(self._select(columns).limit(1)), columns)
         return rows[0] if rows else None
 
     async def _keyset(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 from aiohttp import web
 
@@ -14,7 +15,7 @@ from bridge.source.table import SupabaseTable
 from tests.fakes import KEY
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from bridge.sandbox import Sandbox
 
@@ -162,3 +163,36 @@ async def test_a_key_that_the_gateway_refuses_needs_a_person(message: str) -> No
         with pytest.raises(TableUnreadable, match="SUPABASE_SECRET_KEY") as refusal:
             await table.page(None, 10)
     assert refusal.value.permanent
+
+
+async def test_the_newest_row_is_the_one_with_the_latest_time_or_any_where_there_are_none(
+    sandbox: Sandbox,
+) -> None:
+    await sandbox.execute(
+        "create table timed (id int primary key, state text, updated_at timestamptz)"
+    )
+    async with read_from(sandbox, "timed") as table:
+        assert await table.newest() is None
+        await sandbox.execute("insert into timed values (1, 'TX', null)")
+        assert await table.newest() == {"id": 1, "updated_at": None}
+        await sandbox.execute("insert into timed values (2, 'TX', now()), (3, 'TX', '2026-01-01')")
+        newest = await table.newest()
+        assert newest is not None
+        assert newest["id"] == 2
+
+
+async def test_the_newest_row_is_asked_for_in_the_order_of_an_index() -> None:
+    async with answering("[]") as table:
+        sent: list[str] = []
+        assert table._http is not None
+        table._http.event_hooks["request"] = [_noting(sent)]
+        assert await table.newest() is None
+    # With "nulls last" PostgreSQL would read and sort the whole table.
+    assert [url.params.get("order") for url in map(httpx.URL, sent)] == ["updated_at.desc", None]
+
+
+def _noting(sent: list[str]) -> Callable[[httpx.Request], Awaitable[None]]:
+    async def note(request: httpx.Request) -> None:
+        sent.append(str(request.url))
+
+    return note

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import engineio.packet as eio
 import pytest
@@ -12,6 +13,9 @@ from bridge.gateway import outbox as module
 from bridge.gateway.outbox import OVERHEAD, POLL_PACKETS, Outbox
 from bridge.gateway.parcel import Piece
 from bridge.gateway.transport import NO_FD
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def piece(text: str) -> Piece:
@@ -137,11 +141,11 @@ def test_what_is_kept_back_goes_out_in_order_when_it_is_let_go() -> None:
     outbox = quiet()
     line = Line(outbox)
     outbox.attach(line)
-    outbox.keep_back()
+    outbox.keep_back("a reason")
     for name in "ab":
         outbox.tell(piece(name))
     assert line.written == []
-    outbox.let_go()
+    outbox.let_go("a reason")
     outbox.tell(piece("c"))
     assert line.written == [b"4a", b"4b", b"4c"]
     assert outbox.waiting == 0
@@ -152,11 +156,11 @@ def test_a_line_that_resumes_gets_nothing_that_is_kept_back() -> None:
     line = Line(outbox)
     outbox.attach(line)
     outbox.pause()
-    outbox.keep_back()
+    outbox.keep_back("a reason")
     outbox.tell(piece("a"))
     outbox.resume()
     assert line.written == []
-    outbox.let_go()
+    outbox.let_go("a reason")
     assert line.written == [b"4a"]
 
 
@@ -164,10 +168,10 @@ def test_a_line_that_is_full_gets_nothing_that_is_let_go() -> None:
     outbox = quiet()
     line = Line(outbox)
     outbox.attach(line)
-    outbox.keep_back()
+    outbox.keep_back("a reason")
     outbox.tell(piece("a"))
     outbox.pause()
-    outbox.let_go()
+    outbox.let_go("a reason")
     assert line.written == []
     outbox.resume()
     assert line.written == [b"4a"]
@@ -176,11 +180,11 @@ def test_a_line_that_is_full_gets_nothing_that_is_let_go() -> None:
 def test_a_line_that_comes_gets_nothing_that_is_kept_back() -> None:
     outbox = quiet()
     line = Line(outbox)
-    outbox.keep_back()
+    outbox.keep_back("a reason")
     outbox.tell(piece("a"))
     outbox.attach(line)
     assert line.written == []
-    outbox.let_go()
+    outbox.let_go("a reason")
     assert line.written == [b"4a"]
 
 
@@ -188,24 +192,67 @@ def test_the_end_waits_for_what_is_kept_back() -> None:
     outbox = quiet()
     line = Line(outbox)
     outbox.attach(line)
-    outbox.keep_back()
+    outbox.keep_back("a reason")
     outbox.tell(piece("a"))
     outbox.end()
     assert not line.closed
-    outbox.let_go()
+    outbox.let_go("a reason")
     assert (line.written, line.closed) == ([b"4a"], True)
 
 
 async def test_a_poll_waits_for_what_is_kept_back() -> None:
     outbox = quiet()
-    outbox.keep_back()
+    outbox.keep_back("a reason")
     outbox.tell(piece("a"))
     poll = asyncio.create_task(taken(outbox))
     for _ in range(3):
         await asyncio.sleep(0)
     assert not poll.done()
-    outbox.let_go()
+    outbox.let_go("a reason")
     assert await poll == ["4a"]
+
+
+def test_what_is_kept_back_for_two_reasons_waits_for_both() -> None:
+    outbox = quiet()
+    line = Line(outbox)
+    outbox.attach(line)
+    outbox.keep_back("one")
+    outbox.tell(piece("a"))
+    outbox.keep_back("two")
+    outbox.keep_back("two")
+    outbox.tell(piece("b"))
+    outbox.let_go("two")
+    outbox.let_go("two")
+    assert line.written == []
+    outbox.let_go("one")
+    assert line.written == [b"4a", b"4b"]
+
+
+async def test_what_was_told_before_is_not_kept_back() -> None:
+    for polling in (True, False):
+        outbox = quiet()
+        line = Line(outbox)
+        outbox.tell(piece("a"))
+        outbox.keep_back("a reason")
+        outbox.tell(piece("b"))
+        if polling:
+            assert await taken(outbox) == ["4a"]
+            assert outbox.waiting > 0
+        outbox.attach(line)
+        assert line.written == ([] if polling else [b"4a"])
+        outbox.let_go("a reason")
+        assert line.written[-1] == b"4b"
+        assert outbox.waiting == 0
+
+
+async def test_the_last_poll_takes_what_is_kept_back() -> None:
+    outbox = quiet()
+    outbox.keep_back("a reason")
+    outbox.tell(piece("a"))
+    outbox.end()
+    assert await taken(outbox) == ["4a"]
+    outbox.let_go("a reason")
+    assert outbox.waiting == 0
 
 
 # -- polls
@@ -391,11 +438,22 @@ def test_a_line_without_a_descriptor_has_none_to_write_to() -> None:
     assert outbox.fd == NO_FD
 
 
-@pytest.mark.parametrize("stop", ["pause", "keep_back", "end", "drop"])
-def test_a_line_that_must_not_be_written_to_has_no_descriptor(stop: str) -> None:
+@pytest.mark.parametrize(
+    "stop",
+    [
+        Outbox.pause,
+        lambda outbox: outbox.keep_back("a reason"),
+        Outbox.end,
+        Outbox.drop,
+    ],
+    ids=["pause", "keep back", "end", "drop"],
+)
+def test_a_line_that_must_not_be_written_to_has_no_descriptor(
+    stop: Callable[[Outbox], None],
+) -> None:
     outbox = quiet()
     outbox.attach(Line(outbox, fd=7))
-    getattr(outbox, stop)()
+    stop(outbox)
     assert outbox.fd == NO_FD
 
 
