@@ -187,6 +187,9 @@ class Edge:
     def cut(self, sid: str) -> None:
         self.clients.pop(sid, None)
 
+    def pause(self, sid: str, _seconds: float) -> None:
+        assert sid in self.clients  # what it is told waits anyway, until the machine says `arrive`
+
     def send_packet(self, to: str, text: str) -> None:
         if text[0] == "4":
             self.refusals.append(orjson.loads(text[1:])["data"])
