@@ -272,5 +272,6 @@ ATTACKS = (
     # Nothing, where it hangs up before keys that are not known were asked for.
     Attack("tokens", _tokens, rf"nothing|connected|{REFUSED}|closed \d+"),
     Attack("subscribe and other requests", _requests, rf"nothing|ok|{REFUSED}|closed \d+"),
-    Attack("recovery of others, or from nowhere", _recovery, rf"connected|{REFUSED}"),
+    # Closed, where it says a number of hundreds of digits, which is not read.
+    Attack("recovery of others, or from nowhere", _recovery, rf"connected|{REFUSED}|closed \d+"),
 )
