@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bridge.version import __version__
+
 if TYPE_CHECKING:
     from bridge.app import Bridge, create_app
     from bridge.settings import Settings
 
 __all__ = ["Bridge", "Settings", "__version__", "create_app"]
-
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:

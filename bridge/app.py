@@ -14,34 +14,35 @@ from starlette.applications import Starlette
 from starlette.routing import Mount, Route, WebSocketRoute
 
 from bridge import settings as settings_module
-from bridge.auth.access import Access
+from bridge.auth.authenticator import Access
 from bridge.auth.bearer import bearer
 from bridge.clock import SystemClock
-from bridge.contract import routes as contract
 from bridge.errors import Code, Refused
-from bridge.gateway import server, wire
+from bridge.gateway import gateway as server
+from bridge.gateway.delivery import writer as wire
+from bridge.gateway.http_snapshot import Properties
 from bridge.gateway.presence import Presence
-from bridge.gateway.properties import Properties
-from bridge.gateway.status import Upstream
 from bridge.gateway.unavailable import Unavailable
-from bridge.guard.address import Proxies
-from bridge.guard.door import Door
-from bridge.guard.operators import Operators
-from bridge.guard.origins import Origins
-from bridge.log.backend import choose
-from bridge.notifier import Notifier
+from bridge.gateway.upstream_status import Upstream
+from bridge.log.backends import choose
+from bridge.notifications.notifier import Notifier
+from bridge.notifications.watch_index import Watches
+from bridge.notifications.watch_sync import Line, Watchers
 from bridge.ops.admin import Admin
-from bridge.ops.look import Look
+from bridge.ops.endpoints import Operations
 from bridge.ops.readiness import Verdict, not_ready
-from bridge.ops.routes import Operations
-from bridge.parts import end_process, first_death
-from bridge.pipeline import Pipeline
+from bridge.ops.status import Look
+from bridge.pipeline.pipeline import Pipeline
+from bridge.schema import routes as contract
+from bridge.security.admin_auth import Operators
+from bridge.security.admission import Door
+from bridge.security.client_ip import Proxies
+from bridge.security.origins import Origins
 from bridge.source.base import SourceState
-from bridge.source.inbox import Inbox
-from bridge.source.realtime import RealtimeSource
-from bridge.source.table import SupabaseTable
-from bridge.watchers import Line, Watchers
-from bridge.watches import Watches
+from bridge.source.change_queue import Inbox
+from bridge.source.postgrest import SupabaseTable
+from bridge.source.realtime.source import RealtimeSource
+from bridge.supervisor import end_process, first_death
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
 
-    from bridge.gateway.server import Gateway
+    from bridge.gateway.gateway import Gateway
     from bridge.log.base import EventLog
     from bridge.ops.admin import SignOut
     from bridge.rights import Rights

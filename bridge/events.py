@@ -278,7 +278,7 @@ EventName = Literal[
 class Event:
     """An event on its way to clients: its envelope as JSON text, encoded once, and where it goes.
 
-    `rooms` is every room that hears it; see `bridge.regions`.
+    `rooms` is every room that hears it; see `bridge.rooms`.
     """
 
     name: EventName

@@ -13,7 +13,7 @@ import orjson
 from bridge.changes import Change, Gap, GapReason, Op
 from bridge.events import Event
 from bridge.log.base import Entry, Position
-from bridge.regions import rooms_of
+from bridge.rooms import rooms_of
 from bridge.settings import Settings
 from bridge.source.base import SourceState, SourceStatus
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from bridge.changes import Key, Record
     from bridge.events import EventName
-    from bridge.source.inbox import Inbox
+    from bridge.source.change_queue import Inbox
 
 KEY = "sb_secret_of_the_tests"
 AT = "2026-01-05T09:00:00Z"

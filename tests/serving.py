@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
-from bridge import serve
-from bridge.gateway.handover import WebSocketProtocol
-from bridge.guard.http import HttpProtocol
+from bridge.server import serve
+from bridge.server.http_protocol import HttpProtocol
+from bridge.server.websocket_protocol import WebSocketProtocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

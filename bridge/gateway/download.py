@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import StreamingResponse
 
-from bridge.gateway.transport import TRANSPORT
+from bridge.gateway.engineio.raw_websocket import TRANSPORT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping

@@ -19,18 +19,18 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from bridge.errors import Code, Refused
 from bridge.gateway.presence import Presence
-from bridge.gateway.sight import read_move
+from bridge.gateway.visibility import read_move
 from bridge.log.base import Entry
-from bridge.regions import EVERYTHING, member_room, property_room, region_room, user_room
 from bridge.rights import EVERYBODY, Rights
+from bridge.rooms import EVERYTHING, member_room, property_room, region_room, user_room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
     from bridge.changes import Key
+    from bridge.contract.parse import Wanted
     from bridge.events import Event
-    from bridge.gateway.sight import Move
-    from bridge.gateway.wanted import Wanted
+    from bridge.gateway.visibility import Move
 
 Client = TypeVar("Client")
 """Whatever names a client to the one who delivers; hashable."""

@@ -8,7 +8,7 @@ from bridge.errors import Code, Refused
 
 if TYPE_CHECKING:
     from bridge.clock import Clock
-    from bridge.guard.pace import Pace
+    from bridge.security.rate_limit import Pace
 
 LEAST: Final = 0.02
 """What a snapshot counts as if it is smaller, in full pages: to look for nothing has a cost too."""

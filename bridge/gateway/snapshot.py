@@ -35,16 +35,16 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from bridge.errors import Code, Refused
-from bridge.gateway.sight import read_move
+from bridge.gateway.visibility import read_move
 from bridge.projection import DOCUMENTED
-from bridge.regions import in_view, regions_of, regions_of_rooms
 from bridge.rights import EVERYBODY
+from bridge.rooms import in_view, regions_of, regions_of_rooms
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from bridge.changes import Key
-    from bridge.gateway.wanted import Wanted
+    from bridge.contract.parse import Wanted
     from bridge.log.base import Entry
     from bridge.projection import Projection
     from bridge.rights import Rights, View

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bridge.clock import SystemClock
 from bridge.log.base import Progress
-from bridge.log.tail import Tail
+from bridge.log.recent_entries import Tail
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

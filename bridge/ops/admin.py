@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from starlette.routing import Route
 
 from bridge.errors import Code, LogUnusable
-from bridge.guard.operators import Turned
-from bridge.ops.answers import fresh, turned
+from bridge.ops.responses import fresh, turned
+from bridge.security.admin_auth import Turned
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.routing import BaseRoute
 
-    from bridge.guard.operators import Operators
+    from bridge.security.admin_auth import Operators
 
     SignOut = Callable[..., Awaitable[int]]
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
-    from bridge.ops.look import Look
-    from bridge.watchers import WatchersStatus
+    from bridge.notifications.watch_sync import WatchersStatus
+    from bridge.ops.status import Look
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 

@@ -5,7 +5,7 @@ websocket, on one loopback port. It can be told to misbehave. It is never a prod
 Needs the `sandbox` extra.
 """
 
-from bridge.sandbox.faults import Faults
-from bridge.sandbox.server import Sandbox
+from bridge.sandbox.realtime.faults import Faults
+from bridge.sandbox.sandbox import Sandbox
 
 __all__ = ["Faults", "Sandbox"]

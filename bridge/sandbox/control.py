@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 if TYPE_CHECKING:
-    from bridge.sandbox.faults import Faults
-    from bridge.sandbox.rest import Rest
-    from bridge.sandbox.rest_faults import RestFaults
+    from bridge.sandbox.postgrest.faults import RestFaults
+    from bridge.sandbox.postgrest.server import Rest
+    from bridge.sandbox.realtime.faults import Faults
 
 
 class Control:

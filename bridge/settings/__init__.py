@@ -1,5 +1,5 @@
 """Everything that can be set."""
 
-from bridge.settings.whole import Settings, explain, load
+from bridge.settings.settings import Settings, explain, load
 
 __all__ = ["Settings", "explain", "load"]

@@ -6,8 +6,8 @@ from typing import Literal, TypeAlias
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 
-from bridge.auth.rules import Rules, path, regions_in
-from bridge.settings.part import Listed, Part
+from bridge.auth.policy import Rules, path, regions_in
+from bridge.settings.base import Listed, Part
 
 AuthMode: TypeAlias = Literal["optional", "required", "off"]
 

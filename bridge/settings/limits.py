@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from bridge.settings.part import Part
+from bridge.settings.base import Part
 
 
 class LimitSettings(Part):

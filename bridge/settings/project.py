@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
 
 from bridge.projection import DOCUMENTED, Projection
-from bridge.settings.part import Listed, Part
+from bridge.settings.base import Listed, Part
 
 
 class ProjectSettings(Part):

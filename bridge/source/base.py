@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bridge.changes import Key, Record
-    from bridge.source.inbox import Inbox
+    from bridge.source.change_queue import Inbox
 
 
 class SourceState(StrEnum):

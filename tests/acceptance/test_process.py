@@ -14,7 +14,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from bridge.gateway.server import Gateway
+from bridge.gateway.gateway import Gateway
 from tests.fakes import entry, settings
 from tests.serving import served
 

@@ -11,8 +11,8 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from bridge import create_app
-from bridge.gateway.server import Gateway
-from bridge.gateway.wire import keep_transport
+from bridge.gateway.delivery.writer import keep_transport
+from bridge.gateway.gateway import Gateway
 from bridge.log.memory import MemoryLog
 from tests.fakes import FakeSource, FakeTable, entry, row, settings
 from tests.serving import served

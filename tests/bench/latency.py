@@ -26,10 +26,11 @@ from typing import Any
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
 
-from bridge import app, cli
+from bridge import app
 from bridge.changes import Change, Item
+from bridge.cli import main as cli
 from bridge.sandbox import Sandbox
-from bridge.source.inbox import Inbox
+from bridge.source.change_queue import Inbox
 from tests.acceptance.test_process import free_port
 
 NOTES = "BENCH_NOTES"

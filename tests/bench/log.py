@@ -23,14 +23,14 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bridge import diff
 from bridge.log.base import Progress
-from bridge.log.database import Database
 from bridge.log.memory import MemoryLog
-from bridge.log.sqlite import SqliteLog
+from bridge.log.sqlite.database import Database
+from bridge.log.sqlite.event_log import SqliteLog
+from bridge.pipeline import diff
 from bridge.projection import Projection
 from bridge.rows import Rows
-from bridge.values import normalise
+from bridge.source.normalize import normalise
 from tests.bench.pipeline import listing, resident
 
 if TYPE_CHECKING:

@@ -29,15 +29,15 @@ from typing import Final
 
 from bridge.clock import SystemClock
 from bridge.gateway.hub import Hub
-from bridge.ledger import Ledger
 from bridge.log.base import Entry
 from bridge.log.memory import MemoryLog
-from bridge.notifications import Rules
-from bridge.notifier import Notifier
+from bridge.notifications.notifier import Notifier
+from bridge.notifications.rules import Rules
+from bridge.notifications.watch_index import Watch, Watches
+from bridge.pipeline.merger import Ledger
 from bridge.projection import Projection
 from bridge.rows import Rows
-from bridge.source.decode import decode
-from bridge.watches import Watch, Watches
+from bridge.source.realtime.decode import decode
 from tests.bench.pipeline import fill, payloads
 
 ROUNDS: Final = 5

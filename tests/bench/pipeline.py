@@ -26,13 +26,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bridge.ledger import Ledger
 from bridge.log.memory import MemoryLog
-from bridge.pipeline import ITEMS_PER_TURN
+from bridge.pipeline.merger import Ledger
+from bridge.pipeline.pipeline import ITEMS_PER_TURN
 from bridge.projection import Projection
 from bridge.rows import Rows
-from bridge.source.decode import decode
-from bridge.values import normalise
+from bridge.source.normalize import normalise
+from bridge.source.realtime.decode import decode
 
 ROUNDS = 5
 TYPES = {

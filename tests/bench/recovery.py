@@ -28,11 +28,11 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from bridge.events import Event
-from bridge.gateway.server import Gateway
-from bridge.gateway.status import Upstream
-from bridge.gateway.wire import keep_transport
+from bridge.gateway.delivery.writer import keep_transport
+from bridge.gateway.gateway import Gateway
+from bridge.gateway.upstream_status import Upstream
 from bridge.log.memory import MemoryLog
-from bridge.regions import EVERYTHING, property_room, region_room
+from bridge.rooms import EVERYTHING, property_room, region_room
 from tests.fakes import settings
 from tests.serving import served
 

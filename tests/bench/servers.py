@@ -21,13 +21,14 @@ import orjson
 import socketio
 import uvicorn
 
-from bridge import serve
 from bridge.events import Event
-from bridge.gateway import frames, parcel
-from bridge.gateway.handover import WebSocketProtocol
-from bridge.gateway.server import Gateway
+from bridge.gateway.engineio import encoding as parcel
+from bridge.gateway.engineio import ws_frames as frames
+from bridge.gateway.gateway import Gateway
 from bridge.log.base import Entry, Position
-from bridge.regions import EVERYTHING, property_room, region_room
+from bridge.rooms import EVERYTHING, property_room, region_room
+from bridge.server import serve
+from bridge.server.websocket_protocol import WebSocketProtocol
 from tests.fakes import settings
 
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from bridge.auth import jwks
 from bridge.auth.claims import Terms
-from bridge.auth.rules import Rules, path
-from bridge.auth.verifier import Verifier
+from bridge.auth.policy import Rules, path
+from bridge.auth.token_verifier import Verifier
 from bridge.clock import SystemClock
 from bridge.errors import Refused
 from tests.tokens import SECRET, Key, claims, legacy

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 from playwright.async_api import async_playwright
 
-from bridge.web import App, Node, WebFailed, WebServer, find_app, find_node
+from bridge.dev.web import App, Node, WebFailed, WebServer, find_app, find_node
 from tests.acceptance.conftest import bridge_process
 from tests.browser.ports import quiet_port
 from tests.browser.site import Site

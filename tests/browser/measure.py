@@ -29,8 +29,8 @@ from pathlib import Path
 from playwright.async_api import Page, async_playwright
 
 from bridge.app import create_app
+from bridge.dev.web import WebServer, find_app, find_node
 from bridge.sandbox import Sandbox
-from bridge.web import WebServer, find_app, find_node
 from tests.acceptance.conftest import bridge_process
 from tests.bench.latency import FIRST, Arrivals, percentiles, realtime
 from tests.browser.conftest import CHROMIUM, FLAGS, NO_WEBGL, WEBGL, which

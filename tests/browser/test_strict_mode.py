@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.web import WebServer
+from bridge.dev.web import WebServer
 from tests.browser import truth
 from tests.browser.ports import quiet_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from bridge.dev.web import App, Node
     from bridge.sandbox import Sandbox
-    from bridge.web import App, Node
     from tests.browser.conftest import Visit
     from tests.browser.site import Site
 

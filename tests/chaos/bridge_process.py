@@ -18,9 +18,9 @@ import threading
 import time
 from pathlib import Path
 
-from bridge import cli
+from bridge.cli import main as cli
 from bridge.clock import SystemClock
-from bridge.source import endings
+from bridge.source.realtime import disconnects as endings
 
 
 def main(file: Path, slow: float) -> int:

@@ -58,7 +58,7 @@ class Platform:
                 await process.wait()
 
     async def fault(self, name: str, **options: Any) -> None:
-        """One of `bridge.sandbox.faults.NAMES` or `bridge.sandbox.rest_faults.NAMES`.
+        """One of `bridge.sandbox.realtime.faults.NAMES` or `bridge.sandbox.postgrest.faults.NAMES`.
         Raises `httpx.HTTPError` where another one is in the way.
         """
         answer = await self._http.post("/_sandbox/faults", json={"name": name, **options})

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from bridge.sandbox.postgres import free_port
+from bridge.sandbox.postgres.server import free_port
 from bridge.settings import Settings
 from tests.chaos.checker import Checker
 from tests.chaos.disk import Disk

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from bridge.log.base import Position
-from bridge.regions import regions_of
+from bridge.rooms import regions_of
 from tests.chaos.facts import Facts, brief
 from tests.chaos.span import Spans
 from tests.chaos.subscription import Subscription

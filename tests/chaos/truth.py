@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from bridge.values import normalise
+from bridge.source.normalize import normalise
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from bridge.log.base import Position
-from bridge.regions import regions_of
+from bridge.rooms import regions_of
 from tests.chaos.truth import fits
 from tests.chaos.violation import Kind, Violation
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from bridge.gateway.handover import WebSocketProtocol
+from bridge.server.websocket_protocol import WebSocketProtocol
 from tests.conformance import echo
 from tests.serving import served
 

@@ -18,11 +18,11 @@ from socketio import packet
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from bridge import serve
-from bridge.gateway.handover import WebSocketProtocol
-from bridge.gateway.handshake import Server
-from bridge.gateway.packet import Packet
-from bridge.gateway.wire import Engine, Wire, keep_transport
+from bridge.gateway.delivery.writer import Engine, Wire, keep_transport
+from bridge.gateway.socketio.packet import Packet
+from bridge.gateway.socketio.server import Server
+from bridge.server import serve
+from bridge.server.websocket_protocol import WebSocketProtocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

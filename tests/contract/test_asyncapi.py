@@ -10,9 +10,9 @@ import pytest
 from jsonschema import Draft7Validator
 from jsonschema.validators import validator_for
 
-from bridge.contract import asyncapi
-from bridge.contract.catalog import EMITTED, REQUESTS
 from bridge.errors import Code
+from bridge.schema import asyncapi
+from bridge.schema.catalog import EMITTED, REQUESTS
 from tests.acceptance import node
 from tests.contract.typescript_compiler import JS
 from tests.fakes import settings

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from bridge.contract import json_schema
-from bridge.contract.catalog import EMITTED
-from bridge.contract.examples import examples
 from bridge.projection import Projection
+from bridge.schema import json_schema
+from bridge.schema.catalog import EMITTED
+from bridge.schema.examples import examples
 from tests.contract.test_asyncapi import references, resolved
 
 PROJECTION = Projection()

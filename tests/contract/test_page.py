@@ -10,11 +10,11 @@ from html.parser import HTMLParser
 
 import pytest
 
-from bridge.contract import asyncapi
-from bridge.contract.catalog import EMITTED, REQUESTS
-from bridge.contract.page import POLICY, page
-from bridge.contract.prose import html, inline
 from bridge.errors import Code
+from bridge.schema import asyncapi
+from bridge.schema.catalog import EMITTED, REQUESTS
+from bridge.schema.html_page import POLICY, page
+from bridge.schema.html_text import html, inline
 from tests.fakes import settings
 
 DOCUMENT = asyncapi.document(settings())

@@ -10,9 +10,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel, ValidationError
 
-from bridge.contract import json_schema
-from bridge.errors import Refused
-from bridge.gateway.wanted import (
+from bridge.contract.parse import (
     INTEGERS,
     NAME_LENGTH,
     Wanted,
@@ -22,7 +20,14 @@ from bridge.gateway.wanted import (
     token_given,
     wanted,
 )
-from bridge.requests import AuthenticateRequest, HandshakeAuth, SubscribeRequest, UnsubscribeRequest
+from bridge.contract.requests import (
+    AuthenticateRequest,
+    HandshakeAuth,
+    SubscribeRequest,
+    UnsubscribeRequest,
+)
+from bridge.errors import Refused
+from bridge.schema import json_schema
 
 LONG = "x" * NAME_LENGTH
 

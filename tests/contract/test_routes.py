@@ -12,8 +12,8 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from bridge import create_app
-from bridge.contract import asyncapi
-from bridge.contract.page import POLICY, page
+from bridge.schema import asyncapi
+from bridge.schema.html_page import POLICY, page
 from tests.fakes import FakeSource, FakeTable, settings
 from tests.serving import served
 

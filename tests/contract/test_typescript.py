@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bridge.contract import typescript
-from bridge.contract.catalog import EMITTED, REQUESTS
 from bridge.errors import Code
+from bridge.schema import typescript
+from bridge.schema.catalog import EMITTED, REQUESTS
 from tests.acceptance import node
 from tests.contract.typescript_compiler import JS, complaints
 

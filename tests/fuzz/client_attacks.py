@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from bridge.gateway import frames
+from bridge.gateway.engineio import ws_frames as frames
 from tests.fuzz.attack import CODES, Attack
 from tests.fuzz.material import argument, cut, damaged, flipped, noise, spelled, text, utf8, value
 from tests.fuzz.stand import HANDSHAKE, JWT_SECRET, Fault

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from typing import Any
 
-from bridge.serve import Server
+from bridge.server.serve import Server
 
 STEPS = 12
 """Steps of the loop after which everything that needs no time has happened."""

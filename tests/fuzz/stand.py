@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import SecretStr
 
 from bridge import create_app
-from bridge.gateway import frames
-from bridge.serve import Server
+from bridge.gateway.engineio import ws_frames as frames
+from bridge.server.serve import Server
 from tests.fakes import FakeSource, FakeTable, entry, row, settings
 from tests.fuzz.connection import Connection
 from tests.unit.test_gateway_frames import masked

@@ -13,7 +13,9 @@ import aiohttp
 import pytest
 
 from bridge import create_app
-from bridge.gateway import frames, session, transport
+from bridge.gateway.engineio import raw_websocket as transport
+from bridge.gateway.engineio import session
+from bridge.gateway.engineio import ws_frames as frames
 from tests.fakes import FakeSource, FakeTable, entry, row, settings
 from tests.fuzz.client_attacks import packet
 from tests.fuzz.http_attacks import request

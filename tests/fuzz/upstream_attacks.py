@@ -8,9 +8,9 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from bridge.changes import Change, Gap
-from bridge.source.inbox import Inbox
-from bridge.source.realtime import _Session
-from bridge.source.watch import Watch
+from bridge.source.change_queue import Inbox
+from bridge.source.realtime.source import _Session
+from bridge.source.realtime.watchdog import Watch
 from tests.fakes import FakeTable, row, settings
 from tests.fuzz.attack import Attack
 from tests.fuzz.material import text, value

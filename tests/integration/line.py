@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from bridge.log.memory import MemoryLog
-from bridge.pipeline import Pipeline
+from bridge.pipeline.pipeline import Pipeline
 from bridge.source.base import SourceState
-from bridge.source.inbox import Inbox
-from bridge.source.realtime import RealtimeSource
-from bridge.source.table import SupabaseTable
+from bridge.source.change_queue import Inbox
+from bridge.source.postgrest import SupabaseTable
+from bridge.source.realtime.source import RealtimeSource
 from tests.integration.story import Client
 
 if TYPE_CHECKING:

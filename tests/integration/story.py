@@ -8,8 +8,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from bridge.regions import regions_of
-from bridge.values import normalise
+from bridge.rooms import regions_of
+from bridge.source.normalize import normalise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -16,7 +16,8 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
-from bridge import __version__, create_app, serve
+from bridge import __version__, create_app
+from bridge.server import serve
 from bridge.source.base import SourceState
 from tests.fakes import KEY, FakeSource, FakeTable, row, settings
 from tests.serving import served

@@ -14,10 +14,10 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from bridge import create_app
-from bridge.auth.access import Access
+from bridge.auth.authenticator import Access
 from bridge.clock import SystemClock, timestamp
-from bridge.gateway.server import Gateway
-from bridge.gateway.wire import keep_transport
+from bridge.gateway.delivery.writer import keep_transport
+from bridge.gateway.gateway import Gateway
 from bridge.log.memory import MemoryLog
 from tests import tokens
 from tests.fakes import FakeSource, FakeTable, entry, row, settings

@@ -13,12 +13,12 @@ from jsonschema import Draft7Validator, Draft202012Validator
 
 from bridge import create_app
 from bridge.clock import timestamp
-from bridge.contract import asyncapi, json_schema
-from bridge.contract.catalog import EMITTED
 from bridge.events import Event
 from bridge.log.base import Entry
-from bridge.notifications import Rules, of_update
-from bridge.regions import user_room
+from bridge.notifications.rules import Rules, of_update
+from bridge.rooms import user_room
+from bridge.schema import asyncapi, json_schema
+from bridge.schema.catalog import EMITTED
 from tests.fakes import FakeSource, FakeTable, row, settings
 from tests.raw_client import Client
 from tests.serving import served

@@ -10,7 +10,7 @@ import pytest
 import socketio
 
 from bridge import create_app
-from bridge.log import database
+from bridge.log.sqlite import database
 from tests.fakes import AT, FakeSource, FakeTable, row, settings
 from tests.integration.test_app import site
 

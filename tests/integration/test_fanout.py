@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from bridge.gateway import transport
-from bridge.gateway.handover import HANDOVER
-from bridge.gateway.server import Gateway
+from bridge.gateway.engineio import raw_websocket as transport
+from bridge.gateway.gateway import Gateway
+from bridge.server.websocket_protocol import HANDOVER
 from tests.bench.rig import JS, NODE, install_node
 from tests.fakes import entry, settings
 from tests.serving import served

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bridge.settings import Settings
-from bridge.source import endings, realtime
 from bridge.source.base import SourceState
+from bridge.source.realtime import disconnects as endings
+from bridge.source.realtime import source as realtime
 from tests.integration.line import Line
 from tests.integration.scenarios import SCENARIOS
 from tests.integration.stage import Scenario, Tempo, play

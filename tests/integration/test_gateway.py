@@ -15,8 +15,8 @@ from socketio.exceptions import ConnectionError as NotConnected
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from bridge.gateway.server import Gateway
-from bridge.gateway.wire import keep_transport
+from bridge.gateway.delivery.writer import keep_transport
+from bridge.gateway.gateway import Gateway
 from tests.fakes import entry, settings
 from tests.serving import served
 

@@ -13,8 +13,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount
 from websockets.asyncio.client import connect
 
-from bridge.gateway.server import Gateway
-from bridge.guard import http
+from bridge.gateway.gateway import Gateway
+from bridge.server import http_protocol as http
 from tests.fakes import settings
 from tests.serving import served
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from bridge import create_app, cursor, reconcile
+from bridge import create_app
+from bridge.pipeline import reconciler as reconcile
+from bridge.pipeline import watermark as cursor
 from tests.fakes import FakeSource, FakeTable, row, settings
 from tests.integration.test_app import site
 

@@ -13,9 +13,9 @@ from starlette.applications import Starlette
 
 from bridge import create_app
 from bridge.errors import LogUnusable
-from bridge.guard.address import Proxies
-from bridge.guard.operators import Operators
 from bridge.ops.admin import BODY_BYTES, Admin
+from bridge.security.admin_auth import Operators
+from bridge.security.client_ip import Proxies
 from tests.fakes import KEY, FakeSource, FakeTable, settings
 
 if TYPE_CHECKING:

@@ -14,12 +14,12 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from bridge.events import Event
-from bridge.gateway import handshake
-from bridge.gateway.arrival import LISTENERS_SECONDS
-from bridge.gateway.server import Gateway
-from bridge.gateway.wire import keep_transport
+from bridge.gateway.connect import LISTENERS_SECONDS
+from bridge.gateway.delivery.writer import keep_transport
+from bridge.gateway.gateway import Gateway
+from bridge.gateway.socketio import server as handshake
 from bridge.log.memory import MemoryLog
-from bridge.regions import rooms_of
+from bridge.rooms import rooms_of
 from tests.fakes import settings
 from tests.raw_client import client
 from tests.serving import served

@@ -13,9 +13,10 @@ import pytest
 from bridge.changes import GapReason
 from bridge.errors import TableUnreadable
 from bridge.settings import Settings
-from bridge.source import endings, realtime
 from bridge.source.base import SourceState
-from bridge.source.table import SupabaseTable
+from bridge.source.postgrest import SupabaseTable
+from bridge.source.realtime import disconnects as endings
+from bridge.source.realtime import source as realtime
 from tests.integration.line import Line
 from tests.integration.story import MARK, Truth
 from tests.integration.writer import Writer
@@ -61,7 +62,7 @@ async def test_a_wrong_key_needs_a_person_and_tells_nothing(
         assert "SUPABASE_SECRET_KEY" in (status.error or "")
         assert not len(line.inbox)
         assert not line.pipeline.status().reconciled
-    said = [record for record in caplog.records if record.name == "bridge.source.realtime"]
+    said = [record for record in caplog.records if record.name == "bridge.source.realtime.source"]
     assert [record.levelname for record in said] == ["ERROR"]
     assert WRONG_KEY not in caplog.text
 

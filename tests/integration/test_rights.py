@@ -16,11 +16,11 @@ from starlette.routing import Mount
 
 from bridge import create_app
 from bridge.errors import Code, Refused
-from bridge.gateway import server
-from bridge.gateway.properties import Properties
-from bridge.guard.address import Proxies
-from bridge.guard.origins import Origins
+from bridge.gateway import gateway as server
+from bridge.gateway.http_snapshot import Properties
 from bridge.rights import EVERYBODY, Rights
+from bridge.security.client_ip import Proxies
+from bridge.security.origins import Origins
 from tests.fakes import FakeSource, FakeTable, row, settings
 from tests.integration.test_snapshot import Site, View, shown
 from tests.raw_client import Client, client

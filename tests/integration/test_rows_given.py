@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from bridge import create_app
-from bridge.gateway import properties
+from bridge.gateway import http_snapshot as properties
 from tests.fakes import FakeSource, FakeTable, row, settings
 from tests.raw_client import client
 from tests.serving import served

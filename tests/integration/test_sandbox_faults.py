@@ -18,7 +18,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from bridge.sandbox import Sandbox
-from bridge.sandbox.faults import NAMES, Faults, UnknownFaultError
+from bridge.sandbox.realtime.faults import NAMES, Faults, UnknownFaultError
 from tests.integration.raw_realtime import RawClient, binding, url
 
 if TYPE_CHECKING:

@@ -19,11 +19,12 @@ from postgrest import APIError
 from realtime import RealtimePostgresChangesListenEvent
 from supabase import acreate_client
 
-from bridge.sandbox import Sandbox, installation
-from bridge.sandbox.activity import Activity
-from bridge.sandbox.installation import PostgresFailed
-from bridge.sandbox.platform import ProjectFailed, provide
-from bridge.sandbox.postgres import Postgres
+from bridge.dev.traffic import Activity
+from bridge.sandbox import Sandbox
+from bridge.sandbox.postgres import installation
+from bridge.sandbox.postgres.installation import PostgresFailed
+from bridge.sandbox.postgres.migrations import ProjectFailed, provide
+from bridge.sandbox.postgres.server import Postgres
 from tests.conftest import options
 
 if TYPE_CHECKING:
@@ -266,7 +267,8 @@ async def test_a_cancelled_owner_leaves_nothing_behind(
 SLEEPER = """
 import asyncio, sys
 from pathlib import Path
-from bridge.sandbox import Sandbox, installation
+from bridge.sandbox import Sandbox
+from bridge.sandbox.postgres import installation
 async def main():
     async with Sandbox.open(Path(sys.argv[1]) if sys.argv[1:] else None) as sandbox:
         await sandbox.execute("update properties set price = 7 where state = 'TX'")
@@ -315,7 +317,9 @@ async def test_a_package_that_the_servers_user_cannot_reach_is_copied(
     version, source = installation.binaries(None)
     hidden = installation.copy_binaries(source, home / "hidden")
     (home / "hidden").chmod(0o700)
-    monkeypatch.setattr("bridge.sandbox.postgres.binaries", lambda _version: (version, hidden))
+    monkeypatch.setattr(
+        "bridge.sandbox.postgres.server.binaries", lambda _version: (version, hidden)
+    )
     async with Sandbox.open(seed=False) as sandbox:
         assert await value(sandbox, "select 1") == 1
 

@@ -15,7 +15,8 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from bridge.sandbox import Sandbox, keys
+from bridge.sandbox import Sandbox
+from bridge.sandbox.auth import keys
 from tests.integration.raw_realtime import RawClient, binding, url
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 from postgrest import APIError, CountMethod
 from supabase import acreate_client
 
-from bridge.sandbox import keys
+from bridge.sandbox.auth import keys
 from tests.conftest import options
 
 if TYPE_CHECKING:

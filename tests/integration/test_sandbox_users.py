@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import jwt
 import pytest
 
-from bridge.auth.access import Access
+from bridge.auth.authenticator import Access
 from bridge.errors import Code, Refused
 from tests.fakes import settings
 

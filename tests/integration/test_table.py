@@ -11,7 +11,7 @@ from aiohttp import web
 
 from bridge.errors import TableUnreadable
 from bridge.settings import Settings
-from bridge.source.table import SupabaseTable
+from bridge.source.postgrest import SupabaseTable
 from tests.fakes import KEY
 
 if TYPE_CHECKING:

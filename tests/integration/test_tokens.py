@@ -13,12 +13,12 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from bridge.auth.access import Access
+from bridge.auth.authenticator import Access
 from bridge.auth.claims import Terms
-from bridge.auth.keys import MAX_BYTES, ProjectKeys
-from bridge.auth.rules import Rules
-from bridge.auth.sign_outs import SignOuts
-from bridge.auth.verifier import TOKEN_CHARACTERS, Verifier
+from bridge.auth.jwks_client import MAX_BYTES, ProjectKeys
+from bridge.auth.policy import Rules
+from bridge.auth.revocations import SignOuts
+from bridge.auth.token_verifier import TOKEN_CHARACTERS, Verifier
 from bridge.clock import SystemClock
 from bridge.errors import Code, Refused
 from bridge.rights import EVERYBODY, Rights

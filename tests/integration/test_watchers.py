@@ -14,9 +14,9 @@ import psycopg
 import pytest
 
 from bridge import create_app
-from bridge import watchers as watchers_module
+from bridge.notifications import watch_sync as watchers_module
+from bridge.notifications.watch_sync import WatchersStatus
 from bridge.settings import Settings
-from bridge.watchers import WatchersStatus
 from tests.fakes import FakeSource, FakeTable, row, settings
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge import diff
-from bridge.gateway import batch
+from bridge.gateway.delivery import coalesce as batch
 from bridge.gateway.hub import Subscription
 from bridge.log.base import Entry, Position
+from bridge.pipeline import diff
 from bridge.projection import Projection
 
 if TYPE_CHECKING:

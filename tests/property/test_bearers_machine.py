@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from bridge.auth import jwks
-from bridge.auth.access import Access
+from bridge.auth.authenticator import Access
+from bridge.contract.parse import Wanted
 from bridge.errors import Refused
-from bridge.gateway import bearers
+from bridge.gateway import token_expiry as bearers
 from bridge.gateway.hub import Hub
-from bridge.gateway.wanted import Wanted
 from tests.fakes import settings
 from tests.tokens import SECRET, Key, claims, legacy
 

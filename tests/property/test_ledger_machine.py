@@ -16,7 +16,7 @@ from hypothesis.stateful import (
 )
 
 from bridge.changes import Change
-from bridge.ledger import AHEAD_SECONDS, Ledger
+from bridge.pipeline.merger import AHEAD_SECONDS, Ledger
 from bridge.rows import Rows
 from tests.property.world import LARGE, PROJECTION, Client, Row, World, published
 

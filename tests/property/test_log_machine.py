@@ -15,9 +15,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from bridge.errors import PositionGone
 from bridge.events import Event
 from bridge.log.base import Position, Progress
-from bridge.log.database import Database
 from bridge.log.memory import MemoryLog
-from bridge.log.sqlite import SqliteLog
+from bridge.log.sqlite.database import Database
+from bridge.log.sqlite.event_log import SqliteLog
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,14 +12,14 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge import diff
 from bridge.events import Event
 from bridge.gateway.hub import Subscription
-from bridge.notifications import Rules
-from bridge.notifier import Notifier
+from bridge.notifications.notifier import Notifier
+from bridge.notifications.rules import Rules
+from bridge.notifications.watch_index import Watch, Watches
+from bridge.pipeline import diff
 from bridge.projection import Projection
 from bridge.rights import Rights
-from bridge.watches import Watch, Watches
 
 AT = "2026-01-05T09:00:00Z"
 PROJECTION = Projection(

@@ -14,16 +14,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge import cursor, reading, reconcile, suspects
 from bridge.changes import Gap, GapReason, Key, Record
 from bridge.errors import TableUnreadable
 from bridge.events import Event
 from bridge.log.base import Entry, Position, Progress
 from bridge.log.memory import MemoryLog
-from bridge.pipeline import Pipeline
+from bridge.pipeline import pending_rows as suspects
+from bridge.pipeline import reconciler as reconcile
+from bridge.pipeline import table_reader as reading
+from bridge.pipeline import watermark as cursor
+from bridge.pipeline.pipeline import Pipeline
 from bridge.rows import Rows
 from bridge.settings import Settings
-from bridge.source.inbox import Inbox
+from bridge.source.change_queue import Inbox
 from tests.property.world import PROJECTION, Client, World, published
 
 SETTINGS = Settings(

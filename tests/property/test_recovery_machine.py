@@ -14,16 +14,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from bridge.contract.parse import Wanted
 from bridge.events import Event
 from bridge.gateway.hub import Hub, Subscription
-from bridge.gateway.keeper import Keeper
-from bridge.gateway.recovery import Sessions
-from bridge.gateway.wanted import Wanted
-from bridge.log.database import Database
+from bridge.gateway.recovery.persistence import Keeper
+from bridge.gateway.recovery.sessions import Sessions
 from bridge.log.memory import MemoryLog
-from bridge.log.sqlite import SqliteLog
-from bridge.log.sqlite_sessions import SqliteSessions
-from bridge.regions import rooms_of
+from bridge.log.sqlite.database import Database
+from bridge.log.sqlite.event_log import SqliteLog
+from bridge.log.sqlite.session_store import SqliteSessions
+from bridge.rooms import rooms_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

@@ -13,26 +13,26 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from bridge import diff
+from bridge.contract.parse import Wanted
 from bridge.errors import Code, Refused
-from bridge.gateway.arrival import Arrival
+from bridge.gateway.connect import Arrival
+from bridge.gateway.delivery.batcher import Window
 from bridge.gateway.hub import Hub, Subscription
-from bridge.gateway.recovery import Sessions
+from bridge.gateway.recovery.sessions import Sessions
 from bridge.gateway.snapshot import Snapshots
-from bridge.gateway.wanted import Wanted
-from bridge.gateway.window import Window
 from bridge.log.memory import MemoryLog
+from bridge.pipeline import diff
 from bridge.projection import Projection
-from bridge.regions import regions_of
 from bridge.rights import EVERYBODY, Rights
+from bridge.rooms import regions_of
 from bridge.rows import Rows
 from tests.property.world import stamp
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from bridge.gateway.handshake import Server
-    from bridge.gateway.wire import Wire
+    from bridge.gateway.delivery.writer import Wire
+    from bridge.gateway.socketio.server import Server
     from bridge.log.base import Entry
 
 PROJECTION = Projection(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.auth.claims import Claims
-from bridge.auth.rules import MAX_REGIONS, REGION_CHARACTERS, Rules, path, regions_in
+from bridge.auth.policy import MAX_REGIONS, REGION_CHARACTERS, Rules, path, regions_in
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),

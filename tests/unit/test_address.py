@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.guard.address import UNKNOWN, Proxies, direct_loopback, household
+from bridge.security.client_ip import UNKNOWN, Proxies, direct_loopback, household
 
 FLY = Proxies(["172.16.0.0/12", "fdaa::/16"], "Fly-Client-IP")
 CHAIN = Proxies(["10.0.0.0/8", "127.0.0.1"], "X-Forwarded-For")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bridge.log.backend import choose
+from bridge.log.backends import choose
 from bridge.log.base import Position
 from tests.fakes import settings
 
@@ -41,6 +41,6 @@ async def test_a_log_from_before_there_were_views_is_gone_on_with(
         '"schema": "public", "table": "properties", "updated_at": "updated_at"}'
     )
     with monkeypatch.context() as patched:
-        patched.setattr("bridge.log.backend.json.dumps", lambda *_args, **_options: shape)
+        patched.setattr("bridge.log.backends.json.dumps", lambda *_args, **_options: shape)
         before = await head(file)
     assert (await head(file)).epoch == before.epoch

@@ -5,12 +5,12 @@ from typing import Any
 
 import orjson
 
-from bridge import diff
 from bridge.events import Event
-from bridge.gateway import batch
+from bridge.gateway.delivery import coalesce as batch
 from bridge.log.base import Entry, Position
+from bridge.pipeline import diff
 from bridge.projection import Projection
-from bridge.regions import region_of_room
+from bridge.rooms import region_of_room
 from tests.fakes import AT, row
 
 PROJECTION = Projection()

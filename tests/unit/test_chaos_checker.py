@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bridge.projection import Projection
-from bridge.regions import regions_of
+from bridge.rooms import regions_of
 from tests.chaos.checker import Checker
 from tests.chaos.story import Story
 from tests.chaos.truth import MARK, Truth

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bridge import __version__, serve
-from bridge.cli import main
+from bridge import __version__
+from bridge.cli.main import main
+from bridge.server import serve
 from bridge.settings import Settings
 
 
@@ -21,7 +22,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
     monkeypatch.setenv("SUPABASE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("SUPABASE_SECRET_KEY", "sb_secret_of_the_tests")
-    monkeypatch.setattr("bridge.cli.logs.set_up", lambda *_, **__: None)
+    monkeypatch.setattr("bridge.cli.main.logs.set_up", lambda *_, **__: None)
 
 
 def told(capsys: pytest.CaptureFixture[str]) -> str:
@@ -93,7 +94,7 @@ def test_a_port_that_is_taken_is_named(command: str, capsys: pytest.CaptureFixtu
 def test_dev_without_the_sandbox_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delitem(sys.modules, "bridge.dev", raising=False)
+    monkeypatch.delitem(sys.modules, "bridge.dev.command", raising=False)
     for name in list(sys.modules):
         if name.startswith("bridge.sandbox"):
             monkeypatch.delitem(sys.modules, name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.guard.crowd import Crowd, Full, Place
+from bridge.security.concurrency import Crowd, Full, Place
 
 
 def test_each_key_has_so_many_places() -> None:

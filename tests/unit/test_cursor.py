@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bridge import clock as clocks
-from bridge.cursor import OVERLAP_SECONDS, Cursor
+from bridge.pipeline.watermark import OVERLAP_SECONDS, Cursor
 
 WALL = 1_800_000_000.0
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.gateway.deadlines import LOOK_SECONDS, PORTION, Deadlines
+from bridge.gateway.timers import LOOK_SECONDS, PORTION, Deadlines
 
 if TYPE_CHECKING:
     from collections.abc import Callable

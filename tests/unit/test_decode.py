@@ -9,7 +9,7 @@ import pytest
 from bridge.changes import Op
 from bridge.projection import Projection
 from bridge.rows import Rows
-from bridge.source.decode import Unreadable, decode
+from bridge.source.realtime.decode import Unreadable, decode
 
 P = Projection(published=("name", "state", "price"), region=("state",))
 TYPES = {

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from bridge.guard.address import Proxies
+from bridge.security.client_ip import Proxies
 
 ROOT = Path(__file__).parents[2]
 PINS = dict(

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from bridge import events
-from bridge.diff import same, tell
+from bridge.pipeline.diff import same, tell
 from bridge.projection import Projection
-from bridge.regions import rooms_of
+from bridge.rooms import rooms_of
 
 P = Projection()
 ROW = {

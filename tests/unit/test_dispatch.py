@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.gateway import dispatch
-from bridge.gateway.dispatch import PORTION, Dispatcher
+from bridge.gateway.delivery import broadcaster as dispatch
+from bridge.gateway.delivery.broadcaster import PORTION, Dispatcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -11,7 +11,7 @@ from websockets.datastructures import Headers
 from websockets.exceptions import InvalidStatus, InvalidURI
 from websockets.http11 import Response
 
-from bridge.source.endings import (
+from bridge.source.realtime.disconnects import (
     FIRST_SECONDS,
     LONGEST_SECONDS,
     SLOW_SECONDS,

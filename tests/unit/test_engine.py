@@ -15,11 +15,11 @@ import pytest
 from engineio.async_drivers import asgi
 from engineio.exceptions import QueueEmpty
 
-from bridge.gateway.engine import Engine
-from bridge.gateway.handshake import Server
-from bridge.gateway.session import Socket
-from bridge.gateway.transport import TRANSPORT
-from bridge.gateway.websocket import HEADERS, Websocket, translate_request
+from bridge.gateway.engineio.asgi_websocket import HEADERS, Websocket, translate_request
+from bridge.gateway.engineio.raw_websocket import TRANSPORT
+from bridge.gateway.engineio.server import Engine
+from bridge.gateway.engineio.session import Socket
+from bridge.gateway.socketio.server import Server
 
 CHANGED = (
     "python-engineio changed something private that bridge/gateway/{engine,session,websocket}.py "

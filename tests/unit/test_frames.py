@@ -10,8 +10,8 @@ import pytest
 from realtime import AsyncRealtimeClient
 
 from bridge.changes import Gap, GapReason, Item
-from bridge.source.frames import LIBRARY_LOGGER, MARK, watch_unrecognised
-from bridge.source.inbox import Inbox
+from bridge.source.change_queue import Inbox
+from bridge.source.realtime.rejected_frames import LIBRARY_LOGGER, MARK, watch_unrecognised
 
 SECRET = "seller wants out by June"
 

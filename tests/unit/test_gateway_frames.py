@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from websockets.frames import Frame, Opcode
 
-from bridge.gateway import frames
-from bridge.gateway.frames import BINARY, CLOSE, PING, TEXT, BrokenFrame, Reader
+from bridge.gateway.engineio import ws_frames as frames
+from bridge.gateway.engineio.ws_frames import BINARY, CLOSE, PING, TEXT, BrokenFrame, Reader
 
 
 def masked(

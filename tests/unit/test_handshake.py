@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import socketio
 
-from bridge.gateway.engine import Engine
-from bridge.gateway.handshake import CONNECTS, Server
-from bridge.gateway.session import Socket
+from bridge.gateway.engineio.server import Engine
+from bridge.gateway.engineio.session import Socket
+from bridge.gateway.socketio.server import CONNECTS, Server
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bridge.gateway.heartbeat import Heartbeat
+from bridge.gateway.engineio.heartbeat import Heartbeat
 
 if TYPE_CHECKING:
     from collections.abc import Callable

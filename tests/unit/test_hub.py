@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bridge.contract.parse import NAME_LENGTH, Wanted, snapshot_wanted, wanted
 from bridge.errors import Code, Refused
 from bridge.gateway.hub import Hub, HubCounts, Subscription
-from bridge.gateway.wanted import NAME_LENGTH, Wanted, snapshot_wanted, wanted
-from bridge.regions import EVERYTHING, property_room, region_room
+from bridge.rooms import EVERYTHING, property_room, region_room
 from tests.fakes import entry
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from bridge.changes import Change, Gap, GapReason, Op
-from bridge.source.inbox import Inbox
+from bridge.source.change_queue import Inbox
 
 
 def change(number: int) -> Change:

@@ -9,10 +9,10 @@ import orjson
 import pytest
 
 from bridge.errors import LogUnusable
-from bridge.gateway import keeper as module
 from bridge.gateway.hub import Subscription
-from bridge.gateway.keeper import Keeper
-from bridge.gateway.recovery import Sessions
+from bridge.gateway.recovery import persistence as module
+from bridge.gateway.recovery.persistence import Keeper
+from bridge.gateway.recovery.sessions import Sessions
 from bridge.log.base import Position
 from bridge.rights import Rights
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bridge.changes import Change, Op
-from bridge.ledger import AHEAD_SECONDS, Ledger
+from bridge.pipeline.merger import AHEAD_SECONDS, Ledger
 from bridge.projection import Projection
 from bridge.rows import Rows
 

@@ -10,9 +10,9 @@ import pytest
 from bridge.errors import PositionGone
 from bridge.events import Event
 from bridge.log.base import EventLog, Position, Progress
-from bridge.log.database import Database
 from bridge.log.memory import MemoryLog
-from bridge.log.sqlite import SqliteLog
+from bridge.log.sqlite.database import Database
+from bridge.log.sqlite.event_log import SqliteLog
 
 
 class ManualClock:

@@ -8,12 +8,12 @@ from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.gateway.hub import HubCounts
-from bridge.notifier import NotifierCounts
-from bridge.ops.look import Look
+from bridge.notifications.notifier import NotifierCounts
+from bridge.notifications.watch_sync import WatchersStatus
 from bridge.ops.metrics import exposition
-from bridge.pipeline import PipelineStatus
+from bridge.ops.status import Look
+from bridge.pipeline.pipeline import PipelineStatus
 from bridge.source.base import SourceState, SourceStatus
-from bridge.watchers import WatchersStatus
 
 LOOK = Look(
     source=SourceStatus(SourceState.LIVE, since=90.0, proof_at=99.0, attempts=2),

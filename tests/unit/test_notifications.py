@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bridge.notifications import (
+from bridge.notifications.rules import (
     BODY_CHARACTERS,
     TITLE_CHARACTERS,
     Notice,

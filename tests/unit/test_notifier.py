@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
-from bridge import diff, notifier
 from bridge.events import Event
 from bridge.gateway.hub import Subscription
 from bridge.gateway.presence import Presence
-from bridge.notifications import Rules
-from bridge.notifier import Notifier
+from bridge.notifications import notifier
+from bridge.notifications.notifier import Notifier
+from bridge.notifications.rules import Rules
+from bridge.notifications.watch_index import Watch, Watches
+from bridge.pipeline import diff
 from bridge.projection import Projection
 from bridge.rights import Rights
-from bridge.watches import Watch, Watches
 from tests.fakes import AT, Everybody, row
 
 ANN, BOB = "ann", "bob"

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from bridge.guard.address import Proxies
-from bridge.guard.operators import WRONG_BURST, Operators, Turned
+from bridge.security.admin_auth import WRONG_BURST, Operators, Turned
+from bridge.security.client_ip import Proxies
 
 SECRET = "the operators' own secret"
 

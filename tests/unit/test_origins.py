@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.guard.origins import Origins
+from bridge.security.origins import Origins
 
 VERCEL = "https://my-app-*-team.vercel.app"
 

@@ -9,10 +9,10 @@ import engineio.packet as eio
 import pytest
 from engineio import payload
 
-from bridge.gateway import outbox as module
-from bridge.gateway.outbox import OVERHEAD, POLL_PACKETS, Outbox
-from bridge.gateway.parcel import Piece
-from bridge.gateway.transport import NO_FD
+from bridge.gateway.engineio import send_queue as module
+from bridge.gateway.engineio.encoding import Piece
+from bridge.gateway.engineio.raw_websocket import NO_FD
+from bridge.gateway.engineio.send_queue import OVERHEAD, POLL_PACKETS, Outbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable

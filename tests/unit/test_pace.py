@@ -7,7 +7,7 @@ import sys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.guard.pace import Pace
+from bridge.security.rate_limit import Pace
 
 
 def taken(pace: Pace, key: str, now: float, tries: int, price: float = 1.0) -> int:

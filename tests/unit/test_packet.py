@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import socketio.packet
 
-from bridge.gateway.packet import BrokenPacket, Packet
+from bridge.gateway.socketio.packet import BrokenPacket, Packet
 
 CHANGED = (
     "python-socketio changed something private that bridge/gateway/packet.py relies on "

@@ -7,8 +7,8 @@ import struct
 import pytest
 
 from bridge.changes import Op
-from bridge.sandbox import pgoutput
-from bridge.sandbox.pgoutput import UNCHANGED, Column
+from bridge.source.replication import pgoutput
+from bridge.source.replication.pgoutput import UNCHANGED, Column
 
 OID = 16_500
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from bridge.contract.parse import Wanted
 from bridge.gateway.hub import Hub
 from bridge.gateway.presence import Presence
-from bridge.gateway.recovery import Sessions
-from bridge.gateway.wanted import Wanted
+from bridge.gateway.recovery.sessions import Sessions
 from bridge.log.base import Position
 from bridge.rights import EVERYBODY, Rights
 

@@ -7,7 +7,8 @@ import pytest
 
 from bridge.events import Event
 from bridge.gateway.hub import Subscription
-from bridge.gateway.recovery import (
+from bridge.gateway.recovery.replay import Stretch, covers
+from bridge.gateway.recovery.sessions import (
     HISTORY,
     HISTORY_BYTES,
     Offer,
@@ -16,11 +17,10 @@ from bridge.gateway.recovery import (
     Sessions,
     offered,
 )
-from bridge.gateway.stretch import Stretch, covers
 from bridge.log.base import Entry, Position
 from bridge.log.memory import MemoryLog
-from bridge.regions import EVERYTHING, region_room, rooms_of, user_room
 from bridge.rights import EVERYBODY, Rights
+from bridge.rooms import EVERYTHING, region_room, rooms_of, user_room
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 from bridge.gateway.hub import Subscription
-from bridge.regions import property_room, rooms_of, user_room
 from bridge.rights import Rights
+from bridge.rooms import property_room, rooms_of, user_room
 
 
 def test_a_property_is_in_its_own_room_its_regions_rooms_and_its_room_within_each_region() -> None:

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.sandbox.query import MAX_DEPTH, Filter, Logic, Order, Query, parse
-from bridge.sandbox.refusal import Refusal
-from bridge.sandbox.statement import Statement, compose
+from bridge.sandbox.postgrest.errors import Refusal
+from bridge.sandbox.postgrest.query import MAX_DEPTH, Filter, Logic, Order, Query, parse
+from bridge.sandbox.postgrest.sql import Statement, compose
 
 HOSTILE = (
     "x; drop table properties; --",

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from bridge import diff
+from bridge.contract.parse import Wanted
 from bridge.errors import Code, Refused
 from bridge.gateway.hub import ROOMS_PER_NAME, Hub, Subscription
-from bridge.gateway.wanted import Wanted
 from bridge.log.base import Entry, Position
+from bridge.pipeline import diff
 from bridge.projection import Projection
 from bridge.rights import EVERYBODY, Rights
 from tests.fakes import AT, row

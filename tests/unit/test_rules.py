@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bridge.auth.claims import Claims
-from bridge.auth.rules import MAX_REGIONS, Rules, path, regions_in
+from bridge.auth.policy import MAX_REGIONS, Rules, path, regions_in
 from bridge.rights import EVERYBODY, Rights
 
 CLAIM = path("app_metadata.regions")

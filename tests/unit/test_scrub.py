@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.ops import logs
-from bridge.ops.scrub import HIDDEN, Scrub
+from bridge.ops import logging_setup as logs
+from bridge.ops.redaction import HIDDEN, Scrub
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

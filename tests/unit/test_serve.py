@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from bridge import serve
+from bridge.server import serve
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", ""])

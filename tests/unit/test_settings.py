@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from bridge.auth.claims import Claims
-from bridge.auth.rules import Rules
+from bridge.auth.policy import Rules
 from bridge.errors import SettingsError
 from bridge.projection import Projection
 from bridge.rights import EVERYBODY

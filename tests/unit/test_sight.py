@@ -7,10 +7,10 @@ from typing import Any
 import orjson
 import pytest
 
-from bridge import diff
 from bridge.errors import Code, Refused
 from bridge.events import Event
-from bridge.gateway.sight import as_heard, read_move
+from bridge.gateway.visibility import as_heard, read_move
+from bridge.pipeline import diff
 from bridge.projection import Projection
 from bridge.rights import EVERYBODY, Rights
 from tests.fakes import AT, row

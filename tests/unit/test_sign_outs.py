@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.auth.claims import Claims
-from bridge.auth.sign_outs import SignOuts
+from bridge.auth.revocations import SignOuts
 from bridge.errors import Code, Refused
-from bridge.log.database import Database
-from bridge.log.sqlite import MIGRATIONS, SqliteLog
-from bridge.log.sqlite_sign_outs import SqliteSignOuts
+from bridge.log.sqlite.database import Database
+from bridge.log.sqlite.event_log import MIGRATIONS, SqliteLog
+from bridge.log.sqlite.revocation_store import SqliteSignOuts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from bridge import diff
+from bridge.contract.parse import Wanted
 from bridge.errors import Code, Refused
 from bridge.gateway import snapshot
 from bridge.gateway.snapshot import FEW, GATHER_ROWS, STEP_ROWS, Place, Places, Snapshots
-from bridge.gateway.wanted import Wanted
 from bridge.log.base import Entry, Position
+from bridge.pipeline import diff
 from bridge.projection import Projection
 from bridge.rights import Rights
 from bridge.rows import Rows

@@ -16,11 +16,11 @@ import pytest
 from bridge.changes import Key
 from bridge.errors import LogUnusable, PositionGone
 from bridge.events import Event
-from bridge.log import database as module
 from bridge.log.base import Progress
-from bridge.log.database import Database
-from bridge.log.sqlite import MIGRATIONS, SqliteLog
-from bridge.log.sqlite_sessions import SqliteSessions
+from bridge.log.sqlite import database as module
+from bridge.log.sqlite.database import Database
+from bridge.log.sqlite.event_log import MIGRATIONS, SqliteLog
+from bridge.log.sqlite.session_store import SqliteSessions
 
 
 class ManualClock:
@@ -98,7 +98,7 @@ async def test_rows_outlive_the_process_as_they_were_last(file: File) -> None:
 
 
 async def test_rows_are_read_in_portions(file: File, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bridge.log.sqlite.ROWS_AT_A_TIME", 2)
+    monkeypatch.setattr("bridge.log.sqlite.event_log.ROWS_AT_A_TIME", 2)
     async with file.open() as log:
         await log.append([], [(key, b"[]") for key in range(5)], Progress(filled=True))
         assert [len(rows) async for rows in log.rows()] == [2, 2, 1]
@@ -278,7 +278,7 @@ async def test_an_earlier_versions_file_is_brought_up_and_keeps_what_it_has(
         await log.append([event("a")], [("a", b"[1]")], Progress(filled=True))
         head = log.head
     later = (*MIGRATIONS, "CREATE TABLE more (x); INSERT INTO more VALUES (1)")
-    monkeypatch.setattr("bridge.log.sqlite.MIGRATIONS", later)
+    monkeypatch.setattr("bridge.log.sqlite.event_log.MIGRATIONS", later)
     for _ in range(2):
         async with file.open() as log:
             assert log.head == head
@@ -295,7 +295,8 @@ async def test_a_migration_that_fails_changes_nothing(
         await log.append([event("a")], [("a", b"[1]")], Progress(filled=True))
     with monkeypatch.context() as patch:
         patch.setattr(
-            "bridge.log.sqlite.MIGRATIONS", (*MIGRATIONS, "DELETE FROM rows; CREATE nonsense")
+            "bridge.log.sqlite.event_log.MIGRATIONS",
+            (*MIGRATIONS, "DELETE FROM rows; CREATE nonsense"),
         )
         with pytest.raises(LogUnusable, match="syntax error"):
             async with file.open():

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 from bridge.events import CONTRACT
-from bridge.gateway.status import GRACE_SECONDS, Teller, Upstream
+from bridge.gateway.upstream_status import GRACE_SECONDS, Teller, Upstream
 
 LIVE = Upstream(live=True, reconciled=True, passing=False)
 DOWN = Upstream(live=False, reconciled=True, passing=False)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from bridge import diff
 from bridge.log.base import Entry, Position
+from bridge.pipeline import diff
 from bridge.projection import Projection
 from tests.fakes import AT, row
 from tests.integration.story import MARK, Client, Truth, Verdict, judge

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from bridge.gateway.outbox import Outbox
-from bridge.gateway.parcel import Piece
-from bridge.gateway.transport import NO_FD, STRAIGHT, Line
-from bridge.gateway.wire import Wire
+from bridge.gateway.delivery.writer import Wire
+from bridge.gateway.engineio.encoding import Piece
+from bridge.gateway.engineio.raw_websocket import NO_FD, STRAIGHT, Line
+from bridge.gateway.engineio.send_queue import Outbox
 
 CHANGED = (
     "asyncio changed something private that bridge/gateway/transport.py relies on "

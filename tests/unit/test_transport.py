@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import uvicorn
 
-from bridge.gateway import frames, transport
-from bridge.gateway.transport import READ_BYTES, TRANSPORT, Line, keep_transport
+from bridge.gateway.engineio import raw_websocket as transport
+from bridge.gateway.engineio import ws_frames as frames
+from bridge.gateway.engineio.raw_websocket import READ_BYTES, TRANSPORT, Line, keep_transport
 from tests.unit.test_gateway_frames import masked
 
 CHANGED = (

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.values import normalise
+from bridge.source.normalize import normalise
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ from typing import Any
 import orjson
 import pytest
 
-from bridge import diff
 from bridge.events import Event
+from bridge.pipeline import diff
 from bridge.projection import Projection
-from bridge.regions import (
+from bridge.rooms import (
     EVERYTHING,
     in_view,
     member_room,

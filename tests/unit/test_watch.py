@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from bridge.errors import TableUnreadable
-from bridge.source.endings import Ended
-from bridge.source.watch import SILENCE_SECONDS, Watch
+from bridge.source.realtime.disconnects import Ended
+from bridge.source.realtime.watchdog import SILENCE_SECONDS, Watch
 from tests.fakes import FakeTable, row, settings
 
 INTERVAL, GRACE = 5.0, 3.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.watches import Watch, Watches
+from bridge.notifications.watch_index import Watch, Watches
 
 ANN, BOB = "ann", "bob"
 

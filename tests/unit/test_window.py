@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from bridge import diff
-from bridge.gateway import window as windows
+from bridge.gateway.delivery import batcher as windows
+from bridge.gateway.delivery.batcher import Window
 from bridge.gateway.hub import Subscription
-from bridge.gateway.window import Window
 from bridge.log.base import Entry, Position
+from bridge.pipeline import diff
 from bridge.projection import Projection
 from bridge.rights import Rights
 from tests.fakes import AT, entry, row

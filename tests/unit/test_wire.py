@@ -10,9 +10,9 @@ import socketio.packet as sio
 from websockets.frames import OP_TEXT
 from websockets.protocol import CLIENT, OPEN, Protocol
 
-from bridge.gateway import parcel
-from bridge.gateway.handshake import Server
-from bridge.gateway.parcel import PIECE_BYTES, Piece, Telling, pieces
+from bridge.gateway.engineio import encoding as parcel
+from bridge.gateway.engineio.encoding import PIECE_BYTES, Piece, Telling, pieces
+from bridge.gateway.socketio.server import Server
 from tests.fakes import entry
 
 CHANGED = (

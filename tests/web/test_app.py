@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-import bridge.web.app
-import bridge.web.node
-from bridge.cli import main
-from bridge.web import App, Node, WebFailed, find_app, find_node
+import bridge.dev.web.build
+import bridge.dev.web.node
+from bridge.cli.main import main
+from bridge.dev.web import App, Node, WebFailed, find_app, find_node
 from tests.web import fake
 
 
@@ -106,7 +106,7 @@ async def test_a_build_that_is_cancelled_ends(app: App, node: Node) -> None:
 
 
 def without_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bridge.web.node, "WHEEL", "a_package_that_nobody_has")
+    monkeypatch.setattr(bridge.dev.web.node, "WHEEL", "a_package_that_nobody_has")
 
 
 def test_without_any_node_it_says_where_to_get_one(
@@ -152,8 +152,8 @@ def test_its_programs_find_it_first_and_hear_nothing_of_node_env(
 
 def installed_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """As from a wheel: no `deploy/web` beside the package."""
-    place = tmp_path / "site-packages" / "bridge" / "web" / "app.py"
-    monkeypatch.setattr(bridge.web.app, "__file__", str(place))
+    place = tmp_path / "site-packages" / "bridge" / "dev" / "web" / "build.py"
+    monkeypatch.setattr(bridge.dev.web.build, "__file__", str(place))
 
 
 def test_an_installed_package_says_that_the_app_is_in_the_repository(
@@ -167,7 +167,7 @@ def test_an_installed_package_says_that_the_app_is_in_the_repository(
 def test_dev_that_lacks_the_app_ends_with_1_and_starts_nothing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("bridge.cli.logs.set_up", lambda *_, **__: None)
+    monkeypatch.setattr("bridge.cli.main.logs.set_up", lambda *_, **__: None)
     installed_package(monkeypatch, tmp_path)
     assert main(["dev", "--web", "--port", "0"]) == 1
     said = capsys.readouterr()
@@ -181,8 +181,8 @@ def test_dev_that_lacks_node_ends_with_1(
     app: App,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("bridge.cli.logs.set_up", lambda *_, **__: None)
-    monkeypatch.setattr("bridge.dev.find_app", lambda: app)
+    monkeypatch.setattr("bridge.cli.main.logs.set_up", lambda *_, **__: None)
+    monkeypatch.setattr("bridge.dev.command.find_app", lambda: app)
     without_wheel(monkeypatch)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert main(["dev", "--web", "--port", "0"]) == 1
@@ -192,10 +192,10 @@ def test_dev_that_lacks_node_ends_with_1(
 def test_a_web_port_that_is_taken_is_named(
     monkeypatch: pytest.MonkeyPatch, app: App, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from bridge import serve
+    from bridge.server import serve
 
-    monkeypatch.setattr("bridge.cli.logs.set_up", lambda *_, **__: None)
-    monkeypatch.setattr("bridge.dev.find_app", lambda: app)
+    monkeypatch.setattr("bridge.cli.main.logs.set_up", lambda *_, **__: None)
+    monkeypatch.setattr("bridge.dev.command.find_app", lambda: app)
     with serve.listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
         assert main(["dev", "--port", "0", "--web-port", str(port)]) == 1

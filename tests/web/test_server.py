@@ -16,8 +16,8 @@ import httpx
 import pytest
 
 import bridge.dev
-from bridge.dev import Options, dev
-from bridge.web import App, Node, WebFailed, WebServer, find_node
+from bridge.dev.command import Options, dev
+from bridge.dev.web import App, Node, WebFailed, WebServer, find_node
 from tests.web import fake
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ async def test_one_that_does_not_come_up_is_told_with_its_last_words(app: App, n
 OWNER = """
 import asyncio, sys
 from pathlib import Path
-from bridge.web import App, WebServer, find_node
+from bridge.dev.web import App, WebServer, find_node
 async def main():
     app = App(Path(sys.argv[1]))
     async with WebServer.open(app, find_node(), port=int(sys.argv[2]), environment={}) as server:

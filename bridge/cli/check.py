@@ -1,0 +1,100 @@
+"""`bridge check`: would a bridge with these settings work? One line per answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final
+
+from bridge.auth.authenticator import Access
+from bridge.auth.jwks_client import KeysUnavailable
+from bridge.errors import TableUnreadable
+from bridge.ops.redaction import Scrub
+from bridge.source.base import SourceState
+from bridge.source.change_queue import Inbox
+from bridge.source.postgrest import SupabaseTable
+from bridge.source.realtime.source import RealtimeSource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.settings import Settings
+    from bridge.source.base import Source, Table
+
+LOOK_SECONDS: Final = 0.05
+
+
+async def check(settings: Settings, say: Callable[[str], None]) -> int:
+    """Read the table and the keys of tokens and join the changes; changes nothing. Gives the exit
+    code: 0 if all went well, 1 if anything did not.
+    """
+    hide = Scrub(settings.secrets).text
+
+    def tell(good: bool, text: str) -> bool:
+        say(f"{'ok  ' if good else 'FAIL'}  {hide(text)}")
+        return good
+
+    tell(True, f"settings: table {settings.table} of {settings.supabase_url}")
+    good = tell(*await _tokens(settings))
+    good = await _both(settings, tell) and good
+    if settings.watching is not None:
+        tell(True, f"settings: table {settings.watchers} says who is notified")
+        good = await _both(settings.watching, tell) and good
+    return 0 if good else 1
+
+
+async def _both(settings: Settings, tell: Callable[[bool, str], bool]) -> bool:
+    """Whether the table can be read, and its changes flow."""
+    table = SupabaseTable(settings)
+    try:
+        await table.open()
+        readable = tell(*await _read(settings, table))
+        live = tell(*await _join(settings, RealtimeSource(settings, table)))
+    finally:
+        await table.close()
+    return readable and live
+
+
+async def _read(settings: Settings, table: Table) -> tuple[bool, str]:
+    wanted = settings.projection.selected
+    try:
+        rows = await table.page(None, 1)
+    except TableUnreadable as error:
+        return False, f"table: {error}"
+    if not rows:
+        return True, f"table: readable and empty; columns {', '.join(wanted)}"
+    missing = [column for column in wanted if column not in rows[0]]
+    if missing:
+        return False, f"table: no column {', '.join(missing)}"
+    return True, f"table: readable, with columns {', '.join(wanted)}"
+
+
+async def _tokens(settings: Settings) -> tuple[bool, str]:
+    """Not to have the project's keys is a fault where nobody gets in without a token."""
+    access = Access.of(settings, settings.supabase_url)
+    try:
+        return True, f"tokens: {await access.describe()}"
+    except KeysUnavailable as error:
+        needed = settings.auth == "required" and settings.supabase_jwt_secret is None
+        return not needed, f"tokens: none can be checked by the project's keys: {error}"
+    finally:
+        await access.close()
+
+
+async def _join(settings: Settings, source: Source) -> tuple[bool, str]:
+    start = time.monotonic()
+    run = asyncio.create_task(source.run(Inbox(settings.queue_changes)))
+    try:
+        while (passed := time.monotonic() - start) < settings.join_timeout:
+            status = source.status()
+            if status.state is SourceState.LIVE:
+                return True, f"changes: they flow, {passed:.1f} s after connecting"
+            # A first refusal is an answer; the source would go on for ever.
+            if status.error or run.done():
+                break
+            await asyncio.sleep(LOOK_SECONDS)
+        error = source.status().error
+        return False, f"changes: {error or f'not live within {settings.join_timeout:g} s'}"
+    finally:
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)

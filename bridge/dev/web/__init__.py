@@ -1,0 +1,12 @@
+"""The web app of `deploy/web` beside a running bridge: found, built where it isn't, and served.
+
+For `bridge dev --web` and the browser tests. Needs Node.js; knows nothing of what the app does but
+its three commands, `npm ci`, `npm run build` and `npm start`.
+"""
+
+from bridge.dev.web.build import App, find_app
+from bridge.dev.web.errors import WebFailed
+from bridge.dev.web.node import Node, find_node
+from bridge.dev.web.server import WebServer
+
+__all__ = ["App", "Node", "WebFailed", "WebServer", "find_app", "find_node"]

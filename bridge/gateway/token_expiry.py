@@ -1,0 +1,211 @@
+"""The tokens that clients came with: who bears one, until when, and what becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from bridge.clock import timestamp
+from bridge.contract.parse import token_given
+from bridge.errors import Code, Refused
+from bridge.events import AuthStatus, AuthStatusData
+from bridge.gateway.timers import Deadlines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from bridge.auth.authenticator import Access, Admission
+    from bridge.auth.claims import Claims
+    from bridge.clock import Clock
+    from bridge.events import AuthState
+    from bridge.gateway.hub import Hub
+    from bridge.rights import Rights
+
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Bearer:
+    """What is kept of a client's token. Times are Unix seconds."""
+
+    user: str
+    session: str | None
+    expires_at: float
+    key: str | None
+    revoked: bool = False
+    """Whether the project has taken back the key that its token is signed with."""
+
+
+class Bearers:
+    """Follows the tokens of clients, by their sids. One timer serves all.
+
+    A client is told, as `auth-status`, some time before its token ends, and when it has ended; then
+    its connection is ended, in a way that makes its library come back by itself.
+    """
+
+    def __init__(
+        self,
+        access: Access,
+        *,
+        hub: Hub[str],
+        clock: Clock,
+        warning: float,
+        tell: Callable[[str, bytes], None],
+        part: Callable[[str], None],
+    ) -> None:
+        """`tell` tells a client an `auth-status` after all that it was told before; `part` ends its
+        connection after that. `warning` is in seconds.
+        """
+        self._access = access
+        self._hub = hub
+        self._clock = clock
+        self._warning = warning
+        self._tell = tell
+        self._part = part
+        self._bearers: dict[str, _Bearer] = {}
+        self._of_user: dict[str, dict[str, None]] = {}
+        self._of_session: dict[str, dict[str, None]] = {}
+        self._deadlines = Deadlines(
+            self._due,
+            wall=clock.wall,
+            call_later=lambda seconds, call: asyncio.get_running_loop().call_later(seconds, call),
+        )
+        access.when_keys_go(self._revoke)
+
+    def __len__(self) -> int:
+        return len(self._bearers)
+
+    async def admit(self, auth: Any, header: str | None) -> Admission:
+        """Of a handshake, by the token in its `auth`, or by that of its connection's header where
+        that has none. Raises `Refused`.
+        """
+        token = token_given(auth)
+        return await self._access.admit(header if token is None else token)
+
+    def came(self, sid: str, claims: Claims | None) -> None:
+        """The client is here, with a token or without one, in place of any that it had before."""
+        self.left(sid)
+        if claims is None:
+            return
+        bearer = _Bearer(claims.user, claims.session, claims.expires_at, claims.key)
+        self._bearers[sid] = bearer
+        self._of_user.setdefault(claims.user, {})[sid] = None
+        if claims.session is not None:
+            self._of_session.setdefault(claims.session, {})[sid] = None
+        if self._warning > 0:
+            self._deadlines.set(sid, claims.expires_at - self._warning)
+        else:
+            self._deadlines.set(sid, self._access.terms.ends(claims.expires_at))
+
+    def left(self, sid: str) -> None:
+        """The client is gone. Twice, or of who bore none, is fine."""
+        bearer = self._bearers.pop(sid, None)
+        if bearer is None:
+            return
+        self._deadlines.forget(sid)
+        _discard(self._of_user, bearer.user, sid)
+        if bearer.session is not None:
+            _discard(self._of_session, bearer.session, sid)
+
+    async def renew(self, sid: str, argument: Any, grant: Callable[[str, Rights], bool]) -> bytes:
+        """`authenticate`: the client has another token. Gives the ack.
+
+        `grant` gives the client other rights, and says whether they were others. Raises `Refused`,
+        and nothing has changed: the token that it had goes on.
+        """
+        if self._access.mode == "off":
+            raise Refused(Code.NOT_SUPPORTED, "this bridge checks no tokens")
+        token = token_given(argument)
+        if token is None:
+            raise Refused(Code.BAD_REQUEST, "expected an object with a token: {token: ...}")
+        admission = await self._access.admit(token)
+        now = self._hub.subscription(sid)
+        if now is None:
+            raise Refused(Code.NOT_READY, "the connection has ended")
+        if now.rights.user not in (None, admission.rights.user):
+            raise Refused(
+                Code.TOKEN_INVALID,
+                "expected a token of the same user: to be another one, connect anew",
+            )
+        assert admission.claims is not None, "it was admitted by a token"
+        changed = grant(sid, admission.rights)
+        self.came(sid, admission.claims)
+        if changed:
+            self._say(sid, "changed")
+        return orjson.dumps({"ok": True, "expires_at": timestamp(admission.claims.expires_at)})
+
+    async def sign_out(self, *, session: str | None = None, user: str | None = None) -> int:
+        """Refuse the tokens of a session, or those that a user has, and end the connections of
+        their bearers; gives how many. Raises `errors.LogUnusable`, with all of that done but for
+        its being stored.
+        """
+        sids = self._of_session.get(session, {}) if session is not None else {}
+        sids = {**sids, **(self._of_user.get(user, {}) if user is not None else {})}
+        added = self._access.sign_outs.add(session=session, user=user)
+        for sid in sids:
+            self._end(sid, "signed_out")
+        await self._access.sign_outs.store(added)
+        return len(sids)
+
+    def close(self) -> None:
+        self._deadlines.stop()
+
+    def _revoke(self, keys: Collection[str]) -> None:
+        """Tokens that these keys signed have ended. A few clients at a time are told so, as they
+        may be all that there are.
+        """
+        now, count = self._clock.wall(), 0
+        for sid, bearer in self._bearers.items():
+            if bearer.key in keys:
+                bearer.revoked = True
+                self._deadlines.set(sid, now)
+                count += 1
+        if count:
+            log.warning(
+                "%d connections end: their tokens are signed with a key that is none of the "
+                "project's any more",
+                count,
+            )
+
+    def _due(self, sid: str) -> None:
+        bearer = self._bearers[sid]
+        ends = self._access.terms.ends(bearer.expires_at)
+        if bearer.revoked or self._clock.wall() >= ends:
+            self._end(sid, "token_expired")
+            return
+        self._say(sid, "expiring")
+        self._deadlines.set(sid, ends)
+
+    def _end(self, sid: str, why: AuthState) -> None:
+        try:
+            self._say(sid, why)
+        except Exception:
+            # Whatever can't be said to it, it has to go; and so have the others.
+            log.exception("client %s could not be told that its token has ended", sid)
+        self.left(sid)
+        self._part(sid)
+
+    def _say(self, sid: str, state: AuthState) -> None:
+        subscription = self._hub.subscription(sid)
+        if subscription is None:
+            return
+        regions = subscription.regions
+        data = AuthStatusData(
+            state=state,
+            expires_at=timestamp(self._bearers[sid].expires_at),
+            regions=None if regions is None else list(regions),
+            properties=list(subscription.properties),
+        )
+        self._tell(sid, AuthStatus(data=data).model_dump_json().encode())
+
+
+def _discard(index: dict[str, dict[str, None]], name: str, sid: str) -> None:
+    sids = index[name]
+    del sids[sid]
+    if not sids:
+        del index[name]

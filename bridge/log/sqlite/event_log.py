@@ -1,0 +1,223 @@
+"""The log in one SQLite file: entries and the rows they left behind outlive the process.
+
+| table | holds |
+|---|---|
+| `entries` | `seq`, `at` (Unix seconds), `route` (JSON: name, key, rooms), `envelope` (JSON) |
+| `rows` | `key` (JSON), `row` (JSON, as `rows.Rows` encodes it) |
+| `facts` | `epoch`, `shape`, `filled`, `cursor` |
+| `sessions` | `name`, `session` (see `sqlite_sessions`) |
+| `sign_outs` | `kind` (user or session), `name`, `at` (Unix seconds) |
+
+Replays are answered from memory: what a client may ask for is what was told lately, the same
+entries that the file keeps, and a recovery must not wait for a disk.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from bridge.clock import SystemClock
+from bridge.events import Event
+from bridge.log.base import Entry, Position, Progress
+from bridge.log.recent_entries import Tail
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import AsyncIterator, Sequence
+
+    from bridge.changes import Key
+    from bridge.clock import Clock
+    from bridge.log.base import RowUpdate
+    from bridge.log.sqlite.database import Database
+
+log = logging.getLogger(__name__)
+
+MIGRATIONS: Final = (
+    """
+    CREATE TABLE entries (seq INTEGER PRIMARY KEY, at REAL NOT NULL, route TEXT NOT NULL,
+                          envelope TEXT NOT NULL);
+    CREATE TABLE rows (key TEXT PRIMARY KEY, row TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE sessions (name TEXT PRIMARY KEY, session TEXT NOT NULL) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE sign_outs (kind TEXT, name TEXT, at REAL NOT NULL, PRIMARY KEY (kind, name))
+                           WITHOUT ROWID
+    """,
+)
+"""How the schema came to be what it is. Only ever appended to."""
+
+ROWS_AT_A_TIME: Final = 5_000
+"""Rows that are read, and then taken by the loop, in one go: about a millisecond for each."""
+
+# The route and the envelope of each entry come as one string with a line between them: SQLite takes
+# an array of strings apart in one pass, and nested JSON once more for every part.
+INSERT_ENTRIES: Final = """
+    INSERT INTO entries (seq, at, route, envelope)
+    SELECT ?1 + key, ?2, substr(value, 1, instr(value, char(10)) - 1),
+           substr(value, instr(value, char(10)) + 1)
+    FROM json_each(?3)"""
+TRIM_ENTRIES: Final = "DELETE FROM entries WHERE seq < ?"
+PUT_ROWS: Final = """
+    INSERT INTO rows (key, row) SELECT key, value FROM json_each(?) WHERE type <> 'null'
+    ON CONFLICT (key) DO UPDATE SET row = excluded.row"""
+DROP_ROWS: Final = (
+    "DELETE FROM rows WHERE key IN (SELECT key FROM json_each(?) WHERE type = 'null')"
+)
+PUT_FACTS: Final = """
+    INSERT INTO facts (name, value) SELECT key, value FROM json_each(?) WHERE true
+    ON CONFLICT (name) DO UPDATE SET value = excluded.value"""
+
+
+class SqliteLog:
+    """Keeps at most `events` entries, none older than `seconds`; the newest one always."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        shape: str,
+        events: int,
+        seconds: float,
+        clock: Clock | None = None,
+    ) -> None:
+        """`shape` says what the rows mean. A file whose rows mean something else begins a new
+        history: they can't be compared with the table.
+        """
+        self._database = database
+        self._shape = shape
+        self._events = events
+        self._seconds = seconds
+        self._clock = clock or SystemClock()
+        self._tail = self._new_tail("closed", 0)
+        self._progress = Progress()
+
+    async def open(self) -> None:
+        await self._database.open(MIGRATIONS)
+        facts, head, entries = await self._database.read(self._read)
+        if facts.get("shape") != self._shape:
+            if facts:
+                log.warning(
+                    "the log %s was kept for other columns or another key: a new history begins, "
+                    "and clients read the table anew",
+                    self._database.path,
+                )
+            facts = {"epoch": secrets.token_hex(6), "shape": self._shape}
+            head, entries = 0, []
+            await self._database.write(lambda connection: _begin(connection, facts))
+        elif not facts.get("filled"):
+            # What a first pass had read when it was cut short is no picture of the table.
+            await self._database.write(lambda connection: connection.execute("DELETE FROM rows"))
+        self._tail = self._new_tail(facts["epoch"], head)
+        self._tail.load(entries)
+        self._progress = Progress(bool(facts.get("filled")), facts.get("cursor") or None)
+
+    async def rows(self) -> AsyncIterator[Sequence[tuple[Key, bytes]]]:
+        cursor = await self._database.read(
+            lambda connection: connection.execute("SELECT key, CAST(row AS BLOB) FROM rows")
+        )
+        while rows := await self._database.read(
+            lambda _: [(_key(key), row) for key, row in cursor.fetchmany(ROWS_AT_A_TIME)]
+        ):
+            yield rows
+
+    @property
+    def progress(self) -> Progress:
+        return self._progress
+
+    @property
+    def error(self) -> str | None:
+        return self._database.error
+
+    @property
+    def head(self) -> Position:
+        return self._tail.head
+
+    async def append(
+        self,
+        events: Sequence[Event],
+        rows: Sequence[RowUpdate],
+        progress: Progress | None = None,
+    ) -> Sequence[Entry]:
+        entries = self._tail.next(events)
+        statements: list[tuple[str, tuple[Any, ...]]] = []
+        if entries:
+            told = orjson.dumps([_told(event) for event in events]).decode()
+            first = entries[0].position.seq
+            statements.append((INSERT_ENTRIES, (first, entries[0].at, told)))
+            # The newest stays, so that the next process knows where to go on.
+            keep = min(max(self._tail.first, first + len(entries) - self._events), first)
+            statements.append((TRIM_ENTRIES, (keep,)))
+        if rows:
+            left = orjson.dumps(
+                {_text(key): None if row is None else row.decode() for key, row in rows}
+            ).decode()
+            statements += [(PUT_ROWS, (left,)), (DROP_ROWS, (left,))]
+        if progress is not None:
+            facts = {
+                "filled": "yes" if progress.filled else "",
+                "cursor": progress.cursor or "",
+            }
+            statements.append((PUT_FACTS, (orjson.dumps(facts).decode(),)))
+
+        def job(connection: sqlite3.Connection) -> None:
+            for statement, parameters in statements:
+                connection.execute(statement, parameters)
+
+        await self._database.write(job)
+        self._tail.add(entries)
+        self._progress = progress or self._progress
+        return entries
+
+    def after(self, position: Position) -> Sequence[Entry]:
+        return self._tail.after(position)
+
+    async def close(self) -> None:
+        self._tail.clear()
+        await self._database.close()
+
+    def _new_tail(self, epoch: str, seq: int) -> Tail:
+        return Tail(epoch, seq, events=self._events, seconds=self._seconds, clock=self._clock)
+
+    def _read(self, connection: sqlite3.Connection) -> tuple[dict[str, str], int, list[Entry]]:
+        """The facts, the number of the last entry, and the newest entries."""
+        facts = dict(connection.execute("SELECT name, value FROM facts"))
+        [head] = connection.execute("SELECT coalesce(max(seq), 0) FROM entries").fetchone()
+        found = connection.execute(
+            "SELECT seq, at, route, CAST(envelope AS BLOB) FROM entries WHERE seq > ? ORDER BY seq",
+            (head - self._events,),
+        )
+        epoch = facts.get("epoch", "")
+        return facts, head, [_entry(epoch, *columns) for columns in found]
+
+
+def _begin(connection: sqlite3.Connection, facts: dict[str, str]) -> None:
+    """A new history. Sessions are of the old one."""
+    for table in ("entries", "rows", "facts", "sessions"):
+        connection.execute(f"DELETE FROM {table}")  # noqa: S608 - a name of ours
+    connection.execute(PUT_FACTS, (orjson.dumps(facts).decode(),))
+
+
+def _told(event: Event) -> str:
+    route = orjson.dumps([event.name, _text(event.key), event.rooms])
+    return f"{route.decode()}\n{event.envelope.decode()}"
+
+
+def _entry(epoch: str, seq: int, at: float, route: str, envelope: bytes) -> Entry:
+    name, key, rooms = orjson.loads(route)
+    return Entry(Position(epoch, seq), Event(name, _key(key), tuple(rooms), envelope), at)
+
+
+def _text(key: Key) -> str:
+    """A key as JSON. Not by orjson, which knows no integers past 64 bits."""
+    return json.dumps(key)
+
+
+def _key(text: str) -> Key:
+    key: Key = json.loads(text)
+    return key

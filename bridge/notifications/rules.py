@@ -1,0 +1,209 @@
+"""Which changes are worth a notification, and what it says. Pure.
+
+| kind | when | important |
+|---|---|---|
+| `status-changed` | `status` changes, as the rules let it | to `pending` or `sold` |
+| `price-dropped` | `price` falls by at least the rules' percentage | by twice that, or more |
+| `price-raised` | `price` rises by at least as much | never |
+| `new-listing` | a property is new in a region | never |
+
+One change is one notification: a status that changes together with the price gives the kind, and
+`changes` has both columns. Judged is the public event that clients get, so a column that is not
+public neither triggers a notification nor shows in one.
+
+Title and body are plain text of bounded length, not HTML: names in them are as the table has them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from bridge.events import FieldChange, PropertyNotification, PropertyNotificationData
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bridge.changes import Json, Key, Record
+    from bridge.events import NotificationKind, Severity
+
+ANY: Final = "*"
+
+IMPORTANT_STATUS: Final = frozenset({"pending", "sold"})
+IMPORTANT_TIMES: Final = 2
+"""A price that drops by so many times the percentage is important."""
+
+NAME_CHARACTERS: Final = 80
+TITLE_CHARACTERS: Final = 120
+BODY_CHARACTERS: Final = 300
+TEN_PERCENT: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """`statuses`: pairs of old and new status, `*` for any. `price_percent`: of the old price; 0:
+    price moves are never told. `new_listings`: whether they are.
+    """
+
+    statuses: tuple[tuple[str, str], ...] = ((ANY, ANY),)
+    price_percent: float = 5.0
+    new_listings: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What a notification says, before it is known for whom."""
+
+    kind: NotificationKind
+    severity: Severity
+    title: str
+    body: str
+    changes: Mapping[str, Json]
+
+    def envelope(self, key: Key, created_at: str) -> bytes:
+        """`created_at`: RFC 3339, when the bridge told of it."""
+        data = PropertyNotificationData.model_construct(
+            property_id=key,
+            kind=self.kind,
+            severity=self.severity,
+            title=self.title,
+            body=self.body,
+            changes={
+                column: FieldChange.model_construct(old=change["old"], new=change["new"])
+                for column, change in self.changes.items()
+            },
+            created_at=created_at,
+        )
+        return (
+            PropertyNotification.model_construct(event="property-notification", data=data)
+            .model_dump_json(warnings=False)
+            .encode()
+        )
+
+
+def of_update(rules: Rules, changes: Mapping[str, Any], row: Record) -> Notice | None:
+    """What an update is worth: `changes` as in `property-updated`, `row` its public columns after
+    it, as far as they are known. None: nothing.
+    """
+    status = _status(rules, changes.get("status"))
+    price = _price(rules, changes.get("price"))
+    if status is None and price is None:
+        return None
+    told = {
+        column: changes[column]
+        for column, notice in (("status", status), ("price", price))
+        if notice is not None
+    }
+    first = status or price
+    assert first is not None, "one of them is there"
+    severities = [part.severity for part in (status, price) if part is not None]
+    return Notice(
+        first.kind,
+        "important" if "important" in severities else "info",
+        _clip(f"{first.before}{_name(row)}{first.after}", TITLE_CHARACTERS),
+        _clip(" ".join(part.body for part in (status, price) if part is not None), BODY_CHARACTERS),
+        told,
+    )
+
+
+def of_new(rules: Rules, row: Record) -> Notice | None:
+    """A property is new where it is now; `row` is its public columns."""
+    if not rules.new_listings:
+        return None
+    place = ", ".join(
+        _clip(str(row[column]), NAME_CHARACTERS) for column in ("city", "state") if row.get(column)
+    )
+    parts = [f"{_number(row['units'])} units"] if _is_number(row.get("units")) else []
+    if _is_number(row.get("price")):
+        parts.append(f"price {_number(row['price'])}")
+    body = f"In {place}. " if place else ""
+    body += f"{', '.join(parts)}." if parts else ""
+    return Notice(
+        "new-listing",
+        "info",
+        _clip(f"New listing: {_name(row)}", TITLE_CHARACTERS),
+        _clip(body[:1].upper() + body[1:] or "A new listing.", BODY_CHARACTERS),
+        {},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What one column says. The title is the property's name with something `before` or `after`."""
+
+    kind: NotificationKind
+    severity: Severity
+    body: str
+    before: str = ""
+    after: str = ""
+
+
+def _status(rules: Rules, change: Any) -> _Part | None:
+    if change is None:
+        return None
+    old, new = change["old"], change["new"]
+    if not any(_fits(old, a) and _fits(new, b) for a, b in rules.statuses):
+        return None
+    important = isinstance(new, str) and new.lower() in IMPORTANT_STATUS
+    return _Part(
+        "status-changed",
+        "important" if important else "info",
+        f"Status changed from {_status_word(old)} to {_status_word(new)}.",
+        after=f" is now {_status_word(new)}",
+    )
+
+
+def _price(rules: Rules, change: Any) -> _Part | None:
+    if change is None or not rules.price_percent:
+        return None
+    old, new = change["old"], change["new"]
+    if not (_is_number(old) and _is_number(new) and old):
+        return None
+    moved, threshold = abs(new - old) * 100, rules.price_percent * abs(old)
+    if moved < threshold:
+        return None
+    percent = _percent(moved / abs(old))
+    if new > old:
+        body = f"Price {_number(new)}, up {percent} from {_number(old)}."
+        return _Part("price-raised", "info", body, before="Price up: ")
+    return _Part(
+        "price-dropped",
+        "important" if moved >= IMPORTANT_TIMES * threshold else "info",
+        f"Price {_number(new)}, down {percent} from {_number(old)}.",
+        before="Price drop: ",
+    )
+
+
+def _fits(status: Json, wanted: str) -> bool:
+    return wanted in (ANY, status)
+
+
+def _status_word(status: Json) -> str:
+    return "unknown" if status is None else _clip(str(status), NAME_CHARACTERS)
+
+
+def _name(row: Record) -> str:
+    name = row.get("name")
+    return _clip(name, NAME_CHARACTERS) if isinstance(name, str) and name.strip() else "A property"
+
+
+def _is_number(value: Json) -> bool:
+    return type(value) in (int, float)
+
+
+def _number(value: float) -> str:
+    if isinstance(value, int) or value.is_integer():
+        return f"{value:,.0f}" if isinstance(value, float) else f"{value:,}"
+    return f"{value:,.2f}"
+
+
+def _percent(percent: float) -> str:
+    if percent >= TEN_PERCENT:
+        return f"{percent:,.0f}%"
+    return f"{percent:.1f}".removesuffix(".0") + "%"
+
+
+def _clip(text: str, characters: int) -> str:
+    """One line of at most so many characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= characters else line[: characters - 1] + "…"

@@ -1,0 +1,109 @@
+"""What Supabase gives a project before its first migration, then the project's own files."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import sql
+
+from bridge.errors import BridgeError
+
+if TYPE_CHECKING:
+    from bridge.sandbox.postgres.server import Postgres
+
+LOGINS = ("postgres", "authenticator")
+MIGRATION = re.compile(r"(?P<version>\d{14})_(?P<name>.+)\.sql")
+
+
+class ProjectFailed(BridgeError):  # noqa: N818 - states what is the case
+    """A file of the Supabase project is missing, misnamed, or PostgreSQL refused it."""
+
+
+def project() -> Path:
+    """The directory with `migrations/` and `seed.sql`: inside the wheel, or beside the sources."""
+    here = Path(__file__).resolve()
+    candidates = (here.parents[1] / "supabase", here.parents[3] / "deploy" / "supabase")
+    for candidate in candidates:
+        if (candidate / "migrations").is_dir():
+            return candidate
+    tried = " or ".join(str(candidate) for candidate in candidates)
+    raise ProjectFailed(f"expected migrations in {tried}, found none")
+
+
+async def provide(postgres: Postgres, *, files: Path | None = None, seed: bool = True) -> None:
+    """Make `postgres` a Supabase project: platform, migrations, seed rows.
+
+    Each is done once and written down where the Supabase CLI writes it down, so a re-used cluster
+    only gets migrations that are new. Raises `ProjectFailed` with the file and PostgreSQL's words.
+    """
+    await _platform(postgres)
+    source = files or project()
+    async with await psycopg.AsyncConnection.connect(postgres.url(), autocommit=True) as connection:
+        applied = {
+            row[0]
+            for row in await (
+                await connection.execute(
+                    "select version from supabase_migrations.schema_migrations"
+                )
+            ).fetchall()
+        }
+        fresh = not applied
+        for file in sorted((source / "migrations").glob("*.sql")):
+            match = MIGRATION.fullmatch(file.name)
+            if match is None:
+                raise ProjectFailed(f"expected <14 digits>_<name>.sql, found {file}")
+            if match["version"] not in applied:
+                await _apply(
+                    connection,
+                    file,
+                    sql.SQL(
+                        "insert into supabase_migrations.schema_migrations (version, name) "
+                        "values ({}, {})"
+                    ).format(match["version"], match["name"]),
+                )
+        seed_file = source / "seed.sql"
+        # Rows that a person deleted on purpose do not come back.
+        if seed and fresh and seed_file.exists():
+            digest = hashlib.sha256(seed_file.read_bytes()).hexdigest()
+            await _apply(
+                connection,
+                seed_file,
+                sql.SQL(
+                    "insert into supabase_migrations.seed_files (path, hash) values ({}, {})"
+                ).format("supabase/seed.sql", digest),
+            )
+
+
+async def _platform(postgres: Postgres) -> None:
+    async with await psycopg.AsyncConnection.connect(
+        postgres.url("supabase_admin"), autocommit=True
+    ) as connection:
+        done = await (
+            await connection.execute("select to_regnamespace('supabase_migrations') is not null")
+        ).fetchone()
+        if done == (True,):
+            return
+        async with connection.transaction():
+            await connection.execute(Path(__file__).with_name("platform.sql").read_bytes())
+            for role in LOGINS:
+                await connection.execute(
+                    sql.SQL("alter role {} password {}").format(
+                        sql.Identifier(role), postgres.password
+                    )
+                )
+
+
+async def _apply(
+    connection: psycopg.AsyncConnection[tuple[object, ...]], file: Path, record: sql.Composed
+) -> None:
+    """Run a whole file and note it, both or neither."""
+    try:
+        async with connection.transaction():
+            await connection.execute(file.read_bytes())  # noqa: ASYNC240 - small and local
+            await connection.execute(record)
+    except psycopg.Error as error:
+        raise ProjectFailed(f"{file}: {error}") from error

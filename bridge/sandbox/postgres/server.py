@@ -1,0 +1,325 @@
+"""A real PostgreSQL of our own: the wheel's binaries, a data directory, a port on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Self
+
+from bridge.sandbox.postgres.installation import (
+    PostgresFailed,
+    binaries,
+    closed_folder,
+    copy_binaries,
+    initdb_options,
+    server_user,
+)
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+HOST = "127.0.0.1"
+SUPERUSER = "supabase_admin"
+"""As at Supabase, `postgres` is not a superuser; migrations that need one fail here too."""
+
+PID_FILE = ("pid", "cluster", "started", "port", "socket", "address", "memory", "status")
+"""What the lines of postmaster.pid are."""
+
+START_TIMEOUT = 30.0
+STOP_TIMEOUT = 20.0
+
+SETTINGS = {
+    "listen_addresses": HOST,
+    "unix_socket_directories": "",
+    "wal_level": "logical",
+    "max_replication_slots": "20",
+    "max_wal_senders": "20",
+    "max_connections": "100",
+    "shared_buffers": "64MB",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    # A client that was killed without a goodbye must not hold a slot for a minute.
+    "wal_sender_timeout": "10s",
+    "logging_collector": "off",
+    # Parallel plans buy nothing at this size and cost start-up.
+    "max_parallel_workers": "0",
+    "max_logical_replication_workers": "0",
+    "jit": "off",
+}
+UNSAFE_BUT_FAST = {
+    # Lost with the machine only. synchronous_commit stays on: without it even a crash of the
+    # server alone, which tests ask for, loses what was committed.
+    "fsync": "off",
+    "full_page_writes": "off",
+}
+
+
+class Postgres:
+    """One PostgreSQL server, alive between `start()` and `stop()`, or inside `async with`.
+
+    With `data` the cluster lives in `data/postgres` and survives; it is re-used next time, also
+    after a crash, with the version that made it. Without, it lives in a temporary directory, runs
+    without fsync and is removed at the end. Either way the server ends with this process, even if
+    this process is killed.
+    """
+
+    def __init__(
+        self, data: Path | None = None, *, port: int = 0, version: int | None = None
+    ) -> None:
+        self._temporary = data is None
+        temporary = Path(tempfile.gettempdir()) / f"bridge-sandbox-{secrets.token_hex(8)}"
+        self._home = (data or temporary).absolute()
+        self._cluster = self._home / "postgres"
+        self._log = self._home / "postgres.log"
+        self._password_file = self._home / "postgres.password"
+        self._password = ""
+        self._warden: asyncio.subprocess.Process | None = None
+        self._user = server_user()
+        self._version, self._bin = binaries(version or self._cluster_version())
+        self._launched_at = 0
+        self._lock: IO[bytes] | None = None
+        self.port = port
+
+    def url(self, user: str = "postgres") -> str:
+        """A connection URL for `user`. All roles that log in share one random password."""
+        return f"postgresql://{user}:{self._password}@{HOST}:{self.port}/postgres"
+
+    @property
+    def home(self) -> Path:
+        """The directory that goes with the server if it is temporary, and stays if it is not."""
+        return self._home
+
+    @property
+    def password(self) -> str:
+        return self._password
+
+    @property
+    def running(self) -> bool:
+        return self._warden is not None and self._warden.returncode is None
+
+    async def start(self) -> None:
+        """Make the cluster if there is none, start the server, return when it takes connections."""
+        try:
+            self._prepare()
+            if not (self._cluster / "PG_VERSION").exists():
+                await self._initdb()
+            self._password = self._password_file.read_text()
+            self.port = self.port or free_port()
+            await self._launch()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """End the server, and remove the directory if it is temporary. Safe to call twice."""
+        if self._warden is not None:
+            await _close(self._warden)
+            self._warden = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+        if self._temporary:
+            # The warden removes it as well; this is for a start that never got to a warden.
+            await asyncio.to_thread(shutil.rmtree, self._home, ignore_errors=True)
+
+    async def restart(self, *, crash: bool = False) -> None:
+        """Stop and start on the same port. `crash` ends it as a power cut would: no checkpoint,
+        temporary slots gone, recovery from the WAL.
+        """
+        await self.down(crash=crash)
+        await self.up()
+
+    async def down(self, *, crash: bool = False) -> None:
+        """End the server and keep everything else, until `up()`."""
+        assert self._warden is not None, "down() needs a started server"
+        os.kill(self._server_pid(), signal.SIGQUIT if crash else signal.SIGINT)
+        await asyncio.wait_for(self._warden.wait(), STOP_TIMEOUT)
+        await _close(self._warden)
+
+    async def up(self) -> None:
+        """Start the server again after `down()`."""
+        await self._launch()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    def _prepare(self) -> None:
+        self._home.mkdir(mode=0o700, parents=not self._temporary, exist_ok=not self._temporary)
+        self._lock = (self._home / "lock").open("wb")
+        try:
+            # Goes with this process, whatever ends it.
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PostgresFailed(f"{self._home} is in use by another sandbox") from None
+        if not self._password_file.exists():
+            self._password_file.touch(mode=0o600)
+            self._password_file.write_text(secrets.token_urlsafe(24))
+        if self._user:
+            shutil.chown(self._home, user=self._user)
+            shutil.chown(self._password_file, user=self._user)
+            closed = closed_folder(self._home, self._user)
+            if closed:
+                raise PostgresFailed(
+                    f"PostgreSQL refuses to run as root, so it runs as {self._user!r}, who may "
+                    f"not enter {closed}. Expected: a data directory that everybody may pass "
+                    f"through to, such as one below /var/tmp, or an ordinary user in place of root."
+                )
+            if closed_folder(self._bin, self._user):
+                # A virtual environment below /root, as in many containers.
+                self._bin = copy_binaries(self._bin, self._home / "installation")
+
+    async def _initdb(self) -> None:
+        # Built aside and renamed, so that an interrupted initdb is never taken for a cluster.
+        draft = self._home / "postgres.new"
+        await asyncio.to_thread(shutil.rmtree, draft, ignore_errors=True)
+        process = await asyncio.create_subprocess_exec(
+            str(self._bin / "initdb"),
+            f"--pgdata={draft}",
+            f"--username={SUPERUSER}",
+            f"--pwfile={self._password_file}",
+            *initdb_options(self._version, keep=not self._temporary),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            cwd="/",
+            user=self._user,
+            extra_groups=[] if self._user else None,
+        )
+        try:
+            said, _ = await process.communicate()
+        except BaseException:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+            raise
+        if process.returncode != 0:
+            raise PostgresFailed(
+                f"initdb could not make a cluster in {self._home}: "
+                f"{said.decode(errors='replace').strip()[-2000:]}"
+            )
+        draft.rename(self._cluster)
+
+    async def _launch(self) -> None:
+        await self._predecessor_gone()
+        self._launched_at = int(time.time())
+        settings = SETTINGS | (UNSAFE_BUT_FAST if self._temporary else {})
+        command = [str(self._bin / "postgres"), "-D", str(self._cluster), "-p", str(self.port)]
+        for name, value in settings.items():
+            command += ["-c", f"{name}={value}"]
+        instructions = {
+            "command": command,
+            "user": self._user,
+            "log": str(self._log),
+            "remove": str(self._home) if self._temporary else None,
+        }
+        self._warden = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-I",  # or its neighbours platform.py and socket.py would hide the standard ones
+            str(Path(__file__).with_name("process_guard.py")),
+            json.dumps(instructions),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            # Ctrl-C reaches the whole foreground group; the server must go last, not first.
+            start_new_session=True,
+        )
+        try:
+            await asyncio.wait_for(self._ready(), START_TIMEOUT)
+        except TimeoutError:
+            raise PostgresFailed(
+                f"PostgreSQL was not ready within {START_TIMEOUT:g} s. {self._last_words()}"
+            ) from None
+
+    async def _ready(self) -> None:
+        """Poll the line that the server writes about itself; cheaper than refused connections."""
+        assert self._warden is not None
+        while self._status() != "ready":
+            if self._warden.returncode is not None:
+                raise PostgresFailed(
+                    f"PostgreSQL did not start (exit {self._warden.returncode}). "
+                    f"{self._last_words()}"
+                )
+            await asyncio.sleep(0.01)
+
+    def _status(self) -> str:
+        lines = self._pid_file()
+        if len(lines) < len(PID_FILE):
+            return ""
+        said = dict(zip(PID_FILE, lines, strict=False))
+        # A file that an earlier server left behind says "ready" too.
+        return said["status"].strip() if int(said["started"]) >= self._launched_at else ""
+
+    async def _predecessor_gone(self) -> None:
+        """Wait for the server of a process that was killed a moment ago: its warden is at work."""
+        for _ in range(500):
+            lines = self._pid_file()
+            if not lines or not _is_alive(int(lines[0])):
+                return
+            await asyncio.sleep(0.01)
+
+    def _cluster_version(self) -> int | None:
+        try:
+            return int((self._cluster / "PG_VERSION").read_text())
+        except FileNotFoundError:
+            return None
+
+    def _server_pid(self) -> int:
+        lines = self._pid_file()
+        assert lines, "the server has no postmaster.pid: it is not running"
+        return int(lines[0])
+
+    def _pid_file(self) -> list[str]:
+        try:
+            return (self._cluster / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return []
+
+    def _last_words(self) -> str:
+        try:
+            return "Its log ends: " + self._log.read_text(errors="replace").strip()[-2000:]
+        except FileNotFoundError:
+            return "It left no log."
+
+
+def free_port() -> int:
+    """A TCP port of loopback that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+async def _close(warden: asyncio.subprocess.Process) -> None:
+    assert warden.stdin is not None
+    warden.stdin.close()
+    # Shielded by nature: once the pipe is closed the warden finishes whether or not we wait.
+    await warden.wait()

@@ -1,0 +1,88 @@
+"""How the REST surface can be told to misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from bridge.sandbox.postgrest.errors import Refusal, no_schema_cache
+
+NAMES = ("rest-down", "rest-delay", "rest-hang", "rest-fail", "rest-heal")
+
+
+class RestFaults:
+    """Faults of reads; each holds until it is taken back.
+
+    `down`: 503, as PostgREST answers without its database. `delay`: seconds before every answer.
+    `hang`: requests get no answer until it is False again.
+    """
+
+    def __init__(self) -> None:
+        self.down = False
+        self.delay = 0.0
+        self._failures: list[int] = []
+        self._answering = asyncio.Event()
+        self._answering.set()
+
+    @property
+    def hang(self) -> bool:
+        return not self._answering.is_set()
+
+    @hang.setter
+    def hang(self, value: bool) -> None:
+        if value:
+            self._answering.clear()
+        else:
+            self._answering.set()
+
+    def fail_next(self, n: int = 1, status: int = 500) -> None:
+        """Answer the next `n` reads with `status`, then be well again."""
+        self._failures.extend([status] * n)
+
+    def heal(self) -> None:
+        """Take back every fault, and answer what hangs."""
+        self.down = False
+        self.delay = 0.0
+        self._failures.clear()
+        self.hang = False
+
+    def apply(self, name: str, **options: Any) -> None:
+        """The faults by name: `rest-down` (on), `rest-delay` (seconds), `rest-hang` (on),
+        `rest-fail` (n, status), `rest-heal`. Raises ValueError for another name or option.
+        """
+        try:
+            match name:
+                case "rest-down":
+                    self._down(**options)
+                case "rest-delay":
+                    self._delay(**options)
+                case "rest-hang":
+                    self._hang(**options)
+                case "rest-fail":
+                    self.fail_next(**options)
+                case "rest-heal":
+                    self.heal(**options)
+                case _:
+                    raise ValueError(f"expected one of {', '.join(NAMES)}, came {name!r}")
+        except TypeError as error:
+            raise ValueError(f"{name}: {error}") from error
+
+    async def suffer(self) -> None:
+        """Called before each answer: wait, hang or raise as told."""
+        if self.delay:
+            await asyncio.sleep(self.delay)
+        await self._answering.wait()
+        if self.down:
+            raise no_schema_cache()
+        if self._failures:
+            status = self._failures.pop(0)
+            raise Refusal(status, "XX000", "a fault that the sandbox was told to have")
+
+    def _down(self, *, on: bool = True) -> None:
+        self.down = on
+
+    def _delay(self, *, seconds: float) -> None:
+        self.delay = seconds
+
+    def _hang(self, *, on: bool = True) -> None:
+        self.hang = on

@@ -1,0 +1,255 @@
+"""PostgREST's query string, parsed: which columns, which rows, in what order, how many.
+
+The subset that reads of one table need: `select` (columns or `*`), filters, `or=()`/`and=()`
+trees, `order`, `limit`, `offset`. What PostgREST knows and this does not (embedding, casts, JSON
+paths, aggregates) is refused by name, never misread. Nothing here touches SQL: the result holds
+names and values as text, `statement` quotes them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from bridge.sandbox.postgrest.errors import Refusal, unparsable
+from bridge.sandbox.postgrest.scanner import Scanner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+OPERATORS = ("eq", "neq", "gt", "gte", "lt", "lte", "like", "ilike")
+IS_VALUES = ("null", "not_null", "true", "false", "unknown")
+EXPECTED_OPERATOR = 'expecting "not" or operator (eq, gt, ...)'
+MAX_DEPTH = 20
+"""Nested `and()`/`or()`; deeper ones are an attack on the parser, not a query."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """One condition on one column. `value` is a tuple for `in` only."""
+
+    column: str
+    operator: str
+    value: str | tuple[str, ...]
+    negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Logic:
+    """`and` or `or` over conditions."""
+
+    word: str
+    parts: tuple[Condition, ...]
+    negated: bool = False
+
+
+Condition: TypeAlias = "Filter | Logic"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    column: str
+    descending: bool = False
+    nulls_first: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """`columns` None means all of them. `conditions` must all hold."""
+
+    columns: tuple[str, ...] | None = None
+    conditions: tuple[Condition, ...] = ()
+    order: tuple[Order, ...] = ()
+    limit: int | None = None
+    offset: int = 0
+
+
+def parse(parameters: Iterable[tuple[str, str]]) -> Query:
+    """A `Query` from decoded query string pairs, in order. Raises `Refusal` as PostgREST would."""
+    columns: tuple[str, ...] | None = None
+    conditions: list[Condition] = []
+    order: tuple[Order, ...] = ()
+    limit: int | None = None
+    offset = 0
+    for key, value in parameters:
+        if "\0" in key or "\0" in value:
+            raise Refusal(400, "22021", 'invalid byte sequence for encoding "UTF8": 0x00')
+        match key:
+            case "select":
+                columns = _select(value)
+            case "order":
+                order = _order(value)
+            case "limit":
+                limit = _count(value, "limit")
+            case "offset":
+                offset = _count(value, "offset")
+            case "apikey" | "columns" | "on_conflict":
+                continue  # the gateway's, or only for writes
+            case "and" | "or" | "not.and" | "not.or":
+                conditions.append(_tree(key, value))
+            case _:
+                conditions.append(_filter(key, value))
+    if limit is not None and limit < 0:
+        raise Refusal(
+            416,
+            "PGRST103",
+            "Requested range not satisfiable",
+            details="Limit should be greater than or equal to zero.",
+        )
+    return Query(columns, tuple(conditions), order, limit, max(offset, 0))
+
+
+def _select(value: str) -> tuple[str, ...] | None:
+    scanner = Scanner(value, "select parameter")
+    names: list[str] = []
+    star = False
+    while True:
+        if scanner.take("*"):
+            star = True
+        else:
+            names.append(scanner.name())
+        if scanner.done:
+            break
+        if scanner.next in ":(!.":
+            raise scanner.fault(
+                'expecting "," or end of input: the sandbox reads plain columns of one table'
+            )
+        scanner.expect(",")
+    if star and names:
+        raise Refusal(
+            400, "PGRST100", "the sandbox reads either * or a list of columns, not both at once"
+        )
+    return None if star else tuple(dict.fromkeys(names))
+
+
+def _order(value: str) -> tuple[Order, ...]:
+    scanner = Scanner(value, "order")
+    terms: list[Order] = []
+    while True:
+        column = scanner.name()
+        descending, nulls_first = False, None
+        if scanner.take(".desc"):
+            descending = True
+        else:
+            scanner.take(".asc")
+        if scanner.take(".nullsfirst"):
+            nulls_first = True
+        elif scanner.take(".nullslast"):
+            nulls_first = False
+        terms.append(Order(column, descending, nulls_first))
+        if scanner.done:
+            return tuple(terms)
+        if scanner.next != ",":
+            raise scanner.fault('expecting "asc", "desc", "nullsfirst" or "nullslast"')
+        scanner.expect(",")
+
+
+def _count(value: str, what: str) -> int:
+    digits = value.removeprefix("-")
+    # bigint is as far as LIMIT goes; a longer number is a mistake.
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 18):  # noqa: PLR2004
+        raise unparsable(what, value, 1, "expecting a whole number")
+    return int(value)
+
+
+def _filter(key: str, value: str) -> Filter:
+    name = Scanner(key, "tree path")
+    column = name.name()
+    if name.take("."):
+        raise Refusal(
+            400,
+            "PGRST108",
+            f"'{column}' is not an embedded resource in this request",
+            hint=f"Verify that '{column}' is included in the 'select' query parameter.",
+        )
+    if not name.done:
+        raise name.fault("expecting end of input")
+    scanner = Scanner(value, "filter")
+    negated = scanner.take("not.")
+    operator = _operator(scanner)
+    found: str | tuple[str, ...]
+    if operator == "in":
+        found = _list(scanner)
+        if not scanner.done:
+            raise scanner.fault("expecting end of input")
+    else:
+        # Here, unlike inside or=(), the rest is the value as it stands, quotes and all.
+        found = scanner.until("")
+    return Filter(column, operator, _checked(operator, found, scanner), negated)
+
+
+def _tree(key: str, value: str) -> Logic:
+    scanner = Scanner(value, "logic tree")
+    negated = key.startswith("not.")
+    logic = Logic(key.removeprefix("not."), _parts(scanner, 1), negated)
+    if not scanner.done:
+        raise scanner.fault("expecting end of input")
+    return logic
+
+
+def _parts(scanner: Scanner, depth: int) -> tuple[Condition, ...]:
+    if depth > MAX_DEPTH:
+        raise scanner.fault(f"expecting at most {MAX_DEPTH} nested and()/or()")
+    scanner.expect("(")
+    parts = [_part(scanner, depth)]
+    while scanner.take(","):
+        parts.append(_part(scanner, depth))
+    scanner.expect(")")
+    return tuple(parts)
+
+
+def _part(scanner: Scanner, depth: int) -> Condition:
+    while scanner.take(" "):
+        pass
+    start = scanner.at
+    negated = scanner.take("not.")
+    for word in ("and", "or"):
+        if scanner.text.startswith(f"{word}(", scanner.at):
+            scanner.take(word)
+            return Logic(word, _parts(scanner, depth + 1), negated)
+    scanner.at = start
+    column = scanner.name()
+    scanner.expect(".")
+    negated = scanner.take("not.")
+    operator = _operator(scanner)
+    found = _list(scanner) if operator == "in" else _value(scanner)
+    return Filter(column, operator, _checked(operator, found, scanner), negated)
+
+
+def _operator(scanner: Scanner) -> str:
+    for operator in (*OPERATORS, "in", "is"):
+        if scanner.take(f"{operator}."):
+            return operator
+    raise scanner.fault(EXPECTED_OPERATOR)
+
+
+def _value(scanner: Scanner) -> str:
+    """A value inside a tree: quoted if it holds a comma or a parenthesis."""
+    start = scanner.at
+    quoted = scanner.quoted()
+    if quoted is not None and scanner.next in ("", ",", ")"):
+        return quoted
+    scanner.at = start
+    return scanner.until(",)")
+
+
+def _list(scanner: Scanner) -> tuple[str, ...]:
+    scanner.expect("(")
+    if scanner.take(")"):
+        return ()
+    values = [_value(scanner)]
+    while scanner.take(","):
+        values.append(_value(scanner))
+    scanner.expect(")")
+    return tuple(values)
+
+
+def _checked(
+    operator: str, value: str | tuple[str, ...], scanner: Scanner
+) -> str | tuple[str, ...]:
+    if operator != "is":
+        return value
+    assert isinstance(value, str)
+    if value.lower() not in IS_VALUES:
+        raise scanner.fault("expecting null or trilean value (unknown, true, false)")
+    return value.lower()

@@ -1,0 +1,260 @@
+"""PostgREST's reads at `/rest/v1/{table}`, as much as the official `supabase` client needs.
+
+Rows become JSON in PostgreSQL itself, as the request's own role, so types, column grants and row
+level security behave as they do behind the real thing. Writes and RPC are refused.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import jwt
+import psycopg
+from aiohttp import web
+
+from bridge.sandbox.postgres.connections import ServerAway
+from bridge.sandbox.postgrest.errors import (
+    GatewayRefusal,
+    Refusal,
+    cannot_connect,
+    from_postgres,
+    invalid_token,
+    unknown_table,
+)
+from bridge.sandbox.postgrest.query import parse
+from bridge.sandbox.postgrest.sql import compose
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from bridge.sandbox.postgres.connections import Connections
+    from bridge.sandbox.postgrest.faults import RestFaults
+    from bridge.sandbox.postgrest.query import Query
+
+SCHEMA = "public"
+ANONYMOUS = "anon"
+MAX_ROWS = 1000
+OBJECT = "application/vnd.pgrst.object+json"
+LISTS = ("", "*/*", "application/*", "application/json", "application/vnd.pgrst.array+json")
+TABLES = (
+    "select relname from pg_class "
+    "where relnamespace = to_regnamespace($1) and relkind in ('r', 'v', 'm', 'f', 'p')"
+)
+AS_ROLE = "select set_config('role', $1, true), set_config('request.jwt.claims', $2, true)"
+STATEMENT_TIMEOUT = (
+    "select set_config('statement_timeout', split_part(setting, '=', 2), true) "
+    "from pg_roles, unnest(rolconfig) setting "
+    "where rolname = $1 and setting like 'statement_timeout=%'"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: the role and the claims that the database sees."""
+
+    role: str
+    claims: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    body: str
+    rows: int
+    total: int | None
+
+
+class Rest:
+    """The REST surface. `api_keys` are those that the gateway knows; any JWT signed with `secret`
+    may come as the bearer. `max_rows` caps every answer and says nothing, as Supabase does.
+    `reads` and `rows_given` count what was answered.
+    """
+
+    def __init__(
+        self,
+        connections: Connections,
+        *,
+        secret: str,
+        api_keys: Collection[str],
+        faults: RestFaults,
+        max_rows: int = MAX_ROWS,
+    ) -> None:
+        self.max_rows = max_rows
+        self.reads = 0
+        self.rows_given = 0
+        self._connections = connections
+        self._secret = secret
+        self._api_keys = frozenset(api_keys)
+        self._faults = faults
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/rest/v1/", self._root),
+            web.route("*", "/rest/v1/rpc/{name}", self._refuse_method),
+            web.get("/rest/v1/{table}", self._read),
+            web.route("*", "/rest/v1/{table}", self._refuse_method),
+        ]
+
+    async def _root(self, request: web.Request) -> web.Response:
+        try:
+            self._caller(request)
+        except Refusal as refusal:
+            return refusal.response()
+        return web.json_response({"info": {"title": "sandbox"}, "swagger": "2.0", "paths": {}})
+
+    async def _refuse_method(self, request: web.Request) -> web.Response:
+        return Refusal(
+            405,
+            "PGRST117",
+            f"Unsupported HTTP method: {request.method}",
+            details="The sandbox serves reads of tables only.",
+            hint="Write with SQL, through the sandbox's database URL.",
+        ).response()
+
+    async def _read(self, request: web.Request) -> web.Response:
+        try:
+            await self._faults.suffer()
+            caller = self._caller(request)
+            _profile(request)
+            single = _wants_object(request)
+            query = parse(request.query.items())
+            count = _wants_count(request)
+            page = await self._page(caller, request.match_info["table"], query, count)
+            self.reads += 1
+            self.rows_given += page.rows
+            return _answer(page, query, single=single)
+        except Refusal as refusal:
+            return refusal.response()
+
+    def _caller(self, request: web.Request) -> Caller:
+        """First the gateway's check of the key, then PostgREST's of the token."""
+        key = request.headers.get("apikey") or request.query.get("apikey")
+        if not key:
+            raise GatewayRefusal(
+                "No API key found in request",
+                "No `apikey` request header or url param was found.",
+            )
+        if key not in self._api_keys:
+            raise GatewayRefusal(
+                "Invalid API key", "Double check your Supabase `anon` or `service_role` API key."
+            )
+        scheme, _, token = request.headers.get("Authorization", f"Bearer {key}").partition(" ")
+        if scheme.lower() != "bearer":
+            token = key
+        return self._identify(token.strip())
+
+    def _identify(self, token: str) -> Caller:
+        if token.count(".") != 2:  # noqa: PLR2004
+            parts = token.count(".") + 1
+            raise invalid_token("PGRST301", f"Expected 3 parts in JWT; got {parts}")
+        try:
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                self._secret,
+                algorithms=["HS256"],
+                options={"verify_aud": False, "verify_sub": False, "verify_iat": False},
+            )
+        except jwt.ExpiredSignatureError:
+            raise invalid_token("PGRST303", "JWT expired") from None
+        except jwt.ImmatureSignatureError:
+            raise invalid_token("PGRST303", "JWT not yet valid") from None
+        except jwt.InvalidTokenError:
+            raise invalid_token(
+                "PGRST301",
+                "No suitable key or wrong key type",
+                "None of the keys was able to decode the JWT",
+            ) from None
+        return Caller(str(claims.get("role", ANONYMOUS)), claims)
+
+    async def _page(self, caller: Caller, table: str, query: Query, count: bool) -> Page:
+        limit = self.max_rows if query.limit is None else min(query.limit, self.max_rows)
+        statement = compose(query, SCHEMA, table, limit=limit, count=count)
+        try:
+            async with self._connections.one() as connection, connection.transaction():
+                cursor = psycopg.AsyncRawCursor(connection)
+                await cursor.execute("set transaction read only")
+                await _must_exist(cursor, table)
+                await cursor.execute(STATEMENT_TIMEOUT, (caller.role,))
+                await cursor.execute(AS_ROLE, (caller.role, json.dumps(caller.claims)))
+                await cursor.execute(statement.text, statement.values)
+                row = await cursor.fetchone()
+        except ServerAway as error:
+            raise cannot_connect() from error
+        except psycopg.Error as error:
+            if error.sqlstate is None or error.sqlstate.startswith("57P"):
+                await self._connections.discard()
+            raise from_postgres(error, authenticated=caller.role != ANONYMOUS) from error
+        assert row is not None
+        return Page(*row)
+
+
+async def _must_exist(cursor: psycopg.AsyncRawCursor[Any], table: str) -> None:
+    await cursor.execute(TABLES, (SCHEMA,))
+    tables = [row[0] for row in await cursor.fetchall()]
+    if table not in tables:
+        similar = difflib.get_close_matches(table, tables, n=1, cutoff=0.75)
+        raise unknown_table(SCHEMA, table, similar[0] if similar else None)
+
+
+def _profile(request: web.Request) -> None:
+    schema = request.headers.get("Accept-Profile", SCHEMA)
+    if schema != SCHEMA:
+        raise Refusal(
+            406,
+            "PGRST106",
+            f"Invalid schema: {schema}",
+            hint=f"Only the following schemas are exposed: {SCHEMA}",
+        )
+
+
+def _wants_object(request: web.Request) -> bool:
+    wanted = [
+        media.partition(";")[0].strip() for media in request.headers.get("Accept", "").split(",")
+    ]
+    for media in wanted:
+        if media == OBJECT:
+            return True
+        if media in LISTS:
+            return False
+    raise Refusal(406, "PGRST107", f"None of these media types are available: {', '.join(wanted)}")
+
+
+def _wants_count(request: web.Request) -> bool:
+    preferences = ",".join(request.headers.getall("Prefer", [])).replace(" ", "").split(",")
+    # The other two are estimates; at the sandbox's size the truth costs no more.
+    return any(f"count={kind}" in preferences for kind in ("exact", "planned", "estimated"))
+
+
+def _answer(page: Page, query: Query, *, single: bool) -> web.Response:
+    total = "*" if page.total is None else str(page.total)
+    first, last = query.offset, query.offset + page.rows - 1
+    if page.total is not None and query.offset > page.total:
+        raise Refusal(
+            416,
+            "PGRST103",
+            "Requested range not satisfiable",
+            details=f"An offset of {query.offset} was requested, "
+            f"but there are only {page.total} rows.",
+        )
+    body = page.body
+    if single:
+        if page.rows != 1:
+            raise Refusal(
+                406,
+                "PGRST116",
+                "Cannot coerce the result to a single JSON object",
+                details=f"The result contains {page.rows} rows",
+            )
+        body = page.body[1:-1]
+    partial = page.total is not None and page.rows < page.total
+    return web.Response(
+        status=206 if partial else 200,
+        text=body,
+        content_type=OBJECT if single else "application/json",
+        headers={
+            "Content-Range": f"{first}-{last}/{total}" if page.rows else f"*/{total}",
+            "Content-Profile": SCHEMA,
+        },
+    )

@@ -1,0 +1,284 @@
+"""The one reader of the write-ahead log: polls a temporary slot and hands changes to channels.
+
+It loses what the real one loses, for the same reasons. That is why it polls by SQL functions and
+does not stream: `pg_logical_slot_get_binary_changes` consumes what it returns, whether or not
+anybody gets to see it, and a temporary slot dies with its backend, taking everything pending along.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import defaultdict, deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeAlias
+
+import psycopg
+from psycopg import sql
+
+from bridge.sandbox.realtime import committed, walrus
+from bridge.sandbox.realtime import pg_catalog as catalog
+from bridge.sandbox.realtime import row_security as visibility
+from bridge.source.replication import pgoutput
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Iterable, Sequence
+
+    from bridge.sandbox.realtime.subscriptions import Receiver, Subscription, Subscriptions
+
+log = logging.getLogger(__name__)
+
+INTERVAL = 0.1
+"""Seconds between polls while the slot moves."""
+IDLE = 5
+"""Intervals between polls of a slot that stands still: the first change after quiet waits up to
+500 ms."""
+JITTER = (0.05, 0.1)
+"""Seconds added when the slot moved and nobody had asked for what moved."""
+BATCH = 100
+"""Changes per poll; a soft limit, since a transaction is never split."""
+RATE_WINDOW = 60.0
+"""Seconds over which the rate limit averages."""
+RECOVERY = (0.1, 1.0)
+"""Seconds until a lost slot is made anew; doubled by every failure in a row, up to the cap."""
+RECOVERY_CAP = 16.0
+SESSION = (
+    "-c timezone=UTC -c datestyle=ISO -c intervalstyle=postgres -c bytea_output=hex"
+    " -c extra_float_digits=1 -c statement_timeout=15000"
+)
+"""The forms of values on the wire depend on the poller's session. 15 s is the real driver's limit
+for one poll."""
+
+GENERATED_SINCE = 18_00_00
+"""The PostgreSQL version whose pgoutput can send generated columns."""
+FLUSH_SINCE = 17_00_00
+"""The PostgreSQL version that can flush on request."""
+FLUSH = (
+    "select pg_logical_emit_message(false, 'sandbox', '', true)"
+    " where pg_current_wal_insert_lsn() > pg_current_wal_flush_lsn()"
+)
+"""Decoding sees flushed WAL only. With `synchronous_commit` off, as the sandbox has it for speed,
+that may come half a second after the commit, which no real project would show."""
+FLOOR = 0.002
+"""Seconds between polls at the least, whatever the pace."""
+
+Outgoing: TypeAlias = tuple["Receiver", str, list[int]]
+"""To whom, the `data` of the change as JSON text, the ids of the bindings that match."""
+
+
+class Poller:
+    """`run` it as a task. Everything else may be called meanwhile."""
+
+    def __init__(
+        self,
+        database_url: str,
+        publication: str,
+        subscriptions: Subscriptions,
+        emit: Callable[[Sequence[Outgoing]], None],
+        *,
+        dice: random.Random,
+        pace: float = 1.0,
+        change_limit: float | None = None,
+    ) -> None:
+        self._database_url = database_url
+        self._publication = publication
+        self._subscriptions = subscriptions
+        self._emit = emit
+        self._dice = dice
+        self.pace = pace
+        self.change_limit = change_limit
+        """(Changes x matching subscriptions) per second, averaged over a minute, from which on
+        changes are consumed and dropped without a word. None: no limit."""
+        self.allowed = asyncio.Event()
+        """Cleared: the slot is left alone, changes pile up."""
+        self.allowed.set()
+        self.ready = asyncio.Event()
+        """Set while a slot exists."""
+        self.rate_limited = 0
+        self.slots_lost = 0
+        self._connection: catalog.Connection | None = None
+        self._decoder = pgoutput.Decoder()
+        self._slot = ""
+        self._polling = asyncio.Lock()
+        self._counted: deque[tuple[float, int]] = deque()
+
+    @property
+    def backend_pid(self) -> int | None:
+        """Of the connection that owns the slot; None while there is no slot."""
+        connection = self._connection
+        return connection.info.backend_pid if connection and self.ready.is_set() else None
+
+    async def run(self) -> None:
+        failures = 0
+        try:
+            while True:
+                try:
+                    await self._open()
+                    failures = 0
+                    await self._drain()
+                except (psycopg.Error, LookupError, pgoutput.MalformedMessageError) as error:
+                    # The slot is gone and everything pending with it. Nobody is told. Besides
+                    # what Postgres refuses, that is a table that changed between commit and poll.
+                    log.debug("the slot was lost: %s", error)
+                    if self.ready.is_set():
+                        self.slots_lost += 1
+                await self._disconnect()
+                upper = min(RECOVERY_CAP, RECOVERY[1] * 2**failures)
+                failures += 1
+                await asyncio.sleep(self._dice.uniform(upper * RECOVERY[0], upper) * self.pace)
+        finally:
+            await self._disconnect()
+
+    async def lose(self) -> None:
+        """Skip everything that is pending: the slot then starts from now."""
+        async with self._polling:
+            if self._connection is not None and self.ready.is_set():
+                await self._connection.execute(
+                    "select pg_replication_slot_advance(%s, pg_current_wal_insert_lsn())",
+                    (self._slot,),
+                )
+
+    async def _open(self) -> None:
+        self._connection = await psycopg.AsyncConnection.connect(
+            self._database_url,
+            autocommit=True,
+            connect_timeout=5,
+            options=SESSION,
+            application_name="realtime_rls",
+        )
+        if self._connection.info.server_version >= GENERATED_SINCE:
+            # The real server's plugin sends generated columns; pgoutput has to be told.
+            with suppress(psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedObject):
+                await self._connection.execute(
+                    sql.SQL("alter publication {} set (publish_generated_columns = stored)").format(
+                        sql.Identifier(self._publication)
+                    )
+                )
+        self._decoder = pgoutput.Decoder()
+        self._slot = f"supabase_realtime_replication_slot_{self._dice.getrandbits(32):08x}"
+        await self._connection.execute(
+            "select pg_create_logical_replication_slot(%s, 'pgoutput', true)", (self._slot,)
+        )
+        self.ready.set()
+
+    async def _disconnect(self) -> None:
+        self.ready.clear()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def _drain(self) -> None:
+        while True:
+            await self.allowed.wait()
+            async with self._polling:
+                moved, delivered = await self._poll()
+            if delivered:
+                # Yield: the frames just queued have to leave.
+                await asyncio.sleep(0)
+                continue
+            wait = INTERVAL + self._dice.uniform(*JITTER) if moved else INTERVAL * IDLE
+            await asyncio.sleep(max(FLOOR, wait * self.pace))
+
+    async def _poll(self) -> tuple[bool, bool]:
+        """Whether the slot moved, and whether anybody was sent anything."""
+        assert self._connection is not None, "polled only while open"
+        if self._connection.info.server_version >= FLUSH_SINCE:
+            await self._connection.execute(FLUSH)
+        cursor = await self._connection.execute(
+            "select data from pg_logical_slot_get_binary_changes("
+            "%s, null, %s, 'proto_version', '1', 'publication_names', %s)",
+            (self._slot, BATCH, self._publication),
+            binary=True,
+        )
+        messages = await cursor.fetchall()
+        if not messages:
+            return False, False
+        changes = self._decode(bytes(data) for (data,) in messages)
+        sent = await self._dispatch(self._connection, changes) if changes else 0
+        return True, sent > 0
+
+    def _decode(self, messages: Iterable[bytes]) -> list[committed.Committed]:
+        changes: list[committed.Committed] = []
+        timestamp = ""
+        for data in messages:
+            message = self._decoder.decode(data)
+            if isinstance(message, pgoutput.RowChange):
+                changes.append(
+                    committed.Committed(message, timestamp, committed.is_too_large(message))
+                )  # fmt: skip
+            elif isinstance(message, pgoutput.Begin):
+                timestamp = committed.timestamp(message.committed_at)
+            # TRUNCATE is read and says nothing, as at the real server.
+        return changes
+
+    async def _dispatch(
+        self, connection: catalog.Connection, changes: Sequence[committed.Committed]
+    ) -> int:
+        outgoing: dict[committed.Committed, list[Outgoing]] = {change: [] for change in changes}
+        by_relation: defaultdict[pgoutput.Relation, list[committed.Committed]] = defaultdict(list)
+        for change in changes:
+            by_relation[change.change.relation].append(change)
+        for relation, rows in by_relation.items():
+            covering = self._subscriptions.covering(
+                relation.schema, relation.table, {row.change.op for row in rows}
+            )
+            if covering:
+                await _address(connection, relation, rows, covering, outgoing)
+        total = sum(len(ids) for sends in outgoing.values() for _, _, ids in sends)
+        if total and self._over_limit(total):
+            return 0
+        for sends in outgoing.values():
+            if sends:
+                self._emit(sends)
+        return total
+
+    def _over_limit(self, count: int) -> bool:
+        if self.change_limit is None:
+            return False
+        now = time.monotonic()
+        while self._counted and self._counted[0][0] < now - RATE_WINDOW:
+            self._counted.popleft()
+        if sum(n for _, n in self._counted) / RATE_WINDOW >= self.change_limit:
+            self.rate_limited += count
+            return True
+        self._counted.append((now, count))
+        return False
+
+
+async def _address(
+    connection: catalog.Connection,
+    relation: pgoutput.Relation,
+    rows: Sequence[committed.Committed],
+    covering: Sequence[Subscription],
+    outgoing: dict[committed.Committed, list[Outgoing]],
+) -> None:
+    """Add to `outgoing` who is to be sent what for each of `rows`, all of one table."""
+    readers = {subscription.reader for subscription in covering}
+    table = await catalog.describe(connection, relation, sorted({r.role for r in readers}))
+    for reader in readers:
+        await visibility.look(connection, table, reader, rows)
+    passing = {
+        test: await visibility.matching(connection, table, test, rows)
+        for test in {test for subscription in covering for test in subscription.binding.filters}
+    }
+    groups: defaultdict[tuple[str, tuple[str, ...] | None], list[Subscription]] = defaultdict(list)
+    for subscription in covering:
+        groups[subscription.reader.role, subscription.binding.select].append(subscription)
+    for (role, select), group in groups.items():
+        addressed: list[tuple[committed.Committed, dict[Receiver, list[int]]]] = []
+        for row in rows:
+            ids: dict[Receiver, list[int]] = {}
+            for subscription in group:
+                if (
+                    subscription.binding.wants(row.change.op)
+                    and row.seen[subscription.reader]
+                    and all(row in passing[test] for test in subscription.binding.filters)
+                ):
+                    ids.setdefault(subscription.receiver, []).append(subscription.binding.id)
+            if ids:
+                addressed.append((row, ids))
+        texts = await walrus.word(connection, table, role, select, [row for row, _ in addressed])
+        for (row, by_receiver), data in zip(addressed, texts, strict=True):
+            outgoing[row].extend((receiver, data, ids) for receiver, ids in by_receiver.items())

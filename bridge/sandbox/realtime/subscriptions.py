@@ -1,0 +1,211 @@
+"""Who is subscribed to what, and the checks that a subscription has to pass.
+
+The real server keeps a table, `realtime.subscription`, whose trigger does the checks. This keeps a
+list, and runs the same checks as statements on a connection of its own: that connection may die
+without a change being lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import psycopg
+from psycopg import sql
+
+from bridge.sandbox.realtime import bindings
+from bridge.sandbox.realtime import pg_catalog as catalog
+from bridge.sandbox.realtime import row_security as visibility
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from bridge.changes import Op
+
+CONNECT_TIMEOUT = 5
+"""Seconds."""
+
+
+class Receiver(Protocol):
+    """A joined channel, seen from the poller."""
+
+    def deliver(self, data: str, ids: list[int]) -> None:
+        """Send one change. Must not block, must not raise."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Subscription:
+    """One binding of one channel."""
+
+    receiver: Receiver
+    binding: bindings.Binding
+    reader: catalog.Reader
+
+
+class Refused(Exception):  # noqa: N818 - what the server says of it, not a fault of ours
+    """The words of the `system` error; the subscription will not be tried again."""
+
+
+class Subscriptions:
+    def __init__(self, database_url: str, publication: str) -> None:
+        self._database_url = database_url
+        self._publication = publication
+        self._connection: catalog.Connection | None = None
+        self._lock = asyncio.Lock()
+        self._subscriptions: dict[Receiver, tuple[Subscription, ...]] = {}
+
+    def __len__(self) -> int:
+        return len(self._subscriptions)
+
+    def add(self, receiver: Receiver, subscriptions: Sequence[Subscription]) -> None:
+        """Changes flow to `receiver` from now on; replaces what it had."""
+        self._subscriptions[receiver] = tuple(subscriptions)
+
+    def remove(self, receiver: Receiver) -> None:
+        self._subscriptions.pop(receiver, None)
+
+    def covering(self, schema: str, table: str, ops: Iterable[Op]) -> list[Subscription]:
+        """Those that may want such a change, filters aside; the bindings of a channel last first,
+        which is the order of `ids` in the real server's messages.
+        """
+        wanted = set(ops)
+        return [
+            subscription
+            for subscriptions in self._subscriptions.values()
+            for subscription in reversed(subscriptions)
+            if subscription.binding.covers(schema, table)
+            and any(subscription.binding.wants(op) for op in wanted)
+        ]
+
+    async def check(self, wanted: Sequence[bindings.Binding], role: str) -> None:
+        """Raises `Refused` for the first binding that the database would not take, and psycopg's
+        error when the database could not be asked.
+        """
+        async with self._lock:
+            connection = await self._connected()
+            for binding in wanted:
+                await self._check(connection, binding, role)
+
+    async def published(self) -> frozenset[tuple[str, str]]:
+        """The publication's tables now."""
+        async with self._lock:
+            cursor = await (await self._connected()).execute(
+                "select schemaname::text, tablename::text from pg_publication_tables"
+                " where pubname = %s",
+                (self._publication,),
+            )
+            return frozenset((schema, table) for schema, table in await cursor.fetchall())
+
+    async def terminate(self, pid: int) -> None:
+        """End another backend of the same database."""
+        async with self._lock:
+            await (await self._connected()).execute("select pg_terminate_backend(%s)", (pid,))
+
+    async def close(self) -> None:
+        async with self._lock:
+            if self._connection is not None:
+                await self._connection.close()
+                self._connection = None
+
+    async def _connected(self) -> catalog.Connection:
+        connection = self._connection
+        if connection is not None and not connection.closed:
+            try:
+                await connection.execute("select 1")  # a restart of Postgres shows only on use
+            except psycopg.OperationalError:
+                await connection.close()
+            else:
+                return connection
+        self._connection = await psycopg.AsyncConnection.connect(
+            self._database_url,
+            autocommit=True,
+            connect_timeout=CONNECT_TIMEOUT,
+            application_name="realtime_subscription_manager",
+        )
+        return self._connection
+
+    async def _check(
+        self, connection: catalog.Connection, binding: bindings.Binding, role: str
+    ) -> None:
+        try:
+            cursor = await connection.execute(
+                """
+                select array(
+                    select a.attname::text from pg_attribute a
+                    where a.attrelid = format('%%I.%%I', t.schemaname, t.tablename)::regclass
+                      and a.attnum > 0 and not a.attisdropped
+                      and has_column_privilege(%(role)s::regrole, a.attrelid, a.attnum, 'SELECT')),
+                  t.schemaname::text, t.tablename::text
+                from pg_publication_tables t
+                where t.pubname = %(publication)s
+                  and %(schema)s::text in ('*', t.schemaname)
+                  and %(table)s::text in ('*', t.tablename)
+                """,
+                {
+                    "role": role,
+                    "publication": self._publication,
+                    "schema": binding.schema,
+                    "table": binding.table,
+                },
+            )
+            tables = await cursor.fetchall()
+            if not tables:
+                raise Refused(
+                    "Unable to subscribe to changes with given parameters. Please check Realtime "
+                    f"is enabled for the given connect parameters: {binding}"
+                )
+            for columns, schema, table in tables:
+                await _check_columns(connection, binding, set(columns), schema, table)
+        except (psycopg.OperationalError, psycopg.InterfaceError):
+            raise
+        except psycopg.Error as error:
+            raise Refused(_complaint(binding, error)) from error
+
+
+async def _check_columns(
+    connection: catalog.Connection,
+    binding: bindings.Binding,
+    columns: set[str],
+    schema: str,
+    table: str,
+) -> None:
+    for name in binding.select or ():
+        if name not in columns:
+            raise psycopg.errors.RaiseException(f"invalid column for select {name}")
+    for test in binding.filters:
+        if test.column not in columns:
+            raise psycopg.errors.RaiseException(f"invalid column for filter {test.column}")
+        cursor = await connection.execute(
+            "select a.atttypid::regtype::text from pg_attribute a"
+            " where a.attrelid = format('%%I.%%I', %s::text, %s::text)::regclass"
+            " and a.attname = %s",
+            (schema, table, test.column),
+        )
+        row = await cursor.fetchone()
+        assert row is not None, "the column was there a moment ago"
+        parameters, verdict = visibility.condition(test, str(row[0]))
+        count = await connection.execute(
+            "select cardinality(%s::text[])", (test.value if test.operator == "in" else "{}",)
+        )
+        values = await count.fetchone()
+        if values is not None and values[0] > bindings.IN_VALUES:
+            raise psycopg.errors.RaiseException(
+                f"too many values for `in` filter. Maximum {bindings.IN_VALUES}"
+            )
+        await connection.execute(
+            sql.SQL("select {} from (values (null::text)) t(v)").format(verdict), parameters
+        )
+
+
+def _complaint(binding: bindings.Binding, error: psycopg.Error) -> str:
+    words: Any = error.diag.message_primary or str(error)
+    code = error.sqlstate or "XX000"
+    condition = re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()
+    return (
+        "Unable to subscribe to changes with given parameters. An exception happened so please "
+        f"check your connect parameters: {binding}. "
+        f"Exception: ERROR {code} ({condition}) {words}"
+    )

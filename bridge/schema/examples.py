@@ -1,0 +1,137 @@
+"""An example of everything that goes over the wire, with the columns that a bridge publishes.
+
+The property events come from where the real ones come from; the rest is written down here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from bridge.events import CONTRACT
+from bridge.notifications.rules import Rules, of_update
+from bridge.pipeline.diff import tell
+from bridge.rooms import regions_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bridge.changes import Json
+    from bridge.projection import Projection
+
+Examples = dict[str, list[Any]]
+"""Payloads by the name of their message, the most telling one first."""
+
+KEY: Final = "5b0c9a3e-2f6d-4c61-9f0e-7a1d2b3c4d5e"
+POSITION: Final = "9f3c2ab1-42"
+CREATED_AT: Final = "2026-02-01T09:30:00Z"
+CHANGED_AT: Final = "2026-02-03T16:05:12.481Z"
+
+COLUMNS: Final[Mapping[str, Json]] = {
+    "name": "Lakeside Lofts",
+    "address": "1100 Lake St",
+    "city": "Austin",
+    "state": "TX",
+    "price": 1_250_000,
+    "units": 24,
+    "latitude": 30.2672,
+    "longitude": -97.7431,
+    "status": "active",
+    "created_at": CREATED_AT,
+}
+LATER: Final[Mapping[str, Json]] = {"price": 1_195_000, "status": "pending"}
+ELSEWHERE: Final[Mapping[str, Json]] = {"city": "San Diego", "state": "CA"}
+
+
+def examples(projection: Projection) -> Examples:
+    """Examples of every event, request and ack, as they are in the public view."""
+    projection = replace(projection, member=())
+    row: dict[str, Json] = {c: COLUMNS.get(c, f"some {c}") for c in projection.known}
+    if projection.updated_at:
+        row[projection.updated_at] = CREATED_AT
+    ours = [c for c in projection.diffed if c not in projection.region]
+    later = [c for c in ours if c in LATER] or ours[:1]
+    changed = _written(projection, row, {c: LATER.get(c, f"another {c}") for c in later})
+    places = {c: value for c, value in ELSEWHERE.items() if c in row}
+    places |= {c: f"another {c}" for c in projection.region if c not in places}
+    elsewhere = _written(projection, changed, places)
+    created = _told(projection, None, row)
+    updated = _told(projection, row, changed)
+    moved = _told(projection, changed, elsewhere)
+    deleted = _told(projection, elsewhere, None)
+    region = regions_of(row, projection.region)[0]
+    known = created[0]["data"]
+    changes = updated[0]["data"]["changes"] if updated else {}
+    refusal = {
+        "code": "bad_request",
+        "message": "expected a list of regions, came a string",
+    }
+    heard = {"ok": True, "regions": [region], "properties": []}
+    return {
+        "property-created": created,
+        "property-updated": [*updated, *moved],
+        "property-deleted": deleted,
+        "properties-batch": [
+            {"event": "properties-batch", "data": {"events": [*updated, *deleted]}}
+        ],
+        "bridge-status": [
+            {
+                "event": "bridge-status",
+                "data": {"state": "live", "since": CREATED_AT, "contract": CONTRACT},
+            }
+        ],
+        "auth-status": [
+            {
+                "event": "auth-status",
+                "data": {
+                    "state": "expiring",
+                    "expires_at": CHANGED_AT,
+                    "regions": [region],
+                    "properties": [],
+                },
+            }
+        ],
+        "property-notification": _noticed(changed, changes),
+        "connect": [{"token": "<access token>", "regions": [region], "batch": True}],
+        "connect-error": [{"message": refusal["message"], "data": refusal}],
+        "refused": [{"ok": False, "error": refusal}],
+        "subscribe": [
+            {"regions": [region], "snapshot": True},
+            {"properties": [KEY]},
+        ],
+        "subscribed": [
+            {**heard, "offset": POSITION, "snapshot": [known]},
+            {"ok": True, "regions": [region], "properties": [KEY]},
+        ],
+        "unsubscribe": [{"properties": [KEY]}],
+        "unsubscribed": [heard],
+        "authenticate": [{"token": "<fresh access token>"}],
+        "authenticated": [{"ok": True, "expires_at": CHANGED_AT}],
+        "properties": [{}],
+        "rows": [[known]],
+    }
+
+
+def _noticed(row: Mapping[str, Json], changes: Mapping[str, Json]) -> list[Any]:
+    """What a user who watches the property is told of an update."""
+    notice = of_update(Rules(), changes, row)
+    return [] if notice is None else [orjson.loads(notice.envelope(KEY, CHANGED_AT))]
+
+
+def _written(
+    projection: Projection, row: Mapping[str, Json], values: Mapping[str, Json]
+) -> dict[str, Json]:
+    """The row after a write of these columns."""
+    after = {**row, **values}
+    if projection.updated_at:
+        after[projection.updated_at] = CHANGED_AT
+    return after
+
+
+def _told(
+    projection: Projection, old: dict[str, Json] | None, new: dict[str, Json] | None
+) -> list[dict[str, Any]]:
+    """What the bridge says of it; nothing where the table has nothing that changed."""
+    return [orjson.loads(each.envelope) for each in tell(projection, KEY, old, new, CHANGED_AT)]

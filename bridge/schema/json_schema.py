@@ -1,0 +1,101 @@
+"""The JSON Schema of everything that goes over the wire."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from pydantic import TypeAdapter
+
+from bridge.contract import requests
+from bridge.errors import Code
+from bridge.events import PropertyCreatedData
+from bridge.projection import DOCUMENTED
+from bridge.schema.catalog import EMITTED, REQUESTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bridge.projection import Projection
+
+DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+
+JSON: Final = "Json"
+"""The name of the type that may be anything."""
+
+Mode = Literal["validation", "serialization"]
+Schema = dict[str, Any]
+
+
+def document(projection: Projection | None = None) -> Schema:
+    """JSON Schema 2020-12. The document itself is that of the emitted envelopes; what clients send
+    and are answered is in its `$defs` beside them. With a `projection` it names the columns that
+    this one publishes.
+    """
+    return {
+        "$schema": DIALECT,
+        "title": "The bridge's wire contract",
+        "description": "The Socket.IO event name equals `event`; its first argument is the "
+        "envelope, its second one the position in the log, a string. What clients send and are "
+        "answered is in `$defs`.",
+        "anyOf": [{"$ref": f"#/$defs/{each.envelope.__name__}"} for each in EMITTED],
+        "$defs": definitions(projection),
+    }
+
+
+def definitions(
+    projection: Projection | None = None, *, refs: str = "#/$defs/{model}"
+) -> dict[str, Schema]:
+    """The schema of each named type, by name. `refs` is how they refer to each other."""
+    described: list[tuple[str, Mode, TypeAdapter[Any]]] = [
+        (str(number), mode, TypeAdapter(each)) for number, (each, mode) in enumerate(_described())
+    ]
+    _, whole = TypeAdapter.json_schemas(described, ref_template=refs)
+    named = {_name(name): _plain(schema) for name, schema in whole["$defs"].items()}
+    named[JSON] = {"description": "Any JSON value, as Supabase gives it."}
+    del named[Code.__name__]  # `ErrorCode` says it with meanings
+    if projection is not None:
+        _publish(named[PropertyCreatedData.__name__], projection, refs)
+    return named
+
+
+def _publish(row: Schema, projection: Projection, refs: str) -> None:
+    """Have the schema of a row name the columns that are published, and no others but those that
+    are always there. What only members see is not named; they find it among the further columns.
+    """
+    for column in (c for c in DOCUMENTED if c not in projection.shown("member")):
+        row["properties"][column] = {"type": "null", "description": "Not published here."}
+    for column in projection.further:
+        row["properties"][column] = {"$ref": refs.format(model=JSON)}
+        row["required"].append(column)
+
+
+def _described() -> Iterator[tuple[Any, Mode]]:
+    for emitted in EMITTED:
+        yield emitted.envelope, "serialization"
+    yield requests.HandshakeAuth, "validation"
+    for request in REQUESTS:
+        yield request.argument, "validation"
+        yield request.ack, "serialization"
+    yield requests.ConnectRefusal, "serialization"
+    yield requests.PropertyRow, "serialization"
+
+
+def _plain(schema: Any) -> Any:
+    """Without what pydantic adds: titles that repeat a name, defaults that stand for absence."""
+    if isinstance(schema, list):
+        return [_plain(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    out: Schema = {}
+    for word, value in schema.items():
+        if word == "title" or (word == "default" and (value is None or "const" in schema)):
+            continue
+        if word in ("properties", "$defs"):
+            out[word] = {name: _plain(each) for name, each in value.items()}
+        else:
+            out[word] = _name(value) if word == "$ref" else _plain(value)
+    return out
+
+
+def _name(name: str) -> str:
+    return name.replace("JsonValue", JSON)

@@ -1,0 +1,67 @@
+"""`GET /asyncapi.json` and `GET /docs`: the contract of the bridge that runs, for whoever asks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Final
+
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import Response
+from starlette.routing import Route
+
+from bridge.schema import asyncapi
+from bridge.schema import html_page as page
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.routing import BaseRoute
+
+    from bridge.settings import Settings
+
+CACHE: Final = "public, max-age=300"
+"""Both change with the bridge's settings only; after this long a reader asks whether they did."""
+
+
+def routes(settings: Settings) -> list[BaseRoute]:
+    """Both are made here, once (some 30 ms), and are the same for everybody."""
+    document = asyncapi.document(settings)
+    return [
+        _Document(
+            json.dumps(document, ensure_ascii=False).encode(),
+            "application/json",
+            {"Content-Security-Policy": "default-src 'none'", "Access-Control-Allow-Origin": "*"},
+        ).route("/asyncapi.json"),
+        _Document(
+            page.page(document).encode(),
+            "text/html; charset=utf-8",
+            {"Content-Security-Policy": page.POLICY, "Referrer-Policy": "no-referrer"},
+        ).route("/docs"),
+    ]
+
+
+class _Document:
+    """Bytes that stay what they are."""
+
+    def __init__(self, body: bytes, media_type: str, headers: dict[str, str]) -> None:
+        self._body = body
+        # Weak, because it may be compressed.
+        self._etag = f'W/"{hashlib.sha256(body).hexdigest()[:16]}"'
+        self._headers = {
+            "Content-Type": media_type,
+            "ETag": self._etag,
+            "Cache-Control": CACHE,
+            "X-Content-Type-Options": "nosniff",
+            **headers,
+        }
+
+    def route(self, path: str) -> Route:
+        gzip = Middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
+        return Route(path, self._get, methods=["GET"], middleware=[gzip])
+
+    async def _get(self, request: Request) -> Response:
+        known = (each.strip() for each in request.headers.get("If-None-Match", "").split(","))
+        if any(each in (self._etag, "*") for each in known):
+            return Response(status_code=304, headers=self._headers)
+        return Response(self._body, headers=self._headers)

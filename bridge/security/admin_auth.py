@@ -1,0 +1,114 @@
+"""Who may ask what only operators may."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from bridge.errors import Code, Refused
+from bridge.security.client_ip import direct_loopback, household
+from bridge.security.rate_limit import Pace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pydantic import SecretStr
+
+    from bridge.security.client_ip import Proxies
+
+log = logging.getLogger(__name__)
+
+WRONG_PER_SECOND: Final = 0.2
+WRONG_BURST: Final = 10
+"""Wrong secrets that one address may send. Past it no secret of its is looked at, right or wrong:
+else the right one could be found by trying.
+"""
+
+
+class Turned(Refused):
+    """An operator's request is refused. `status` is HTTP's, `headers` go with it."""
+
+    def __init__(
+        self, status: int, code: Code, message: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(code, message)
+        self.status = status
+        self.headers = dict(headers or {})
+
+
+class Operators:
+    """Believes who has the secret. Without a secret, whoever is on this machine may look, and
+    nobody may act.
+    """
+
+    def __init__(
+        self,
+        secret: SecretStr | None,
+        proxies: Proxies,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._secret = None if secret is None else secret.get_secret_value().encode()
+        self._proxies = proxies
+        self._clock = clock
+        self._wrong = Pace(WRONG_PER_SECOND, WRONG_BURST)
+
+    def let_look(self, scope: Mapping[str, Any]) -> None:
+        """Raises `Turned` unless the request may see how the bridge stands."""
+        if self._secret is not None:
+            self._check(self._secret, scope)
+        elif not direct_loopback(scope):
+            raise Turned(
+                403,
+                Code.FORBIDDEN,
+                "without BRIDGE_ADMIN_SECRET this is told to programs on the bridge's own machine "
+                "only; set it and send it as Authorization: Bearer <secret>",
+            )
+
+    def let_act(self, scope: Mapping[str, Any]) -> None:
+        """Raises `Turned` unless the request may change something."""
+        if self._secret is None:
+            raise Turned(
+                403,
+                Code.FORBIDDEN,
+                "this is off while BRIDGE_ADMIN_SECRET is not set; set it and send it as "
+                "Authorization: Bearer <secret>",
+            )
+        self._check(self._secret, scope)
+
+    def _check(self, secret: bytes, scope: Mapping[str, Any]) -> None:
+        now = self._clock()
+        address = self._proxies.client(scope)
+        key = household(address)
+        wait = self._wrong.wait(key, now)
+        if wait:
+            raise Turned(
+                429,
+                Code.RATE_LIMITED,
+                "too many wrong secrets came from this address",
+                {"Retry-After": str(int(wait) + 1)},
+            )
+        sent = _bearer(scope)
+        if sent is not None and hmac.compare_digest(sent, secret):
+            return
+        if sent is not None:
+            self._wrong.take(key, now)
+            log.warning("a wrong operators' secret came from %s", address)
+        raise Turned(
+            401,
+            Code.FORBIDDEN,
+            "expected Authorization: Bearer <BRIDGE_ADMIN_SECRET>, came "
+            + ("another secret" if sent is not None else "none"),
+            {"WWW-Authenticate": "Bearer"},
+        )
+
+
+def _bearer(scope: Mapping[str, Any]) -> bytes | None:
+    """What a request bears; None if nothing, or more than one thing."""
+    values = [value for name, value in scope["headers"] if name == b"authorization"]
+    if len(values) != 1:
+        return None
+    scheme, _, token = values[0].strip().partition(b" ")
+    return token.strip() if scheme.lower() == b"bearer" and token.strip() else None

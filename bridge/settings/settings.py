@@ -1,0 +1,95 @@
+"""Everything that can be set, in one place: environment variables, `.env`, or keyword arguments."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Any
+
+from pydantic import SecretStr, ValidationError
+
+from bridge.errors import SettingsError
+from bridge.notifications.watch_index import COLUMNS
+from bridge.settings.auth import AuthSettings
+from bridge.settings.limits import LimitSettings
+from bridge.settings.notifications import NotifySettings
+from bridge.settings.project import ProjectSettings
+from bridge.settings.replication import FollowSettings
+from bridge.settings.server import ServingSettings
+
+
+# The last one's come first where all are listed.
+class Settings(
+    FollowSettings, LimitSettings, NotifySettings, AuthSettings, ServingSettings, ProjectSettings
+):
+    """Settings of one bridge."""
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The values of all secrets, for those who keep them out of logs and answers."""
+        values = (getattr(self, name) for name in type(self).model_fields)
+        return tuple(v.get_secret_value() for v in values if isinstance(v, SecretStr))
+
+    @property
+    def watching(self) -> Settings | None:
+        """Settings of the line that follows the table of watches, as this one follows the listings:
+        the same project, that table, a log beside this one. None: nobody is notified.
+        """
+        if not self.watchers:
+            return None
+        return self.model_copy(
+            update={
+                "table": self.watchers,
+                "key": "id",
+                # Nothing of it is published; whom and what it is about is where a row belongs.
+                "columns": (),
+                "member_columns": (),
+                "region": COLUMNS,
+                "updated_at": "updated_at",
+                "log": _beside(self.log),
+                "log_events": 1,  # nobody comes back to it; the rows are what it is kept for
+            }
+        )
+
+
+def _beside(log: str) -> str:
+    """The log of the watches: `bridge-watchers.sqlite3` beside `bridge.sqlite3`."""
+    if log == "memory:":
+        return log
+    path = PurePosixPath(log.removeprefix("sqlite:///"))
+    return f"sqlite:///{path.with_name(f'{path.stem}-watchers{path.suffix}')}"
+
+
+def load(**overrides: Any) -> Settings:
+    """Settings from the environment and `overrides`.
+
+    Raises `SettingsError`, a line per setting: its name, the value that came (never a secret's) and
+    what was expected.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise SettingsError(explain(error)) from None
+
+
+def explain(error: ValidationError) -> str:
+    """A line per wrong setting. Secrets' values are left out."""
+    lines = []
+    for fault in error.errors(include_url=False):
+        name = _environment_name(fault["loc"])
+        field = Settings.model_fields.get(name.removeprefix("BRIDGE_").lower())
+        message = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "missing":
+            wanted = field.description if field else "a value"
+            lines.append(f"{name} is not set. Expected: {wanted}.")
+        elif "SECRET" in name or "SERVICE_ROLE" in name:
+            lines.append(f"{name} is wrong: {message}.")
+        else:
+            lines.append(f"{name}={fault['input']!r} is wrong: {message}.")
+    return "\n".join(lines)
+
+
+def _environment_name(loc: tuple[int | str, ...]) -> str:
+    name = str(loc[0]) if loc else "settings"
+    if name.upper().startswith("SUPABASE_"):
+        return name.upper()
+    return f"BRIDGE_{name.upper()}"

@@ -1,0 +1,245 @@
+"""Reads of the table over PostgREST, through the official `supabase` client."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import httpx
+from postgrest import APIError
+from pydantic import ValidationError
+from supabase import AsyncClient, AsyncClientOptions, acreate_client
+
+from bridge.errors import TableUnreadable
+from bridge.source.normalize import normalise
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from bridge.changes import Json, Key, Record
+    from bridge.settings import Settings
+
+TIMEOUT_SECONDS = 20.0
+"""For one read. The client's own default is two minutes, in which a gap would stay open."""
+
+KEYS_BYTES = 6000
+"""What the keys of one read may take of its address, which gateways cut off at 8 kB."""
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_]+")
+
+_PERMANENT = {
+    "42703": "a column of BRIDGE_COLUMNS, BRIDGE_REGION, BRIDGE_KEY or BRIDGE_UPDATED_AT does not "
+    "exist: correct the setting or add the column",
+    "42P01": "the table does not exist: correct BRIDGE_TABLE or BRIDGE_WATCHERS, or apply the "
+    "migrations",
+    "PGRST205": "the table does not exist or is not exposed: correct BRIDGE_TABLE or "
+    "BRIDGE_WATCHERS, or expose its schema in the project's API settings",
+    "PGRST106": "the schema is not exposed: add it in the project's API settings",
+    "42501": "the key's role may not read the table: grant select on it to service_role",
+    "PGRST301": "the key was refused: set SUPABASE_SECRET_KEY to this project's secret key",
+    "PGRST303": "the key was refused: set SUPABASE_SECRET_KEY to this project's secret key",
+    "401": "the key was refused: set SUPABASE_SECRET_KEY to this project's secret key",
+    "22P02": "expected BRIDGE_UPDATED_AT to name a column of dates or timestamps: correct it, or "
+    "leave it empty",
+    "Invalid API key": "set SUPABASE_SECRET_KEY to this project's secret key",
+    "Unregistered API key": "set SUPABASE_SECRET_KEY to this project's secret key, which must be "
+    "one of the project of SUPABASE_URL",
+    "Legacy API keys are disabled": "set SUPABASE_SECRET_KEY to a secret key (sb_secret_...) in "
+    "the place of the legacy service_role key",
+    "Invalid authentication credentials": "set SUPABASE_SECRET_KEY to this project's secret key",
+}
+"""Errors that stay until somebody acts, by PostgREST's or Postgres's code, and what to do. The
+gateways before PostgREST give no code: Supabase's own says what is of API keys, a self-hosted Kong
+the last.
+"""
+
+
+class SupabaseTable:
+    """Implements `source.base.Table`. Open before the first read, close at the end."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._projection = settings.projection
+        self._http: httpx.AsyncClient | None = None
+        self._client: AsyncClient | None = None
+
+    async def open(self) -> None:
+        self._http = httpx.AsyncClient(
+            timeout=TIMEOUT_SECONDS,
+            follow_redirects=True,
+            event_hooks={"response": [_refuse_nothing]},
+        )
+        self._client = await acreate_client(
+            self._settings.supabase_url,
+            self._settings.supabase_secret_key.get_secret_value(),
+            AsyncClientOptions(
+                auto_refresh_token=False,
+                persist_session=False,
+                postgrest_client_retry=False,  # reconcile tries again, and says so
+                schema=self._projection.schema,
+                httpx_client=self._http,
+            ),
+        )
+
+    async def close(self) -> None:
+        if self._http is not None:
+            await self._http.aclose()
+        self._http = self._client = None
+
+    async def page(self, after: Key | None, limit: int) -> Sequence[Record]:
+        return await self._keyset(self._projection.selected, after, limit)
+
+    async def keys(self, after: Key | None, limit: int) -> Sequence[Key]:
+        column = self._projection.key
+        return [row[column] for row in await self._keyset((column,), after, limit)]
+
+    async def rows(self, keys: Sequence[Key]) -> Sequence[Record]:
+        found: list[dict[str, Json]] = []
+        for some in _within_an_address(keys):
+            found += await self._named(some)
+        return found
+
+    async def _named(self, keys: Sequence[Key]) -> list[dict[str, Json]]:
+        """The project may cap an answer below what was asked for, and says nothing. What an answer
+        leaves out is asked for again, until one gives nothing: only then is it not there.
+        """
+        column, columns = self._projection.key, self._projection.selected
+        found: list[dict[str, Json]] = []
+        while keys:
+            wanted = ",".join(map(quoted, keys))
+            query = self._select(columns).filter(column, "in", f"({wanted})")
+            some = self._records(await self._run(query), columns)
+            met = {row[column] for row in some}
+            left = [key for key in keys if key not in met]
+            found += some
+            if len(left) == len(keys):
+                break
+            keys = left
+        return found
+
+    async def recent(self, since: str, after: Key | None, limit: int) -> Sequence[Record]:
+        column, key = self._projection.updated_at, self._projection.key
+        assert column is not None
+        query = self._select(self._projection.selected).gte(column, since)
+        if after is not None:
+            at, last, by, then = quoted(since), quoted(after), _name(column), _name(key)
+            query = query.or_(f"{by}.gt.{at},and({by}.eq.{at},{then}.gt.{last})")
+        query = query.order(_name(column)).order(_name(key)).limit(limit)
+        return self._records(await self._run(query), self._projection.selected)
+
+    async def newest(self) -> Record | None:
+        column = self._projection.updated_at
+        assert column is not None
+        columns = (self._projection.key, column)
+        # Not "nulls last", which no index of the column serves: PostgreSQL would read the whole
+        # table, every few seconds.
+        query = self._select(columns).not_.is_(column, "null").order(_name(column), desc=True)
+        rows = self._records(await self._run(query.limit(1)), columns)
+        if not rows:  # or null in all of them
+            rows = self._records(await self._run(self._select(columns).limit(1)), columns)
+        return rows[0] if rows else None
+
+    async def _keyset(
+        self, columns: tuple[str, ...], after: Key | None, limit: int
+    ) -> list[dict[str, Json]]:
+        query = self._select(columns)
+        if after is not None:
+            query = query.gt(self._projection.key, after)
+        query = query.order(_name(self._projection.key)).limit(limit)
+        return self._records(await self._run(query), columns)
+
+    def _select(self, columns: tuple[str, ...]) -> Any:
+        if self._client is None:
+            raise RuntimeError("expected an open table: call open() before the first read")
+        return self._client.table(self._projection.table).select(",".join(map(_name, columns)))
+
+    async def _run(self, query: Any) -> list[dict[str, Json]]:
+        try:
+            response = await query.execute()
+        except APIError as error:
+            raise self._unreadable(error) from None
+        except (httpx.HTTPError, ValidationError, ValueError) as error:
+            raise TableUnreadable(
+                f"reading {self._settings.table} failed: {type(error).__name__}: {error}"
+            ) from error
+        data = response.data
+        if isinstance(data, str):  # what the library could not decode
+            data = _with_long_numbers(data)
+        if not isinstance(data, list):
+            raise TableUnreadable(
+                f"reading {self._settings.table}: expected a list of rows, "
+                f"came {type(data).__name__}"
+            )
+        return data
+
+    def _records(
+        self, rows: list[dict[str, Json]], columns: tuple[str, ...]
+    ) -> list[dict[str, Json]]:
+        try:
+            return [{column: normalise(row[column]) for column in columns} for row in rows]
+        except (KeyError, TypeError):
+            raise TableUnreadable(
+                f"reading {self._settings.table}: expected rows with {', '.join(columns)}, came "
+                "others"
+            ) from None
+
+    def _unreadable(self, error: APIError) -> TableUnreadable:
+        advice = _PERMANENT.get(str(error.code or error.message))
+        said = " ".join(str(part) for part in (error.code, error.message) if part)
+        return TableUnreadable(
+            f"reading {self._settings.table} failed: {said}" + (f"; {advice}" if advice else ""),
+            permanent=advice is not None,
+        )
+
+
+def quoted(value: Key) -> str:
+    """`value` for use inside `or=(...)`, where commas, dots and parentheses have a meaning."""
+    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
+
+
+def _name(column: str) -> str:
+    """`column` for use in `select`, `order` and `or`; by itself a filter needs no quotes."""
+    return column if _PLAIN_NAME.fullmatch(column) else quoted(column)
+
+
+def _within_an_address(keys: Iterable[Key]) -> Iterator[list[Key]]:
+    """Portions whose keys fit into one address, in order."""
+    some: list[Key] = []
+    size = 0
+    for key in keys:
+        more = len(quote(f"{quoted(key)},", safe=""))
+        if some and size + more > KEYS_BYTES:
+            yield some
+            some, size = [], 0
+        some.append(key)
+        size += more
+    if some:
+        yield some
+
+
+async def _refuse_nothing(response: httpx.Response) -> None:
+    """PostgREST says `[]` where there are no rows. Nothing at all, as a gateway may answer, must
+    not be taken for an empty table.
+    """
+    if response.is_success and not await response.aread():
+        raise httpx.RemoteProtocolError(f"came {response.status_code} without a body")
+
+
+def _with_long_numbers(text: str) -> Any:
+    """The JSON of `text`, or `text` if it is none. Python makes no int of more than 4,300 digits,
+    which `numeric` and `jsonb` may have: those become infinite.
+    """
+    try:
+        return json.loads(text, parse_int=_number)
+    except ValueError:
+        return text
+
+
+def _number(digits: str) -> int | float:
+    try:
+        return int(digits)
+    except ValueError:
+        return float(digits)

@@ -1,0 +1,107 @@
+"""From the payload of a `postgres_changes` message to a `Change`.
+
+Shape of the payload: `data` of Realtime's message, as the `realtime` package hands it to callbacks.
+What Realtime is known to garble is found here, and said as doubt.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bridge.changes import Change, Op
+from bridge.source.normalize import normalise
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bridge.changes import Json, Key
+    from bridge.projection import Projection
+
+_CUT_SHORT = frozenset({"bpchar", "bit", "_bpchar", "_bit"})
+"""Types of which Realtime sends only the first character (`char(2)` 'TX' arrives as 'T')."""
+
+_FLOATS = frozenset({"float4", "float8"})
+
+
+class Unreadable(ValueError):  # noqa: N818 - states what is the case
+    """A payload that names no row: what it said is lost."""
+
+
+def decode(data: Mapping[str, Any], projection: Projection) -> Change | None:
+    """The change that `data` speaks of; None where it is about another table.
+
+    Raises `Unreadable` where it can't even be said which row changed.
+    """
+    try:
+        return _change(data, projection)
+    except (KeyError, TypeError, AttributeError) as error:
+        # Not what came: it may hold a row.
+        raise Unreadable(
+            f"expected a change as Realtime sends it, came another shape ({type(error).__name__})"
+        ) from None
+
+
+def _change(data: Mapping[str, Any], projection: Projection) -> Change | None:
+    if data.get("schema") != projection.schema or data.get("table") != projection.table:
+        return None
+    op = _op(data.get("type"))
+    types = {column["name"]: column["type"] for column in data.get("columns") or ()}
+    errors = data.get("errors")
+    record = _known(data.get("record") or {}, types, projection)
+    raw_old = data.get("old_record") or {}
+    if types.get(projection.key) in _CUT_SHORT:
+        raise Unreadable(f"the key {projection.key} is of a type that Realtime cuts short")
+    key = _key(raw_old if op is Op.DELETE else data.get("record") or {}, projection, errors)
+    old_key = None
+    if op is Op.UPDATE and raw_old.get(projection.key) is not None:
+        old_key = _key(raw_old, projection, errors)
+    committed_at = data.get("commit_timestamp")
+    old = _known(raw_old, types, projection)
+    return Change(
+        op=op,
+        key=key,
+        record={} if op is Op.DELETE else record,
+        committed_at=normalise(committed_at) if isinstance(committed_at, str) else "",
+        old=old if len(old) == len(projection.known) and not errors else None,
+        old_key=old_key if old_key != key else None,
+        doubtful=op is not Op.DELETE and (bool(errors) or _garbled(types, projection)),
+    )
+
+
+def _op(value: Any) -> Op:
+    try:
+        return Op(getattr(value, "value", value))
+    except ValueError:
+        raise Unreadable(f"expected INSERT, UPDATE or DELETE, came {value!r}") from None
+
+
+def _key(record: Mapping[str, Json], projection: Projection, errors: Any) -> Key:
+    key = normalise(record.get(projection.key))
+    if isinstance(key, str | int) and not isinstance(key, bool):
+        return key
+    raise Unreadable(
+        f"expected the row's {projection.key}, came {type(key).__name__} "
+        f"(columns {sorted(record)}, errors {errors})"
+    )
+
+
+def _known(
+    record: Mapping[str, Json], types: Mapping[str, str], projection: Projection
+) -> dict[str, Json]:
+    known = {}
+    for column in projection.known:
+        if column not in record:
+            continue
+        value = record[column]
+        if types.get(column) == "bytea" and isinstance(value, str):
+            value = "\\x" + value  # as PostgREST writes it
+        elif types.get(column) in _CUT_SHORT:
+            continue
+        elif types.get(column) in _FLOATS and type(value) is int:
+            value = float(value)  # PostgREST writes 1e+16, Realtime all digits
+        known[column] = normalise(value)
+    return known
+
+
+def _garbled(types: Mapping[str, str], projection: Projection) -> bool:
+    return any(types.get(column) in _CUT_SHORT for column in projection.known)

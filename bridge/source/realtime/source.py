@@ -1,0 +1,263 @@
+"""Supabase Realtime's `postgres_changes`, kept alive through everything that it is known to do.
+
+One client, one channel, one unfiltered binding. Whatever goes wrong, the whole client is dropped
+and a new one is built: the library's own reconnecting and rejoining know several ways to end up
+deaf. Callbacks only put on the inbox, and never raise: an exception in one ends the library's
+reader.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from typing import TYPE_CHECKING
+
+from realtime import AsyncRealtimeClient, RealtimeSubscribeStates
+from realtime.types import RealtimePostgresChangesListenEvent
+from tenacity import AsyncRetrying, retry_if_exception_type
+
+from bridge.changes import Change, Gap, GapReason
+from bridge.source.base import SourceState, SourceStatus
+from bridge.source.realtime.decode import Unreadable, decode
+from bridge.source.realtime.disconnects import FIRST_SECONDS, Ended, ended_by, pause
+from bridge.source.realtime.rejected_frames import watch_unrecognised
+from bridge.source.realtime.watchdog import Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from tenacity import RetryCallState
+
+    from bridge.settings import Settings
+    from bridge.source.base import Table
+    from bridge.source.change_queue import Inbox
+
+log = logging.getLogger(__name__)
+
+CLOSE_SECONDS = 1.0
+"""How long an old client may take to say goodbye."""
+
+WORKED_SECONDS = 60.0
+"""A session that was live for so long worked, even if nothing happened in the table."""
+
+TICK_SECONDS = 1.0
+"""Between two looks at what the library does not report: a dead reader, a lost connection."""
+
+
+class RealtimeSource:
+    """Implements `source.base.Source`."""
+
+    def __init__(self, settings: Settings, table: Table) -> None:
+        """`table` is looked at to tell a quiet stream from a mute one."""
+        self._settings = settings
+        self._table = table
+        self._state = SourceState.CONNECTING
+        self._since = time.monotonic()
+        self._proof_at: float | None = None
+        self._attempts = 0
+        self._error: str | None = None
+
+    def status(self) -> SourceStatus:
+        return SourceStatus(self._state, self._since, self._proof_at, self._attempts, self._error)
+
+    async def run(self, inbox: Inbox) -> None:
+        while True:
+            # A new round of attempts begins, after a short breath, when a session had worked.
+            async for attempt in AsyncRetrying(
+                retry=retry_if_exception_type(Ended), wait=pause, before_sleep=self._report
+            ):
+                with attempt:
+                    self._attempts = attempt.retry_state.attempt_number
+                    await self._session(inbox)
+            await asyncio.sleep(random.uniform(0.1, FIRST_SECONDS))  # noqa: S311 - jitter
+
+    async def _session(self, inbox: Inbox) -> None:
+        """One client's life. Returns if it worked for a while, raises `Ended` if it did not."""
+        session = _Session(self._settings, inbox, Watch(self._settings, self._table))
+        self._become(SourceState.CONNECTING)
+        try:
+            with watch_unrecognised(inbox):
+                await session.join()
+                self._become(SourceState.JOINED)
+                await session.until_live()
+                self._become(SourceState.LIVE)
+                self._error = None
+                self._proof_at = time.monotonic()
+                log.info("live: changes of %s flow", self._settings.table)
+                inbox.put(Gap(GapReason.SUBSCRIBED))
+                await self._watch(session, inbox)
+        except Ended as ended:
+            self._error = str(ended)
+            if not session.worked:
+                raise
+            log.warning("subscription ended after it had worked: %s", ended)
+        finally:
+            self._become(SourceState.DOWN)
+            await session.close()
+
+    async def _watch(self, session: _Session, inbox: Inbox) -> None:
+        settle_at = time.monotonic() + self._settings.settle
+        while True:
+            await session.wait(TICK_SECONDS)
+            now = time.monotonic()
+            if settle_at <= now:
+                settle_at = float("inf")
+                inbox.put(Gap(GapReason.SETTLED))
+            if await session.watch.look(now):
+                self._proof_at = now
+            elif session.watch.proof_at is not None:
+                self._proof_at = max(self._proof_at or 0.0, session.watch.proof_at)
+
+    def _become(self, state: SourceState) -> None:
+        self._state = state
+        self._since = time.monotonic()
+
+    def _report(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        assert isinstance(error, Ended)
+        log.log(
+            logging.ERROR if error.needs_a_person else logging.WARNING,
+            "not subscribed (attempt %d, next in %.1f s): %s",
+            state.attempt_number,
+            state.upcoming_sleep,
+            error,
+        )
+
+
+class _Session:
+    """One client with its channel, and how it ended."""
+
+    def __init__(self, settings: Settings, inbox: Inbox, watch: Watch) -> None:
+        self._settings = settings
+        self._projection = settings.projection
+        self._inbox = inbox
+        self.watch = watch
+        self._joined = False
+        self._live_at: float | None = None
+        self._ended: Ended | None = None
+        self._news = asyncio.Event()
+        self._deadline = time.monotonic() + settings.join_timeout
+        self._client = AsyncRealtimeClient(
+            f"{settings.supabase_url}/realtime/v1",
+            settings.supabase_secret_key.get_secret_value(),
+            auto_reconnect=False,
+        )
+
+    @property
+    def worked(self) -> bool:
+        """Whether this session is a reason to try again at once."""
+        if self._live_at is None:
+            return False
+        return self.watch.arrivals > 0 or time.monotonic() - self._live_at > WORKED_SECONDS
+
+    async def join(self) -> None:
+        channel = self._client.channel("bridge")
+        channel.on_postgres_changes(
+            RealtimePostgresChangesListenEvent.All,
+            self._on_change,
+            table=self._projection.table,
+            schema=self._projection.schema,
+        )
+        channel.on_system(self._on_system)
+        try:
+            async with asyncio.timeout(max(0.0, self._deadline - time.monotonic())):
+                await channel.subscribe(self._on_state)
+        except Exception as error:
+            raise ended_by(error) from error
+        await self._until(lambda: self._joined, "the join was not answered")
+
+    async def until_live(self) -> None:
+        await self._until(
+            lambda: self._live_at is not None,
+            "the join was accepted, but the server never said that changes flow",
+        )
+
+    async def wait(self, seconds: float) -> None:
+        """Let time pass, at most `seconds`. Raises `Ended` as soon as the session is over."""
+        if self._ended is None:
+            self._news.clear()
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._news.wait()
+            except TimeoutError:
+                self._notice_silent_death()
+        if self._ended is not None:
+            raise self._ended
+
+    async def close(self) -> None:
+        self._end(Ended("closed"))
+        connection = getattr(self._client, "_ws_connection", None)
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                if self._client.is_connected:
+                    await self._client.remove_all_channels()
+                else:
+                    await self._client.close()
+        except Exception as error:  # noqa: BLE001 - the client is dropped, whatever it says
+            log.debug("the old client did not close cleanly: %s", type(error).__name__)
+            if connection is not None:
+                connection.transport.abort()  # a peer that is gone never answers the goodbye
+        for name in ("_listen_task", "_heartbeat_task"):
+            task = getattr(self._client, name, None)
+            if task is not None:
+                task.cancel()
+
+    # -- callbacks of the library: plain functions, never raising ------------------------------
+
+    def _on_change(self, payload: Mapping[str, Any]) -> None:
+        try:
+            change = decode(payload["data"], self._projection)
+        except Unreadable as error:
+            self._inbox.put(Gap(GapReason.UNREADABLE, str(error)))
+        except Exception as error:
+            log.exception("a change could not be decoded; the table is read instead")
+            self._inbox.put(Gap(GapReason.UNREADABLE, type(error).__name__))
+        else:
+            if change is not None:
+                self._note(change)
+                self._inbox.put(change)
+
+    def _note(self, change: Change) -> None:
+        column = self._projection.updated_at
+        self.watch.arrived(change.record.get(column) if column else None, time.monotonic())
+
+    def _on_system(self, message: object) -> None:
+        if getattr(message, "extension", None) != "postgres_changes":
+            return
+        if self._live_at is None:
+            self._live_at = time.monotonic()
+            self._news.set()
+        else:
+            self._inbox.put(Gap(GapReason.RESUBSCRIBED))
+
+    def _on_state(self, state: RealtimeSubscribeStates, error: Exception | None) -> None:
+        if state == RealtimeSubscribeStates.SUBSCRIBED:
+            self._joined = True
+            self._news.set()
+        else:
+            self._end(ended_by(error, state.value))
+
+    # -- inside --------------------------------------------------------------------------------
+
+    def _end(self, ended: Ended) -> None:
+        if self._ended is None:
+            self._ended = ended
+        self._news.set()
+
+    def _notice_silent_death(self) -> None:
+        # The listener is private, hence the default: there is no public word for a dead reader.
+        listener = getattr(self._client, "_listen_task", None)
+        if listener is not None and listener.done():
+            self._end(Ended("the client's reader stopped without a word"))
+        elif not self._client.is_connected:
+            self._end(Ended("the connection was lost without a word"))
+
+    async def _until(self, reached: Callable[[], bool], otherwise: str) -> None:
+        while not reached():
+            left = self._deadline - time.monotonic()
+            if left <= 0:
+                raise Ended(f"{otherwise} within {self._settings.join_timeout:g} s")
+            await self.wait(min(left, TICK_SECONDS))
