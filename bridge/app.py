@@ -15,14 +15,13 @@ from starlette.routing import Mount, Route, WebSocketRoute
 
 from bridge import settings as settings_module
 from bridge.auth.authenticator import Access
-from bridge.auth.bearer import bearer
+from bridge.auth.token_verifier import bearer
 from bridge.clock import SystemClock
 from bridge.errors import Code, Refused
 from bridge.gateway import gateway as server
 from bridge.gateway.delivery import writer as wire
 from bridge.gateway.http_snapshot import Properties
 from bridge.gateway.presence import Presence
-from bridge.gateway.unavailable import Unavailable
 from bridge.gateway.upstream_status import Upstream
 from bridge.log.backends import choose
 from bridge.notifications.notifier import Notifier
@@ -38,6 +37,7 @@ from bridge.security.admin_auth import Operators
 from bridge.security.admission import Door
 from bridge.security.client_ip import Proxies
 from bridge.security.origins import Origins
+from bridge.security.rejection import Unavailable
 from bridge.source.base import SourceState
 from bridge.source.change_queue import Inbox
 from bridge.source.postgrest import SupabaseTable

@@ -139,3 +139,13 @@ def _object(payload: bytes) -> dict[str, Any]:
 
 def _invalid(message: str) -> Refused:
     return Refused(Code.TOKEN_INVALID, message)
+
+
+SCHEME: Final = "bearer "
+
+
+def bearer(header: str | None) -> str | None:
+    """The token of an `Authorization` header; None where there is none, or another scheme."""
+    if header is None or header[: len(SCHEME)].lower() != SCHEME:
+        return None
+    return header[len(SCHEME) :].strip()

@@ -11,9 +11,16 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from typing_extensions import TypeAliasType
 
+from bridge.contract.events import (
+    DOCUMENTED,
+    NEVER_NULL,
+    WHOLE,
+    PropertyCreatedData,
+    PropertyId,
+    Timestamp,
+)
 from bridge.contract.parse import INTEGERS, NAME_LENGTH
 from bridge.errors import Code
-from bridge.events import DOCUMENTED, NEVER_NULL, WHOLE, PropertyCreatedData, PropertyId, Timestamp
 
 REQUEST: Final = ConfigDict(strict=True, extra="ignore") | DOCUMENTED
 """A null member is the same as an absent one, and members that are not named here are passed over:

@@ -17,20 +17,19 @@ from bridge.gateway.delivery.batcher import Window
 from bridge.gateway.delivery.writer import Wire
 from bridge.gateway.hub import Hub
 from bridge.gateway.presence import Presence
-from bridge.gateway.rations import Rations
 from bridge.gateway.recovery.persistence import Keeper
 from bridge.gateway.recovery.sessions import Sessions
 from bridge.gateway.request_handlers import Requests
 from bridge.gateway.snapshot import Snapshots
 from bridge.gateway.socketio.server import Server
 from bridge.gateway.token_expiry import Bearers
-from bridge.gateway.unavailable import Unavailable
 from bridge.gateway.upstream_status import Teller
 from bridge.log.base import Entry
 from bridge.log.memory import MemoryLog
 from bridge.rows import Rows
 from bridge.security.origins import Origins
-from bridge.security.rate_limit import Pace
+from bridge.security.rate_limit import Pace, Rations
+from bridge.security.rejection import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

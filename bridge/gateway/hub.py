@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from bridge.errors import Code, Refused
 from bridge.gateway.presence import Presence
+from bridge.gateway.subscription import Subscription
 from bridge.gateway.visibility import read_move
 from bridge.log.base import Entry
 from bridge.rights import EVERYBODY, Rights
-from bridge.rooms import EVERYTHING, member_room, property_room, region_room, user_room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -38,76 +38,6 @@ Client = TypeVar("Client")
 ROOMS_PER_NAME: Final = 5
 """A property that a client with limited rights follows is a room for each of its regions: of these
 a client may have so many times what it may name. A room takes some 400 bytes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Subscription:
-    """All that a client hears. `regions` is None for everything that its `rights` let it hear, and
-    `properties` is empty then.
-    """
-
-    regions: tuple[str, ...] | None = None
-    properties: tuple[Key, ...] = ()
-    rights: Rights = EVERYBODY
-
-    @property
-    def rooms(self) -> tuple[str, ...]:
-        rights = self.rights
-        rooms = self._open() if rights.regions is None else self._within(rights.regions)
-        if rights.view == "member":
-            rooms = tuple(map(member_room, rooms))
-        if rights.user is None:
-            return rooms
-        scopes = (None,) if rights.regions is None else rights.regions
-        return (*rooms, *(user_room(rights.user, scope) for scope in scopes))
-
-    def _open(self) -> tuple[str, ...]:
-        if self.regions is None:
-            return (EVERYTHING,)
-        return (*map(region_room, self.regions), *map(property_room, self.properties))
-
-    def _within(self, mine: tuple[str, ...]) -> tuple[str, ...]:
-        if self.regions is None:
-            return tuple(map(region_room, mine))
-        named = (property_room(key, region) for key in self.properties for region in mine)
-        return (*map(region_room, self.regions), *named)
-
-    @property
-    def scoped(self) -> int:
-        """How many of its rooms are of one property within one region."""
-        return len(self.properties) * len(self.rights.regions or ())
-
-    def plus(self, wanted: Wanted) -> Subscription:
-        """The subscription after `subscribe`."""
-        if wanted.nothing_named:
-            return Subscription(rights=self.rights)
-        return Subscription(
-            tuple(dict.fromkeys((*(self.regions or ()), *wanted.regions))),
-            _each_once((*self.properties, *wanted.properties)),
-            self.rights,
-        )
-
-    def minus(self, wanted: Wanted) -> Subscription:
-        """The subscription after `unsubscribe`."""
-        if wanted.nothing_named:
-            return Subscription((), rights=self.rights)
-        if self.regions is None:
-            return self
-        regions = set(wanted.regions)
-        properties = {str(key) for key in wanted.properties}
-        return Subscription(
-            tuple(region for region in self.regions if region not in regions),
-            tuple(key for key in self.properties if str(key) not in properties),
-            self.rights,
-        )
-
-    def ack(self) -> dict[str, object]:
-        """The acknowledgement of the wire contract."""
-        return {
-            "ok": True,
-            "regions": None if self.regions is None else list(self.regions),
-            "properties": list(self.properties),
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,8 +253,3 @@ class Hub(Generic[Client]):
             members.pop(client, None)
             if not members:
                 del self._rooms[room]
-
-
-def _each_once(keys: Iterable[Key]) -> tuple[Key, ...]:
-    """Without repeats. 7 and "7" name the same room, so they are the same."""
-    return tuple({str(key): key for key in keys}.values())

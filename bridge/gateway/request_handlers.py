@@ -9,7 +9,7 @@ import orjson
 
 from bridge.contract.parse import page_wanted, snapshot_wanted, wanted
 from bridge.errors import Code, LogUnusable, Refused
-from bridge.gateway.allowance import Allowance
+from bridge.security.rate_limit import Allowance
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -17,14 +17,15 @@ if TYPE_CHECKING:
     from bridge.clock import Clock
     from bridge.gateway.delivery.batcher import Window
     from bridge.gateway.delivery.writer import Wire
-    from bridge.gateway.hub import Hub, Subscription
-    from bridge.gateway.rations import Rations
+    from bridge.gateway.hub import Hub
     from bridge.gateway.recovery.persistence import Keeper
     from bridge.gateway.recovery.sessions import Sessions
     from bridge.gateway.snapshot import Snapshots
+    from bridge.gateway.subscription import Subscription
     from bridge.gateway.token_expiry import Bearers
     from bridge.log.base import EventLog
     from bridge.rights import Rights
+    from bridge.security.rate_limit import Rations
 
 log = logging.getLogger(__name__)
 

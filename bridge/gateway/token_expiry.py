@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from bridge.clock import timestamp
+from bridge.contract.events import AuthStatus, AuthStatusData
 from bridge.contract.parse import token_given
 from bridge.errors import Code, Refused
-from bridge.events import AuthStatus, AuthStatusData
 from bridge.gateway.timers import Deadlines
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bridge.auth.authenticator import Access, Admission
     from bridge.auth.claims import Claims
     from bridge.clock import Clock
-    from bridge.events import AuthState
+    from bridge.contract.events import AuthState
     from bridge.gateway.hub import Hub
     from bridge.rights import Rights
 

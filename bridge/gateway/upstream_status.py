@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bridge.clock import timestamp
-from bridge.events import BridgeState, BridgeStatus, BridgeStatusData
+from bridge.contract.events import BridgeState, BridgeStatus, BridgeStatusData
 
 GRACE_SECONDS: Final = 2.0
 """How long the source may be away before clients are told. A subscription that is built anew is

@@ -19,13 +19,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from bridge.events import FieldChange, PropertyNotification, PropertyNotificationData
+from bridge.contract.events import FieldChange, PropertyNotification, PropertyNotificationData
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from bridge.changes import Json, Key, Record
-    from bridge.events import NotificationKind, Severity
+    from bridge.contract.events import NotificationKind, Severity
 
 ANY: Final = "*"
 

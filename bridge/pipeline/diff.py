@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bridge.events import (
-    Event,
+from bridge.contract.events import (
     FieldChange,
     Move,
     PropertyCreated,
@@ -19,6 +18,7 @@ from bridge.events import (
     PropertyUpdated,
     PropertyUpdatedData,
 )
+from bridge.events import Event
 from bridge.projection import DOCUMENTED
 from bridge.rooms import regions_of, rooms_of
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from bridge.events import CONTRACT
+from bridge.contract.events import CONTRACT
 from bridge.gateway.http_snapshot import POSITION as POSITION_HEADER
 from bridge.schema.catalog import EMITTED, REQUESTS
 from bridge.schema.examples import POSITION, examples

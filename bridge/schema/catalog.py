@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, get_args
 
-from bridge import events
-from bridge.contract import requests
+from bridge.contract import events, requests
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from bridge.events import CONTRACT
+from bridge.contract.events import CONTRACT
 from bridge.notifications.rules import Rules, of_update
 from bridge.pipeline.diff import tell
 from bridge.rooms import regions_of

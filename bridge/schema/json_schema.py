@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from pydantic import TypeAdapter
 
 from bridge.contract import requests
+from bridge.contract.events import PropertyCreatedData
 from bridge.errors import Code
-from bridge.events import PropertyCreatedData
 from bridge.projection import DOCUMENTED
 from bridge.schema.catalog import EMITTED, REQUESTS
 

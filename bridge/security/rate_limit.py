@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from bridge.errors import Code, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
+
+    from bridge.clock import Clock
 
 MOST: Final = 20_000
 """How many are remembered, about 4 MB. Past it, those who asked longest ago begin anew."""
@@ -64,3 +69,52 @@ class Pace:
             del self._full_at[key]
             if not self._full_at:
                 return
+
+
+@dataclass(slots=True)
+class Allowance:
+    """A bucket of `burst` requests that is filled again at `per_second`. Full at first."""
+
+    per_second: float
+    burst: float
+    left: float
+    at: float
+
+    @classmethod
+    def full(cls, per_second: float, burst: float, now: float) -> Allowance:
+        return cls(per_second, burst, burst, now)
+
+    def take(self, now: float) -> bool:
+        """Whether one more request may be made now, in monotonic seconds. If so, it counts."""
+        self.left = min(self.burst, self.left + (now - self.at) * self.per_second)
+        self.at = now
+        if self.left < 1:
+            return False
+        self.left -= 1
+        return True
+
+
+LEAST: Final = 0.02
+"""What a snapshot counts as if it is smaller, in full pages: to look for nothing has a cost too."""
+
+
+class Rations:
+    """Counts in full pages, by address; None is an address that nobody counts."""
+
+    def __init__(self, pace: Pace, clock: Clock) -> None:
+        self._pace = pace
+        self._clock = clock
+
+    def check(self, address: str | None) -> None:
+        """Raises `Refused` where the clients of an address were given all that they may for now."""
+        wait = 0.0 if address is None else self._pace.wait(address, self._clock.monotonic(), LEAST)
+        if wait:
+            raise Refused(
+                Code.RATE_LIMITED,
+                f"the clients of this address were given many rows; try again in {wait:.1f} s",
+            )
+
+    def charge(self, address: str | None, pages: float) -> None:
+        """Count what the clients of an address were given."""
+        if address is not None:
+            self._pace.charge(address, self._clock.monotonic(), max(LEAST, pages))

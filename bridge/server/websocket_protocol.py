@@ -32,17 +32,13 @@ from urllib.parse import unquote
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from bridge.gateway.engineio.raw_websocket import READ_BYTES, Line
+from bridge.gateway.engineio.raw_websocket import HANDOVER, READ_BYTES, Line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from starlette.types import Scope
-
     from bridge.gateway.engineio.raw_websocket import Owner
 
-HANDOVER: Final = "bridge.websocket"
-"""Key in `scope["extensions"]` of a websocket that can be taken over."""
 
 PONG_BYTES: Final = 65_536
 """With so much unsent no ping is answered: whoever pings and doesn't read must not fill the buffer.
@@ -230,16 +226,3 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def shutdown(self) -> None:
         self._give_back()
         super().shutdown()
-
-
-def take_over(
-    scope: Scope, owner: Owner, limit: int, first: Callable[[], bytes] = bytes
-) -> Line | None:
-    """The websocket of an ASGI call, accepted, if its server lets it be taken over. The call may
-    end then, and its `receive` and `send` must not be used any more. `limit` bounds a client's
-    message, in bytes; `first` gives frames that go out in one write with the answer.
-    """
-    protocol = scope.get("extensions", {}).get(HANDOVER)
-    if not isinstance(protocol, WebSocketProtocol):
-        return None
-    return protocol.hand_over(owner, limit, first)

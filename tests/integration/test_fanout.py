@@ -14,8 +14,8 @@ import aiohttp
 import pytest
 
 from bridge.gateway.engineio import raw_websocket as transport
+from bridge.gateway.engineio.raw_websocket import HANDOVER
 from bridge.gateway.gateway import Gateway
-from bridge.server.websocket_protocol import HANDOVER
 from tests.bench.rig import JS, NODE, install_node
 from tests.fakes import entry, settings
 from tests.serving import served

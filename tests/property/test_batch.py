@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.gateway.delivery import coalesce as batch
-from bridge.gateway.hub import Subscription
+from bridge.gateway.subscription import Subscription
 from bridge.log.base import Entry, Position
 from bridge.pipeline import diff
 from bridge.projection import Projection

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.events import Event
-from bridge.gateway.hub import Subscription
+from bridge.gateway.subscription import Subscription
 from bridge.notifications.notifier import Notifier
 from bridge.notifications.rules import Rules
 from bridge.notifications.watch_index import Watch, Watches

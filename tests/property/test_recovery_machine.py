@@ -16,9 +16,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from bridge.contract.parse import Wanted
 from bridge.events import Event
-from bridge.gateway.hub import Hub, Subscription
+from bridge.gateway.hub import Hub
 from bridge.gateway.recovery.persistence import Keeper
 from bridge.gateway.recovery.sessions import Sessions
+from bridge.gateway.subscription import Subscription
 from bridge.log.memory import MemoryLog
 from bridge.log.sqlite.database import Database
 from bridge.log.sqlite.event_log import SqliteLog

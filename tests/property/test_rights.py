@@ -17,9 +17,10 @@ from bridge.contract.parse import Wanted
 from bridge.errors import Code, Refused
 from bridge.gateway.connect import Arrival
 from bridge.gateway.delivery.batcher import Window
-from bridge.gateway.hub import Hub, Subscription
+from bridge.gateway.hub import Hub
 from bridge.gateway.recovery.sessions import Sessions
 from bridge.gateway.snapshot import Snapshots
+from bridge.gateway.subscription import Subscription
 from bridge.log.memory import MemoryLog
 from bridge.pipeline import diff
 from bridge.projection import Projection

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from bridge.gateway.allowance import Allowance
+from bridge.security.rate_limit import Allowance
 
 
 def test_a_burst_then_as_many_as_are_filled_in() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from bridge import events
+from bridge.contract import events
 from bridge.pipeline.diff import same, tell
 from bridge.projection import Projection
 from bridge.rooms import rooms_of

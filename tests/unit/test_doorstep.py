@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.gateway.doorstep import Doorstep
+from bridge.gateway.timers import Doorstep
 from tests.unit.test_heartbeat import Clock
 
 

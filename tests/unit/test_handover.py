@@ -13,7 +13,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol as Stock
 from websockets.server import ServerProtocol
 
-from bridge.server.websocket_protocol import HANDOVER, Request, WebSocketProtocol, take_over
+from bridge.gateway.engineio.raw_websocket import HANDOVER, take_over
+from bridge.server.websocket_protocol import Request, WebSocketProtocol
 from tests.unit.test_transport import Owner, Transport
 
 CHANGED = (

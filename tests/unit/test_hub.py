@@ -6,7 +6,8 @@ import pytest
 
 from bridge.contract.parse import NAME_LENGTH, Wanted, snapshot_wanted, wanted
 from bridge.errors import Code, Refused
-from bridge.gateway.hub import Hub, HubCounts, Subscription
+from bridge.gateway.hub import Hub, HubCounts
+from bridge.gateway.subscription import Subscription
 from bridge.rooms import EVERYTHING, property_room, region_room
 from tests.fakes import entry
 

@@ -9,10 +9,10 @@ import orjson
 import pytest
 
 from bridge.errors import LogUnusable
-from bridge.gateway.hub import Subscription
 from bridge.gateway.recovery import persistence as module
 from bridge.gateway.recovery.persistence import Keeper
 from bridge.gateway.recovery.sessions import Sessions
+from bridge.gateway.subscription import Subscription
 from bridge.log.base import Position
 from bridge.rights import Rights
 

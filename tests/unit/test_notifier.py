@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from bridge.events import Event
-from bridge.gateway.hub import Subscription
 from bridge.gateway.presence import Presence
+from bridge.gateway.subscription import Subscription
 from bridge.notifications import notifier
 from bridge.notifications.notifier import Notifier
 from bridge.notifications.rules import Rules

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bridge.events import Event
-from bridge.gateway.hub import Subscription
 from bridge.gateway.recovery.replay import Stretch, covers
 from bridge.gateway.recovery.sessions import (
     HISTORY,
@@ -17,6 +16,7 @@ from bridge.gateway.recovery.sessions import (
     Sessions,
     offered,
 )
+from bridge.gateway.subscription import Subscription
 from bridge.log.base import Entry, Position
 from bridge.log.memory import MemoryLog
 from bridge.rights import EVERYBODY, Rights

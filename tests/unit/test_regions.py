@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from bridge.gateway.hub import Subscription
+from bridge.gateway.subscription import Subscription
 from bridge.rights import Rights
 from bridge.rooms import property_room, rooms_of, user_room
 

@@ -9,7 +9,8 @@ import pytest
 
 from bridge.contract.parse import Wanted
 from bridge.errors import Code, Refused
-from bridge.gateway.hub import ROOMS_PER_NAME, Hub, Subscription
+from bridge.gateway.hub import ROOMS_PER_NAME, Hub
+from bridge.gateway.subscription import Subscription
 from bridge.log.base import Entry, Position
 from bridge.pipeline import diff
 from bridge.projection import Projection

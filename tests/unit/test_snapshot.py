@@ -10,7 +10,8 @@ import pytest
 from bridge.contract.parse import Wanted
 from bridge.errors import Code, Refused
 from bridge.gateway import snapshot
-from bridge.gateway.snapshot import FEW, GATHER_ROWS, STEP_ROWS, Place, Places, Snapshots
+from bridge.gateway.region_index import FEW, Place, Places
+from bridge.gateway.snapshot import GATHER_ROWS, STEP_ROWS, Snapshots
 from bridge.log.base import Entry, Position
 from bridge.pipeline import diff
 from bridge.projection import Projection

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 
-from bridge.events import CONTRACT
+from bridge.contract.events import CONTRACT
 from bridge.gateway.upstream_status import GRACE_SECONDS, Teller, Upstream
 
 LIVE = Upstream(live=True, reconciled=True, passing=False)

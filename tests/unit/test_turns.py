@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from bridge.errors import Code, Refused
-from bridge.security.turns import Turns
+from bridge.security.concurrency import Turns
 
 
 def turns(seconds: float = 5.0) -> Turns:

@@ -10,7 +10,7 @@ import pytest
 
 from bridge.gateway.delivery import batcher as windows
 from bridge.gateway.delivery.batcher import Window
-from bridge.gateway.hub import Subscription
+from bridge.gateway.subscription import Subscription
 from bridge.log.base import Entry, Position
 from bridge.pipeline import diff
 from bridge.projection import Projection

@@ -14,7 +14,7 @@ from bridge.log.base import Entry
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from bridge.gateway.hub import Subscription
+    from bridge.gateway.subscription import Subscription
     from bridge.rights import Rights, View
 
 FRAME_BYTES: Final = 256 * 1024

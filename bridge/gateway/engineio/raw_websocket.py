@@ -18,8 +18,15 @@ transport's class, and that it closes its socket after `connection_lost` and not
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.types import Scope
+
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from bridge.gateway.engineio import ws_frames as frames
 
@@ -254,3 +261,24 @@ def keep_transport(scope: Scope, send: Send) -> None:
     transport = getattr(getattr(send, "__self__", None), "transport", None)
     if scope["type"] in ("http", "websocket") and hasattr(transport, "abort"):
         scope.setdefault("extensions", {})[TRANSPORT] = transport
+
+
+HANDOVER: Final = "bridge.websocket"
+"""Key in `scope["extensions"]` of a websocket that can be taken over."""
+
+
+class Handshake(Protocol):
+    """The server's side of a websocket that can be taken over, see `scope["extensions"]`."""
+
+    def hand_over(self, owner: Owner, limit: int, first: Callable[[], bytes]) -> Line | None: ...
+
+
+def take_over(
+    scope: Scope, owner: Owner, limit: int, first: Callable[[], bytes] = bytes
+) -> Line | None:
+    """The websocket of an ASGI call, accepted, if its server lets it be taken over. The call may
+    end then, and its `receive` and `send` must not be used any more. `limit` bounds a client's
+    message, in bytes; `first` gives frames that go out in one write with the answer.
+    """
+    handshake: Handshake | None = scope.get("extensions", {}).get(HANDOVER)
+    return None if handshake is None else handshake.hand_over(owner, limit, first)

@@ -26,9 +26,9 @@ from engineio import async_socket, packet
 from engineio.exceptions import ContentTooLongError, QueueEmpty, UnknownPacketError
 
 from bridge.gateway.engineio.encoding import Piece
+from bridge.gateway.engineio.raw_websocket import take_over
 from bridge.gateway.engineio.send_queue import NOOP, Outbox
 from bridge.gateway.engineio.upgrade import Probe
-from bridge.server.websocket_protocol import take_over
 
 if TYPE_CHECKING:
     from starlette.types import Receive

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from bridge.errors import LogUnusable
-from bridge.gateway.hub import Subscription
 from bridge.gateway.recovery.sessions import Session
+from bridge.gateway.subscription import Subscription
 from bridge.log.base import Position
 from bridge.rights import EVERYBODY, Rights
 

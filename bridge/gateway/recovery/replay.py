@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bridge.events import Event
-    from bridge.gateway.hub import Subscription
+    from bridge.gateway.subscription import Subscription
     from bridge.log.base import Entry
     from bridge.rights import Rights, View
 

@@ -33,7 +33,7 @@ from bridge.rights import EVERYBODY
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from bridge.gateway.hub import Subscription
+    from bridge.gateway.subscription import Subscription
     from bridge.log.base import Entry, EventLog
     from bridge.rights import Rights
 

@@ -38,10 +38,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import socketio
 
-from bridge.auth.bearer import bearer
+from bridge.auth.token_verifier import bearer
 from bridge.gateway.delivery.writer import Engine
-from bridge.gateway.doorstep import Doorstep
 from bridge.gateway.socketio.packet import BrokenPacket, Packet
+from bridge.gateway.timers import Doorstep
 from bridge.security.admission import keep_place
 
 if TYPE_CHECKING:
