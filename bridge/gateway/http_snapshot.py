@@ -3,17 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
-
-from starlette.responses import StreamingResponse
-
-from bridge.gateway.engineio.raw_websocket import TRANSPORT
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
-
-    from starlette.types import Receive, Scope, Send
-
 import hashlib
 import json
 from functools import partial
@@ -22,11 +11,12 @@ from typing import TYPE_CHECKING, Final
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from bridge.contract.parse import Wanted, region
 from bridge.errors import Code, Refused
+from bridge.gateway.engineio.raw_websocket import TRANSPORT
 from bridge.gateway.snapshot import STEP_ROWS
 from bridge.rights import EVERYBODY
 from bridge.security.concurrency import Turns
@@ -35,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from starlette.requests import Request
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from bridge.changes import Key
     from bridge.gateway.gateway import Gateway
@@ -43,6 +33,7 @@ if TYPE_CHECKING:
     from bridge.rights import Rights, View
     from bridge.security.client_ip import Proxies
     from bridge.security.origins import Origins
+
 
 POSITION: Final = "Bridge-Position"
 """The header with the log position up to which the rows are."""

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any, Final
 
+import orjson
 from starlette.responses import PlainTextResponse
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
-import math
-from typing import TYPE_CHECKING, Any, Final
-
-import orjson
-
-if TYPE_CHECKING:
-    from starlette.types import Receive, Scope, Send
-
     from bridge.errors import Refused
+
 
 DENIAL: Final = "websocket.http.response"
 """The ASGI extension that lets a websocket's handshake be answered like any other request."""

@@ -18,15 +18,8 @@ transport's class, and that it closes its socket after `connection_lost` and not
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from starlette.types import Scope
-
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from bridge.gateway.engineio import ws_frames as frames
 
@@ -34,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from starlette.types import Scope, Send
+
 
 TRANSPORT: Final = "bridge.transport"
 """Key in `scope["extensions"]` of the transport under a request."""
@@ -267,6 +261,7 @@ HANDOVER: Final = "bridge.websocket"
 """Key in `scope["extensions"]` of a websocket that can be taken over."""
 
 
+@runtime_checkable
 class Handshake(Protocol):
     """The server's side of a websocket that can be taken over, see `scope["extensions"]`."""
 
@@ -280,5 +275,7 @@ def take_over(
     end then, and its `receive` and `send` must not be used any more. `limit` bounds a client's
     message, in bytes; `first` gives frames that go out in one write with the answer.
     """
-    handshake: Handshake | None = scope.get("extensions", {}).get(HANDOVER)
-    return None if handshake is None else handshake.hand_over(owner, limit, first)
+    handshake = scope.get("extensions", {}).get(HANDOVER)
+    if not isinstance(handshake, Handshake):
+        return None
+    return handshake.hand_over(owner, limit, first)
