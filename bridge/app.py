@@ -14,35 +14,35 @@ from starlette.applications import Starlette
 from starlette.routing import Mount, Route, WebSocketRoute
 
 from bridge import settings as settings_module
-from bridge.auth.authenticator import Access
-from bridge.auth.token_verifier import bearer
+from bridge.auth.authenticator import Authenticator
+from bridge.auth.token_verifier import bearer_token
 from bridge.clock import SystemClock
-from bridge.errors import Code, Refused
+from bridge.errors import Code, RequestRejected
 from bridge.gateway import gateway as server
 from bridge.gateway.delivery import writer as wire
-from bridge.gateway.http_snapshot import Properties
+from bridge.gateway.http_snapshot import SnapshotEndpoint
 from bridge.gateway.presence import Presence
-from bridge.gateway.upstream_status import Upstream
-from bridge.log.backends import choose
+from bridge.gateway.upstream_status import UpstreamState
+from bridge.log.backends import create_backend
 from bridge.notifications.notifier import Notifier
-from bridge.notifications.watch_index import Watches
-from bridge.notifications.watch_sync import Line, Watchers
+from bridge.notifications.watch_index import WatchIndex
+from bridge.notifications.watch_sync import TableFollower, WatchSync
 from bridge.ops.admin import Admin
-from bridge.ops.endpoints import Operations
-from bridge.ops.readiness import Verdict, not_ready
-from bridge.ops.status import Look
+from bridge.ops.endpoints import OpsEndpoints
+from bridge.ops.readiness import Readiness, not_ready
+from bridge.ops.status import StatusReport
 from bridge.pipeline.pipeline import Pipeline
 from bridge.schema import routes as contract
-from bridge.security.admin_auth import Operators
-from bridge.security.admission import Door
-from bridge.security.client_ip import Proxies
+from bridge.security.admin_auth import AdminAuth
+from bridge.security.admission import AdmissionMiddleware
+from bridge.security.client_ip import ClientAddress
 from bridge.security.origins import Origins
-from bridge.security.rejection import Unavailable
+from bridge.security.rejection import UnavailableResponse
 from bridge.source.base import SourceState
-from bridge.source.change_queue import Inbox
-from bridge.source.postgrest import SupabaseTable
+from bridge.source.change_queue import ChangeQueue
+from bridge.source.postgrest import PostgrestTable
 from bridge.source.realtime.source import RealtimeSource
-from bridge.supervisor import end_process, first_death
+from bridge.supervisor import end_process, run_until_failure
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -93,7 +93,7 @@ class _Running:
     pipeline: Pipeline
     log: EventLog
     gateway: Gateway
-    watchers: Watchers | None
+    watchers: WatchSync | None
     started_at: float
 
 
@@ -101,8 +101,8 @@ class Bridge(Starlette):
     """Serves Socket.IO at `settings.path`, and `/properties`, `/livez`, `/readyz`, `/status`,
     `/metrics`, and what the contract is at `/docs` and `/asyncapi.json`.
 
-    `on_death` is called when a part of the bridge has died, which nothing but a new start can mend:
-    by default it sends the process SIGTERM. `death` is what happened, None while all is well.
+    `on_failure` is called when a task of the bridge has failed, which only a restart can repair: by
+    default it sends the process SIGTERM. `failure` is the exception, None while all tasks run.
     """
 
     def __init__(
@@ -114,32 +114,34 @@ class Bridge(Starlette):
         watching: tuple[Source, Table] | None = None,
     ) -> None:
         self.settings = settings
-        self.death: BaseException | None = None
-        self.on_death: Callable[[BaseException], None] = end_process
+        self.failure: BaseException | None = None
+        self.on_failure: Callable[[BaseException], None] = end_process
         self._source = source
         self._table = table
         self._watching = watching
         self._running: _Running | None = None
-        proxies = Proxies(
+        proxies = ClientAddress(
             settings.trusted_proxies,
             settings.client_ip_header,
             own_machine_counts=settings.own_machine_counts,
         )
         origins = Origins(settings.cors_origins)
-        operators = Operators(settings.admin_secret, proxies)
-        self.operations = Operations(
-            self._look,
+        operators = AdminAuth(settings.admin_secret, proxies)
+        self.operations = OpsEndpoints(
+            self._status,
             operators=operators,
             stale_after=settings.stale_after,
             secrets=settings.secrets,
         )
-        self.door = Door(_Clients(self), settings, origins=origins, proxies=proxies)
+        self.admission = AdmissionMiddleware(
+            _Clients(self), settings, origins=origins, proxies=proxies
+        )
         super().__init__(
             routes=[
                 *self.operations.routes(),
                 *Admin(operators, self._sign_out).routes(),
                 *contract.routes(settings),
-                Properties(
+                SnapshotEndpoint(
                     self._clients,
                     origins=origins,
                     proxies=proxies,
@@ -147,9 +149,9 @@ class Bridge(Starlette):
                     rights=self._rights,
                 ).route,
                 # A mount doesn't match its own path without the slash; both are the endpoint.
-                Route(settings.path, endpoint=self.door),
-                WebSocketRoute(settings.path, endpoint=self.door),
-                Mount(settings.path, app=self.door),
+                Route(settings.path, endpoint=self.admission),
+                WebSocketRoute(settings.path, endpoint=self.admission),
+                Mount(settings.path, app=self.admission),
             ],
             lifespan=self.lifespan,
         )
@@ -163,17 +165,17 @@ class Bridge(Starlette):
         """Runs the bridge: everything is open and at work inside, and closed after."""
         if self._running is not None:
             raise RuntimeError("the bridge is running already; its lifespan was entered twice")
-        self.death = None
+        self.failure = None
         settings = self.settings
         async with AsyncExitStack() as closing:
-            table = await _open(self._table or SupabaseTable(settings), closing)
+            table = await _open(self._table or PostgrestTable(settings), closing)
             source = self._source or RealtimeSource(settings, table)
-            backend = choose(settings)
+            backend = create_backend(settings)
             events = backend.log
             closing.push_async_callback(events.close)
             await events.open()
-            inbox = Inbox(settings.queue_changes)
-            watches, presence, clock = Watches(), Presence(), SystemClock()
+            inbox = ChangeQueue(settings.queue_changes)
+            watches, presence, clock = WatchIndex(), Presence(), SystemClock()
             notifier = Notifier(
                 settings.notify_rules,
                 watches,
@@ -189,7 +191,7 @@ class Bridge(Starlette):
                         "nobody will be notified: users are known by their tokens, and "
                         "BRIDGE_AUTH=off looks at none; expected optional or required"
                     )
-                watchers = Watchers(watches, notifier, partial(self._follow, settings.watching))
+                watchers = WatchSync(watches, notifier, partial(self._follow, settings.watching))
                 closing.push_async_callback(watchers.close)
                 await watchers.open()
             pipeline = Pipeline(
@@ -204,12 +206,12 @@ class Bridge(Starlette):
             )
             await pipeline.load()
 
-            def upstream() -> Upstream:
+            def upstream() -> UpstreamState:
                 status = pipeline.status()
-                return Upstream(
+                return UpstreamState(
                     live=source.status().state is SourceState.LIVE and events.error is None,
                     reconciled=status.reconciled,
-                    passing=status.passing,
+                    scanning=status.scanning,
                 )
 
             gateway = server.Gateway(
@@ -218,7 +220,7 @@ class Bridge(Starlette):
                 store=backend.sessions,
                 rows=pipeline.rows,
                 upstream=upstream,
-                access=Access.of(settings, settings.supabase_url, store=backend.sign_outs),
+                access=Authenticator.of(settings, settings.supabase_url, store=backend.revocations),
                 presence=presence,
             )
             await gateway.open()
@@ -241,17 +243,19 @@ class Bridge(Starlette):
                 self._running = None
 
     @asynccontextmanager
-    async def _follow(self, settings: Settings, watchers: Watchers) -> AsyncIterator[Line]:
+    async def _follow(
+        self, settings: Settings, watchers: WatchSync
+    ) -> AsyncIterator[TableFollower]:
         """What follows the table of watches: a line like the listings', whose events nobody hears.
         `settings` are its own.
         """
         async with AsyncExitStack() as closing:
             source, table = self._watching or (None, None)
-            table = await _open(table or SupabaseTable(settings), closing)
-            events = choose(settings).log
+            table = await _open(table or PostgrestTable(settings), closing)
+            events = create_backend(settings).log
             closing.push_async_callback(events.close)
             await events.open()
-            inbox = Inbox(settings.queue_changes)
+            inbox = ChangeQueue(settings.queue_changes)
             pipeline = Pipeline(
                 projection=settings.projection,
                 table=table,
@@ -262,7 +266,7 @@ class Bridge(Starlette):
                 follow=watchers.follow,
             )
             await pipeline.load()
-            yield Line(source or RealtimeSource(settings, table), inbox, pipeline, events)
+            yield TableFollower(source or RealtimeSource(settings, table), inbox, pipeline, events)
 
     async def drain(self) -> None:
         """End all client connections and take no more, ahead of the end of the lifespan: a server
@@ -273,24 +277,24 @@ class Bridge(Starlette):
 
     async def _work(self, **parts: Coroutine[Any, Any, None]) -> None:
         """Run the parts until this is cancelled, or until one of them dies."""
-        self.death = await first_death(parts)
-        log.critical("the bridge has died: %s", self.death, exc_info=self.death)
-        self.on_death(self.death)
+        self.failure = await run_until_failure(parts)
+        log.critical("the bridge has died: %s", self.failure, exc_info=self.failure)
+        self.on_failure(self.failure)
 
-    def _look(self) -> Look | Verdict:
-        if self.death is not None:
-            return not_ready(f"the bridge has died: {self.death}", "the bridge has died")
+    def _status(self) -> StatusReport | Readiness:
+        if self.failure is not None:
+            return not_ready(f"the bridge has died: {self.failure}", "the bridge has died")
         running = self._running
         if running is None:
             short = "the bridge is not running"
             return not_ready(f"{short}: give its lifespan to the application it is part of", short)
-        return Look(
+        return StatusReport(
             source=running.source.status(),
             pipeline=running.pipeline.status(),
             hub=running.gateway.hub.counts(),
-            connections=self.door.crowd.total,
-            refusals=self.door.refusals,
-            cut_off=running.gateway.cut_off,
+            connections=self.admission.connections.total,
+            rejections=self.admission.rejections,
+            slow_clients_closed=running.gateway.slow_clients_closed,
             recoveries=running.gateway.recoveries(),
             head=str(running.log.head),
             log_error=running.log.error,
@@ -302,8 +306,10 @@ class Bridge(Starlette):
         """Of who asks over HTTP."""
         gateway = self._clients()
         if gateway is None:
-            raise Refused(Code.NOT_READY, "the bridge is not running")
-        return (await gateway.access.admit(bearer(request.headers.get("Authorization")))).rights
+            raise RequestRejected(Code.NOT_READY, "the bridge is not running")
+        return (
+            await gateway.access.authenticate(bearer_token(request.headers.get("Authorization")))
+        ).rights
 
     def _sign_out(self) -> SignOut | None:
         gateway = self._clients()
@@ -321,7 +327,7 @@ class _Clients:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gateway = self._bridge._clients()  # noqa: SLF001 - of the same file
-        app = gateway or Unavailable("The bridge is not running.")
+        app = gateway or UnavailableResponse("The bridge is not running.")
         await app(scope, receive, send)
 
 

@@ -37,8 +37,8 @@ class GapReason(StrEnum):
     OVERFLOW = "overflow"  # changes came faster than the pipeline took them
     UNREADABLE = "unreadable"  # a change arrived that could not be decoded
     MUTE = "mute"  # the table moved on and the stream did not
-    SETTLED = "settled"  # a little after SUBSCRIBED: what fell between `ok` and the slot
-    LOST = "lost"  # many rows are not what the stream told, though it goes on
+    POST_SUBSCRIBE = "settled"  # a little after SUBSCRIBED: what fell between `ok` and the slot
+    MISSED_CHANGES = "lost"  # many rows are not what the stream told, though it goes on
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Change:
     `old` is the whole row before the change where the source had it (REPLICA IDENTITY FULL), else
     None. `old_key` is set where an UPDATE changed the key.
 
-    `doubtful` says that `record` can't be believed (the source cut values off): the row has to be
+    `truncated`: the source cut values off (Realtime's error 413, `char(n)`), so the row must be
     read from the table.
     """
 
@@ -62,7 +62,7 @@ class Change:
     committed_at: str
     old: Record | None = None
     old_key: Key | None = None
-    doubtful: bool = False
+    truncated: bool = False
     lsn: int | None = None
 
 

@@ -22,7 +22,7 @@ class SettingsError(BridgeError):
     """Settings are missing or wrong. The message names each, what came and what was expected."""
 
 
-class TableUnreadable(BridgeError):  # noqa: N818 - states what is the case
+class TableUnreadableError(BridgeError):
     """The table could not be read.
 
     `permanent` says that no retry can help until somebody changes settings, grants or the table.
@@ -33,13 +33,13 @@ class TableUnreadable(BridgeError):  # noqa: N818 - states what is the case
         self.permanent = permanent
 
 
-class LogUnusable(BridgeError):  # noqa: N818 - states what is the case
+class LogUnusableError(BridgeError):
     """The event log can't be opened or written, and stays so until somebody acts. The message names
     the file and the way out.
     """
 
 
-class PositionGone(BridgeError):  # noqa: N818 - states what is the case
+class PositionGoneError(BridgeError):
     """The log cannot give what follows a position: another epoch, or older than what it keeps."""
 
 
@@ -82,7 +82,7 @@ class Code(StrEnum):
     NOT_SUPPORTED = "not_supported", "documented, but this bridge does not offer it"
 
 
-class Refused(BridgeError):  # noqa: N818 - states what is the case
+class RequestRejected(BridgeError):  # noqa: N818 - states what is the case
     """A client's request is refused; nothing was changed."""
 
     def __init__(self, code: Code, message: str) -> None:
@@ -90,6 +90,6 @@ class Refused(BridgeError):  # noqa: N818 - states what is the case
         self.code = code
         self.message = message
 
-    def ack(self) -> dict[str, object]:
+    def to_ack(self) -> dict[str, object]:
         """The acknowledgement of the wire contract."""
         return {"ok": False, "error": {"code": self.code.value, "message": self.message}}

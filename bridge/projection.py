@@ -52,7 +52,7 @@ class Projection:
         return tuple(c for c in self.published if c not in (self.key, self.updated_at))
 
     @cached_property
-    def further(self) -> tuple[str, ...]:
+    def extra(self) -> tuple[str, ...]:
         """Published columns beside the documented ones, each once."""
         documented = (self.key, *DOCUMENTED)
         return tuple(c for c in dict.fromkeys(self.published) if c not in documented)

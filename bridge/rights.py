@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from bridge.errors import Code, Refused
+from bridge.errors import Code, RequestRejected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,27 +26,27 @@ class Rights:
     view: View = "public"
     user: str | None = None
 
-    def may_hear(self, region: str) -> bool:
+    def can_read_region(self, region: str) -> bool:
         """Whether all that happens in `region` may be heard."""
         return self.regions is None or any(
             region == mine or region.startswith(mine + "/") for mine in self.regions
         )
 
     def check(self, region: str) -> None:
-        """Raises `Refused` if that region may not be heard."""
-        if not self.may_hear(region):
-            raise Refused(Code.REGION_FORBIDDEN, f"region {region} is not yours to hear")
+        """Raises `RequestRejected` if that region may not be heard."""
+        if not self.can_read_region(region):
+            raise RequestRejected(Code.REGION_FORBIDDEN, f"region {region} is not yours to hear")
 
-    def may_see(self, regions: Iterable[str]) -> bool:
+    def can_read_row(self, regions: Iterable[str]) -> bool:
         """Whether a row that is in these regions may be known. One that is in none may be known
         only to those who may hear all.
         """
-        return self.regions is None or any(map(self.may_hear, regions))
+        return self.regions is None or any(map(self.can_read_region, regions))
 
     def in_one_view(self) -> Rights:
         """The same where all columns are public: everybody has the public view."""
         return self if self.view == "public" else replace(self, view="public")
 
 
-EVERYBODY = Rights()
+UNRESTRICTED = Rights()
 """Of a bridge that checks no tokens: all regions, public columns."""

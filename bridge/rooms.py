@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bridge.changes import Json, Key, Record
     from bridge.rights import View
 
-EVERYTHING = "everything"
+ALL_ROOM = "everything"
 """The room of clients that named neither regions nor properties."""
 
 _REGION = "region:"
@@ -65,7 +65,7 @@ def rooms_of(key: Key, regions: Iterable[str], *views: View) -> tuple[str, ...]:
     """
     each = tuple(dict.fromkeys(regions))
     rooms = (
-        EVERYTHING,
+        ALL_ROOM,
         property_room(key),
         *map(region_room, each),
         *(property_room(key, region) for region in each),
@@ -76,7 +76,7 @@ def rooms_of(key: Key, regions: Iterable[str], *views: View) -> tuple[str, ...]:
     return (*rooms, *members) if "public" in views else members
 
 
-def in_view(rooms: Sequence[str], view: View) -> bool:
+def is_for_view(rooms: Sequence[str], view: View) -> bool:
     """Whether a property's event with these `rooms`, which `rooms_of` gave, is told in the view."""
     if view == "member":
         return bool(rooms) and rooms[-1].startswith(_MEMBER)

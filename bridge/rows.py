@@ -22,26 +22,26 @@ if TYPE_CHECKING:
 
 _OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
 
-PARTS: Final = 256
+SHARDS: Final = 256
 """A power of two."""
 
 
-def part_of(key: Key) -> int:
+def shard_of(key: Key) -> int:
     """The number of the part in which `key` is."""
-    return hash(key) & (PARTS - 1)
+    return hash(key) & (SHARDS - 1)
 
 
-class Rows:
+class RowStore:
     def __init__(self, columns: tuple[str, ...]) -> None:
         """`columns` are the ones that are remembered, without the key."""
         self.columns = columns
-        self._parts: list[dict[Key, bytes]] = [{} for _ in range(PARTS)]
+        self._parts: list[dict[Key, bytes]] = [{} for _ in range(SHARDS)]
 
     def __len__(self) -> int:
         return sum(map(len, self._parts))
 
     def __contains__(self, key: Key) -> bool:
-        return key in self._parts[part_of(key)]
+        return key in self._parts[shard_of(key)]
 
     def __iter__(self) -> Iterator[Key]:
         return chain.from_iterable(self._parts)
@@ -51,15 +51,15 @@ class Rows:
         return set(self._parts[part])
 
     def get(self, key: Key) -> bytes | None:
-        return self._parts[part_of(key)].get(key)
+        return self._parts[shard_of(key)].get(key)
 
     def load(self, rows: Iterable[tuple[Key, bytes]]) -> None:
         for key, row in rows:
-            self._parts[part_of(key)][key] = row
+            self._parts[shard_of(key)][key] = row
 
     def apply(self, updates: Mapping[Key, bytes | None]) -> None:
         for key, row in updates.items():
-            part = self._parts[part_of(key)]
+            part = self._parts[shard_of(key)]
             if row is None:
                 part.pop(key, None)
             else:

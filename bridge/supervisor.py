@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
 
 
-async def first_death(parts: Mapping[str, Coroutine[Any, Any, None]]) -> BaseException:
+async def run_until_failure(parts: Mapping[str, Coroutine[Any, Any, None]]) -> BaseException:
     """Run the parts, by their names, until this is cancelled. None of them may end by itself: as
     soon as one has, the others are ended too, and what was wrong is given.
 
@@ -27,7 +27,7 @@ async def first_death(parts: Mapping[str, Coroutine[Any, Any, None]]) -> BaseExc
     raise AssertionError("there were no parts")
 
 
-def end_process(error: BaseException) -> None:  # noqa: ARG001 - the shape of `Bridge.on_death`
+def end_process(error: BaseException) -> None:  # noqa: ARG001 - the shape of `Bridge.on_failure`
     """Ask the process to stop as its operator would, so that whoever watches it starts it anew."""
     os.kill(os.getpid(), signal.SIGTERM)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from bridge.changes import Key, Record
     from bridge.events import EventName
-    from bridge.source.change_queue import Inbox
+    from bridge.source.change_queue import ChangeQueue
 
 KEY = "sb_secret_of_the_tests"
 AT = "2026-01-05T09:00:00Z"
@@ -66,7 +66,7 @@ class FakeSource:
     """Live as soon as it runs, unless `state` says otherwise. `fail(error)` makes `run` raise."""
 
     def __init__(self) -> None:
-        self.inbox: Inbox | None = None
+        self.inbox: ChangeQueue | None = None
         self._state = SourceState.CONNECTING
         self._since = time.monotonic()
         self._failure: asyncio.Future[None] | None = None
@@ -77,11 +77,11 @@ class FakeSource:
     def become(self, state: SourceState) -> None:
         self._state, self._since = state, time.monotonic()
 
-    async def run(self, inbox: Inbox) -> None:
+    async def run(self, inbox: ChangeQueue) -> None:
         self.inbox = inbox
         self._failure = asyncio.get_running_loop().create_future()
         self.become(SourceState.LIVE)
-        inbox.put(Gap(GapReason.SUBSCRIBED))
+        inbox.put_nowait(Gap(GapReason.SUBSCRIBED))
         await self._failure
 
     def fail(self, error: Exception) -> None:
@@ -90,7 +90,7 @@ class FakeSource:
 
     def put(self, change: Change) -> None:
         assert self.inbox is not None
-        self.inbox.put(change)
+        self.inbox.put_nowait(change)
 
 
 class FakeTable:

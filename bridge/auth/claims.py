@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bridge.errors import Code, Refused
+from bridge.errors import Code, RequestRejected
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ class Claims:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class TokenRequirements:
     """What tokens have to be. Times are seconds."""
 
     issuer: str
@@ -45,11 +45,11 @@ class Terms:
     longest: float
     """The longest life of a token, from `iat` to `exp`."""
 
-    def take(self, values: Mapping[str, Any], now: float) -> Claims:
+    def validate(self, values: Mapping[str, Any], now: float) -> Claims:
         """The claims of a token at `now`, Unix seconds.
 
-        Raises `Refused` with `token_expired`, or with `token_invalid` where the token would never
-        have done.
+        Raises `RequestRejected` with `token_expired`, or with `token_invalid` if the token was
+        never valid.
         """
         refuse_api_key(values)
         if values.get("iss") != self.issuer:
@@ -64,21 +64,23 @@ class Terms:
             raise _invalid("session_id as a non-empty string", session)
         issued_at, expires_at = _time(values, "iat"), _time(values, "exp")
         if issued_at > now + self.leeway:
-            raise Refused(
+            raise RequestRejected(
                 Code.TOKEN_INVALID,
                 "the token is from the future: its iat is "
                 f"{issued_at - now:.0f} s ahead of the bridge's clock",
             )
         if "nbf" in values and _time(values, "nbf") > now + self.leeway:
-            raise Refused(Code.TOKEN_INVALID, "the token is not valid yet: its nbf is to come")
+            raise RequestRejected(
+                Code.TOKEN_INVALID, "the token is not valid yet: its nbf is to come"
+            )
         if expires_at - issued_at > self.longest:
-            raise Refused(
+            raise RequestRejected(
                 Code.TOKEN_INVALID,
                 f"expected tokens that live for at most {self.longest:g} s "
                 f"(BRIDGE_TOKEN_SECONDS), this one lives for {expires_at - issued_at:.0f} s",
             )
         if now >= self.ends(expires_at):
-            raise Refused(Code.TOKEN_EXPIRED, "the token has expired: get a fresh one")
+            raise RequestRejected(Code.TOKEN_EXPIRED, "the token has expired: get a fresh one")
         return Claims(user, issued_at, expires_at, session, values)
 
     def ends(self, expires_at: float) -> float:
@@ -87,10 +89,10 @@ class Terms:
 
 
 def refuse_api_key(values: Mapping[str, Any]) -> None:
-    """Raises `Refused` if these are the claims of one of the project's API keys."""
+    """Raises `RequestRejected` if these are the claims of one of the project's API keys."""
     role = values.get("role")
     if role in API_ROLES and "sub" not in values:
-        raise Refused(
+        raise RequestRejected(
             Code.TOKEN_INVALID,
             f"this is an API key of the project ({role}), and no user's token: expected the "
             "access_token of a signed-in user, or none",
@@ -118,8 +120,8 @@ def _time(values: Mapping[str, Any], name: str) -> float:
     return float(value)
 
 
-def _invalid(expected: str, came: Any) -> Refused:
+def _invalid(expected: str, came: Any) -> RequestRejected:
     """Tells a string that came, shortened; of all else its type."""
     kind = "nothing" if came is None else type(came).__name__
     shown = repr(came[:100]) if isinstance(came, str) else kind
-    return Refused(Code.TOKEN_INVALID, f"expected {expected}, came {shown}")
+    return RequestRejected(Code.TOKEN_INVALID, f"expected {expected}, came {shown}")

@@ -36,11 +36,11 @@ Keys: TypeAlias = "Mapping[str, jwt.PyJWK]"
 @dataclass(frozen=True, slots=True)
 class KeySet:
     keys: Keys
-    passed_over: tuple[str, ...] = ()
+    rejected: tuple[str, ...] = ()
     """Of each key that can't be used: which one, and why."""
 
 
-def read(body: bytes) -> KeySet:
+def parse_jwks(body: bytes) -> KeySet:
     """The keys in a JWKS document. Raises ValueError where it is none."""
     try:
         document = orjson.loads(body)

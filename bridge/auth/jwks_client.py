@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 REFRESH_SECONDS: Final = 600.0
 """Supabase serves the set from caches that are as old."""
 
-PAUSE_SECONDS: Final = 5.0
+MIN_FETCH_INTERVAL_SECONDS: Final = 5.0
 
 FETCH_SECONDS: Final = 5.0
 """How long one fetch may take in all."""
@@ -42,11 +42,11 @@ MAX_BYTES: Final = 65_536
 """Of one set. A key takes 200 to 500."""
 
 
-class KeysUnavailable(Exception):  # noqa: N818 - states what is the case
+class JwksUnavailableError(Exception):
     """The keys could not be had, so nothing can be said of a token of a key that is not known."""
 
 
-class ProjectKeys:
+class JwksClient:
     """Close it at the end."""
 
     def __init__(
@@ -54,11 +54,11 @@ class ProjectKeys:
         url: str,
         *,
         refresh: float = REFRESH_SECONDS,
-        pause: float = PAUSE_SECONDS,
+        pause: float = MIN_FETCH_INTERVAL_SECONDS,
         timeout: float = FETCH_SECONDS,
     ) -> None:
         """`url` is that of the JWKS document. Times are seconds."""
-        self.on_gone: Callable[[Collection[str]], None] = lambda _kids: None
+        self.on_removed: Callable[[Collection[str]], None] = lambda _kids: None
         self._url = url
         self._refresh = refresh
         self._pause = pause
@@ -72,20 +72,20 @@ class ProjectKeys:
         self._client: httpx.AsyncClient | None = None
         self._closed = False
 
-    async def find(self, kid: str) -> jwt.PyJWK | None:
+    async def get_key(self, kid: str) -> jwt.PyJWK | None:
         """The key of that name; None: the project has none. Raises `KeysUnavailable`."""
         self._wanted.set()
         if kid not in self._keys:
             await self._fetched()
             if kid not in self._keys and self._error is not None:
-                raise KeysUnavailable(self._error)
+                raise JwksUnavailableError(self._error)
         return self._keys.get(kid)
 
-    async def names(self) -> list[str]:
+    async def key_names(self) -> list[str]:
         """Fetch the keys, and say which there are. Raises `KeysUnavailable`, which says why."""
         await self._fetched()
         if self._error is not None:
-            raise KeysUnavailable(self._error)
+            raise JwksUnavailableError(self._error)
         return [f"{key.algorithm_name} {kid}" for kid, key in self._keys.items()]
 
     async def run(self) -> None:
@@ -122,9 +122,9 @@ class ProjectKeys:
             loop = asyncio.get_running_loop()
             await asyncio.sleep(max(0.0, self._began + self._pause - loop.time()))
             self._began = loop.time()
-            self._take(jwks.read(await self._body()))
+            self._store(jwks.parse_jwks(await self._body()))
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError) as error:
-            self._fail(error)
+            self._record_failure(error)
         finally:
             self._fetching = None
 
@@ -146,19 +146,19 @@ class ProjectKeys:
                     raise ValueError(f"expected at most {MAX_BYTES} bytes, came more")
         return body
 
-    def _take(self, found: jwks.KeySet) -> None:
+    def _store(self, found: jwks.KeySet) -> None:
         if self._error is not None and self._keys:
             log.warning("the keys of users' tokens can be fetched again")
-        if found.passed_over and found.passed_over != self._passed_over:
-            log.warning("%s: passed over %s", self._url, "; ".join(found.passed_over))
+        if found.rejected and found.rejected != self._passed_over:
+            log.warning("%s: passed over %s", self._url, "; ".join(found.rejected))
         before = self._keys
-        self._keys, self._passed_over, self._error = found.keys, found.passed_over, None
+        self._keys, self._passed_over, self._error = found.keys, found.rejected, None
         gone = {kid for kid, key in before.items() if not _same(key, found.keys.get(kid))}
         if gone:
             log.info("gone from the project's keys: %s", ", ".join(sorted(gone)))
-            self.on_gone(gone)
+            self.on_removed(gone)
 
-    def _fail(self, error: Exception) -> None:
+    def _record_failure(self, error: Exception) -> None:
         said = str(error) or type(error).__name__
         if self._error is None or not self._keys:
             log.error(

@@ -38,7 +38,7 @@ Regions: TypeAlias = "tuple[str, ...] | None"
 
 
 @dataclass(slots=True)
-class Rules:
+class AccessPolicy:
     anonymous: Regions = None
     required: bool = False
     """Whether nobody gets in without a token."""
@@ -47,9 +47,9 @@ class Rules:
     role_claims: tuple[Path, ...] = ()
     all_regions_roles: frozenset[str] = frozenset()
     member_roles: frozenset[str] = frozenset()
-    _told: bool = False
+    _warned: bool = False
 
-    def rights(self, claims: Claims | None) -> Rights:
+    def rights_for(self, claims: Claims | None) -> Rights:
         """Of the bearer of a token, or of who came without one."""
         if claims is None:
             return Rights(self.anonymous)
@@ -77,8 +77,8 @@ class Rules:
         try:
             return regions_in([value] if isinstance(value, str) else value)
         except ValueError as error:
-            if not self._told:
-                self._told = True
+            if not self._warned:
+                self._warned = True
                 log.warning(
                     "the claim %s of a token opens no region: %s. This is said once",
                     ".".join(self.regions_claim),

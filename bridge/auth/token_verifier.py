@@ -12,13 +12,13 @@ from jwt import PyJWS
 
 from bridge.auth import jwks
 from bridge.auth.claims import refuse_api_key
-from bridge.auth.jwks_client import KeysUnavailable
-from bridge.errors import Code, Refused
+from bridge.auth.jwks_client import JwksUnavailableError
+from bridge.errors import Code, RequestRejected
 
 if TYPE_CHECKING:
     from jwt.types import SigOptions
 
-    from bridge.auth.claims import Claims, Terms
+    from bridge.auth.claims import Claims, TokenRequirements
     from bridge.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -32,19 +32,27 @@ UNVERIFIED: Final[SigOptions] = {"verify_signature": False}
 API_KEYS: Final = ("sb_publishable_", "sb_secret_")
 
 
-class Lookup(Protocol):
-    async def find(self, kid: str) -> jwt.PyJWK | None:
-        """The public key of that name; None: there is none. Raises `keys.KeysUnavailable`."""
+class KeyLookup(Protocol):
+    async def get_key(self, kid: str) -> jwt.PyJWK | None:
+        """The public key of that name; None: there is none.
+
+        Raises `jwks_client.JwksUnavailableError`.
+        """
         ...
 
 
-class Verifier:
+class TokenVerifier:
     """Believes tokens that are signed with one of the project's keys: by ES256, RS256 or EdDSA with
     those that `lookup` knows, by HS256 with the legacy `secret`, where there is one.
     """
 
     def __init__(
-        self, lookup: Lookup, terms: Terms, clock: Clock, *, secret: str | None = None
+        self,
+        lookup: KeyLookup,
+        terms: TokenRequirements,
+        clock: Clock,
+        *,
+        secret: str | None = None,
     ) -> None:
         self.terms = terms
         self._lookup = lookup
@@ -62,12 +70,12 @@ class Verifier:
         """The token's claims. What it costs beyond a fetch of keys is done on the loop: 20 to 200
         microseconds, by algorithm.
 
-        Raises `Refused`: `token_invalid`, `token_expired`, or `not_ready` where it can't be told,
-        as the project's keys are out of reach.
+        Raises `RequestRejected`: `token_invalid`, `token_expired`, or `not_ready` if the project's
+        keys are out of reach.
         """
         kid, algorithm = self._header(token)
         key = await self._key(kid, algorithm)
-        claims = self.terms.take(self._proven(token, key, algorithm), self._clock.wall())
+        claims = self.terms.validate(self._proven(token, key, algorithm), self._clock.wall())
         return replace(claims, key=key.key_id)
 
     def _header(self, token: str) -> tuple[str | None, str]:
@@ -107,9 +115,9 @@ class Verifier:
         if not kid:
             raise _invalid("expected a token that names its key (kid)")
         try:
-            key = await self._lookup.find(kid)
-        except KeysUnavailable:
-            raise Refused(
+            key = await self._lookup.get_key(kid)
+        except JwksUnavailableError:
+            raise RequestRejected(
                 Code.NOT_READY, "tokens can't be checked at present; try again in a few seconds"
             ) from None
         if key is None:
@@ -137,15 +145,15 @@ def _object(payload: bytes) -> dict[str, Any]:
     return claims
 
 
-def _invalid(message: str) -> Refused:
-    return Refused(Code.TOKEN_INVALID, message)
+def _invalid(message: str) -> RequestRejected:
+    return RequestRejected(Code.TOKEN_INVALID, message)
 
 
-SCHEME: Final = "bearer "
+BEARER_SCHEME: Final = "bearer "
 
 
-def bearer(header: str | None) -> str | None:
+def bearer_token(header: str | None) -> str | None:
     """The token of an `Authorization` header; None where there is none, or another scheme."""
-    if header is None or header[: len(SCHEME)].lower() != SCHEME:
+    if header is None or header[: len(BEARER_SCHEME)].lower() != BEARER_SCHEME:
         return None
-    return header[len(SCHEME) :].strip()
+    return header[len(BEARER_SCHEME) :].strip()

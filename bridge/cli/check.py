@@ -6,13 +6,13 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
-from bridge.auth.authenticator import Access
-from bridge.auth.jwks_client import KeysUnavailable
-from bridge.errors import TableUnreadable
-from bridge.ops.redaction import Scrub
+from bridge.auth.authenticator import Authenticator
+from bridge.auth.jwks_client import JwksUnavailableError
+from bridge.errors import TableUnreadableError
+from bridge.ops.redaction import Redactor
 from bridge.source.base import SourceState
-from bridge.source.change_queue import Inbox
-from bridge.source.postgrest import SupabaseTable
+from bridge.source.change_queue import ChangeQueue
+from bridge.source.postgrest import PostgrestTable
 from bridge.source.realtime.source import RealtimeSource
 
 if TYPE_CHECKING:
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from bridge.settings import Settings
     from bridge.source.base import Source, Table
 
-LOOK_SECONDS: Final = 0.05
+POLL_SECONDS: Final = 0.05
 
 
 async def check(settings: Settings, say: Callable[[str], None]) -> int:
     """Read the table and the keys of tokens and join the changes; changes nothing. Gives the exit
     code: 0 if all went well, 1 if anything did not.
     """
-    hide = Scrub(settings.secrets).text
+    hide = Redactor(settings.secrets).text
 
     def tell(good: bool, text: str) -> bool:
         say(f"{'ok  ' if good else 'FAIL'}  {hide(text)}")
@@ -45,7 +45,7 @@ async def check(settings: Settings, say: Callable[[str], None]) -> int:
 
 async def _both(settings: Settings, tell: Callable[[bool, str], bool]) -> bool:
     """Whether the table can be read, and its changes flow."""
-    table = SupabaseTable(settings)
+    table = PostgrestTable(settings)
     try:
         await table.open()
         readable = tell(*await _read(settings, table))
@@ -59,7 +59,7 @@ async def _read(settings: Settings, table: Table) -> tuple[bool, str]:
     wanted = settings.projection.selected
     try:
         rows = await table.page(None, 1)
-    except TableUnreadable as error:
+    except TableUnreadableError as error:
         return False, f"table: {error}"
     if not rows:
         return True, f"table: readable and empty; columns {', '.join(wanted)}"
@@ -71,10 +71,10 @@ async def _read(settings: Settings, table: Table) -> tuple[bool, str]:
 
 async def _tokens(settings: Settings) -> tuple[bool, str]:
     """Not to have the project's keys is a fault where nobody gets in without a token."""
-    access = Access.of(settings, settings.supabase_url)
+    access = Authenticator.of(settings, settings.supabase_url)
     try:
         return True, f"tokens: {await access.describe()}"
-    except KeysUnavailable as error:
+    except JwksUnavailableError as error:
         needed = settings.auth == "required" and settings.supabase_jwt_secret is None
         return not needed, f"tokens: none can be checked by the project's keys: {error}"
     finally:
@@ -83,7 +83,7 @@ async def _tokens(settings: Settings) -> tuple[bool, str]:
 
 async def _join(settings: Settings, source: Source) -> tuple[bool, str]:
     start = time.monotonic()
-    run = asyncio.create_task(source.run(Inbox(settings.queue_changes)))
+    run = asyncio.create_task(source.run(ChangeQueue(settings.queue_changes)))
     try:
         while (passed := time.monotonic() - start) < settings.join_timeout:
             status = source.status()
@@ -92,7 +92,7 @@ async def _join(settings: Settings, source: Source) -> tuple[bool, str]:
             # A first refusal is an answer; the source would go on for ever.
             if status.error or run.done():
                 break
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
         error = source.status().error
         return False, f"changes: {error or f'not live within {settings.join_timeout:g} s'}"
     finally:

@@ -190,14 +190,14 @@ def _serve(args: argparse.Namespace) -> int:
 def _dev(args: argparse.Namespace) -> int:
     logs.set_up("warning")
     try:
-        from bridge.dev.command import Options, dev  # noqa: PLC0415 - needs the sandbox extra
+        from bridge.dev.command import DevOptions, dev  # noqa: PLC0415 - needs the sandbox extra
     except ModuleNotFoundError as error:
         err(
             f"bridge dev needs {error.name}, which is part of the sandbox extra:\n"
             "  pip install 'supabase-socketio-bridge[sandbox]'"
         )
         return 1
-    options = Options(
+    options = DevOptions(
         port=args.port,
         data=args.data,
         activity=not args.no_activity,

@@ -140,7 +140,7 @@ class PropertyDeleted(BaseModel):
     data: PropertyDeletedData
 
 
-CONTRACT = "1.0"
+CONTRACT_VERSION = "1.0"
 """Version of the wire contract: the first number changes when something a client may rely on does,
 the second when something is added."""
 
@@ -160,7 +160,7 @@ class BridgeStatusData(BaseModel):
 
     state: BridgeState
     since: Timestamp
-    contract: str = CONTRACT
+    contract: str = CONTRACT_VERSION
     """The version of the wire contract."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from bridge.errors import Code, Refused
+from bridge.errors import Code, RequestRejected
 
 if TYPE_CHECKING:
     from bridge.changes import Key
@@ -18,52 +18,52 @@ INTEGERS: Final = range(-(2**63), 2**64)
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class RoomSelection:
     """Regions and properties that a client named, in its order."""
 
     regions: tuple[str, ...] = ()
     properties: tuple[Key, ...] = ()
 
     @property
-    def nothing_named(self) -> bool:
+    def is_empty(self) -> bool:
         return not (self.regions or self.properties)
 
 
-def wanted(argument: Any) -> Wanted:
+def parse_selection(argument: Any) -> RoomSelection:
     """Read the argument of `subscribe` or `unsubscribe`, or a handshake's `auth`.
 
     None is the same as an empty object, a null member the same as an absent one, and members that
     the contract does not name are passed over: they belong to others, or to later versions.
 
-    Raises `Refused` with `bad_request` where a member is not of the documented shape.
+    Raises `RequestRejected` with `bad_request` where a member is not of the documented shape.
     """
     if argument is None:
-        return Wanted()
+        return RoomSelection()
     if not isinstance(argument, dict):
         raise _bad("an object such as {regions: [...], properties: [...]}", argument)
-    return Wanted(
-        regions=tuple(region(name) for name in _list(argument, "regions")),
+    return RoomSelection(
+        regions=tuple(parse_region(name) for name in _list(argument, "regions")),
         properties=tuple(_property(key) for key in _list(argument, "properties")),
     )
 
 
-def snapshot_wanted(argument: Any) -> bool:
+def parse_snapshot_flag(argument: Any) -> bool:
     """Whether the argument of `subscribe`, which `wanted` took, asks for a snapshot too.
 
-    Raises `Refused` with `bad_request` if that is neither true nor false.
+    Raises `RequestRejected` with `bad_request` if that is neither true nor false.
     """
     return _flag(argument, "snapshot")
 
 
-def batch_wanted(argument: Any) -> bool:
+def parse_batch_flag(argument: Any) -> bool:
     """Whether a handshake's `auth`, which `wanted` took, asks for batches. Raises as above."""
     return _flag(argument, "batch")
 
 
-def page_wanted(argument: Any) -> str | None:
+def parse_page_cursor(argument: Any) -> str | None:
     """The cursor in the argument of `subscribe`, None for the first page.
 
-    Raises `Refused` with `bad_request` if that is no short string.
+    Raises `RequestRejected` with `bad_request` if that is no short string.
     """
     value = None if argument is None else argument.get("after")
     if value is not None and not isinstance(value, str):
@@ -71,10 +71,10 @@ def page_wanted(argument: Any) -> str | None:
     return None if value is None else _short(value)
 
 
-def token_given(argument: Any) -> str | None:
+def parse_token(argument: Any) -> str | None:
     """The token in a handshake's `auth` or in the argument of `authenticate`.
 
-    Raises `Refused` with `bad_request` if that is no string.
+    Raises `RequestRejected` with `bad_request` if that is no string.
     """
     value = argument.get("token") if isinstance(argument, dict) else None
     if value is not None and not isinstance(value, str):
@@ -98,8 +98,8 @@ def _list(argument: dict[str, Any], name: str) -> list[Any]:
     return value
 
 
-def region(value: Any) -> str:
-    """A region's name. Raises `Refused` with `bad_request`."""
+def parse_region(value: Any) -> str:
+    """A region's name. Raises `RequestRejected` with `bad_request`."""
     if not isinstance(value, str) or not value:
         raise _bad("a region as a non-empty string, such as TX", value)
     return _short(value)
@@ -115,7 +115,7 @@ def _property(value: Any) -> Key:
 
 def _short(value: str) -> str:
     if len(value) > NAME_LENGTH:
-        raise Refused(
+        raise RequestRejected(
             Code.BAD_REQUEST,
             f"expected names of at most {NAME_LENGTH} characters, one has {len(value)}",
         )
@@ -123,13 +123,13 @@ def _short(value: str) -> str:
         try:
             value.encode()
         except UnicodeEncodeError:  # JSON can spell it, and nobody can store or say it
-            raise Refused(
+            raise RequestRejected(
                 Code.BAD_REQUEST, "expected names in Unicode, one has half a surrogate pair"
             ) from None
     return value
 
 
-def _bad(expected: str, came: Any) -> Refused:
+def _bad(expected: str, came: Any) -> RequestRejected:
     """Says the type that came and not the value, which may be as long as the sender likes."""
     kind = {dict: "an object", list: "a list", str: "a string", bool: "true or false"}.get(
         type(came), "null" if came is None else "a number"
@@ -138,4 +138,4 @@ def _bad(expected: str, came: Any) -> Refused:
         kind = "an empty string"
     if isinstance(came, bytes | bytearray):
         kind = "binary data"
-    return Refused(Code.BAD_REQUEST, f"expected {expected}, came {kind}")
+    return RequestRejected(Code.BAD_REQUEST, f"expected {expected}, came {kind}")

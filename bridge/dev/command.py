@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from bridge.app import create_app
-from bridge.dev.traffic import Activity
-from bridge.dev.web import App, Node, WebFailed, WebServer, find_app, find_node
+from bridge.dev.traffic import TrafficGenerator
+from bridge.dev.web import NodeInstallation, WebApp, WebAppError, WebServer, find_app, find_node
 from bridge.errors import BridgeError
 from bridge.sandbox import Sandbox
 from bridge.sandbox.auth.users import DEMO_USER
@@ -34,15 +34,15 @@ if TYPE_CHECKING:
 PORT: Final = 8000
 WEB_PORT: Final = 3000
 HOST: Final = "127.0.0.1"
-LOOK_SECONDS: Final = 0.05
+POLL_SECONDS: Final = 0.05
 DEMO_EMAIL: Final = "demo@sandbox.example"
 DEMO_REGION: Final = "TX"
-MARKET_SECONDS: Final = 2.0
+TRAFFIC_INTERVAL_SECONDS: Final = 2.0
 TOKEN_SECONDS: Final = 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class DevOptions:
     """What the command line asked for. `port` None: 8000, or a free one where that is taken."""
 
     port: int | None = None
@@ -59,8 +59,8 @@ class Options:
 class _Web:
     """The app, ready to be served."""
 
-    app: App
-    node: Node
+    app: WebApp
+    node: NodeInstallation
     port: int
 
     @property
@@ -68,25 +68,27 @@ class _Web:
         return tuple(f"http://{name}:{self.port}" for name in ("localhost", HOST))
 
 
-class PortTaken(BridgeError):  # noqa: N818 - states what is the case
+class PortInUseError(BridgeError):
     """Somebody has the port that was asked for."""
 
 
-async def dev(options: Options) -> int:
+async def dev(options: DevOptions) -> int:
     """Run until cancelled; gives the exit code. Raises `PortTaken`, `WebFailed` when the web app
     can't be had or ends by itself, and the sandbox's errors when it can't start.
     """
     # A program that reads our output gets one line of JSON; what is for people goes beside it.
-    tell = _Teller(sys.stderr if options.json else sys.stdout)
+    tell = _Printer(sys.stderr if options.json else sys.stdout)
     try:
         with _listen(options.port, PORT, tell) as listening:
             web = await _web(options, tell) if options.web else None
             return await _run(options, listening, web, tell)
-    except* WebFailed as failed:
+    except* WebAppError as failed:
         raise _first(failed) from None
 
 
-async def _run(options: Options, listening: socket.socket, web: _Web | None, tell: _Teller) -> int:
+async def _run(
+    options: DevOptions, listening: socket.socket, web: _Web | None, tell: _Printer
+) -> int:
     tell("Starting PostgreSQL and a miniature Supabase ...")
     async with Sandbox.open(data=options.data, port=0) as sandbox:
         await _add_demo_user(sandbox)
@@ -123,12 +125,12 @@ async def _when_ready(
     listening: socket.socket,
     sandbox: Sandbox,
     *,
-    options: Options,
+    options: DevOptions,
     web: _Web | None,
-    tell: _Teller,
+    tell: _Printer,
 ) -> None:
-    while not bridge.operations.verdict().ready:  # noqa: ASYNC110 - readiness is asked for
-        await asyncio.sleep(LOOK_SECONDS)
+    while not bridge.operations.readiness().ready:  # noqa: ASYNC110 - readiness is asked for
+        await asyncio.sleep(POLL_SECONDS)
     url = serve.url(listening)
     async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
         page = None
@@ -159,11 +161,11 @@ async def _when_ready(
         if options.activity:
             # A seed would tell the same story each time; people come back for another one.
             rng = random.Random()  # noqa: S311 - no secret
-            market = Activity(sandbox.database_url, rng, interval=MARKET_SECONDS)
+            market = TrafficGenerator(sandbox.database_url, rng, interval=TRAFFIC_INTERVAL_SECONDS)
             tasks.create_task(market.run())
 
 
-async def _web(options: Options, tell: _Teller) -> _Web:
+async def _web(options: DevOptions, tell: _Printer) -> _Web:
     """The app, built, and a port for it. Raises what stands against it before anything starts."""
     app, node = find_app(), find_node()
     # Node.js binds it itself, a moment later.
@@ -177,7 +179,7 @@ async def _until_it_ends(page: WebServer) -> None:
     raise await page.ended()
 
 
-def _first(group: BaseExceptionGroup[WebFailed]) -> WebFailed:
+def _first(group: BaseExceptionGroup[WebAppError]) -> WebAppError:
     first = group.exceptions[0]
     return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
@@ -260,13 +262,13 @@ def _change_a_row(database_url: str) -> str:
     )
 
 
-def _listen(port: int | None, usual: int, tell: _Teller) -> socket.socket:
+def _listen(port: int | None, usual: int, tell: _Printer) -> socket.socket:
     """On `port`, or where none was asked for on the usual one, or on a free one."""
     if port is not None:
         try:
             return serve.listen(HOST, port)
         except OSError as error:
-            raise PortTaken(serve.refusal(HOST, port, error)) from None
+            raise PortInUseError(serve.refusal(HOST, port, error)) from None
     try:
         return serve.listen(HOST, usual)
     except OSError:
@@ -275,7 +277,7 @@ def _listen(port: int | None, usual: int, tell: _Teller) -> socket.socket:
         return listening
 
 
-class _Teller:
+class _Printer:
     """Prints for people, line by line as things happen."""
 
     def __init__(self, stream: TextIO) -> None:

@@ -37,7 +37,7 @@ RETRY = 1.0
 """Seconds until the database is tried again after it went away."""
 
 
-class Activity:
+class TrafficGenerator:
     """Writes to the listings, one change each `interval` seconds on average.
 
     Which change, of which row, to what: all drawn from `rng`, so the same seed on the same rows

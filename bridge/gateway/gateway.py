@@ -8,28 +8,28 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from bridge.auth.authenticator import Access
+from bridge.auth.authenticator import Authenticator
 from bridge.clock import SystemClock
-from bridge.errors import Code, Refused
+from bridge.errors import Code, RequestRejected
 from bridge.events import Event
-from bridge.gateway.connect import Arrival
-from bridge.gateway.delivery.batcher import Window
-from bridge.gateway.delivery.writer import Wire
+from bridge.gateway.connect import ConnectHandler
+from bridge.gateway.delivery.batcher import Batcher
+from bridge.gateway.delivery.writer import ClientWriter
 from bridge.gateway.hub import Hub
 from bridge.gateway.presence import Presence
-from bridge.gateway.recovery.persistence import Keeper
-from bridge.gateway.recovery.sessions import Sessions
-from bridge.gateway.request_handlers import Requests
+from bridge.gateway.recovery.persistence import SessionPersistence
+from bridge.gateway.recovery.sessions import RecoverySessions
+from bridge.gateway.request_handlers import RequestHandlers
 from bridge.gateway.snapshot import Snapshots
-from bridge.gateway.socketio.server import Server
-from bridge.gateway.token_expiry import Bearers
-from bridge.gateway.upstream_status import Teller
+from bridge.gateway.socketio.server import SocketServer
+from bridge.gateway.token_expiry import TokenExpiry
+from bridge.gateway.upstream_status import UpstreamStatus
 from bridge.log.base import Entry
-from bridge.log.memory import MemoryLog
-from bridge.rows import Rows
+from bridge.log.memory import MemoryEventLog
+from bridge.rows import RowStore
 from bridge.security.origins import Origins
-from bridge.security.rate_limit import Pace, Rations
-from bridge.security.rejection import Unavailable
+from bridge.security.rate_limit import RateLimiter, SnapshotQuota
+from bridge.security.rejection import UnavailableResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,17 +37,17 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from bridge.clock import Clock
-    from bridge.gateway.upstream_status import Upstream
+    from bridge.gateway.upstream_status import UpstreamState
     from bridge.log.base import EventLog, SessionStore
     from bridge.rights import Rights
     from bridge.settings import Settings
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS: Final = 0.05
+STATUS_POLL_SECONDS: Final = 0.05
 """Between two looks at the upstream."""
 
-READY_SECONDS: Final = 5.0
+SNAPSHOT_WAIT_SECONDS: Final = 5.0
 """How long a request for a snapshot may wait for the first one that can be given."""
 
 
@@ -60,10 +60,10 @@ class Gateway:
         *,
         log: EventLog | None = None,
         store: SessionStore | None = None,
-        rows: Rows | None = None,
-        upstream: Callable[[], Upstream] | None = None,
+        rows: RowStore | None = None,
+        upstream: Callable[[], UpstreamState] | None = None,
         clock: Clock | None = None,
-        access: Access | None = None,
+        access: Authenticator | None = None,
         presence: Presence | None = None,
     ) -> None:
         """`log` and `rows` are the pipeline's: a client that comes back is told from the log, and
@@ -73,8 +73,8 @@ class Gateway:
         and sign-outs are not stored. `presence` is kept up to date with the users of clients.
         """
         presence = presence or Presence()
-        self.log: EventLog = log or MemoryLog(settings.log_events, settings.log_seconds)
-        self.sessions = Sessions(
+        self.log: EventLog = log or MemoryEventLog(settings.log_events, settings.log_seconds)
+        self.sessions = RecoverySessions(
             settings.recovery_seconds,
             settings.recovery_clients,
             settings.recovery_events,
@@ -83,26 +83,28 @@ class Gateway:
         )
         projection = settings.projection
         self.snapshots = Snapshots(
-            Rows(projection.known) if rows is None else rows,
+            RowStore(projection.known) if rows is None else rows,
             projection,
             page_bytes=settings.snapshot_bytes,
         )
         self._settings = settings
         self._clock = clock or SystemClock()
-        self.access = access or Access.of(settings, settings.supabase_url, clock=self._clock)
-        self._keeper = None if store is None else Keeper(self.sessions, store, self._clock)
+        self.access = access or Authenticator.of(settings, settings.supabase_url, clock=self._clock)
+        self._persistence = (
+            None if store is None else SessionPersistence(self.sessions, store, self._clock)
+        )
         self._upstream = upstream
-        self._teller = Teller(self._clock.wall())
-        self.rations = Rations(
-            Pace(
+        self._status = UpstreamStatus(self._clock.wall())
+        self.rations = SnapshotQuota(
+            RateLimiter(
                 settings.snapshot_pages_per_second_per_address,
                 settings.snapshot_pages_burst_per_address,
             ),
             self._clock,
         )
         self._open = True
-        self._server = Server(
-            edge=self,
+        self._server = SocketServer(
+            handler=self,
             async_mode="asgi",
             cors_allowed_origins=partial(_allowed, Origins(settings.cors_origins)),
             # In order, and none while the client's one before it is at work.
@@ -112,59 +114,59 @@ class Gateway:
             engineio_logger=_quiet("bridge.gateway.engineio"),
             waiting=settings.client_bytes,
         )
-        self._wire = Wire(self._server, on_gone=self._gone)
+        self._writer = ClientWriter(self._server, on_gone=self._on_delivery_failed)
         self.hub: Hub[str] = Hub(
-            deliver=self._wire.deliver,
+            deliver=self._writer.broadcast,
             max_rooms=settings.max_rooms,
-            where=self.snapshots.where,
+            where=self.snapshots.regions_of_key,
             presence=presence,
         )
-        self._window = Window(
-            deliver=self._wire.deliver,
+        self._batcher = Batcher(
+            deliver=self._writer.broadcast,
             seconds=settings.batch_seconds,
             updated_at=projection.updated_at,
         )
-        self._arrival = Arrival(
+        self._connect_handler = ConnectHandler(
             server=self._server,
-            wire=self._wire,
+            wire=self._writer,
             hub=self.hub,
-            window=self._window,
+            window=self._batcher,
             sessions=self.sessions,
             log=self.log,
             clock=self._clock,
             updated_at=projection.updated_at,
             evicted=self._forget,
         )
-        self._bearers = Bearers(
+        self._tokens = TokenExpiry(
             self.access,
             hub=self.hub,
             clock=self._clock,
             warning=settings.token_warning_seconds,
-            tell=self._tell_auth,
-            part=self._part,
+            tell=self._send_auth_status,
+            part=self._close_client,
         )
-        self._requests = Requests(
+        self._requests = RequestHandlers(
             hub=self.hub,
-            wire=self._wire,
-            window=self._window,
+            wire=self._writer,
+            window=self._batcher,
             sessions=self.sessions,
             snapshots=self.snapshots,
-            bearers=self._bearers,
+            bearers=self._tokens,
             log=self.log,
             clock=self._clock,
-            keeper=self._keeper,
+            keeper=self._persistence,
             rations=self.rations,
             ready=self.ready,
             address=self._server.address,
-            rights_here=self.rights_here,
+            rights_here=self.effective_rights,
             per_second=settings.requests_per_second,
             burst=settings.requests_burst,
         )
 
     @property
-    def cut_off(self) -> int:
+    def slow_clients_closed(self) -> int:
         """Clients that were cut off because they didn't take their packets."""
-        return self._wire.cut_off
+        return self._writer.slow_clients_closed
 
     def recoveries(self) -> dict[str, int]:
         """How attempts to come back ended, and how many may still come."""
@@ -173,7 +175,7 @@ class Gateway:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not self._open:
-            await Unavailable("The bridge is stopping.")(scope, receive, send)
+            await UnavailableResponse("The bridge is stopping.")(scope, receive, send)
             return
         await self._server.handle_request(scope, receive, send)
 
@@ -181,51 +183,51 @@ class Gateway:
         """Tell clients of entries, in the step of the loop in which the rows changed and the log's
         head moved.
         """
-        self.snapshots.follow(entries)
+        self.snapshots.apply(entries)
         self.hub.publish(entries)
-        self._window.add(entries)
+        self._batcher.add(entries)
 
     async def open(self) -> None:
         """Take up the clients and sign-outs of an earlier process. The log is open."""
         await self.access.open()
-        if self._keeper is not None:
-            await self._keeper.load(self.log.head.epoch)
+        if self._persistence is not None:
+            await self._persistence.load(self.log.head.epoch)
 
     async def run(self) -> None:
         """Keep an eye on the upstream, the sessions and the keys of tokens, for ever."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.access.run(), name="keep keys fresh")
-            if self._keeper is not None:
-                tasks.create_task(self._keeper.run(), name="keep sessions")
+            if self._persistence is not None:
+                tasks.create_task(self._persistence.run(), name="keep sessions")
             await self._watch()
 
     async def _watch(self) -> None:
         upstream = self._upstream
         while upstream is not None:
             look = upstream()
-            if self._teller.look(look, self._clock.monotonic(), self._clock.wall()):
-                self._tell_all()
+            if self._status.update(look, self._clock.monotonic(), self._clock.wall()):
+                self._broadcast_status()
             if look.reconciled and not self.snapshots.ready.is_set():
                 await self.snapshots.build()
             self.sessions.expire(self._clock.monotonic())
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(STATUS_POLL_SECONDS)
 
     async def close(self) -> None:
         """Take no more clients and end the connections of those that are there."""
         self._open = False
-        self._window.flush()
-        self._bearers.close()
-        await self._wire.close()
+        self._batcher.flush()
+        self._tokens.close()
+        await self._writer.close_all()
         await self.access.close()
-        if self._keeper is not None:
-            await self._keeper.close()
+        if self._persistence is not None:
+            await self._persistence.close()
 
     async def ready(self) -> None:
-        """Wait a little until there are snapshots. Raises `Refused` if there won't be any soon."""
+        """Wait until snapshots are ready. Raises `RequestRejected` if that takes too long."""
         if self._upstream is None:
-            raise Refused(Code.NOT_SUPPORTED, "this bridge gives no snapshots")
+            raise RequestRejected(Code.NOT_SUPPORTED, "this bridge gives no snapshots")
         with suppress(TimeoutError):
-            async with asyncio.timeout(READY_SECONDS):
+            async with asyncio.timeout(SNAPSHOT_WAIT_SECONDS):
                 await self.snapshots.ready.wait()
 
     async def sign_out(self, *, session_id: str | None = None, sub: str | None = None) -> int:
@@ -234,45 +236,47 @@ class Gateway:
         give how many these were. Either of the two has to be given.
 
         While the log can't be written this waits, though it holds already. Raises
-        `errors.LogUnusable`.
+        `errors.LogUnusableError`.
         """
         if not (session_id or sub) or (session_id and sub):
             raise ValueError("expected either a session_id or a sub, and not an empty one")
-        return await self._bearers.sign_out(session=session_id, user=sub)
+        return await self._tokens.sign_out(session=session_id, user=sub)
 
     # -- what clients do ------------------------------------------------------------------------
 
-    async def arrived(self, eio_sid: str, auth: Any) -> None:
+    async def on_connect(self, eio_sid: str, auth: Any) -> None:
         try:
-            admission = await self._bearers.admit(auth, self._server.token(eio_sid))
-        except Refused as refused:
+            admission = await self._tokens.authenticate(auth, self._server.token(eio_sid))
+        except RequestRejected as refused:
             if refused.code is Code.NOT_READY:
                 # Refused, a client would not try again by itself.
-                self._server.part(eio_sid)
+                self._server.close_connection(eio_sid)
             else:
-                self._arrival.refuse(eio_sid, refused)
+                self._connect_handler.reject(eio_sid, refused)
             return
         # Nothing waits from here on.
-        sid = self._arrival.arrived(eio_sid, auth, self.rights_here(admission.rights))
+        sid = self._connect_handler.accept(eio_sid, auth, self.effective_rights(admission.rights))
         if sid is None:
             return
-        self._bearers.came(sid, admission.claims)
+        self._tokens.track(sid, admission.claims)
         if self._upstream is not None:
-            self._wire.send_event(sid, "bridge-status", self._teller.envelope(), str(self.log.head))
+            self._writer.send_event(
+                sid, "bridge-status", self._status.envelope(), str(self.log.head)
+            )
 
-    async def asked(self, sid: str, name: str, args: Sequence[Any], ack: int | None) -> None:
-        await self._requests.answer(sid, name, args, ack)
+    async def on_event(self, sid: str, name: str, args: Sequence[Any], ack: int | None) -> None:
+        await self._requests.handle(sid, name, args, ack)
 
-    def left(self, sid: str, reason: str) -> None:
+    def on_disconnect(self, sid: str, reason: str) -> None:
         if reason == self._server.reason.CLIENT_DISCONNECT:
             self.sessions.end(sid)
-        self._away(sid)
+        self._remove(sid)
         if reason == self._server.reason.PING_TIMEOUT:
             # Nobody is there to take what its connection still holds.
-            self._wire.cut(sid)
+            self._writer.abort(sid)
         log.debug("client %s left: %s", sid, reason)
 
-    def rights_here(self, rights: Rights) -> Rights:
+    def effective_rights(self, rights: Rights) -> Rights:
         """The same, where this bridge tells members more than others; else in the one view that
         there is. All rights that come from outside go through here.
         """
@@ -280,39 +284,39 @@ class Gateway:
 
     # -- inside ---------------------------------------------------------------------------------
 
-    def _away(self, sid: str) -> None:
-        self.sessions.left(sid, self._clock.monotonic())
-        self.hub.leave(sid)
-        self._window.leave(sid)
+    def _remove(self, sid: str) -> None:
+        self.sessions.disconnected(sid, self._clock.monotonic())
+        self.hub.remove(sid)
+        self._batcher.remove(sid)
         self._forget(sid)
-        self._wire.detach(sid)
+        self._writer.detach(sid)
 
     def _forget(self, sid: str) -> None:
         """What is known of a client that is not here, and may never come back."""
-        self._requests.left(sid)
-        self._bearers.left(sid)
+        self._requests.remove(sid)
+        self._tokens.untrack(sid)
 
-    def _gone(self, sid: str) -> None:
-        if not self._server.stands(sid):  # else it has come back since, as who it was
-            self._away(sid)
+    def _on_delivery_failed(self, sid: str) -> None:
+        if not self._server.has_open_connection(sid):  # else it has come back since, as who it was
+            self._remove(sid)
 
-    def _tell_auth(self, sid: str, envelope: bytes) -> None:
+    def _send_auth_status(self, sid: str, envelope: bytes) -> None:
         """Tell a client of its token, after all that it was told. With a position, as below."""
-        self._window.flush_one(sid)
-        self._wire.send_event(sid, "auth-status", envelope, str(self.log.head))
+        self._batcher.flush_one(sid)
+        self._writer.send_event(sid, "auth-status", envelope, str(self.log.head))
 
-    def _part(self, sid: str) -> None:
+    def _close_client(self, sid: str) -> None:
         """End a client's connection, after all that it was told; it may come back."""
-        self._wire.part(sid)
-        self._away(sid)
+        self._writer.close(sid)
+        self._remove(sid)
 
-    def _tell_all(self) -> None:
+    def _broadcast_status(self) -> None:
         """Tell every client of the upstream's state. It carries the log's position, since clients
         take the last argument for one, and everything up to there has been told before.
         """
-        self._window.flush()
-        event = Event("bridge-status", "", (), self._teller.envelope())
-        self._wire.deliver(Entry(self.log.head, event, self._clock.wall()), self.hub.clients)
+        self._batcher.flush()
+        event = Event("bridge-status", "", (), self._status.envelope())
+        self._writer.broadcast(Entry(self.log.head, event, self._clock.wall()), self.hub.clients)
 
 
 def _allowed(origins: Origins, origin: str | None, environ: Mapping[str, Any]) -> bool:

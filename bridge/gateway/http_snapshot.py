@@ -14,12 +14,12 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from bridge.contract.parse import Wanted, region
-from bridge.errors import Code, Refused
+from bridge.contract.parse import RoomSelection, parse_region
+from bridge.errors import Code, RequestRejected
 from bridge.gateway.engineio.raw_websocket import TRANSPORT
-from bridge.gateway.snapshot import STEP_ROWS
-from bridge.rights import EVERYBODY
-from bridge.security.concurrency import Turns
+from bridge.gateway.snapshot import ROWS_PER_STEP
+from bridge.rights import UNRESTRICTED
+from bridge.security.concurrency import WaitingLimiter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -31,23 +31,23 @@ if TYPE_CHECKING:
     from bridge.gateway.gateway import Gateway
     from bridge.gateway.snapshot import Snapshots
     from bridge.rights import Rights, View
-    from bridge.security.client_ip import Proxies
+    from bridge.security.client_ip import ClientAddress
     from bridge.security.origins import Origins
 
 
-POSITION: Final = "Bridge-Position"
+POSITION_HEADER: Final = "Bridge-Position"
 """The header with the log position up to which the rows are."""
 
-AT_ONCE: Final = 2
+MAX_CONCURRENT_COLLECTS: Final = 2
 """Requests that are gathered at a time; the others wait. Each holds references to all its rows."""
 
-TURNS_OF_ONE: Final = 4
-TURNS: Final = 16
+MAX_RESPONSES_PER_ADDRESS: Final = 4
+MAX_RESPONSES: Final = 16
 """Answers that are being sent at a time, to one address and in all. Each keeps its rows until its
 client has read them."""
 
-WAITING_OF_ONE: Final = 50
-WAITING: Final = 500
+MAX_WAITING_PER_ADDRESS: Final = 50
+MAX_WAITING: Final = 500
 WAIT_SECONDS: Final = 10.0
 """Requests that may wait for their turn, and how long."""
 
@@ -76,7 +76,7 @@ VARY: Final = "Authorization"
 """What is answered depends on who asks."""
 
 
-class Cors(CORSMiddleware):
+class OriginsMiddleware(CORSMiddleware):
     """Pages of the same origins as the Socket.IO endpoint's may read the answers."""
 
     def __init__(self, app: ASGIApp, origins: Origins) -> None:
@@ -85,7 +85,7 @@ class Cors(CORSMiddleware):
             allow_origins=["*"] if origins.any else (),
             allow_methods=["GET"],
             allow_headers=["If-None-Match", "Authorization"],
-            expose_headers=[POSITION, "ETag", "Retry-After"],
+            expose_headers=[POSITION_HEADER, "ETag", "Retry-After"],
         )
         self._origins = origins
 
@@ -93,7 +93,7 @@ class Cors(CORSMiddleware):
         return self._origins.allows(origin)
 
 
-class Properties:
+class SnapshotEndpoint:
     """`[row, ...]` of the regions that are named, or of all: `?region=TX&region=CA/San Diego`.
 
     The answer holds at one position: its `ETag`, weak because it may be compressed, is made of it,
@@ -107,22 +107,22 @@ class Properties:
         *,
         origins: Origins,
         max_rooms: int,
-        proxies: Proxies,
+        proxies: ClientAddress,
         rights: Callable[[Request], Awaitable[Rights]] | None = None,
     ) -> None:
-        """`rights` says what whoever sent the request may see, or raises `Refused`: without it all
-        is everybody's.
+        """`rights` returns the rights of a request or raises `RequestRejected`; without it every
+        request has all rights.
         """
         self._gateway = gateway
         self._rights = rights
         self._max_rooms = max_rooms
         self._proxies = proxies
-        self._gathering = asyncio.Semaphore(AT_ONCE)
-        self._turns = Turns(
-            TURNS_OF_ONE,
-            TURNS,
-            waiting_per_key=WAITING_OF_ONE,
-            waiting=WAITING,
+        self._gathering = asyncio.Semaphore(MAX_CONCURRENT_COLLECTS)
+        self._turns = WaitingLimiter(
+            MAX_RESPONSES_PER_ADDRESS,
+            MAX_RESPONSES,
+            waiting_per_key=MAX_WAITING_PER_ADDRESS,
+            waiting=MAX_WAITING,
             seconds=WAIT_SECONDS,
         )
         self.route = Route(
@@ -131,7 +131,7 @@ class Properties:
             # A page that sends a token or an entity tag asks first whether it may.
             methods=["GET", "OPTIONS"],
             middleware=[
-                Middleware(Cors, origins),
+                Middleware(OriginsMiddleware, origins),
                 Middleware(GZipMiddleware, minimum_size=1000, compresslevel=5),
             ],
         )
@@ -140,76 +140,82 @@ class Properties:
         if request.method == "OPTIONS":  # and no page's question, which was answered before
             return Response(status_code=204, headers={"Allow": "GET, HEAD, OPTIONS"})
         try:
-            rights = EVERYBODY if self._rights is None else await self._rights(request)
+            rights = UNRESTRICTED if self._rights is None else await self._rights(request)
             wanted = self._wanted(request)
             for name in wanted.regions:
                 rights.check(name)
             gateway = await self._ready()
-            rights = gateway.rights_here(rights)
-            private = rights != EVERYBODY or "Authorization" in request.headers
+            rights = gateway.effective_rights(rights)
+            private = rights != UNRESTRICTED or "Authorization" in request.headers
             known = request.headers.get("If-None-Match")
             head = _headers(str(gateway.log.head), rights, private=private)
             if known is not None and _same(known, head["ETag"]):
                 return Response(status_code=304, headers=head)
             return await self._download(gateway, request, wanted, rights, private=private)
-        except Refused as refused:
+        except RequestRejected as refused:
             return _refusal(refused)
 
     async def _download(
-        self, gateway: Gateway, request: Request, wanted: Wanted, rights: Rights, *, private: bool
+        self,
+        gateway: Gateway,
+        request: Request,
+        wanted: RoomSelection,
+        rights: Rights,
+        *,
+        private: bool,
     ) -> Response:
         """The answer, which has its turn until it is sent."""
-        address = self._proxies.counted(request.scope)
+        address = self._proxies.rate_limit_key(request.scope)
         gateway.rations.check(address)
-        turn = await self._turns.take(address)
+        turn = await self._turns.acquire(address)
         try:
             async with self._gathering:
                 rows = await gateway.snapshots.collect(wanted, rights)
                 # Not later: they belong to this step of the loop.
                 position = str(gateway.log.head)
         except BaseException:
-            self._turns.give_back(turn)
+            self._turns.release(turn)
             raise
         gateway.rations.charge(address, len(rows) / PAGE_ROWS)
-        return Download(
+        return TimedJsonResponse(
             _body(gateway.snapshots, rows, rights.view),
             headers=_headers(position, rights, private=private),
             seconds=DOWNLOAD_SECONDS,
-            done=partial(self._turns.give_back, turn),
+            done=partial(self._turns.release, turn),
         )
 
     async def _ready(self) -> Gateway:
         gateway = self._gateway()
         if gateway is None:
-            raise Refused(Code.NOT_READY, "the bridge is not running")
+            raise RequestRejected(Code.NOT_READY, "the bridge is not running")
         await gateway.ready()
         return gateway
 
-    def _wanted(self, request: Request) -> Wanted:
+    def _wanted(self, request: Request) -> RoomSelection:
         others = sorted(set(request.query_params.keys()) - {"region"})
         if others:
-            raise Refused(
+            raise RequestRejected(
                 Code.BAD_REQUEST, f"expected no parameter but region, came {others[0][:40]!r}"
             )
         regions = tuple(
-            dict.fromkeys(region(name) for name in request.query_params.getlist("region"))
+            dict.fromkeys(parse_region(name) for name in request.query_params.getlist("region"))
         )
         if len(regions) > self._max_rooms:
-            raise Refused(
+            raise RequestRejected(
                 Code.TOO_MANY_ROOMS,
                 f"expected at most {self._max_rooms} regions, came {len(regions)}",
             )
-        return Wanted(regions)
+        return RoomSelection(regions)
 
 
-def _refusal(refused: Refused) -> Response:
+def _refusal(refused: RequestRejected) -> Response:
     status = STATUS.get(refused.code, 400)
     headers = {"Cache-Control": "no-store", "Vary": VARY}
     if refused.code is Code.RATE_LIMITED:
         headers["Retry-After"] = str(RETRY_SECONDS)
     if status == 401:  # noqa: PLR2004 - Unauthorized
         headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(refused.ack(), status, headers)
+    return JSONResponse(refused.to_ack(), status, headers)
 
 
 async def _body(
@@ -218,8 +224,8 @@ async def _body(
     """JSON text, in portions between which the loop serves others."""
     items = list(rows.items())
     yield b"["
-    for start in range(0, len(items), STEP_ROWS // 2):
-        portion = items[start : start + STEP_ROWS // 2]
+    for start in range(0, len(items), ROWS_PER_STEP // 2):
+        portion = items[start : start + ROWS_PER_STEP // 2]
         text = b",".join(snapshots.encode(key, row, view) for key, row in portion)
         yield text if start == 0 else b"," + text
         await asyncio.sleep(0)
@@ -244,14 +250,14 @@ def _same(known: str, etag: str) -> bool:
 
 def _headers(position: str, rights: Rights, *, private: bool) -> dict[str, str]:
     return {
-        POSITION: position,
+        POSITION_HEADER: position,
         "ETag": _etag(position, rights),
         "Cache-Control": "private, no-cache" if private else "no-cache",
         "Vary": VARY,
     }
 
 
-class Download(StreamingResponse):
+class TimedJsonResponse(StreamingResponse):
     """JSON that is read within `seconds` or not to its end. `done` is called after it."""
 
     def __init__(

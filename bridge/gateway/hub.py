@@ -9,7 +9,7 @@ A client hears everything, or the union of the regions and properties that it na
   neither in `unsubscribe` takes all away. To take a region away from a client that hears
   everything changes nothing: it never named it.
 
-Every call either does all that it says or raises `errors.Refused` and changes nothing.
+Every call either does all that it says or raises `errors.RequestRejected` and changes nothing.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from bridge.errors import Code, Refused
+from bridge.errors import Code, RequestRejected
 from bridge.gateway.presence import Presence
 from bridge.gateway.subscription import Subscription
 from bridge.gateway.visibility import read_move
 from bridge.log.base import Entry
-from bridge.rights import EVERYBODY, Rights
+from bridge.rights import UNRESTRICTED, Rights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
     from bridge.changes import Key
-    from bridge.contract.parse import Wanted
+    from bridge.contract.parse import RoomSelection
     from bridge.events import Event
-    from bridge.gateway.visibility import Move
+    from bridge.gateway.visibility import RegionMove
 
 Client = TypeVar("Client")
 """Whatever names a client to the one who delivers; hashable."""
@@ -46,7 +46,7 @@ class HubCounts:
     rooms: int
 
 
-NOBODY: Final[tuple[()]] = ()
+NO_CLIENTS: Final[tuple[()]] = ()
 
 
 class Hub(Generic[Client]):
@@ -71,7 +71,7 @@ class Hub(Generic[Client]):
         self._where = where
         self._presence = presence or Presence()
         self._clients: dict[Client, Subscription] = {}
-        self._aside: set[Client] = set()
+        self._batching: set[Client] = set()
         self._limited: set[Client] = set()  # whose rights end at some regions
         # Clients are dict keys for their order: recipients come in the order of their arrival.
         self._rooms: dict[str, dict[Client, None]] = {}
@@ -79,16 +79,16 @@ class Hub(Generic[Client]):
     def join(
         self,
         client: Client,
-        wanted: Wanted,
+        wanted: RoomSelection,
         *,
-        rights: Rights = EVERYBODY,
+        rights: Rights = UNRESTRICTED,
         aside: bool = False,
     ) -> Subscription:
-        """A client came and named `wanted`. Raises `Refused`.
+        """A client came and named `wanted`. Raises `RequestRejected`.
 
         One that stands `aside` has a subscription like any other, and somebody else delivers to it.
         """
-        after = Subscription(rights=rights).plus(wanted)
+        after = Subscription(rights=rights).with_selection(wanted)
         self._check(after, wanted)
         self.restore(client, after, aside=aside)
         return after
@@ -98,28 +98,28 @@ class Hub(Generic[Client]):
         if client in self._clients:
             raise ValueError(f"{client!r} has joined already")
         if aside:
-            self._aside.add(client)
-        self._settle(client, (), subscription)
+            self._batching.add(client)
+        self._replace(client, (), subscription)
 
-    def subscribe(self, client: Client, wanted: Wanted) -> Subscription:
-        """Add what is wanted; give all that the client hears now. Raises `Refused`.
+    def subscribe(self, client: Client, wanted: RoomSelection) -> Subscription:
+        """Add what is wanted; give all that the client hears now. Raises `RequestRejected`.
 
         A client that never joined or has left is a `KeyError`.
         """
         now = self._clients[client]
-        after = now.plus(wanted)
+        after = now.with_selection(wanted)
         self._check(after, wanted)
-        self._settle(client, now.rooms, after)
+        self._replace(client, now.rooms, after)
         return after
 
-    def unsubscribe(self, client: Client, wanted: Wanted) -> Subscription:
+    def unsubscribe(self, client: Client, wanted: RoomSelection) -> Subscription:
         """Take away what is named; give all that the client hears now."""
         now = self._clients[client]
-        after = now.minus(wanted)
-        self._settle(client, now.rooms, after)
+        after = now.without_selection(wanted)
+        self._replace(client, now.rooms, after)
         return after
 
-    def grant(self, client: Client, rights: Rights) -> Subscription:
+    def set_rights(self, client: Client, rights: Rights) -> Subscription:
         """The client has other rights from here on; give all that it hears now. Never refuses.
 
         What it named and may not hear any more is taken out of its subscription: regions,
@@ -132,18 +132,18 @@ class Hub(Generic[Client]):
             properties = [key for key in now.properties if self._visible(key, rights)]
             most = self._max_rooms * ROOMS_PER_NAME // max(1, len(rights.regions))
             after = Subscription(
-                tuple(filter(rights.may_hear, now.regions)), tuple(properties[:most]), rights
+                tuple(filter(rights.can_read_region, now.regions)), tuple(properties[:most]), rights
             )
-        self._settle(client, now.rooms, after)
+        self._replace(client, now.rooms, after)
         return after
 
-    def leave(self, client: Client) -> None:
+    def remove(self, client: Client) -> None:
         """The client is gone. To leave twice, or without having come, is fine."""
         subscription = self._clients.pop(client, None)
         if subscription is not None:
-            self._presence.went(subscription.rights.user)
+            self._presence.remove(subscription.rights.user)
             self._exit(client, subscription.rooms)
-            self._aside.discard(client)
+            self._batching.discard(client)
             self._limited.discard(client)
 
     @property
@@ -159,7 +159,7 @@ class Hub(Generic[Client]):
         """The clients in any of `rooms`, each once. Costs as much as these rooms have members."""
         members = [clients for room in rooms if (clients := self._rooms.get(room))]
         if not members:
-            return NOBODY
+            return NO_CLIENTS
         if len(members) == 1:
             return members[0].keys()
         union: dict[Client, None] = {}
@@ -180,17 +180,17 @@ class Hub(Generic[Client]):
             if move is None:
                 self._deliver(entry, recipients)
             else:
-                self._tell_move(entry, move, recipients)
+                self._publish_move(entry, move, recipients)
 
     def counts(self) -> HubCounts:
         return HubCounts(clients=len(self._clients), rooms=len(self._rooms))
 
-    def _tell_move(self, entry: Entry, move: Move, recipients: Collection[Client]) -> None:
+    def _publish_move(self, entry: Entry, move: RegionMove, recipients: Collection[Client]) -> None:
         """Deliver a move to each as it may be heard: in up to three ways."""
         ways: dict[int, tuple[Event, list[Client]]] = {}
         for client in recipients:
             rights = self._clients[client].rights
-            heard = move.event if rights.regions is None else move.heard(rights)
+            heard = move.event if rights.regions is None else move.as_visible(rights)
             if heard is not None:
                 ways.setdefault(id(heard), (heard, []))[1].append(client)
         for heard, clients in ways.values():
@@ -198,12 +198,12 @@ class Hub(Generic[Client]):
 
     def _visible(self, key: Key, rights: Rights) -> bool:
         place = None if rights.regions is None else self._where(key)
-        return place is None or rights.may_see(place)
+        return place is None or rights.can_read_row(place)
 
-    def _check(self, after: Subscription, wanted: Wanted) -> None:
+    def _check(self, after: Subscription, wanted: RoomSelection) -> None:
         named = len(after.regions or ()) + len(after.properties)
         if named > self._max_rooms:
-            raise Refused(
+            raise RequestRejected(
                 Code.TOO_MANY_ROOMS,
                 f"expected at most {self._max_rooms} regions and properties in all, "
                 f"this would make {named}",
@@ -212,30 +212,30 @@ class Hub(Generic[Client]):
         if rights.regions is None:
             return
         most = self._max_rooms * ROOMS_PER_NAME
-        if after.scoped > most:
-            raise Refused(
+        if after.scoped_rooms > most:
+            raise RequestRejected(
                 Code.TOO_MANY_ROOMS,
-                f"expected at most {most} rooms of properties, this would make {after.scoped}: "
-                f"{len(after.properties)} properties in each of the {len(rights.regions)} regions "
-                "that are yours to hear. Follow regions instead",
+                f"expected at most {most} rooms of properties, this would make "
+                f"{after.scoped_rooms}: {len(after.properties)} properties in each of the "
+                f"{len(rights.regions)} regions that are yours to hear. Follow regions instead",
             )
         for region in wanted.regions:
             rights.check(region)
         for key in wanted.properties:
             if not self._visible(key, rights):
-                raise Refused(
+                raise RequestRejected(
                     Code.REGION_FORBIDDEN,
                     f"property {key} is in no region that is yours to hear",
                 )
 
-    def _settle(self, client: Client, was: Iterable[str], after: Subscription) -> None:
+    def _replace(self, client: Client, was: Iterable[str], after: Subscription) -> None:
         before = self._clients.get(client)
         if before is None or before.rights.user != after.rights.user:
-            self._presence.came(after.rights.user)
+            self._presence.add(after.rights.user)
             if before is not None:
-                self._presence.went(before.rights.user)
+                self._presence.remove(before.rights.user)
         self._clients[client] = after
-        if client in self._aside:
+        if client in self._batching:
             return
         if after.rights.regions is None:
             self._limited.discard(client)

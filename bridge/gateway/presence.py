@@ -19,12 +19,12 @@ class Presence:
         """The users, now and whenever it is looked at again."""
         return self._clients.keys()
 
-    def came(self, user: str | None) -> None:
+    def add(self, user: str | None) -> None:
         """None: a client without a user."""
         if user is not None:
             self._clients[user] = self._clients.get(user, 0) + 1
 
-    def went(self, user: str | None) -> None:
+    def remove(self, user: str | None) -> None:
         if user is None:
             return
         self._clients[user] -= 1

@@ -7,30 +7,30 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from bridge.contract.parse import page_wanted, snapshot_wanted, wanted
-from bridge.errors import Code, LogUnusable, Refused
+from bridge.contract.parse import parse_page_cursor, parse_selection, parse_snapshot_flag
+from bridge.errors import Code, LogUnusableError, RequestRejected
 from bridge.security.rate_limit import Allowance
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from bridge.clock import Clock
-    from bridge.gateway.delivery.batcher import Window
-    from bridge.gateway.delivery.writer import Wire
+    from bridge.gateway.delivery.batcher import Batcher
+    from bridge.gateway.delivery.writer import ClientWriter
     from bridge.gateway.hub import Hub
-    from bridge.gateway.recovery.persistence import Keeper
-    from bridge.gateway.recovery.sessions import Sessions
+    from bridge.gateway.recovery.persistence import SessionPersistence
+    from bridge.gateway.recovery.sessions import RecoverySessions
     from bridge.gateway.snapshot import Snapshots
     from bridge.gateway.subscription import Subscription
-    from bridge.gateway.token_expiry import Bearers
+    from bridge.gateway.token_expiry import TokenExpiry
     from bridge.log.base import EventLog
     from bridge.rights import Rights
-    from bridge.security.rate_limit import Rations
+    from bridge.security.rate_limit import SnapshotQuota
 
 log = logging.getLogger(__name__)
 
 
-class Requests:
+class RequestHandlers:
     """Answers requests. A client's subscription changes between two events and not during one: what
     was published before its ack comes before the ack, the rest after it.
     """
@@ -39,22 +39,22 @@ class Requests:
         self,
         *,
         hub: Hub[str],
-        wire: Wire,
-        window: Window,
-        sessions: Sessions,
+        wire: ClientWriter,
+        window: Batcher,
+        sessions: RecoverySessions,
         snapshots: Snapshots,
-        bearers: Bearers,
+        bearers: TokenExpiry,
         log: EventLog,
         clock: Clock,
-        keeper: Keeper | None,
-        rations: Rations,
+        keeper: SessionPersistence | None,
+        rations: SnapshotQuota,
         ready: Callable[[], Awaitable[None]],
         address: Callable[[str], str | None],
         rights_here: Callable[[Rights], Rights],
         per_second: float,
         burst: float,
     ) -> None:
-        """`ready` waits for snapshots or raises `Refused`; `address` is that of a client;
+        """`ready` waits for snapshots or raises `RequestRejected`; `address` is that of a client;
         `rights_here` makes of a token's rights those that count here. A client may make so many
         requests `per_second`, and a `burst` at once.
         """
@@ -81,7 +81,7 @@ class Requests:
             "authenticate": self._authenticate,
         }
 
-    async def answer(self, sid: str, name: str, args: Sequence[Any], ack: int | None) -> None:
+    async def handle(self, sid: str, name: str, args: Sequence[Any], ack: int | None) -> None:
         """Answer a request. A fault of ours ends the connection: the client comes back and says
         again what it wants, instead of going on with who knows which subscription.
         """
@@ -91,46 +91,46 @@ class Requests:
         try:
             self._count(sid)
             answer = await request(sid, _only(args))
-        except Refused as refused:
-            answer = orjson.dumps(refused.ack())
+        except RequestRejected as refused:
+            answer = orjson.dumps(refused.to_ack())
         except Exception:
             log.exception("a request of client %s failed", sid)
-            self._wire.cut(sid)
+            self._wire.abort(sid)
             return
         if ack is not None:
             self._window.flush_one(sid)
             self._wire.send_packet(sid, f"3{ack}[{answer.decode()}]")
         await self._stored(sid)
 
-    def left(self, sid: str) -> None:
+    def remove(self, sid: str) -> None:
         """The client is gone."""
         self._allowances.pop(sid, None)
 
     async def _subscribe(self, sid: str, argument: Any) -> bytes:
-        what = wanted(argument)
-        after = page_wanted(argument)
-        if not snapshot_wanted(argument):
-            return self.changed(sid, self._hub.subscribe(sid, what))
+        what = parse_selection(argument)
+        after = parse_page_cursor(argument)
+        if not parse_snapshot_flag(argument):
+            return self.subscription_changed(sid, self._hub.subscribe(sid, what))
         await self._ready()
         now = self._hub.subscription(sid)
         if now is None:
-            raise Refused(Code.NOT_READY, "the connection has ended")
+            raise RequestRejected(Code.NOT_READY, "the connection has ended")
         address = self._address(sid)
         self._rations.check(address)
         # Nothing waits from here to the ack.
         page = self._snapshots.page(what, after, now.rights)
         self._rations.charge(address, len(page.rows) / self._snapshots.page_bytes)
-        ack = self.changed(sid, self._hub.subscribe(sid, what))
+        ack = self.subscription_changed(sid, self._hub.subscribe(sid, what))
         rest: dict[str, str] = {"offset": str(self._log.head)}
         if page.more is not None:
             rest["more"] = page.more
         return b'%b,%b,"snapshot":[%b]}' % (ack[:-1], orjson.dumps(rest)[1:-1], page.rows)
 
     async def _unsubscribe(self, sid: str, argument: Any) -> bytes:
-        return self.changed(sid, self._hub.unsubscribe(sid, wanted(argument)))
+        return self.subscription_changed(sid, self._hub.unsubscribe(sid, parse_selection(argument)))
 
     async def _authenticate(self, sid: str, argument: Any) -> bytes:
-        return await self._bearers.renew(sid, argument, self._granted)
+        return await self._bearers.refresh(sid, argument, self._granted)
 
     def _granted(self, sid: str, rights: Rights) -> bool:
         """Give a client these rights, within a request of its; False if it had them."""
@@ -138,17 +138,17 @@ class Requests:
         here = self._rights_here(rights)
         if now is None or now.rights == here:
             return False
-        self.changed(sid, self._hub.grant(sid, here))
+        self.subscription_changed(sid, self._hub.set_rights(sid, here))
         return True
 
-    def changed(self, sid: str, subscription: Subscription) -> bytes:
+    def subscription_changed(self, sid: str, subscription: Subscription) -> bytes:
         """A client's subscription was changed within a request; the ack says to what."""
         if self._sessions.changed(sid, subscription, self._log.head) and self._keeper is not None:
-            self._wire.keep_back(sid)
+            self._wire.hold(sid)
             self._kept_back.add(sid)
         if sid in self._window:
             self._window.set(sid, subscription)
-        return orjson.dumps(subscription.ack())
+        return orjson.dumps(subscription.to_ack())
 
     async def _stored(self, sid: str) -> None:
         """Where the client's subscription was changed: wait until that is stored, and only then let
@@ -159,11 +159,11 @@ class Requests:
         self._kept_back.discard(sid)
         try:
             await self._keeper.store()
-        except LogUnusable:
+        except LogUnusableError:
             log.exception("the subscription of client %s could not be stored", sid)
-            self._wire.cut(sid)
+            self._wire.abort(sid)
         else:
-            self._wire.let_go(sid)
+            self._wire.release(sid)
 
     def _count(self, sid: str) -> None:
         now = self._clock.monotonic()
@@ -171,7 +171,7 @@ class Requests:
         if allowance is None:
             allowance = self._allowances[sid] = Allowance.full(self._per_second, self._burst, now)
         if not allowance.take(now):
-            raise Refused(
+            raise RequestRejected(
                 Code.RATE_LIMITED,
                 f"expected at most {allowance.per_second:g} requests per second",
             )
@@ -179,5 +179,5 @@ class Requests:
 
 def _only(args: Sequence[Any]) -> Any:
     if len(args) > 1:
-        raise Refused(Code.BAD_REQUEST, f"expected one argument, came {len(args)}")
+        raise RequestRejected(Code.BAD_REQUEST, f"expected one argument, came {len(args)}")
     return args[0] if args else None

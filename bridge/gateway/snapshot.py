@@ -34,31 +34,31 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from bridge.errors import Code, Refused
-from bridge.gateway.region_index import Place, Places
+from bridge.errors import Code, RequestRejected
+from bridge.gateway.region_index import RegionBucket, RegionIndex
 from bridge.projection import DOCUMENTED
-from bridge.rights import EVERYBODY
+from bridge.rights import UNRESTRICTED
 from bridge.rooms import regions_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from bridge.changes import Key
-    from bridge.contract.parse import Wanted
+    from bridge.contract.parse import RoomSelection
     from bridge.log.base import Entry
     from bridge.projection import Projection
     from bridge.rights import Rights, View
-    from bridge.rows import Rows
+    from bridge.rows import RowStore
 
-STEP_ROWS: Final = 1000
+ROWS_PER_STEP: Final = 1000
 """Rows that are looked at in one step of the loop: about 3 ms."""
 
-GATHER_ROWS: Final = 5_000
+COLLECT_ROWS_PER_STEP: Final = 5_000
 """Rows that are only pointed at in one step."""
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class SnapshotPage:
     """Rows as JSON, without brackets; `more` is the cursor of the next page."""
 
     rows: bytes
@@ -70,12 +70,12 @@ class Snapshots:
     its view, and without the rows that are in none of its regions.
     """
 
-    def __init__(self, rows: Rows, projection: Projection, *, page_bytes: int) -> None:
+    def __init__(self, rows: RowStore, projection: Projection, *, page_bytes: int) -> None:
         self._rows = rows
         self._projection = projection
         self.page_bytes = page_bytes
-        self._places = Places(projection.region)
-        self._watching: list[set[Key]] = []
+        self._regions_index = RegionIndex(projection.region)
+        self._collecting: list[set[Key]] = []
         self._columns: dict[View, tuple[str, ...]] = {}
         self._hidden: dict[View, set[str]] = {}
         for view in projection.views:
@@ -92,20 +92,22 @@ class Snapshots:
         until then rows come without being published.
         """
         keys = list(self._rows)
-        for start in range(0, len(keys), STEP_ROWS):
-            self._places.put(self._rows, keys[start : start + STEP_ROWS])
+        for start in range(0, len(keys), ROWS_PER_STEP):
+            self._regions_index.add_rows(self._rows, keys[start : start + ROWS_PER_STEP])
             await asyncio.sleep(0)
         self.ready.set()
 
-    def follow(self, entries: Sequence[Entry]) -> None:
+    def apply(self, entries: Sequence[Entry]) -> None:
         """What was published, in the step in which the rows changed."""
-        self._places.follow(entries)
-        for touched in self._watching:
+        self._regions_index.apply(entries)
+        for touched in self._collecting:
             touched.update(entry.event.key for entry in entries)
 
-    def page(self, wanted: Wanted, after: str | None, rights: Rights = EVERYBODY) -> Page:
-        """A page of what is wanted; nothing named means everything. Raises `Refused`."""
-        places = self._wanted_places(wanted, rights)
+    def page(
+        self, wanted: RoomSelection, after: str | None, rights: Rights = UNRESTRICTED
+    ) -> SnapshotPage:
+        """A page of what is wanted; nothing named means everything. Raises `RequestRejected`."""
+        places = self._selected_buckets(wanted, rights)
         out: list[bytes] = []
         size = looked = 0
         if after is None:
@@ -121,34 +123,38 @@ class Snapshots:
             if place.number < first:
                 continue
             for index in range(start if place.number == first else 0, len(place.keys)):
-                if size >= self.page_bytes or looked >= STEP_ROWS:
-                    return Page(b",".join(out), f"{place.number}.{place.closed}.{index}")
+                if size >= self.page_bytes or looked >= ROWS_PER_STEP:
+                    return SnapshotPage(
+                        b",".join(out), f"{place.number}.{place.compactions}.{index}"
+                    )
                 looked += 1
                 found = place.keys[index]
                 row = None if found is None else self.row(found, rights.view)
                 if row is not None:
                     out.append(row)
                     size += len(row)
-        return Page(b",".join(out), None)
+        return SnapshotPage(b",".join(out), None)
 
-    async def collect(self, wanted: Wanted, rights: Rights = EVERYBODY) -> dict[Key, bytes]:
+    async def collect(
+        self, wanted: RoomSelection, rights: Rights = UNRESTRICTED
+    ) -> dict[Key, bytes]:
         """All rows that are wanted, as they are kept, in one moment: the step of the loop in which
-        this returns. `encode` spells them. Raises `Refused`.
+        this returns. `encode` spells them. Raises `RequestRejected`.
 
         They are gathered in short steps; those that were published meanwhile are looked at again in
         the last one.
         """
-        places = self._wanted_places(wanted, rights)
+        places = self._selected_buckets(wanted, rights)
         touched: set[Key] = set()
-        self._watching.append(touched)
+        self._collecting.append(touched)
         try:
             out: dict[Key, bytes] = {}
             sources: Iterable[Sequence[Key | None]] = chain(
                 (list(place.keys) for place in places), [list(self._named(wanted, rights))]
             )
             for keys in sources:
-                for start in range(0, len(keys), GATHER_ROWS):
-                    for key in keys[start : start + GATHER_ROWS]:
+                for start in range(0, len(keys), COLLECT_ROWS_PER_STEP):
+                    for key in keys[start : start + COLLECT_ROWS_PER_STEP]:
                         row = None if key is None else self._rows.get(key)
                         if key is not None and row is not None:
                             out[key] = row
@@ -163,15 +169,15 @@ class Snapshots:
                     continue
                 place = self._regions(row)
                 if key in named or (
-                    rights.may_see(place)
-                    and (wanted.nothing_named or not regions.isdisjoint(place))
+                    rights.can_read_row(place)
+                    and (wanted.is_empty or not regions.isdisjoint(place))
                 ):
                     out[key] = row
             return out
         finally:
-            self._watching.remove(touched)
+            self._collecting.remove(touched)
 
-    def where(self, key: Key) -> tuple[str, ...] | None:
+    def regions_of_key(self, key: Key) -> tuple[str, ...] | None:
         """The regions of a known row, in whichever spelling of its key; None if it is not known."""
         for name in (key, *_other_spelling(key)):
             row = self._rows.get(name)
@@ -194,17 +200,17 @@ class Snapshots:
             }
         )
 
-    def _wanted_places(self, wanted: Wanted, rights: Rights) -> list[Place]:
+    def _selected_buckets(self, wanted: RoomSelection, rights: Rights) -> list[RegionBucket]:
         if not self.ready.is_set():
-            raise Refused(Code.NOT_READY, "the bridge has not read the table yet")
+            raise RequestRejected(Code.NOT_READY, "the bridge has not read the table yet")
         for region in wanted.regions:
             rights.check(region)
-        return self._places.inside(rights.regions if wanted.nothing_named else wanted.regions)
+        return self._regions_index.buckets_in(rights.regions if wanted.is_empty else wanted.regions)
 
     def _regions(self, row: bytes) -> tuple[str, ...]:
         return regions_of(self._rows.decode(row), self._projection.region)
 
-    def _named(self, wanted: Wanted, rights: Rights) -> Iterator[Key]:
+    def _named(self, wanted: RoomSelection, rights: Rights) -> Iterator[Key]:
         """The properties that were named, may be seen, and are not in a named region as well, each
         once. A client may spell a key as a string that is a number in the table.
         """
@@ -216,7 +222,7 @@ class Snapshots:
                 if row is None:
                     continue
                 place = self._regions(row)
-                if regions.isdisjoint(place) and rights.may_see(place):
+                if regions.isdisjoint(place) and rights.can_read_row(place):
                     found.add(key)
                     yield key
                     break
@@ -232,13 +238,13 @@ def _other_spelling(name: Key) -> tuple[Key, ...]:
     return (int(name),) if str(int(name)) == name else ()
 
 
-def _cursor(after: str, places: Sequence[Place]) -> tuple[int, int]:
+def _cursor(after: str, places: Sequence[RegionBucket]) -> tuple[int, int]:
     """The number of the place and the index in it at which a page begins."""
     parts = after.split(".")
     if len(parts) != 3 or not all(p.isascii() and p.isdigit() and len(p) < 16 for p in parts):  # noqa: PLR2004
-        raise Refused(Code.BAD_REQUEST, "expected for after what an ack gave as more")
+        raise RequestRejected(Code.BAD_REQUEST, "expected for after what an ack gave as more")
     number, closed, index = map(int, parts)
     place = next((place for place in places if place.number == number), None)
-    if place is None or place.closed != closed or index > len(place.keys):
-        raise Refused(Code.CURSOR_GONE, "the rows have been put in another order since")
+    if place is None or place.compactions != closed or index > len(place.keys):
+        raise RequestRejected(Code.CURSOR_GONE, "the rows have been put in another order since")
     return number, index

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bridge.rights import EVERYBODY, Rights
-from bridge.rooms import EVERYTHING, member_room, property_room, region_room, user_room
+from bridge.rights import UNRESTRICTED, Rights
+from bridge.rooms import ALL_ROOM, member_room, property_room, region_room, user_room
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from bridge.changes import Key
-    from bridge.contract.parse import Wanted
+    from bridge.contract.parse import RoomSelection
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Subscription:
 
     regions: tuple[str, ...] | None = None
     properties: tuple[Key, ...] = ()
-    rights: Rights = EVERYBODY
+    rights: Rights = UNRESTRICTED
 
     @property
     def rooms(self) -> tuple[str, ...]:
@@ -38,7 +38,7 @@ class Subscription:
 
     def _open(self) -> tuple[str, ...]:
         if self.regions is None:
-            return (EVERYTHING,)
+            return (ALL_ROOM,)
         return (*map(region_room, self.regions), *map(property_room, self.properties))
 
     def _within(self, mine: tuple[str, ...]) -> tuple[str, ...]:
@@ -48,23 +48,23 @@ class Subscription:
         return (*map(region_room, self.regions), *named)
 
     @property
-    def scoped(self) -> int:
+    def scoped_rooms(self) -> int:
         """How many of its rooms are of one property within one region."""
         return len(self.properties) * len(self.rights.regions or ())
 
-    def plus(self, wanted: Wanted) -> Subscription:
+    def with_selection(self, wanted: RoomSelection) -> Subscription:
         """The subscription after `subscribe`."""
-        if wanted.nothing_named:
+        if wanted.is_empty:
             return Subscription(rights=self.rights)
         return Subscription(
             tuple(dict.fromkeys((*(self.regions or ()), *wanted.regions))),
-            _each_once((*self.properties, *wanted.properties)),
+            _unique((*self.properties, *wanted.properties)),
             self.rights,
         )
 
-    def minus(self, wanted: Wanted) -> Subscription:
+    def without_selection(self, wanted: RoomSelection) -> Subscription:
         """The subscription after `unsubscribe`."""
-        if wanted.nothing_named:
+        if wanted.is_empty:
             return Subscription((), rights=self.rights)
         if self.regions is None:
             return self
@@ -76,7 +76,7 @@ class Subscription:
             self.rights,
         )
 
-    def ack(self) -> dict[str, object]:
+    def to_ack(self) -> dict[str, object]:
         """The acknowledgement of the wire contract."""
         return {
             "ok": True,
@@ -85,6 +85,6 @@ class Subscription:
         }
 
 
-def _each_once(keys: Iterable[Key]) -> tuple[Key, ...]:
+def _unique(keys: Iterable[Key]) -> tuple[Key, ...]:
     """Without repeats. 7 and "7" name the same room, so they are the same."""
     return tuple({str(key): key for key in keys}.values())

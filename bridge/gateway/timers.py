@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-LOOK_SECONDS: Final = 10.0
+CLOCK_CHECK_SECONDS: Final = 10.0
 """The clock is looked at that often, in case it was put forward."""
 
-PORTION: Final = 100
+MAX_DUE_PER_STEP: Final = 100
 """Told in one step of the loop; the others in the next ones."""
 
 
-class Deadlines:
+class DeadlineTimer:
     """Tells of each name when its time has come, at most a second late.
 
     A wheel of seconds: to set one or to forget one costs the same however many there are.
@@ -46,7 +46,7 @@ class Deadlines:
 
     def set(self, name: str, at: float) -> None:
         """It is due then, Unix seconds, and not when it was before."""
-        self.forget(name)
+        self.cancel(name)
         slot = math.ceil(at)
         names = self._slots.get(slot)
         if names is None:
@@ -57,7 +57,7 @@ class Deadlines:
         if slot < self._armed:
             self._arm()
 
-    def forget(self, name: str) -> None:
+    def cancel(self, name: str) -> None:
         slot = self._slot_of.pop(name, None)
         if slot is not None:
             del self._slots[slot][name]
@@ -79,11 +79,11 @@ class Deadlines:
             self._armed = math.inf
             return
         self._armed = self._order[0]
-        wait = min(max(0.0, self._armed - self._wall()), LOOK_SECONDS)
-        self._timer = self._call_later(wait, self._look)
+        wait = min(max(0.0, self._armed - self._wall()), CLOCK_CHECK_SECONDS)
+        self._timer = self._call_later(wait, self._run_due)
 
-    def _look(self) -> None:
-        left, now = PORTION, self._wall()
+    def _run_due(self) -> None:
+        left, now = MAX_DUE_PER_STEP, self._wall()
         try:
             while left and self._order and self._order[0] <= now:
                 names = self._slots[self._order[0]]
@@ -92,13 +92,13 @@ class Deadlines:
                     continue
                 left -= 1
                 name = next(iter(names))
-                self.forget(name)
+                self.cancel(name)
                 self._on_due(name)
         finally:
             self._arm()
 
 
-class Doorstep:
+class ConnectTimeout:
     """Tells, `seconds` after it came, of each one that came. One timer for all."""
 
     def __init__(
@@ -120,7 +120,7 @@ class Doorstep:
     def add(self, name: str) -> None:
         self._due.append((self._clock() + self._seconds, name))
         if self._timer is None:
-            self._timer = self._call_later(self._seconds, self._look)
+            self._timer = self._call_later(self._seconds, self._run_due)
 
     def stop(self) -> None:
         self._due.clear()
@@ -128,10 +128,10 @@ class Doorstep:
             self._timer.cancel()
             self._timer = None
 
-    def _look(self) -> None:
+    def _run_due(self) -> None:
         self._timer = None
         now = self._clock()
         while self._due and self._due[0][0] <= now:
             self._on_due(self._due.popleft()[1])
         if self._due:  # a second's worth of them at once: it is no matter of moments
-            self._timer = self._call_later(max(1.0, self._due[0][0] - now), self._look)
+            self._timer = self._call_later(max(1.0, self._due[0][0] - now), self._run_due)

@@ -11,14 +11,14 @@ import orjson
 
 from bridge.clock import timestamp
 from bridge.contract.events import AuthStatus, AuthStatusData
-from bridge.contract.parse import token_given
-from bridge.errors import Code, Refused
-from bridge.gateway.timers import Deadlines
+from bridge.contract.parse import parse_token
+from bridge.errors import Code, RequestRejected
+from bridge.gateway.timers import DeadlineTimer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from bridge.auth.authenticator import Access, Admission
+    from bridge.auth.authenticator import Authenticator, Identity
     from bridge.auth.claims import Claims
     from bridge.clock import Clock
     from bridge.contract.events import AuthState
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class _Bearer:
+class _TrackedToken:
     """What is kept of a client's token. Times are Unix seconds."""
 
     user: str
@@ -41,7 +41,7 @@ class _Bearer:
     """Whether the project has taken back the key that its token is signed with."""
 
 
-class Bearers:
+class TokenExpiry:
     """Follows the tokens of clients, by their sids. One timer serves all.
 
     A client is told, as `auth-status`, some time before its token ends, and when it has ended; then
@@ -50,7 +50,7 @@ class Bearers:
 
     def __init__(
         self,
-        access: Access,
+        access: Authenticator,
         *,
         hub: Hub[str],
         clock: Clock,
@@ -67,32 +67,32 @@ class Bearers:
         self._warning = warning
         self._tell = tell
         self._part = part
-        self._bearers: dict[str, _Bearer] = {}
+        self._bearers: dict[str, _TrackedToken] = {}
         self._of_user: dict[str, dict[str, None]] = {}
         self._of_session: dict[str, dict[str, None]] = {}
-        self._deadlines = Deadlines(
+        self._deadlines = DeadlineTimer(
             self._due,
             wall=clock.wall,
             call_later=lambda seconds, call: asyncio.get_running_loop().call_later(seconds, call),
         )
-        access.when_keys_go(self._revoke)
+        access.on_keys_revoked(self._revoke)
 
     def __len__(self) -> int:
         return len(self._bearers)
 
-    async def admit(self, auth: Any, header: str | None) -> Admission:
+    async def authenticate(self, auth: Any, header: str | None) -> Identity:
         """Of a handshake, by the token in its `auth`, or by that of its connection's header where
-        that has none. Raises `Refused`.
+        that has none. Raises `RequestRejected`.
         """
-        token = token_given(auth)
-        return await self._access.admit(header if token is None else token)
+        token = parse_token(auth)
+        return await self._access.authenticate(header if token is None else token)
 
-    def came(self, sid: str, claims: Claims | None) -> None:
+    def track(self, sid: str, claims: Claims | None) -> None:
         """The client is here, with a token or without one, in place of any that it had before."""
-        self.left(sid)
+        self.untrack(sid)
         if claims is None:
             return
-        bearer = _Bearer(claims.user, claims.session, claims.expires_at, claims.key)
+        bearer = _TrackedToken(claims.user, claims.session, claims.expires_at, claims.key)
         self._bearers[sid] = bearer
         self._of_user.setdefault(claims.user, {})[sid] = None
         if claims.session is not None:
@@ -102,47 +102,47 @@ class Bearers:
         else:
             self._deadlines.set(sid, self._access.terms.ends(claims.expires_at))
 
-    def left(self, sid: str) -> None:
+    def untrack(self, sid: str) -> None:
         """The client is gone. Twice, or of who bore none, is fine."""
         bearer = self._bearers.pop(sid, None)
         if bearer is None:
             return
-        self._deadlines.forget(sid)
+        self._deadlines.cancel(sid)
         _discard(self._of_user, bearer.user, sid)
         if bearer.session is not None:
             _discard(self._of_session, bearer.session, sid)
 
-    async def renew(self, sid: str, argument: Any, grant: Callable[[str, Rights], bool]) -> bytes:
+    async def refresh(self, sid: str, argument: Any, grant: Callable[[str, Rights], bool]) -> bytes:
         """`authenticate`: the client has another token. Gives the ack.
 
-        `grant` gives the client other rights, and says whether they were others. Raises `Refused`,
-        and nothing has changed: the token that it had goes on.
+        `grant` sets the client's rights and returns whether they changed. Raises
+        `RequestRejected` and changes nothing: the earlier token stays in force.
         """
         if self._access.mode == "off":
-            raise Refused(Code.NOT_SUPPORTED, "this bridge checks no tokens")
-        token = token_given(argument)
+            raise RequestRejected(Code.NOT_SUPPORTED, "this bridge checks no tokens")
+        token = parse_token(argument)
         if token is None:
-            raise Refused(Code.BAD_REQUEST, "expected an object with a token: {token: ...}")
-        admission = await self._access.admit(token)
+            raise RequestRejected(Code.BAD_REQUEST, "expected an object with a token: {token: ...}")
+        admission = await self._access.authenticate(token)
         now = self._hub.subscription(sid)
         if now is None:
-            raise Refused(Code.NOT_READY, "the connection has ended")
+            raise RequestRejected(Code.NOT_READY, "the connection has ended")
         if now.rights.user not in (None, admission.rights.user):
-            raise Refused(
+            raise RequestRejected(
                 Code.TOKEN_INVALID,
                 "expected a token of the same user: to be another one, connect anew",
             )
         assert admission.claims is not None, "it was admitted by a token"
         changed = grant(sid, admission.rights)
-        self.came(sid, admission.claims)
+        self.track(sid, admission.claims)
         if changed:
-            self._say(sid, "changed")
+            self._send_auth_status(sid, "changed")
         return orjson.dumps({"ok": True, "expires_at": timestamp(admission.claims.expires_at)})
 
     async def sign_out(self, *, session: str | None = None, user: str | None = None) -> int:
         """Refuse the tokens of a session, or those that a user has, and end the connections of
-        their bearers; gives how many. Raises `errors.LogUnusable`, with all of that done but for
-        its being stored.
+        their bearers; return their number. Raises `errors.LogUnusableError` if the revocation
+        could not be stored; it is in force all the same.
         """
         sids = self._of_session.get(session, {}) if session is not None else {}
         sids = {**sids, **(self._of_user.get(user, {}) if user is not None else {})}
@@ -178,19 +178,19 @@ class Bearers:
         if bearer.revoked or self._clock.wall() >= ends:
             self._end(sid, "token_expired")
             return
-        self._say(sid, "expiring")
+        self._send_auth_status(sid, "expiring")
         self._deadlines.set(sid, ends)
 
     def _end(self, sid: str, why: AuthState) -> None:
         try:
-            self._say(sid, why)
+            self._send_auth_status(sid, why)
         except Exception:
             # Whatever can't be said to it, it has to go; and so have the others.
             log.exception("client %s could not be told that its token has ended", sid)
-        self.left(sid)
+        self.untrack(sid)
         self._part(sid)
 
-    def _say(self, sid: str, state: AuthState) -> None:
+    def _send_auth_status(self, sid: str, state: AuthState) -> None:
         subscription = self._hub.subscription(sid)
         if subscription is None:
             return

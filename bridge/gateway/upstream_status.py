@@ -14,16 +14,16 @@ live again within this time, and a notice that comes and goes helps nobody."""
 
 
 @dataclass(frozen=True, slots=True)
-class Upstream:
+class UpstreamState:
     """A look at what is before the gateway."""
 
     live: bool  # the source says that changes flow
     reconciled: bool  # the first pass over the table is done, so rows and log belong together
-    passing: bool  # a pass is looking for what the stream missed
+    scanning: bool  # a pass is looking for what the stream missed
 
 
 @dataclass(slots=True)
-class Teller:
+class UpstreamStatus:
     """Follows the state, and spells it.
 
     - `live`: what clients are told is what the table says, but for the stream's lag;
@@ -36,14 +36,14 @@ class Teller:
     state: BridgeState = "stale"
     _live_at: float | None = None
 
-    def look(self, upstream: Upstream, now: float, wall: float) -> bool:
+    def update(self, upstream: UpstreamState, now: float, wall: float) -> bool:
         """Whether the state has changed. `now`: monotonic seconds; `wall`: Unix seconds."""
         if upstream.live:
             self._live_at = now
         state: BridgeState = "live"
         if self._live_at is None or now - self._live_at > GRACE_SECONDS:
             state = "stale"
-        elif upstream.passing or not upstream.reconciled:
+        elif upstream.scanning or not upstream.reconciled:
             state = "catching-up"
         if state == self.state:
             return False

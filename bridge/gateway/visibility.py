@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Move:
+class RegionMove:
     """A move, and what it can be to others. `before` and `after` are regions, widest first."""
 
     event: Event
@@ -32,12 +32,12 @@ class Move:
     before: tuple[str, ...]
     after: tuple[str, ...]
 
-    def heard(self, rights: Rights) -> Event | None:
+    def as_visible(self, rights: Rights) -> Event | None:
         """The event as a client with `rights` may hear it; None: not at all.
 
         Equal rights are given the same object.
         """
-        knew, knows = rights.may_see(self.before), rights.may_see(self.after)
+        knew, knows = rights.can_read_row(self.before), rights.can_read_row(self.after)
         if knew:
             return self.event if knows else self._gone
         return self._come if knows else None
@@ -63,7 +63,7 @@ class Move:
         return replace(self.event, name=name, envelope=envelope)
 
 
-def read_move(event: Event) -> Move | None:
+def read_move(event: Event) -> RegionMove | None:
     """The move that the event tells; None if it tells none, as nearly all do."""
     # Looking for the word is quicker than reading.
     if event.name != "property-updated" or b'"moved":{' not in event.envelope:
@@ -72,10 +72,10 @@ def read_move(event: Event) -> Move | None:
     moved = data.get("moved")
     if not moved:
         return None  # the word was in a value
-    return Move(event, data, tuple(moved["from"]), tuple(moved["to"]))
+    return RegionMove(event, data, tuple(moved["from"]), tuple(moved["to"]))
 
 
-def as_heard(event: Event, each: Iterable[Rights]) -> Event | None:
+def visible_event(event: Event, each: Iterable[Rights]) -> Event | None:
     """The event as it may be heard by who has all of these rights; None: not at all.
 
     A client that comes back has the rights of then and those of now.
@@ -83,7 +83,7 @@ def as_heard(event: Event, each: Iterable[Rights]) -> Event | None:
     limited = [rights for rights in each if rights.regions is not None]
     move = read_move(event) if limited else None
     for rights in limited:
-        heard = event if move is None else move.heard(rights)
+        heard = event if move is None else move.as_visible(rights)
         if heard is None:
             return None
         if heard is not event:

@@ -56,9 +56,9 @@ class Entry:
 class Progress:
     """How far the stored rows are known to agree with the table."""
 
-    filled: bool = False
+    loaded: bool = False
     """Whether the first pass over the table was completed. Until then nothing may be told."""
-    cursor: str | None = None
+    watermark: str | None = None
     """Whatever the table's `updated_at` says was changed before then (RFC 3339) is in the rows."""
 
 
@@ -66,7 +66,7 @@ class EventLog(Protocol):
     """Entries, and the rows they left behind. Opened before anything else is asked of it."""
 
     async def open(self) -> None:
-        """Raises `errors.LogUnusable`."""
+        """Raises `errors.LogUnusableError`."""
         ...
 
     def rows(self) -> AsyncIterator[Sequence[tuple[Key, bytes]]]:
@@ -98,12 +98,12 @@ class EventLog(Protocol):
         Gives the entries. One call at a time.
 
         `head` moves in the very step of the loop in which this returns; whoever waits for it can do
-        more in that step. Raises `errors.LogUnusable` where trying again can't help.
+        more in that step. Raises `errors.LogUnusableError` where trying again can't help.
         """
         ...
 
     def after(self, position: Position) -> Sequence[Entry]:
-        """All entries that follow `position`, in order. Raises `errors.PositionGone`."""
+        """All entries that follow `position`, in order. Raises `errors.PositionGoneError`."""
         ...
 
     async def close(self) -> None: ...
@@ -121,7 +121,7 @@ class SessionStore(Protocol):
         ...
 
 
-class SignOutStore(Protocol):
+class RevocationStore(Protocol):
     """Whose tokens are refused, beside the log."""
 
     async def load(self) -> Sequence[tuple[str, str, float]]:

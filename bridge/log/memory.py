@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bridge.clock import SystemClock
 from bridge.log.base import Progress
-from bridge.log.recent_entries import Tail
+from bridge.log.recent_entries import RecentEntries
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from bridge.log.base import Entry, Position, RowUpdate
 
 
-class MemoryLog:
+class MemoryEventLog:
     """Keeps at most `events` entries, none older than `seconds`. Every instance is an epoch."""
 
     error = None
 
     def __init__(self, events: int, seconds: float, clock: Clock | None = None) -> None:
-        self._tail = Tail(
+        self._tail = RecentEntries(
             secrets.token_hex(6), 0, events=events, seconds=seconds, clock=clock or SystemClock()
         )
         self._progress = Progress()

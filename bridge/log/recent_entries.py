@@ -6,7 +6,7 @@ from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from bridge.errors import PositionGone
+from bridge.errors import PositionGoneError
 from bridge.log.base import Entry, Position
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bridge.events import Event
 
 
-class Tail:
+class RecentEntries:
     """Keeps at most `events` entries, none older than `seconds`."""
 
     def __init__(self, epoch: str, seq: int, *, events: int, seconds: float, clock: Clock) -> None:
@@ -56,13 +56,15 @@ class Tail:
         return self.head.seq + 1 - len(self._entries)
 
     def after(self, position: Position) -> Sequence[Entry]:
-        """All entries that follow `position`, in order. Raises `errors.PositionGone`."""
+        """All entries that follow `position`, in order. Raises `errors.PositionGoneError`."""
         self._trim(self._clock.monotonic())
         missing = self.head.seq - position.seq
         if position.epoch != self.head.epoch or missing < 0:
-            raise PositionGone(f"position {position} is not of this log's epoch {self.head.epoch}")
+            raise PositionGoneError(
+                f"position {position} is not of this log's epoch {self.head.epoch}"
+            )
         if missing > len(self._entries):
-            raise PositionGone(
+            raise PositionGoneError(
                 f"{missing} entries follow position {position}, the log keeps {len(self._entries)}"
             )
         # From the end: a deque is slow in its middle, and most ask for little.

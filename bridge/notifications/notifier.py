@@ -32,25 +32,25 @@ import orjson
 from bridge.clock import timestamp
 from bridge.events import Event
 from bridge.notifications import rules as notifications
-from bridge.rooms import EVERYTHING, region_of_room, user_room
+from bridge.rooms import ALL_ROOM, region_of_room, user_room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from bridge.changes import Key, Record
     from bridge.clock import Clock
-    from bridge.notifications.rules import Notice, Rules
-    from bridge.notifications.watch_index import Watches
+    from bridge.notifications.rules import Notification, NotificationRules
+    from bridge.notifications.watch_index import WatchIndex
 
 log = logging.getLogger(__name__)
 
 WORDS: Final = (b'"status":{"old":', b'"price":{"old":', b'"moved":{')
 """One of these is in the envelope of every update that may be worth a notification."""
 
-USERS_PER_ENTRY: Final = 1_000
+MAX_USERS_PER_ENTRY: Final = 1_000
 """Users whose rooms one entry of the log has."""
 
-USERS_PER_STEP: Final = 50_000
+MAX_USERS_PER_STEP: Final = 50_000
 """Users who are notified of all that is decided in one step of the loop."""
 
 WARN_SECONDS: Final = 60.0
@@ -74,8 +74,8 @@ class NotifierCounts:
 class Notifier:
     def __init__(
         self,
-        rules: Rules,
-        watches: Watches,
+        rules: NotificationRules,
+        watches: WatchIndex,
         *,
         present: Collection[str],
         users: int,
@@ -111,7 +111,7 @@ class Notifier:
         if not len(self._watches):
             return events
         out: list[Event] = []
-        self._budget = USERS_PER_STEP
+        self._budget = MAX_USERS_PER_STEP
         for event in events:
             out.append(event)
             try:
@@ -129,8 +129,8 @@ class Notifier:
                 continue
             within = places if self._scoped else ()
             envelope = notice.envelope(event.key, timestamp(self._clock.wall()))
-            for start in range(0, len(users), USERS_PER_ENTRY):
-                some = users[start : start + USERS_PER_ENTRY]
+            for start in range(0, len(users), MAX_USERS_PER_ENTRY):
+                some = users[start : start + MAX_USERS_PER_ENTRY]
                 rooms = (
                     *map(user_room, some),
                     *(user_room(user, region) for user in some for region in within),
@@ -141,7 +141,7 @@ class Notifier:
 
     def _audience(
         self, event: Event, row_of: Callable[[Key], Record | None]
-    ) -> Iterator[tuple[Notice, list[str], tuple[str, ...]]]:
+    ) -> Iterator[tuple[Notification, list[str], tuple[str, ...]]]:
         """What is told, to whom, and within which regions to those whose rights end at some."""
         if event.name == "property-created":
             place = _public_regions(event)
@@ -156,12 +156,12 @@ class Notifier:
 
     def _of_update(
         self, event: Event, row_of: Callable[[Key], Record | None]
-    ) -> Iterator[tuple[Notice, list[str], tuple[str, ...]]]:
+    ) -> Iterator[tuple[Notification, list[str], tuple[str, ...]]]:
         # Most updates are about something else, and looking for a word is quicker than reading.
         if not any(word in event.envelope for word in WORDS):
             return
         place = _public_regions(event)
-        if not place and EVERYTHING not in event.rooms:
+        if not place and ALL_ROOM not in event.rooms:
             return
         watching = chain([self._watches.of_property(event.key)], self._watches.of_regions(place))
         if not any(map(self._anybody, watching)):
@@ -223,7 +223,7 @@ class Notifier:
                 "one change (BRIDGE_NOTIFY_USERS) and %d for what is decided at once",
                 key,
                 self._users,
-                USERS_PER_STEP,
+                MAX_USERS_PER_STEP,
             )
 
 

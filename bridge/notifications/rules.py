@@ -40,7 +40,7 @@ TEN_PERCENT: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class NotificationRules:
     """`statuses`: pairs of old and new status, `*` for any. `price_percent`: of the old price; 0:
     price moves are never told. `new_listings`: whether they are.
     """
@@ -51,7 +51,7 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class Notification:
     """What a notification says, before it is known for whom."""
 
     kind: NotificationKind
@@ -81,7 +81,9 @@ class Notice:
         )
 
 
-def of_update(rules: Rules, changes: Mapping[str, Any], row: Record) -> Notice | None:
+def of_update(
+    rules: NotificationRules, changes: Mapping[str, Any], row: Record
+) -> Notification | None:
     """What an update is worth: `changes` as in `property-updated`, `row` its public columns after
     it, as far as they are known. None: nothing.
     """
@@ -97,7 +99,7 @@ def of_update(rules: Rules, changes: Mapping[str, Any], row: Record) -> Notice |
     first = status or price
     assert first is not None, "one of them is there"
     severities = [part.severity for part in (status, price) if part is not None]
-    return Notice(
+    return Notification(
         first.kind,
         "important" if "important" in severities else "info",
         _clip(f"{first.before}{_name(row)}{first.after}", TITLE_CHARACTERS),
@@ -106,7 +108,7 @@ def of_update(rules: Rules, changes: Mapping[str, Any], row: Record) -> Notice |
     )
 
 
-def of_new(rules: Rules, row: Record) -> Notice | None:
+def of_new(rules: NotificationRules, row: Record) -> Notification | None:
     """A property is new where it is now; `row` is its public columns."""
     if not rules.new_listings:
         return None
@@ -118,7 +120,7 @@ def of_new(rules: Rules, row: Record) -> Notice | None:
         parts.append(f"price {_number(row['price'])}")
     body = f"In {place}. " if place else ""
     body += f"{', '.join(parts)}." if parts else ""
-    return Notice(
+    return Notification(
         "new-listing",
         "info",
         _clip(f"New listing: {_name(row)}", TITLE_CHARACTERS),
@@ -138,7 +140,7 @@ class _Part:
     after: str = ""
 
 
-def _status(rules: Rules, change: Any) -> _Part | None:
+def _status(rules: NotificationRules, change: Any) -> _Part | None:
     if change is None:
         return None
     old, new = change["old"], change["new"]
@@ -153,7 +155,7 @@ def _status(rules: Rules, change: Any) -> _Part | None:
     )
 
 
-def _price(rules: Rules, change: Any) -> _Part | None:
+def _price(rules: NotificationRules, change: Any) -> _Part | None:
     if change is None or not rules.price_percent:
         return None
     old, new = change["old"], change["new"]

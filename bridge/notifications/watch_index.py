@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 COLUMNS = ("user_id", "property_id", "region")
 """What a row of the table says, beside its key `id` and `updated_at`."""
 
-NOBODY: Final[dict[str, int]] = {}
+NO_USERS: Final[dict[str, int]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Watch:
         )
 
 
-class Watches:
+class WatchIndex:
     """All watches, by what they are about."""
 
     def __init__(self) -> None:
@@ -56,34 +56,34 @@ class Watches:
         """The keys of their rows."""
         return iter(self._all)
 
-    def put(self, key: Key, watch: Watch | None) -> None:
+    def set(self, key: Key, watch: Watch | None) -> None:
         """The row of that key is this one now; None: it is gone, or says nothing."""
         before = self._all.pop(key, None)
         if before is not None:
-            _take(self._properties, before.property, before.user)
-            _take(self._regions, before.region, before.user)
+            _decrement(self._properties, before.property, before.user)
+            _decrement(self._regions, before.region, before.user)
         if watch is not None:
             self._all[key] = watch
-            _give(self._properties, watch.property, watch.user)
-            _give(self._regions, watch.region, watch.user)
+            _increment(self._properties, watch.property, watch.user)
+            _increment(self._regions, watch.region, watch.user)
 
     def of_property(self, key: Key) -> KeysView[str]:
         """Who watches that property itself."""
-        return self._properties.get(str(key), NOBODY).keys()
+        return self._properties.get(str(key), NO_USERS).keys()
 
     def of_regions(self, regions: Iterable[str]) -> Iterator[KeysView[str]]:
         """Who watches each of `regions`. A property in `TX/Austin` is in `TX` too: hand in both."""
         for region in regions:
-            yield self._regions.get(region, NOBODY).keys()
+            yield self._regions.get(region, NO_USERS).keys()
 
 
-def _give(index: dict[str, dict[str, int]], name: str | None, user: str) -> None:
+def _increment(index: dict[str, dict[str, int]], name: str | None, user: str) -> None:
     if name is not None:
         users = index.setdefault(name, {})
         users[user] = users.get(user, 0) + 1
 
 
-def _take(index: dict[str, dict[str, int]], name: str | None, user: str) -> None:
+def _decrement(index: dict[str, dict[str, int]], name: str | None, user: str) -> None:
     if name is None:
         return
     users = index[name]

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from bridge.changes import Key, Record
     from bridge.log.base import EventLog
     from bridge.notifications.notifier import Notifier, NotifierCounts
-    from bridge.notifications.watch_index import Watches
+    from bridge.notifications.watch_index import WatchIndex
     from bridge.pipeline.pipeline import Pipeline, PipelineStatus
     from bridge.source.base import Source, SourceStatus
-    from bridge.source.change_queue import Inbox
+    from bridge.source.change_queue import ChangeQueue
 
 log = logging.getLogger(__name__)
 
@@ -38,19 +38,19 @@ LONGEST_RETRY_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class TableFollower:
     """What follows the table, open: a source, a pipeline, and the log in which its rows are kept
     from one start to the next.
     """
 
     source: Source
-    inbox: Inbox
+    inbox: ChangeQueue
     pipeline: Pipeline
     log: EventLog
 
 
 @dataclass(frozen=True, slots=True)
-class WatchersStatus:
+class WatchSyncStatus:
     """A look. `error`: why the table is not followed at present, None while it is."""
 
     watches: int
@@ -60,29 +60,29 @@ class WatchersStatus:
     counts: NotifierCounts
 
 
-class Watchers:
+class WatchSync:
     def __init__(
         self,
-        watches: Watches,
+        watches: WatchIndex,
         notifier: Notifier,
-        build: Callable[[Watchers], AbstractAsyncContextManager[Line]],
+        build: Callable[[WatchSync], AbstractAsyncContextManager[TableFollower]],
     ) -> None:
         """`build` gives an open line whose pipeline hands its rows to `follow`."""
         self._watches = watches
         self._notifier = notifier
         self._build = build
-        self._line: Line | None = None
+        self._line: TableFollower | None = None
         self._closing = AsyncExitStack()
         self._error: str | None = None
 
-    def status(self) -> WatchersStatus:
+    def status(self) -> WatchSyncStatus:
         line = self._line
         pipeline = None if line is None else line.pipeline.status()
         source = None if line is None else line.source.status()
         error = self._error
         if line is not None and pipeline is not None and source is not None:
             error = line.log.error or pipeline.error or source.error or error
-        return WatchersStatus(
+        return WatchSyncStatus(
             watches=len(self._watches),
             error=error,
             source=source,
@@ -93,7 +93,7 @@ class Watchers:
     def follow(self, rows: Iterable[tuple[Key, Record | None]]) -> None:
         """What the pipeline has come to know of the table."""
         for key, record in rows:
-            self._watches.put(key, None if record is None else Watch.of(record))
+            self._watches.set(key, None if record is None else Watch.of(record))
 
     async def open(self) -> None:
         """Take up the watches that were known last, before anything is told of. Never raises: `run`
@@ -119,7 +119,7 @@ class Watchers:
         self._line = None
         await self._closing.aclose()
 
-    async def _begin(self) -> Line:
+    async def _begin(self) -> TableFollower:
         self._line = await self._closing.enter_async_context(self._build(self))
         self._error = None
         return self._line
@@ -140,7 +140,7 @@ class Watchers:
         """
         await pipeline.reconciled()
         for key in [key for key in self._watches if key not in pipeline.rows]:
-            self._watches.put(key, None)
+            self._watches.set(key, None)
 
     def _failed(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None

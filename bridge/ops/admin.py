@@ -9,9 +9,9 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from starlette.routing import Route
 
-from bridge.errors import Code, LogUnusable
-from bridge.ops.responses import fresh, turned
-from bridge.security.admin_auth import Turned
+from bridge.errors import Code, LogUnusableError
+from bridge.ops.responses import no_store, rejected
+from bridge.security.admin_auth import AdminRequestRejected
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.routing import BaseRoute
 
-    from bridge.security.admin_auth import Operators
+    from bridge.security.admin_auth import AdminAuth
 
     SignOut = Callable[..., Awaitable[int]]
 
@@ -48,7 +48,7 @@ class SignOutRequest(BaseModel):
 class Admin:
     """`POST /admin/sign-out`. For those who have the operators' secret."""
 
-    def __init__(self, operators: Operators, sign_out: Callable[[], SignOut | None]) -> None:
+    def __init__(self, operators: AdminAuth, sign_out: Callable[[], SignOut | None]) -> None:
         """`sign_out` gives what signs out, by `sub=` or `session_id=`, and tells how many clients
         it closed; None while the bridge is not running.
         """
@@ -60,20 +60,20 @@ class Admin:
 
     async def _post_sign_out(self, request: Request) -> Response:
         try:
-            self._operators.let_act(request.scope)
+            self._operators.require_write(request.scope)
             wanted = _sign_out_request(await _body(request))
-        except Turned as refusal:
-            return turned(refusal)
+        except AdminRequestRejected as refusal:
+            return rejected(refusal)
         sign_out = self._sign_out()
         if sign_out is None:
-            return turned(Turned(503, Code.NOT_READY, "the bridge is not running"))
+            return rejected(AdminRequestRejected(503, Code.NOT_READY, "the bridge is not running"))
         try:
             closed = await sign_out(**wanted.model_dump(exclude_none=True))
-        except LogUnusable:
+        except LogUnusableError:
             log.exception("a sign-out could not be stored")
             why = "it holds until the next start, but the log can't be written; sign out again then"
-            return turned(Turned(503, Code.NOT_READY, why))
-        return fresh({"ok": True, "closed": closed})
+            return rejected(AdminRequestRejected(503, Code.NOT_READY, why))
+        return no_store({"ok": True, "closed": closed})
 
 
 async def _body(request: Request) -> Any:
@@ -81,11 +81,13 @@ async def _body(request: Request) -> Any:
     async for part in request.stream():
         body += part
         if len(body) > BODY_BYTES:
-            raise Turned(413, Code.BAD_REQUEST, f"expected at most {BODY_BYTES} bytes")
+            raise AdminRequestRejected(
+                413, Code.BAD_REQUEST, f"expected at most {BODY_BYTES} bytes"
+            )
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
-        raise Turned(400, Code.BAD_REQUEST, "expected a body of JSON") from None
+        raise AdminRequestRejected(400, Code.BAD_REQUEST, "expected a body of JSON") from None
 
 
 def _sign_out_request(body: Any) -> SignOutRequest:
@@ -96,7 +98,7 @@ def _sign_out_request(body: Any) -> SignOutRequest:
         fault = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part)[:40] for part in fault["loc"])
         message = fault["msg"].removeprefix("Value error, ")
-        raise Turned(
+        raise AdminRequestRejected(
             422,
             Code.BAD_REQUEST,
             'expected {"sub": "..."} or {"session_id": "..."}: '

@@ -11,10 +11,10 @@ from starlette.routing import Route
 
 from bridge.ops import readiness
 from bridge.ops.metrics import CONTENT_TYPE, exposition
-from bridge.ops.readiness import Verdict
-from bridge.ops.redaction import Scrub
-from bridge.ops.responses import fresh, turned
-from bridge.security.admin_auth import Turned
+from bridge.ops.readiness import Readiness
+from bridge.ops.redaction import Redactor
+from bridge.ops.responses import no_store, rejected
+from bridge.security.admin_auth import AdminRequestRejected
 from bridge.version import __version__
 
 if TYPE_CHECKING:
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
-    from bridge.notifications.watch_sync import WatchersStatus
-    from bridge.ops.status import Look
+    from bridge.notifications.watch_sync import WatchSyncStatus
+    from bridge.ops.status import StatusReport
     from bridge.pipeline.pipeline import PipelineStatus
-    from bridge.security.admin_auth import Operators
+    from bridge.security.admin_auth import AdminAuth
     from bridge.source.base import SourceStatus
 
 
-class Operations:
+class OpsEndpoints:
     """The routes over what `look` gives: a `Look`, or why there is none. Anybody may know whether
     the bridge is alive and ready, `operators` how it stands.
     """
 
     def __init__(
         self,
-        look: Callable[[], Look | Verdict],
+        look: Callable[[], StatusReport | Readiness],
         *,
-        operators: Operators,
+        operators: AdminAuth,
         stale_after: float,
         secrets: Iterable[str] = (),
         clock: Callable[[], float] = time.monotonic,
@@ -48,7 +48,7 @@ class Operations:
         self._look = look
         self._operators = operators
         self._stale_after = stale_after
-        self._hide = Scrub(secrets).text
+        self._hide = Redactor(secrets).text
         self._clock = clock
         self._live_at: float | None = None
 
@@ -60,53 +60,55 @@ class Operations:
             Route("/metrics", self._metrics, methods=["GET"]),
         ]
 
-    def verdict(self) -> Verdict:
+    def readiness(self) -> Readiness:
         """Whether the bridge can be relied on right now."""
-        return self._judge(self._look(), self._clock())
+        return self._evaluate(self._look(), self._clock())
 
     async def _livez(self, _request: Request) -> Response:
-        return fresh({"status": "alive"})
+        return no_store({"status": "alive"})
 
     async def _readyz(self, _request: Request) -> Response:
-        verdict = self.verdict()
-        return fresh(verdict.body(), 200 if verdict.ready else 503)
+        verdict = self.readiness()
+        return no_store(verdict.body(), 200 if verdict.ready else 503)
 
     async def _status(self, request: Request) -> Response:
         try:
-            self._operators.let_look(request.scope)
-        except Turned as refusal:
-            return turned(refusal)
+            self._operators.require_read(request.scope)
+        except AdminRequestRejected as refusal:
+            return rejected(refusal)
         look, now = self._look(), self._clock()
-        verdict = self._judge(look, now)
+        verdict = self._evaluate(look, now)
         head = {
             "version": __version__,
             "ready": verdict.ready,
             "reason": verdict.reason,
         }
-        return fresh(head if isinstance(look, Verdict) else {**head, **self._describe(look, now)})
+        return no_store(
+            head if isinstance(look, Readiness) else {**head, **self._describe(look, now)}
+        )
 
     async def _metrics(self, request: Request) -> Response:
         try:
-            self._operators.let_look(request.scope)
-        except Turned as refusal:
-            return turned(refusal)
+            self._operators.require_read(request.scope)
+        except AdminRequestRejected as refusal:
+            return rejected(refusal)
         look, now = self._look(), self._clock()
-        ready = self._judge(look, now).ready
-        running = None if isinstance(look, Verdict) else look
+        ready = self._evaluate(look, now).ready
+        running = None if isinstance(look, Readiness) else look
         return Response(
             exposition(running, ready=ready, now=now),
             headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"},
         )
 
-    def _judge(self, look: Look | Verdict, now: float) -> Verdict:
-        if isinstance(look, Verdict):
+    def _evaluate(self, look: StatusReport | Readiness, now: float) -> Readiness:
+        if isinstance(look, Readiness):
             self._live_at = None
             verdict = look
         else:
             self._live_at = readiness.live_at(
                 look.source, before=self._live_at, now=now, log_error=look.log_error
             )
-            verdict = readiness.verdict(
+            verdict = readiness.evaluate(
                 look.source,
                 reconciled=look.pipeline.reconciled,
                 live_at=self._live_at,
@@ -116,16 +118,16 @@ class Operations:
             )
         return replace(verdict, reason=verdict.reason and self._hide(verdict.reason))
 
-    def _describe(self, look: Look, now: float) -> dict[str, Any]:
+    def _describe(self, look: StatusReport, now: float) -> dict[str, Any]:
         return {
             "uptime_seconds": _ago(look.started_at, now),
             "source": self._source(look.source, now),
             "pipeline": self._pipeline(look.pipeline),
             "connections": look.connections,
-            "refusals": dict(look.refusals),
+            "refusals": dict(look.rejections),
             "clients": look.hub.clients,
             "rooms": look.hub.rooms,
-            "clients_cut_off": look.cut_off,
+            "clients_cut_off": look.slow_clients_closed,
             "recoveries": look.recoveries,
             "log_head": look.head,
             "log_error": look.log_error and self._hide(look.log_error),
@@ -136,18 +138,23 @@ class Operations:
         return {
             "state": source.state.value,
             "state_seconds": _ago(source.since, now),
-            "proof_seconds_ago": _ago(source.proof_at, now),
+            "proof_seconds_ago": _ago(source.last_activity_at, now),
             "attempts": source.attempts,
             "error": source.error and self._hide(source.error),
         }
 
     def _pipeline(self, pipeline: PipelineStatus) -> dict[str, Any]:
         return {
-            name: self._hide(value) if isinstance(value, str) else value
-            for name, value in asdict(pipeline).items()
+            "reconciled": pipeline.reconciled,
+            "passing": pipeline.scanning,
+            "rows": pipeline.rows,
+            "doubts": pipeline.pending_rereads,
+            "counts": pipeline.counts,
+            "activity": self._hide(pipeline.activity),
+            "error": pipeline.error and self._hide(pipeline.error),
         }
 
-    def _watchers(self, watchers: WatchersStatus, now: float) -> dict[str, Any]:
+    def _watchers(self, watchers: WatchSyncStatus, now: float) -> dict[str, Any]:
         return {
             "watches": watchers.watches,
             "error": watchers.error and self._hide(watchers.error),

@@ -7,7 +7,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Final
 
-from bridge.ops.redaction import Scrub
+from bridge.ops.redaction import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,13 +26,13 @@ def set_up(level: str, *, secrets: Iterable[str] = ()) -> None:
     and from `error` on where warnings are about clients.
 
     For a process that is the bridge. An application that mounts it has logging of its own, and puts
-    `scrub.Scrub` on its handlers.
+    `redaction.Redactor` on its handlers.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%H:%M:%S")
     )
-    handler.addFilter(Scrub(secrets))
+    handler.addFilter(Redactor(secrets))
     root = logging.getLogger()
     for former in root.handlers[:]:
         root.removeHandler(former)

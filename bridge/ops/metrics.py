@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
-    from bridge.notifications.watch_sync import WatchersStatus
-    from bridge.ops.status import Look
+    from bridge.notifications.watch_sync import WatchSyncStatus
+    from bridge.ops.status import StatusReport
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 
 
-class Stand(Collector):
+class BridgeCollector(Collector):
     """How a bridge stands, once. `look` is None while it doesn't run."""
 
-    def __init__(self, look: Look | None, *, ready: bool, now: float) -> None:
+    def __init__(self, look: StatusReport | None, *, ready: bool, now: float) -> None:
         self._look = look
         self._ready = ready
         self._now = now
@@ -37,7 +37,7 @@ class Stand(Collector):
         if self._look is not None:
             yield from self._running(self._look)
 
-    def _running(self, look: Look) -> Iterable[Metric]:
+    def _running(self, look: StatusReport) -> Iterable[Metric]:
         source, pipeline, now = look.source, look.pipeline, self._now
         yield _gauge("uptime_seconds", "Since the bridge began", now - look.started_at)
         state = GaugeMetricFamily(
@@ -46,15 +46,17 @@ class Stand(Collector):
         for each in SourceState:
             state.add_metric([each.value], float(each is source.state))
         yield state
-        if source.proof_at is not None:
+        if source.last_activity_at is not None:
             yield _gauge(
                 "source_proof_age_seconds",
                 "Since the source last showed that it lives",
-                now - source.proof_at,
+                now - source.last_activity_at,
             )
         yield _gauge("source_attempts", "Attempts since the source was last live", source.attempts)
         yield _gauge("rows", "Rows that are known", pipeline.rows)
-        yield _gauge("doubts", "Rows that have to be read before they are told", pipeline.doubts)
+        yield _gauge(
+            "doubts", "Rows that have to be read before they are told", pipeline.pending_rereads
+        )
         yield _gauge(
             "reconciled", "Whether the first pass over the table is done", pipeline.reconciled
         )
@@ -68,17 +70,19 @@ class Stand(Collector):
             "log_unwritable", "Whether the log can't be written", look.log_error is not None
         )
         yield _counter(
-            "clients_cut_off", "Clients cut off because they didn't take packets", look.cut_off
+            "clients_cut_off",
+            "Clients cut off because they didn't take packets",
+            look.slow_clients_closed,
         )
         outcomes = {name: n for name, n in look.recoveries.items() if name != "away"}
         yield _counts("recoveries", "Attempts to come back, by how they ended", "outcome", outcomes)
         yield _gauge("clients_away", "Clients that may come back", look.recoveries.get("away", 0))
-        yield _counts("refusals", "Requests refused at the door, by code", "code", look.refusals)
+        yield _counts("refusals", "Requests refused at the door, by code", "code", look.rejections)
         if look.watchers is not None:
             yield from _notified(look.watchers)
 
 
-def _notified(watchers: WatchersStatus) -> Iterable[Metric]:
+def _notified(watchers: WatchSyncStatus) -> Iterable[Metric]:
     counts = watchers.counts
     yield _gauge("watches", "Watches that are known", watchers.watches)
     yield _gauge(
@@ -97,10 +101,10 @@ def _notified(watchers: WatchersStatus) -> Iterable[Metric]:
     )
 
 
-def exposition(look: Look | None, *, ready: bool, now: float) -> bytes:
+def exposition(look: StatusReport | None, *, ready: bool, now: float) -> bytes:
     """All metrics, as `CONTENT_TYPE` says."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(Stand(look, ready=ready, now=now))
+    registry.register(BridgeCollector(look, ready=ready, now=now))
     return generate_latest(registry)
 
 

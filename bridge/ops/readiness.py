@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Readiness:
     """`reason` says why not, for operators, and is None when ready. `short` says it to anybody:
     nothing of addresses, errors or times.
     """
@@ -28,10 +28,10 @@ class Verdict:
         return {"ready": False, "reason": self.short}
 
 
-READY = Verdict(ready=True)
+READY = Readiness(ready=True)
 
 
-def verdict(
+def evaluate(
     status: SourceStatus,
     *,
     reconciled: bool,
@@ -39,7 +39,7 @@ def verdict(
     now: float,
     stale_after: float,
     log_error: str | None = None,
-) -> Verdict:
+) -> Readiness:
     """Ready once the source has been live and the table has been read, and for as long as the
     source is live and the log can be written, or both were so within the last `stale_after`
     seconds: an outage that short is mended before anybody is better served elsewhere.
@@ -77,7 +77,7 @@ def live_at(
         return before
     if status.state is SourceState.LIVE:
         return now
-    return max((at for at in (before, status.proof_at) if at is not None), default=None)
+    return max((at for at in (before, status.last_activity_at) if at is not None), default=None)
 
 
 def _source(status: SourceStatus, now: float) -> str:
@@ -85,5 +85,5 @@ def _source(status: SourceStatus, now: float) -> str:
     return f"{text} ({status.error})" if status.error else text
 
 
-def not_ready(reason: str, short: str) -> Verdict:
-    return Verdict(ready=False, reason=reason, short=short)
+def not_ready(reason: str, short: str) -> Readiness:
+    return Readiness(ready=False, reason=reason, short=short)

@@ -34,7 +34,7 @@ _SHORT: Final = 6
 _plain = logging.Formatter()
 
 
-class Scrub(logging.Filter):
+class Redactor(logging.Filter):
     """A filter for handlers: every record that passes has its message, arguments, traceback and
     stack written out with `HIDDEN` in place of secrets. Nothing is dropped.
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from bridge.rights import View
 
 
-def tell(
+def events_between(
     projection: Projection, key: Key, old: Record | None, new: Record | None, at: str
 ) -> tuple[Event, ...]:
     """The events that take a client from `old` to `new`: for each view one, or one for both where

@@ -14,27 +14,27 @@ from bridge.pipeline import diff
 if TYPE_CHECKING:
     from bridge.changes import Change, Record
     from bridge.projection import Projection
-    from bridge.rows import Rows
+    from bridge.rows import RowStore
 
 
 class Unknown(Enum):
     UNKNOWN = "unknown"
 
 
-class Evidence:
+class ChangeOrder:
     """Questions about a change, against a row's state as `Rows` encodes it (None: no such row)."""
 
-    def __init__(self, projection: Projection, rows: Rows) -> None:
+    def __init__(self, projection: Projection, rows: RowStore) -> None:
         self._projection = projection
         self._rows = rows
 
-    def equals(self, state: bytes | None, change: Change) -> bool:
+    def is_current(self, state: bytes | None, change: Change) -> bool:
         """Whether the change led to this very state."""
         if change.op is Op.DELETE or state is None:
             return change.op is Op.DELETE and state is None
         return _agrees(self._rows.decode(state), change.record)
 
-    def follows(self, state: bytes | None, change: Change) -> bool:
+    def is_successor(self, state: bytes | None, change: Change) -> bool:
         """Whether the row before the change, if the source had it whole, is this state."""
         if change.old is None or state is None:
             return False
@@ -42,15 +42,15 @@ class Evidence:
             return False
         return _agrees(self._rows.decode(state), change.old)
 
-    def after(self, change: Change) -> bytes | Unknown | None:
+    def state_after(self, change: Change) -> bytes | Unknown | None:
         """The row's state after the change."""
         if change.op is Op.DELETE:
             return None
-        if change.doubtful or any(c not in change.record for c in self._rows.columns):
+        if change.truncated or any(c not in change.record for c in self._rows.columns):
             return Unknown.UNKNOWN
         return self._rows.encode(change.record)
 
-    def seems_older(self, state: bytes | None, change: Change, record: Record) -> bool:
+    def may_be_stale(self, state: bytes | None, change: Change, record: Record) -> bool:
         """Whether the change, which led to `record`, may be one that came late or twice.
 
         Reading the row costs little; telling a row's past as its present would be wrong until the

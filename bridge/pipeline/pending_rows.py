@@ -11,26 +11,26 @@ if TYPE_CHECKING:
 
     from bridge.changes import Key
 
-LIMIT: Final = 5000
+MAX_PENDING_ROWS: Final = 5000
 """Suspects at a time, about 500 bytes each. Whoever finds more does without the grace, or stops."""
 
 
 @dataclass(frozen=True, slots=True)
-class Suspect:
+class PendingRow:
     key: Key
     row: bytes | None  # as it was read; None: only its key was
     deadline: float  # monotonic seconds
     lost: bool  # found by a look at recent rows: what the stream lost just now
-    floor: str | None  # the cursor when it was found
+    watermark: str | None  # the cursor when it was found
 
 
-class Suspects:
+class PendingRows:
     def __init__(self) -> None:
-        self._all: OrderedDict[Key, Suspect] = OrderedDict()
+        self._all: OrderedDict[Key, PendingRow] = OrderedDict()
 
     @property
     def full(self) -> bool:
-        return len(self._all) >= LIMIT
+        return len(self._all) >= MAX_PENDING_ROWS
 
     @property
     def due(self) -> float:
@@ -39,21 +39,21 @@ class Suspects:
         return float("inf") if first is None else first.deadline
 
     @property
-    def floor(self) -> str | None:
+    def oldest_watermark(self) -> str | None:
         """Where the cursor stood when the oldest one was found; None: there is none."""
         first = self._first
-        return None if first is None else first.floor
+        return None if first is None else first.watermark
 
-    def add(self, suspect: Suspect) -> None:
+    def add(self, suspect: PendingRow) -> None:
         """One that is known keeps its deadline. All have the same grace."""
         self._all.setdefault(suspect.key, suspect)
 
-    def overdue(self, now: float) -> Iterator[Suspect]:
+    def pop_expired(self, now: float) -> Iterator[PendingRow]:
         """Those whose grace is over; they are suspects no longer."""
         while (first := self._first) is not None and first.deadline <= now:
             self._all.popitem(last=False)
             yield first
 
     @property
-    def _first(self) -> Suspect | None:
+    def _first(self) -> PendingRow | None:
         return next(iter(self._all.values()), None)

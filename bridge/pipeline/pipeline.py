@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.changes import Change, Gap, GapReason
 from bridge.clock import SystemClock
-from bridge.pipeline.merger import Ledger
+from bridge.pipeline.merger import ChangeMerger
 from bridge.pipeline.reconciler import Reconciler
-from bridge.rooms import in_view
-from bridge.rows import Rows
+from bridge.rooms import is_for_view
+from bridge.rows import RowStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from bridge.projection import Projection
     from bridge.settings import Settings
     from bridge.source.base import Table
-    from bridge.source.change_queue import Inbox
+    from bridge.source.change_queue import ChangeQueue
 
     Expand: TypeAlias = Callable[[Sequence[Event], Callable[[Key], Record | None]], Sequence[Event]]
     Follow: TypeAlias = Callable[[Iterable[tuple[Key, Mapping[str, Json] | None]]], None]
 
 log = logging.getLogger(__name__)
 
-ITEMS_PER_TURN = 256
+MAX_CHANGES_PER_COMMIT = 256
 """Changes that are decided, stored and told together at the most: a turn holds the loop for about
 as many times 30 µs."""
 
@@ -43,9 +43,9 @@ class PipelineStatus:
     """A look at the pipeline."""
 
     reconciled: bool  # the first pass over the table is done
-    passing: bool  # a pass looks for what the stream missed
+    scanning: bool  # a pass looks for what the stream missed
     rows: int
-    doubts: int  # rows that wait for a read
+    pending_rereads: int  # rows that wait for a read
     counts: dict[str, int]  # events by name; those that only members are told by themselves
     activity: str
     error: str | None  # why the table can't be read at present
@@ -60,7 +60,7 @@ class Pipeline:
         projection: Projection,
         table: Table,
         log: EventLog,
-        inbox: Inbox,
+        inbox: ChangeQueue,
         publish: Callable[[Sequence[Entry]], None],
         settings: Settings,
         clock: Clock | None = None,
@@ -84,14 +84,14 @@ class Pipeline:
         self._clock = clock or SystemClock()
         self._lock = asyncio.Lock()
         self._counts: Counter[str] = Counter()
-        self.rows = Rows(projection.known)
-        self._ledger = Ledger(projection, self.rows)
+        self.rows = RowStore(projection.known)
+        self._ledger = ChangeMerger(projection, self.rows)
         self._reconciler = Reconciler(
             projection=projection,
             rows=self.rows,
             ledger=self._ledger,
             table=table,
-            turn=self._turn,
+            turn=self._transaction,
             keep=self._keep,
             settings=settings,
             clock=self._clock,
@@ -100,14 +100,14 @@ class Pipeline:
     def status(self) -> PipelineStatus:
         reconciler = self._reconciler
         return PipelineStatus(
-            reconciled=reconciler.first_pass_done.is_set(),
-            passing=reconciler.passing,
+            reconciled=reconciler.first_scan_done.is_set(),
+            scanning=reconciler.scanning,
             rows=len(self.rows),
-            doubts=self._ledger.doubts,
+            pending_rereads=self._ledger.pending_rereads,
             counts={
                 **self._counts,
                 "repaired": reconciler.repaired,
-                "passes": reconciler.passes,
+                "passes": reconciler.completed_scans,
                 "dropped": self._inbox.dropped,
             },
             activity=reconciler.activity,
@@ -133,28 +133,28 @@ class Pipeline:
         """Wait until the first pass over the table is done, and the known rows are all of it. After
         a restart with a large table, rows that went away meanwhile are known for a little longer.
         """
-        await self._reconciler.first_pass_done.wait()
+        await self._reconciler.first_scan_done.wait()
 
     async def _pump(self) -> None:
-        filled = self._log.progress.filled
+        filled = self._log.progress.loaded
         while True:
-            items = await self._inbox.take(ITEMS_PER_TURN)
+            items = await self._inbox.get_many(MAX_CHANGES_PER_COMMIT)
             if not filled:
                 # Without a first picture of the table no change can be told truly: they wait.
                 first = next((item for item in items if isinstance(item, Gap)), None)
                 self._reconciler.gap(first or Gap(GapReason.SUBSCRIBED), fill=True)
-                await self._reconciler.first_pass_done.wait()
+                await self._reconciler.first_scan_done.wait()
                 items = [item for item in items if item is not first]
                 filled = True
-            async with self._turn() as ledger:
+            async with self._transaction() as ledger:
                 now = self._clock.monotonic()
                 for item in items:
                     if isinstance(item, Change):
-                        ledger.change(item, now)
+                        ledger.apply_change(item, now)
                         self._counts["changes"] += 1
                     else:
                         self._gap(item)
-            self._reconciler.look()
+            self._reconciler.check_rereads()
 
     def _gap(self, gap: Gap) -> None:
         self._counts["gaps"] += 1
@@ -166,7 +166,7 @@ class Pipeline:
             await self._log.append((), (), progress)
 
     @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[Ledger]:
+    async def _transaction(self) -> AsyncIterator[ChangeMerger]:
         """The ledger, for one task at a time. What was decided in the block is stored, and only
         then becomes known and is told, in one step of the loop.
         """
@@ -182,7 +182,7 @@ class Pipeline:
             self._ledger.stored()
             self._followed(batch.rows.items())
             for entry in entries:
-                told = in_view(entry.event.rooms, "public")
+                told = is_for_view(entry.event.rooms, "public")
                 self._counts[entry.event.name if told else "member-events"] += 1
             self._publish(entries)
 

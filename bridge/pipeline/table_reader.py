@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential_jitter
 
-from bridge.errors import TableUnreadable
+from bridge.errors import TableUnreadableError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from tenacity import RetryCallState
 
-    from bridge.pipeline.merger import Ledger
+    from bridge.pipeline.merger import ChangeMerger
 
 log = logging.getLogger(__name__)
 
@@ -26,10 +26,10 @@ LONGEST_RETRY_SECONDS = 30.0
 """Between attempts of a read that fails; doubling, with jitter."""
 
 
-class Reading:
+class TableReader:
     """Reads of the table on behalf of the ledger, which has to know when each one began."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: ChangeMerger) -> None:
         self._ledger = ledger
         self.error: str | None = None
         """Why the table can't be read at present."""
@@ -40,7 +40,7 @@ class Reading:
         ledger.
         """
         async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(TableUnreadable),
+            retry=retry_if_exception_type(TableUnreadableError),
             wait=wait_exponential_jitter(
                 multiplier=FIRST_RETRY_SECONDS,
                 max=LONGEST_RETRY_SECONDS,
@@ -65,7 +65,7 @@ class Reading:
     def _failed(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         self.error = str(error)
-        permanent = isinstance(error, TableUnreadable) and error.permanent
+        permanent = isinstance(error, TableUnreadableError) and error.permanent
         log.log(
             logging.ERROR if permanent else logging.WARNING,
             "the table could not be read (attempt %d, next in %.1f s): %s",

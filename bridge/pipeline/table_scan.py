@@ -6,28 +6,28 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from bridge.rows import PARTS, part_of
+from bridge.rows import SHARDS, shard_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from bridge.changes import Json, Key
-    from bridge.rows import Rows
+    from bridge.rows import RowStore
 
-GATHERED_AT_ONCE: Final = 4096
+COLLECTED_PER_STEP: Final = 4096
 """Keys that are put into a set in one step of the loop: about 2 ms."""
 
-SPENT_AT_ONCE: Final = 10_000
+SKIPPED_PER_STEP: Final = 10_000
 """Keys that are passed over in one step of the loop, because they are known no longer."""
 
 
-class Kind(Enum):
-    ROWS = "rows"  # all rows, whole, in key order
+class ScanKind(Enum):
+    FULL = "rows"  # all rows, whole, in key order
     KEYS = "keys"  # all keys
     RECENT = "recent"  # rows from a moment of `updated_at` on
 
 
-class Unseen:
+class UnseenKeys:
     """Keys of known rows that a walk has not met. They are the very objects that `Rows` holds, so
     that a million of them cost 34 MB and not what their text weighs.
     """
@@ -35,28 +35,28 @@ class Unseen:
     def __init__(self) -> None:
         self._parts: list[set[Key]] = []
 
-    def gather(self, rows: Rows) -> Iterator[None]:
+    def collect(self, rows: RowStore) -> Iterator[None]:
         """Take all known keys; others may run at every yield. What is known since then is not
         missed, whether or not it is met.
         """
         gathered = 0
-        for part in range(PARTS):
+        for part in range(SHARDS):
             keys = rows.keys_of(part)
             self._parts.append(keys)
             gathered += len(keys)
-            if gathered >= GATHERED_AT_ONCE:
+            if gathered >= COLLECTED_PER_STEP:
                 gathered = 0
                 yield
 
-    def met(self, keys: Iterable[Key]) -> None:
+    def discard(self, keys: Iterable[Key]) -> None:
         for key in keys:
-            self._parts[part_of(key)].discard(key)
+            self._parts[shard_of(key)].discard(key)
 
-    def take(self, rows: Rows, limit: int) -> list[Key] | None:
+    def pop(self, rows: RowStore, limit: int) -> list[Key] | None:
         """Up to `limit` keys that were not met and are known still; None: there are no more."""
         taken: list[Key] = []
         passed = 0
-        while self._parts and len(taken) < limit and passed < SPENT_AT_ONCE:
+        while self._parts and len(taken) < limit and passed < SKIPPED_PER_STEP:
             if not self._parts[-1]:
                 self._parts.pop()
                 continue
@@ -68,19 +68,19 @@ class Unseen:
 
 
 @dataclass(slots=True)
-class Walk:
+class TableScan:
     """`share`: of the time in which it may keep the database busy. `at_once`: what it finds is told
     without waiting for the stream. `unseen`: it looks for rows that are gone. `catches_up`: it
     follows a gap.
     """
 
-    kind: Kind
+    kind: ScanKind
     name: str
     share: float = 1.0
     at_once: bool = False
-    fill: bool = False
+    initial_load: bool = False
     catches_up: bool = False
-    unseen: Unseen | None = None
+    unseen: UnseenKeys | None = None
     since: str | None = None
     """Where the next page of recent rows begins; `after` says behind which key."""
     after: Key | None = None
@@ -95,12 +95,12 @@ class Walk:
     wall: float = 0.0
     read: int = 0
     repaired: int = 0
-    suspected: int = 0
+    pending: int = 0
     """Rows that the stream is given time to tell."""
     report_due: float = 0.0
     _longest: int = 0
 
-    def took(self, count: int) -> None:
+    def add_page(self, count: int) -> None:
         """A page of `count` rows was read.
 
         A page that is shorter than an earlier one is the last: whatever caps pages capped that one
@@ -112,25 +112,25 @@ class Walk:
 
     @property
     def found(self) -> int:
-        return self.repaired + self.suspected
+        return self.repaired + self.pending
 
     @property
     def found_so_far(self) -> str:
-        if self.fill:
+        if self.initial_load:
             return "remembered"
-        waiting = f", {self.suspected} left to the stream for now" if self.suspected else ""
+        waiting = f", {self.pending} left to the stream for now" if self.pending else ""
         return f"{self.repaired} repaired{waiting}"
 
-    def doing(self, rows: int) -> str:
+    def describe(self, rows: int) -> str:
         """For people; `rows` are known."""
-        what = "keys" if self.kind is Kind.KEYS else "rows"
-        of = "" if self.fill or self.kind is Kind.RECENT else f" of about {rows}"
+        what = "keys" if self.kind is ScanKind.KEYS else "rows"
+        of = "" if self.initial_load or self.kind is ScanKind.RECENT else f" of about {rows}"
         return f"{self.name}: {self.read}{of} {what}"
 
-    def done(self, now: float) -> str:
+    def summary(self, now: float) -> str:
         """For people, when it is over."""
         seconds = now - self.started
-        what = "keys" if self.kind is Kind.KEYS else "rows"
+        what = "keys" if self.kind is ScanKind.KEYS else "rows"
         return (
             f"{self.name}: {self.read} {what}, {self.found_so_far}, {seconds:.2f} s, "
             f"{self.read / max(seconds, 0.001):.0f} {what}/s"

@@ -17,7 +17,7 @@ EVER: Final = "0001-01-01T00:00:00.000Z"
 """Before all rows."""
 
 
-class Cursor:
+class Watermark:
     """Everything that `updated_at` says was changed before `at` has been compared. `at` is RFC 3339
     in UTC with milliseconds, which sorts as text; None: not known, as in a table without such a
     column, or where it is null in all rows.
@@ -33,7 +33,7 @@ class Cursor:
         at = None if stored is None else clocks.unix(stored)
         self.at = None if at is None else clocks.timestamp(at)
 
-    def reached(self, updated_at: Json, wall: float) -> None:
+    def advance(self, updated_at: Json, wall: float) -> None:
         """All rows up to `updated_at` were compared, as they were at `wall` (Unix seconds) or
         later. A row may claim to be from the future: what is later than `wall` was not compared.
         """
@@ -45,7 +45,7 @@ class Cursor:
         if self.at is None or reached > self.at:
             self.at = reached
 
-    def rested(self, updated_at: Json, wall: float, began: float, ended: float) -> None:
+    def advance_idle(self, updated_at: Json, wall: float, began: float, ended: float) -> None:
         """As `reached`, by a look that took from `began` to `ended` (monotonic seconds), where the
         rows just behind the newest are so many that they must not be read again and again.
 
@@ -59,9 +59,9 @@ class Cursor:
         if updated_at != self._newest:
             self._newest, self._newest_at = updated_at, ended
             return
-        self.reached(clocks.timestamp(at + began - self._newest_at), wall)
+        self.advance(clocks.timestamp(at + began - self._newest_at), wall)
 
-    def back(self, to: str | None) -> None:
+    def rewind(self, to: str | None) -> None:
         """What was changed since then has to be compared again."""
         if to is not None and self.at is not None:
             self.at = min(self.at, to)

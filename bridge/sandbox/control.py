@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 if TYPE_CHECKING:
-    from bridge.sandbox.postgrest.faults import RestFaults
-    from bridge.sandbox.postgrest.server import Rest
+    from bridge.sandbox.postgrest.faults import PostgrestFaults
+    from bridge.sandbox.postgrest.server import PostgrestServer
     from bridge.sandbox.realtime.faults import Faults
 
 
@@ -18,7 +18,7 @@ class Control:
     what was read over REST.
     """
 
-    def __init__(self, faults: Faults, rest_faults: RestFaults, rest: Rest) -> None:
+    def __init__(self, faults: Faults, rest_faults: PostgrestFaults, rest: PostgrestServer) -> None:
         self._faults = faults
         self._rest_faults = rest_faults
         self._rest = rest
@@ -36,13 +36,13 @@ class Control:
     async def _apply(self, request: web.Request) -> web.Response:
         # A page of any origin may post a form to loopback, but not JSON without asking first.
         if request.content_type != "application/json":
-            return _refused("expected Content-Type: application/json")
+            return _rejection("expected Content-Type: application/json")
         try:
             asked = await request.json()
         except ValueError as error:
-            return _refused(f"expected JSON: {error}")
+            return _rejection(f"expected JSON: {error}")
         if not isinstance(asked, dict) or not isinstance(asked.get("name"), str):
-            return _refused('expected an object with "name" and the options of that fault')
+            return _rejection('expected an object with "name" and the options of that fault')
         name = asked.pop("name")
         try:
             if name.startswith("rest-"):
@@ -50,9 +50,9 @@ class Control:
             else:
                 await self._faults.apply(name, **asked)
         except (TypeError, ValueError) as error:
-            return _refused(str(error))
+            return _rejection(str(error))
         return web.json_response({"ok": True})
 
 
-def _refused(message: str) -> web.Response:
+def _rejection(message: str) -> web.Response:
     return web.json_response({"ok": False, "error": message}, status=400)

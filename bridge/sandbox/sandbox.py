@@ -14,9 +14,9 @@ from bridge.sandbox.auth.users import Users
 from bridge.sandbox.control import Control
 from bridge.sandbox.postgres.connections import Connections
 from bridge.sandbox.postgres.migrations import provide
-from bridge.sandbox.postgres.server import HOST, SUPERUSER, Postgres
-from bridge.sandbox.postgrest.faults import RestFaults
-from bridge.sandbox.postgrest.server import Rest
+from bridge.sandbox.postgres.server import HOST, SUPERUSER, PostgresServer
+from bridge.sandbox.postgrest.faults import PostgrestFaults
+from bridge.sandbox.postgrest.server import PostgrestServer
 from bridge.sandbox.realtime.faults import Faults
 from bridge.sandbox.realtime.server import RealtimeServer
 
@@ -41,7 +41,7 @@ class Sandbox:
     `faults` are Realtime's, `rest_faults` the REST surface's. `rest.max_rows` can be changed.
     """
 
-    def __init__(self, postgres: Postgres) -> None:
+    def __init__(self, postgres: PostgresServer) -> None:
         self.anon_key = keys.api_key("anon")
         self.supabase_key = keys.api_key("service_role")
         self.supabase_url = ""
@@ -49,13 +49,13 @@ class Sandbox:
         self.postgres = postgres
         self.home = postgres.home
         self.faults = Faults()
-        self.rest_faults = RestFaults()
+        self.rest_faults = PostgrestFaults()
         self._users = Users()
         self._rest_connections = Connections(postgres.url("authenticator"))
         self._connections = Connections(self.database_url, size=1)
         # Realtime logs in as the superuser, as it does at Supabase.
         self.realtime = RealtimeServer(postgres.url(SUPERUSER), keys.SECRET, self.faults)
-        self.rest = Rest(
+        self.rest = PostgrestServer(
             self._rest_connections,
             secret=keys.SECRET,
             api_keys=(self.anon_key, self.supabase_key),
@@ -75,7 +75,7 @@ class Sandbox:
         `ProjectFailed` when it can't be had, OSError when `port` is taken.
         """
         async with AsyncExitStack() as stack:
-            postgres = await stack.enter_async_context(Postgres(data))
+            postgres = await stack.enter_async_context(PostgresServer(data))
             await provide(postgres, seed=seed)
             sandbox = cls(postgres)
             sandbox.realtime.pace = pace

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from bridge.contract.events import CONTRACT
-from bridge.gateway.http_snapshot import POSITION as POSITION_HEADER
+from bridge.contract.events import CONTRACT_VERSION
+from bridge.gateway.http_snapshot import POSITION_HEADER
 from bridge.schema.catalog import EMITTED, REQUESTS
 from bridge.schema.examples import POSITION, examples
 from bridge.schema.json_schema import definitions
@@ -47,7 +47,7 @@ def document(settings: Settings) -> dict[str, Any]:
         "asyncapi": "3.0.0",
         "info": {
             "title": f"Changes of {settings.table}",
-            "version": CONTRACT,
+            "version": CONTRACT_VERSION,
             "description": DESCRIPTION.format(table=settings.table),
         },
         "defaultContentType": "application/json",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Emitted:
+class EventSpec:
     """An event that the bridge emits."""
 
     name: str
@@ -21,7 +21,7 @@ class Emitted:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class RequestSpec:
     """An event that a client emits, and what its ack is called with."""
 
     name: str
@@ -31,27 +31,27 @@ class Request:
     description: str
 
 
-EMITTED: Final[tuple[Emitted, ...]] = tuple(
-    Emitted(envelope.model_fields["event"].default, envelope)
+EMITTED: Final[tuple[EventSpec, ...]] = tuple(
+    EventSpec(envelope.model_fields["event"].default, envelope)
     for envelope in get_args(events.Envelope)
 )
 
-REQUESTS: Final[tuple[Request, ...]] = (
-    Request(
+REQUESTS: Final[tuple[RequestSpec, ...]] = (
+    RequestSpec(
         "subscribe",
         requests.SubscribeRequest,
         requests.Subscribed,
         requests.SubscribeAck,
         "Hear more, with the current rows if asked for.",
     ),
-    Request(
+    RequestSpec(
         "unsubscribe",
         requests.UnsubscribeRequest,
         requests.Unsubscribed,
         requests.UnsubscribeAck,
         "Hear less.",
     ),
-    Request(
+    RequestSpec(
         "authenticate",
         requests.AuthenticateRequest,
         requests.Authenticated,

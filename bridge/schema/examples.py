@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from bridge.contract.events import CONTRACT
-from bridge.notifications.rules import Rules, of_update
-from bridge.pipeline.diff import tell
+from bridge.contract.events import CONTRACT_VERSION
+from bridge.notifications.rules import NotificationRules, of_update
+from bridge.pipeline.diff import events_between
 from bridge.rooms import regions_of
 
 if TYPE_CHECKING:
@@ -57,10 +57,10 @@ def examples(projection: Projection) -> Examples:
     places = {c: value for c, value in ELSEWHERE.items() if c in row}
     places |= {c: f"another {c}" for c in projection.region if c not in places}
     elsewhere = _written(projection, changed, places)
-    created = _told(projection, None, row)
-    updated = _told(projection, row, changed)
-    moved = _told(projection, changed, elsewhere)
-    deleted = _told(projection, elsewhere, None)
+    created = _batched(projection, None, row)
+    updated = _batched(projection, row, changed)
+    moved = _batched(projection, changed, elsewhere)
+    deleted = _batched(projection, elsewhere, None)
     region = regions_of(row, projection.region)[0]
     known = created[0]["data"]
     changes = updated[0]["data"]["changes"] if updated else {}
@@ -79,7 +79,7 @@ def examples(projection: Projection) -> Examples:
         "bridge-status": [
             {
                 "event": "bridge-status",
-                "data": {"state": "live", "since": CREATED_AT, "contract": CONTRACT},
+                "data": {"state": "live", "since": CREATED_AT, "contract": CONTRACT_VERSION},
             }
         ],
         "auth-status": [
@@ -116,7 +116,7 @@ def examples(projection: Projection) -> Examples:
 
 def _noticed(row: Mapping[str, Json], changes: Mapping[str, Json]) -> list[Any]:
     """What a user who watches the property is told of an update."""
-    notice = of_update(Rules(), changes, row)
+    notice = of_update(NotificationRules(), changes, row)
     return [] if notice is None else [orjson.loads(notice.envelope(KEY, CHANGED_AT))]
 
 
@@ -130,8 +130,11 @@ def _written(
     return after
 
 
-def _told(
+def _batched(
     projection: Projection, old: dict[str, Json] | None, new: dict[str, Json] | None
 ) -> list[dict[str, Any]]:
     """What the bridge says of it; nothing where the table has nothing that changed."""
-    return [orjson.loads(each.envelope) for each in tell(projection, KEY, old, new, CHANGED_AT)]
+    return [
+        orjson.loads(each.envelope)
+        for each in events_between(projection, KEY, old, new, CHANGED_AT)
+    ]

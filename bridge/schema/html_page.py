@@ -43,7 +43,7 @@ TOKEN: Final = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?|\b(true|false|null)\b|-?\
 """Of JSON text: a string and whether it is a key, a word, or a number."""
 
 
-def page(document: dict[str, Any]) -> str:
+def render(document: dict[str, Any]) -> str:
     """The whole page."""
     return _Page(document).text()
 

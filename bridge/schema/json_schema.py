@@ -64,7 +64,7 @@ def _publish(row: Schema, projection: Projection, refs: str) -> None:
     """
     for column in (c for c in DOCUMENTED if c not in projection.shown("member")):
         row["properties"][column] = {"type": "null", "description": "Not published here."}
-    for column in projection.further:
+    for column in projection.extra:
         row["properties"][column] = {"$ref": refs.format(model=JSON)}
         row["required"].append(column)
 

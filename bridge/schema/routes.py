@@ -34,7 +34,7 @@ def routes(settings: Settings) -> list[BaseRoute]:
             {"Content-Security-Policy": "default-src 'none'", "Access-Control-Allow-Origin": "*"},
         ).route("/asyncapi.json"),
         _Document(
-            page.page(document).encode(),
+            page.render(document).encode(),
             "text/html; charset=utf-8",
             {"Content-Security-Policy": page.POLICY, "Referrer-Policy": "no-referrer"},
         ).route("/docs"),

@@ -45,7 +45,7 @@ client library recovers from it; clients of python-socketio are not told it."""
 IDENTIFIER: Final = re.compile(r"[A-Za-z_$][\w$]*")
 
 
-class Unspeakable(TypeError):  # noqa: N818 - states what is the case
+class UnsupportedSchemaError(TypeError):
     """A schema that has no type here."""
 
     def __init__(self, schema: Any) -> None:
@@ -153,7 +153,7 @@ def type_of(schema: Any) -> str:
         return f"{{ [column: string]: {type_of(schema['additionalProperties'])} }}"
     if isinstance(kind, str) and kind in PRIMITIVES:
         return PRIMITIVES[kind]
-    raise Unspeakable(schema)
+    raise UnsupportedSchemaError(schema)
 
 
 def _union(types: Iterable[str]) -> str:

@@ -7,16 +7,16 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from bridge.errors import Code, Refused
-from bridge.security.client_ip import direct_loopback, household
-from bridge.security.rate_limit import Pace
+from bridge.errors import Code, RequestRejected
+from bridge.security.client_ip import address_group, direct_loopback
+from bridge.security.rate_limit import RateLimiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pydantic import SecretStr
 
-    from bridge.security.client_ip import Proxies
+    from bridge.security.client_ip import ClientAddress
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ else the right one could be found by trying.
 """
 
 
-class Turned(Refused):
+class AdminRequestRejected(RequestRejected):
     """An operator's request is refused. `status` is HTTP's, `headers` go with it."""
 
     def __init__(
@@ -38,7 +38,7 @@ class Turned(Refused):
         self.headers = dict(headers or {})
 
 
-class Operators:
+class AdminAuth:
     """Believes who has the secret. Without a secret, whoever is on this machine may look, and
     nobody may act.
     """
@@ -46,31 +46,31 @@ class Operators:
     def __init__(
         self,
         secret: SecretStr | None,
-        proxies: Proxies,
+        proxies: ClientAddress,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._secret = None if secret is None else secret.get_secret_value().encode()
         self._proxies = proxies
         self._clock = clock
-        self._wrong = Pace(WRONG_PER_SECOND, WRONG_BURST)
+        self._wrong = RateLimiter(WRONG_PER_SECOND, WRONG_BURST)
 
-    def let_look(self, scope: Mapping[str, Any]) -> None:
+    def require_read(self, scope: Mapping[str, Any]) -> None:
         """Raises `Turned` unless the request may see how the bridge stands."""
         if self._secret is not None:
             self._check(self._secret, scope)
         elif not direct_loopback(scope):
-            raise Turned(
+            raise AdminRequestRejected(
                 403,
                 Code.FORBIDDEN,
                 "without BRIDGE_ADMIN_SECRET this is told to programs on the bridge's own machine "
                 "only; set it and send it as Authorization: Bearer <secret>",
             )
 
-    def let_act(self, scope: Mapping[str, Any]) -> None:
+    def require_write(self, scope: Mapping[str, Any]) -> None:
         """Raises `Turned` unless the request may change something."""
         if self._secret is None:
-            raise Turned(
+            raise AdminRequestRejected(
                 403,
                 Code.FORBIDDEN,
                 "this is off while BRIDGE_ADMIN_SECRET is not set; set it and send it as "
@@ -81,10 +81,10 @@ class Operators:
     def _check(self, secret: bytes, scope: Mapping[str, Any]) -> None:
         now = self._clock()
         address = self._proxies.client(scope)
-        key = household(address)
+        key = address_group(address)
         wait = self._wrong.wait(key, now)
         if wait:
-            raise Turned(
+            raise AdminRequestRejected(
                 429,
                 Code.RATE_LIMITED,
                 "too many wrong secrets came from this address",
@@ -94,9 +94,9 @@ class Operators:
         if sent is not None and hmac.compare_digest(sent, secret):
             return
         if sent is not None:
-            self._wrong.take(key, now)
+            self._wrong.acquire(key, now)
             log.warning("a wrong operators' secret came from %s", address)
-        raise Turned(
+        raise AdminRequestRejected(
             401,
             Code.FORBIDDEN,
             "expected Authorization: Bearer <BRIDGE_ADMIN_SECRET>, came "

@@ -13,17 +13,17 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs
 
-from bridge.errors import Code, Refused
-from bridge.security.concurrency import Crowd, Full, Place
-from bridge.security.rate_limit import Pace
-from bridge.security.rejection import refuse
+from bridge.errors import Code, RequestRejected
+from bridge.security.concurrency import ConcurrencyLimiter, LimitReached, Slot
+from bridge.security.rate_limit import RateLimiter
+from bridge.security.rejection import reject
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from bridge.security.client_ip import Proxies
+    from bridge.security.client_ip import ClientAddress
     from bridge.security.origins import Origins
     from bridge.settings import Settings
 
@@ -35,21 +35,21 @@ FULL_SECONDS: Final = 10.0
 ALL: Final = ""
 """The key of the pace that all share."""
 
-_place: ContextVar[Place | None] = ContextVar("place", default=None)
+_slot: ContextVar[Slot | None] = ContextVar("place", default=None)
 """Of the handshake that is being served."""
 
 
-def keep_place() -> Place | None:
+def claim_slot() -> Slot | None:
     """The place of the handshake that is being served. From here on it is the caller's to give
     back. None where there is no door.
     """
-    place = _place.get()
+    place = _slot.get()
     if place is not None:
-        place.kept = True
+        place.claimed = True
     return place
 
 
-class Door:
+class AdmissionMiddleware:
     """An ASGI application around another one."""
 
     def __init__(
@@ -58,19 +58,21 @@ class Door:
         settings: Settings,
         *,
         origins: Origins,
-        proxies: Proxies,
+        proxies: ClientAddress,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._app = app
         self._origins = origins
         self._proxies = proxies
         self._clock = clock
-        self.crowd = Crowd(settings.connections_per_address, settings.connections)
-        self._pace = Pace(
+        self.connections = ConcurrencyLimiter(
+            settings.connections_per_address, settings.connections
+        )
+        self._pace = RateLimiter(
             settings.handshakes_per_second_per_address, settings.handshakes_burst_per_address
         )
-        self._pace_of_all = Pace(settings.handshakes_per_second, settings.handshakes_burst)
-        self.refusals: dict[str, int] = {}
+        self._pace_of_all = RateLimiter(settings.handshakes_per_second, settings.handshakes_burst)
+        self.rejections: dict[str, int] = {}
         """How many were refused, by code."""
         self._warned = False
 
@@ -80,22 +82,22 @@ class Door:
             return
         origin, host = _origin(scope)
         if not self._origins.allows(origin, host):
-            refused = Refused(
+            refused = RequestRejected(
                 Code.ORIGIN_FORBIDDEN,
                 "this page's origin may not connect; BRIDGE_CORS_ORIGINS lists those that may",
             )
             self._count(refused)
-            await refuse(scope, receive, send, refused=refused, status=403)
+            await reject(scope, receive, send, refused=refused, status=403)
             return
         if not _is_handshake(scope):
             await self._app(scope, receive, send)
             return
-        self._look_for_proxies(scope)
-        key = self._proxies.counted(scope)
-        place, status, after = self._enter(key)
-        if isinstance(place, Refused):
+        self._warn_of_untrusted_proxy(scope)
+        key = self._proxies.rate_limit_key(scope)
+        place, status, after = self._acquire(key)
+        if isinstance(place, RequestRejected):
             self._count(place)
-            await refuse(
+            await reject(
                 scope,
                 receive,
                 send,
@@ -105,42 +107,46 @@ class Door:
                 origin=origin,
             )
             return
-        token = _place.set(place)
+        token = _slot.set(place)
         try:
             await self._app(scope, receive, send)
         finally:
-            _place.reset(token)
-            if not place.kept:
-                place.give_back()
+            _slot.reset(token)
+            if not place.claimed:
+                place.release()
 
-    def _enter(self, key: str | None) -> tuple[Place | Refused, int, float]:
+    def _acquire(self, key: str | None) -> tuple[Slot | RequestRejected, int, float]:
         """A place, or a refusal with its HTTP status and the seconds to wait. The limits of an
         address come first: one that asks too much takes nothing from the others.
         """
         now = self._clock()
-        wait = 0.0 if key is None else self._pace.take(key, now)
+        wait = 0.0 if key is None else self._pace.acquire(key, now)
         if wait:
             why = "too many connections were begun from this address"
-            return Refused(Code.RATE_LIMITED, f"{why}; try again in {wait:.0f} s"), 429, wait
-        place = self.crowd.enter(key)
-        if place is Full.KEY:
+            return (
+                RequestRejected(Code.RATE_LIMITED, f"{why}; try again in {wait:.0f} s"),
+                429,
+                wait,
+            )
+        place = self.connections.acquire(key)
+        if place is LimitReached.KEY:
             why = "this address has as many connections as one may have"
-            return Refused(Code.TOO_MANY_CONNECTIONS, why), 429, FULL_SECONDS
-        if isinstance(place, Full):
+            return RequestRejected(Code.TOO_MANY_CONNECTIONS, why), 429, FULL_SECONDS
+        if isinstance(place, LimitReached):
             why = "the bridge has as many connections as it takes"
-            return Refused(Code.TOO_MANY_CONNECTIONS, why), 503, FULL_SECONDS
-        wait = self._pace_of_all.take(ALL, now)
+            return RequestRejected(Code.TOO_MANY_CONNECTIONS, why), 503, FULL_SECONDS
+        wait = self._pace_of_all.acquire(ALL, now)
         if wait:
-            place.give_back()
-            return Refused(Code.RATE_LIMITED, "too many connect at once"), 503, wait
+            place.release()
+            return RequestRejected(Code.RATE_LIMITED, "too many connect at once"), 503, wait
         return place, 200, 0.0
 
-    def _count(self, refused: Refused) -> None:
+    def _count(self, refused: RequestRejected) -> None:
         code = refused.code.value
-        self.refusals[code] = self.refusals.get(code, 0) + 1
+        self.rejections[code] = self.rejections.get(code, 0) + 1
 
-    def _look_for_proxies(self, scope: Scope) -> None:
-        if not self._warned and self._proxies.overlooks(scope):
+    def _warn_of_untrusted_proxy(self, scope: Scope) -> None:
+        if not self._warned and self._proxies.is_untrusted_proxy(scope):
             self._warned = True
             log.warning(
                 "requests come through a proxy at %s that BRIDGE_TRUSTED_PROXIES does not name: "

@@ -46,7 +46,7 @@ HOPS: Final = 32
 _HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
-class Proxies:
+class ClientAddress:
     """Which peers are proxies, and in which header they say for whom they ask."""
 
     def __init__(
@@ -91,15 +91,15 @@ class Proxies:
                 break
         return str(believed)
 
-    def counted(self, scope: Mapping[str, Any]) -> str | None:
+    def rate_limit_key(self, scope: Mapping[str, Any]) -> str | None:
         """What a request is counted under where something is limited by address: see `household`.
         None: it isn't.
         """
         if not self._own_machine_counts and direct_loopback(scope):
             return None
-        return household(self.client(scope))
+        return address_group(self.client(scope))
 
-    def overlooks(self, scope: Mapping[str, Any]) -> bool:
+    def is_untrusted_proxy(self, scope: Mapping[str, Any]) -> bool:
         """Whether a request looks as if it came through a proxy of ours that is not trusted: then
         all its clients count as one.
         """
@@ -136,7 +136,7 @@ def direct_loopback(scope: Mapping[str, Any]) -> bool:
     return peer is not None and peer.is_loopback and not forwarded(scope)
 
 
-def household(address: str) -> str:
+def address_group(address: str) -> str:
     """What is counted as one: an IPv4 address, and of IPv6 the /64, of which one household or one
     machine has all addresses.
     """

@@ -5,35 +5,35 @@ from __future__ import annotations
 import asyncio
 from enum import Enum, auto
 
-from bridge.errors import Code, Refused
+from bridge.errors import Code, RequestRejected
 
 
-class Full(Enum):
+class LimitReached(Enum):
     """Why there is no place."""
 
     KEY = auto()
     ALL = auto()
 
 
-class Place:
+class Slot:
     """One of those that are counted, until it is given back."""
 
-    __slots__ = ("_crowd", "kept", "key")
+    __slots__ = ("_crowd", "claimed", "key")
 
-    def __init__(self, crowd: Crowd, key: str | None) -> None:
-        self._crowd: Crowd | None = crowd
+    def __init__(self, crowd: ConcurrencyLimiter, key: str | None) -> None:
+        self._crowd: ConcurrencyLimiter | None = crowd
         self.key = key
-        self.kept = False
+        self.claimed = False
         """Whether somebody will give it back later than whoever took it."""
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """It is free again. To say so twice does no harm."""
         if self._crowd is not None:
-            self._crowd.leave(self.key)
+            self._crowd.release(self.key)
             self._crowd = None
 
 
-class Crowd:
+class ConcurrencyLimiter:
     """Places for `per_key` of each key and for `in_all`. Remembers keys that have a place only. Who
     has no key (None) is counted among all, and by nothing else.
     """
@@ -44,19 +44,19 @@ class Crowd:
         self._by_key: dict[str, int] = {}
         self.total = 0
 
-    def enter(self, key: str | None) -> Place | Full:
+    def acquire(self, key: str | None) -> Slot | LimitReached:
         """A place, or why there is none."""
         taken = 0 if key is None else self._by_key.get(key, 0)
         if taken >= self._per_key:
-            return Full.KEY
+            return LimitReached.KEY
         if self.total >= self._in_all:
-            return Full.ALL
+            return LimitReached.ALL
         if key is not None:
             self._by_key[key] = taken + 1
         self.total += 1
-        return Place(self, key)
+        return Slot(self, key)
 
-    def leave(self, key: str | None) -> None:
+    def release(self, key: str | None) -> None:
         self.total -= 1
         if key is None:
             return
@@ -67,7 +67,7 @@ class Crowd:
             del self._by_key[key]
 
 
-class Turns:
+class WaitingLimiter:
     """Gives turns, in no promised order."""
 
     def __init__(
@@ -76,8 +76,8 @@ class Turns:
         """At most `waiting` wait in all, `waiting_per_key` of each key, none of them longer than
         `seconds`.
         """
-        self._turns = Crowd(per_key, in_all)
-        self._waiting = Crowd(waiting_per_key, waiting)
+        self._turns = ConcurrencyLimiter(per_key, in_all)
+        self._waiting = ConcurrencyLimiter(waiting_per_key, waiting)
         self._seconds = seconds
         self._free = asyncio.Event()
 
@@ -85,31 +85,33 @@ class Turns:
     def taken(self) -> int:
         return self._turns.total
 
-    async def take(self, key: str | None) -> Place:
-        """A turn, to be given to `give_back`. Raises `Refused` if there is none in time."""
-        turn = self._turns.enter(key)
-        if not isinstance(turn, Full):
+    async def acquire(self, key: str | None) -> Slot:
+        """A turn, to be given to `give_back`. Raises `RequestRejected` if there is none in time."""
+        turn = self._turns.acquire(key)
+        if not isinstance(turn, LimitReached):
             return turn
-        seat = self._waiting.enter(key)
-        if isinstance(seat, Full):
+        seat = self._waiting.acquire(key)
+        if isinstance(seat, LimitReached):
             raise _too_many()
         try:
             async with asyncio.timeout(self._seconds):
-                while isinstance(turn, Full):
+                while isinstance(turn, LimitReached):
                     await self._free.wait()
-                    turn = self._turns.enter(key)
+                    turn = self._turns.acquire(key)
         except TimeoutError:
             raise _too_many() from None
         finally:
-            seat.give_back()
+            seat.release()
         return turn
 
-    def give_back(self, turn: Place) -> None:
-        turn.give_back()
+    def release(self, turn: Slot) -> None:
+        turn.release()
         # Whoever waits now looks, and whoever comes later waits for the next one.
         self._free.set()
         self._free = asyncio.Event()
 
 
-def _too_many() -> Refused:
-    return Refused(Code.RATE_LIMITED, "too many requests are being answered; try again in a while")
+def _too_many() -> RequestRejected:
+    return RequestRejected(
+        Code.RATE_LIMITED, "too many requests are being answered; try again in a while"
+    )

@@ -11,19 +11,19 @@ from starlette.responses import PlainTextResponse
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
-    from bridge.errors import Refused
+    from bridge.errors import RequestRejected
 
 
 DENIAL: Final = "websocket.http.response"
 """The ASGI extension that lets a websocket's handshake be answered like any other request."""
 
 
-async def refuse(
+async def reject(
     scope: Scope,
     receive: Receive,
     send: Send,
     *,
-    refused: Refused,
+    refused: RequestRejected,
     status: int,
     retry_after: float | None = None,
     origin: str | None = None,
@@ -32,7 +32,7 @@ async def refuse(
     whole seconds after which to try again. A page of `origin` may read it.
     """
     headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
-    body = orjson.dumps(refused.ack())
+    body = orjson.dumps(refused.to_ack())
     headers.append((b"content-length", str(len(body)).encode()))
     if retry_after is not None:
         headers.append((b"retry-after", str(max(1, math.ceil(retry_after))).encode()))
@@ -52,7 +52,7 @@ async def refuse(
     await send({"type": f"{kind}http.response.body", "body": body})
 
 
-class Unavailable:
+class UnavailableResponse:
     """An ASGI response: 503 with `reason`; a websocket's handshake is refused."""
 
     def __init__(self, reason: str) -> None:

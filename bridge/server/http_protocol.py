@@ -42,11 +42,11 @@ TOO_LONG: Final = (
 )
 
 
-class HeadTooLong(Exception):  # noqa: N818 - states what is the case
+class HeaderTooLongError(Exception):
     """Of a request that nobody will read to its end."""
 
 
-class TooManyRequests(Exception):  # noqa: N818 - states what is the case
+class TooManyRequestsError(Exception):
     """Of a request before which too many others wait."""
 
 
@@ -64,13 +64,13 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._coming = self.loop.call_later(REQUEST_SECONDS, self._give_up)
+        self._coming = self.loop.call_later(REQUEST_SECONDS, self._on_timeout)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._head = 0
         if self._coming is None:
-            self._coming = self.loop.call_later(REQUEST_SECONDS, self._give_up)
+            self._coming = self.loop.call_later(REQUEST_SECONDS, self._on_timeout)
 
     def on_message_complete(self) -> None:
         self._has_come()
@@ -86,7 +86,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._coming.cancel()
             self._coming = None
 
-    def _give_up(self) -> None:
+    def _on_timeout(self) -> None:
         self._coming = None
         self.transport.abort()
 
@@ -99,10 +99,10 @@ class HttpProtocol(HttpToolsProtocol):
             return
         # The parser gives a header when it is there to its end, and keeps what comes until then.
         if self._head > HEAD_BYTES:
-            self._refuse()
+            self._reject()
         elif self._coming is None and self._idle():
             # What came ended the time that uvicorn gives, and is no request: empty lines.
-            self._coming = self.loop.call_later(REQUEST_SECONDS, self._give_up)
+            self._coming = self.loop.call_later(REQUEST_SECONDS, self._on_timeout)
 
     def on_body(self, body: bytes) -> None:
         self._head -= len(body)
@@ -110,22 +110,22 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if len(self.headers) >= HEADERS:
-            raise HeadTooLong
+            raise HeaderTooLongError
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         if size > HEAD_BYTES:
-            raise HeadTooLong
+            raise HeaderTooLongError
         if len(self.pipeline) >= PIPELINED:
-            raise TooManyRequests
+            raise TooManyRequestsError
         super().on_headers_complete()
 
     def _idle(self) -> bool:
         answered = self.cycle is None or self.cycle.response_complete
         return answered and self.timeout_keep_alive_task is None
 
-    def _refuse(self) -> None:
+    def _reject(self) -> None:
         self.transport.write(TOO_LONG)
         self.transport.close()
 

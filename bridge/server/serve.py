@@ -57,7 +57,7 @@ def url(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-class Server(uvicorn.Server):
+class BridgeServer(uvicorn.Server):
     """uvicorn around one bridge. Leaves signals to the process and drains before it stops."""
 
     def __init__(self, bridge: Bridge) -> None:
@@ -101,12 +101,12 @@ async def serve(bridge: Bridge, listening: socket.socket) -> int:
     Either way clients are let go and the lifespan has ended when this returns. Where the lifespan
     could not begin, it has been logged and the exit code is 1.
     """
-    server = Server(bridge)
+    server = BridgeServer(bridge)
 
     def stop(_error: BaseException) -> None:
         server.should_exit = True
 
-    bridge.on_death = stop
+    bridge.on_failure = stop
     task = asyncio.create_task(_run(server, listening), name="serve")
     try:
         code = await asyncio.shield(task)
@@ -114,10 +114,10 @@ async def serve(bridge: Bridge, listening: socket.socket) -> int:
         server.should_exit = True
         await task
         raise
-    return 1 if bridge.death else code
+    return 1 if bridge.failure else code
 
 
-async def _run(server: Server, listening: socket.socket) -> int:
+async def _run(server: BridgeServer, listening: socket.socket) -> int:
     try:
         await server.serve([listening])
     except SystemExit:  # uvicorn's word for a lifespan that failed; it has logged why

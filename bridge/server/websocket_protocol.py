@@ -32,15 +32,15 @@ from urllib.parse import unquote
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from bridge.gateway.engineio.raw_websocket import HANDOVER, READ_BYTES, Line
+from bridge.gateway.engineio.raw_websocket import HANDOVER, READ_BYTES, RawWebSocket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from bridge.gateway.engineio.raw_websocket import Owner
+    from bridge.gateway.engineio.raw_websocket import WebSocketOwner
 
 
-PONG_BYTES: Final = 65_536
+MAX_UNSENT_FOR_PONG: Final = 65_536
 """With so much unsent no ping is answered: whoever pings and doesn't read must not fill the buffer.
 """
 
@@ -50,7 +50,7 @@ KEY_BYTES: Final = 16
 Headers = list[tuple[bytes, bytes]]
 
 
-class Request:
+class UpgradeRequest:
     """A websocket's handshake that leaves no question open."""
 
     __slots__ = ("data", "headers", "key", "target")
@@ -62,7 +62,7 @@ class Request:
         self.key = key
 
     @classmethod
-    def read(cls, data: bytes) -> Request | None:
+    def read(cls, data: bytes) -> UpgradeRequest | None:
         """None where anything is unusual: then the library decides."""
         first, *lines = data.removesuffix(b"\r\n\r\n").split(b"\r\n")
         try:
@@ -110,7 +110,7 @@ def _is_key(value: bytes) -> bool:
         return False
 
 
-class _Gone:
+class _DetachedTransport:
     """In the place of a transport that was handed over: its former protocol closes it at the end of
     the ASGI call.
     """
@@ -126,7 +126,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     time, or all memory.
     """
 
-    _request: Request | None = None
+    _request: UpgradeRequest | None = None
     """The handshake while it is neither answered nor given to the library."""
     _began = False
 
@@ -137,21 +137,21 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def handle_ping(self) -> None:
         pong = b"".join(self.conn.data_to_send())
-        if self.transport.get_write_buffer_size() < PONG_BYTES:
+        if self.transport.get_write_buffer_size() < MAX_UNSENT_FOR_PONG:
             self.transport.write(pong)
 
     def data_received(self, data: bytes) -> None:
         if not self._began:
             self._began = True
             # What is compressed can't be shared between clients: the library does that.
-            request = None if self.config.ws_per_message_deflate else Request.read(data)
+            request = None if self.config.ws_per_message_deflate else UpgradeRequest.read(data)
             if request is not None:
                 self._call(request)
                 return
-        self._give_back()
+        self._fall_back()
         super().data_received(data)
 
-    def _call(self, request: Request) -> None:
+    def _call(self, request: UpgradeRequest) -> None:
         """Run the application, as `handle_connect` does."""
         self._request = request
         path, _, query = request.target.partition("?")
@@ -177,7 +177,9 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         task.add_done_callback(self.on_task_complete)
         self.tasks.add(task)
 
-    def hand_over(self, owner: Owner, limit: int, first: Callable[[], bytes]) -> Line | None:
+    def hand_over(
+        self, owner: WebSocketOwner, limit: int, first: Callable[[], bytes]
+    ) -> RawWebSocket | None:
         """A line, accepted; this protocol is out of it then. None where that can't be any more:
         something was sent, or has come that is not read yet.
         """
@@ -188,16 +190,16 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.handshake_complete = True
         self._request = None
         self.connections.discard(self)
-        self.transport = _Gone()  # type: ignore[assignment]
+        self.transport = _DetachedTransport()  # type: ignore[assignment]
         # They refer to each other, and would wait for the garbage collector.
         del self.scope["extensions"][HANDOVER]
-        line = Line(transport, self.connections, owner, limit)
+        line = RawWebSocket(transport, self.connections, owner, limit)
         transport.set_protocol(line)
         return line
 
     # -- whoever doesn't take it over gets what the library makes of the handshake
 
-    def _give_back(self) -> None:
+    def _fall_back(self) -> None:
         request = self._request
         if request is None:
             return
@@ -213,16 +215,16 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         raise ClientDisconnected
 
     async def send(self, message: Any) -> None:
-        self._give_back()
+        self._fall_back()
         await super().send(message)
         if self.close_sent and message["type"] == "websocket.http.response.body":
             # The handshake is over, though refused; uvicorn would log that there was none.
             self.handshake_complete = True
 
     def send_500_response(self) -> None:
-        self._give_back()
+        self._fall_back()
         super().send_500_response()
 
     def shutdown(self) -> None:
-        self._give_back()
+        self._fall_back()
         super().shutdown()

@@ -6,8 +6,8 @@ from typing import Literal, TypeAlias
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 
-from bridge.auth.policy import Rules, path, regions_in
-from bridge.settings.base import Listed, Part
+from bridge.auth.policy import AccessPolicy, path, regions_in
+from bridge.settings.base import Listed, SettingsGroup
 
 AuthMode: TypeAlias = Literal["optional", "required", "off"]
 
@@ -15,7 +15,7 @@ SECRET_BYTES = 32
 """Of the shortest secret of HS256: as long as what it computes."""
 
 
-class AuthSettings(Part):
+class AuthSettings(SettingsGroup):
     """Who may come in, and what they may hear."""
 
     supabase_jwt_secret: SecretStr | None = Field(
@@ -96,8 +96,8 @@ class AuthSettings(Part):
         return value
 
     @property
-    def rules(self) -> Rules:
-        return Rules(
+    def rules(self) -> AccessPolicy:
+        return AccessPolicy(
             anonymous=regions_in(self.anonymous_regions),
             required=self.auth == "required",
             regions_claim=path(self.regions_claim) if self.regions_claim else (),

@@ -18,7 +18,7 @@ Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 """A comma-separated list."""
 
 
-class Part(BaseSettings):
+class SettingsGroup(BaseSettings):
     """Some of the settings. Each is read from the environment as `BRIDGE_<NAME>`, Supabase's under
     Supabase's own names. Times are seconds.
     """

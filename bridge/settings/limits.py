@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from bridge.settings.base import Part
+from bridge.settings.base import SettingsGroup
 
 
-class LimitSettings(Part):
+class LimitSettings(SettingsGroup):
     """What clients may take, each of them, those of one address, and all."""
 
     max_rooms: int = Field(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
-from bridge.notifications.rules import ANY, Rules
-from bridge.settings.base import Listed, Part
+from bridge.notifications.rules import ANY, NotificationRules
+from bridge.settings.base import Listed, SettingsGroup
 from bridge.settings.project import qualified
 
 
-class NotifySettings(Part):
+class NotificationSettings(SettingsGroup):
     """Who is notified of what."""
 
     watchers: str = Field(
@@ -54,7 +54,7 @@ class NotifySettings(Part):
         return value
 
     @property
-    def notify_rules(self) -> Rules:
+    def notify_rules(self) -> NotificationRules:
         """Which changes are notified."""
         statuses: tuple[tuple[str, str], ...] = ()
         if self.notify_status == ("on",):
@@ -62,4 +62,4 @@ class NotifySettings(Part):
         elif self.notify_status != ("off",):
             pairs = (transition.split(">") for transition in self.notify_status)
             statuses = tuple((old.strip(), new.strip()) for old, new in pairs)
-        return Rules(statuses, self.notify_price_percent, self.notify_new)
+        return NotificationRules(statuses, self.notify_price_percent, self.notify_new)

@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
 
 from bridge.projection import DOCUMENTED, Projection
-from bridge.settings.base import Listed, Part
+from bridge.settings.base import Listed, SettingsGroup
 
 
-class ProjectSettings(Part):
+class ProjectSettings(SettingsGroup):
     """The project, its table, and what of it may be told."""
 
     supabase_url: str = Field(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
-from bridge.settings.base import Part
+from bridge.settings.base import SettingsGroup
 
 
-class FollowSettings(Part):
+class ReplicationSettings(SettingsGroup):
     """How the table is followed, and where what was told is kept."""
 
     log: str = Field(

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pydantic import Field, SecretStr, field_validator
 
-from bridge.security.client_ip import FORWARDED_FOR, Proxies, network
+from bridge.security.client_ip import FORWARDED_FOR, ClientAddress, network
 from bridge.security.origins import Origins
-from bridge.settings.base import Listed, Part
+from bridge.settings.base import Listed, SettingsGroup
 
 ADMIN_SECRET_CHARACTERS = 16
 """Fewer can be guessed."""
 
 
-class ServingSettings(Part):
+class ServerSettings(SettingsGroup):
     """Where the bridge listens, and to whom."""
 
     host: str = Field("127.0.0.1", description="Address to listen on")
@@ -55,7 +55,7 @@ class ServingSettings(Part):
     @field_validator("client_ip_header")
     @classmethod
     def _header(cls, value: str) -> str:
-        Proxies(header=value)
+        ClientAddress(header=value)
         return value
 
     @field_validator("admin_secret")

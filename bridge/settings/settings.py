@@ -11,15 +11,20 @@ from bridge.errors import SettingsError
 from bridge.notifications.watch_index import COLUMNS
 from bridge.settings.auth import AuthSettings
 from bridge.settings.limits import LimitSettings
-from bridge.settings.notifications import NotifySettings
+from bridge.settings.notifications import NotificationSettings
 from bridge.settings.project import ProjectSettings
-from bridge.settings.replication import FollowSettings
-from bridge.settings.server import ServingSettings
+from bridge.settings.replication import ReplicationSettings
+from bridge.settings.server import ServerSettings
 
 
 # The last one's come first where all are listed.
 class Settings(
-    FollowSettings, LimitSettings, NotifySettings, AuthSettings, ServingSettings, ProjectSettings
+    ReplicationSettings,
+    LimitSettings,
+    NotificationSettings,
+    AuthSettings,
+    ServerSettings,
+    ProjectSettings,
 ):
     """Settings of one bridge."""
 

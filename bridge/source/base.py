@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bridge.changes import Key, Record
-    from bridge.source.change_queue import Inbox
+    from bridge.source.change_queue import ChangeQueue
 
 
 class SourceState(StrEnum):
@@ -30,7 +30,7 @@ class SourceStatus:
 
     state: SourceState
     since: float
-    proof_at: float | None = None
+    last_activity_at: float | None = None
     attempts: int = 0
     error: str | None = None
 
@@ -38,7 +38,7 @@ class SourceStatus:
 class Source(Protocol):
     def status(self) -> SourceStatus: ...
 
-    async def run(self, inbox: Inbox) -> None:
+    async def run(self, inbox: ChangeQueue) -> None:
         """Put changes and gaps into `inbox`, for ever. Recovers from everything that the upstream
         can do; raises only for a fault of its own.
         """
@@ -48,7 +48,7 @@ class Source(Protocol):
 class Table(Protocol):
     """Reads of the table. Records hold `Projection.selected`, normalised as changes are.
 
-    Every method raises `errors.TableUnreadable` when the table could not be read.
+    Every method raises `errors.TableUnreadableError` when the table could not be read.
     """
 
     async def page(self, after: Key | None, limit: int) -> Sequence[Record]:

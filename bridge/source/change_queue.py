@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from bridge.changes import Item
 
 
-class Inbox:
+class ChangeQueue:
     """Items in order. `put` never blocks and never raises: it is called from library callbacks, in
     which an exception ends the library's reader without a word. What does not fit is dropped, and
     one `Gap` stands for it, so that the table is read instead.
@@ -27,7 +27,7 @@ class Inbox:
     def __len__(self) -> int:
         return len(self._items)
 
-    def put(self, item: Item) -> None:
+    def put_nowait(self, item: Item) -> None:
         if len(self._items) >= self._limit:
             self.dropped += len(self._items)
             self._items.clear()
@@ -38,14 +38,14 @@ class Inbox:
         self._items.append(item)
         self._ready.set()
 
-    async def take(self, limit: int) -> list[Item]:
+    async def get_many(self, limit: int) -> list[Item]:
         """Wait for items; give at least one and at most `limit`, in order."""
         while not self._items:
             self._ready.clear()
             await self._ready.wait()
-        return self.take_now(limit)
+        return self.get_many_nowait(limit)
 
-    def take_now(self, limit: int) -> list[Item]:
+    def get_many_nowait(self, limit: int) -> list[Item]:
         """What is there, at most `limit`, possibly nothing."""
         items = self._items
         return [items.popleft() for _ in range(min(limit, len(items)))]

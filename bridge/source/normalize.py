@@ -20,7 +20,7 @@ _SHORTEST_TIMESTAMP = len("2023-02-01T00:00:00")
 _EXACT_FLOAT = 2.0**53
 
 
-def normalise(value: Json) -> Json:
+def normalize(value: Json) -> Json:
     """`value` as it is remembered, compared and sent.
 
     - A timestamp becomes RFC 3339 in UTC with `Z`; its fraction is kept as given. One without an
@@ -43,7 +43,7 @@ def normalise(value: Json) -> Json:
     if type(value) is dict:
         return _number(value)
     if type(value) is list:
-        return [normalise(item) if type(item) is not dict else _number(item) for item in value]
+        return [normalize(item) if type(item) is not dict else _number(item) for item in value]
     return value
 
 
@@ -54,7 +54,7 @@ def _number(value: Json) -> Json:
     if type(value) is str:
         return value if value.isascii() else _sound(value)
     if type(value) is float:
-        return normalise(value)
+        return normalize(value)
     if type(value) is dict:
         return {key if key.isascii() else _sound(key): _number(item) for key, item in value.items()}
     if type(value) is list:

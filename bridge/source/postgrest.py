@@ -12,8 +12,8 @@ from postgrest import APIError
 from pydantic import ValidationError
 from supabase import AsyncClient, AsyncClientOptions, acreate_client
 
-from bridge.errors import TableUnreadable
-from bridge.source.normalize import normalise
+from bridge.errors import TableUnreadableError
+from bridge.source.normalize import normalize
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -56,7 +56,7 @@ the last.
 """
 
 
-class SupabaseTable:
+class PostgrestTable:
     """Implements `source.base.Table`. Open before the first read, close at the end."""
 
     def __init__(self, settings: Settings) -> None:
@@ -161,14 +161,14 @@ class SupabaseTable:
         except APIError as error:
             raise self._unreadable(error) from None
         except (httpx.HTTPError, ValidationError, ValueError) as error:
-            raise TableUnreadable(
+            raise TableUnreadableError(
                 f"reading {self._settings.table} failed: {type(error).__name__}: {error}"
             ) from error
         data = response.data
         if isinstance(data, str):  # what the library could not decode
             data = _with_long_numbers(data)
         if not isinstance(data, list):
-            raise TableUnreadable(
+            raise TableUnreadableError(
                 f"reading {self._settings.table}: expected a list of rows, "
                 f"came {type(data).__name__}"
             )
@@ -178,17 +178,17 @@ class SupabaseTable:
         self, rows: list[dict[str, Json]], columns: tuple[str, ...]
     ) -> list[dict[str, Json]]:
         try:
-            return [{column: normalise(row[column]) for column in columns} for row in rows]
+            return [{column: normalize(row[column]) for column in columns} for row in rows]
         except (KeyError, TypeError):
-            raise TableUnreadable(
+            raise TableUnreadableError(
                 f"reading {self._settings.table}: expected rows with {', '.join(columns)}, came "
                 "others"
             ) from None
 
-    def _unreadable(self, error: APIError) -> TableUnreadable:
+    def _unreadable(self, error: APIError) -> TableUnreadableError:
         advice = _PERMANENT.get(str(error.code or error.message))
         said = " ".join(str(part) for part in (error.code, error.message) if part)
-        return TableUnreadable(
+        return TableUnreadableError(
             f"reading {self._settings.table} failed: {said}" + (f"; {advice}" if advice else ""),
             permanent=advice is not None,
         )

@@ -131,7 +131,7 @@ async def test_another_user_on_the_same_page_is_another_client(auth_client: Seed
         assert await seqs(client, 1) == [1]
         client.tell(token=token(sub=OTHER))
         for sid in list(at.gateway.hub.clients):
-            at.gateway._wire.cut(sid)
+            at.gateway._writer.abort(sid)
         await gone(at)
         await at.publish("TX")
         second = await client.connected()

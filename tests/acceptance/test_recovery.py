@@ -13,7 +13,7 @@ from starlette.routing import Mount
 from bridge import create_app
 from bridge.gateway.delivery.writer import keep_transport
 from bridge.gateway.gateway import Gateway
-from bridge.log.memory import MemoryLog
+from bridge.log.memory import MemoryEventLog
 from tests.fakes import FakeSource, FakeTable, entry, row, settings
 from tests.serving import served
 
@@ -81,7 +81,7 @@ class Line:
 class Site:
     """A gateway behind a network that can fail."""
 
-    def __init__(self, gateway: Gateway, log: MemoryLog, line: Line) -> None:
+    def __init__(self, gateway: Gateway, log: MemoryEventLog, line: Line) -> None:
         self.gateway, self.log, self.line = gateway, log, line
         self.url = line.url
         self.count = 0
@@ -95,13 +95,13 @@ class Site:
     def cut(self) -> None:
         """The server ends every connection."""
         for sid in list(self.gateway.hub.clients):
-            self.gateway._wire.cut(sid)
+            self.gateway._writer.abort(sid)
 
 
 @asynccontextmanager
 async def site(**overrides: Any) -> AsyncIterator[Site]:
     configured = settings(**overrides)
-    log = MemoryLog(configured.log_events, configured.log_seconds)
+    log = MemoryEventLog(configured.log_events, configured.log_seconds)
     gateway = Gateway(configured, log=log)
     inner = Starlette(routes=[Mount("/socket.io", app=gateway)])
 

@@ -111,7 +111,7 @@ async def test_it_comes_back_by_itself_after_being_cut_off(
     for transport in ("polling", "websocket"):
         async with seed_client(url, transports=[transport], reconnectionDelay=50) as client:
             sid = (await client.connected())["connected"]
-            gateway._wire.cut(sid)
+            gateway._writer.abort(sid)
             assert (await client.next("disconnected"))["disconnected"] != "io server disconnect"
             back = await client.connected()
             assert back["recovered"] is True

@@ -30,7 +30,7 @@ from bridge import app
 from bridge.changes import Change, Item
 from bridge.cli import main as cli
 from bridge.sandbox import Sandbox
-from bridge.source.change_queue import Inbox
+from bridge.source.change_queue import ChangeQueue
 from tests.acceptance.test_process import free_port
 
 NOTES = "BENCH_NOTES"
@@ -52,20 +52,20 @@ class Arrivals:
             self.at[price] = time.monotonic()
 
 
-class NotingInbox(Inbox):
+class NotingInbox(ChangeQueue):
     """The inbox, noting when the `realtime` package put each change."""
 
     arrivals = Arrivals()
 
-    def put(self, item: Item) -> None:
+    def put_nowait(self, item: Item) -> None:
         if isinstance(item, Change):
             self.arrivals.note(item.record.get("price"))
-        super().put(item)
+        super().put_nowait(item)
 
 
 def serve(arguments: list[str]) -> int:
     """`bridge serve`, noting."""
-    vars(app)["Inbox"] = NotingInbox
+    vars(app)["ChangeQueue"] = NotingInbox
     try:
         return cli.main(["serve", *arguments])
     finally:

@@ -24,13 +24,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bridge.log.base import Progress
-from bridge.log.memory import MemoryLog
+from bridge.log.memory import MemoryEventLog
 from bridge.log.sqlite.database import Database
-from bridge.log.sqlite.event_log import SqliteLog
+from bridge.log.sqlite.event_log import SqliteEventLog
 from bridge.pipeline import diff
 from bridge.projection import Projection
-from bridge.rows import Rows
-from bridge.source.normalize import normalise
+from bridge.rows import RowStore
+from bridge.source.normalize import normalize
 from tests.bench.pipeline import listing, resident
 
 if TYPE_CHECKING:
@@ -52,10 +52,10 @@ def batches(size: int, number: int) -> list[Batch]:
     """Updates of random rows out of 10,000, as the pipeline would append them."""
     rng = random.Random(size)
     projection = Projection()
-    rows = Rows(projection.known)
+    rows = RowStore(projection.known)
     known = []
     for n in range(10_000):
-        record = {name: normalise(value) for name, value in listing(rng, n).items()}
+        record = {name: normalize(value) for name, value in listing(rng, n).items()}
         known.append(record)
     out = []
     for n in range(number):
@@ -63,7 +63,9 @@ def batches(size: int, number: int) -> list[Batch]:
         left: dict[Any, bytes | None] = {}
         for before in rng.sample(known, size):
             after = {**before, "price": rng.randrange(10**6, 10**7), "units": n}
-            events += diff.tell(projection, before["id"], before, after, "2026-03-01T10:00:00Z")
+            events += diff.events_between(
+                projection, before["id"], before, after, "2026-03-01T10:00:00Z"
+            )
             left[before["id"]] = rows.encode(after)
         out.append((events, list(left.items())))
     return out
@@ -119,11 +121,11 @@ async def opening(folder: Path, count: int) -> dict[str, float]:
     """A file with so many rows, written as the first pass does, and opened as a restart does."""
     rng = random.Random(count)
     projection = Projection()
-    rows = Rows(projection.known)
+    rows = RowStore(projection.known)
     path = folder / f"rows-{count}.sqlite3"
 
-    def make() -> SqliteLog:
-        return SqliteLog(Database(path), shape="", events=100_000, seconds=900)
+    def make() -> SqliteEventLog:
+        return SqliteEventLog(Database(path), shape="", events=100_000, seconds=900)
 
     log = make()
     await log.open()
@@ -131,11 +133,11 @@ async def opening(folder: Path, count: int) -> dict[str, float]:
     for start in range(0, count, 1000):
         page = []
         for number in range(start, min(start + 1000, count)):
-            record = {name: normalise(value) for name, value in listing(rng, number).items()}
+            record = {name: normalize(value) for name, value in listing(rng, number).items()}
             # In the order of the keys, as a pass reads them.
             page.append((str(uuid.UUID(int=number << 96)), rows.encode(record)))
         await log.append([], page)
-    await log.append([], [], Progress(filled=True))
+    await log.append([], [], Progress(loaded=True))
     filled = time.perf_counter() - started
     await log.close()
     gc.collect()
@@ -167,10 +169,10 @@ async def measure(counts: list[int]) -> dict[str, Any]:
 
         def sqlite() -> EventLog:
             database = Database(folder / f"{next(files)}.sqlite3")
-            return SqliteLog(database, shape="", events=100_000, seconds=900)
+            return SqliteEventLog(database, shape="", events=100_000, seconds=900)
 
         return {
-            "memory": await appends(lambda: MemoryLog(100_000, 900)),
+            "memory": await appends(lambda: MemoryEventLog(100_000, 900)),
             "sqlite": await appends(sqlite),
             "opening": [await opening(folder, count) for count in counts],
         }

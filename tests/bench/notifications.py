@@ -30,13 +30,13 @@ from typing import Final
 from bridge.clock import SystemClock
 from bridge.gateway.hub import Hub
 from bridge.log.base import Entry
-from bridge.log.memory import MemoryLog
+from bridge.log.memory import MemoryEventLog
 from bridge.notifications.notifier import Notifier
-from bridge.notifications.rules import Rules
-from bridge.notifications.watch_index import Watch, Watches
-from bridge.pipeline.merger import Ledger
+from bridge.notifications.rules import NotificationRules
+from bridge.notifications.watch_index import Watch, WatchIndex
+from bridge.pipeline.merger import ChangeMerger
 from bridge.projection import Projection
-from bridge.rows import Rows
+from bridge.rows import RowStore
 from bridge.source.realtime.decode import decode
 from tests.bench.pipeline import fill, payloads
 
@@ -53,22 +53,22 @@ WHAT: Final[dict[str, Make]] = {
 }
 
 
-def watching(count: int, make: Make, keys: list[str]) -> tuple[Watches, float]:
+def watching(count: int, make: Make, keys: list[str]) -> tuple[WatchIndex, float]:
     """Watches, and the bytes that each of them takes."""
-    watches = Watches()
+    watches = WatchIndex()
     tracemalloc.start()
     for number in range(count):
-        watches.put(f"watch-{number}", make(number, keys))
+        watches.set(f"watch-{number}", make(number, keys))
     weight, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     return watches, weight / max(1, count)
 
 
 async def cost(
-    rows: Rows, projection: Projection, changes: int, rng: random.Random, notifier: Notifier
+    rows: RowStore, projection: Projection, changes: int, rng: random.Random, notifier: Notifier
 ) -> tuple[float, float]:
     """CPU µs per change, and the longest step of the loop in ms of CPU."""
-    ledger, log = Ledger(projection, rows), MemoryLog(changes, 900)
+    ledger, log = ChangeMerger(projection, rows), MemoryEventLog(changes, 900)
     hub: Hub[str] = Hub(deliver=_deliver, max_rooms=9)
     spent = longest = 0.0
     for turn in payloads(rows, changes, rng):
@@ -76,7 +76,7 @@ async def cost(
         for data in turn:
             change = decode(data, projection)
             assert change is not None
-            ledger.change(change, 0.0)
+            ledger.apply_change(change, 0.0)
         batch = ledger.take()
         events = notifier.expand(batch.events, lambda key: rows.decode(ledger.state(key) or b"[]"))
         entries = await log.append(events, list(batch.rows.items()))
@@ -100,7 +100,7 @@ def measure(what: str, count: int, changes: int, present: int) -> str:
     rounds = []
     for _ in range(ROUNDS):
         notifier = Notifier(
-            Rules(),
+            NotificationRules(),
             watches,
             present={f"user-{number}" for number in range(present)},
             users=USERS,

@@ -26,12 +26,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bridge.log.memory import MemoryLog
-from bridge.pipeline.merger import Ledger
-from bridge.pipeline.pipeline import ITEMS_PER_TURN
+from bridge.log.memory import MemoryEventLog
+from bridge.pipeline.merger import ChangeMerger
+from bridge.pipeline.pipeline import MAX_CHANGES_PER_COMMIT
 from bridge.projection import Projection
-from bridge.rows import Rows
-from bridge.source.normalize import normalise
+from bridge.rows import RowStore
+from bridge.source.normalize import normalize
 from bridge.source.realtime.decode import decode
 
 ROUNDS = 5
@@ -81,28 +81,28 @@ def resident() -> int:
     return int(statm.split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def fill(projection: Projection, count: int, rng: random.Random) -> tuple[Rows, float]:
+def fill(projection: Projection, count: int, rng: random.Random) -> tuple[RowStore, float]:
     """Rows as the first pass leaves them, and the bytes that each of them takes."""
-    rows = Rows(projection.known)
+    rows = RowStore(projection.known)
     gc.collect()
     before = resident()
     for number in range(count):
-        record = {name: normalise(value) for name, value in listing(rng, number).items()}
+        record = {name: normalize(value) for name, value in listing(rng, number).items()}
         rows.apply({record["id"]: rows.encode(record)})
     gc.collect()
     return rows, (resident() - before) / count
 
 
 def payloads(
-    rows: Rows, changes: int, rng: random.Random, *, hidden: bool = False
+    rows: RowStore, changes: int, rng: random.Random, *, hidden: bool = False
 ) -> Iterator[list[dict[str, Any]]]:
     """Updates of random rows, price and status and `hidden` columns too, in turns as the pipeline
     takes them.
     """
     keys = list(rows)
-    for start in range(0, changes, ITEMS_PER_TURN):
+    for start in range(0, changes, MAX_CHANGES_PER_COMMIT):
         turn = []
-        for number in range(start, min(changes, start + ITEMS_PER_TURN)):
+        for number in range(start, min(changes, start + MAX_CHANGES_PER_COMMIT)):
             key = rng.choice(keys)
             row = rows.get(key)
             assert row is not None
@@ -121,17 +121,22 @@ def payloads(
 
 
 async def cost(
-    rows: Rows, projection: Projection, changes: int, rng: random.Random, *, hidden: bool = False
+    rows: RowStore,
+    projection: Projection,
+    changes: int,
+    rng: random.Random,
+    *,
+    hidden: bool = False,
 ) -> float:
     """CPU µs per change."""
-    ledger, log = Ledger(projection, rows), MemoryLog(2 * changes, 900)
+    ledger, log = ChangeMerger(projection, rows), MemoryEventLog(2 * changes, 900)
     spent = 0.0
     for turn in payloads(rows, changes, rng, hidden=hidden):
         started = time.process_time()
         for data in turn:
             change = decode(data, projection)
             assert change is not None
-            ledger.change(change, 0.0)
+            ledger.apply_change(change, 0.0)
         batch = ledger.take()
         await log.append(batch.events, list(batch.rows.items()))
         ledger.stored()

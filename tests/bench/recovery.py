@@ -30,9 +30,9 @@ from starlette.routing import Mount
 from bridge.events import Event
 from bridge.gateway.delivery.writer import keep_transport
 from bridge.gateway.gateway import Gateway
-from bridge.gateway.upstream_status import Upstream
-from bridge.log.memory import MemoryLog
-from bridge.rooms import EVERYTHING, property_room, region_room
+from bridge.gateway.upstream_status import UpstreamState
+from bridge.log.memory import MemoryEventLog
+from bridge.rooms import ALL_ROOM, property_room, region_room
 from tests.fakes import settings
 from tests.serving import served
 
@@ -48,8 +48,8 @@ EVENT: Final = re.compile(r'"seq":(\d+),.*"([^"]+)"\]$')
 
 async def serve(rate: float) -> None:
     configured = settings(requests_per_second=1000)
-    log = MemoryLog(configured.log_events, configured.log_seconds)
-    live = Upstream(live=True, reconciled=True, passing=False)
+    log = MemoryEventLog(configured.log_events, configured.log_seconds)
+    live = UpstreamState(live=True, reconciled=True, scanning=False)
     gateway = Gateway(configured, log=log, upstream=lambda: live)
     inner = Starlette(routes=[Mount("/socket.io", app=gateway)])
 
@@ -82,7 +82,7 @@ def _event(seq: int) -> Event:
     key = f"p{seq % 1000}"
     data = {"property_id": key, "seq": seq, "changes": {"note": {"old": None, "new": PAD}}}
     envelope = json.dumps({"event": "property-updated", "data": data}, separators=(",", ":"))
-    rooms = (EVERYTHING, property_room(key), region_room(region))
+    rooms = (ALL_ROOM, property_room(key), region_room(region))
     return Event("property-updated", key, rooms, envelope.encode())
 
 

@@ -26,7 +26,7 @@ from bridge.gateway.engineio import encoding as parcel
 from bridge.gateway.engineio import ws_frames as frames
 from bridge.gateway.gateway import Gateway
 from bridge.log.base import Entry, Position
-from bridge.rooms import EVERYTHING, property_room, region_room
+from bridge.rooms import ALL_ROOM, property_room, region_room
 from bridge.server import serve
 from bridge.server.websocket_protocol import WebSocketProtocol
 from tests.fakes import settings
@@ -50,7 +50,7 @@ class Cuts:
             cut(socket, unsent)
 
         engine.on_overflow = noted
-        cls.count = staticmethod(lambda: gateway.cut_off)
+        cls.count = staticmethod(lambda: gateway.slow_clients_closed)
 
     @classmethod
     def report(cls) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def bridge() -> tuple[Any, Tell, dict[str, Any]]:
         for n in range(seq, seq + number):
             told = envelope(n)
             key = told["data"]["property_id"]
-            rooms = (EVERYTHING, property_room(key), region_room("TX"))
+            rooms = (ALL_ROOM, property_room(key), region_room("TX"))
             event = Event("property-updated", key, rooms, orjson.dumps(told))
             entries.append(Entry(position(n), event, 0.0))
         gateway.hub.publish(entries)
@@ -137,7 +137,7 @@ async def tell_bare(seq: int, number: int) -> None:
     out = b""
     for n in range(seq, seq + number):
         out += frames.text(
-            parcel.event("property-updated", orjson.dumps(envelope(n)), str(position(n)))
+            parcel.encode_event("property-updated", orjson.dumps(envelope(n)), str(position(n)))
         )
     for write in Bare.writes:
         write(out)

@@ -13,11 +13,11 @@ import time
 from typing import TYPE_CHECKING
 
 from bridge.auth import jwks
-from bridge.auth.claims import Terms
-from bridge.auth.policy import Rules, path
-from bridge.auth.token_verifier import Verifier
+from bridge.auth.claims import TokenRequirements
+from bridge.auth.policy import AccessPolicy, path
+from bridge.auth.token_verifier import TokenVerifier
 from bridge.clock import SystemClock
-from bridge.errors import Refused
+from bridge.errors import RequestRejected
 from tests.tokens import SECRET, Key, claims, legacy
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class _Known:
     def __init__(self, keys: jwks.Keys) -> None:
         self._keys = keys
 
-    async def find(self, kid: str) -> jwt.PyJWK | None:
+    async def get_key(self, kid: str) -> jwt.PyJWK | None:
         return self._keys.get(kid)
 
 
@@ -53,14 +53,14 @@ def timed(name: str, work: Callable[[], object]) -> None:
     shown(name, seconds)
 
 
-async def checked(name: str, verifier: Verifier, token: str, code: str | None = None) -> None:
+async def checked(name: str, verifier: TokenVerifier, token: str, code: str | None = None) -> None:
     seconds = []
     for _ in range(ROUNDS):
         began = time.process_time()
         for _ in range(CALLS):
             try:
                 await verifier.verify(token)
-            except Refused as refused:
+            except RequestRejected as refused:
                 assert refused.code.value == code  # noqa: PT017 - no test
             else:
                 assert code is None
@@ -71,8 +71,8 @@ async def checked(name: str, verifier: Verifier, token: str, code: str | None = 
 async def main() -> None:
     keys = [Key("ES256", "es"), Key("RS256", "rs"), Key("EdDSA", "ed")]
     known = _Known({key.kid: jwks._key(key.jwk())[1] for key in keys})
-    terms = Terms(issuer=ISSUER, audience="authenticated", leeway=10, longest=604_800)
-    verifier = Verifier(known, terms, SystemClock(), secret=SECRET)
+    terms = TokenRequirements(issuer=ISSUER, audience="authenticated", leeway=10, longest=604_800)
+    verifier = TokenVerifier(known, terms, SystemClock(), secret=SECRET)
     values = claims(
         ISSUER,
         app_metadata={"roles": ["agent"], "regions": [f"R{number}" for number in range(10)]},
@@ -84,16 +84,16 @@ async def main() -> None:
     await checked("a wrong signature, ES256", verifier, keys[0].sign(values)[:-4], "token_invalid")
     await checked("no JWT", verifier, "x" * 1000, "token_invalid")
     await checked("too long", verifier, "x" * 60_000, "token_invalid")
-    rules = Rules(
+    rules = AccessPolicy(
         regions_claim=path("app_metadata.regions"),
         role_claims=tuple(map(path, ("role", "app_metadata.role", "app_metadata.roles"))),
         member_roles=frozenset({"agent"}),
     )
     of_ten = await verifier.verify(keys[0].sign(values))
-    timed("rules, ten regions", lambda: rules.rights(of_ten))
+    timed("rules, ten regions", lambda: rules.rights_for(of_ten))
     values["app_metadata"]["regions"] = [f"R{number}" for number in range(100)]
     of_hundred = await verifier.verify(keys[0].sign(values))
-    timed("rules, a hundred regions", lambda: rules.rights(of_hundred))
+    timed("rules, a hundred regions", lambda: rules.rights_for(of_hundred))
 
 
 if __name__ == "__main__":

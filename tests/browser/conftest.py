@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 from playwright.async_api import async_playwright
 
-from bridge.dev.web import App, Node, WebFailed, WebServer, find_app, find_node
+from bridge.dev.web import NodeInstallation, WebApp, WebAppError, WebServer, find_app, find_node
 from tests.acceptance.conftest import bridge_process
 from tests.browser.ports import quiet_port
 from tests.browser.site import Site
@@ -62,16 +62,16 @@ def chromium() -> str:
 
 
 @pytest.fixture(scope="session")
-def node() -> Node:
+def node() -> NodeInstallation:
     try:
         return find_node()
-    except WebFailed as failed:
+    except WebAppError as failed:
         lacking(str(failed))
         raise
 
 
 @pytest.fixture(scope="session")
-async def app(node: Node, chromium: str) -> App:
+async def app(node: NodeInstallation, chromium: str) -> WebApp:
     """The app, built of its present files; built before it is asked for again."""
     app = find_app()
     await app.prepare(node, print)
@@ -116,7 +116,7 @@ def port() -> int:
 
 
 @pytest.fixture(scope="session")
-async def web(app: App, node: Node, port: int) -> AsyncIterator[WebServer]:
+async def web(app: WebApp, node: NodeInstallation, port: int) -> AsyncIterator[WebServer]:
     environment = {"BRIDGE_URL": f"http://127.0.0.1:{port}"}
     async with WebServer.open(app, node, port=quiet_port(), environment=environment) as server:
         yield server

@@ -15,7 +15,7 @@ from tests.browser.ports import quiet_port
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from bridge.dev.web import App, Node
+    from bridge.dev.web import NodeInstallation, WebApp
     from bridge.sandbox import Sandbox
     from tests.browser.conftest import Visit
     from tests.browser.site import Site
@@ -31,7 +31,7 @@ COUNT_MOUNTS = """
 
 
 @pytest.fixture(scope="module")
-async def development(app: App, node: Node, port: int) -> AsyncIterator[WebServer]:
+async def development(app: WebApp, node: NodeInstallation, port: int) -> AsyncIterator[WebServer]:
     async with WebServer.open(
         app,
         node,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from bridge.source.normalize import normalise
+from bridge.source.normalize import normalize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -100,7 +100,7 @@ class Truth:
         return None
 
     def _read(self, raw: Mapping[str, Any]) -> Row:
-        return {column: normalise(raw[column]) for column in self._projection.published}
+        return {column: normalize(raw[column]) for column in self._projection.published}
 
 
 def fits(state: Row | None, row: Row | None) -> bool:

@@ -50,7 +50,7 @@ async def echoes(request: pytest.FixtureRequest) -> AsyncIterator[Echoes]:
     engine, socketio = echo.engine(), echo.Echo()
 
     async def drain() -> None:
-        await socketio.wire.close()
+        await socketio.wire.close_all()
         for socket in list(engine.sockets.values()):
             socket.abort()
         await engine.shutdown()

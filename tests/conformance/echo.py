@@ -18,9 +18,9 @@ from socketio import packet
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from bridge.gateway.delivery.writer import Engine, Wire, keep_transport
-from bridge.gateway.socketio.packet import Packet
-from bridge.gateway.socketio.server import Server
+from bridge.gateway.delivery.writer import ClientWriter, EngineServer, keep_transport
+from bridge.gateway.socketio.packet import SocketPacket
+from bridge.gateway.socketio.server import SocketServer
 from bridge.server import serve
 from bridge.server.websocket_protocol import WebSocketProtocol
 
@@ -45,9 +45,9 @@ OPTIONS: Final[dict[str, Any]] = {
 }
 
 
-def engine() -> Engine:
+def engine() -> EngineServer:
     """Says each message again."""
-    it = Engine(**OPTIONS)
+    it = EngineServer(**OPTIONS)
     it.on("message", it.send)
     return it
 
@@ -56,28 +56,28 @@ class Echo:
     """The edge of a Socket.IO server that says again what it hears."""
 
     def __init__(self) -> None:
-        self.server = Server(
-            edge=self, connect_seconds=CONNECT_SECONDS, async_handlers=False, **OPTIONS
+        self.server = SocketServer(
+            handler=self, connect_seconds=CONNECT_SECONDS, async_handlers=False, **OPTIONS
         )
-        self.wire = Wire(self.server, on_gone=lambda _sid: None)
+        self.wire = ClientWriter(self.server, on_gone=lambda _sid: None)
         self.ended: list[str] = []
         """Why clients of the main namespace left."""
         self.server.on("connect", self._connected, namespace=CUSTOM)
 
-    async def arrived(self, eio_sid: str, auth: Any) -> None:
+    async def on_connect(self, eio_sid: str, auth: Any) -> None:
         sid = self.server.new_sid()
-        self.server.admit(eio_sid, sid)
+        self.server.register(eio_sid, sid)
         if self.wire.attach(sid):
             self.wire.send_packet(sid, f'0{{"sid":"{sid}"}}')
             await self._say(sid, ["auth", auth or {}])
 
-    async def asked(self, sid: str, name: str, args: Sequence[Any], ack: int | None) -> None:
+    async def on_event(self, sid: str, name: str, args: Sequence[Any], ack: int | None) -> None:
         if name == "message":
             await self._say(sid, ["message-back", *args])
         elif name == "message-with-ack" and ack is not None:
             await self._say(sid, list(args), packet.ACK, ack)
 
-    def left(self, sid: str, reason: str) -> None:
+    def on_disconnect(self, sid: str, reason: str) -> None:
         self.wire.detach(sid)
         self.ended.append(reason)
 
@@ -86,7 +86,7 @@ class Echo:
     ) -> None:
         """Where `data` holds bytes, each is a frame of its own after the packet."""
         eio_sid = self.server.manager.eio_sid_from_sid(sid, "/")
-        await self.server._send_packet(eio_sid, Packet(kind, data=data, id=ack))
+        await self.server._send_packet(eio_sid, SocketPacket(kind, data=data, id=ack))
 
     async def _connected(self, sid: str, _environ: Any, auth: Any) -> None:
         # The library answers CONNECT after its handler.
@@ -97,7 +97,7 @@ class Echo:
         await self.server.emit("auth", auth or {}, to=sid, namespace=CUSTOM)
 
 
-def app(engine: Engine, echo: Echo) -> Any:
+def app(engine: EngineServer, echo: Echo) -> Any:
     inner = Starlette(
         routes=[
             Mount("/engine.io", app=engine.handle_request),

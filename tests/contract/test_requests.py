@@ -13,12 +13,12 @@ from pydantic import BaseModel, ValidationError
 from bridge.contract.parse import (
     INTEGERS,
     NAME_LENGTH,
-    Wanted,
-    batch_wanted,
-    page_wanted,
-    snapshot_wanted,
-    token_given,
-    wanted,
+    RoomSelection,
+    parse_batch_flag,
+    parse_page_cursor,
+    parse_selection,
+    parse_snapshot_flag,
+    parse_token,
 )
 from bridge.contract.requests import (
     AuthenticateRequest,
@@ -26,7 +26,7 @@ from bridge.contract.requests import (
     SubscribeRequest,
     UnsubscribeRequest,
 )
-from bridge.errors import Refused
+from bridge.errors import RequestRejected
 from bridge.schema import json_schema
 
 LONG = "x" * NAME_LENGTH
@@ -67,8 +67,8 @@ arguments = st.one_of(
 def taken(argument: Any, *more: Any) -> tuple[Any, ...] | None:
     """What the gateway reads in it; None where it refuses."""
     try:
-        return (wanted(argument), *(read(argument) for read in more))
-    except Refused:
+        return (parse_selection(argument), *(read(argument) for read in more))
+    except RequestRejected:
         return None
 
 
@@ -80,8 +80,8 @@ def accepted(model: type[BaseModel], argument: Any) -> Any:
         return None
 
 
-def named(request: Any) -> Wanted:
-    return Wanted(tuple(request.regions or ()), tuple(request.properties or ()))
+def named(request: Any) -> RoomSelection:
+    return RoomSelection(tuple(request.regions or ()), tuple(request.properties or ()))
 
 
 @given(arguments)
@@ -92,7 +92,7 @@ def named(request: Any) -> Wanted:
 @example({"snapshot": 1})
 @example({"after": LONG + "x"})
 def test_subscribe_takes_what_its_model_accepts(argument: Any) -> None:
-    read = taken(argument, snapshot_wanted, page_wanted)
+    read = taken(argument, parse_snapshot_flag, parse_page_cursor)
     model = accepted(SubscribeRequest, argument)
     assert (read is None) == (model is None)
     if read is not None:
@@ -110,7 +110,7 @@ def test_unsubscribe_takes_what_its_model_accepts(argument: Any) -> None:
 
 @given(arguments)
 def test_the_handshake_takes_what_its_model_accepts(argument: Any) -> None:
-    read = taken(argument, batch_wanted, token_given)
+    read = taken(argument, parse_batch_flag, parse_token)
     model = accepted(HandshakeAuth, argument)
     assert (read is None) == (model is None)
     if read is not None:
@@ -120,8 +120,8 @@ def test_the_handshake_takes_what_its_model_accepts(argument: Any) -> None:
 @given(arguments)
 def test_authenticate_takes_what_its_model_accepts(argument: Any) -> None:
     try:
-        token = token_given(argument)
-    except Refused:
+        token = parse_token(argument)
+    except RequestRejected:
         token = None
     model = accepted(AuthenticateRequest, argument)
     assert token == (None if model is None else model.token)

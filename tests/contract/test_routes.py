@@ -13,7 +13,7 @@ from starlette.routing import Mount
 
 from bridge import create_app
 from bridge.schema import asyncapi
-from bridge.schema.html_page import POLICY, page
+from bridge.schema.html_page import POLICY, render
 from tests.fakes import FakeSource, FakeTable, settings
 from tests.serving import served
 
@@ -53,7 +53,7 @@ async def test_the_page_is_that_of_the_document(here: httpx.AsyncClient) -> None
     answer = await here.get("/docs")
     assert answer.status_code == 200
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
-    assert answer.text == page(asyncapi.document(SETTINGS))
+    assert answer.text == render(asyncapi.document(SETTINGS))
     assert answer.headers["Content-Security-Policy"] == POLICY
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from typing import Any
 
-from bridge.server.serve import Server
+from bridge.server.serve import BridgeServer
 
 STEPS = 12
 """Steps of the loop after which everything that needs no time has happened."""
@@ -76,7 +76,7 @@ class Connection:
     """A client's end."""
 
     def __init__(
-        self, server: Server, peer: str = "203.0.113.66", *, forbidden: bytes | None = None
+        self, server: BridgeServer, peer: str = "203.0.113.66", *, forbidden: bytes | None = None
     ) -> None:
         """What is `forbidden` must not be in any answer."""
         self._forbidden = forbidden

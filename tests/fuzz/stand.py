@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from bridge import create_app
 from bridge.gateway.engineio import ws_frames as frames
-from bridge.server.serve import Server
+from bridge.server.serve import BridgeServer
 from tests.fakes import FakeSource, FakeTable, entry, row, settings
 from tests.fuzz.connection import Connection
 from tests.unit.test_gateway_frames import masked
@@ -135,7 +135,9 @@ class Witness:
 class Stand:
     """Made by `Stand.open()`."""
 
-    def __init__(self, server: Server, bridge: Any, source: FakeSource, table: FakeTable) -> None:
+    def __init__(
+        self, server: BridgeServer, bridge: Any, source: FakeSource, table: FakeTable
+    ) -> None:
         self.server = server
         self.bridge = bridge
         self.source = source
@@ -165,10 +167,12 @@ class Stand:
             **overrides,
         }
         bridge = create_app(settings(**values), source=source, table=table)
-        server = Server(bridge)
+        server = BridgeServer(bridge)
         server.config.load()
         stand = cls(server, bridge, source, table)
-        bridge.on_death = lambda error: stand.notes.faults.append(f"the bridge has died: {error!r}")
+        bridge.on_failure = lambda error: stand.notes.faults.append(
+            f"the bridge has died: {error!r}"
+        )
         root, loop = logging.getLogger(), asyncio.get_running_loop()
         level, handler = root.level, loop.get_exception_handler()
         root.addHandler(stand.notes)
@@ -178,7 +182,7 @@ class Stand:
         try:
             async with bridge.lifespan():
                 async with asyncio.timeout(10):
-                    while not bridge.operations.verdict().ready:
+                    while not bridge.operations.readiness().ready:
                         await asyncio.sleep(0.01)
                     await stand.gateway.ready()
                 await stand.witness.connect()
@@ -242,7 +246,7 @@ class Stand:
         for _ in range(20):
             await asyncio.sleep(0)
         left = [sid for sid, each in self.engine.sockets.items() if not self._is_witness(each)]
-        places = self.bridge.door.crowd.total
+        places = self.bridge.admission.connections.total
         if left or places != 1 or len(self.gateway.hub.clients) != 1:
             raise Fault(
                 f"{len(left)} sessions, {places - 1} places and "
@@ -250,7 +254,7 @@ class Stand:
             )
 
     def _is_witness(self, socket: Any) -> bool:
-        line = socket._line
+        line = socket._raw_websocket
         return line is not None and line._transport is self.witness._connection.transport
 
 

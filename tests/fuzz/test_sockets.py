@@ -65,11 +65,11 @@ class Here:
 
     async def lines(self, number: int) -> None:
         async with asyncio.timeout(10):
-            while len(self.gateway._server.eio.lines) != number:
+            while len(self.gateway._server.eio.websockets) != number:
                 await asyncio.sleep(0.01)
 
     def unsent(self) -> int:
-        return sum(line.unsent for line in self.gateway._server.eio.lines)
+        return sum(line.unsent for line in self.gateway._server.eio.websockets)
 
 
 @asynccontextmanager
@@ -79,7 +79,7 @@ async def here(**overrides: Any) -> AsyncIterator[Here]:
     )
     async with served(bridge, drain=bridge.drain, proxy_headers=False) as url:
         async with asyncio.timeout(10):
-            while not bridge.operations.verdict().ready:
+            while not bridge.operations.readiness().ready:
                 await asyncio.sleep(0.01)
         yield Here(bridge, url)
 
@@ -136,7 +136,7 @@ async def endlessly(it: socket.socket, data: bytes) -> None:
 
 
 async def test_who_asks_and_reads_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "PAUSE_SECONDS", 0)  # else it takes minutes
+    monkeypatch.setattr(session, "THROTTLE_SECONDS", 0)  # else it takes minutes
     async with here(client_bytes=65_536) as it:
         flood = await it.websocket()
         loop = asyncio.get_running_loop()
@@ -158,7 +158,7 @@ async def test_who_says_nothing_after_its_handshake_is_parted_with(
         quiet = [await it.websocket() for _ in range(50)]
         try:
             await it.lines(0)
-            assert it.bridge.door.crowd.total == 0
+            assert it.bridge.admission.connections.total == 0
         finally:
             for each in quiet:
                 each.close()

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from bridge.changes import Change, Gap
-from bridge.source.change_queue import Inbox
+from bridge.source.change_queue import ChangeQueue
 from bridge.source.realtime.source import _Session
-from bridge.source.realtime.watchdog import Watch
+from bridge.source.realtime.watchdog import StreamWatchdog
 from tests.fakes import FakeTable, row, settings
 from tests.fuzz.attack import Attack
 from tests.fuzz.material import text, value
@@ -61,27 +61,27 @@ def spoiled(dice: Random, it: Any, chance: float = 0.15) -> Any:
 async def _changes(stand: Stand, dice: Random) -> str:
     """From what the library hands over to what waits for the pipeline, and through it."""
     stand.exact = False  # what clients hear of this nobody can say beforehand
-    inbox = Inbox(10)
-    session = _Session(SETTINGS, inbox, Watch(SETTINGS, stand.table))
+    inbox = ChangeQueue(10)
+    session = _Session(SETTINGS, inbox, StreamWatchdog(SETTINGS, stand.table))
     it = spoiled(dice, payload(dice))
     if not (isinstance(it, dict) and isinstance(it.get("data"), dict)):
         it = {"data": {"it": it}}  # the library's models let nothing else through
     session._on_change(it)
     if not len(inbox):
         return "not ours"
-    [item] = inbox.take_now(10)
+    [item] = inbox.get_many_nowait(10)
     if isinstance(item, Gap):
         return "gap"
     if not isinstance(item, Change) or isinstance(item.key, bool):
         raise Fault(f"a change is {item!r}")
     stand.source.put(item)
-    return "change, doubtful" if item.doubtful else "change"
+    return "change, doubtful" if item.truncated else "change"
 
 
 async def _system(_stand: Stand, dice: Random) -> str:
     """Messages of the channel's state, of which one says that changes flow."""
-    inbox = Inbox(10)
-    session = _Session(SETTINGS, inbox, Watch(SETTINGS, FakeTable()))
+    inbox = ChangeQueue(10)
+    session = _Session(SETTINGS, inbox, StreamWatchdog(SETTINGS, FakeTable()))
     session._on_system(value(dice))
     right = SimpleNamespace(extension=text(dice), status=text(dice), message=value(dice))
     session._on_system(right)

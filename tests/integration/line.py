@@ -8,11 +8,11 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from bridge.log.memory import MemoryLog
+from bridge.log.memory import MemoryEventLog
 from bridge.pipeline.pipeline import Pipeline
 from bridge.source.base import SourceState
-from bridge.source.change_queue import Inbox
-from bridge.source.postgrest import SupabaseTable
+from bridge.source.change_queue import ChangeQueue
+from bridge.source.postgrest import PostgrestTable
 from bridge.source.realtime.source import RealtimeSource
 from tests.integration.story import Client
 
@@ -27,14 +27,14 @@ LOOK_SECONDS = 0.01
 class Line:
     """Made by `Line.open()`, at work inside its `async with`."""
 
-    def __init__(self, settings: Settings, table: SupabaseTable) -> None:
+    def __init__(self, settings: Settings, table: PostgrestTable) -> None:
         self.client = Client(settings.projection)
-        self.inbox = Inbox(settings.queue_changes)
+        self.inbox = ChangeQueue(settings.queue_changes)
         self.source = RealtimeSource(settings, table)
         self.pipeline = Pipeline(
             projection=settings.projection,
             table=table,
-            log=MemoryLog(settings.log_events, settings.log_seconds),
+            log=MemoryEventLog(settings.log_events, settings.log_seconds),
             inbox=self.inbox,
             publish=self.client.hear,
             settings=settings,
@@ -43,7 +43,7 @@ class Line:
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: Settings) -> AsyncIterator[Line]:
-        table = SupabaseTable(settings)
+        table = PostgrestTable(settings)
         await table.open()
         line = cls(settings, table)
         try:
@@ -77,7 +77,7 @@ class Line:
         return (
             self.source.status().state is SourceState.LIVE
             and not len(self.inbox)
-            and not status.doubts
+            and not status.pending_rereads
             and status.activity == "watching"
         )
 

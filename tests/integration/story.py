@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bridge.rooms import regions_of
-from bridge.source.normalize import normalise
+from bridge.source.normalize import normalize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -67,7 +67,7 @@ class Truth:
 
     def _read(self, raw: Mapping[str, Any]) -> tuple[Key, Row]:
         published = self._projection.published
-        return raw[self._projection.key], {c: normalise(raw[c]) for c in published}
+        return raw[self._projection.key], {c: normalize(raw[c]) for c in published}
 
 
 class Client:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def bridged(*rows: dict[str, Any], **overrides: Any) -> tuple[Bridge, FakeSource, FakeTable]:
     source, table = FakeSource(), FakeTable(*rows)
     bridge = create_app(settings(**overrides), source=source, table=table)
-    bridge.on_death = lambda _error: None  # which would else end the tests
+    bridge.on_failure = lambda _error: None  # which would else end the tests
     return bridge, source, table
 
 
@@ -197,7 +197,7 @@ async def test_it_runs_once_at_a_time_and_may_run_again() -> None:
 async def test_a_part_that_dies_is_told_at_once(caplog: pytest.LogCaptureFixture) -> None:
     bridge, source, table = bridged()
     deaths: list[BaseException] = []
-    bridge.on_death = deaths.append
+    bridge.on_failure = deaths.append
     async with site(bridge, bridge) as here:
         await here.ready()
         error = RuntimeError(f"broken, with {KEY}")
@@ -206,7 +206,7 @@ async def test_a_part_that_dies_is_told_at_once(caplog: pytest.LogCaptureFixture
             while not deaths:
                 await asyncio.sleep(0.005)
         assert deaths == [error]
-        assert bridge.death is error
+        assert bridge.failure is error
         assert "the bridge has died" in caplog.text
         code, body = await here.get("/readyz")
         assert code == 503
@@ -220,7 +220,7 @@ async def test_death_ends_the_process_by_default(monkeypatch: pytest.MonkeyPatch
     sent: list[tuple[int, int]] = []
     monkeypatch.setattr("os.kill", lambda *what: sent.append(what))
     bridge = create_app(settings(), source=FakeSource(), table=FakeTable())
-    bridge.on_death(RuntimeError())
+    bridge.on_failure(RuntimeError())
     assert sent == [(os.getpid(), signal.SIGTERM)]
 
 
@@ -249,7 +249,7 @@ async def test_serve_gives_exit_code_1_when_it_cannot_start() -> None:
 async def test_a_part_that_ends_has_died_too() -> None:
     bridge, source, _ = bridged()
     deaths: list[BaseException] = []
-    bridge.on_death = deaths.append
+    bridge.on_failure = deaths.append
     async with site(bridge, bridge) as here:
         await here.ready()
         assert source._failure is not None

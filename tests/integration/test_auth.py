@@ -14,11 +14,11 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from bridge import create_app
-from bridge.auth.authenticator import Access
+from bridge.auth.authenticator import Authenticator
 from bridge.clock import SystemClock, timestamp
 from bridge.gateway.delivery.writer import keep_transport
 from bridge.gateway.gateway import Gateway
-from bridge.log.memory import MemoryLog
+from bridge.log.memory import MemoryEventLog
 from tests import tokens
 from tests.fakes import FakeSource, FakeTable, entry, row, settings
 from tests.raw_client import Client, client
@@ -52,7 +52,7 @@ def token(*regions: str, life: float = 3600, issuer: str = ISSUER, **changed: An
 class Site:
     """A gateway over a log, on a port."""
 
-    def __init__(self, gateway: Gateway, log: MemoryLog, url: str) -> None:
+    def __init__(self, gateway: Gateway, log: MemoryEventLog, url: str) -> None:
         self.gateway, self.log, self.url = gateway, log, url
         self.count = 0
 
@@ -65,7 +65,7 @@ class Site:
 
     @property
     def bearers(self) -> int:
-        return len(self.gateway._bearers)
+        return len(self.gateway._tokens)
 
     async def refused(
         self,
@@ -90,9 +90,9 @@ class Site:
 
 
 @asynccontextmanager
-async def site(access: Access | None = None, **overrides: Any) -> AsyncIterator[Site]:
+async def site(access: Authenticator | None = None, **overrides: Any) -> AsyncIterator[Site]:
     configured = settings(**{"supabase_jwt_secret": SECRET, "token_leeway": 0, **overrides})
-    log = MemoryLog(configured.log_events, configured.log_seconds)
+    log = MemoryEventLog(configured.log_events, configured.log_seconds)
     gateway = Gateway(configured, log=log, access=access)
     inner = Starlette(routes=[Mount("/socket.io", app=gateway)])
 
@@ -222,7 +222,7 @@ async def with_keys(**overrides: Any) -> AsyncIterator[tuple[Site, tokens.JwksSe
     async with jwks_server() as server:
         server.keys = [key.jwk()]
         configured = settings(**overrides)
-        async with site(Access.of(configured, server.base), **overrides) as at:
+        async with site(Authenticator.of(configured, server.base), **overrides) as at:
             yield at, server, key
 
 
@@ -293,11 +293,11 @@ async def test_who_leaves_while_its_token_is_looked_at_leaves_nothing_behind() -
             await asked.wait()
             await ws.close()
         async with asyncio.timeout(5):
-            while at.gateway._server.eio.lines:
+            while at.gateway._server.eio.websockets:
                 await asyncio.sleep(0.01)
         released.set()
         async with asyncio.timeout(5):
-            while at.gateway._server._arriving:
+            while at.gateway._server._connecting:
                 await asyncio.sleep(0.01)
         assert at.gateway.hub.counts().clients == at.bearers == 0
         assert at.gateway.sessions.away == len(at.gateway.sessions)
@@ -417,7 +417,7 @@ async def test_a_refused_token_changes_nothing(argument: Any, code: str) -> None
         await at.publish("CA", "TX")
         assert await one.until(1) == [2]
         assert len(one.heard) == 1
-        assert list(at.gateway._bearers._of_user) == [USER]
+        assert list(at.gateway._tokens._of_user) == [USER]
 
 
 # -- the end of a token ----------------------------------------------------------------------------

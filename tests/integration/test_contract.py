@@ -15,7 +15,7 @@ from bridge import create_app
 from bridge.clock import timestamp
 from bridge.events import Event
 from bridge.log.base import Entry
-from bridge.notifications.rules import Rules, of_update
+from bridge.notifications.rules import NotificationRules, of_update
 from bridge.rooms import user_room
 from bridge.schema import asyncapi, json_schema
 from bridge.schema.catalog import EMITTED
@@ -144,7 +144,7 @@ def _notify(bridge: Bridge, told: list[list[Any]]) -> None:
     assert bridge._running is not None
     log = bridge._running.log
     update = next(envelope for name, envelope, *_ in told if name == "property-updated")
-    notice = of_update(Rules(), update["data"]["changes"], house("p1"))
+    notice = of_update(NotificationRules(), update["data"]["changes"], house("p1"))
     assert notice is not None
     envelope = notice.envelope("p1", timestamp(0.0))
     event = Event("property-notification", "p1", (user_room(USER),), envelope)

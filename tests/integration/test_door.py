@@ -80,7 +80,7 @@ class Here:
     async def places(self, number: int) -> None:
         """Wait until so many places are taken."""
         async with asyncio.timeout(10):
-            while self.bridge.door.crowd.total != number:
+            while self.bridge.admission.connections.total != number:
                 await asyncio.sleep(0.005)
 
 
@@ -205,7 +205,7 @@ async def test_requests_that_come_to_nothing_keep_no_place() -> None:
         ):
             for _ in range(3):
                 assert (await it.raw(path)).status == 400
-        assert it.bridge.door.crowd.total == 0
+        assert it.bridge.admission.connections.total == 0
         for _ in range(3):
             answer = await it.raw(WEBSOCKET, UPGRADE.replace("dGhlIHNhbXBsZSBub25jZQ==", "x"))
             assert answer.status == 400
@@ -238,7 +238,7 @@ async def test_all_together_may_begin_so_many() -> None:
         assert [answer.status for answer in answers] == [200, 200, 503]
         assert answers[-1].code == "rate_limited"
         assert int(answers[-1].headers["retry-after"]) > 0
-        assert it.bridge.door.crowd.total == 2
+        assert it.bridge.admission.connections.total == 2
 
 
 async def test_who_claims_an_address_without_being_trusted_is_counted_as_itself(
@@ -282,9 +282,9 @@ async def test_by_default_an_office_comes_back_at_once() -> None:
 
 async def test_by_default_all_come_back_at_once() -> None:
     async with here(trusted_proxies="127.0.0.1") as it:
-        door, now = it.bridge.door, 0.0
+        door, now = it.bridge.admission, 0.0
         door._clock = lambda: now
-        answers = [door._enter(f"10.0.{n >> 8}.{n & 255}")[1] for n in range(5000)]
+        answers = [door._acquire(f"10.0.{n >> 8}.{n & 255}")[1] for n in range(5000)]
         assert set(answers) == {200}
 
 
@@ -292,6 +292,6 @@ async def test_places_are_free_again_when_the_bridge_has_stopped() -> None:
     async with here() as it:
         await it.connected("polling")
         await it.connected("websocket")
-        assert it.bridge.door.crowd.total == 2
+        assert it.bridge.admission.connections.total == 2
         bridge = it.bridge
-    assert bridge.door.crowd.total == 0
+    assert bridge.admission.connections.total == 0

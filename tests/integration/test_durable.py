@@ -24,7 +24,7 @@ def bridged(path: Path, table: FakeTable, **overrides: Any) -> tuple[Bridge, Fak
     source = FakeSource()
     log = f"sqlite:///{path / 'log.sqlite3'}"
     bridge = create_app(settings(log=log, **overrides), source=source, table=table)
-    bridge.on_death = lambda _error: None
+    bridge.on_failure = lambda _error: None
     return bridge, source
 
 
@@ -86,7 +86,7 @@ class FullDisk:
                 error = sqlite3.OperationalError("database or disk is full")
                 error.sqlite_errorcode = sqlite3.SQLITE_FULL
                 error.sqlite_errorname = "SQLITE_FULL"
-                raise database._NotNow(database._said(error))
+                raise database._TransientError(database._said(error))
             disk._commit(it, jobs)
 
         patch.setattr(database.Database, "_commit", commit)

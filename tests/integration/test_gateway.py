@@ -54,7 +54,7 @@ class Served:
 
     async def lines(self, number: int) -> int:
         """Wait until so many websockets are open."""
-        lines: dict[str, Any] = self.gateway._wire._server.eio.lines
+        lines: dict[str, Any] = self.gateway._writer._server.eio.websockets
         async with asyncio.timeout(5):
             while len(lines) != number:
                 await asyncio.sleep(0.005)
@@ -348,7 +348,7 @@ async def test_a_client_that_takes_nothing_is_cut_off_and_the_others_are_not(
             served.publish(entry(count))
             assert await healthy.until(count + 1) == list(range(count + 1))
             assert await polling.until(count + 1) == list(range(count + 1))
-        assert served.gateway.cut_off == 1
+        assert served.gateway.slow_clients_closed == 1
         assert "doesn't take its packets" in caplog.text
         assert await served.lines(0) == 0
         async with asyncio.timeout(5):

@@ -75,7 +75,7 @@ async def test_many_rows_of_one_moment_are_not_read_again_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(cursor, "OVERLAP_SECONDS", 0.2)
-    monkeypatch.setattr(reconcile, "MANY_RECENT", 2)
+    monkeypatch.setattr(reconcile, "MAX_RECENT_ROWS", 2)
     table = CountingTable(*(row(f"p{n}") for n in range(9)))
     source = FakeSource()
     hurried = settings(page_rows=2, watch_interval=0.05, watch_grace=0.1)

@@ -55,7 +55,7 @@ class Site:
             table=self.table,
             watching=(self.watch_source, self.watch_table),
         )
-        self.bridge.on_death = lambda _error: None
+        self.bridge.on_failure = lambda _error: None
         self.url = ""
 
     def write(self, key: str, **columns: Any) -> None:
@@ -93,7 +93,7 @@ async def site(*watches: dict[str, Any], **overrides: Any) -> AsyncIterator[Site
     it = Site(*watches, **overrides)
     async with served(it.bridge, drain=it.bridge.drain) as it.url:
         async with asyncio.timeout(5):
-            while not it.bridge.operations.verdict().ready:
+            while not it.bridge.operations.readiness().ready:
                 await asyncio.sleep(0.005)
         await it.watches(len(watches))
         await it.past_the_start()

@@ -12,10 +12,10 @@ from pydantic import SecretStr
 from starlette.applications import Starlette
 
 from bridge import create_app
-from bridge.errors import LogUnusable
+from bridge.errors import LogUnusableError
 from bridge.ops.admin import BODY_BYTES, Admin
-from bridge.security.admin_auth import Operators
-from bridge.security.client_ip import Proxies
+from bridge.security.admin_auth import AdminAuth
+from bridge.security.client_ip import ClientAddress
 from tests.fakes import KEY, FakeSource, FakeTable, settings
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ async def test_with_a_secret_whoever_has_it_is_told(path: str, peer: str) -> Non
 
 async def test_anybody_may_know_whether_it_is_alive_and_ready_and_no_more() -> None:
     app = bridge(admin_secret=SecretStr(SECRET))
-    app.death = RuntimeError(f"10.0.0.9:5432 refused {KEY}")
+    app.failure = RuntimeError(f"10.0.0.9:5432 refused {KEY}")
     async with asked(app, "203.0.113.9") as http:
         assert (await http.get("/livez")).json() == {"status": "alive"}
         answer = await http.get("/readyz")
@@ -91,7 +91,7 @@ class SignOuts:
 async def admin(
     secret: str | None = SECRET, *, running: bool = True
 ) -> AsyncIterator[tuple[httpx.AsyncClient, SignOuts]]:
-    operators = Operators(None if secret is None else SecretStr(secret), Proxies())
+    operators = AdminAuth(None if secret is None else SecretStr(secret), ClientAddress())
     done = SignOuts()
     app = Starlette(routes=Admin(operators, lambda: done if running else None).routes())
     async with asked(app) as http:
@@ -160,9 +160,11 @@ async def test_a_bridge_that_does_not_run_signs_nobody_out() -> None:
 
 async def test_a_sign_out_that_can_not_be_stored_says_so() -> None:
     async def full(**_whom: str) -> int:
-        raise LogUnusable("the disk is full")
+        raise LogUnusableError("the disk is full")
 
-    app = Starlette(routes=Admin(Operators(SecretStr(SECRET), Proxies()), lambda: full).routes())
+    app = Starlette(
+        routes=Admin(AdminAuth(SecretStr(SECRET), ClientAddress()), lambda: full).routes()
+    )
     async with asked(app) as http:
         answer = await http.post("/admin/sign-out", json={"sub": "a-user"}, headers=BEARER)
         assert answer.status_code == 503

@@ -14,11 +14,11 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from bridge.events import Event
-from bridge.gateway.connect import LISTENERS_SECONDS
+from bridge.gateway.connect import LISTENER_GRACE_SECONDS
 from bridge.gateway.delivery.writer import keep_transport
 from bridge.gateway.gateway import Gateway
 from bridge.gateway.socketio import server as handshake
-from bridge.log.memory import MemoryLog
+from bridge.log.memory import MemoryEventLog
 from bridge.rooms import rooms_of
 from tests.fakes import settings
 from tests.raw_client import client
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 class Served:
     """A gateway over a log, on a port."""
 
-    def __init__(self, gateway: Gateway, log: MemoryLog, url: str) -> None:
+    def __init__(self, gateway: Gateway, log: MemoryEventLog, url: str) -> None:
         self.gateway, self.log, self.url = gateway, log, url
         self.count = 0
 
@@ -60,7 +60,7 @@ class Served:
 @asynccontextmanager
 async def gateway(**overrides: Any) -> AsyncIterator[Served]:
     configured = settings(**overrides)
-    log = MemoryLog(configured.log_events, configured.log_seconds)
+    log = MemoryEventLog(configured.log_events, configured.log_seconds)
     gate = Gateway(configured, log=log)
     inner = Starlette(routes=[Mount("/socket.io", app=gate)])
 
@@ -125,7 +125,7 @@ async def test_missed_events_come_a_moment_after_connect_for_listeners_that_are_
         await one.connect()
         assert one.recovered
         await served.publish("TX")
-        await asyncio.sleep(LISTENERS_SECONDS / 2)  # React renders, and runs effects
+        await asyncio.sleep(LISTENER_GRACE_SECONDS / 2)  # React renders, and runs effects
         assert one.heard == []
         await served.publish("TX")
         assert await one.until(3) == [1, 2, 3]
@@ -160,7 +160,7 @@ async def test_what_was_on_its_way_to_the_old_connection_is_not_told_twice() -> 
         eio_sid = json.loads((await later.receive_str())[1:])["sid"]
         await served.publish("TX")
         auth = {"pid": one.pid}
-        assert served.gateway._arrival.arrived(eio_sid, auth) == one.sid
+        assert served.gateway._connect_handler.accept(eio_sid, auth) == one.sid
         await served.publish("TX")
         assert (await later.receive_str()).startswith("40")
         seqs: list[int] = []

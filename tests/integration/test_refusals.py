@@ -11,10 +11,10 @@ import jwt
 import pytest
 
 from bridge.changes import GapReason
-from bridge.errors import TableUnreadable
+from bridge.errors import TableUnreadableError
 from bridge.settings import Settings
 from bridge.source.base import SourceState
-from bridge.source.postgrest import SupabaseTable
+from bridge.source.postgrest import PostgrestTable
 from bridge.source.realtime import disconnects as endings
 from bridge.source.realtime import source as realtime
 from tests.integration.line import Line
@@ -86,7 +86,7 @@ async def test_a_wrong_key_is_tried_again_slowly_and_taken_once_it_is_right(
 
 
 async def test_the_reads_refuse_a_wrong_key_for_good(sandbox: Sandbox) -> None:
-    with pytest.raises(TableUnreadable, match="SUPABASE_SECRET_KEY") as refusal:
+    with pytest.raises(TableUnreadableError, match="SUPABASE_SECRET_KEY") as refusal:
         await newest(settings_of(sandbox, supabase_secret_key=WRONG_KEY))
     assert refusal.value.permanent
 
@@ -112,14 +112,14 @@ async def test_a_table_outside_the_publication_needs_a_person(sandbox: Sandbox) 
 async def test_a_setting_that_names_what_is_not_there_says_which(
     sandbox: Sandbox, overrides: dict[str, str], advice: str
 ) -> None:
-    with pytest.raises(TableUnreadable, match=advice) as refusal:
+    with pytest.raises(TableUnreadableError, match=advice) as refusal:
         await newest(settings_of(sandbox, **overrides))
     assert refusal.value.permanent
 
 
 async def newest(settings: Settings) -> None:
     """A page of rows, as every pass reads it."""
-    table = SupabaseTable(settings)
+    table = PostgrestTable(settings)
     await table.open()
     try:
         await table.page(None, 1)

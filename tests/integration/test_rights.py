@@ -15,11 +15,11 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from bridge import create_app
-from bridge.errors import Code, Refused
+from bridge.errors import Code, RequestRejected
 from bridge.gateway import gateway as server
-from bridge.gateway.http_snapshot import Properties
-from bridge.rights import EVERYBODY, Rights
-from bridge.security.client_ip import Proxies
+from bridge.gateway.http_snapshot import SnapshotEndpoint
+from bridge.rights import UNRESTRICTED, Rights
+from bridge.security.client_ip import ClientAddress
 from bridge.security.origins import Origins
 from tests.fakes import FakeSource, FakeTable, row, settings
 from tests.integration.test_snapshot import Site, View, shown
@@ -54,20 +54,22 @@ class Trusting(server.Gateway):
         super().__init__(*args, **options)
         self._requests.by_name["grant"] = self._grant
 
-    async def arrived(self, eio_sid: str, auth: Any) -> None:
+    async def on_connect(self, eio_sid: str, auth: Any) -> None:
         rights = given((auth or {}).get("rights"))
-        self._arrival.arrived(eio_sid, auth, self.rights_here(rights))
+        self._connect_handler.accept(eio_sid, auth, self.effective_rights(rights))
 
     async def _grant(self, sid: str, argument: Any) -> bytes:
-        return self._requests.changed(sid, self.hub.grant(sid, self.rights_here(given(argument))))
+        return self._requests.subscription_changed(
+            sid, self.hub.set_rights(sid, self.effective_rights(given(argument)))
+        )
 
 
 async def _rights_of(request: Request) -> Rights:
     """`Authorization: Bearer {"view": ...}`."""
     said = request.headers.get("Authorization", "").removeprefix("Bearer ")
     if said == "old":
-        raise Refused(Code.TOKEN_EXPIRED, "get a fresh one")
-    return given(json.loads(said)) if said else EVERYBODY
+        raise RequestRejected(Code.TOKEN_EXPIRED, "get a fresh one")
+    return given(json.loads(said)) if said else UNRESTRICTED
 
 
 @asynccontextmanager
@@ -80,11 +82,11 @@ async def site(
     bridge = create_app(
         settings(**quiet, **{"member_columns": MEMBERS, **overrides}), source=source, table=table
     )
-    properties = Properties(
+    properties = SnapshotEndpoint(
         bridge._clients,
         origins=Origins(["http://a.example"]),
         max_rooms=10,
-        proxies=Proxies(),
+        proxies=ClientAddress(),
         rights=_rights_of,
     )
     app = Starlette(routes=[properties.route, Mount("/", app=bridge)], lifespan=bridge.lifespan)

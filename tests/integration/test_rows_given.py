@@ -99,7 +99,7 @@ async def test_who_reads_nothing_keeps_its_turn_for_a_while_and_takes_none_of_ot
         site(*LONG, snapshot_pages_burst_per_address=1000) as url,
         aiohttp.ClientSession() as http,
     ):
-        clients = [await stalled(url) for _ in range(properties.TURNS_OF_ONE)]
+        clients = [await stalled(url) for _ in range(properties.MAX_RESPONSES_PER_ADDRESS)]
         try:
             async with asyncio.timeout(10):
                 status = 0
@@ -123,7 +123,7 @@ async def test_who_hangs_up_leaves_its_turn() -> None:
         site(*LONG, snapshot_pages_burst_per_address=1000) as url,
         aiohttp.ClientSession() as http,
     ):
-        for _ in range(properties.TURNS_OF_ONE * 3):
+        for _ in range(properties.MAX_RESPONSES_PER_ADDRESS * 3):
             (await stalled(url)).close()
         async with http.get(f"{url}/properties?region=none") as response:
             assert response.status == 200

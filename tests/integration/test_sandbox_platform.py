@@ -19,12 +19,12 @@ from postgrest import APIError
 from realtime import RealtimePostgresChangesListenEvent
 from supabase import acreate_client
 
-from bridge.dev.traffic import Activity
+from bridge.dev.traffic import TrafficGenerator
 from bridge.sandbox import Sandbox
 from bridge.sandbox.postgres import installation
-from bridge.sandbox.postgres.installation import PostgresFailed
-from bridge.sandbox.postgres.migrations import ProjectFailed, provide
-from bridge.sandbox.postgres.server import Postgres
+from bridge.sandbox.postgres.installation import PostgresError
+from bridge.sandbox.postgres.migrations import MigrationError, provide
+from bridge.sandbox.postgres.server import PostgresServer
 from tests.conftest import options
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ async def test_the_reads_of_the_bridge_find_an_index(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("version", [16, 18])
 async def test_the_files_run_on_old_and_new_postgres(version: int) -> None:
-    async with Postgres(version=version) as postgres:
+    async with PostgresServer(version=version) as postgres:
         await provide(postgres)
         async with await psycopg.AsyncConnection.connect(postgres.url()) as connection:
             cursor = await connection.execute(
@@ -164,8 +164,8 @@ async def test_a_migration_that_fails_is_named_and_leaves_nothing(tmp_path: Path
     (files / "migrations").mkdir(parents=True)
     bad = files / "migrations" / "20260101000000_bad.sql"
     bad.write_text("create table half (id int); select nonsense;")
-    async with Postgres() as postgres:
-        with pytest.raises(ProjectFailed, match=r"20260101000000_bad\.sql.*nonsense"):
+    async with PostgresServer() as postgres:
+        with pytest.raises(MigrationError, match=r"20260101000000_bad\.sql.*nonsense"):
             await provide(postgres, files=files)
         bad.write_text("create table whole (id int);")
         await provide(postgres, files=files)
@@ -177,8 +177,8 @@ async def test_a_migration_that_fails_is_named_and_leaves_nothing(tmp_path: Path
 async def test_a_misnamed_migration_is_refused(tmp_path: Path) -> None:
     (tmp_path / "migrations").mkdir()
     (tmp_path / "migrations" / "first.sql").write_text("select 1")
-    async with Postgres() as postgres:
-        with pytest.raises(ProjectFailed, match="14 digits"):
+    async with PostgresServer() as postgres:
+        with pytest.raises(MigrationError, match="14 digits"):
             await provide(postgres, files=tmp_path)
 
 
@@ -332,7 +332,7 @@ async def test_two_sandboxes_live_side_by_side(sandbox: Sandbox) -> None:
 
 async def test_one_directory_serves_one_sandbox(home: Path) -> None:
     async with Sandbox.open(home) as sandbox:
-        with pytest.raises(PostgresFailed, match="in use by another sandbox"):
+        with pytest.raises(PostgresError, match="in use by another sandbox"):
             async with Sandbox.open(home):
                 pass
         assert await value(sandbox, "select 1") == 1
@@ -418,9 +418,9 @@ async def test_a_read_whose_connection_breaks_says_so_and_the_next_works(
 
 
 async def story(seed: int) -> list[str]:
-    async with Postgres() as postgres:
+    async with PostgresServer() as postgres:
         await provide(postgres)
-        activity = Activity(postgres.url(), random.Random(seed))
+        activity = TrafficGenerator(postgres.url(), random.Random(seed))
         async with await psycopg.AsyncConnection.connect(
             postgres.url(), autocommit=True
         ) as connection:
@@ -441,7 +441,7 @@ async def test_the_market_does_all_that_markets_do() -> None:
 
 async def test_the_market_goes_on_after_a_restart() -> None:
     async with Sandbox.open() as sandbox:
-        activity = Activity(sandbox.database_url, random.Random(1), interval=0.01)
+        activity = TrafficGenerator(sandbox.database_url, random.Random(1), interval=0.01)
         running = asyncio.create_task(activity.run())
         newest = "select max(updated_at) from properties"
         await asyncio.sleep(0.2)
@@ -459,7 +459,7 @@ async def test_the_market_goes_on_after_a_restart() -> None:
 
 async def test_the_market_starts_from_an_empty_table() -> None:
     async with Sandbox.open(seed=False) as sandbox:
-        activity = Activity(sandbox.database_url, random.Random(1))
+        activity = TrafficGenerator(sandbox.database_url, random.Random(1))
         async with await psycopg.AsyncConnection.connect(
             sandbox.database_url, autocommit=True
         ) as connection:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import jwt
 import pytest
 
-from bridge.auth.authenticator import Access
-from bridge.errors import Code, Refused
+from bridge.auth.authenticator import Authenticator
+from bridge.errors import Code, RequestRejected
 from tests.fakes import settings
 
 if TYPE_CHECKING:
@@ -22,31 +22,31 @@ USER = "6f0a4c2e-0000-4000-8000-000000000001"
 
 
 @pytest.fixture
-async def access(sandbox: Sandbox) -> AsyncIterator[Access]:
-    access = Access.of(settings(regions_claim="app_metadata.regions"), sandbox.supabase_url)
+async def access(sandbox: Sandbox) -> AsyncIterator[Authenticator]:
+    access = Authenticator.of(settings(regions_claim="app_metadata.regions"), sandbox.supabase_url)
     yield access
     await access.close()
 
 
-async def test_a_users_token_is_believed(sandbox: Sandbox, access: Access) -> None:
+async def test_a_users_token_is_believed(sandbox: Sandbox, access: Authenticator) -> None:
     token = sandbox.user_token(USER, app_metadata={"regions": ["TX"]})
-    admission = await access.admit(token)
+    admission = await access.authenticate(token)
     assert admission.rights.user == USER
     assert admission.rights.regions == ("TX",)
     assert admission.claims is not None
     assert admission.claims.session
 
 
-async def test_an_expired_one_is_not(sandbox: Sandbox, access: Access) -> None:
-    with pytest.raises(Refused) as caught:
-        await access.admit(sandbox.user_token(USER, lifetime=-60))
+async def test_an_expired_one_is_not(sandbox: Sandbox, access: Authenticator) -> None:
+    with pytest.raises(RequestRejected) as caught:
+        await access.authenticate(sandbox.user_token(USER, lifetime=-60))
     assert caught.value.code is Code.TOKEN_EXPIRED
 
 
-async def test_its_api_keys_are_no_users_tokens(sandbox: Sandbox, access: Access) -> None:
+async def test_its_api_keys_are_no_users_tokens(sandbox: Sandbox, access: Authenticator) -> None:
     for key in (sandbox.anon_key, sandbox.supabase_key):
-        with pytest.raises(Refused, match="this is an API key of the project"):
-            await access.admit(key)
+        with pytest.raises(RequestRejected, match="this is an API key of the project"):
+            await access.authenticate(key)
 
 
 async def test_anybody_may_read_the_public_half_of_its_key(

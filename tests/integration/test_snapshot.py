@@ -301,7 +301,7 @@ async def test_a_pass_for_what_was_missed_is_catching_up() -> None:
 
         here.table.page = slow  # type: ignore[method-assign]
         assert here.source.inbox is not None
-        here.source.inbox.put(Gap(GapReason.OVERFLOW))
+        here.source.inbox.put_nowait(Gap(GapReason.OVERFLOW))
         async with asyncio.timeout(5):
             while one.status[-1:] != ["catching-up"]:
                 one.hear(await one.packet())
@@ -433,7 +433,7 @@ async def test_a_page_may_ask_whether_it_may_send_a_token() -> None:
 
 
 async def test_before_the_table_is_read_there_are_no_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bridge.gateway.gateway.READY_SECONDS", 0.05)
+    monkeypatch.setattr("bridge.gateway.gateway.SNAPSHOT_WAIT_SECONDS", 0.05)
     gate = asyncio.Event()
 
     async def late(table: FakeTable, after: Any, limit: int) -> Any:
@@ -447,7 +447,7 @@ async def test_before_the_table_is_read_there_are_no_rows(monkeypatch: pytest.Mo
             assert body["error"]["code"] == "not_ready"
         answer = await one.ask("subscribe", {"snapshot": True})
         assert answer["error"]["code"] == "not_ready"
-        monkeypatch.setattr("bridge.gateway.gateway.READY_SECONDS", 5)
+        monkeypatch.setattr("bridge.gateway.gateway.SNAPSHOT_WAIT_SECONDS", 5)
         asking = asyncio.create_task(one.ask("subscribe", {"snapshot": True}))
         await asyncio.sleep(0.05)
         gate.set()  # a request waits a little for what is about to be there

@@ -9,9 +9,9 @@ import httpx
 import pytest
 from aiohttp import web
 
-from bridge.errors import TableUnreadable
+from bridge.errors import TableUnreadableError
 from bridge.settings import Settings
-from bridge.source.postgrest import SupabaseTable
+from bridge.source.postgrest import PostgrestTable
 from tests.fakes import KEY
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ STRANGE = ("a,b", 'q"x', '"q"', "(p)", "b\\s", "ünï 🦊", " lead", "", "null"
 
 
 @asynccontextmanager
-async def reading(url: str, secret: str, **overrides: Any) -> AsyncIterator[SupabaseTable]:
+async def reading(url: str, secret: str, **overrides: Any) -> AsyncIterator[PostgrestTable]:
     overrides = {"columns": "state", **overrides}
-    table = SupabaseTable(Settings(supabase_url=url, supabase_secret_key=secret, **overrides))
+    table = PostgrestTable(Settings(supabase_url=url, supabase_secret_key=secret, **overrides))
     await table.open()
     try:
         yield table
@@ -34,7 +34,7 @@ async def reading(url: str, secret: str, **overrides: Any) -> AsyncIterator[Supa
 
 
 @asynccontextmanager
-async def read_from(sandbox: Sandbox, name: str, **overrides: Any) -> AsyncIterator[SupabaseTable]:
+async def read_from(sandbox: Sandbox, name: str, **overrides: Any) -> AsyncIterator[PostgrestTable]:
     await sandbox.execute(f"grant select on {name} to service_role")
     async with reading(
         sandbox.supabase_url, sandbox.supabase_key, table=name, **overrides
@@ -43,7 +43,7 @@ async def read_from(sandbox: Sandbox, name: str, **overrides: Any) -> AsyncItera
 
 
 @asynccontextmanager
-async def answering(body: str, status: int = 200) -> AsyncIterator[SupabaseTable]:
+async def answering(body: str, status: int = 200) -> AsyncIterator[PostgrestTable]:
     """A table behind a gateway that says always the same."""
 
     async def answer(_: web.Request) -> web.Response:
@@ -142,7 +142,7 @@ async def test_a_time_column_that_tells_no_time_is_named(sandbox: Sandbox) -> No
         "create table counted (id int primary key, state text, updated_at bigint)"
     )
     async with read_from(sandbox, "counted") as table:
-        with pytest.raises(TableUnreadable, match="BRIDGE_UPDATED_AT") as refusal:
+        with pytest.raises(TableUnreadableError, match="BRIDGE_UPDATED_AT") as refusal:
             await table.recent("0001-01-01T00:00:00.000Z", None, 10)
     assert refusal.value.permanent
 
@@ -150,7 +150,7 @@ async def test_a_time_column_that_tells_no_time_is_named(sandbox: Sandbox) -> No
 @pytest.mark.parametrize("body", ["", "null", "<html>", "[1]", '[{"id": 1}]', '[{"id": "a'])
 async def test_what_is_no_list_of_rows_is_no_empty_table(body: str) -> None:
     async with answering(body) as table:
-        with pytest.raises(TableUnreadable) as refusal:
+        with pytest.raises(TableUnreadableError) as refusal:
             await table.page(None, 10)
     assert not refusal.value.permanent
 
@@ -160,7 +160,7 @@ async def test_what_is_no_list_of_rows_is_no_empty_table(body: str) -> None:
 )
 async def test_a_key_that_the_gateway_refuses_needs_a_person(message: str) -> None:
     async with answering(f'{{"message": "{message}"}}', 401) as table:
-        with pytest.raises(TableUnreadable, match="SUPABASE_SECRET_KEY") as refusal:
+        with pytest.raises(TableUnreadableError, match="SUPABASE_SECRET_KEY") as refusal:
             await table.page(None, 10)
     assert refusal.value.permanent
 

@@ -13,15 +13,15 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from bridge.auth.authenticator import Access
-from bridge.auth.claims import Terms
-from bridge.auth.jwks_client import MAX_BYTES, ProjectKeys
-from bridge.auth.policy import Rules
-from bridge.auth.revocations import SignOuts
-from bridge.auth.token_verifier import TOKEN_CHARACTERS, Verifier
+from bridge.auth.authenticator import Authenticator
+from bridge.auth.claims import TokenRequirements
+from bridge.auth.jwks_client import MAX_BYTES, JwksClient
+from bridge.auth.policy import AccessPolicy
+from bridge.auth.revocations import RevocationList
+from bridge.auth.token_verifier import TOKEN_CHARACTERS, TokenVerifier
 from bridge.clock import SystemClock
-from bridge.errors import Code, Refused
-from bridge.rights import EVERYBODY, Rights
+from bridge.errors import Code, RequestRejected
+from bridge.rights import UNRESTRICTED, Rights
 from tests import tokens
 from tests.fakes import settings
 from tests.tokens import SECRET, USER, JwksServer, Key, claims, jwks_server, legacy, spelled
@@ -45,20 +45,20 @@ STRANGER = Key("ES256", "es")
 class Door:
     """A project's key server, and somebody who looks at tokens by its keys."""
 
-    def __init__(self, server: JwksServer, keys: ProjectKeys, access: Access) -> None:
+    def __init__(self, server: JwksServer, keys: JwksClient, access: Authenticator) -> None:
         self.server, self.keys, self.access = server, keys, access
 
     def claims(self, **changed: Any) -> dict[str, Any]:
         return claims(self.server.issuer, **changed)
 
     async def rights(self, token: str | None) -> Rights:
-        return (await self.access.admit(token)).rights
+        return (await self.access.authenticate(token)).rights
 
     async def code(self, token: str | None) -> str:
         """What becomes of it: `ok`, or why not."""
         try:
-            await self.access.admit(token)
-        except Refused as refused:
+            await self.access.authenticate(token)
+        except RequestRejected as refused:
             return refused.code.value
         return "ok"
 
@@ -75,11 +75,13 @@ async def opened(
 ) -> AsyncIterator[Door]:
     async with jwks_server() as server:
         server.keys = list(SHOWN)
-        keys = ProjectKeys(server.url, pause=pause, refresh=refresh, timeout=timeout)
-        terms = Terms(issuer=server.issuer, audience=audience, leeway=10, longest=604_800)
-        verifier = Verifier(keys, terms, SystemClock(), secret=secret)
-        sign_outs = SignOuts(None, SystemClock(), keep=604_820)
-        access = Access(mode, verifier, Rules(), keys=keys, sign_outs=sign_outs)
+        keys = JwksClient(server.url, pause=pause, refresh=refresh, timeout=timeout)
+        terms = TokenRequirements(
+            issuer=server.issuer, audience=audience, leeway=10, longest=604_800
+        )
+        verifier = TokenVerifier(keys, terms, SystemClock(), secret=secret)
+        sign_outs = RevocationList(None, SystemClock(), keep=604_820)
+        access = Authenticator(mode, verifier, AccessPolicy(), keys=keys, sign_outs=sign_outs)
         try:
             yield Door(server, keys, access)
         finally:
@@ -217,8 +219,8 @@ async def test_what_proves_nothing_is_refused(door: Door, name: str) -> None:
 
 async def test_no_refusal_quotes_the_token(door: Door) -> None:
     for token in wrong_tokens(door).values():
-        with pytest.raises(Refused) as caught:
-            await door.access.admit(token)
+        with pytest.raises(RequestRejected) as caught:
+            await door.access.authenticate(token)
         parts = [part for part in token.split(".") if len(part) > 8]
         assert not any(part in caught.value.message for part in parts)
 
@@ -249,7 +251,7 @@ async def test_a_symmetric_key_that_everybody_can_read_proves_nothing() -> None:
 
 
 async def test_where_tokens_are_optional_one_that_is_shown_must_be_good(door: Door) -> None:
-    assert await door.rights(None) == EVERYBODY
+    assert await door.rights(None) == UNRESTRICTED
     assert await door.rights(ES.sign(door.claims())) == Rights(None, "public", USER)
     assert await door.code("") == "token_invalid"
 
@@ -264,7 +266,7 @@ async def test_where_a_token_is_required_nobody_gets_in_without() -> None:
 async def test_where_tokens_are_off_nobody_looks_at_them() -> None:
     async with opened(mode="off") as door:
         for token in (None, "x", ES.sign(door.claims())):
-            assert await door.access.admit(token) == await door.access.admit(None)
+            assert await door.access.authenticate(token) == await door.access.authenticate(None)
         assert door.server.requests == 0
 
 
@@ -272,15 +274,17 @@ async def test_settings_say_where_the_keys_are_and_who_issues_tokens() -> None:
     async with jwks_server() as server:
         server.keys = SHOWN
         of_the_settings = settings(supabase_jwt_secret=SECRET, token_leeway=0)
-        access = Access.of(of_the_settings, server.base)
-        elsewhere = Access.of(settings(token_issuer="https://auth.example.com"), server.base)
+        access = Authenticator.of(of_the_settings, server.base)
+        elsewhere = Authenticator.of(settings(token_issuer="https://auth.example.com"), server.base)
         try:
             token = ES.sign(claims(server.issuer))
-            assert (await access.admit(token)).claims is not None
-            assert (await access.admit(legacy(claims(server.issuer)))).claims is not None
-            with pytest.raises(Refused, match=r"expected iss to be https://auth\.example\.com"):
-                await elsewhere.admit(token)
-            assert await elsewhere.admit(ES.sign(claims("https://auth.example.com")))
+            assert (await access.authenticate(token)).claims is not None
+            assert (await access.authenticate(legacy(claims(server.issuer)))).claims is not None
+            with pytest.raises(
+                RequestRejected, match=r"expected iss to be https://auth\.example\.com"
+            ):
+                await elsewhere.authenticate(token)
+            assert await elsewhere.authenticate(ES.sign(claims("https://auth.example.com")))
         finally:
             await access.close()
             await elsewhere.close()
@@ -365,7 +369,7 @@ async def test_a_key_that_was_revoked_is_believed_no_longer_than_until_the_next_
 async def test_that_a_key_is_gone_or_replaced_under_its_name_is_told_once() -> None:
     gone: list[set[str]] = []
     async with opened(pause=0.01) as door:
-        door.access.when_keys_go(lambda kids: gone.append(set(kids)))
+        door.access.on_keys_revoked(lambda kids: gone.append(set(kids)))
         assert await door.code(ES.sign(door.claims())) == "ok"
         for shown in (
             [*SHOWN, Key("ES256", "one more").jwk()],
@@ -398,7 +402,7 @@ async def test_through_an_outage_the_last_good_keys_are_believed(
 ) -> None:
     async with opened(timeout=0.3) as door:
         gone: list[object] = []
-        door.access.when_keys_go(gone.append)
+        door.access.on_keys_revoked(gone.append)
         assert await door.code(ES.sign(door.claims())) == "ok"
         door.server.answer = OUTAGES[outage]
         new = Key("ES256", "new")
@@ -428,10 +432,10 @@ async def test_an_outage_at_the_beginning_refuses_nobody_for_good(outage: str) -
 
 
 async def test_nobody_there_is_an_outage_too() -> None:
-    access = Access.of(settings(), "http://127.0.0.1:9")
+    access = Authenticator.of(settings(), "http://127.0.0.1:9")
     try:
-        with pytest.raises(Refused) as caught:
-            await access.admit(ES.sign(claims("x")))
+        with pytest.raises(RequestRejected) as caught:
+            await access.authenticate(ES.sign(claims("x")))
         assert caught.value.code is Code.NOT_READY
     finally:
         await access.close()

@@ -15,7 +15,7 @@ import pytest
 
 from bridge import create_app
 from bridge.notifications import watch_sync as watchers_module
-from bridge.notifications.watch_sync import WatchersStatus
+from bridge.notifications.watch_sync import WatchSyncStatus
 from bridge.settings import Settings
 from tests.fakes import FakeSource, FakeTable, row, settings
 
@@ -138,11 +138,11 @@ class Place:
         self.log = bridge._running.log
         for user in (ANN, BOB):
             # As if they had clients here; what these hear is tested with real ones elsewhere.
-            bridge._running.gateway.hub._presence.came(user)
+            bridge._running.gateway.hub._presence.add(user)
         self._from: Position = self.log.head
 
     @property
-    def status(self) -> WatchersStatus:
+    def status(self) -> WatchSyncStatus:
         running = self.bridge._running
         assert running is not None
         assert running.watchers is not None
@@ -178,7 +178,7 @@ async def running(bridge: Bridge) -> AsyncIterator[Place]:
     """The bridge, once it knows the listings and the watches."""
     async with bridge.lifespan():
         place = Place(bridge)
-        await place.until(lambda: bridge.operations.verdict().ready)
+        await place.until(lambda: bridge.operations.readiness().ready)
         await place.until(
             lambda: place.status.pipeline is not None and place.status.pipeline.reconciled
         )
@@ -340,13 +340,13 @@ async def test_a_table_of_watches_that_is_missing_leaves_the_listings_alone(
     bridge = of(sandbox, watchers="public.no_such_table")
     async with bridge.lifespan():
         place = Place(bridge)
-        await place.until(lambda: bridge.operations.verdict().ready)
+        await place.until(lambda: bridge.operations.readiness().ready)
         await place.until(lambda: place.status.error)
         await set_status(sandbox, listing["id"], "pending")
         await place.until(place.entries)
         assert [name for name, _, _ in place.entries()] == ["property-updated"]
-        assert bridge.operations.verdict().ready
-        assert bridge.death is None
+        assert bridge.operations.readiness().ready
+        assert bridge.failure is None
 
 
 # -- over fakes -----------------------------------------------------------------------------------
@@ -382,7 +382,7 @@ def faked(*watches: dict[str, Any], **overrides: Any) -> Fakes:
         table=table,
         watching=(watch_source, watch_table),
     )
-    bridge.on_death = lambda _error: None
+    bridge.on_failure = lambda _error: None
     return Fakes(source, table, watch_source, watch_table, bridge)
 
 
@@ -424,7 +424,7 @@ async def test_where_nobody_is_notified_nothing_is_followed() -> None:
     bridge = create_app(settings(), source=FakeSource(), table=FakeTable(row("p1")))
     async with bridge.lifespan():
         place = Place(bridge)
-        await place.until(lambda: bridge.operations.verdict().ready)
+        await place.until(lambda: bridge.operations.readiness().ready)
         assert bridge._running is not None
         assert bridge._running.watchers is None
 
@@ -440,7 +440,7 @@ async def test_a_source_of_watches_that_dies_is_built_anew_and_the_listings_go_o
         it.source.put(it.table.write(row("p1", status="sold")))
         await place.until(lambda: place.notified(ANN))
         await place.until(lambda: it.watch_table.opened == 2)
-        assert it.bridge.death is None
+        assert it.bridge.failure is None
         it.watch_source.put(it.watch_table.write(a_watch("w2", BOB, property="p2")))
         await place.until(lambda: place.status.watches == 2)
         it.source.put(it.table.write(row("p2", status="sold")))
@@ -472,7 +472,7 @@ async def test_a_damaged_log_of_watches_leaves_the_listings_alone(
     it = faked(a_watch("w1", property="p1"), log=f"sqlite:///{tmp_path}/log.sqlite3")
     async with it.bridge.lifespan():
         place = Place(it.bridge)
-        await place.until(lambda: it.bridge.operations.verdict().ready)
+        await place.until(lambda: it.bridge.operations.readiness().ready)
         error = place.status.error
         assert error is not None
         assert "damaged" in error

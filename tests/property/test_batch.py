@@ -120,7 +120,7 @@ def stories(draw: st.DrawFn) -> tuple[dict[Any, Row], list[Entry]]:
         at = f"t{clock}"
         old = None if before is None else {**before, "updated_at": stamps[key]}
         new = None if after is None else {**after, "updated_at": at}
-        events = diff.tell(PROJECTION, key, old, new, at)
+        events = diff.events_between(PROJECTION, key, old, new, at)
         stamps[key] = at
         entries.extend(Entry(Position("e", clock), event, 0.0) for event in events)
     return table, entries
@@ -148,7 +148,7 @@ def test_a_batch_comes_to_the_same_as_its_events(
     batched = start(subscription, table, places)
     cut = data.draw(st.integers(0, len(entries)))
     for part in (entries[:cut], entries[cut:]):
-        folded = heard(subscription, batch.fold(part, "updated_at"))
+        folded = heard(subscription, batch.coalesce(part, "updated_at"))
         told = orjson.loads(batch.envelope(folded))
         assert told["event"] == "properties-batch"
         batched.apply(orjson.dumps(event) for event in told["data"]["events"])
@@ -169,7 +169,7 @@ def test_a_property_is_told_once_and_nothing_is_told_of_what_came_back(
     story: tuple[dict[Any, Row], list[Entry]],
 ) -> None:
     _, entries = story
-    folded = batch.fold(entries, "updated_at")
+    folded = batch.coalesce(entries, "updated_at")
     names: dict[Any, list[str]] = {}
     for event in folded:
         names.setdefault(event.key, []).append(event.name)

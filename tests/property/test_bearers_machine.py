@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from bridge.auth import jwks
-from bridge.auth.authenticator import Access
-from bridge.contract.parse import Wanted
-from bridge.errors import Refused
+from bridge.auth.authenticator import Authenticator
+from bridge.contract.parse import RoomSelection
+from bridge.errors import RequestRejected
 from bridge.gateway import token_expiry as bearers
 from bridge.gateway.hub import Hub
 from tests.fakes import settings
@@ -68,11 +68,11 @@ class Machine(RuleBasedStateMachine):
             token_warning_seconds=WARNING,
             regions_claim="app_metadata.regions",
         )
-        access = Access.of(configured, "http://127.0.0.1:9", clock=self.clock)
+        access = Authenticator.of(configured, "http://127.0.0.1:9", clock=self.clock)
         self.access = access
         self.hub: Hub[str] = Hub(deliver=lambda _entry, _clients: None, max_rooms=10)
         self.told: list[tuple[str, str]] = []
-        self.bearers = bearers.Bearers(
+        self.bearers = bearers.TokenExpiry(
             access,
             hub=self.hub,
             clock=self.clock,
@@ -105,14 +105,14 @@ class Machine(RuleBasedStateMachine):
 
     def part(self, sid: str) -> None:
         self.parted.append(sid)
-        self.hub.leave(sid)
-        self.bearers.left(sid)
+        self.hub.remove(sid)
+        self.bearers.untrack(sid)
 
     def show(self, kid: str) -> None:
         """The project shows a new key of that name."""
         self.keys[kid] = Key("EdDSA", kid)
         shown = [key.jwk() for key in self.keys.values()]
-        self.access._keys._take(jwks.read(orjson.dumps({"keys": shown})))
+        self.access._keys._store(jwks.parse_jwks(orjson.dumps({"keys": shown})))
 
     def token(self, user: str, session: str, life: int, kid: str | None) -> tuple[str, Borne]:
         now = int(self.clock.now)
@@ -131,38 +131,38 @@ class Machine(RuleBasedStateMachine):
         assert now is not None
         if now.rights == rights:
             return False
-        self.hub.grant(sid, rights)
+        self.hub.set_rights(sid, rights)
         return True
 
     @rule(user=USERS, session=SESSIONS, life=LIVES, kid=SIGNERS)
     def come(self, user: str, session: str, life: int, kid: str | None) -> None:
         token, borne = self.token(user, session, life, kid)
         try:
-            admission = self.run(self.bearers.admit({"token": token}, None))
-        except Refused:
+            admission = self.run(self.bearers.authenticate({"token": token}, None))
+        except RequestRejected:
             assert self.refused(borne)
             return
         assert not self.refused(borne)
         self.last += 1
         sid = f"c{self.last}"
-        self.hub.join(sid, Wanted(), rights=admission.rights)
-        self.bearers.came(sid, admission.claims)
+        self.hub.join(sid, RoomSelection(), rights=admission.rights)
+        self.bearers.track(sid, admission.claims)
         self.borne[sid] = borne
 
     @rule()
     def come_without(self) -> None:
-        admission = self.run(self.bearers.admit({}, None))
+        admission = self.run(self.bearers.authenticate({}, None))
         self.last += 1
-        self.hub.join(f"c{self.last}", Wanted(), rights=admission.rights)
-        self.bearers.came(f"c{self.last}", admission.claims)
+        self.hub.join(f"c{self.last}", RoomSelection(), rights=admission.rights)
+        self.bearers.track(f"c{self.last}", admission.claims)
 
     @rule(which=CLIENTS)
     def leave(self, which: int) -> None:
         clients = list(self.hub.clients)
         if clients:
             sid = clients[which % len(clients)]
-            self.hub.leave(sid)
-            self.bearers.left(sid)
+            self.hub.remove(sid)
+            self.bearers.untrack(sid)
             self.borne.pop(sid, None)
 
     @rule(which=CLIENTS, user=USERS, session=SESSIONS, life=LIVES, kid=SIGNERS)
@@ -176,8 +176,8 @@ class Machine(RuleBasedStateMachine):
         was = self.borne.get(sid)
         allowed = not self.refused(borne) and (was is None or was.user == user)
         try:
-            self.run(self.bearers.renew(sid, {"token": token}, self.grant))
-        except Refused:
+            self.run(self.bearers.refresh(sid, {"token": token}, self.grant))
+        except RequestRejected:
             assert not allowed
             assert self.hub.subscription(sid) == before
             return
@@ -219,7 +219,7 @@ class Machine(RuleBasedStateMachine):
             self.clock.now += 1
             self.told.clear()
             self.parted.clear()
-            self.bearers._deadlines._look()
+            self.bearers._deadlines._run_due()
             for sid, state in self.told:
                 borne = self.borne[sid]
                 if state == "expiring":

@@ -16,8 +16,8 @@ from hypothesis.stateful import (
 )
 
 from bridge.changes import Change
-from bridge.pipeline.merger import AHEAD_SECONDS, Ledger
-from bridge.rows import Rows
+from bridge.pipeline.merger import READ_AHEAD_SECONDS, ChangeMerger
+from bridge.rows import RowStore
 from tests.property.world import LARGE, PROJECTION, Client, Row, World, published
 
 KEYS = st.sampled_from(["a", "b", "c"])
@@ -29,8 +29,8 @@ class LedgerMachine(RuleBasedStateMachine):
     @initialize(full=st.booleans(), rows=st.integers(0, 3), fill=st.booleans())
     def start(self, full: bool, rows: int, fill: bool) -> None:
         self.world = World(full_identity=full)
-        self.rows = Rows(PROJECTION.known)
-        self.ledger = Ledger(PROJECTION, self.rows)
+        self.rows = RowStore(PROJECTION.known)
+        self.ledger = ChangeMerger(PROJECTION, self.rows)
         self.client = Client()
         self.now = 0.0
         self.newest: dict[str, int] = {}
@@ -42,8 +42,8 @@ class LedgerMachine(RuleBasedStateMachine):
             for key in self.world.table:
                 row = self.world.read(key)
                 assert row is not None
-                self.ledger.fill(row)
-            self.ledger.filled(self.now)
+                self.ledger.load_initial(row)
+            self.ledger.initial_load_done(self.now)
             self.client.rows = published(self.world.table)
         self.store()
 
@@ -77,10 +77,10 @@ class LedgerMachine(RuleBasedStateMachine):
             change = self.world.stream.popleft()
             if doubtful:
                 change = Change(
-                    change.op, change.key, {}, change.committed_at, doubtful=change.op != "DELETE"
+                    change.op, change.key, {}, change.committed_at, truncated=change.op != "DELETE"
                 )
             for _ in range(1 + twice):
-                self.ledger.change(change, self.now)
+                self.ledger.apply_change(change, self.now)
         self.store()
 
     @precondition(lambda self: self.world.stream)
@@ -94,7 +94,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.reading is None)
     @rule(keys=st.lists(KEYS, min_size=1, max_size=3, unique=True), doubts=st.booleans())
     def ask(self, keys: list[str], doubts: bool) -> None:
-        self.reading = [str(k) for k in self.ledger.unread(3)] if doubts else keys
+        self.reading = [str(k) for k in self.ledger.rows_to_reread(3)] if doubts else keys
         self.ledger.begin_read()
 
     @precondition(lambda self: self.reading is not None and self.answer is None)
@@ -108,7 +108,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def hand_in(self) -> None:
         assert self.answer is not None
         for key, row in self.answer.items():
-            self.ledger.observe(key, row, self.now, AT)
+            self.ledger.apply_read(key, row, self.now, AT)
         self.ledger.end_read()
         self.reading = self.answer = None
         self.store()
@@ -156,7 +156,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.read_fails()
         self.full_pass()
         while self.world.stream:
-            self.ledger.change(self.world.stream.popleft(), self.now)
+            self.ledger.apply_change(self.world.stream.popleft(), self.now)
             self.store()
         self.settle()
         if self.world.silent:
@@ -169,19 +169,19 @@ class LedgerMachine(RuleBasedStateMachine):
     def full_pass(self) -> None:
         self.ledger.begin_read()
         for key in ("a", "b", "c"):
-            self.ledger.observe(key, self.world.read(key), self.now, AT)
+            self.ledger.apply_read(key, self.world.read(key), self.now, AT)
         self.ledger.end_read()
         self.store()
         self.settle()
 
     def settle(self) -> None:
         for _ in range(10):
-            keys = self.ledger.unread(100)
+            keys = self.ledger.rows_to_reread(100)
             if not keys:
                 return
             self.ledger.begin_read()
             for key in keys:
-                self.ledger.observe(key, self.world.read(str(key)), self.now, AT)
+                self.ledger.apply_read(key, self.world.read(str(key)), self.now, AT)
             self.ledger.end_read()
             self.store()
         raise AssertionError("doubts that reads do not settle")
@@ -195,7 +195,7 @@ def _comparable(row: Any) -> str:
     return json.dumps({k: v for k, v in row.items() if k != LARGE}, sort_keys=True)
 
 
-assert AHEAD_SECONDS > 20, "the machine's clock must not run past it"
+assert READ_AHEAD_SECONDS > 20, "the machine's clock must not run past it"
 
 LedgerMachine.TestCase.settings = settings(max_examples=1500, stateful_step_count=40, deadline=None)
 TestLedger = LedgerMachine.TestCase

@@ -12,12 +12,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from bridge.errors import PositionGone
+from bridge.errors import PositionGoneError
 from bridge.events import Event
 from bridge.log.base import Position, Progress
-from bridge.log.memory import MemoryLog
+from bridge.log.memory import MemoryEventLog
 from bridge.log.sqlite.database import Database
-from bridge.log.sqlite.event_log import SqliteLog
+from bridge.log.sqlite.event_log import SqliteEventLog
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +53,7 @@ class Logs(RuleBasedStateMachine):
         self.progress = Progress()
 
     def _make(self) -> EventLog:
-        return MemoryLog(LIMIT, SECONDS, self)
+        return MemoryEventLog(LIMIT, SECONDS, self)
 
     def teardown(self) -> None:
         self.runner.run(self.log.close())
@@ -110,7 +110,7 @@ class Logs(RuleBasedStateMachine):
         kept = len(expected) <= LIMIT and all(entry.at >= self.now - SECONDS for entry in expected)
         try:
             found: Sequence[Entry] | None = self.log.after(Position(self.epoch, seq))
-        except PositionGone:
+        except PositionGoneError:
             found = None
         if 0 <= seq <= len(self.told) and kept:
             assert found == expected
@@ -137,7 +137,7 @@ class Files(Logs):
 
     def _make(self) -> EventLog:
         database = Database(Path(self.folder.name) / "log.sqlite3")
-        return SqliteLog(database, shape="", events=LIMIT, seconds=SECONDS, clock=self)
+        return SqliteEventLog(database, shape="", events=LIMIT, seconds=SECONDS, clock=self)
 
     def teardown(self) -> None:
         super().teardown()
@@ -148,7 +148,7 @@ class Files(Logs):
         self.runner.run(self.log.close())
         self.log = self._make()
         self.runner.run(self.log.open())
-        if not self.progress.filled:
+        if not self.progress.loaded:
             self.rows = {}
         assert self.runner.run(_rows(self.log)) == self.rows
 

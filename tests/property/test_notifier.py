@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from bridge.events import Event
 from bridge.gateway.subscription import Subscription
 from bridge.notifications.notifier import Notifier
-from bridge.notifications.rules import Rules
-from bridge.notifications.watch_index import Watch, Watches
+from bridge.notifications.rules import NotificationRules
+from bridge.notifications.watch_index import Watch, WatchIndex
 from bridge.pipeline import diff
 from bridge.projection import Projection
 from bridge.rights import Rights
@@ -54,7 +54,7 @@ STATES = st.lists(ROW | st.none(), min_size=2, max_size=8)
 """Of one property, one after the other."""
 
 RULES = st.builds(
-    Rules,
+    NotificationRules,
     statuses=st.sampled_from([(), (("*", "*"),), (("available", "sold"), ("*", "pending"))]),
     price_percent=st.sampled_from([0.0, 5.0, 10.0]),
     new_listings=st.booleans(),
@@ -77,7 +77,7 @@ def regions(row: dict[str, Any]) -> list[str]:
     return [row["state"], *([f"{row['state']}/{row['city']}"] if row["city"] else [])]
 
 
-def worth(rules: Rules, old: dict[str, Any], new: dict[str, Any]) -> set[str]:
+def worth(rules: NotificationRules, old: dict[str, Any], new: dict[str, Any]) -> set[str]:
     """The columns that make a change worth a notification."""
     out = set()
     a, b = old["status"], new["status"]
@@ -91,7 +91,7 @@ def worth(rules: Rules, old: dict[str, Any], new: dict[str, Any]) -> set[str]:
 
 
 def expected(
-    rules: Rules,
+    rules: NotificationRules,
     watches: list[Watch],
     key: str,
     change: tuple[dict[str, Any] | None, dict[str, Any] | None],
@@ -127,21 +127,21 @@ def expected(
     present=st.sets(st.sampled_from((*USERS, "a", "b", "c")), min_size=2),
 )
 def test_everybody_is_notified_of_what_the_rules_say_and_of_nothing_else(
-    rules: Rules,
+    rules: NotificationRules,
     puts: list[tuple[int, Watch | None]],
     story: tuple[str, list[dict[str, Any] | None]],
     rights: list[tuple[str, ...] | None],
     present: set[str],
 ) -> None:
     key, states = story
-    index, watches = Watches(), dict[int, Watch | None]()
+    index, watches = WatchIndex(), dict[int, Watch | None]()
     for slot, watch in puts:
-        index.put(slot, watch)
+        index.set(slot, watch)
         watches[slot] = watch
     notifier = Notifier(rules, index, present=present, users=100, scoped=True, clock=Clock())
     for old, new in pairwise(states):
         rows: dict[str | int, dict[str, Any] | None] = {key: new}
-        events = diff.tell(PROJECTION, key, old, new, AT)
+        events = diff.events_between(PROJECTION, key, old, new, AT)
         told = notifier.expand(events, rows.__getitem__)
         for user, mine in zip(USERS, rights, strict=True):
             theirs = [watch for watch in watches.values() if watch and watch.user == user]

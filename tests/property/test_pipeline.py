@@ -15,18 +15,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.changes import Gap, GapReason, Key, Record
-from bridge.errors import TableUnreadable
+from bridge.errors import TableUnreadableError
 from bridge.events import Event
 from bridge.log.base import Entry, Position, Progress
-from bridge.log.memory import MemoryLog
+from bridge.log.memory import MemoryEventLog
 from bridge.pipeline import pending_rows as suspects
 from bridge.pipeline import reconciler as reconcile
 from bridge.pipeline import table_reader as reading
 from bridge.pipeline import watermark as cursor
 from bridge.pipeline.pipeline import Pipeline
-from bridge.rows import Rows
+from bridge.rows import RowStore
 from bridge.settings import Settings
-from bridge.source.change_queue import Inbox
+from bridge.source.change_queue import ChangeQueue
 from tests.property.world import PROJECTION, Client, World, published
 
 SETTINGS = Settings(
@@ -49,11 +49,11 @@ def _small_scale() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reading, "FIRST_RETRY_SECONDS", 0.001)
         patch.setattr(cursor, "OVERLAP_SECONDS", 0.0)
-        patch.setattr(reconcile, "KEEP_SECONDS", 0.0)
-        patch.setattr(reconcile, "KEYS_PER_READ", 2)
-        patch.setattr(reconcile, "ROWS_AT_ONCE", 1)
-        patch.setattr(reconcile, "LOST_AT_ONCE", 2)
-        patch.setattr(suspects, "LIMIT", 3)
+        patch.setattr(reconcile, "STORE_WATERMARK_SECONDS", 0.0)
+        patch.setattr(reconcile, "MAX_KEYS_PER_READ", 2)
+        patch.setattr(reconcile, "ROWS_PER_STEP", 1)
+        patch.setattr(reconcile, "MAX_MISSED_ROWS", 2)
+        patch.setattr(suspects, "MAX_PENDING_ROWS", 3)
         yield
 
 
@@ -70,7 +70,7 @@ class WorldTable:
         await asyncio.sleep(0)
         if self.failures:
             self.failures -= 1
-            raise TableUnreadable("made to fail")
+            raise TableUnreadableError("made to fail")
         rows = [{"id": key, **row} for key, row in sorted(self.world.table.items())]
         await asyncio.sleep(0)
         return rows
@@ -102,7 +102,7 @@ def _place(row: dict[str, Any]) -> tuple[str, str]:
     return _time(row["updated_at"]), row["id"]
 
 
-class StoringLog(MemoryLog):
+class StoringLog(MemoryEventLog):
     """Keeps the rows too, as one that outlives the process does. An append lets others run, a
     random number of times. It holds whoever stores a cursor to what the cursor says.
     """
@@ -129,12 +129,12 @@ class StoringLog(MemoryLog):
             else:
                 self.stored[key] = row
         entries = await super().append(events, (), progress)
-        if progress is not None and progress.cursor is not None:
-            self._check(progress.cursor)
+        if progress is not None and progress.watermark is not None:
+            self._check(progress.watermark)
         return entries
 
     def _check(self, before: str) -> None:
-        known = Rows(PROJECTION.known)
+        known = RowStore(PROJECTION.known)
         for key, row in self._world.table.items():
             if not self._world.backdates and _time(row["updated_at"]) < _time(before):
                 assert self.stored.get(key) == known.encode(row), f"{key} is before {before}"
@@ -152,7 +152,7 @@ class Running:
     ) -> None:
         self.world = world
         self.table = WorldTable(world)
-        self.inbox = Inbox(100)
+        self.inbox = ChangeQueue(100)
         self.client = Client()
         self.heard = asyncio.Event()
         self.log = log or StoringLog(world, 0)
@@ -174,7 +174,7 @@ class Running:
 
     def deliver(self, count: int) -> None:
         for _ in range(min(count, len(self.world.stream))):
-            self.inbox.put(self.world.stream.popleft())
+            self.inbox.put_nowait(self.world.stream.popleft())
 
     async def start(self) -> None:
         await self.run()
@@ -186,7 +186,7 @@ class Running:
 
     async def run(self) -> None:
         await self.pipeline.load()
-        self.inbox.put(Gap(GapReason.SUBSCRIBED))
+        self.inbox.put_nowait(Gap(GapReason.SUBSCRIBED))
         self.task = asyncio.ensure_future(self.pipeline.run())
         while not self.pipeline.status().reconciled:
             assert not self.task.done(), self.task.exception()
@@ -246,7 +246,7 @@ async def play(running: Running, actions: list[Action]) -> None:
             for _ in range(min(a, len(world.stream))):
                 world.stream.popleft()
         elif action == "gap":
-            running.inbox.put(Gap(GapReason.RESUBSCRIBED))
+            running.inbox.put_nowait(Gap(GapReason.RESUBSCRIBED))
         elif action == "fail":
             running.table.failures = a
         elif action == "pause":
@@ -264,7 +264,7 @@ async def simulate(
         running.deliver(len(world.stream))
         running.table.failures = 0
         if end_with_gap:
-            running.inbox.put(Gap(GapReason.RESUBSCRIBED))
+            running.inbox.put_nowait(Gap(GapReason.RESUBSCRIBED))
         await running.converged()
     finally:
         await running.stop()
@@ -350,15 +350,15 @@ async def test_the_first_pass_tells_nothing() -> None:
 
 
 async def test_a_pipeline_whose_log_fails_stops_instead_of_telling() -> None:
-    class BrokenLog(MemoryLog):
+    class BrokenLog(MemoryEventLog):
         async def append(self, events: Any, rows: Any, progress: Any = None) -> Any:
             raise OSError("disk full")
 
     world = World(full_identity=True)
     world.put("a", state="TX")
     told: list[Entry] = []
-    inbox = Inbox(10)
-    inbox.put(Gap(GapReason.SUBSCRIBED))
+    inbox = ChangeQueue(10)
+    inbox.put_nowait(Gap(GapReason.SUBSCRIBED))
     pipeline = Pipeline(
         projection=PROJECTION,
         table=WorldTable(world),

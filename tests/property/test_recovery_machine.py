@@ -14,16 +14,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from bridge.contract.parse import Wanted
+from bridge.contract.parse import RoomSelection
 from bridge.events import Event
 from bridge.gateway.hub import Hub
-from bridge.gateway.recovery.persistence import Keeper
-from bridge.gateway.recovery.sessions import Sessions
+from bridge.gateway.recovery.persistence import SessionPersistence
+from bridge.gateway.recovery.sessions import RecoverySessions
 from bridge.gateway.subscription import Subscription
-from bridge.log.memory import MemoryLog
+from bridge.log.memory import MemoryEventLog
 from bridge.log.sqlite.database import Database
-from bridge.log.sqlite.event_log import SqliteLog
-from bridge.log.sqlite.session_store import SqliteSessions
+from bridge.log.sqlite.event_log import SqliteEventLog
+from bridge.log.sqlite.session_store import SqliteSessionStore
 from bridge.rooms import rooms_of
 
 if TYPE_CHECKING:
@@ -53,14 +53,14 @@ class Recoveries(RuleBasedStateMachine):
         super().__init__()
         self.now = 0.0
         self.sids = 0
-        self.log: EventLog = MemoryLog(30, 10**6)
+        self.log: EventLog = MemoryEventLog(30, 10**6)
         self.sessions = self._new_sessions()
         self.hub: Hub[str] = Hub(deliver=self._deliver, max_rooms=10)
         self.clients: dict[str, Client] = {}
 
     @staticmethod
-    def _new_sessions() -> Sessions:
-        return Sessions(20.0, 2, 12, 10**6)
+    def _new_sessions() -> RecoverySessions:
+        return RecoverySessions(20.0, 2, 12, 10**6)
 
     def _append(self, event: Event) -> Sequence[Entry]:
         return asyncio.run(self.log.append([event], []))
@@ -99,19 +99,19 @@ class Recoveries(RuleBasedStateMachine):
         # By a new connection: the old one may still seem to stand.
         offset = str(client.arrived[-1].position) if client.arrived else None
         session = self.sessions.find(client.pid, self.now)
-        self.hub.leave(client.sid)
+        self.hub.remove(client.sid)
         missed = None if session is None else self.sessions.resume(session, offset, self.log)
         if session is None or missed is None:
             self._new(name, regions)
             return
         client.connected = True
-        client.wire = [entry for stretch in missed for entry in stretch.heard]
+        client.wire = [entry for stretch in missed for entry in stretch.visible]
         self.hub.restore(client.sid, session.subscription)
 
     def _new(self, name: str, regions: list[str]) -> None:
         self.sids += 1
         sid = f"s{self.sids}"
-        subscription = self.hub.join(sid, Wanted(tuple(regions)))
+        subscription = self.hub.join(sid, RoomSelection(tuple(regions)))
         pid = self.sessions.open(sid, subscription, self.log.head).pid
         self.clients[name] = Client(pid, sid, hears=subscription)
 
@@ -130,8 +130,8 @@ class Recoveries(RuleBasedStateMachine):
         client.connected = False
         client.wire = []
         if noticed:
-            self.hub.leave(client.sid)
-            self.sessions.left(client.sid, self.now)
+            self.hub.remove(client.sid)
+            self.sessions.disconnected(client.sid, self.now)
 
     @precondition(lambda self: any(c.connected for c in self.clients.values()))
     @rule(
@@ -144,7 +144,7 @@ class Recoveries(RuleBasedStateMachine):
         if self.hub.subscription(client.sid) is None:
             return
         change = self.hub.unsubscribe if away else self.hub.subscribe
-        subscription: Subscription = change(client.sid, Wanted(tuple(regions)))
+        subscription: Subscription = change(client.sid, RoomSelection(tuple(regions)))
         self.sessions.changed(client.sid, subscription, self.log.head)
         self._acknowledge()
         client.hears = subscription
@@ -196,10 +196,10 @@ class Restarts(Recoveries):
 
     def _start(self) -> None:
         database = Database(Path(self.folder.name) / "log.sqlite3")
-        self.log = SqliteLog(database, shape="", events=30, seconds=10**6, clock=self)
+        self.log = SqliteEventLog(database, shape="", events=30, seconds=10**6, clock=self)
         self.runner.run(self.log.open())
         self.sessions = self._new_sessions()
-        self.keeper = Keeper(self.sessions, SqliteSessions(database), self)
+        self.keeper = SessionPersistence(self.sessions, SqliteSessionStore(database), self)
         self.runner.run(self.keeper.load(self.log.head.epoch))
         self.hub = Hub(deliver=self._deliver, max_rooms=10)
 
@@ -225,7 +225,7 @@ class Restarts(Recoveries):
     ) -> None:
         client = data.draw(st.sampled_from([c for c in self.clients.values() if c.connected]))
         if self.hub.subscription(client.sid) is not None:
-            subscription = self.hub.subscribe(client.sid, Wanted(tuple(regions)))
+            subscription = self.hub.subscribe(client.sid, RoomSelection(tuple(regions)))
             self.sessions.changed(client.sid, subscription, self.log.head)
         self.is_killed_and_starts_again()
 

@@ -13,27 +13,27 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from bridge.contract.parse import Wanted
-from bridge.errors import Code, Refused
-from bridge.gateway.connect import Arrival
-from bridge.gateway.delivery.batcher import Window
+from bridge.contract.parse import RoomSelection
+from bridge.errors import Code, RequestRejected
+from bridge.gateway.connect import ConnectHandler
+from bridge.gateway.delivery.batcher import Batcher
 from bridge.gateway.hub import Hub
-from bridge.gateway.recovery.sessions import Sessions
+from bridge.gateway.recovery.sessions import RecoverySessions
 from bridge.gateway.snapshot import Snapshots
 from bridge.gateway.subscription import Subscription
-from bridge.log.memory import MemoryLog
+from bridge.log.memory import MemoryEventLog
 from bridge.pipeline import diff
 from bridge.projection import Projection
-from bridge.rights import EVERYBODY, Rights
+from bridge.rights import UNRESTRICTED, Rights
 from bridge.rooms import regions_of
-from bridge.rows import Rows
+from bridge.rows import RowStore
 from tests.property.world import stamp
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from bridge.gateway.delivery.writer import Wire
-    from bridge.gateway.socketio.server import Server
+    from bridge.gateway.delivery.writer import ClientWriter
+    from bridge.gateway.socketio.server import SocketServer
     from bridge.log.base import Entry
 
 PROJECTION = Projection(
@@ -45,7 +45,7 @@ NAMES = ["ann", "bob", "eve"]
 
 rights = st.sampled_from(
     [
-        EVERYBODY,
+        UNRESTRICTED,
         Rights(view="member", user="m"),
         Rights(user="u"),
         Rights(("TX",), user="u"),
@@ -59,12 +59,12 @@ rights = st.sampled_from(
 )
 wanteds = st.sampled_from(
     [
-        Wanted(),
-        Wanted(),
-        Wanted(("TX",)),
-        Wanted(("CA", "TX/Austin")),
-        Wanted((), ("p1",)),
-        Wanted(("CA",), ("p1", 3)),
+        RoomSelection(),
+        RoomSelection(),
+        RoomSelection(("TX",)),
+        RoomSelection(("CA", "TX/Austin")),
+        RoomSelection((), ("p1",)),
+        RoomSelection(("CA",), ("p1", 3)),
     ]
 )
 
@@ -78,7 +78,7 @@ class Client:
     pid: str = ""
     offset: str | None = None
     connected: bool = True
-    rights: Rights = EVERYBODY
+    rights: Rights = UNRESTRICTED
     subscription: Subscription = field(default_factory=Subscription)
     known: dict[Any, dict[str, Any]] = field(default_factory=dict)
     asked: int = 0  # requests that are not answered wholly yet
@@ -97,7 +97,7 @@ class Client:
                 assert secret not in told
         for state, city in PLACES:
             place = regions_of({"state": state, "city": city}, PROJECTION.region)
-            if not self.rights.may_see(place):
+            if not self.rights.can_read_row(place):
                 assert f"at:{state}/{city}:".encode() not in told
 
     def arrive(self, count: int) -> None:
@@ -173,11 +173,11 @@ class Edge:
     def connection(self, eio_sid: str) -> str:
         return eio_sid
 
-    def admit(self, _eio_sid: str, sid: str) -> None:
+    def register(self, _eio_sid: str, sid: str) -> None:
         assert self.arriving is not None
         self.clients[sid] = self.arriving
 
-    def forget(self, sid: str) -> None:
+    def unregister(self, sid: str) -> None:
         self.clients.pop(sid, None)
 
     # -- as the wire
@@ -185,7 +185,7 @@ class Edge:
     def attach(self, _sid: str, *, positions: bool) -> bool:
         return positions
 
-    def cut(self, sid: str) -> None:
+    def abort(self, sid: str) -> None:
         self.clients.pop(sid, None)
 
     def pause(self, sid: str, _seconds: float) -> None:
@@ -203,7 +203,7 @@ class Edge:
     def send_event(self, sid: str, name: str, envelope: bytes, position: str) -> None:
         self.clients[sid].told(name, envelope, position)
 
-    def deliver(self, entry: Entry, sids: Collection[str]) -> None:
+    def broadcast(self, entry: Entry, sids: Collection[str]) -> None:
         for sid in sids:
             if sid in self.clients:
                 event = entry.event
@@ -216,19 +216,19 @@ class Rightful(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.commits = 0
         self.table: dict[Any, dict[str, Any]] = {}
-        self.rows = Rows(PROJECTION.known)
-        self.log = MemoryLog(10**6, 10**6)
+        self.rows = RowStore(PROJECTION.known)
+        self.log = MemoryEventLog(10**6, 10**6)
         self.edge = Edge()
-        self.sessions = Sessions(10**6, 100, 10**6, 10**9)
+        self.sessions = RecoverySessions(10**6, 100, 10**6, 10**9)
         self.snapshots = Snapshots(self.rows, PROJECTION, page_bytes=200)
         self.runner.run(self.snapshots.build())
         self.hub: Hub[str] = Hub(
-            deliver=self.edge.deliver, max_rooms=10, where=self.snapshots.where
+            deliver=self.edge.broadcast, max_rooms=10, where=self.snapshots.regions_of_key
         )
-        self.window = Window(deliver=self.edge.deliver, seconds=10**6, updated_at="updated_at")
-        self.arrival = Arrival(
-            server=cast("Server", self.edge),
-            wire=cast("Wire", self.edge),
+        self.window = Batcher(deliver=self.edge.broadcast, seconds=10**6, updated_at="updated_at")
+        self.arrival = ConnectHandler(
+            server=cast("SocketServer", self.edge),
+            wire=cast("ClientWriter", self.edge),
             hub=self.hub,
             window=self.window,
             sessions=self.sessions,
@@ -283,12 +283,12 @@ class Rightful(RuleBasedStateMachine):
         self._tell(key, self.table.pop(key), None)
 
     def _tell(self, key: Any, old: dict[str, Any] | None, new: dict[str, Any] | None) -> None:
-        events = diff.tell(PROJECTION, key, old, new, stamp(self.commits))
+        events = diff.events_between(PROJECTION, key, old, new, stamp(self.commits))
 
         async def publish() -> None:
             entries = await self.log.append(events, [])
             self.rows.apply({key: None if new is None else self.rows.encode(new)})
-            self.snapshots.follow(entries)
+            self.snapshots.apply(entries)
             self.hub.publish(entries)
             self.window.add(entries)
 
@@ -297,7 +297,7 @@ class Rightful(RuleBasedStateMachine):
     # -- clients
 
     @rule(name=st.sampled_from(NAMES), what=wanteds, has=rights, batch=st.booleans())
-    def comes(self, name: str, what: Wanted, has: Rights, batch: bool) -> None:
+    def comes(self, name: str, what: RoomSelection, has: Rights, batch: bool) -> None:
         client = self.clients.get(name)
         if client is None:
             client = Client(batch)
@@ -315,7 +315,7 @@ class Rightful(RuleBasedStateMachine):
         client.wire, client.connected, client.rights = [], True, has
         self.edge.arriving = client
         self.edge.refusals.clear()
-        sid = self.arrival.arrived("eio", auth, has)
+        sid = self.arrival.accept("eio", auth, has)
         if sid is None:
             [refusal] = self.edge.refusals
             self._check_refusal(refusal["code"], what, has)
@@ -340,28 +340,28 @@ class Rightful(RuleBasedStateMachine):
     def comes_back_as_it_was(self, data: st.DataObject) -> None:
         name = data.draw(st.sampled_from(list(self.clients)))
         client = self.clients[name]
-        self.comes(name, Wanted(), client.rights, client.batch)
+        self.comes(name, RoomSelection(), client.rights, client.batch)
 
     @precondition(lambda self: any(c.connected for c in self.clients.values()))
     @rule(data=st.data(), what=wanteds, away=st.booleans())
-    def subscribes(self, data: st.DataObject, what: Wanted, away: bool) -> None:
+    def subscribes(self, data: st.DataObject, what: RoomSelection, away: bool) -> None:
         client = self._connected(data)
         before = self.hub.subscription(client.sid)
         change = self.hub.unsubscribe if away else self.hub.subscribe
         try:
             after = change(client.sid, what)
-        except Refused as refused:
+        except RequestRejected as refused:
             self._check_refusal(refused.code, what, client.rights)
             assert self.hub.subscription(client.sid) == before
             return
         self._changed(client, after)
-        self._subscribed(client, Wanted((), ("none",)) if away else what)
+        self._subscribed(client, RoomSelection((), ("none",)) if away else what)
 
     @precondition(lambda self: any(c.connected for c in self.clients.values()))
     @rule(data=st.data(), has=rights)
     def is_given_other_rights(self, data: st.DataObject, has: Rights) -> None:
         client = self._connected(data)
-        after = self.hub.grant(client.sid, has)
+        after = self.hub.set_rights(client.sid, has)
         self._changed(client, after)
         client.rights = has
         self._asks_for_all(client)
@@ -409,17 +409,17 @@ class Rightful(RuleBasedStateMachine):
         assert now is not None
         self.window.flush_one(client.sid)
         client.told("fresh", None)
-        what = Wanted(now.regions or (), now.properties)
+        what = RoomSelection(now.regions or (), now.properties)
         self._subscribed(client, what, all_=now.regions is None)
 
-    def _subscribed(self, client: Client, what: Wanted, *, all_: bool = False) -> None:
+    def _subscribed(self, client: Client, what: RoomSelection, *, all_: bool = False) -> None:
         """The client is answered what it hears, with a snapshot of what was added."""
         self.window.flush_one(client.sid)
         now = self.hub.subscription(client.sid)
         assert now is not None
         client.told("subscription", now)
         client.asked += 1
-        nothing = what.nothing_named and now.regions is not None and not all_
+        nothing = what.is_empty and now.regions is not None and not all_
         after = None
         while not nothing:
             page = self.snapshots.page(what, after, now.rights)
@@ -430,15 +430,16 @@ class Rightful(RuleBasedStateMachine):
         client.told("answered", None)
 
     def _leave(self, sid: str) -> None:
-        self.sessions.left(sid, 0.0)
-        self.hub.leave(sid)
-        self.window.leave(sid)
-        self.edge.forget(sid)
+        self.sessions.disconnected(sid, 0.0)
+        self.hub.remove(sid)
+        self.window.remove(sid)
+        self.edge.unregister(sid)
 
-    def _check_refusal(self, code: str, what: Wanted, has: Rights) -> None:
+    def _check_refusal(self, code: str, what: RoomSelection, has: Rights) -> None:
         assert code == Code.REGION_FORBIDDEN
-        assert not all(map(has.may_hear, what.regions)) or any(
-            not has.may_see(self.snapshots.where(key) or ()) for key in what.properties
+        assert not all(map(has.can_read_region, what.regions)) or any(
+            not has.can_read_row(self.snapshots.regions_of_key(key) or ())
+            for key in what.properties
         )
 
     def _visible(self, client: Client) -> dict[Any, dict[str, Any]]:
@@ -447,7 +448,7 @@ class Rightful(RuleBasedStateMachine):
         out = {}
         for key, row in self.table.items():
             place = regions_of(row, PROJECTION.region)
-            if client.rights.may_see(place) and (
+            if client.rights.can_read_row(place) and (
                 mine.regions is None
                 or str(key) in map(str, mine.properties)
                 or not set(place).isdisjoint(mine.regions)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.auth.claims import Claims
-from bridge.auth.policy import MAX_REGIONS, REGION_CHARACTERS, Rules, path, regions_in
+from bridge.auth.policy import MAX_REGIONS, REGION_CHARACTERS, AccessPolicy, path, regions_in
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
@@ -24,8 +24,8 @@ def bearer(**values: Any) -> Claims:
     return Claims("ada", 0, 1, values=values)
 
 
-def rules(**options: Any) -> Rules:
-    return Rules(
+def rules(**options: Any) -> AccessPolicy:
+    return AccessPolicy(
         regions_claim=path("app_metadata.regions"),
         role_claims=(path("role"), path("app_metadata.roles")),
         all_regions_roles=frozenset({"admin"}),
@@ -36,10 +36,10 @@ def rules(**options: Any) -> Rules:
 
 @given(REGIONS)
 def test_what_is_opened_is_what_the_list_names_and_what_lies_inside(named: list[str]) -> None:
-    opened = rules().rights(bearer(app_metadata={"regions": named}))
+    opened = rules().rights_for(bearer(app_metadata={"regions": named}))
     for place in PLACES:
         inside = any(place == name or place.startswith(f"{name}/") for name in named)
-        assert opened.may_hear(place) == inside
+        assert opened.can_read_region(place) == inside
 
 
 @given(REGIONS)
@@ -53,7 +53,7 @@ def test_no_region_is_opened_twice(named: list[str]) -> None:
 
 @given(JSON)
 def test_all_regions_are_opened_by_the_star_alone(claim: Any) -> None:
-    opened = rules(anonymous=()).rights(bearer(app_metadata={"regions": claim})).regions
+    opened = rules(anonymous=()).rights_for(bearer(app_metadata={"regions": claim})).regions
     star = claim == "*" or (isinstance(claim, list) and "*" in claim)
     assert star or opened is not None
     if opened:
@@ -63,7 +63,7 @@ def test_all_regions_are_opened_by_the_star_alone(claim: Any) -> None:
 
 @given(st.dictionaries(st.sampled_from(["role", "app_metadata", "user_metadata", "x"]), JSON))
 def test_any_claims_give_rights_and_never_an_error(values: dict[str, Any]) -> None:
-    rights = rules(anonymous=("NV",)).rights(bearer(**values))
+    rights = rules(anonymous=("NV",)).rights_for(bearer(**values))
     assert rights.user == "ada"
     said = str([values.get("role"), values.get("app_metadata")])
     if "'agent'" not in said:
@@ -75,6 +75,6 @@ def test_any_claims_give_rights_and_never_an_error(values: dict[str, Any]) -> No
 @given(JSON, REGIONS)
 def test_what_users_write_themselves_changes_nothing(written: Any, named: list[str]) -> None:
     claims = {"app_metadata": {"regions": named}, "role": "authenticated"}
-    assert rules().rights(bearer(**claims, user_metadata=written)) == rules().rights(
+    assert rules().rights_for(bearer(**claims, user_metadata=written)) == rules().rights_for(
         bearer(**claims)
     )

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.security.client_ip import UNKNOWN, Proxies, direct_loopback, household
+from bridge.security.client_ip import UNKNOWN, ClientAddress, address_group, direct_loopback
 
-FLY = Proxies(["172.16.0.0/12", "fdaa::/16"], "Fly-Client-IP")
-CHAIN = Proxies(["10.0.0.0/8", "127.0.0.1"], "X-Forwarded-For")
+FLY = ClientAddress(["172.16.0.0/12", "fdaa::/16"], "Fly-Client-IP")
+CHAIN = ClientAddress(["10.0.0.0/8", "127.0.0.1"], "X-Forwarded-For")
 
 
 def request(peer: str | None, **headers: str) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def test_other_headers_are_not_looked_at() -> None:
 
 def test_by_default_nobody_is_believed() -> None:
     scope = request("127.0.0.1", x_forwarded_for="203.0.113.9", fly_client_ip="203.0.113.9")
-    assert Proxies().client(scope) == "127.0.0.1"
+    assert ClientAddress().client(scope) == "127.0.0.1"
 
 
 @pytest.mark.parametrize("peer", [None, "", "/run/bridge.sock"])
@@ -94,7 +94,7 @@ def test_whatever_a_header_holds_there_is_an_address(text: str, trusted: bool) -
     peer = "10.0.0.1" if trusted else "203.0.113.1"
     scope = {"client": (peer, 1), "headers": [(b"x-forwarded-for", text.encode("latin-1"))]}
     client = CHAIN.client(scope)
-    assert household(client)
+    assert address_group(client)
     assert trusted or client == peer
 
 
@@ -108,7 +108,7 @@ def test_whatever_a_header_holds_there_is_an_address(text: str, trusted: bool) -
     ],
 )
 def test_of_ipv6_a_network_counts_as_one(address: str, counted: str) -> None:
-    assert household(address) == counted
+    assert address_group(address) == counted
 
 
 @pytest.mark.parametrize("peer", ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"])
@@ -127,22 +127,22 @@ def test_others_are_not_this_machine(peer: str | None) -> None:
 
 
 def test_a_proxy_that_is_not_trusted_is_noticed() -> None:
-    assert CHAIN.overlooks(request("172.16.0.1", x_forwarded_for="203.0.113.9"))
-    assert not CHAIN.overlooks(request("10.0.0.1", x_forwarded_for="203.0.113.9"))
-    assert not CHAIN.overlooks(request("172.16.0.1"))
-    assert not CHAIN.overlooks(request("8.8.8.8", x_forwarded_for="203.0.113.9"))
+    assert CHAIN.is_untrusted_proxy(request("172.16.0.1", x_forwarded_for="203.0.113.9"))
+    assert not CHAIN.is_untrusted_proxy(request("10.0.0.1", x_forwarded_for="203.0.113.9"))
+    assert not CHAIN.is_untrusted_proxy(request("172.16.0.1"))
+    assert not CHAIN.is_untrusted_proxy(request("8.8.8.8", x_forwarded_for="203.0.113.9"))
 
 
 @pytest.mark.parametrize("text", ["10.0.0.0/33", "10.0.0.1/8", "proxy.internal", "*", ""])
 def test_wrong_networks_are_told(text: str) -> None:
     with pytest.raises(ValueError, match="expected addresses and networks"):
-        Proxies([text])
+        ClientAddress([text])
 
 
 @pytest.mark.parametrize("header", ["", "X Forwarded", "X-Forwarded-For:", "Ünicode"])
 def test_wrong_headers_are_told(header: str) -> None:
     with pytest.raises(ValueError, match="expected the name of a header"):
-        Proxies([], header)
+        ClientAddress([], header)
 
 
 OWN: list[tuple[bytes, bytes]] = []
@@ -163,5 +163,5 @@ def test_only_what_comes_straight_from_this_machine_is_not_counted(
     client: str, headers: list[tuple[bytes, bytes]], counted: str | None
 ) -> None:
     scope = {"client": (client, 1), "headers": headers}
-    assert Proxies(own_machine_counts=False).counted(scope) == counted
-    assert Proxies().counted(scope) is not None
+    assert ClientAddress(own_machine_counts=False).rate_limit_key(scope) == counted
+    assert ClientAddress().rate_limit_key(scope) is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bridge.log.backends import choose
+from bridge.log.backends import create_backend
 from bridge.log.base import Position
 from tests.fakes import settings
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 async def head(path: Path, **overrides: Any) -> Position:
-    log = choose(settings(log=f"sqlite:///{path}", **overrides)).log
+    log = create_backend(settings(log=f"sqlite:///{path}", **overrides)).log
     await log.open()
     try:
         return log.head

@@ -20,7 +20,7 @@ def told(*states: dict[str, Any] | None, key: str = "p1") -> list[Entry]:
     """The entries that take a property through these states."""
     entries = []
     for number, (old, new) in enumerate(pairwise(states)):
-        [event] = diff.tell(PROJECTION, key, old, new, AT)
+        [event] = diff.events_between(PROJECTION, key, old, new, AT)
         entries.append(Entry(Position("e", number), event, 0.0))
     return entries
 
@@ -29,7 +29,7 @@ def folded(entries: list[Entry]) -> list[tuple[str, tuple[str, ...], dict[str, A
     """Name, regions and data of each event."""
     return [
         (event.name, _regions(event.rooms), orjson.loads(event.envelope)["data"])
-        for event in batch.fold(entries, "updated_at")
+        for event in batch.coalesce(entries, "updated_at")
     ]
 
 
@@ -39,7 +39,7 @@ def _regions(rooms: tuple[str, ...]) -> tuple[str, ...]:
 
 def test_a_single_event_is_as_it_was() -> None:
     entries = told(row("p1"), row("p1", price=1))
-    assert batch.fold(entries, None) == [entries[0].event]
+    assert batch.coalesce(entries, None) == [entries[0].event]
 
 
 def test_updates_fold_into_first_old_and_last_new() -> None:
@@ -124,6 +124,6 @@ def test_a_notification_is_no_part_of_what_happened_to_its_property() -> None:
     first, second = told(row("p1", price=1), row("p1", price=5), row("p1", price=9))
     said = Event("property-notification", "p1", ("user:ann",), b'{"event":"x","data":{}}')
     between = Entry(Position("e", 1), said, 0.0)
-    [kept, update] = batch.fold([first, between, second], None)
+    [kept, update] = batch.coalesce([first, between, second], None)
     assert kept is said
     assert orjson.loads(update.envelope)["data"]["changes"]["price"] == {"old": 1, "new": 9}

@@ -5,21 +5,21 @@ from typing import Any
 
 import pytest
 
-from bridge.auth.claims import Terms, at_path
-from bridge.errors import Code, Refused
+from bridge.auth.claims import TokenRequirements, at_path
+from bridge.errors import Code, RequestRejected
 from tests import tokens
 
 ISSUER = "https://ref.supabase.co/auth/v1"
 NOW = 1_800_000_000
-TERMS = Terms(issuer=ISSUER, audience="authenticated", leeway=10, longest=604_800)
+TERMS = TokenRequirements(issuer=ISSUER, audience="authenticated", leeway=10, longest=604_800)
 
 
-def taken(terms: Terms = TERMS, now: float = NOW, **changed: Any) -> Any:
-    return terms.take(tokens.claims(ISSUER, NOW, **changed), now)
+def taken(terms: TokenRequirements = TERMS, now: float = NOW, **changed: Any) -> Any:
+    return terms.validate(tokens.claims(ISSUER, NOW, **changed), now)
 
 
-def refused(now: float = NOW, terms: Terms = TERMS, **changed: Any) -> Refused:
-    with pytest.raises(Refused) as caught:
+def refused(now: float = NOW, terms: TokenRequirements = TERMS, **changed: Any) -> RequestRejected:
+    with pytest.raises(RequestRejected) as caught:
         taken(terms, now, **changed)
     return caught.value
 
@@ -78,8 +78,8 @@ def test_a_claim_that_is_wrong_is_named(changed: dict[str, Any], said: str) -> N
 
 @pytest.mark.parametrize("role", ["anon", "service_role"])
 def test_an_api_key_is_told_that_it_is_one(role: str) -> None:
-    with pytest.raises(Refused) as caught:
-        TERMS.take({"iss": "supabase", "ref": "ref", "role": role, "iat": 1, "exp": 2}, NOW)
+    with pytest.raises(RequestRejected) as caught:
+        TERMS.validate({"iss": "supabase", "ref": "ref", "role": role, "iat": 1, "exp": 2}, NOW)
     assert caught.value.code is Code.TOKEN_INVALID
     assert f"this is an API key of the project ({role})" in caught.value.message
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bridge import clock as clocks
-from bridge.pipeline.watermark import OVERLAP_SECONDS, Cursor
+from bridge.pipeline.watermark import OVERLAP_SECONDS, Watermark
 
 WALL = 1_800_000_000.0
 
@@ -13,45 +13,45 @@ def at(seconds: float) -> str:
 
 
 def test_it_stays_behind_the_newest_row() -> None:
-    cursor = Cursor()
-    cursor.reached(at(0), WALL)
+    cursor = Watermark()
+    cursor.advance(at(0), WALL)
     assert cursor.at == at(-OVERLAP_SECONDS)
 
 
 def test_it_follows_the_time_for_which_nothing_was_newer() -> None:
-    cursor = Cursor()
-    cursor.rested(at(0), WALL + 1, began=100, ended=101)
-    cursor.rested(at(0), WALL + 31, began=131, ended=132)
+    cursor = Watermark()
+    cursor.advance_idle(at(0), WALL + 1, began=100, ended=101)
+    cursor.advance_idle(at(0), WALL + 31, began=131, ended=132)
     assert cursor.at == at(30 - OVERLAP_SECONDS)
 
 
 def test_it_does_not_follow_time_in_which_the_newest_row_may_have_come() -> None:
-    cursor = Cursor()
-    cursor.rested(at(0), WALL + 50, began=100, ended=150)
+    cursor = Watermark()
+    cursor.advance_idle(at(0), WALL + 50, began=100, ended=150)
     assert cursor.at is None
-    cursor.rested(at(0), WALL + 60, began=160, ended=170)
+    cursor.advance_idle(at(0), WALL + 60, began=160, ended=170)
     assert cursor.at == at(10 - OVERLAP_SECONDS)
 
 
 def test_a_newer_row_begins_that_time_anew() -> None:
-    cursor = Cursor()
-    cursor.rested(at(0), WALL + 1, began=100, ended=101)
-    cursor.rested(at(40), WALL + 41, began=141, ended=142)
+    cursor = Watermark()
+    cursor.advance_idle(at(0), WALL + 1, began=100, ended=101)
+    cursor.advance_idle(at(40), WALL + 41, began=141, ended=142)
     assert cursor.at is None
-    cursor.rested(at(40), WALL + 47, began=147, ended=148)
+    cursor.advance_idle(at(40), WALL + 47, began=147, ended=148)
     assert cursor.at == at(45 - OVERLAP_SECONDS)
 
 
 def test_a_row_of_the_future_does_not_take_it_past_the_present() -> None:
-    cursor = Cursor()
-    cursor.rested(at(3600), WALL, began=100, ended=101)
-    cursor.rested(at(3600), WALL + 30, began=130, ended=131)
+    cursor = Watermark()
+    cursor.advance_idle(at(3600), WALL, began=100, ended=101)
+    cursor.advance_idle(at(3600), WALL + 30, began=130, ended=131)
     assert cursor.at == at(30 - OVERLAP_SECONDS)
 
 
 def test_it_never_goes_back_by_itself() -> None:
-    cursor = Cursor()
-    cursor.reached(at(100), WALL + 200)
-    cursor.rested(at(0), WALL + 200, began=100, ended=101)
-    cursor.rested(at(0), WALL + 210, began=111, ended=112)
+    cursor = Watermark()
+    cursor.advance(at(100), WALL + 200)
+    cursor.advance_idle(at(0), WALL + 200, began=100, ended=101)
+    cursor.advance_idle(at(0), WALL + 210, began=111, ended=112)
     assert cursor.at == at(100 - OVERLAP_SECONDS)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.gateway.timers import LOOK_SECONDS, PORTION, Deadlines
+from bridge.gateway.timers import CLOCK_CHECK_SECONDS, MAX_DUE_PER_STEP, DeadlineTimer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,7 @@ class World:
         self.loop = 0.0
         self.timers: list[Timer] = []
         self.told: list[tuple[float, str]] = []
-        self.deadlines = Deadlines(
+        self.deadlines = DeadlineTimer(
             lambda name: self.told.append((self.now, name)),
             wall=lambda: self.now,
             call_later=self.call_later,
@@ -96,8 +96,8 @@ def test_an_earlier_time_replaces_the_one_before(world: World) -> None:
 def test_who_is_forgotten_is_not_told_of(world: World) -> None:
     world.deadlines.set("a", 1002)
     world.deadlines.set("b", 1002)
-    world.deadlines.forget("a")
-    world.deadlines.forget("nobody")
+    world.deadlines.cancel("a")
+    world.deadlines.cancel("nobody")
     world.pass_by(10)
     assert world.told == [(1002, "b")]
     assert len(world.deadlines) == 0
@@ -115,25 +115,25 @@ def test_there_is_one_timer_however_many_there_are(world: World) -> None:
 
 
 def test_many_at_once_are_told_in_portions(world: World) -> None:
-    for number in range(PORTION * 2 + 1):
+    for number in range(MAX_DUE_PER_STEP * 2 + 1):
         world.deadlines.set(f"n{number}", 1001)
     steps = []
     world.pass_by(0.999)
-    while len(world.told) < PORTION * 2 + 1:
+    while len(world.told) < MAX_DUE_PER_STEP * 2 + 1:
         before = len(world.told)
         [timer] = world.pending
         world.timers.remove(timer)
         world.now = max(world.now, 1001)
         timer.call()
         steps.append(len(world.told) - before)
-    assert steps == [PORTION, PORTION, 1]
+    assert steps == [MAX_DUE_PER_STEP, MAX_DUE_PER_STEP, 1]
 
 
 def test_a_clock_that_is_put_forward_is_noticed(world: World) -> None:
     world.deadlines.set("a", 5000)
     world.pass_by(1)
     world.now = 6000
-    world.pass_by(LOOK_SECONDS)
+    world.pass_by(CLOCK_CHECK_SECONDS)
     assert [name for _, name in world.told] == ["a"]
 
 

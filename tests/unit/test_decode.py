@@ -8,8 +8,8 @@ import pytest
 
 from bridge.changes import Op
 from bridge.projection import Projection
-from bridge.rows import Rows
-from bridge.source.realtime.decode import Unreadable, decode
+from bridge.rows import RowStore
+from bridge.source.realtime.decode import UnreadableChangeError, decode
 
 P = Projection(published=("name", "state", "price"), region=("state",))
 TYPES = {
@@ -77,7 +77,7 @@ def test_a_changed_key_is_noticed() -> None:
 def test_a_delete_is_known_by_its_old_key() -> None:
     change = decode(payload("DELETE", old_record={"id": "k"}), P)
     assert change is not None
-    assert (change.op, change.key, change.record, change.doubtful) == (Op.DELETE, "k", {}, False)
+    assert (change.op, change.key, change.record, change.truncated) == (Op.DELETE, "k", {}, False)
 
 
 def test_a_missing_column_stays_missing() -> None:
@@ -85,14 +85,14 @@ def test_a_missing_column_stays_missing() -> None:
     change = decode(payload("UPDATE", record=record, old_record={"id": "k"}), P)
     assert change is not None
     assert "name" not in change.record
-    assert not change.doubtful
+    assert not change.truncated
 
 
 def test_values_that_were_cut_off_make_a_change_doubtful() -> None:
     errors = ["Error 413: Payload Too Large"]
     change = decode(payload("UPDATE", record={"id": "k"}, old_record={"id": "k"}, errors=errors), P)
     assert change is not None
-    assert change.doubtful
+    assert change.truncated
 
 
 @pytest.mark.parametrize("type_", ["bpchar", "bit", "_bpchar", "_bit"])
@@ -100,7 +100,7 @@ def test_a_type_that_realtime_cuts_to_one_character_makes_a_change_doubtful(type
     record = {**RECORD, "state": "T"}
     change = decode(payload("INSERT", record=record, types={"state": type_}), P)
     assert change is not None
-    assert change.doubtful
+    assert change.truncated
     assert "state" not in change.record
 
 
@@ -108,11 +108,11 @@ def test_an_unknown_column_of_such_a_type_does_no_harm() -> None:
     record = {**RECORD, "internal_notes": "s"}
     change = decode(payload("INSERT", record=record, types={"internal_notes": "bpchar"}), P)
     assert change is not None
-    assert not change.doubtful
+    assert not change.truncated
 
 
 def test_a_key_of_such_a_type_may_be_another_rows() -> None:
-    with pytest.raises(Unreadable, match="the key id"):
+    with pytest.raises(UnreadableChangeError, match="the key id"):
         decode(payload("DELETE", old_record={"id": "T"}, types={"id": "bpchar"}), P)
 
 
@@ -121,7 +121,7 @@ def test_a_float_is_spelled_as_postgrest_spells_it() -> None:
     types = {"price": "float8", "name": "numeric"}
     change = decode(payload("INSERT", record=record, types=types), P)
     assert change is not None
-    rows = Rows(("price", "name"))
+    rows = RowStore(("price", "name"))
     assert rows.encode(change.record) == b"[1e+16,10000000000000000]"
 
 
@@ -151,7 +151,7 @@ def test_a_change_of_another_table_is_none_of_ours(field: str) -> None:
     ],
 )
 def test_a_payload_that_names_no_row_is_unreadable(data: dict[str, Any]) -> None:
-    with pytest.raises(Unreadable, match="expected"):
+    with pytest.raises(UnreadableChangeError, match="expected"):
         decode(data, P)
 
 
@@ -171,7 +171,7 @@ def test_a_payload_that_names_no_row_is_unreadable(data: dict[str, Any]) -> None
 def test_a_payload_of_another_shape_is_unreadable_and_says_nothing_of_the_row(
     data: dict[str, Any],
 ) -> None:
-    with pytest.raises(Unreadable) as error:
+    with pytest.raises(UnreadableChangeError) as error:
         decode(data, P)
     assert "Oak" not in str(error.value)
 

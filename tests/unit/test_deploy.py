@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from bridge.security.client_ip import Proxies
+from bridge.security.client_ip import ClientAddress
 
 ROOT = Path(__file__).parents[2]
 PINS = dict(
@@ -52,7 +52,7 @@ def test_fly_keeps_the_machine_running_and_asks_for_readiness() -> None:
 
 
 def test_fly_clients_are_told_apart_and_not_more_come_than_fly_lets_in() -> None:
-    proxies = Proxies(
+    proxies = ClientAddress(
         FLY["env"]["BRIDGE_TRUSTED_PROXIES"].split(","), FLY["env"]["BRIDGE_CLIENT_IP_HEADER"]
     )
     headers = [(b"fly-client-ip", b"203.0.113.9"), (b"x-forwarded-for", b"1.1.1.1")]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from bridge.contract import events
-from bridge.pipeline.diff import same, tell
+from bridge.pipeline.diff import events_between, same
 from bridge.projection import Projection
 from bridge.rooms import rooms_of
 
@@ -33,7 +33,7 @@ AT = "2023-02-03T00:00:00Z"
 
 
 def told(old: dict[str, Any] | None, new: dict[str, Any] | None, **fields: Any) -> Any:
-    told = tell(Projection(**fields), "k", old, new, AT)
+    told = events_between(Projection(**fields), "k", old, new, AT)
     assert len(told) <= 1, "there is one view"
     return json.loads(told[0].envelope) if told else None
 
@@ -107,14 +107,14 @@ def test_the_row_that_a_move_shows_has_the_shape_of_a_created_one() -> None:
 
 def test_the_row_that_a_move_shows_is_spelt_as_in_a_created_one() -> None:
     row = {**ROW, "state": "CA", "latitude": 30, "price": 2**60 + 1}
-    [moved] = tell(P, "k", ROW, row, AT)
-    [created] = tell(P, "k", None, row, AT)
+    [moved] = events_between(P, "k", ROW, row, AT)
+    [created] = events_between(P, "k", None, row, AT)
     data = created.envelope.partition(b'"data":')[2].removesuffix(b"}")
     assert b'"property":' + data in moved.envelope
 
 
 def test_a_move_goes_to_the_rooms_of_both_places() -> None:
-    [event] = tell(P, "k", ROW, {**ROW, "state": "CA"}, AT)
+    [event] = events_between(P, "k", ROW, {**ROW, "state": "CA"}, AT)
     assert event.rooms == rooms_of("k", ("TX", "CA"))
 
 
@@ -124,18 +124,18 @@ def test_an_update_without_a_move_does_not_speak_of_one() -> None:
 
 def test_a_move_within_the_wider_region_goes_to_every_room_once() -> None:
     projection = Projection(region=("state", "city"))
-    [event] = tell(projection, "k", ROW, {**ROW, "city": "Dallas"}, AT)
+    [event] = events_between(projection, "k", ROW, {**ROW, "city": "Dallas"}, AT)
     assert event.rooms == rooms_of("k", ("TX", "TX/Austin", "TX/Dallas"))
 
 
 def test_deleted_goes_to_the_room_where_the_row_was() -> None:
-    [event] = tell(P, "k", ROW, None, AT)
+    [event] = events_between(P, "k", ROW, None, AT)
     assert json.loads(event.envelope)["data"] == {"property_id": "k", "deleted_at": AT}
     assert event.rooms == rooms_of("k", ("TX",))
 
 
 def test_a_row_without_a_state_is_in_no_region() -> None:
-    [event] = tell(P, "k", None, {**ROW, "state": None}, AT)
+    [event] = events_between(P, "k", None, {**ROW, "state": None}, AT)
     assert event.rooms == ("everything", "property:k")
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.gateway.delivery import broadcaster as dispatch
-from bridge.gateway.delivery.broadcaster import PORTION, Dispatcher
+from bridge.gateway.delivery.broadcaster import PORTION, Broadcaster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -23,7 +23,7 @@ class World:
         self.writes: list[tuple[str, tuple[int, ...]]] = []
         self.packed = 0
         self.soon: list[Callable[[], None]] = []
-        self.it: Dispatcher[str, str, int, tuple[int, ...]] = Dispatcher(
+        self.it: Broadcaster[str, str, int, tuple[int, ...]] = Broadcaster(
             pack=self._pack, give=self._give, call_soon=self.soon.append
         )
 
@@ -116,8 +116,8 @@ def test_who_is_forgotten_is_told_only_what_is_added_after() -> None:
     world.step()
     world.it.add(1, everybody)
     late, early = everybody[-1], everybody[0]
-    world.it.forget(late)
-    world.it.forget(early)
+    world.it.remove(late)
+    world.it.remove(early)
     world.it.add(2, everybody)
     while world.soon:
         world.step()
@@ -137,11 +137,11 @@ def test_flush_leaves_nothing() -> None:
 
 def test_a_burst_with_recipients_of_its_own_for_every_event_keeps_its_order() -> None:
     world = World()
-    for number in range(dispatch.KINDS * 3):
+    for number in range(dispatch.MAX_RECIPIENT_SETS * 3):
         world.it.add(number, ["all", f"c{number}"])
     world.it.flush()
-    assert world.heard["all"] == list(range(dispatch.KINDS * 3))
-    assert all(world.heard[f"c{n}"] == [n] for n in range(dispatch.KINDS * 3))
+    assert world.heard["all"] == list(range(dispatch.MAX_RECIPIENT_SETS * 3))
+    assert all(world.heard[f"c{n}"] == [n] for n in range(dispatch.MAX_RECIPIENT_SETS * 3))
 
 
 @given(st.integers(0, 2**32))

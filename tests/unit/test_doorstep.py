@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from bridge.gateway.timers import Doorstep
+from bridge.gateway.timers import ConnectTimeout
 from tests.unit.test_heartbeat import Clock
 
 
 def test_each_is_told_of_when_its_time_is_over() -> None:
     clock = Clock()
     told: list[tuple[float, str]] = []
-    step = Doorstep(
+    step = ConnectTimeout(
         45, lambda name: told.append((clock.now, name)), clock=clock, call_later=clock.call_later
     )
     step.add("a")
@@ -24,7 +24,7 @@ def test_each_is_told_of_when_its_time_is_over() -> None:
 def test_many_share_a_timer_and_a_look() -> None:
     clock = Clock()
     told: list[str] = []
-    step = Doorstep(45, told.append, clock=clock, call_later=clock.call_later)
+    step = ConnectTimeout(45, told.append, clock=clock, call_later=clock.call_later)
     for number in range(100):
         step.add(str(number))
         clock.run(clock.now + 0.01)
@@ -36,7 +36,7 @@ def test_many_share_a_timer_and_a_look() -> None:
 def test_when_it_stops_nobody_is_told_of() -> None:
     clock = Clock()
     told: list[str] = []
-    step = Doorstep(45, told.append, clock=clock, call_later=clock.call_later)
+    step = ConnectTimeout(45, told.append, clock=clock, call_later=clock.call_later)
     step.add("a")
     step.stop()
     step.stop()

@@ -15,9 +15,9 @@ from bridge.source.realtime.disconnects import (
     FIRST_SECONDS,
     LONGEST_SECONDS,
     SLOW_SECONDS,
-    Ended,
+    SubscriptionEnded,
     ended_by,
-    pause,
+    retry_delay,
 )
 
 SAID: list[tuple[str, str]] = [
@@ -86,10 +86,12 @@ def test_the_address_is_never_said_for_it_carries_the_key() -> None:
 @pytest.mark.parametrize("number", [1, 2, 3, 7, 10_000])
 def test_pauses_double_with_jitter_up_to_a_bound(number: int) -> None:
     bound = min(LONGEST_SECONDS, FIRST_SECONDS * 2 ** (min(number, 20) - 1))
-    pauses = [pause(attempt(number, Ended("lost"))) for _ in range(50)]
+    pauses = [retry_delay(attempt(number, SubscriptionEnded("lost"))) for _ in range(50)]
     assert all(bound / 2 <= seconds <= bound for seconds in pauses)
     assert len(set(pauses)) > 1
 
 
 def test_wrong_credentials_are_tried_slowly_from_the_first_time() -> None:
-    assert pause(attempt(1, Ended("HTTP 401", needs_a_person=True))) >= SLOW_SECONDS
+    assert (
+        retry_delay(attempt(1, SubscriptionEnded("HTTP 401", needs_a_person=True))) >= SLOW_SECONDS
+    )

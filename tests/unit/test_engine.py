@@ -15,11 +15,11 @@ import pytest
 from engineio.async_drivers import asgi
 from engineio.exceptions import QueueEmpty
 
-from bridge.gateway.engineio.asgi_websocket import HEADERS, Websocket, translate_request
+from bridge.gateway.engineio.asgi_websocket import HEADERS, AsgiWebSocket, translate_request
 from bridge.gateway.engineio.raw_websocket import TRANSPORT
-from bridge.gateway.engineio.server import Engine
-from bridge.gateway.engineio.session import Socket
-from bridge.gateway.socketio.server import Server
+from bridge.gateway.engineio.server import EngineServer
+from bridge.gateway.engineio.session import EngineSession
+from bridge.gateway.socketio.server import SocketServer
 
 CHANGED = (
     "python-engineio changed something private that bridge/gateway/{engine,session,websocket}.py "
@@ -27,8 +27,8 @@ CHANGED = (
 )
 
 
-def engine() -> Engine:
-    return Engine(async_mode="asgi")
+def engine() -> EngineServer:
+    return EngineServer(async_mode="asgi")
 
 
 def parameters(function: Any) -> list[str]:
@@ -39,10 +39,12 @@ def parameters(function: Any) -> list[str]:
 
 
 def test_the_server_makes_our_engine() -> None:
-    server = Server(async_mode="asgi", waiting=77)
-    assert type(server.eio) is Engine, CHANGED + "socketio.AsyncServer._engineio_server_class()"
+    server = SocketServer(async_mode="asgi", waiting=77)
+    assert type(server.eio) is EngineServer, (
+        CHANGED + "socketio.AsyncServer._engineio_server_class()"
+    )
     assert server.eio._limit == 77
-    assert server.eio._async["websocket"] is Websocket, CHANGED + 'server._async["websocket"]'
+    assert server.eio._async["websocket"] is AsgiWebSocket, CHANGED + 'server._async["websocket"]'
     assert isinstance(server.eio.sockets, dict), CHANGED + "server.sockets"
 
 
@@ -93,7 +95,7 @@ def test_a_sockets_methods_are_as_they_were(method: str, expected: list[str]) ->
 
 
 def test_a_socket_of_the_library_has_no_more_than_we_serve() -> None:
-    ours = Socket(engine(), "sid", 1000)
+    ours = EngineSession(engine(), "sid", 1000)
     stock = engineio.async_socket.AsyncSocket(engine(), "sid")
     assert set(vars(stock)) == {
         "server", "sid", "queue", "last_ping", "connected", "upgrading", "upgraded", "closing",
@@ -111,12 +113,12 @@ def test_the_library_puts_into_a_queue_by_put_only() -> None:
 async def test_a_websocket_is_wrapped_with_the_sockets_own_handler_and_accepted_first() -> None:
     told: list[Any] = []
 
-    class Spy(Websocket):
+    class Spy(AsgiWebSocket):
         pass
 
     it = engine()
     it._async = {**it._async, "websocket": Spy}
-    socket = Socket(it, "sid", 1000)
+    socket = EngineSession(it, "sid", 1000)
 
     async def handler(ws: Any) -> None:
         told.append(type(ws))
@@ -169,7 +171,7 @@ async def test_a_websockets_request_has_all_that_the_library_looks_at() -> None:
         theirs.handle_request,
         theirs._cors_allowed_origins,
         theirs._cors_headers,
-        Socket.handle_get_request,
+        EngineSession.handle_get_request,
     ):
         source = inspect.getsource(function)
         looked_at = set(re.findall(r"['\"](HTTP_\w+)['\"]", source))
@@ -181,7 +183,7 @@ async def test_a_websockets_request_has_all_that_the_library_looks_at() -> None:
 
 
 async def test_a_socket_without_a_websocket_holds_what_it_is_told_for_polls() -> None:
-    socket = Socket(engine(), "sid", 1000)
+    socket = EngineSession(engine(), "sid", 1000)
     await socket.send(eio.Packet(eio.MESSAGE, "a"))
     socket.ping()
     assert [packet.encode() for packet in await socket.poll()] == ["4a", "2"]
@@ -194,14 +196,14 @@ async def test_a_poll_in_which_nothing_comes_ends_as_the_library_expects() -> No
     it = engine()
     it.ping_interval = it.ping_timeout = 0.01
     with pytest.raises(QueueEmpty):
-        await Socket(it, "sid", 1000).poll()
+        await EngineSession(it, "sid", 1000).poll()
 
 
 async def test_events_come_before_anything_else_that_is_said_after_them() -> None:
     it = engine()
     caught_up: list[Any] = []
-    it.before_telling = caught_up.append
-    socket = Socket(it, "sid", 1000)
+    it.before_send = caught_up.append
+    socket = EngineSession(it, "sid", 1000)
     socket.ping()
     socket.client = "client"
     socket.ping()
@@ -217,7 +219,7 @@ async def test_a_socket_closes_once() -> None:
         reasons.append(reason)
 
     it.on("disconnect", disconnect)
-    socket = it.sockets["sid"] = Socket(it, "sid", 1000)
+    socket = it.sockets["sid"] = EngineSession(it, "sid", 1000)
     await asyncio.gather(socket.close(reason="one"), socket.close(reason="two"))
     socket.abort()
     await it.shutdown()
@@ -253,13 +255,13 @@ async def test_a_cut_websocket_frees_who_waits_in_it_and_takes_nothing_more() ->
         await ws.wait()
 
     scope = {"type": "websocket", "extensions": {TRANSPORT: transport}}
-    ws = Websocket(handler, it)
+    ws = AsgiWebSocket(handler, it)
     serving = asyncio.create_task(
         ws({"asgi.receive": receive, "asgi.send": send, "asgi.scope": scope})
     )
     writing = asyncio.create_task(ws.send("x"))
     await stuck.wait()
-    assert it.lines == {ws}
+    assert it.websockets == {ws}
     ws.abort()
     with pytest.raises(OSError, match="cut off"):
         await writing
@@ -269,7 +271,7 @@ async def test_a_cut_websocket_frees_who_waits_in_it_and_takes_nothing_more() ->
         await ws.send("y")
     await ws.close()
     assert transport.aborted
-    assert it.lines == set()
+    assert it.websockets == set()
     assert "websocket.close" not in sent
 
 
@@ -277,7 +279,7 @@ async def test_a_websocket_that_is_not_cut_can_be_cancelled_as_ever() -> None:
     async def forever() -> Any:
         await asyncio.Event().wait()
 
-    ws = Websocket(SimpleNamespace(), engine())
+    ws = AsgiWebSocket(SimpleNamespace(), engine())
     ws.asgi_receive = forever
     waiting = asyncio.create_task(ws.wait())
     await asyncio.sleep(0)

@@ -10,8 +10,8 @@ import pytest
 from realtime import AsyncRealtimeClient
 
 from bridge.changes import Gap, GapReason, Item
-from bridge.source.change_queue import Inbox
-from bridge.source.realtime.rejected_frames import LIBRARY_LOGGER, MARK, watch_unrecognised
+from bridge.source.change_queue import ChangeQueue
+from bridge.source.realtime.rejected_frames import LIBRARY_LOGGER, MARK, capture_rejected_frames
 
 SECRET = "seller wants out by June"
 
@@ -56,12 +56,12 @@ class _Socket:
 
 async def received(text: str) -> list[Item]:
     """What the inbox holds after the official client has read `text`."""
-    inbox = Inbox(10)
+    inbox = ChangeQueue(10)
     client = AsyncRealtimeClient("ws://127.0.0.1:9/realtime/v1", "key", auto_reconnect=False)
     client._ws_connection = _Socket(client, text)  # type: ignore[assignment]
-    with watch_unrecognised(inbox):
+    with capture_rejected_frames(inbox):
         await client._listen()
-    return inbox.take_now(10)
+    return inbox.get_many_nowait(10)
 
 
 @pytest.mark.parametrize(
@@ -114,14 +114,14 @@ async def test_other_frames_of_unknown_shape_are_a_warning_without_contents(
 
 
 async def test_other_words_of_the_library_pass(caplog: pytest.LogCaptureFixture) -> None:
-    with watch_unrecognised(Inbox(1)):
+    with capture_rejected_frames(ChangeQueue(1)):
         logging.getLogger(LIBRARY_LOGGER).error("something else")
     assert caplog.messages == ["something else"]
 
 
 async def test_after_the_block_nothing_is_kept_out(caplog: pytest.LogCaptureFixture) -> None:
-    inbox = Inbox(1)
-    with watch_unrecognised(inbox):
+    inbox = ChangeQueue(1)
+    with capture_rejected_frames(inbox):
         pass
     logging.getLogger(LIBRARY_LOGGER).error("%s: x", MARK)
     assert not len(inbox)
@@ -132,12 +132,12 @@ async def test_two_that_watch_at_a_time_both_hear_of_it_until_each_has_gone(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     logger = logging.getLogger(LIBRARY_LOGGER)
-    first, second = Inbox(9), Inbox(9)
+    first, second = ChangeQueue(9), ChangeQueue(9)
     logger.disabled = True
     try:
-        outer = watch_unrecognised(first)
+        outer = capture_rejected_frames(first)
         outer.__enter__()
-        with watch_unrecognised(second):
+        with capture_rejected_frames(second):
             logger.error('%s: "postgres_changes"', MARK)
             outer.__exit__(None, None, None)  # ends before the one that began after it
             logger.error('%s: "postgres_changes"', MARK)

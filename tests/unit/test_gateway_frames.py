@@ -9,7 +9,7 @@ import pytest
 from websockets.frames import Frame, Opcode
 
 from bridge.gateway.engineio import ws_frames as frames
-from bridge.gateway.engineio.ws_frames import BINARY, CLOSE, PING, TEXT, BrokenFrame, Reader
+from bridge.gateway.engineio.ws_frames import BINARY, CLOSE, PING, TEXT, FrameError, FrameReader
 
 
 def masked(
@@ -28,7 +28,7 @@ def test_frames_are_as_another_library_writes_and_reads_them(size: int) -> None:
     payload = random.Random(size).randbytes(size)
     theirs = Frame(Opcode.BINARY, payload)
     assert frames.frame(BINARY, payload) == theirs.serialize(mask=False)
-    assert Reader(100_000).read(theirs.serialize(mask=True)) == [(BINARY, payload)]
+    assert FrameReader(100_000).read(theirs.serialize(mask=True)) == [(BINARY, payload)]
 
 
 def test_what_was_framed_can_be_had_again() -> None:
@@ -45,7 +45,7 @@ def test_a_close_frame_carries_its_code() -> None:
 def test_it_does_not_matter_how_bytes_are_cut(step: int) -> None:
     said = [(TEXT, b"40"), (TEXT, b""), (BINARY, b"x" * 300), (PING, b"!"), (TEXT, b"y" * 70_000)]
     stream = b"".join(masked(payload, opcode) for opcode, payload in said)
-    reader = Reader(70_000)
+    reader = FrameReader(70_000)
     heard = []
     for at in range(0, len(stream), step):
         heard += reader.read(stream[at : at + step])
@@ -53,7 +53,7 @@ def test_it_does_not_matter_how_bytes_are_cut(step: int) -> None:
 
 
 def test_a_message_in_parts_is_whole_and_control_frames_may_come_between() -> None:
-    reader = Reader(100)
+    reader = FrameReader(100)
     assert reader.read(masked(b"a", fin=False)) == []
     assert reader.read(masked(b"?", PING)) == [(PING, b"?")]
     assert reader.read(masked(b"b", 0, fin=False)) == []
@@ -77,13 +77,13 @@ def test_a_message_in_parts_is_whole_and_control_frames_may_come_between() -> No
     ],
 )
 def test_what_is_no_frame_of_a_client_is_refused(data: bytes, code: int) -> None:
-    with pytest.raises(BrokenFrame) as refusal:
-        Reader(100).read(data)
+    with pytest.raises(FrameError) as refusal:
+        FrameReader(100).read(data)
     assert refusal.value.code == code
 
 
 def test_a_long_message_byte_by_byte_is_not_looked_at_each_time() -> None:
-    class Counting(Reader):
+    class Counting(FrameReader):
         looks = 0
 
         def _head(self, data: bytes, at: int) -> Any:
@@ -97,7 +97,7 @@ def test_a_long_message_byte_by_byte_is_not_looked_at_each_time() -> None:
 
 
 def test_fragments_without_end_that_hold_nothing_take_no_memory() -> None:
-    reader = Reader(1000)
+    reader = FrameReader(1000)
     assert reader.read(masked(b"a", fin=False)) == []
     empty = masked(b"", frames.CONTINUATION, fin=False)
     for _ in range(100):

@@ -14,7 +14,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.server import ServerProtocol
 
 from bridge.gateway.engineio.raw_websocket import HANDOVER, take_over
-from bridge.server.websocket_protocol import Request, WebSocketProtocol
+from bridge.server.websocket_protocol import UpgradeRequest, WebSocketProtocol
 from tests.unit.test_transport import Owner, Transport
 
 CHANGED = (
@@ -190,7 +190,9 @@ def test_nothing_is_taken_over_where_nobody_offers_it() -> None:
 
 
 def test_a_usual_handshake_is_read() -> None:
-    request = Request.read(HANDSHAKE.replace(b"connection: Upgrade", b"Connection: x, UPGRADE"))
+    request = UpgradeRequest.read(
+        HANDSHAKE.replace(b"connection: Upgrade", b"Connection: x, UPGRADE")
+    )
     assert request is not None
     assert request.target == "/socket.io/?EIO=4"
     assert request.headers[0] == (b"host", b"x")
@@ -216,7 +218,7 @@ def test_a_usual_handshake_is_read() -> None:
 )
 def test_an_unusual_handshake_is_left_to_the_library(part: bytes, instead: bytes) -> None:
     assert part in HANDSHAKE
-    assert Request.read(HANDSHAKE.replace(part, instead)) is None
+    assert UpgradeRequest.read(HANDSHAKE.replace(part, instead)) is None
 
 
 def test_all_that_is_read_is_accepted_by_the_library_too() -> None:
@@ -224,7 +226,7 @@ def test_all_that_is_read_is_accepted_by_the_library_too() -> None:
     library.receive_data(HANDSHAKE)
     [request] = library.events_received()
     theirs = library.accept(request)  # type: ignore[arg-type]
-    ours = Request.read(HANDSHAKE)
+    ours = UpgradeRequest.read(HANDSHAKE)
     assert ours is not None
     accept = theirs.headers["Sec-WebSocket-Accept"].encode()
     assert b"Sec-WebSocket-Accept: %b\r\n" % accept in ours.accept([(b"date", b"now")])

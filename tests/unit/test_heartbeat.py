@@ -49,7 +49,7 @@ class One:
     def ping(self) -> None:
         self.pings.append(round(self.clock.now, 2))
         if self.heart is not None:
-            self.heart.expect(self)  # it answers at once
+            self.heart.schedule(self)  # it answers at once
 
     def timed_out(self) -> None:
         self.gone.append(round(self.clock.now, 2))
@@ -69,7 +69,7 @@ def test_who_answers_is_pinged_again_an_interval_later() -> None:
     clock = Clock()
     it = heart(clock)
     one = One(clock, it)
-    it.expect(one)
+    it.schedule(one)
     clock.run(80)
     assert near(one.pings, 25, 50, 75)
     assert one.gone == []
@@ -79,7 +79,7 @@ def test_who_does_not_answer_is_told_once() -> None:
     clock = Clock()
     it = heart(clock)
     one = One(clock)
-    it.expect(one)
+    it.schedule(one)
     clock.run(200)
     assert near(one.pings, 25)
     assert near(one.gone, 45)
@@ -89,9 +89,9 @@ def test_an_answer_that_nobody_asked_for_delays_nothing() -> None:
     clock = Clock()
     it = heart(clock)
     one = One(clock)
-    it.expect(one)
+    it.schedule(one)
     clock.run(20)
-    it.expect(one)
+    it.schedule(one)
     clock.run(26)
     assert near(one.pings, 25)
 
@@ -100,12 +100,12 @@ def test_who_is_forgotten_is_left_alone() -> None:
     clock = Clock()
     it = heart(clock)
     resting, asked = One(clock), One(clock)
-    it.expect(asked)
+    it.schedule(asked)
     clock.run(26)
-    it.expect(resting)
-    it.forget(resting)
-    it.forget(asked)
-    it.forget(One(clock))
+    it.schedule(resting)
+    it.cancel(resting)
+    it.cancel(asked)
+    it.cancel(One(clock))
     clock.run(200)
     assert (resting.pings, resting.gone, asked.gone) == ([], [], [])
 
@@ -116,7 +116,7 @@ def test_many_that_are_due_together_are_one_beat() -> None:
     many = [One(clock, it) for _ in range(1000)]
     for n, one in enumerate(many):
         clock.run(n / 100_000)
-        it.expect(one)
+        it.schedule(one)
     clock.run(30)
     assert clock.fired <= 2
     assert all(near(one.pings, 25) for one in many)
@@ -126,10 +126,10 @@ def test_a_short_interval_is_not_held_up_by_a_long_timeout() -> None:
     clock = Clock()
     it = heart(clock, interval=1, timeout=100)
     silent = One(clock)
-    it.expect(silent)
+    it.schedule(silent)
     clock.run(2)
     one = One(clock, it)
-    it.expect(one)
+    it.schedule(one)
     clock.run(4.5)
     assert near(one.pings, 3, 4.1)
 
@@ -138,7 +138,7 @@ def test_after_stop_nothing_happens() -> None:
     clock = Clock()
     it = heart(clock)
     one = One(clock)
-    it.expect(one)
+    it.schedule(one)
     it.stop()
     clock.run(100)
     assert one.pings == []
@@ -148,9 +148,9 @@ def test_who_does_not_answer_is_given_up_on_time_whoever_is_pinged_just_before()
     clock = Clock()
     it = heart(clock, interval=0.3, timeout=0.2)
     mute, other = One(clock), One(clock, it)
-    it.expect(mute)
+    it.schedule(mute)
     clock.run(0.17)
-    it.expect(other)
+    it.schedule(other)
     clock.run(1)
     assert other.pings[0] == 0.47
     assert mute.gone == [0.5]

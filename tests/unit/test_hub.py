@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bridge.contract.parse import NAME_LENGTH, Wanted, snapshot_wanted, wanted
-from bridge.errors import Code, Refused
+from bridge.contract.parse import NAME_LENGTH, RoomSelection, parse_selection, parse_snapshot_flag
+from bridge.errors import Code, RequestRejected
 from bridge.gateway.hub import Hub, HubCounts
 from bridge.gateway.subscription import Subscription
-from bridge.rooms import EVERYTHING, property_room, region_room
+from bridge.rooms import ALL_ROOM, property_room, region_room
 from tests.fakes import entry
 
 if TYPE_CHECKING:
@@ -39,12 +39,12 @@ def hub(post: Post) -> Hub[str]:
     return Hub(deliver=post, max_rooms=4)
 
 
-def regions(*names: str) -> Wanted:
-    return Wanted(regions=names)
+def regions(*names: str) -> RoomSelection:
+    return RoomSelection(regions=names)
 
 
-def properties(*keys: str | int) -> Wanted:
-    return Wanted(properties=keys)
+def properties(*keys: str | int) -> RoomSelection:
+    return RoomSelection(properties=keys)
 
 
 def hears(hub: Hub[str], *rooms: str) -> list[str]:
@@ -55,61 +55,61 @@ def hears(hub: Hub[str], *rooms: str) -> list[str]:
 
 
 def test_a_client_that_names_nothing_hears_everything(hub: Hub[str]) -> None:
-    assert hub.join("a", Wanted()) == Subscription(None, ())
-    assert hears(hub, EVERYTHING, TX) == ["a"]
+    assert hub.join("a", RoomSelection()) == Subscription(None, ())
+    assert hears(hub, ALL_ROOM, TX) == ["a"]
 
 
 def test_a_client_that_names_a_region_hears_only_that(hub: Hub[str]) -> None:
     hub.join("a", regions("TX"))
-    assert hears(hub, EVERYTHING, TX) == ["a"]
-    assert hears(hub, EVERYTHING, CA) == []
+    assert hears(hub, ALL_ROOM, TX) == ["a"]
+    assert hears(hub, ALL_ROOM, CA) == []
 
 
 def test_the_first_name_replaces_everything_and_further_ones_add_up(hub: Hub[str]) -> None:
-    hub.join("a", Wanted())
+    hub.join("a", RoomSelection())
     assert hub.subscribe("a", regions("TX")) == Subscription(("TX",))
-    assert hears(hub, EVERYTHING, CA) == []
+    assert hears(hub, ALL_ROOM, CA) == []
     assert hub.subscribe("a", properties("p1", 7)) == Subscription(("TX",), ("p1", 7))
-    assert hears(hub, EVERYTHING, TX) == ["a"]
-    assert hears(hub, EVERYTHING, property_room(7)) == ["a"]
+    assert hears(hub, ALL_ROOM, TX) == ["a"]
+    assert hears(hub, ALL_ROOM, property_room(7)) == ["a"]
 
 
 def test_a_property_too_replaces_everything(hub: Hub[str]) -> None:
-    hub.join("a", Wanted())
+    hub.join("a", RoomSelection())
     assert hub.subscribe("a", properties("p1")) == Subscription((), ("p1",))
-    assert hears(hub, EVERYTHING, TX) == []
+    assert hears(hub, ALL_ROOM, TX) == []
 
 
 def test_naming_nothing_means_everything_again(hub: Hub[str]) -> None:
     hub.join("a", regions("TX"))
-    assert hub.subscribe("a", Wanted()) == Subscription(None, ())
-    assert hears(hub, EVERYTHING, CA) == ["a"]
+    assert hub.subscribe("a", RoomSelection()) == Subscription(None, ())
+    assert hears(hub, ALL_ROOM, CA) == ["a"]
     assert hears(hub, TX) == []
 
 
 def test_without_its_last_name_a_client_hears_nothing(hub: Hub[str]) -> None:
     hub.join("a", regions("TX"))
     assert hub.unsubscribe("a", regions("TX")) == Subscription(())
-    assert hears(hub, EVERYTHING, TX, CA) == []
+    assert hears(hub, ALL_ROOM, TX, CA) == []
 
 
 def test_what_is_not_the_last_name_leaves_the_others(hub: Hub[str]) -> None:
-    hub.join("a", Wanted(("TX", "CA"), ("p1",)))
-    assert hub.unsubscribe("a", Wanted(("TX",), ("p1",))) == Subscription(("CA",))
+    hub.join("a", RoomSelection(("TX", "CA"), ("p1",)))
+    assert hub.unsubscribe("a", RoomSelection(("TX",), ("p1",))) == Subscription(("CA",))
     assert hears(hub, TX, property_room("p1")) == []
     assert hears(hub, CA) == ["a"]
 
 
 def test_unsubscribe_that_names_nothing_takes_all_away(hub: Hub[str]) -> None:
-    hub.join("a", Wanted())
-    assert hub.unsubscribe("a", Wanted()) == Subscription(())
-    assert hears(hub, EVERYTHING) == []
+    hub.join("a", RoomSelection())
+    assert hub.unsubscribe("a", RoomSelection()) == Subscription(())
+    assert hears(hub, ALL_ROOM) == []
 
 
 def test_a_region_cannot_be_taken_out_of_everything(hub: Hub[str]) -> None:
-    hub.join("a", Wanted())
+    hub.join("a", RoomSelection())
     assert hub.unsubscribe("a", regions("TX")) == Subscription(None)
-    assert hears(hub, EVERYTHING, TX) == ["a"]
+    assert hears(hub, ALL_ROOM, TX) == ["a"]
 
 
 def test_names_that_were_never_subscribed_are_no_matter_to_unsubscribe(hub: Hub[str]) -> None:
@@ -127,16 +127,16 @@ def test_a_key_is_the_same_as_text_and_as_number(hub: Hub[str]) -> None:
 
 
 def test_a_client_in_several_of_the_rooms_is_a_recipient_once(hub: Hub[str]) -> None:
-    hub.join("a", Wanted(("TX", "CA"), ("p1",)))
-    hub.join("b", Wanted())
-    assert sorted(hears(hub, EVERYTHING, TX, CA, property_room("p1"))) == ["a", "b"]
+    hub.join("a", RoomSelection(("TX", "CA"), ("p1",)))
+    hub.join("b", RoomSelection())
+    assert sorted(hears(hub, ALL_ROOM, TX, CA, property_room("p1"))) == ["a", "b"]
 
 
 def test_who_left_is_no_recipient(hub: Hub[str]) -> None:
     hub.join("a", regions("TX"))
-    hub.leave("a")
-    hub.leave("a")
-    assert hears(hub, EVERYTHING, TX) == []
+    hub.remove("a")
+    hub.remove("a")
+    assert hears(hub, ALL_ROOM, TX) == []
     assert hub.subscription("a") is None
 
 
@@ -146,8 +146,8 @@ def test_rooms_vanish_with_their_last_member(hub: Hub[str]) -> None:
     assert hub.counts() == HubCounts(clients=2, rooms=2)
     hub.unsubscribe("a", regions("TX"))
     assert hub.counts() == HubCounts(clients=2, rooms=1)
-    hub.leave("a")
-    hub.leave("b")
+    hub.remove("a")
+    hub.remove("b")
     assert hub.counts() == HubCounts(clients=0, rooms=0)
 
 
@@ -156,8 +156,8 @@ def test_work_grows_with_recipients_and_not_with_clients(hub: Hub[str]) -> None:
         hub.join(f"c{number}", regions("CA"))
     hub.join("t", regions("TX"))
     # One room: its own members are given, nothing is copied or filtered.
-    assert hub.recipients((EVERYTHING, TX)) == {"t"}
-    assert len(hub.recipients((EVERYTHING, CA))) == 1000
+    assert hub.recipients((ALL_ROOM, TX)) == {"t"}
+    assert len(hub.recipients((ALL_ROOM, CA))) == 1000
 
 
 # -- publish
@@ -181,7 +181,7 @@ def test_what_nobody_hears_is_not_delivered(hub: Hub[str], post: Post) -> None:
 
 def test_more_rooms_than_the_bound_are_refused_and_change_nothing(hub: Hub[str]) -> None:
     hub.join("a", regions("TX", "CA"))
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RequestRejected) as refused:
         hub.subscribe("a", properties(1, 2, 3))
     assert refused.value.code is Code.TOO_MANY_ROOMS
     assert "at most 4" in refused.value.message
@@ -191,26 +191,30 @@ def test_more_rooms_than_the_bound_are_refused_and_change_nothing(hub: Hub[str])
 
 def test_exactly_the_bound_is_fine_and_repeats_do_not_count(hub: Hub[str]) -> None:
     hub.join("a", regions("TX", "CA"))
-    hub.subscribe("a", Wanted(("TX", "CA", "CA"), (1, 2, "2")))
+    hub.subscribe("a", RoomSelection(("TX", "CA", "CA"), (1, 2, "2")))
     assert hub.counts().rooms == 4
 
 
 def test_a_refused_join_leaves_no_trace(hub: Hub[str]) -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(RequestRejected):
         hub.join("a", properties(1, 2, 3, 4, 5))
     assert hub.counts() == HubCounts(clients=0, rooms=0)
     assert hub.subscription("a") is None
 
 
 def test_joining_twice_is_the_callers_fault(hub: Hub[str]) -> None:
-    hub.join("a", Wanted())
+    hub.join("a", RoomSelection())
     with pytest.raises(ValueError, match="joined already"):
-        hub.join("a", Wanted())
+        hub.join("a", RoomSelection())
 
 
 def test_acks_tell_the_whole_subscription() -> None:
-    assert Subscription().ack() == {"ok": True, "regions": None, "properties": []}
-    assert Subscription(("TX",), (7,)).ack() == {"ok": True, "regions": ["TX"], "properties": [7]}
+    assert Subscription().to_ack() == {"ok": True, "regions": None, "properties": []}
+    assert Subscription(("TX",), (7,)).to_ack() == {
+        "ok": True,
+        "regions": ["TX"],
+        "properties": [7],
+    }
 
 
 # -- arguments
@@ -219,18 +223,18 @@ def test_acks_tell_the_whole_subscription() -> None:
 @pytest.mark.parametrize(
     ("argument", "expected"),
     [
-        (None, Wanted()),
-        ({}, Wanted()),
-        ({"regions": None, "properties": None}, Wanted()),
-        ({"regions": [], "properties": []}, Wanted()),
-        ({"regions": ["TX", "CA/San Diego"]}, Wanted(("TX", "CA/San Diego"))),
-        ({"properties": ["p1", 7, -1]}, Wanted((), ("p1", 7, -1))),
-        ({"token": 5, "batch": "x", "offset": []}, Wanted()),
-        ({"regions": ["x" * NAME_LENGTH]}, Wanted(("x" * NAME_LENGTH,))),
+        (None, RoomSelection()),
+        ({}, RoomSelection()),
+        ({"regions": None, "properties": None}, RoomSelection()),
+        ({"regions": [], "properties": []}, RoomSelection()),
+        ({"regions": ["TX", "CA/San Diego"]}, RoomSelection(("TX", "CA/San Diego"))),
+        ({"properties": ["p1", 7, -1]}, RoomSelection((), ("p1", 7, -1))),
+        ({"token": 5, "batch": "x", "offset": []}, RoomSelection()),
+        ({"regions": ["x" * NAME_LENGTH]}, RoomSelection(("x" * NAME_LENGTH,))),
     ],
 )
-def test_arguments_of_the_documented_shape_are_read(argument: Any, expected: Wanted) -> None:
-    assert wanted(argument) == expected
+def test_arguments_of_the_documented_shape_are_read(argument: Any, expected: RoomSelection) -> None:
+    assert parse_selection(argument) == expected
 
 
 @pytest.mark.parametrize(
@@ -257,14 +261,14 @@ def test_arguments_of_the_documented_shape_are_read(argument: Any, expected: Wan
     ],
 )
 def test_other_arguments_are_refused(argument: Any, came: str) -> None:
-    with pytest.raises(Refused, match=f"came {came}$") as refused:
-        wanted(argument)
+    with pytest.raises(RequestRejected, match=f"came {came}$") as refused:
+        parse_selection(argument)
     assert refused.value.code is Code.BAD_REQUEST
 
 
 def test_a_name_that_is_too_long_is_refused_without_being_repeated() -> None:
-    with pytest.raises(Refused) as refused:
-        wanted({"regions": ["x" * (NAME_LENGTH + 1)]})
+    with pytest.raises(RequestRejected) as refused:
+        parse_selection({"regions": ["x" * (NAME_LENGTH + 1)]})
     assert refused.value.code is Code.BAD_REQUEST
     assert "xxx" not in refused.value.message
 
@@ -274,12 +278,12 @@ def test_a_name_that_is_too_long_is_refused_without_being_repeated() -> None:
     [(None, False), ({}, False), ({"snapshot": None}, False), ({"snapshot": True}, True)],
 )
 def test_a_snapshot_is_asked_for_by_true_only(argument: Any, answer: bool) -> None:
-    assert snapshot_wanted(argument) is answer
+    assert parse_snapshot_flag(argument) is answer
 
 
 def test_a_snapshot_that_is_neither_true_nor_false_is_refused() -> None:
-    with pytest.raises(Refused):
-        snapshot_wanted({"snapshot": "yes"})
+    with pytest.raises(RequestRejected):
+        parse_snapshot_flag({"snapshot": "yes"})
 
 
 # -- who stands aside, and who comes back
@@ -293,9 +297,9 @@ def test_who_stands_aside_has_a_subscription_and_is_no_recipient(hub: Hub[str]) 
     assert hub.unsubscribe("a", regions("TX")) == Subscription(("CA",))
     assert hears(hub, CA) == []
     assert list(hub.clients) == ["a", "b"]
-    with pytest.raises(Refused):
+    with pytest.raises(RequestRejected):
         hub.subscribe("a", regions("1", "2", "3", "4"))
-    hub.leave("a")
+    hub.remove("a")
     hub.join("a", regions("CA"))
     assert hears(hub, CA) == ["a"]
 
@@ -312,6 +316,6 @@ def test_who_comes_back_hears_what_it_heard(hub: Hub[str]) -> None:
 @pytest.mark.parametrize("name", ["\ud800", "TX\udfff", "\ud800" * 10])
 @pytest.mark.parametrize("what", ["regions", "properties"])
 def test_a_name_that_nobody_could_say_is_refused(what: str, name: str) -> None:
-    with pytest.raises(Refused, match="half a surrogate pair"):
-        wanted({what: [name]})
-    assert wanted({what: ["é\U0001f4a5"]})
+    with pytest.raises(RequestRejected, match="half a surrogate pair"):
+        parse_selection({what: [name]})
+    assert parse_selection({what: ["é\U0001f4a5"]})

@@ -14,14 +14,14 @@ ED = Key("EdDSA", "ed")
 
 
 def read(*keys: Any) -> jwks.KeySet:
-    return jwks.read(json.dumps({"keys": keys}).encode())
+    return jwks.parse_jwks(json.dumps({"keys": keys}).encode())
 
 
 @pytest.mark.parametrize("key", [ES, RS, ED], ids=lambda key: key.algorithm)
 def test_a_key_is_taken_for_the_algorithm_of_its_type(key: Key) -> None:
     found = read(key.jwk())
     assert found.keys[key.kid].algorithm_name == key.algorithm
-    assert not found.passed_over
+    assert not found.rejected
 
 
 @pytest.mark.parametrize("key", [ES, RS, ED], ids=lambda key: key.algorithm)
@@ -65,7 +65,7 @@ def test_the_newer_name_of_eddsa_is_known() -> None:
 def test_a_key_that_does_not_do_is_passed_over_and_the_others_are_taken(jwk: Any, why: str) -> None:
     found = read(jwk, RS.jwk(kid="good"))
     assert list(found.keys) == ["good"]
-    [said] = found.passed_over
+    [said] = found.rejected
     assert said.startswith("key 0: ")
     assert why in said
 
@@ -73,7 +73,7 @@ def test_a_key_that_does_not_do_is_passed_over_and_the_others_are_taken(jwk: Any
 def test_the_first_of_two_keys_with_one_name_is_taken() -> None:
     found = read(ES.jwk(kid="same"), RS.jwk(kid="same"))
     assert found.keys["same"].algorithm_name == "ES256"
-    assert found.passed_over == ("key 1: another key has the same kid",)
+    assert found.rejected == ("key 1: another key has the same kid",)
 
 
 def test_no_more_keys_than_the_bound_are_looked_at() -> None:
@@ -90,4 +90,4 @@ def test_a_project_without_keys_has_none() -> None:
 )
 def test_what_is_no_key_set_is_refused(body: bytes) -> None:
     with pytest.raises(ValueError, match="expected a JWKS document"):
-        jwks.read(body)
+        jwks.parse_jwks(body)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import orjson
 import pytest
 
-from bridge.errors import LogUnusable
+from bridge.errors import LogUnusableError
 from bridge.gateway.recovery import persistence as module
-from bridge.gateway.recovery.persistence import Keeper
-from bridge.gateway.recovery.sessions import Sessions
+from bridge.gateway.recovery.persistence import SessionPersistence
+from bridge.gateway.recovery.sessions import RecoverySessions
 from bridge.gateway.subscription import Subscription
 from bridge.log.base import Position
 from bridge.rights import Rights
@@ -41,7 +41,7 @@ class Store:
         self.puts += 1
         await self.gate.wait()
         if self.broken:
-            raise LogUnusable("broken")
+            raise LogUnusableError("broken")
         for name, session in sessions.items():
             self.kept.pop(name, None)
             if session is not None:
@@ -54,8 +54,8 @@ class Process:
     def __init__(self, store: Store, *, wall: float, started: float, limit: int = 10) -> None:
         self._wall = wall
         self._now = started
-        self.sessions = Sessions(120.0, limit, 100, 10**6)
-        self.keeper = Keeper(self.sessions, store, self)
+        self.sessions = RecoverySessions(120.0, limit, 100, 10**6)
+        self.keeper = SessionPersistence(self.sessions, store, self)
 
     def monotonic(self) -> float:
         return self._now
@@ -146,7 +146,7 @@ async def test_who_had_left_before_has_been_away_since_then() -> None:
     store = Store()
     first = Process(store, wall=1000, started=5)
     pid = first.sessions.open("s1", TEXAS, at(0)).pid
-    first.sessions.left("s1", 5)
+    first.sessions.disconnected("s1", 5)
     await first.keeper.store()
     second = Process(store, wall=1100, started=70)
     await second.keeper.load("e")
@@ -158,7 +158,7 @@ async def test_a_clock_that_was_set_back_lets_nobody_stay_for_ever() -> None:
     store = Store()
     first = Process(store, wall=9000, started=5)
     pid = first.sessions.open("s1", TEXAS, at(0)).pid
-    first.sessions.left("s1", 5)
+    first.sessions.disconnected("s1", 5)
     await first.keeper.store()
     second = Process(store, wall=1000, started=70)
     await second.keeper.load("e")
@@ -195,7 +195,7 @@ async def test_of_too_many_the_newest_stay_and_the_others_are_forgotten() -> Non
     for number in range(4):
         pids.append(first.sessions.open(f"s{number}", TEXAS, at(0)).pid)
         first.passes(1)
-        first.sessions.left(f"s{number}", first.monotonic())
+        first.sessions.disconnected(f"s{number}", first.monotonic())
     await first.keeper.store()
     second = Process(store, wall=first.wall(), started=70, limit=2)
     await second.keeper.load("e")
@@ -216,7 +216,7 @@ async def test_nothing_is_written_where_nothing_changed() -> None:
 
 
 async def test_changes_gather_and_are_stored_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "GATHER_SECONDS", 0.001)
+    monkeypatch.setattr(module, "FLUSH_DELAY_SECONDS", 0.001)
     store = Store()
     process = Process(store, wall=1000, started=5)
     running = asyncio.create_task(process.keeper.run())
@@ -246,12 +246,12 @@ async def test_who_waits_for_its_change_waits_until_it_is_stored() -> None:
 async def test_a_store_that_is_broken_ends_the_keeper_loudly(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "GATHER_SECONDS", 0)
+    monkeypatch.setattr(module, "FLUSH_DELAY_SECONDS", 0)
     store = Store()
     store.broken = True
     process = Process(store, wall=1000, started=5)
     process.sessions.open("s1", TEXAS, at(0))
-    with pytest.raises(LogUnusable):
+    with pytest.raises(LogUnusableError):
         await process.keeper.run()
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from bridge.changes import Change, Op
-from bridge.pipeline.merger import AHEAD_SECONDS, Ledger
+from bridge.pipeline.merger import READ_AHEAD_SECONDS, ChangeMerger
 from bridge.projection import Projection
-from bridge.rows import Rows
+from bridge.rows import RowStore
 
 P = Projection(published=("name", "state", "price"), region=("state",))
 ROW = {"name": "Oak", "state": "TX", "price": 1, "updated_at": "2026-01-01T00:00:01Z"}
@@ -41,14 +41,14 @@ class Told:
     """A ledger with one known row, and what it tells."""
 
     def __init__(self, known: dict[str, Any] | None = ROW, *, projection: Projection = P) -> None:
-        self.rows = Rows(projection.known)
-        self.ledger = Ledger(projection, self.rows)
+        self.rows = RowStore(projection.known)
+        self.ledger = ChangeMerger(projection, self.rows)
         if known is not None:
             self.rows.load([("k", self.rows.encode(known))])
 
     def stream(self, *changes: Change, now: float = 0.0) -> list[dict[str, Any]]:
         for change in changes:
-            self.ledger.change(change, now)
+            self.ledger.apply_change(change, now)
         return self.drain()
 
     def read(self, record: dict[str, Any] | None, now: float = 0.0) -> list[dict[str, Any]]:
@@ -57,7 +57,7 @@ class Told:
 
     def answer(self, record: dict[str, Any] | None, now: float = 0.0) -> list[dict[str, Any]]:
         full = None if record is None else {"id": "k", **record}
-        self.ledger.observe("k", full, now, "2026-01-01T00:01:00.000Z")
+        self.ledger.apply_read("k", full, now, "2026-01-01T00:01:00.000Z")
         self.ledger.end_read()
         return self.drain()
 
@@ -115,16 +115,16 @@ def test_a_value_that_was_not_sent_of_an_unknown_row_has_to_be_read() -> None:
     record = later(2)
     del record["name"]
     assert told.stream(update(record)) == []
-    assert told.ledger.unread(10) == ["k"]
+    assert told.ledger.rows_to_reread(10) == ["k"]
     assert names(told.read(later(2))) == ["created"]
 
 
 def test_a_change_whose_values_were_cut_off_is_told_from_the_table() -> None:
     told = Told()
-    assert told.stream(update({}, doubtful=True)) == []
+    assert told.stream(update({}, truncated=True)) == []
     [event] = told.read(later(2, price=7))
     assert event["data"]["changes"] == {"price": {"old": 1, "new": 7}}
-    assert told.ledger.doubts == 0
+    assert told.ledger.pending_rereads == 0
 
 
 def test_a_changed_key_is_one_property_gone_and_another_new() -> None:
@@ -151,7 +151,7 @@ def test_a_change_whose_old_row_is_what_the_table_showed_is_told_at_once() -> No
     told.read(later(3, price=3))
     change = update(later(4, price=4), old=later(3, price=3))
     assert names(told.stream(change)) == ["updated"]
-    assert told.ledger.doubts == 0
+    assert told.ledger.pending_rereads == 0
 
 
 def test_without_the_old_row_a_change_after_a_repair_is_told_from_a_read() -> None:
@@ -167,7 +167,7 @@ def test_an_older_change_after_a_repair_is_dropped_by_a_read() -> None:
     told.read(later(3, price=3))
     assert told.stream(update(later(2, price=2))) == []
     assert told.read(later(3, price=3)) == []
-    assert told.ledger.doubts == 0
+    assert told.ledger.pending_rereads == 0
 
 
 def test_a_late_insert_does_not_bring_back_what_the_table_no_longer_has() -> None:
@@ -175,7 +175,7 @@ def test_a_late_insert_does_not_bring_back_what_the_table_no_longer_has() -> Non
     assert names(told.read(None)) == ["deleted"]
     assert told.stream(update(later(2, price=2))) == []
     assert told.stream(delete()) == []
-    assert told.ledger.doubts == 0
+    assert told.ledger.pending_rereads == 0
 
 
 def test_a_read_that_began_before_a_change_does_not_take_it_back() -> None:
@@ -200,14 +200,14 @@ def test_updated_at_may_run_backwards_where_the_old_row_vouches_for_the_order() 
 def test_a_row_is_not_ahead_of_the_stream_for_ever() -> None:
     told = Told()
     told.read(later(3, price=3))
-    told.ledger.expire(AHEAD_SECONDS + 1)
-    assert names(told.stream(update(later(4, price=4)), now=AHEAD_SECONDS + 1)) == ["updated"]
+    told.ledger.expire(READ_AHEAD_SECONDS + 1)
+    assert names(told.stream(update(later(4, price=4)), now=READ_AHEAD_SECONDS + 1)) == ["updated"]
 
 
 def test_after_the_first_fill_an_older_change_is_not_told() -> None:
     told = Told(None)
-    told.ledger.fill({"id": "k", **later(3, price=3)})
-    told.ledger.filled(0.0)
+    told.ledger.load_initial({"id": "k", **later(3, price=3)})
+    told.ledger.initial_load_done(0.0)
     assert told.drain() == []
     assert told.stream(update(later(2, price=2)), now=1.0) == []
     assert told.stream(update(later(3, price=3)), now=1.0) == []
@@ -216,7 +216,7 @@ def test_after_the_first_fill_an_older_change_is_not_told() -> None:
 
 def test_a_suspected_row_that_the_stream_told_meanwhile_is_not_told_twice() -> None:
     told = Told()
-    told.ledger.suspect("k")
+    told.ledger.request_reread("k")
     assert names(told.stream(update(later(2, price=2)))) == ["updated"]
     assert told.read(later(2, price=2)) == []
     assert names(told.stream(update(later(3, price=3)))) == ["updated"]
@@ -232,7 +232,7 @@ def test_a_delete_told_by_a_read_carries_the_commit_time_of_the_change_that_it_s
 
 def test_observing_outside_a_read_is_a_fault_of_the_caller() -> None:
     with pytest.raises(AssertionError, match="between begin_read and end_read"):
-        Told().ledger.observe("k", None, 0.0, AT)
+        Told().ledger.apply_read("k", None, 0.0, AT)
 
 
 # -- columns that only members see

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from bridge.errors import PositionGone
+from bridge.errors import PositionGoneError
 from bridge.events import Event
 from bridge.log.base import EventLog, Position, Progress
-from bridge.log.memory import MemoryLog
+from bridge.log.memory import MemoryEventLog
 from bridge.log.sqlite.database import Database
-from bridge.log.sqlite.event_log import SqliteLog
+from bridge.log.sqlite.event_log import SqliteEventLog
 
 
 class ManualClock:
@@ -35,10 +35,10 @@ async def factory(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
 
     def make(events: int, seconds: float, clock: ManualClock) -> EventLog:
         if request.param == "memory":
-            log: EventLog = MemoryLog(events, seconds, clock)
+            log: EventLog = MemoryEventLog(events, seconds, clock)
         else:
             database = Database(tmp_path / f"{len(made)}.sqlite3")
-            log = SqliteLog(database, shape="", events=events, seconds=seconds, clock=clock)
+            log = SqliteEventLog(database, shape="", events=events, seconds=seconds, clock=clock)
         made.append(log)
         return log
 
@@ -73,14 +73,14 @@ async def test_what_follows_a_position_is_given_in_order(factory: Factory) -> No
 async def test_a_position_of_another_epoch_is_gone(factory: Factory) -> None:
     log = factory(10, 60, ManualClock())
     await log.open()
-    with pytest.raises(PositionGone, match="epoch"):
+    with pytest.raises(PositionGoneError, match="epoch"):
         log.after(Position("other", 0))
 
 
 async def test_a_position_that_was_never_given_is_gone(factory: Factory) -> None:
     log = factory(10, 60, ManualClock())
     await log.open()
-    with pytest.raises(PositionGone):
+    with pytest.raises(PositionGoneError):
         log.after(Position(log.head.epoch, log.head.seq + 1))
 
 
@@ -89,7 +89,7 @@ async def test_past_the_count_the_oldest_entries_are_gone(factory: Factory) -> N
     await log.open()
     start = log.head
     entries = await log.append([event(n) for n in range(5)], [])
-    with pytest.raises(PositionGone):
+    with pytest.raises(PositionGoneError):
         log.after(start)
     assert list(log.after(entries[1].position)) == list(entries[2:])
 
@@ -101,7 +101,7 @@ async def test_past_their_age_entries_are_gone(factory: Factory) -> None:
     start = log.head
     await log.append([event(1)], [])
     clock.now += 61
-    with pytest.raises(PositionGone):
+    with pytest.raises(PositionGoneError):
         log.after(start)
     assert list(log.after(log.head)) == []
 
@@ -131,9 +131,9 @@ async def test_rows_without_events_move_no_position(factory: Factory) -> None:
 async def test_progress_is_what_was_stored_last(factory: Factory) -> None:
     log = factory(10, 60, ManualClock())
     await log.open()
-    await log.append([], [], Progress(filled=True, cursor="2026-01-01T00:00:00Z"))
+    await log.append([], [], Progress(loaded=True, watermark="2026-01-01T00:00:00Z"))
     await log.append([event(1)], [])
-    assert log.progress == Progress(filled=True, cursor="2026-01-01T00:00:00Z")
+    assert log.progress == Progress(loaded=True, watermark="2026-01-01T00:00:00Z")
 
 
 async def test_an_entry_is_what_was_appended_and_when(factory: Factory) -> None:

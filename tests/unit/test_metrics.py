@@ -9,27 +9,27 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.gateway.hub import HubCounts
 from bridge.notifications.notifier import NotifierCounts
-from bridge.notifications.watch_sync import WatchersStatus
+from bridge.notifications.watch_sync import WatchSyncStatus
 from bridge.ops.metrics import exposition
-from bridge.ops.status import Look
+from bridge.ops.status import StatusReport
 from bridge.pipeline.pipeline import PipelineStatus
 from bridge.source.base import SourceState, SourceStatus
 
-LOOK = Look(
-    source=SourceStatus(SourceState.LIVE, since=90.0, proof_at=99.0, attempts=2),
+LOOK = StatusReport(
+    source=SourceStatus(SourceState.LIVE, since=90.0, last_activity_at=99.0, attempts=2),
     pipeline=PipelineStatus(
         reconciled=True,
-        passing=False,
+        scanning=False,
         rows=7,
-        doubts=1,
+        pending_rereads=1,
         counts={"changes": 5, "property-updated": 4},
         activity="watching",
         error="not for metrics",
     ),
     hub=HubCounts(clients=3, rooms=2),
     connections=4,
-    refusals={"rate_limited": 6},
-    cut_off=1,
+    rejections={"rate_limited": 6},
+    slow_clients_closed=1,
     recoveries={"recovered": 8, "away": 9},
     head="epoch-1",
     log_error=None,
@@ -37,7 +37,7 @@ LOOK = Look(
 )
 
 
-def samples(look: Look | None, *, ready: bool = True) -> dict[tuple[str, ...], float]:
+def samples(look: StatusReport | None, *, ready: bool = True) -> dict[tuple[str, ...], float]:
     text = exposition(look, ready=ready, now=100.0).decode()
     return {
         (sample.name, *sample.labels.values()): sample.value
@@ -89,7 +89,7 @@ def test_the_registry_that_all_share_is_left_alone() -> None:
 
 
 def test_watches_are_counted_where_users_are_notified() -> None:
-    watchers = WatchersStatus(
+    watchers = WatchSyncStatus(
         watches=3,
         error="not for metrics",
         source=None,

@@ -10,8 +10,8 @@ import pytest
 from bridge.notifications.rules import (
     BODY_CHARACTERS,
     TITLE_CHARACTERS,
-    Notice,
-    Rules,
+    Notification,
+    NotificationRules,
     of_new,
     of_update,
 )
@@ -19,17 +19,17 @@ from bridge.notifications.rules import (
 ROW = {"name": "Oak View", "city": "Austin", "state": "TX", "price": 900_000, "units": 12}
 
 
-def moved(old: Any, new: Any, rules: Rules | None = None) -> Notice | None:
-    return of_update(rules or Rules(), {"price": {"old": old, "new": new}}, ROW)
+def moved(old: Any, new: Any, rules: NotificationRules | None = None) -> Notification | None:
+    return of_update(rules or NotificationRules(), {"price": {"old": old, "new": new}}, ROW)
 
 
-def became(old: Any, new: Any, rules: Rules | None = None) -> Notice | None:
-    return of_update(rules or Rules(), {"status": {"old": old, "new": new}}, ROW)
+def became(old: Any, new: Any, rules: NotificationRules | None = None) -> Notification | None:
+    return of_update(rules or NotificationRules(), {"status": {"old": old, "new": new}}, ROW)
 
 
 def test_a_status_that_changes_is_told() -> None:
     notice = became("pending", "available")
-    assert notice == Notice(
+    assert notice == Notification(
         "status-changed",
         "info",
         "Oak View is now available",
@@ -46,7 +46,7 @@ def test_what_is_sold_or_pending_is_important(status: str) -> None:
 
 
 def test_with_status_off_no_status_is_told() -> None:
-    assert became("available", "sold", Rules(statuses=())) is None
+    assert became("available", "sold", NotificationRules(statuses=())) is None
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_with_status_off_no_status_is_told() -> None:
     ],
 )
 def test_of_listed_transitions_only_those_are_told(old: Any, new: Any, *, told: bool) -> None:
-    rules = Rules(statuses=(("available", "pending"), ("*", "sold")))
+    rules = NotificationRules(statuses=(("available", "pending"), ("*", "sold")))
     assert (became(old, new, rules) is not None) is told
 
 
@@ -94,7 +94,7 @@ def test_a_price_is_told_from_the_threshold_on(old: Any, new: Any, kind: str | N
 
 
 def test_with_zero_percent_no_price_is_told() -> None:
-    assert moved(100, 1, Rules(price_percent=0)) is None
+    assert moved(100, 1, NotificationRules(price_percent=0)) is None
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_one_change_of_both_is_one_notification_with_both() -> None:
         "price": {"old": 1_000_000, "new": 800_000},
         "units": {"old": 1, "new": 2},
     }
-    notice = of_update(Rules(), changes, ROW)
+    notice = of_update(NotificationRules(), changes, ROW)
     assert notice is not None
     assert (notice.kind, notice.severity) == ("status-changed", "important")
     assert set(notice.changes) == {"status", "price"}
@@ -144,18 +144,18 @@ def test_a_column_that_did_not_make_it_important_is_left_out() -> None:
         "status": {"old": "available", "new": "sold"},
         "price": {"old": 1_000_000, "new": 999_999},
     }
-    notice = of_update(Rules(), changes, ROW)
+    notice = of_update(NotificationRules(), changes, ROW)
     assert notice is not None
     assert set(notice.changes) == {"status"}
 
 
 def test_other_columns_are_worth_nothing() -> None:
-    assert of_update(Rules(), {"units": {"old": 1, "new": 200}}, ROW) is None
+    assert of_update(NotificationRules(), {"units": {"old": 1, "new": 200}}, ROW) is None
 
 
 def test_a_new_listing_says_where_and_what() -> None:
-    notice = of_new(Rules(), ROW)
-    assert notice == Notice(
+    notice = of_new(NotificationRules(), ROW)
+    assert notice == Notification(
         "new-listing",
         "info",
         "New listing: Oak View",
@@ -165,24 +165,24 @@ def test_a_new_listing_says_where_and_what() -> None:
 
 
 def test_a_new_listing_of_which_little_is_known_says_little() -> None:
-    notice = of_new(Rules(), {"price": 5})
+    notice = of_new(NotificationRules(), {"price": 5})
     assert notice is not None
     assert (notice.title, notice.body) == ("New listing: A property", "Price 5.")
-    bare = of_new(Rules(), {})
+    bare = of_new(NotificationRules(), {})
     assert bare is not None
     assert bare.body == "A new listing."
 
 
 def test_without_the_rule_no_listing_is_new() -> None:
-    assert of_new(Rules(new_listings=False), ROW) is None
+    assert of_new(NotificationRules(new_listings=False), ROW) is None
 
 
 def test_texts_are_one_line_of_bounded_length() -> None:
     endless = "<b>\n" + "x" * 10_000
     row = {"name": endless, "city": endless, "state": endless}
     for notice in (
-        of_new(Rules(), row),
-        of_update(Rules(), {"status": {"old": endless, "new": endless + "y"}}, row),
+        of_new(NotificationRules(), row),
+        of_update(NotificationRules(), {"status": {"old": endless, "new": endless + "y"}}, row),
     ):
         assert notice is not None
         assert len(notice.title) <= TITLE_CHARACTERS
@@ -192,7 +192,9 @@ def test_texts_are_one_line_of_bounded_length() -> None:
 
 def test_braces_in_a_name_are_only_braces() -> None:
     notice = of_update(
-        Rules(), {"status": {"old": "a", "new": "{name}"}}, {"name": "{0} {status.__class__}"}
+        NotificationRules(),
+        {"status": {"old": "a", "new": "{name}"}},
+        {"name": "{0} {status.__class__}"},
     )
     assert notice is not None
     assert notice.title == "{0} {status.__class__} is now {name}"

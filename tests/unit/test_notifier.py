@@ -14,8 +14,8 @@ from bridge.gateway.presence import Presence
 from bridge.gateway.subscription import Subscription
 from bridge.notifications import notifier
 from bridge.notifications.notifier import Notifier
-from bridge.notifications.rules import Rules
-from bridge.notifications.watch_index import Watch, Watches
+from bridge.notifications.rules import NotificationRules
+from bridge.notifications.watch_index import Watch, WatchIndex
 from bridge.pipeline import diff
 from bridge.projection import Projection
 from bridge.rights import Rights
@@ -36,17 +36,19 @@ class Clock:
         return 1_767_603_600.0
 
 
-def watching(*watches: Watch) -> Watches:
-    out = Watches()
+def watching(*watches: Watch) -> WatchIndex:
+    out = WatchIndex()
     for number, watch in enumerate(watches):
-        out.put(number, watch)
+        out.set(number, watch)
     return out
 
 
 def told(
-    watches: Watches, *events: Event | None, present: Collection[str] = EVERYBODY
+    watches: WatchIndex, *events: Event | None, present: Collection[str] = EVERYBODY
 ) -> list[Event]:
-    made = Notifier(Rules(), watches, present=present, users=100, scoped=True, clock=Clock())
+    made = Notifier(
+        NotificationRules(), watches, present=present, users=100, scoped=True, clock=Clock()
+    )
     given = [event for event in events if event is not None]
     return list(made.expand(given, row))
 
@@ -54,7 +56,7 @@ def told(
 def change(old: dict[str, Any] | None, new: dict[str, Any] | None) -> Event | None:
     """Its only event, None where it has none."""
     key = (new or old or {})["id"]
-    return next(iter(diff.tell(PROJECTION, key, old, new, AT)), None)
+    return next(iter(diff.events_between(PROJECTION, key, old, new, AT)), None)
 
 
 def heard(events: list[Event], user: str | None, *regions: str) -> list[dict[str, Any]]:
@@ -146,7 +148,7 @@ def test_a_deletion_is_not_told() -> None:
 
 def test_a_watch_that_ended_before_is_not_told() -> None:
     watches = watching(Watch(ANN, property="p1"), Watch(BOB, property="p1"))
-    watches.put(0, None)
+    watches.set(0, None)
     events = told(watches, change(*SOLD))
     assert heard(events, ANN) == []
     assert len(heard(events, BOB)) == 1
@@ -233,13 +235,13 @@ WATCHED = (Watch(ANN, property="p1"), Watch(BOB, region="TX"))
 
 
 def test_what_only_members_see_changes_unnoticed() -> None:
-    events = diff.tell(MEMBERS, "p1", *SOLD, AT)
+    events = diff.events_between(MEMBERS, "p1", *SOLD, AT)
     assert len(events) == 1
     assert told(watching(*WATCHED), *events) == list(events)
 
 
 def test_of_a_change_that_members_see_more_of_only_the_public_part_is_told() -> None:
-    events = diff.tell(MEMBERS, "p1", row("p1"), row("p1", status="sold", price=5), AT)
+    events = diff.events_between(MEMBERS, "p1", row("p1"), row("p1", status="sold", price=5), AT)
     assert len(events) == 2
     out = told(watching(*WATCHED), *events)
     assert [event.name for event in out] == [
@@ -253,13 +255,13 @@ def test_of_a_change_that_members_see_more_of_only_the_public_part_is_told() -> 
 
 def test_what_both_views_are_told_alike_is_notified_once() -> None:
     for old, new in ((row("p1"), row("p1", price=5)), (None, row("p1"))):
-        events = diff.tell(MEMBERS, "p1", old, new, AT)
+        events = diff.events_between(MEMBERS, "p1", old, new, AT)
         out = told(watching(*WATCHED), *events)
         assert len(heard(out, BOB)) == 1
 
 
 def test_a_move_that_both_views_hear_of_is_notified_once() -> None:
-    events = diff.tell(MEMBERS, "p1", row("p1", state="CA"), row("p1"), AT)
+    events = diff.events_between(MEMBERS, "p1", row("p1", state="CA"), row("p1"), AT)
     assert len(events) == 2
     assert len(heard(told(watching(*WATCHED), *events), BOB)) == 1
 
@@ -284,9 +286,9 @@ def test_who_comes_is_told_from_then_on() -> None:
     presence = Presence()
     watches = watching(*WATCHED)
     assert len(told(watches, change(*SOLD), present=presence.users)) == 1
-    presence.came(ANN)
+    presence.add(ANN)
     assert len(told(watches, change(*SOLD), present=presence.users)) == 2
-    presence.went(ANN)
+    presence.remove(ANN)
     assert len(told(watches, change(*SOLD), present=presence.users)) == 1
 
 
@@ -299,7 +301,9 @@ def test_no_more_users_than_may_be_are_told_and_who_watches_the_property_comes_f
     watches = watching(
         *(Watch(f"u{number}", region="TX") for number in range(10)), Watch(ANN, property="p1")
     )
-    made = Notifier(Rules(), watches, present=EVERYBODY, users=3, scoped=True, clock=Clock())
+    made = Notifier(
+        NotificationRules(), watches, present=EVERYBODY, users=3, scoped=True, clock=Clock()
+    )
     event = change(*SOLD)
     assert event is not None
     with caplog.at_level(logging.WARNING):
@@ -317,7 +321,7 @@ def test_no_more_users_than_may_be_are_told_and_who_watches_the_property_comes_f
 def test_very_many_users_are_split_over_entries_and_each_is_in_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(notifier, "USERS_PER_ENTRY", 4)
+    monkeypatch.setattr(notifier, "MAX_USERS_PER_ENTRY", 4)
     watches = watching(*(Watch(f"u{number}", region="TX") for number in range(10)))
     events = told(watches, change(*SOLD))
     assert len(events) == 4
@@ -329,7 +333,7 @@ def test_very_many_users_are_split_over_entries_and_each_is_in_one(
 def test_what_is_decided_at_once_tells_no_more_than_a_step_may_take(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(notifier, "USERS_PER_STEP", 5)
+    monkeypatch.setattr(notifier, "MAX_USERS_PER_STEP", 5)
     watches = watching(*(Watch(f"u{number}", region="TX") for number in range(2)))
     events = told(watches, *[change(*SOLD)] * 4)
     assert [event.name for event in events].count("property-updated") == 4
@@ -341,7 +345,9 @@ def test_a_fault_leaves_the_change_as_it_is(caplog: pytest.LogCaptureFixture) ->
         raise RuntimeError("a fault of ours")
 
     watches = watching(Watch(ANN, property="p1"))
-    made = Notifier(Rules(), watches, present=EVERYBODY, users=9, scoped=False, clock=Clock())
+    made = Notifier(
+        NotificationRules(), watches, present=EVERYBODY, users=9, scoped=False, clock=Clock()
+    )
     event = change(*SOLD)
     assert event is not None
     with caplog.at_level(logging.ERROR):
@@ -352,7 +358,9 @@ def test_a_fault_leaves_the_change_as_it_is(caplog: pytest.LogCaptureFixture) ->
 
 def test_where_no_rights_end_at_regions_a_user_costs_one_room() -> None:
     watches = watching(Watch(ANN, property="p1"))
-    made = Notifier(Rules(), watches, present=EVERYBODY, users=9, scoped=False, clock=Clock())
+    made = Notifier(
+        NotificationRules(), watches, present=EVERYBODY, users=9, scoped=False, clock=Clock()
+    )
     event = change(*SOLD)
     assert event is not None
     [_, notification] = made.expand([event], row)

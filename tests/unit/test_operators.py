@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from bridge.security.admin_auth import WRONG_BURST, Operators, Turned
-from bridge.security.client_ip import Proxies
+from bridge.security.admin_auth import WRONG_BURST, AdminAuth, AdminRequestRejected
+from bridge.security.client_ip import ClientAddress
 
 SECRET = "the operators' own secret"
 
@@ -21,9 +21,9 @@ class Clock:
         return self.now
 
 
-def operators(secret: str | None = SECRET, clock: Clock | None = None) -> Operators:
+def operators(secret: str | None = SECRET, clock: Clock | None = None) -> AdminAuth:
     it = None if secret is None else SecretStr(secret)
-    return Operators(it, Proxies(), clock=clock or Clock())
+    return AdminAuth(it, ClientAddress(), clock=clock or Clock())
 
 
 def request(peer: str, *bears: str, **headers: str) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def request(peer: str, *bears: str, **headers: str) -> dict[str, Any]:
 def status(call: Any, scope: dict[str, Any]) -> int:
     try:
         call(scope)
-    except Turned as refused:
+    except AdminRequestRejected as refused:
         turned = refused
     else:
         return 200
@@ -62,12 +62,12 @@ def status(call: Any, scope: dict[str, Any]) -> int:
 )
 def test_with_a_secret_who_bears_it_may_look_and_act(bears: list[str], expected: int) -> None:
     for peer in ("127.0.0.1", "203.0.113.9"):
-        assert status(operators().let_look, request(peer, *bears)) == expected
-        assert status(operators().let_act, request(peer, *bears)) == expected
+        assert status(operators().require_read, request(peer, *bears)) == expected
+        assert status(operators().require_write, request(peer, *bears)) == expected
 
 
 def test_without_a_secret_this_machine_may_look() -> None:
-    assert status(operators(None).let_look, request("127.0.0.1")) == 200
+    assert status(operators(None).require_read, request("127.0.0.1")) == 200
 
 
 @pytest.mark.parametrize(
@@ -81,34 +81,34 @@ def test_without_a_secret_this_machine_may_look() -> None:
     ],
 )
 def test_without_a_secret_nobody_else_may_look(scope: dict[str, Any]) -> None:
-    assert status(operators(None).let_look, scope) == 403
+    assert status(operators(None).require_read, scope) == 403
 
 
 def test_without_a_secret_nobody_may_act() -> None:
-    assert status(operators(None).let_act, request("127.0.0.1")) == 403
-    assert status(operators(None).let_act, request("127.0.0.1", "Bearer ")) == 403
+    assert status(operators(None).require_write, request("127.0.0.1")) == 403
+    assert status(operators(None).require_write, request("127.0.0.1", "Bearer ")) == 403
 
 
 def test_who_guesses_is_not_answered_any_more_even_if_it_guesses_right() -> None:
     clock = Clock()
     it = operators(clock=clock)
-    answers = [status(it.let_look, request("203.0.113.9", f"Bearer {n}")) for n in range(20)]
+    answers = [status(it.require_read, request("203.0.113.9", f"Bearer {n}")) for n in range(20)]
     assert answers == [401] * WRONG_BURST + [429] * (20 - WRONG_BURST)
-    assert status(it.let_look, request("203.0.113.9", f"Bearer {SECRET}")) == 429
-    assert status(it.let_look, request("203.0.113.10", f"Bearer {SECRET}")) == 200
+    assert status(it.require_read, request("203.0.113.9", f"Bearer {SECRET}")) == 429
+    assert status(it.require_read, request("203.0.113.10", f"Bearer {SECRET}")) == 200
     clock.now = 3600.0
-    assert status(it.let_look, request("203.0.113.9", f"Bearer {SECRET}")) == 200
+    assert status(it.require_read, request("203.0.113.9", f"Bearer {SECRET}")) == 200
 
 
 def test_who_bears_nothing_has_not_guessed() -> None:
     it = operators()
     for _ in range(50):
-        assert status(it.let_look, request("203.0.113.9")) == 401
-    assert status(it.let_look, request("203.0.113.9", f"Bearer {SECRET}")) == 200
+        assert status(it.require_read, request("203.0.113.9")) == 401
+    assert status(it.require_read, request("203.0.113.9", f"Bearer {SECRET}")) == 200
 
 
 def test_what_was_guessed_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
-        status(operators().let_look, request("203.0.113.9", "Bearer nearly-the-secret"))
+        status(operators().require_read, request("203.0.113.9", "Bearer nearly-the-secret"))
     assert "203.0.113.9" in caplog.text
     assert "nearly" not in caplog.text

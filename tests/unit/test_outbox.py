@@ -10,22 +10,22 @@ import pytest
 from engineio import payload
 
 from bridge.gateway.engineio import send_queue as module
-from bridge.gateway.engineio.encoding import Piece
+from bridge.gateway.engineio.encoding import EncodedPackets
 from bridge.gateway.engineio.raw_websocket import NO_FD
-from bridge.gateway.engineio.send_queue import OVERHEAD, POLL_PACKETS, Outbox
+from bridge.gateway.engineio.send_queue import MAX_POLL_PACKETS, PACKET_OVERHEAD_BYTES, SendQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def piece(text: str) -> Piece:
-    return Piece((b"4" + text.encode(),))
+def piece(text: str) -> EncodedPackets:
+    return EncodedPackets((b"4" + text.encode(),))
 
 
 class Line:
     """A line that takes so many writes before it is paused, then one more each time it is told."""
 
-    def __init__(self, outbox: Outbox, takes: int = 1000, fd: int = NO_FD) -> None:
+    def __init__(self, outbox: SendQueue, takes: int = 1000, fd: int = NO_FD) -> None:
         self.fd = fd
         self.outbox = outbox
         self.takes = takes
@@ -44,14 +44,14 @@ class Line:
         self.closed = True
 
 
-def quiet(limit: int = 10_000) -> Outbox:
+def quiet(limit: int = 10_000) -> SendQueue:
     def fail(unsent: int) -> None:
         pytest.fail(f"cut off with {unsent} bytes")
 
-    return Outbox(limit, fail)
+    return SendQueue(limit, fail)
 
 
-async def taken(outbox: Outbox) -> list[str]:
+async def taken(outbox: SendQueue) -> list[str]:
     return [packet.encode() for packet in await outbox.take(1)]
 
 
@@ -62,18 +62,18 @@ def test_with_a_line_a_piece_is_written_before_tell_returns() -> None:
     outbox = quiet()
     line = Line(outbox)
     outbox.attach(line)
-    outbox.tell(piece("a"))
+    outbox.send(piece("a"))
     assert line.written == [b"4a"]
-    assert outbox.waiting == 0
+    assert outbox.queued_bytes == 0
 
 
 def test_what_was_held_goes_first_when_a_line_comes() -> None:
     outbox = quiet()
     line = Line(outbox)
-    outbox.tell(piece("a"))
-    outbox.tell(piece("b"))
+    outbox.send(piece("a"))
+    outbox.send(piece("b"))
     outbox.attach(line)
-    outbox.tell(piece("c"))
+    outbox.send(piece("c"))
     assert line.written == [b"4a", b"4b", b"4c"]
 
 
@@ -82,27 +82,27 @@ def test_a_line_that_resumes_gets_what_was_held_and_stops_where_it_is_full() -> 
     line = Line(outbox, takes=1)
     outbox.attach(line)
     for name in "abcd":
-        outbox.tell(piece(name))
+        outbox.send(piece(name))
     assert line.written == [b"4a"]
     line.takes = 2
     outbox.resume()
-    outbox.tell(piece("e"))
+    outbox.send(piece("e"))
     assert line.written == [b"4a", b"4b", b"4c"]
     line.takes = 10
     outbox.resume()
-    outbox.tell(piece("f"))
+    outbox.send(piece("f"))
     assert b"".join(line.written) == b"4a4b4c4d4e4f"
-    assert outbox.waiting == 0
+    assert outbox.queued_bytes == 0
 
 
 def test_the_end_comes_after_what_is_held() -> None:
     outbox = quiet()
     line = Line(outbox, takes=1)
     outbox.attach(line)
-    outbox.tell(piece("a"))
-    outbox.tell(piece("b"))
+    outbox.send(piece("a"))
+    outbox.send(piece("b"))
     outbox.end()
-    outbox.tell(piece("never"))
+    outbox.send(piece("never"))
     assert not line.closed
     line.takes = 10
     outbox.resume()
@@ -114,23 +114,23 @@ def test_what_is_dropped_is_gone() -> None:
     line = Line(outbox)
     outbox.attach(line)
     outbox.pause()
-    outbox.tell(piece("a"))
-    outbox.drop()
-    outbox.tell(piece("b"))
+    outbox.send(piece("a"))
+    outbox.discard()
+    outbox.send(piece("b"))
     line.takes = 10
     outbox.resume()
-    assert (line.written, outbox.waiting, outbox.unsent) == ([], 0, 0)
+    assert (line.written, outbox.queued_bytes, outbox.unsent) == ([], 0, 0)
 
 
 def test_what_is_drained_is_held_no_more() -> None:
     outbox = quiet()
-    outbox.tell(piece("a"))
-    outbox.tell(piece("b"))
+    outbox.send(piece("a"))
+    outbox.send(piece("b"))
     assert outbox.drain() == piece("a").frames + piece("b").frames
-    assert (outbox.drain(), outbox.waiting) == (b"", 0)
+    assert (outbox.drain(), outbox.queued_bytes) == (b"", 0)
     line = Line(outbox)
     outbox.attach(line)
-    outbox.tell(piece("c"))
+    outbox.send(piece("c"))
     assert line.written == [b"4c"]
 
 
@@ -141,14 +141,14 @@ def test_what_is_kept_back_goes_out_in_order_when_it_is_let_go() -> None:
     outbox = quiet()
     line = Line(outbox)
     outbox.attach(line)
-    outbox.keep_back("a reason")
+    outbox.hold("a reason")
     for name in "ab":
-        outbox.tell(piece(name))
+        outbox.send(piece(name))
     assert line.written == []
-    outbox.let_go("a reason")
-    outbox.tell(piece("c"))
+    outbox.unhold("a reason")
+    outbox.send(piece("c"))
     assert line.written == [b"4a", b"4b", b"4c"]
-    assert outbox.waiting == 0
+    assert outbox.queued_bytes == 0
 
 
 def test_a_line_that_resumes_gets_nothing_that_is_kept_back() -> None:
@@ -156,11 +156,11 @@ def test_a_line_that_resumes_gets_nothing_that_is_kept_back() -> None:
     line = Line(outbox)
     outbox.attach(line)
     outbox.pause()
-    outbox.keep_back("a reason")
-    outbox.tell(piece("a"))
+    outbox.hold("a reason")
+    outbox.send(piece("a"))
     outbox.resume()
     assert line.written == []
-    outbox.let_go("a reason")
+    outbox.unhold("a reason")
     assert line.written == [b"4a"]
 
 
@@ -168,10 +168,10 @@ def test_a_line_that_is_full_gets_nothing_that_is_let_go() -> None:
     outbox = quiet()
     line = Line(outbox)
     outbox.attach(line)
-    outbox.keep_back("a reason")
-    outbox.tell(piece("a"))
+    outbox.hold("a reason")
+    outbox.send(piece("a"))
     outbox.pause()
-    outbox.let_go("a reason")
+    outbox.unhold("a reason")
     assert line.written == []
     outbox.resume()
     assert line.written == [b"4a"]
@@ -180,11 +180,11 @@ def test_a_line_that_is_full_gets_nothing_that_is_let_go() -> None:
 def test_a_line_that_comes_gets_nothing_that_is_kept_back() -> None:
     outbox = quiet()
     line = Line(outbox)
-    outbox.keep_back("a reason")
-    outbox.tell(piece("a"))
+    outbox.hold("a reason")
+    outbox.send(piece("a"))
     outbox.attach(line)
     assert line.written == []
-    outbox.let_go("a reason")
+    outbox.unhold("a reason")
     assert line.written == [b"4a"]
 
 
@@ -192,23 +192,23 @@ def test_the_end_waits_for_what_is_kept_back() -> None:
     outbox = quiet()
     line = Line(outbox)
     outbox.attach(line)
-    outbox.keep_back("a reason")
-    outbox.tell(piece("a"))
+    outbox.hold("a reason")
+    outbox.send(piece("a"))
     outbox.end()
     assert not line.closed
-    outbox.let_go("a reason")
+    outbox.unhold("a reason")
     assert (line.written, line.closed) == ([b"4a"], True)
 
 
 async def test_a_poll_waits_for_what_is_kept_back() -> None:
     outbox = quiet()
-    outbox.keep_back("a reason")
-    outbox.tell(piece("a"))
+    outbox.hold("a reason")
+    outbox.send(piece("a"))
     poll = asyncio.create_task(taken(outbox))
     for _ in range(3):
         await asyncio.sleep(0)
     assert not poll.done()
-    outbox.let_go("a reason")
+    outbox.unhold("a reason")
     assert await poll == ["4a"]
 
 
@@ -216,15 +216,15 @@ def test_what_is_kept_back_for_two_reasons_waits_for_both() -> None:
     outbox = quiet()
     line = Line(outbox)
     outbox.attach(line)
-    outbox.keep_back("one")
-    outbox.tell(piece("a"))
-    outbox.keep_back("two")
-    outbox.keep_back("two")
-    outbox.tell(piece("b"))
-    outbox.let_go("two")
-    outbox.let_go("two")
+    outbox.hold("one")
+    outbox.send(piece("a"))
+    outbox.hold("two")
+    outbox.hold("two")
+    outbox.send(piece("b"))
+    outbox.unhold("two")
+    outbox.unhold("two")
     assert line.written == []
-    outbox.let_go("one")
+    outbox.unhold("one")
     assert line.written == [b"4a", b"4b"]
 
 
@@ -232,27 +232,27 @@ async def test_what_was_told_before_is_not_kept_back() -> None:
     for polling in (True, False):
         outbox = quiet()
         line = Line(outbox)
-        outbox.tell(piece("a"))
-        outbox.keep_back("a reason")
-        outbox.tell(piece("b"))
+        outbox.send(piece("a"))
+        outbox.hold("a reason")
+        outbox.send(piece("b"))
         if polling:
             assert await taken(outbox) == ["4a"]
-            assert outbox.waiting > 0
+            assert outbox.queued_bytes > 0
         outbox.attach(line)
         assert line.written == ([] if polling else [b"4a"])
-        outbox.let_go("a reason")
+        outbox.unhold("a reason")
         assert line.written[-1] == b"4b"
-        assert outbox.waiting == 0
+        assert outbox.queued_bytes == 0
 
 
 async def test_the_last_poll_takes_what_is_kept_back() -> None:
     outbox = quiet()
-    outbox.keep_back("a reason")
-    outbox.tell(piece("a"))
+    outbox.hold("a reason")
+    outbox.send(piece("a"))
     outbox.end()
     assert await taken(outbox) == ["4a"]
-    outbox.let_go("a reason")
-    assert outbox.waiting == 0
+    outbox.unhold("a reason")
+    assert outbox.queued_bytes == 0
 
 
 # -- polls
@@ -260,12 +260,12 @@ async def test_the_last_poll_takes_what_is_kept_back() -> None:
 
 async def test_a_poll_takes_all_that_is_held_and_waits_where_nothing_is() -> None:
     outbox = quiet()
-    outbox.tell(piece("a"))
+    outbox.send(piece("a"))
     await outbox.put(eio.Packet(eio.PING))
     assert await taken(outbox) == ["4a", "2"]
     waiting = asyncio.create_task(taken(outbox))
     await asyncio.sleep(0)
-    outbox.tell(piece("b"))
+    outbox.send(piece("b"))
     assert await waiting == ["4b"]
 
 
@@ -276,7 +276,7 @@ async def test_a_poll_that_gave_up_takes_nothing() -> None:
     given_up = asyncio.create_task(taken(outbox))
     await asyncio.sleep(0)
     given_up.cancel()
-    outbox.tell(piece("a"))
+    outbox.send(piece("a"))
     assert await taken(outbox) == ["4a"]
 
 
@@ -286,7 +286,7 @@ async def test_polls_that_wait_get_a_noop_when_a_line_comes() -> None:
     polls = [asyncio.create_task(taken(outbox)) for _ in range(2)]
     await asyncio.sleep(0)
     outbox.attach(line)
-    outbox.tell(piece("a"))
+    outbox.send(piece("a"))
     assert await asyncio.gather(*polls) == [["6"], ["6"]]
     assert line.written == [b"4a"]
     assert await taken(outbox) == ["6"]
@@ -296,15 +296,15 @@ async def test_a_poll_that_is_released_takes_nothing() -> None:
     outbox = quiet()
     poll = asyncio.create_task(taken(outbox))
     await asyncio.sleep(0)
-    outbox.release()
-    outbox.tell(piece("a"))
+    outbox.release_polls()
+    outbox.send(piece("a"))
     assert await poll == ["6"]
     assert await taken(outbox) == ["4a"]
 
 
 async def test_at_the_end_polls_take_the_rest_and_then_nothing() -> None:
     outbox = quiet()
-    outbox.tell(piece("a"))
+    outbox.send(piece("a"))
     outbox.put_nowait(None)
     assert await taken(outbox) == ["4a"]
     assert await taken(outbox) == []
@@ -320,7 +320,7 @@ async def test_at_the_end_polls_take_the_rest_and_then_nothing() -> None:
 
 @pytest.fixture
 def fair(monkeypatch: pytest.MonkeyPatch) -> float:
-    monkeypatch.setattr(module, "FAIR_SECONDS", 0.05)
+    monkeypatch.setattr(module, "SLOW_CLIENT_GRACE_SECONDS", 0.05)
     return 0.05
 
 
@@ -329,7 +329,7 @@ async def test_who_takes_a_burst_in_time_is_not_cut_off(fair: float) -> None:
     line = Line(outbox, takes=1)
     outbox.attach(line)
     for _ in range(100):
-        outbox.tell(piece("x" * 100))
+        outbox.send(piece("x" * 100))
     await asyncio.sleep(fair / 2)
     line.takes = 1000
     outbox.resume()
@@ -339,13 +339,13 @@ async def test_who_takes_a_burst_in_time_is_not_cut_off(fair: float) -> None:
 
 async def test_who_does_not_take_it_in_time_is_cut_off_once(fair: float) -> None:
     cut: list[int] = []
-    outbox = Outbox(1000, cut.append)
+    outbox = SendQueue(1000, cut.append)
     line = Line(outbox, takes=1)
     outbox.attach(line)
     for _ in range(101):
-        outbox.tell(piece("x" * 97))
+        outbox.send(piece("x" * 97))
     await asyncio.sleep(2 * fair)
-    assert cut == [100 * (100 + OVERHEAD)]
+    assert cut == [100 * (100 + PACKET_OVERHEAD_BYTES)]
 
 
 async def test_what_was_told_meanwhile_does_not_count_against_a_client_yet(fair: float) -> None:
@@ -356,7 +356,7 @@ async def test_what_was_told_meanwhile_does_not_count_against_a_client_yet(fair:
     outbox.pause()
     for _ in range(6):
         for _ in range(20):
-            outbox.tell(piece("x" * 100))
+            outbox.send(piece("x" * 100))
         await asyncio.sleep(fair * 0.6)
         line.takes = 20
         outbox.resume()
@@ -365,7 +365,7 @@ async def test_what_was_told_meanwhile_does_not_count_against_a_client_yet(fair:
 
 async def test_polls_that_never_come_are_bounded_too(fair: float) -> None:
     cut: list[int] = []
-    outbox = Outbox(1000, cut.append)
+    outbox = SendQueue(1000, cut.append)
     for _ in range(20):
         await outbox.put(eio.Packet(eio.MESSAGE, "x"))
     await asyncio.sleep(2 * fair)
@@ -375,7 +375,7 @@ async def test_polls_that_never_come_are_bounded_too(fair: float) -> None:
 async def test_a_noop_of_the_library_is_for_a_poll_that_waits_and_for_nobody_else() -> None:
     outbox = quiet()
     await outbox.put(eio.Packet(eio.NOOP))
-    assert outbox.waiting == 0
+    assert outbox.queued_bytes == 0
     poll = asyncio.create_task(taken(outbox))
     states = []
     await asyncio.sleep(0)
@@ -388,9 +388,9 @@ async def test_a_noop_of_the_library_is_for_a_poll_that_waits_and_for_nobody_els
 
 async def test_within_the_bound_nobody_looks(fair: float) -> None:
     outbox = quiet(limit=1000)
-    outbox.tell(piece("x" * 900))
+    outbox.send(piece("x" * 900))
     await asyncio.sleep(2 * fair)
-    assert outbox.waiting == 901 + 4 + OVERHEAD
+    assert outbox.queued_bytes == 901 + 4 + PACKET_OVERHEAD_BYTES
 
 
 # -- polls of clients that take few packets at a time
@@ -399,26 +399,26 @@ async def test_within_the_bound_nobody_looks(fair: float) -> None:
 async def test_a_poll_of_a_client_without_positions_gets_few_packets_the_next_the_rest() -> None:
     outbox = quiet()
     outbox.positions = False
-    told = [str(number) for number in range(POLL_PACKETS + 2)]
+    told = [str(number) for number in range(MAX_POLL_PACKETS + 2)]
     for text in told:
-        outbox.tell(piece(text))
+        outbox.send(piece(text))
     first = await taken(outbox)
-    outbox.tell(piece("later"))
-    assert first == [f"4{text}" for text in told[:POLL_PACKETS]]
-    assert await taken(outbox) == [*(f"4{text}" for text in told[POLL_PACKETS:]), "4later"]
-    assert outbox.waiting == 0
+    outbox.send(piece("later"))
+    assert first == [f"4{text}" for text in told[:MAX_POLL_PACKETS]]
+    assert await taken(outbox) == [*(f"4{text}" for text in told[MAX_POLL_PACKETS:]), "4later"]
+    assert outbox.queued_bytes == 0
 
 
 async def test_a_poll_of_a_client_with_positions_gets_all() -> None:
     outbox = quiet()
     outbox.positions = True
-    for number in range(POLL_PACKETS + 2):
-        outbox.tell(piece(str(number)))
-    assert len(await taken(outbox)) == POLL_PACKETS + 2
+    for number in range(MAX_POLL_PACKETS + 2):
+        outbox.send(piece(str(number)))
+    assert len(await taken(outbox)) == MAX_POLL_PACKETS + 2
 
 
 def test_python_engineio_takes_no_fewer_packets_than_it_is_given() -> None:
-    assert payload.Payload.max_decode_packets >= POLL_PACKETS
+    assert payload.Payload.max_decode_packets >= MAX_POLL_PACKETS
 
 
 # -- a descriptor to write to
@@ -441,15 +441,15 @@ def test_a_line_without_a_descriptor_has_none_to_write_to() -> None:
 @pytest.mark.parametrize(
     "stop",
     [
-        Outbox.pause,
-        lambda outbox: outbox.keep_back("a reason"),
-        Outbox.end,
-        Outbox.drop,
+        SendQueue.pause,
+        lambda outbox: outbox.hold("a reason"),
+        SendQueue.end,
+        SendQueue.discard,
     ],
     ids=["pause", "keep back", "end", "drop"],
 )
 def test_a_line_that_must_not_be_written_to_has_no_descriptor(
-    stop: Callable[[Outbox], None],
+    stop: Callable[[SendQueue], None],
 ) -> None:
     outbox = quiet()
     outbox.attach(Line(outbox, fd=7))
@@ -462,7 +462,7 @@ def test_a_descriptor_comes_back_only_once_nothing_is_held() -> None:
     line = Line(outbox, takes=1, fd=7)
     outbox.attach(line)
     for number in range(3):
-        outbox.tell(piece(str(number)))
+        outbox.send(piece(str(number)))
     assert outbox.fd == NO_FD  # one was written, two are held
     line.takes = 1
     outbox.resume()

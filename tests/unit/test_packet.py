@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import socketio.packet
 
-from bridge.gateway.socketio.packet import BrokenPacket, Packet
+from bridge.gateway.socketio.packet import PacketError, SocketPacket
 
 CHANGED = (
     "python-socketio changed something private that bridge/gateway/packet.py relies on "
@@ -38,7 +38,7 @@ def test_the_methods_are_there(name: str, parameter: str) -> None:
     ],
 )
 def test_a_packet_is_read(text: str, expected: tuple[Any, ...]) -> None:
-    it = Packet(encoded_packet=text)
+    it = SocketPacket(encoded_packet=text)
     assert (it.packet_type, it.namespace, it.id, it.data) == expected
 
 
@@ -53,12 +53,12 @@ def test_a_packet_is_read(text: str, expected: tuple[Any, ...]) -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_packet_is_broken(text: Any) -> None:
-    with pytest.raises(BrokenPacket):
-        Packet(encoded_packet=text)
+    with pytest.raises(PacketError):
+        SocketPacket(encoded_packet=text)
 
 
 def test_attachments_take_their_places() -> None:
-    it = Packet(
+    it = SocketPacket(
         encoded_packet='52-["a",{"_placeholder":true,"num":1},{"_placeholder":true,"num":0}]'
     )
     assert not it.add_attachment(b"x")
@@ -68,12 +68,12 @@ def test_attachments_take_their_places() -> None:
 
 @pytest.mark.parametrize("number", ["5", '"x"', "-3", "null"])
 def test_a_place_that_no_attachment_has_is_broken(number: str) -> None:
-    it = Packet(encoded_packet=f'51-["a",{{"_placeholder":true,"num":{number}}}]')
-    with pytest.raises(BrokenPacket):
+    it = SocketPacket(encoded_packet=f'51-["a",{{"_placeholder":true,"num":{number}}}]')
+    with pytest.raises(PacketError):
         it.add_attachment(b"x")
 
 
 def test_a_text_is_no_attachment() -> None:
-    it = Packet(encoded_packet='51-["a",{"_placeholder":true,"num":0}]')
-    with pytest.raises(BrokenPacket):
+    it = SocketPacket(encoded_packet='51-["a",{"_placeholder":true,"num":0}]')
+    with pytest.raises(PacketError):
         it.add_attachment("x")

@@ -8,7 +8,7 @@ import pytest
 
 from bridge.changes import Op
 from bridge.source.replication import pgoutput
-from bridge.source.replication.pgoutput import UNCHANGED, Column
+from bridge.source.replication.pgoutput import UNCHANGED, RelationColumn
 
 OID = 16_500
 
@@ -47,22 +47,22 @@ def decoder() -> pgoutput.Decoder:
     return decoder
 
 
-def decoded(decoder: pgoutput.Decoder, data: bytes) -> pgoutput.RowChange:
+def decoded(decoder: pgoutput.Decoder, data: bytes) -> pgoutput.RowMessage:
     message = decoder.decode(data)
-    assert isinstance(message, pgoutput.RowChange)
+    assert isinstance(message, pgoutput.RowMessage)
     return message
 
 
 def test_begin_tells_position_time_and_transaction() -> None:
     data = b"B" + struct.pack(">QqI", 0x1_6B37_48A8, 817_000_000_000_000, 742)
-    assert pgoutput.Decoder().decode(data) == pgoutput.Begin(
+    assert pgoutput.Decoder().decode(data) == pgoutput.BeginMessage(
         0x1_6B37_48A8, 817_000_000_000_000, 742
     )
 
 
 def test_commit_tells_both_positions_and_the_time() -> None:
     data = b"C" + struct.pack(">BQQq", 0, 10, 20, 30)
-    assert pgoutput.Decoder().decode(data) == pgoutput.Commit(10, 20, 30)
+    assert pgoutput.Decoder().decode(data) == pgoutput.CommitMessage(10, 20, 30)
 
 
 def test_a_relation_names_its_columns_and_its_identity() -> None:
@@ -71,7 +71,10 @@ def test_a_relation_names_its_columns_and_its_identity() -> None:
         "public",
         "listings",
         "f",
-        (Column("id", 25, -1, in_identity=True), Column("body", 25, -1, in_identity=False)),
+        (
+            RelationColumn("id", 25, -1, in_identity=True),
+            RelationColumn("body", 25, -1, in_identity=False),
+        ),
     )
 
 
@@ -137,7 +140,7 @@ def test_a_later_relation_message_replaces_the_earlier(decoder: pgoutput.Decoder
 
 def test_truncate_names_the_tables() -> None:
     data = b"T" + struct.pack(">IBII", 2, 3, 5, 6)
-    assert pgoutput.Decoder().decode(data) == pgoutput.Truncate(
+    assert pgoutput.Decoder().decode(data) == pgoutput.TruncateMessage(
         (5, 6), cascade=True, restart_identity=True
     )
 

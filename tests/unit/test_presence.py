@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from bridge.contract.parse import Wanted
+from bridge.contract.parse import RoomSelection
 from bridge.gateway.hub import Hub
 from bridge.gateway.presence import Presence
-from bridge.gateway.recovery.sessions import Sessions
+from bridge.gateway.recovery.sessions import RecoverySessions
 from bridge.log.base import Position
-from bridge.rights import EVERYBODY, Rights
+from bridge.rights import UNRESTRICTED, Rights
 
 ANN, BOB = Rights(user="ann"), Rights(user="bob")
-ALL = Wanted((), ())
+ALL = RoomSelection((), ())
 HEAD = Position("e", 0)
 
 
@@ -23,18 +23,18 @@ def test_a_user_is_there_from_the_first_client_to_the_last() -> None:
     here = hub(presence)
     here.join("a", ALL, rights=ANN)
     here.join("b", ALL, rights=ANN, aside=True)
-    here.leave("a")
+    here.remove("a")
     assert set(presence.users) == {"ann"}
-    here.leave("b")
-    here.leave("b")
+    here.remove("b")
+    here.remove("b")
     assert set(presence.users) == set()
 
 
 def test_a_client_without_a_user_is_nobody() -> None:
     presence = Presence()
     here = hub(presence)
-    here.join("a", ALL, rights=EVERYBODY)
-    here.leave("a")
+    here.join("a", ALL, rights=UNRESTRICTED)
+    here.remove("a")
     assert set(presence.users) == set()
 
 
@@ -42,10 +42,10 @@ def test_what_a_client_subscribes_to_changes_nothing() -> None:
     presence = Presence()
     here = hub(presence)
     here.join("a", ALL, rights=ANN)
-    here.subscribe("a", Wanted(("TX",), ()))
+    here.subscribe("a", RoomSelection(("TX",), ()))
     here.unsubscribe("a", ALL)
-    here.grant("a", Rights(("TX",), user="ann"))
-    here.leave("a")
+    here.set_rights("a", Rights(("TX",), user="ann"))
+    here.remove("a")
     assert set(presence.users) == set()
 
 
@@ -53,21 +53,21 @@ def test_who_signs_in_later_is_there_from_then_on() -> None:
     presence = Presence()
     here = hub(presence)
     here.join("a", ALL)
-    here.grant("a", ANN)
+    here.set_rights("a", ANN)
     assert set(presence.users) == {"ann"}
-    here.leave("a")
+    here.remove("a")
     assert set(presence.users) == set()
 
 
-def sessions(presence: Presence, *, seconds: float = 10, limit: int = 9) -> Sessions:
-    return Sessions(seconds, limit, 100, 1000, presence=presence)
+def sessions(presence: Presence, *, seconds: float = 10, limit: int = 9) -> RecoverySessions:
+    return RecoverySessions(seconds, limit, 100, 1000, presence=presence)
 
 
-def gone(them: Sessions, sid: str, rights: Rights, now: float = 0.0) -> None:
+def gone(them: RecoverySessions, sid: str, rights: Rights, now: float = 0.0) -> None:
     """A client that came once has lost its connection."""
     here = hub(Presence())
     them.open(sid, here.join(sid, ALL, rights=rights), HEAD)
-    them.left(sid, now)
+    them.disconnected(sid, now)
 
 
 def test_who_may_come_back_is_there_until_it_is_too_late() -> None:

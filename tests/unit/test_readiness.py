@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.ops.readiness import READY, live_at, verdict
+from bridge.ops.readiness import READY, evaluate, live_at
 from bridge.source.base import SourceState, SourceStatus
 
-LIVE = SourceStatus(SourceState.LIVE, since=90.0, proof_at=99.0)
-DOWN = SourceStatus(SourceState.DOWN, since=98.0, proof_at=80.0, error="HTTP 503")
+LIVE = SourceStatus(SourceState.LIVE, since=90.0, last_activity_at=99.0)
+DOWN = SourceStatus(SourceState.DOWN, since=98.0, last_activity_at=80.0, error="HTTP 503")
 
 
 def judge(
@@ -17,7 +17,7 @@ def judge(
     now: float = 100.0,
     log_error: str | None = None,
 ) -> str | None:
-    out = verdict(
+    out = evaluate(
         status,
         reconciled=reconciled,
         live_at=live_at,
@@ -74,7 +74,7 @@ def test_it_is_ready_again_with_the_source() -> None:
 def test_a_body_says_why_not_and_nothing_of_errors_or_times(
     live_at: float | None, log_error: str | None, short: str
 ) -> None:
-    out = verdict(
+    out = evaluate(
         DOWN, reconciled=True, live_at=live_at, now=100.0, stale_after=30, log_error=log_error
     )
     assert out.body() == {"ready": False, "reason": short}
@@ -91,7 +91,7 @@ def test_a_live_source_is_live_now() -> None:
 def test_else_it_was_live_when_last_seen_or_proved(
     before: float | None, proof_at: float | None, expected: float | None
 ) -> None:
-    status = SourceStatus(SourceState.DOWN, since=98.0, proof_at=proof_at)
+    status = SourceStatus(SourceState.DOWN, since=98.0, last_activity_at=proof_at)
     assert live_at(status, before=before, now=100.0) == expected
 
 

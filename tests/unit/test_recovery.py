@@ -6,21 +6,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bridge.events import Event
-from bridge.gateway.recovery.replay import Stretch, covers
+from bridge.gateway.recovery.replay import ReplaySegment, may_resume
 from bridge.gateway.recovery.sessions import (
-    HISTORY,
-    HISTORY_BYTES,
-    Offer,
-    Outcome,
-    Session,
-    Sessions,
-    offered,
+    MAX_HISTORY_BYTES,
+    MAX_SUBSCRIPTION_HISTORY,
+    RecoveryOffer,
+    RecoveryOutcome,
+    RecoverySession,
+    RecoverySessions,
+    parse_offer,
 )
 from bridge.gateway.subscription import Subscription
 from bridge.log.base import Entry, Position
-from bridge.log.memory import MemoryLog
-from bridge.rights import EVERYBODY, Rights
-from bridge.rooms import EVERYTHING, region_room, rooms_of, user_room
+from bridge.log.memory import MemoryEventLog
+from bridge.rights import UNRESTRICTED, Rights
+from bridge.rooms import ALL_ROOM, region_room, rooms_of, user_room
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,12 +35,14 @@ class Story:
     def __init__(self, **overrides: Any) -> None:
         bounds = {"seconds": 120, "limit": 100, "max_events": 1000, "max_bytes": 10**6}
         numbers = count()
-        self.log = MemoryLog(1000, 900)
-        self.sessions = Sessions(**{**bounds, **overrides}, token=lambda: f"pid{next(numbers)}")
+        self.log = MemoryEventLog(1000, 900)
+        self.sessions = RecoverySessions(
+            **{**bounds, **overrides}, token=lambda: f"pid{next(numbers)}"
+        )
 
     async def tell(self, *regions: str) -> None:
         for region in regions:
-            event = Event("property-updated", "p", (EVERYTHING, region_room(region)), b"{}")
+            event = Event("property-updated", "p", (ALL_ROOM, region_room(region)), b"{}")
             await self.log.append([event], [])
 
     @property
@@ -51,7 +53,7 @@ class Story:
         return str(Position(self.head.epoch, seq))
 
     def resume(
-        self, pid: str, offset: str | None, now: float = 0, rights: Rights = EVERYBODY
+        self, pid: str, offset: str | None, now: float = 0, rights: Rights = UNRESTRICTED
     ) -> list[int] | None:
         session = self.sessions.find(pid, now, rights.user)
         if session is None:
@@ -60,26 +62,26 @@ class Story:
         return None if stretches is None else seqs(stretches)
 
 
-def seqs(stretches: Sequence[Stretch]) -> list[int]:
-    return [entry.position.seq for stretch in stretches for entry in stretch.heard]
+def seqs(stretches: Sequence[ReplaySegment]) -> list[int]:
+    return [entry.position.seq for stretch in stretches for entry in stretch.visible]
 
 
 @pytest.mark.parametrize(
     ("auth", "offer", "rest"),
     [
-        (None, Offer(), None),
-        ("x", Offer(), "x"),
-        ({"token": "t"}, Offer(), {"token": "t"}),
-        ({"pid": "p", "offset": "o", "token": "t"}, Offer("p", "o"), {"token": "t"}),
-        ({"pid": "p"}, Offer("p", None), {}),
-        ({"pid": "p", "offset": None}, Offer("p", None), {}),
-        ({"pid": "p", "offset": 7}, Offer("p", ""), {}),
-        ({"pid": 7, "offset": "o"}, Offer(), {}),
-        ({"offset": "o"}, Offer(), {}),
+        (None, RecoveryOffer(), None),
+        ("x", RecoveryOffer(), "x"),
+        ({"token": "t"}, RecoveryOffer(), {"token": "t"}),
+        ({"pid": "p", "offset": "o", "token": "t"}, RecoveryOffer("p", "o"), {"token": "t"}),
+        ({"pid": "p"}, RecoveryOffer("p", None), {}),
+        ({"pid": "p", "offset": None}, RecoveryOffer("p", None), {}),
+        ({"pid": "p", "offset": 7}, RecoveryOffer("p", ""), {}),
+        ({"pid": 7, "offset": "o"}, RecoveryOffer(), {}),
+        ({"offset": "o"}, RecoveryOffer(), {}),
     ],
 )
-def test_pid_and_offset_are_taken_out_of_auth(auth: Any, offer: Offer, rest: Any) -> None:
-    assert offered(auth) == (offer, rest)
+def test_pid_and_offset_are_taken_out_of_auth(auth: Any, offer: RecoveryOffer, rest: Any) -> None:
+    assert parse_offer(auth) == (offer, rest)
 
 
 async def test_what_followed_the_offset_is_owed_and_nothing_else() -> None:
@@ -87,10 +89,10 @@ async def test_what_followed_the_offset_is_owed_and_nothing_else() -> None:
     await story.tell("TX")
     pid = story.sessions.open("s", TX, story.head).pid
     await story.tell("TX", "CA", "TX", "TX")
-    story.sessions.left("s", 0)
+    story.sessions.disconnected("s", 0)
     assert story.resume(pid, story.at(3)) == [4, 5]
     assert story.resume(pid, story.at(5)) == []
-    assert story.sessions.outcomes == {Outcome.RECOVERED: 2}
+    assert story.sessions.outcomes == {RecoveryOutcome.RECOVERED: 2}
 
 
 async def test_without_an_offset_it_is_everything_since_it_connected() -> None:
@@ -108,7 +110,7 @@ async def test_an_offset_that_is_none_ends_the_session(offset: str) -> None:
     pid = story.sessions.open("s", TX, story.head).pid
     await story.tell("TX", "TX")
     assert story.resume(pid, offset.format(epoch=story.head.epoch)) is None
-    assert story.sessions.outcomes == {Outcome.OFFSET: 1}
+    assert story.sessions.outcomes == {RecoveryOutcome.OFFSET: 1}
     assert story.resume(pid, story.at(1)) is None
     assert len(story.sessions) == 0
 
@@ -142,7 +144,7 @@ async def test_a_subscription_that_changes_twice_at_one_position_counts_once() -
 async def test_offsets_from_before_what_is_remembered_are_not_served() -> None:
     story = Story()
     pids = [story.sessions.open(name, TX, story.head).pid for name in "ab"]
-    for turn in range(HISTORY + 1):
+    for turn in range(MAX_SUBSCRIPTION_HISTORY + 1):
         await story.tell("TX")
         for name in "ab":
             story.sessions.changed(name, (CA, TX)[turn % 2], story.head)
@@ -153,7 +155,7 @@ async def test_offsets_from_before_what_is_remembered_are_not_served() -> None:
 async def test_without_an_offset_what_is_not_remembered_is_not_served_either() -> None:
     story = Story()
     pid = story.sessions.open("s", TX, story.head).pid
-    for turn in range(HISTORY):
+    for turn in range(MAX_SUBSCRIPTION_HISTORY):
         await story.tell("TX")
         story.sessions.changed("s", (CA, TX)[turn % 2], story.head)
     assert story.resume(pid, None) is None
@@ -162,14 +164,14 @@ async def test_without_an_offset_what_is_not_remembered_is_not_served_either() -
 async def test_a_session_of_many_and_long_names_remembers_fewer_subscriptions() -> None:
     story = Story()
     session = story.sessions.open("s", TX, story.head)
-    longest = HISTORY_BYTES // 3
+    longest = MAX_HISTORY_BYTES // 3
     for turn in "abcdef":
         await story.tell("TX")
         story.sessions.changed("s", Subscription((turn * longest,)), story.head)
     assert [s.regions for _, s in session.subscriptions] == [("e" * longest,), ("f" * longest,)]
     assert not session.complete
     await story.tell("TX")
-    story.sessions.changed("s", Subscription(("g" * HISTORY_BYTES,)), story.head)
+    story.sessions.changed("s", Subscription(("g" * MAX_HISTORY_BYTES,)), story.head)
     assert len(session.subscriptions) == 1  # whatever it takes, the last one is what it hears
     story.sessions.changed("s", CA, story.head)
     assert [s for _, s in session.subscriptions] == [CA]
@@ -179,22 +181,22 @@ async def test_a_session_of_many_and_long_names_remembers_fewer_subscriptions() 
 async def test_the_window_is_counted_from_when_it_left() -> None:
     story = Story(seconds=10)
     pids = [story.sessions.open(name, TX, story.head).pid for name in "abc"]
-    story.sessions.left("a", 100)
-    story.sessions.left("b", 105)
-    story.sessions.left("b", 200)  # a second word of the same end
+    story.sessions.disconnected("a", 100)
+    story.sessions.disconnected("b", 105)
+    story.sessions.disconnected("b", 200)  # a second word of the same end
     assert story.resume(pids[0], None, 110) is None
     assert story.resume(pids[1], None, 114.9) == []
     assert story.resume(pids[2], None, 10_000) == []  # never left
-    assert story.sessions.outcomes == {Outcome.UNKNOWN: 1, Outcome.RECOVERED: 2}
+    assert story.sessions.outcomes == {RecoveryOutcome.UNKNOWN: 1, RecoveryOutcome.RECOVERED: 2}
 
 
 async def test_who_came_back_is_not_away() -> None:
     story = Story(seconds=10)
     pid = story.sessions.open("s", TX, story.head).pid
-    story.sessions.left("s", 0)
+    story.sessions.disconnected("s", 0)
     assert story.resume(pid, None, 5) == []
     assert story.sessions.away == 0
-    story.sessions.left("s", 100)
+    story.sessions.disconnected("s", 100)
     assert story.resume(pid, None, 109) == []
 
 
@@ -202,7 +204,7 @@ async def test_the_newest_of_those_who_left_are_kept() -> None:
     story = Story(limit=2)
     pids = [story.sessions.open(name, TX, story.head).pid for name in "abc"]
     for now, name in enumerate("abc"):
-        story.sessions.left(name, now)
+        story.sessions.disconnected(name, now)
     assert len(story.sessions) == story.sessions.away == 2
     assert story.resume(pids[0], None, 3) is None
     assert story.resume(pids[1], None, 3) == []
@@ -213,7 +215,7 @@ async def test_a_goodbye_ends_the_session() -> None:
     pid = story.sessions.open("s", TX, story.head).pid
     story.sessions.end("s")
     story.sessions.end("s")
-    story.sessions.left("s", 0)
+    story.sessions.disconnected("s", 0)
     assert story.resume(pid, None) is None
     assert len(story.sessions) == 0
 
@@ -227,20 +229,20 @@ async def test_one_recovery_is_bounded_by_what_the_client_itself_missed(bound: s
     assert story.resume(pids[0], None) == [1, 4]
     await story.tell("TX")
     assert story.resume(pids[1], None) is None
-    assert story.sessions.outcomes == {Outcome.RECOVERED: 1, Outcome.TOO_MUCH: 1}
+    assert story.sessions.outcomes == {RecoveryOutcome.RECOVERED: 1, RecoveryOutcome.TOO_MUCH: 1}
 
 
 async def test_what_the_log_no_longer_holds_is_gone() -> None:
     story = Story()
-    story.log = MemoryLog(2, 900)
+    story.log = MemoryEventLog(2, 900)
     pid = story.sessions.open("s", TX, story.head).pid
     await story.tell("TX", "TX", "TX")
     assert story.resume(pid, None) is None
-    assert story.sessions.outcomes == {Outcome.GONE: 1}
+    assert story.sessions.outcomes == {RecoveryOutcome.GONE: 1}
 
 
 def test_pids_can_not_be_guessed() -> None:
-    sessions = Sessions(1, 1, 1, 1)
+    sessions = RecoverySessions(1, 1, 1, 1)
     head = Position("e", 0)
     pids = {sessions.open(str(n), TX, head).pid for n in range(100)}
     assert len(pids) == 100
@@ -248,7 +250,7 @@ def test_pids_can_not_be_guessed() -> None:
 
 
 def test_an_acknowledged_offset_lets_older_subscriptions_go() -> None:
-    session = Session("p", "s", [(Position("e", n), TX) for n in (0, 5, 9)])
+    session = RecoverySession("p", "s", [(Position("e", n), TX) for n in (0, 5, 9)])
     session.acknowledge(Position("e", 4))
     assert session.complete
     session.acknowledge(Position("e", 6))
@@ -267,14 +269,14 @@ MEMBER = Rights(view="member", user="u")
 @pytest.mark.parametrize(
     ("rights", "heard", "enough"),
     [
-        (EVERYBODY, Subscription(), True),
+        (UNRESTRICTED, Subscription(), True),
         (ALL, Subscription(rights=ALL), True),
         (Rights(("CA", "TX"), user="u"), Subscription(rights=TC), True),  # in another order
         (ALL, Subscription(("TX",), rights=T), True),
         (T, Subscription(("TX",), rights=ALL), True),
         (T, Subscription(("TX/Austin",), rights=TC), True),
         (T, Subscription((), rights=TC), True),  # it heard nothing
-        (ALL, Subscription(rights=EVERYBODY), True),  # it became a user
+        (ALL, Subscription(rights=UNRESTRICTED), True),  # it became a user
         (T, Subscription(("CA",), rights=TC), False),
         (T, Subscription(("TX", "CA"), rights=ALL), False),
         (T, Subscription(rights=TC), False),
@@ -286,20 +288,20 @@ MEMBER = Rights(view="member", user="u")
         (MEMBER, Subscription(rights=ALL), False),
         (ALL, Subscription(("TX",), rights=MEMBER), False),
         (Rights(user="other"), Subscription(("TX",), rights=ALL), False),
-        (EVERYBODY, Subscription(("TX",), rights=ALL), False),
+        (UNRESTRICTED, Subscription(("TX",), rights=ALL), False),
     ],
 )
 def test_rights_that_are_enough_to_go_on(rights: Rights, heard: Subscription, enough: bool) -> None:
-    assert covers(rights, heard) is enough
+    assert may_resume(rights, heard) is enough
 
 
 async def test_another_users_session_is_left_alone() -> None:
     story = Story()
     pid = story.sessions.open("s", Subscription(rights=ALL), story.head).pid
     await story.tell("TX")
-    for other in (EVERYBODY, Rights(user="other")):
+    for other in (UNRESTRICTED, Rights(user="other")):
         assert story.resume(pid, None, rights=other) is None
-    assert story.sessions.outcomes == {Outcome.RIGHTS: 2}
+    assert story.sessions.outcomes == {RecoveryOutcome.RIGHTS: 2}
     assert story.resume(pid, None, rights=ALL) == [1]
 
 
@@ -307,7 +309,7 @@ async def test_rights_that_are_not_enough_end_the_session() -> None:
     story = Story()
     pid = story.sessions.open("s", Subscription(rights=ALL), story.head).pid
     assert story.resume(pid, None, rights=T) is None
-    assert story.sessions.outcomes == {Outcome.RIGHTS: 1}
+    assert story.sessions.outcomes == {RecoveryOutcome.RIGHTS: 1}
     assert story.resume(pid, None, rights=ALL) is None
 
 
@@ -327,7 +329,7 @@ async def test_every_part_of_what_was_missed_needs_rights() -> None:
     story.sessions.changed("s", Subscription(("TX",), rights=T), story.head)
     await story.tell("TX")
     assert story.resume(pid, story.at(1), rights=T) is None
-    assert story.sessions.outcomes == {Outcome.RIGHTS: 1}
+    assert story.sessions.outcomes == {RecoveryOutcome.RIGHTS: 1}
 
 
 async def test_who_came_back_has_the_rights_with_which_it_came() -> None:
@@ -349,8 +351,8 @@ def test_what_concerns_a_user_is_told_where_its_rights_of_now_reach() -> None:
 
     entries = [concerns(1, "TX"), concerns(2, "CA")]
     heard = Subscription(("TX",), rights=ALL)
-    assert seqs([Stretch.of(heard, entries, ALL)]) == [1, 2]
-    assert seqs([Stretch.of(heard, entries, T)]) == [1]
+    assert seqs([ReplaySegment.of(heard, entries, ALL)]) == [1, 2]
+    assert seqs([ReplaySegment.of(heard, entries, T)]) == [1]
 
 
 def test_each_view_has_missed_its_own() -> None:
@@ -364,5 +366,5 @@ def test_each_view_has_missed_its_own() -> None:
             )
         )
     ]
-    assert seqs([Stretch.of(Subscription(("TX",), rights=ALL), entries, ALL)]) == [0, 2]
-    assert seqs([Stretch.of(Subscription(rights=MEMBER), entries, MEMBER)]) == [1, 2]
+    assert seqs([ReplaySegment.of(Subscription(("TX",), rights=ALL), entries, ALL)]) == [0, 2]
+    assert seqs([ReplaySegment.of(Subscription(rights=MEMBER), entries, MEMBER)]) == [1, 2]

@@ -41,4 +41,4 @@ def test_members_are_in_rooms_of_their_own() -> None:
 def test_a_region_includes_those_inside_it_and_no_other() -> None:
     rights = Rights(regions=("TX", "CA/Fresno"))
     assert [r for r in ("TX", "TX/Austin", "CA/Fresno", "TXX", "CA", "CA/San") if
-            rights.may_hear(r)] == ["TX", "TX/Austin", "CA/Fresno"]  # fmt: skip
+            rights.can_read_region(r)] == ["TX", "TX/Austin", "CA/Fresno"]  # fmt: skip

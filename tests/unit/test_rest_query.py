@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.sandbox.postgrest.errors import Refusal
-from bridge.sandbox.postgrest.query import MAX_DEPTH, Filter, Logic, Order, Query, parse
+from bridge.sandbox.postgrest.errors import PostgrestError
+from bridge.sandbox.postgrest.query import MAX_DEPTH, Logic, Order, Query, QueryFilter, parse
 from bridge.sandbox.postgrest.sql import Statement, compose
 
 HOSTILE = (
@@ -32,8 +32,8 @@ def sql(*parameters: tuple[str, str]) -> str:
     return composed(*parameters).text.as_string(None)
 
 
-def refused(*parameters: tuple[str, str]) -> Refusal:
-    with pytest.raises(Refusal) as caught:
+def refused(*parameters: tuple[str, str]) -> PostgrestError:
+    with pytest.raises(PostgrestError) as caught:
         parse(parameters)
     return caught.value
 
@@ -56,33 +56,35 @@ def test_a_quoted_column_may_hold_anything() -> None:
 
 @pytest.mark.parametrize("operator", ["eq", "neq", "gt", "gte", "lt", "lte", "like", "ilike"])
 def test_each_comparison_is_a_filter(operator: str) -> None:
-    assert parse([("price", f"{operator}.5")]).conditions == (Filter("price", operator, "5"),)
+    assert parse([("price", f"{operator}.5")]).conditions == (QueryFilter("price", operator, "5"),)
 
 
 def test_filters_on_one_column_add_up() -> None:
     conditions = parse([("price", "gt.1"), ("price", "lt.9")]).conditions
-    assert conditions == (Filter("price", "gt", "1"), Filter("price", "lt", "9"))
+    assert conditions == (QueryFilter("price", "gt", "1"), QueryFilter("price", "lt", "9"))
 
 
 def test_a_filter_value_is_taken_as_it_stands_with_dots_commas_and_quotes() -> None:
-    assert parse([("name", 'eq."a",b.c(d)')]).conditions == (Filter("name", "eq", '"a",b.c(d)'),)
+    assert parse([("name", 'eq."a",b.c(d)')]).conditions == (
+        QueryFilter("name", "eq", '"a",b.c(d)'),
+    )
 
 
 def test_a_filter_value_may_be_empty() -> None:
-    assert parse([("name", "eq.")]).conditions == (Filter("name", "eq", ""),)
+    assert parse([("name", "eq.")]).conditions == (QueryFilter("name", "eq", ""),)
 
 
 def test_not_negates_a_filter() -> None:
-    assert parse([("city", "not.is.null")]).conditions == (Filter("city", "is", "null", True),)
+    assert parse([("city", "not.is.null")]).conditions == (QueryFilter("city", "is", "null", True),)
 
 
 def test_a_list_splits_at_commas_outside_quotes() -> None:
     (found,) = parse([("city", 'in.(Austin,"San Diego, CA","a\\"b\\\\",)')]).conditions
-    assert found == Filter("city", "in", ("Austin", "San Diego, CA", 'a"b\\', ""))
+    assert found == QueryFilter("city", "in", ("Austin", "San Diego, CA", 'a"b\\', ""))
 
 
 def test_an_empty_list_matches_nothing() -> None:
-    assert parse([("id", "in.()")]).conditions == (Filter("id", "in", ()),)
+    assert parse([("id", "in.()")]).conditions == (QueryFilter("id", "in", ()),)
     assert "false" in sql(("id", "in.()"))
 
 
@@ -91,21 +93,23 @@ def test_a_tree_nests_and_in_or() -> None:
     assert found == Logic(
         "or",
         (
-            Logic("and", (Filter("a", "eq", "x"), Filter("b", "gt", "y"))),
-            Filter("a", "gt", "x"),
+            Logic("and", (QueryFilter("a", "eq", "x"), QueryFilter("b", "gt", "y"))),
+            QueryFilter("a", "gt", "x"),
         ),
     )
 
 
 def test_a_value_in_a_tree_is_quoted_when_it_holds_what_trees_are_made_of() -> None:
     (found,) = parse([("or", '(a.eq."x,y)",b.in.(1,"2,3"))')]).conditions
-    assert found == Logic("or", (Filter("a", "eq", "x,y)"), Filter("b", "in", ("1", "2,3"))))
+    assert found == Logic(
+        "or", (QueryFilter("a", "eq", "x,y)"), QueryFilter("b", "in", ("1", "2,3")))
+    )
 
 
 def test_a_timestamp_needs_no_quotes_in_a_tree() -> None:
     (found,) = parse([("or", "(t.gt.2026-01-02T03:04:05.678+00:00,id.gt.a)")]).conditions
     assert isinstance(found, Logic)
-    assert found.parts[0] == Filter("t", "gt", "2026-01-02T03:04:05.678+00:00")
+    assert found.parts[0] == QueryFilter("t", "gt", "2026-01-02T03:04:05.678+00:00")
 
 
 def test_not_negates_a_tree_and_parts_of_it() -> None:
@@ -113,8 +117,8 @@ def test_not_negates_a_tree_and_parts_of_it() -> None:
     assert found == Logic(
         "or",
         (
-            Logic("and", (Filter("a", "eq", "1"), Filter("b", "eq", "2")), negated=True),
-            Filter("c", "eq", "3", negated=True),
+            Logic("and", (QueryFilter("a", "eq", "1"), QueryFilter("b", "eq", "2")), negated=True),
+            QueryFilter("c", "eq", "3", negated=True),
         ),
         negated=True,
     )
@@ -241,7 +245,7 @@ GRAMMAR = st.lists(
 def test_any_query_string_is_either_read_or_refused(key: str, value: str) -> None:
     try:
         statement = composed((key, value))
-    except Refusal:
+    except PostgrestError:
         return
     assert statement.text.as_string(None)
 

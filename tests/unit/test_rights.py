@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from bridge.contract.parse import Wanted
-from bridge.errors import Code, Refused
+from bridge.contract.parse import RoomSelection
+from bridge.errors import Code, RequestRejected
 from bridge.gateway.hub import ROOMS_PER_NAME, Hub
 from bridge.gateway.subscription import Subscription
 from bridge.log.base import Entry, Position
 from bridge.pipeline import diff
 from bridge.projection import Projection
-from bridge.rights import EVERYBODY, Rights
+from bridge.rights import UNRESTRICTED, Rights
 from tests.fakes import AT, row
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class House:
 
     def happens(self, old: dict[str, Any] | None, new: dict[str, Any] | None) -> None:
         entries = []
-        for event in diff.tell(PROJECTION, "p1", old, new, AT):
+        for event in diff.events_between(PROJECTION, "p1", old, new, AT):
             self.seq += 1
             entries.append(Entry(Position("e", self.seq), event, 0.0))
         self.hub.publish(entries)
@@ -64,16 +64,16 @@ def listing(**columns: Any) -> dict[str, Any]:
     return row("p1", **{"owner_contact": "a", **columns})
 
 
-def named(*regions: str, of: tuple[str, ...] = ()) -> Wanted:
-    return Wanted(regions, of)
+def named(*regions: str, of: tuple[str, ...] = ()) -> RoomSelection:
+    return RoomSelection(regions, of)
 
 
 # -- views
 
 
 def test_each_view_is_told_its_own_and_once(house: House) -> None:
-    house.hub.join("public", Wanted())
-    house.hub.join("member", Wanted(), rights=MEMBER)
+    house.hub.join("public", RoomSelection())
+    house.hub.join("member", RoomSelection(), rights=MEMBER)
     house.happens(listing(), listing(price=5))
     assert house.deliveries == 1
     house.happens(listing(), listing(owner_contact="b"))
@@ -84,10 +84,10 @@ def test_each_view_is_told_its_own_and_once(house: House) -> None:
     }
 
 
-@pytest.mark.parametrize("wanted", [Wanted(), named("TX"), named(of=("p1",))])
+@pytest.mark.parametrize("wanted", [RoomSelection(), named("TX"), named(of=("p1",))])
 @pytest.mark.parametrize("regions", [None, ("TX",), ("TX", "CA")])
 def test_members_are_in_rooms_of_members_only(
-    house: House, wanted: Wanted, regions: tuple[str, ...] | None
+    house: House, wanted: RoomSelection, regions: tuple[str, ...] | None
 ) -> None:
     house.hub.join("member", wanted, rights=Rights(regions, "member"))
     house.hub.join("public", wanted, rights=Rights(regions))
@@ -99,7 +99,7 @@ def test_members_are_in_rooms_of_members_only(
 
 
 def test_who_names_nothing_hears_all_that_its_rights_allow(house: House) -> None:
-    assert house.hub.join("t", Wanted(), rights=TEXAS).ack()["regions"] is None
+    assert house.hub.join("t", RoomSelection(), rights=TEXAS).to_ack()["regions"] is None
     house.happens(None, listing(state="CA"))
     house.happens(None, listing())
     assert house.told == {"t": ["created"]}
@@ -112,12 +112,12 @@ def test_a_property_is_followed_in_the_regions_that_may_be_heard(house: House) -
     assert house.told == {"t": ["updated+price"]}
 
 
-@pytest.mark.parametrize("wanted", [Wanted(), named("TX"), named(of=("p1",))])
+@pytest.mark.parametrize("wanted", [RoomSelection(), named("TX"), named(of=("p1",))])
 def test_a_move_out_of_sight_is_a_deletion_and_one_into_it_a_creation(
-    house: House, wanted: Wanted
+    house: House, wanted: RoomSelection
 ) -> None:
     house.hub.join("t", wanted, rights=TEXAS)
-    house.hub.join("all", Wanted())
+    house.hub.join("all", RoomSelection())
     house.hub.join("both", named("TX"), rights=Rights(("TX", "CA")))
     house.happens(listing(), listing(state="CA"))
     house.happens(listing(state="CA"), listing())
@@ -134,11 +134,11 @@ def test_a_move_is_read_only_where_somebody_is_limited(
     def never(_event: object) -> None:
         raise AssertionError("nobody is limited")
 
-    house.hub.join("all", Wanted())
-    house.hub.join("t", Wanted(), rights=TEXAS)
-    house.hub.grant("t", EVERYBODY)
-    house.hub.join("gone", Wanted(), rights=TEXAS)
-    house.hub.leave("gone")
+    house.hub.join("all", RoomSelection())
+    house.hub.join("t", RoomSelection(), rights=TEXAS)
+    house.hub.set_rights("t", UNRESTRICTED)
+    house.hub.join("gone", RoomSelection(), rights=TEXAS)
+    house.hub.remove("gone")
     monkeypatch.setattr("bridge.gateway.hub.read_move", never)
     house.happens(listing(), listing(state="CA"))
     assert house.told == {"all": ["updated+state"], "t": ["updated+state"]}
@@ -150,13 +150,15 @@ def test_a_move_is_read_only_where_somebody_is_limited(
 @pytest.mark.parametrize(
     "wanted", [named("CA"), named("TX", "CA"), named(of=("in_ca",)), named(of=("nowhere",))]
 )
-def test_what_is_forbidden_is_refused_and_changes_nothing(house: House, wanted: Wanted) -> None:
+def test_what_is_forbidden_is_refused_and_changes_nothing(
+    house: House, wanted: RoomSelection
+) -> None:
     house.hub.join("t", named("TX"), rights=TEXAS)
     before = house.hub.counts()
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RequestRejected) as refused:
         house.hub.subscribe("t", wanted)
     assert refused.value.code is Code.REGION_FORBIDDEN
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RequestRejected) as refused:
         house.hub.join("new", wanted, rights=TEXAS)
     assert refused.value.code is Code.REGION_FORBIDDEN
     assert house.hub.subscription("t") == Subscription(("TX",), (), TEXAS)
@@ -185,7 +187,7 @@ def test_properties_in_many_regions_are_bounded(house: House) -> None:
     many = Rights(tuple(f"R{n}" for n in range(MAX_ROOMS * ROOMS_PER_NAME)))
     house.hub.join("a", named(of=("p1",)), rights=many)
     before = house.hub.counts()
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RequestRejected) as refused:
         house.hub.subscribe("a", named(of=("p2",)))
     assert refused.value.code is Code.TOO_MANY_ROOMS
     assert "2 properties in each of the 20 regions" in refused.value.message
@@ -196,13 +198,13 @@ def test_properties_in_many_regions_are_bounded(house: House) -> None:
 
 
 def test_new_rights_hold_from_the_next_event_on(house: House) -> None:
-    house.hub.join("c", Wanted())
-    house.hub.grant("c", TEXAS)
+    house.hub.join("c", RoomSelection())
+    house.hub.set_rights("c", TEXAS)
     house.happens(None, listing(state="CA"))
     house.happens(None, listing())
-    house.hub.grant("c", MEMBER)
+    house.hub.set_rights("c", MEMBER)
     house.happens(listing(), listing(owner_contact="b"))
-    house.hub.grant("c", EVERYBODY)
+    house.hub.set_rights("c", UNRESTRICTED)
     house.happens(listing(), listing(owner_contact="b"))
     house.happens(None, listing(state="CA"))
     assert house.told == {"c": ["created", "updated+owner_contact", "created"]}
@@ -210,7 +212,7 @@ def test_new_rights_hold_from_the_next_event_on(house: House) -> None:
 
 def test_what_is_forbidden_drops_out_of_the_subscription(house: House) -> None:
     house.hub.join("c", named("TX", "CA", of=("in_tx", "in_ca")))
-    after = house.hub.grant("c", TEXAS)
+    after = house.hub.set_rights("c", TEXAS)
     assert after == Subscription(("TX",), ("in_tx",), TEXAS)
     assert house.hub.subscription("c") == after
     house.happens(None, listing(state="CA"))
@@ -219,7 +221,7 @@ def test_what_is_forbidden_drops_out_of_the_subscription(house: House) -> None:
 
 def test_who_named_only_what_is_forbidden_hears_nothing_and_not_everything(house: House) -> None:
     house.hub.join("c", named("CA"))
-    assert house.hub.grant("c", TEXAS) == Subscription((), (), TEXAS)
+    assert house.hub.set_rights("c", TEXAS) == Subscription((), (), TEXAS)
     house.happens(None, listing())
     assert house.told == {}
 
@@ -227,23 +229,23 @@ def test_who_named_only_what_is_forbidden_hears_nothing_and_not_everything(house
 def test_narrower_rights_never_leave_more_rooms_than_the_bound(house: House) -> None:
     house.hub.join("c", named(of=("p1", "p2", "p3")))
     regions = tuple(f"R{n}" for n in range(MAX_ROOMS * ROOMS_PER_NAME // 2))
-    after = house.hub.grant("c", Rights(regions))
+    after = house.hub.set_rights("c", Rights(regions))
     assert after.properties == ("p1", "p2")
-    assert house.hub.grant("c", Rights(regions * 20)).properties == ()
+    assert house.hub.set_rights("c", Rights(regions * 20)).properties == ()
 
 
 def test_rooms_of_former_rights_are_left(house: House) -> None:
     house.hub.join("c", named("TX", of=("p1",)), rights=Rights(("TX", "CA"), "member", "u"))
-    house.hub.grant("c", EVERYBODY)
-    house.hub.leave("c")
+    house.hub.set_rights("c", UNRESTRICTED)
+    house.hub.remove("c")
     assert house.hub.counts().rooms == 0
 
 
 def test_to_grant_what_was_granted_changes_nothing(house: House) -> None:
     before = house.hub.join("t", named("TX"), rights=TEXAS)
-    assert house.hub.grant("t", TEXAS) == before
+    assert house.hub.set_rights("t", TEXAS) == before
 
 
 def test_rights_for_nobody_are_the_callers_fault(house: House) -> None:
     with pytest.raises(KeyError):
-        house.hub.grant("nobody", TEXAS)
+        house.hub.set_rights("nobody", TEXAS)

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from bridge.rows import Rows
+from bridge.rows import RowStore
 
 
 @pytest.mark.parametrize(
@@ -23,5 +23,5 @@ from bridge.rows import Rows
     ],
 )
 def test_a_number_of_any_size_is_kept_as_a_browser_would_read_it(value: Any, kept: Any) -> None:
-    rows = Rows(("price",))
+    rows = RowStore(("price",))
     assert orjson.loads(rows.encode({"price": value})) == [kept]

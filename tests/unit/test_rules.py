@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from bridge.auth.claims import Claims
-from bridge.auth.policy import MAX_REGIONS, Rules, path, regions_in
-from bridge.rights import EVERYBODY, Rights
+from bridge.auth.policy import MAX_REGIONS, AccessPolicy, path, regions_in
+from bridge.rights import UNRESTRICTED, Rights
 
 CLAIM = path("app_metadata.regions")
 
@@ -17,21 +17,21 @@ def claims(**values: Any) -> Claims:
 
 
 def regions(value: Any, **options: Any) -> tuple[str, ...] | None:
-    rules = Rules(regions_claim=CLAIM, **options)
-    return rules.rights(claims(app_metadata={"regions": value})).regions
+    rules = AccessPolicy(regions_claim=CLAIM, **options)
+    return rules.rights_for(claims(app_metadata={"regions": value})).regions
 
 
 def test_without_any_setting_everybody_hears_all() -> None:
-    assert Rules().rights(None) == EVERYBODY
-    assert Rules().rights(claims()) == Rights(None, "public", "ada")
+    assert AccessPolicy().rights_for(None) == UNRESTRICTED
+    assert AccessPolicy().rights_for(claims()) == Rights(None, "public", "ada")
 
 
 def test_who_has_no_token_hears_the_anonymous_regions() -> None:
-    assert Rules(anonymous=("TX",)).rights(None) == Rights(("TX",))
+    assert AccessPolicy(anonymous=("TX",)).rights_for(None) == Rights(("TX",))
 
 
 def test_a_token_opens_all_regions_where_no_claim_is_named() -> None:
-    assert Rules(anonymous=("TX",)).rights(claims()).regions is None
+    assert AccessPolicy(anonymous=("TX",)).rights_for(claims()).regions is None
 
 
 @pytest.mark.parametrize(
@@ -76,10 +76,10 @@ def test_a_claim_of_another_shape_opens_nothing(value: Any) -> None:
 def test_what_is_wrong_with_a_claim_is_logged_once_and_without_its_value(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    rules = Rules(regions_claim=CLAIM)
+    rules = AccessPolicy(regions_claim=CLAIM)
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            rules.rights(claims(app_metadata={"regions": {"hidden": 1}}))
+            rules.rights_for(claims(app_metadata={"regions": {"hidden": 1}}))
     [record] = caplog.records
     assert "app_metadata.regions" in record.getMessage()
     assert "hidden" not in record.getMessage()
@@ -87,25 +87,25 @@ def test_what_is_wrong_with_a_claim_is_logged_once_and_without_its_value(
 
 @pytest.mark.parametrize("values", [{}, {"app_metadata": None}, {"app_metadata": {}}])
 def test_a_token_without_the_claim_opens_what_is_public(values: Any) -> None:
-    rules = Rules(regions_claim=CLAIM, anonymous=("TX",))
-    assert rules.rights(claims(**values)).regions == ("TX",)
+    rules = AccessPolicy(regions_claim=CLAIM, anonymous=("TX",))
+    assert rules.rights_for(claims(**values)).regions == ("TX",)
 
 
 def test_where_a_token_is_required_one_without_the_claim_opens_nothing() -> None:
-    rules = Rules(regions_claim=CLAIM, anonymous=None, required=True)
-    assert rules.rights(claims()).regions == ()
+    rules = AccessPolicy(regions_claim=CLAIM, anonymous=None, required=True)
+    assert rules.rights_for(claims()).regions == ()
 
 
 def test_some_roles_hear_all_whatever_the_claim_says() -> None:
-    rules = Rules(
+    rules = AccessPolicy(
         regions_claim=CLAIM,
         role_claims=(path("app_metadata.roles"),),
         all_regions_roles=frozenset({"admin"}),
     )
     of_admin = {"app_metadata": {"roles": ["agent", "admin"], "regions": ["TX"]}}
-    assert rules.rights(claims(**of_admin)).regions is None
+    assert rules.rights_for(claims(**of_admin)).regions is None
     of_agent = {"app_metadata": {"roles": ["agent"], "regions": ["TX"]}}
-    assert rules.rights(claims(**of_agent)).regions == ("TX",)
+    assert rules.rights_for(claims(**of_agent)).regions == ("TX",)
 
 
 @pytest.mark.parametrize(
@@ -123,16 +123,16 @@ def test_some_roles_hear_all_whatever_the_claim_says() -> None:
     ],
 )
 def test_members_are_known_by_their_role(values: Any, view: str) -> None:
-    rules = Rules(
+    rules = AccessPolicy(
         role_claims=tuple(map(path, ("role", "app_metadata.role", "app_metadata.roles"))),
         member_roles=frozenset({"agent"}),
     )
-    assert rules.rights(claims(**values)).view == view
+    assert rules.rights_for(claims(**values)).view == view
 
 
 def test_nobody_without_a_token_is_a_member() -> None:
-    rules = Rules(role_claims=(path("role"),), member_roles=frozenset({"anon", ""}))
-    assert rules.rights(None).view == "public"
+    rules = AccessPolicy(role_claims=(path("role"),), member_roles=frozenset({"anon", ""}))
+    assert rules.rights_for(None).view == "public"
 
 
 @pytest.mark.parametrize("text", ["user_metadata", "user_metadata.regions"])

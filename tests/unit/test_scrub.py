@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.ops import logging_setup as logs
-from bridge.ops.redaction import HIDDEN, Scrub
+from bridge.ops.redaction import HIDDEN, Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ def written() -> Iterator[io.StringIO]:
     """What a logger named "scrubbed" writes through a handler with the filter."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
-    handler.addFilter(Scrub([KEY]))
+    handler.addFilter(Redactor([KEY]))
     logger = logging.getLogger("scrubbed")
     logger.addHandler(handler)
     logger.propagate = False
@@ -52,7 +52,7 @@ log = logging.getLogger("scrubbed")
     ],
 )
 def test_secrets_are_hidden_and_the_rest_stays(text: str, left: str) -> None:
-    assert Scrub([KEY]).text(text) == left
+    assert Redactor([KEY]).text(text) == left
 
 
 @pytest.mark.parametrize(
@@ -66,11 +66,11 @@ def test_secrets_are_hidden_and_the_rest_stays(text: str, left: str) -> None:
     ],
 )
 def test_what_is_no_secret_stays(text: str) -> None:
-    assert Scrub([KEY, "abc", ""]).text(text) == text
+    assert Redactor([KEY, "abc", ""]).text(text) == text
 
 
 def test_of_secrets_that_begin_alike_nothing_is_left() -> None:
-    assert Scrub(["secret-one", "secret-one-and-more"]).text("secret-one-and-more") == HIDDEN
+    assert Redactor(["secret-one", "secret-one-and-more"]).text("secret-one-and-more") == HIDDEN
 
 
 def test_arguments_are_scrubbed(written: io.StringIO) -> None:

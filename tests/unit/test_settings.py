@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from bridge.auth.claims import Claims
-from bridge.auth.policy import Rules
+from bridge.auth.policy import AccessPolicy
 from bridge.errors import SettingsError
 from bridge.projection import Projection
-from bridge.rights import EVERYBODY
+from bridge.rights import UNRESTRICTED
 from bridge.settings import Settings, load
 
 SECRET = "sb_secret_that_must_not_show"
@@ -261,7 +261,7 @@ def test_rules_are_what_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("BRIDGE_ROLE_CLAIMS", "app_metadata.role")
     monkeypatch.setenv("BRIDGE_ALL_REGIONS_ROLES", "admin,owner")
     monkeypatch.setenv("BRIDGE_MEMBER_ROLES", "agent")
-    assert load().rules == Rules(
+    assert load().rules == AccessPolicy(
         anonymous=("TX", "CA/San Diego"),
         required=True,
         regions_claim=("app_metadata", "regions"),
@@ -273,8 +273,8 @@ def test_rules_are_what_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_by_default_everybody_hears_all_and_nobody_is_a_member() -> None:
     rules = load().rules
-    assert rules.rights(None) == EVERYBODY
-    assert rules.rights(Claims("ada", 0, 1, values={"role": "service_role"})).view == "public"
+    assert rules.rights_for(None) == UNRESTRICTED
+    assert rules.rights_for(Claims("ada", 0, 1, values={"role": "service_role"})).view == "public"
 
 
 def test_the_jwt_secret_shows_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:

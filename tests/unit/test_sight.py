@@ -7,12 +7,12 @@ from typing import Any
 import orjson
 import pytest
 
-from bridge.errors import Code, Refused
+from bridge.errors import Code, RequestRejected
 from bridge.events import Event
-from bridge.gateway.visibility import as_heard, read_move
+from bridge.gateway.visibility import read_move, visible_event
 from bridge.pipeline import diff
 from bridge.projection import Projection
-from bridge.rights import EVERYBODY, Rights
+from bridge.rights import UNRESTRICTED, Rights
 from tests.fakes import AT, row
 
 PROJECTION = Projection(region=("state", "city"))
@@ -22,7 +22,7 @@ LATER = "2026-01-06T10:00:00Z"
 def move(before: tuple[str, str], after: tuple[str, str]) -> Event:
     old = row("p1", state=before[0], city=before[1])
     new = row("p1", state=after[0], city=after[1], price=5, updated_at=LATER)
-    [event] = diff.tell(PROJECTION, "p1", old, new, AT)
+    [event] = diff.events_between(PROJECTION, "p1", old, new, AT)
     return event
 
 
@@ -35,12 +35,12 @@ def spelled(event: Event) -> list[tuple[str, Any]]:
 
 
 def heard(event: Event, *regions: str) -> Event | None:
-    return as_heard(event, (Rights(regions),))
+    return visible_event(event, (Rights(regions),))
 
 
 def test_who_may_hear_all_gets_the_move_itself() -> None:
-    assert as_heard(TO_CA, (EVERYBODY,)) is TO_CA
-    assert as_heard(TO_CA, ()) is TO_CA
+    assert visible_event(TO_CA, (UNRESTRICTED,)) is TO_CA
+    assert visible_event(TO_CA, ()) is TO_CA
 
 
 def test_who_may_hear_both_places_gets_the_move_itself() -> None:
@@ -73,7 +73,7 @@ def test_a_creation_keeps_its_shape_where_a_documented_column_is_not_published()
     bare = Projection(published=("notes", "state"))
     old = {**row("p1"), "notes": "n"}
     new = {**old, "state": "CA"}
-    [event] = diff.tell(bare, "p1", old, new, AT)
+    [event] = diff.events_between(bare, "p1", old, new, AT)
     come = heard(event, "CA")
     assert come is not None
     assert spelled(come) == spelled(diff.created(bare, "p1", new))
@@ -93,14 +93,14 @@ def test_a_move_within_a_region_is_a_move_to_who_may_hear_the_region() -> None:
 
 def test_a_row_without_a_region_is_not_there_for_limited_rights() -> None:
     old, new = row("p1", state=None), row("p1", updated_at=LATER)
-    [event] = diff.tell(PROJECTION, "p1", old, new, AT)
+    [event] = diff.events_between(PROJECTION, "p1", old, new, AT)
     come = heard(event, "TX")
     assert come is not None
     assert come.name == "property-created"
 
 
 def test_a_word_in_a_value_is_no_move() -> None:
-    [event] = diff.tell(PROJECTION, "p1", row("p1"), row("p1", name='"moved":{'), AT)
+    [event] = diff.events_between(PROJECTION, "p1", row("p1"), row("p1", name='"moved":{'), AT)
     assert read_move(event) is None
     assert heard(event, "TX") is event
 
@@ -117,24 +117,24 @@ def test_a_word_in_a_value_is_no_move() -> None:
     ],
 )
 def test_of_two_rights_both_must_allow_it(then: Any, now: Any, name: str | None) -> None:
-    event = as_heard(TO_CA, (Rights(then), Rights(now)))
+    event = visible_event(TO_CA, (Rights(then), Rights(now)))
     assert (event and event.name) == name
 
 
 def test_rights_to_a_region_include_what_is_inside_and_not_what_begins_alike() -> None:
     rights = Rights(("TX", "CA/San Diego"))
-    assert rights.may_hear("TX/Austin")
-    assert not rights.may_hear("TXA")
-    assert not rights.may_hear("CA")
-    assert rights.may_see(("CA", "CA/San Diego"))
-    assert not rights.may_see(("CA", "CA/Reno"))
-    assert not rights.may_see(())
-    assert EVERYBODY.may_see(())
-    with pytest.raises(Refused) as refused:
+    assert rights.can_read_region("TX/Austin")
+    assert not rights.can_read_region("TXA")
+    assert not rights.can_read_region("CA")
+    assert rights.can_read_row(("CA", "CA/San Diego"))
+    assert not rights.can_read_row(("CA", "CA/Reno"))
+    assert not rights.can_read_row(())
+    assert UNRESTRICTED.can_read_row(())
+    with pytest.raises(RequestRejected) as refused:
         rights.check("CA")
     assert refused.value.code is Code.REGION_FORBIDDEN
 
 
 def test_rights_without_any_region_hear_nothing() -> None:
-    assert not Rights(()).may_hear("TX")
+    assert not Rights(()).can_read_region("TX")
     assert heard(TO_CA) is None

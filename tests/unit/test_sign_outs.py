@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.auth.claims import Claims
-from bridge.auth.revocations import SignOuts
-from bridge.errors import Code, Refused
+from bridge.auth.revocations import RevocationList
+from bridge.errors import Code, RequestRejected
 from bridge.log.sqlite.database import Database
-from bridge.log.sqlite.event_log import MIGRATIONS, SqliteLog
-from bridge.log.sqlite.revocation_store import SqliteSignOuts
+from bridge.log.sqlite.event_log import MIGRATIONS, SqliteEventLog
+from bridge.log.sqlite.revocation_store import SqliteRevocationStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -48,10 +48,10 @@ def clock() -> Clock:
     return Clock()
 
 
-def refused(sign_outs: SignOuts, claims: Claims) -> bool:
+def refused(sign_outs: RevocationList, claims: Claims) -> bool:
     try:
         sign_outs.check(claims)
-    except Refused as refusal:
+    except RequestRejected as refusal:
         return refusal.code is Code.SIGNED_OUT
     return False
 
@@ -61,7 +61,7 @@ def of(user: str, issued_at: float, session: str | None = None) -> Claims:
 
 
 def test_a_users_tokens_from_before_are_refused_and_those_from_after_are_not(clock: Clock) -> None:
-    sign_outs = SignOuts(None, clock, keep=KEEP)
+    sign_outs = RevocationList(None, clock, keep=KEEP)
     sign_outs.add(user="ada")
     assert refused(sign_outs, of("ada", 4000))
     assert refused(sign_outs, of("ada", 5000))  # of the same second
@@ -70,7 +70,7 @@ def test_a_users_tokens_from_before_are_refused_and_those_from_after_are_not(clo
 
 
 def test_all_tokens_of_a_session_are_refused_and_no_others(clock: Clock) -> None:
-    sign_outs = SignOuts(None, clock, keep=KEEP)
+    sign_outs = RevocationList(None, clock, keep=KEEP)
     sign_outs.add(session="s1")
     assert refused(sign_outs, of("ada", 4000, "s1"))
     assert refused(sign_outs, of("ada", 6000, "s1"))
@@ -80,7 +80,7 @@ def test_all_tokens_of_a_session_are_refused_and_no_others(clock: Clock) -> None
 
 
 def test_a_later_sign_out_of_a_user_takes_the_place_of_the_first(clock: Clock) -> None:
-    sign_outs = SignOuts(None, clock, keep=KEEP)
+    sign_outs = RevocationList(None, clock, keep=KEEP)
     sign_outs.add(user="ada")
     clock.now += 100
     assert not refused(sign_outs, of("ada", 5050))
@@ -90,7 +90,7 @@ def test_a_later_sign_out_of_a_user_takes_the_place_of_the_first(clock: Clock) -
 
 
 def test_they_are_forgotten_when_no_token_can_be_alive(clock: Clock) -> None:
-    sign_outs = SignOuts(None, clock, keep=KEEP)
+    sign_outs = RevocationList(None, clock, keep=KEEP)
     sign_outs.add(user="ada")
     sign_outs.add(session="s1")
     clock.now += KEEP
@@ -103,14 +103,14 @@ def test_they_are_forgotten_when_no_token_can_be_alive(clock: Clock) -> None:
 
 async def test_what_is_stored_is_found_again(clock: Clock) -> None:
     store = Store()
-    first = SignOuts(store, clock, keep=KEEP)
+    first = RevocationList(store, clock, keep=KEEP)
     await first.store([*first.add(user="ada"), *first.add(session="s1")])
-    second = SignOuts(store, clock, keep=KEEP)
+    second = RevocationList(store, clock, keep=KEEP)
     await second.load()
     assert refused(second, of("ada", 4000))
     assert refused(second, of("bob", 4000, "s1"))
     clock.now += KEEP + 1
-    third = SignOuts(store, clock, keep=KEEP)
+    third = RevocationList(store, clock, keep=KEEP)
     await third.load()
     assert len(third) == 0
 
@@ -124,7 +124,7 @@ async def test_nobody_hears_that_it_is_stored_before_it_is(clock: Clock) -> None
             await super().put(kind, name, at, oldest=oldest)
 
     store = Slow()
-    sign_outs = SignOuts(store, clock, keep=KEEP)
+    sign_outs = RevocationList(store, clock, keep=KEEP)
     both = [
         asyncio.create_task(sign_outs.store(sign_outs.add(user=user))) for user in ("ada", "bob")
     ]
@@ -142,7 +142,7 @@ async def test_what_was_added_while_the_file_was_read_is_not_put_back_in_time(
 ) -> None:
     store = Store()
     store.kept["user", "ada"] = 4500
-    sign_outs = SignOuts(store, clock, keep=KEEP)
+    sign_outs = RevocationList(store, clock, keep=KEEP)
     sign_outs.add(user="ada")
     await sign_outs.load()
     assert refused(sign_outs, of("ada", 5000))
@@ -160,7 +160,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 
 async def test_the_file_keeps_the_newest_of_each(database: Database) -> None:
-    store = SqliteSignOuts(database)
+    store = SqliteRevocationStore(database)
     await store.put("user", "ada", 10.5, oldest=0)
     await store.put("session", "ada", 11, oldest=0)
     await store.put("user", "ada", 12, oldest=0)
@@ -168,7 +168,7 @@ async def test_the_file_keeps_the_newest_of_each(database: Database) -> None:
 
 
 async def test_the_file_forgets_the_old_ones(database: Database) -> None:
-    store = SqliteSignOuts(database)
+    store = SqliteRevocationStore(database)
     await store.put("user", "ada", 10, oldest=0)
     await store.put("user", "bob", 20, oldest=10)
     await store.put("user", "eve", 30, oldest=11)
@@ -178,9 +178,9 @@ async def test_the_file_forgets_the_old_ones(database: Database) -> None:
 async def test_a_new_history_does_not_make_it_forget(tmp_path: Path) -> None:
     for shape in ("one", "another"):
         database = Database(tmp_path / "log")
-        log = SqliteLog(database, shape=shape, events=10, seconds=60)
+        log = SqliteEventLog(database, shape=shape, events=10, seconds=60)
         await log.open()
-        store = SqliteSignOuts(database)
+        store = SqliteRevocationStore(database)
         if shape == "one":
             await store.put("user", "ada", 10, oldest=0)
         assert await store.load() == [("user", "ada", 10)]
@@ -197,7 +197,7 @@ async def test_a_file_from_before_there_were_sign_outs_is_brought_up(tmp_path: P
     after = Database(tmp_path / "log")
     await after.open(MIGRATIONS)
     try:
-        assert await SqliteSignOuts(after).load() == []
+        assert await SqliteRevocationStore(after).load() == []
         [(count,)] = await after.read(
             lambda connection: connection.execute("SELECT count(*) FROM sessions").fetchall()
         )

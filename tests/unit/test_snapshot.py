@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from bridge.contract.parse import Wanted
-from bridge.errors import Code, Refused
+from bridge.contract.parse import RoomSelection
+from bridge.errors import Code, RequestRejected
 from bridge.gateway import snapshot
-from bridge.gateway.region_index import FEW, Place, Places
-from bridge.gateway.snapshot import GATHER_ROWS, STEP_ROWS, Snapshots
+from bridge.gateway.region_index import MIN_COMPACT_SLOTS, RegionBucket, RegionIndex
+from bridge.gateway.snapshot import COLLECT_ROWS_PER_STEP, ROWS_PER_STEP, Snapshots
 from bridge.log.base import Entry, Position
 from bridge.pipeline import diff
 from bridge.projection import Projection
 from bridge.rights import Rights
-from bridge.rows import Rows
+from bridge.rows import RowStore
 from tests.fakes import AT, entry, row
 
 if TYPE_CHECKING:
     from bridge.changes import Key
 
 PROJECTION = Projection(region=("state", "city"))
-EVERYTHING = Wanted()
+EVERYTHING = RoomSelection()
 
 
 class Table:
@@ -33,7 +33,7 @@ class Table:
         self, *rows: dict[str, Any], page_bytes: int = 10**6, projection: Projection = PROJECTION
     ) -> None:
         self.projection = projection
-        self.rows = Rows(projection.known)
+        self.rows = RowStore(projection.known)
         self.rows.load([(row["id"], self.rows.encode(row)) for row in rows])
         self.snapshots = Snapshots(self.rows, projection, page_bytes=page_bytes)
         self.seq = 0
@@ -47,13 +47,13 @@ class Table:
         """The same, where it may be told in two ways."""
         before = self.rows.get(key)
         old = None if before is None else self.rows.decode(before)
-        events = diff.tell(self.projection, key, old, new, AT)
+        events = diff.events_between(self.projection, key, old, new, AT)
         self.rows.apply({key: None if new is None else self.rows.encode(new)})
         self.seq += 1
-        self.snapshots.follow([Entry(Position("e", self.seq), event, 0.0) for event in events])
+        self.snapshots.apply([Entry(Position("e", self.seq), event, 0.0) for event in events])
         return [event.envelope for event in events]
 
-    def pages(self, wanted: Wanted = EVERYTHING) -> list[list[Any]]:
+    def pages(self, wanted: RoomSelection = EVERYTHING) -> list[list[Any]]:
         """The ids of each page."""
         out = []
         after = None
@@ -65,7 +65,7 @@ class Table:
             after = page.more
 
     def ids(self, *regions: str) -> list[Any]:
-        return [key for page in self.pages(Wanted(regions)) for key in page]
+        return [key for page in self.pages(RoomSelection(regions)) for key in page]
 
 
 def read(rows: bytes) -> list[dict[str, Any]]:
@@ -104,16 +104,16 @@ async def test_regions_are_found_at_every_width() -> None:
 
 async def test_properties_can_be_named_in_either_spelling() -> None:
     table = await built(row(7), row("8"), row("x"))
-    assert table.pages(Wanted((), ("7", 8, "none", "x"))) == [[7, "8", "x"]]
-    [page] = table.pages(Wanted(("TX",), ("7",)))
+    assert table.pages(RoomSelection((), ("7", 8, "none", "x"))) == [[7, "8", "x"]]
+    [page] = table.pages(RoomSelection(("TX",), ("7",)))
     assert sorted(map(str, page)) == ["7", "8", "x"]  # each once, in whatever order
 
 
 @pytest.mark.parametrize("name", ["007", "-0", "+7", " 7", "7.0", "\u0667"])
 async def test_another_name_for_a_number_is_no_property(name: str) -> None:
     table = await built(row(7), row(0))
-    assert table.pages(Wanted((), (name,))) == [[]]
-    assert table.snapshots.where(name) is None
+    assert table.pages(RoomSelection((), (name,))) == [[]]
+    assert table.snapshots.regions_of_key(name) is None
 
 
 async def test_what_is_published_is_followed() -> None:
@@ -133,15 +133,15 @@ async def test_what_is_published_is_followed() -> None:
 
 async def test_a_property_that_is_named_again_and_again_is_given_once() -> None:
     table = await built(row("a"), row(7))
-    assert table.pages(Wanted((), ("a", 7, "a", "7", "a", 7))) == [["a", 7]]
+    assert table.pages(RoomSelection((), ("a", 7, "a", "7", "a", 7))) == [["a", 7]]
 
 
 async def test_rows_that_change_while_the_lists_are_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshot, "STEP_ROWS", 2)
+    monkeypatch.setattr(snapshot, "ROWS_PER_STEP", 2)
     table = Table(*(row(key) for key in "abcdefgh"))
     building = asyncio.create_task(table.snapshots.build())
     await asyncio.sleep(0)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RequestRejected) as refused:
         table.snapshots.page(EVERYTHING, None)
     assert refused.value.code is Code.NOT_READY
     table.write("a", row("a", state="CA"))  # behind the builder
@@ -161,13 +161,13 @@ async def test_pages_are_bounded_in_bytes_and_hold_everything_once() -> None:
     pages = table.pages()
     assert 10 < len(pages) < 30
     assert sorted(key for page in pages for key in page) == [r["id"] for r in rows]
-    assert sum(map(len, table.pages(Wanted(("TX",))))) == 50
+    assert sum(map(len, table.pages(RoomSelection(("TX",))))) == 50
 
 
 async def test_a_page_is_short_even_where_there_is_little_to_say(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(snapshot, "STEP_ROWS", 10)
+    monkeypatch.setattr(snapshot, "ROWS_PER_STEP", 10)
     table = await built(*(row(n) for n in range(35)))
     assert [len(page) for page in table.pages()] == [10, 10, 10, 5]
 
@@ -179,46 +179,46 @@ async def test_a_snapshot_of_nothing_is_one_empty_page() -> None:
 @pytest.mark.parametrize("after", ["x", "1.2", "1.2.x", "-1.0.0", "1.0.0.0", "1.0." + "9" * 50])
 async def test_a_cursor_that_is_none_is_a_bad_request(after: str) -> None:
     table = await built(row("a"))
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RequestRejected) as refused:
         table.snapshots.page(EVERYTHING, after)
     assert refused.value.code is Code.BAD_REQUEST
 
 
 async def test_a_cursor_of_other_regions_or_of_another_order_is_gone() -> None:
-    rows = [row(n) for n in range(FEW * 2)]
+    rows = [row(n) for n in range(MIN_COMPACT_SLOTS * 2)]
     table = await built(*rows, row("other", state="CA"), page_bytes=1)
-    more = table.snapshots.page(Wanted(("TX",)), None).more
+    more = table.snapshots.page(RoomSelection(("TX",)), None).more
     assert more
-    for wanted, after in ((Wanted(("CA",)), more), (Wanted(("TX",)), "0.0.9999")):
-        with pytest.raises(Refused) as refused:
+    for wanted, after in ((RoomSelection(("CA",)), more), (RoomSelection(("TX",)), "0.0.9999")):
+        with pytest.raises(RequestRejected) as refused:
             table.snapshots.page(wanted, after)
         assert refused.value.code is Code.CURSOR_GONE
-    for n in range(FEW + 1):
+    for n in range(MIN_COMPACT_SLOTS + 1):
         table.write(n, None)
-    with pytest.raises(Refused) as refused:
-        table.snapshots.page(Wanted(("TX",)), more)
+    with pytest.raises(RequestRejected) as refused:
+        table.snapshots.page(RoomSelection(("TX",)), more)
     assert refused.value.code is Code.CURSOR_GONE
-    assert table.ids("TX") == list(range(FEW + 1, FEW * 2))
+    assert table.ids("TX") == list(range(MIN_COMPACT_SLOTS + 1, MIN_COMPACT_SLOTS * 2))
 
 
 def test_holes_are_closed_when_they_are_many() -> None:
-    place = Place(0, ())
-    for n in range(FEW * 4):
+    place = RegionBucket(0, ())
+    for n in range(MIN_COMPACT_SLOTS * 4):
         place.add(n)
-    for n in range(FEW * 2):
+    for n in range(MIN_COMPACT_SLOTS * 2):
         place.remove(n)
         place.remove(n)
-    assert len(place.keys) == FEW * 4
-    place.remove(FEW * 2)
-    assert place.keys == list(range(FEW * 2 + 1, FEW * 4))
-    assert place.at[FEW * 4 - 1] == len(place.keys) - 1
-    assert place.closed == 1
+    assert len(place.keys) == MIN_COMPACT_SLOTS * 4
+    place.remove(MIN_COMPACT_SLOTS * 2)
+    assert place.keys == list(range(MIN_COMPACT_SLOTS * 2 + 1, MIN_COMPACT_SLOTS * 4))
+    assert place.index_of[MIN_COMPACT_SLOTS * 4 - 1] == len(place.keys) - 1
+    assert place.compactions == 1
 
 
 async def test_pages_and_events_together_come_to_the_table() -> None:
     """A client that follows the module's rule, while rows change between any two pages."""
     table = await built(*(row(n, price=0) for n in range(60)), page_bytes=1000)
-    wanted = Wanted(("TX",))
+    wanted = RoomSelection(("TX",))
     known: dict[Any, dict[str, Any]] = {}
     after = None
     turn = 0
@@ -270,9 +270,9 @@ def hear(known: dict[Any, dict[str, Any]], event: dict[str, Any]) -> None:
 
 
 async def test_rows_are_collected_as_of_one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshot, "GATHER_ROWS", 2)
+    monkeypatch.setattr(snapshot, "COLLECT_ROWS_PER_STEP", 2)
     table = await built(*(row(n) for n in range(10)), row("x", state="CA"))
-    collecting = asyncio.create_task(table.snapshots.collect(Wanted(("TX",), ("x",))))
+    collecting = asyncio.create_task(table.snapshots.collect(RoomSelection(("TX",), ("x",))))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     table.write(0, row(0, price=5))
@@ -285,7 +285,7 @@ async def test_rows_are_collected_as_of_one_moment(monkeypatch: pytest.MonkeyPat
     found = await collecting
     assert set(found) == {0, *range(3, 10), "x", "new"}
     assert all(found[key] == table.rows.get(key) for key in found)
-    assert table.snapshots._watching == []
+    assert table.snapshots._collecting == []
 
 
 async def test_no_step_holds_the_loop_long(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,11 +318,11 @@ async def test_no_step_holds_the_loop_long(monkeypatch: pytest.MonkeyPatch) -> N
     steps = asyncio.create_task(each_step())
     await asyncio.sleep(0)
     await table.snapshots.build()
-    table.snapshots.page(Wanted(("TX",)), None)
-    assert len(await table.snapshots.collect(Wanted(("TX",)))) == 50_000
+    table.snapshots.page(RoomSelection(("TX",)), None)
+    assert len(await table.snapshots.collect(RoomSelection(("TX",)))) == 50_000
     steps.cancel()
-    assert 0 < most["decode"] <= 2 * STEP_ROWS
-    assert 0 < most["get"] <= 2 * GATHER_ROWS
+    assert 0 < most["decode"] <= 2 * ROWS_PER_STEP
+    assert 0 < most["get"] <= 2 * COLLECT_ROWS_PER_STEP
 
 
 # -- rights
@@ -359,27 +359,27 @@ async def test_limited_rights_see_only_rows_of_their_regions() -> None:
         assert {data["property_id"] for data in rows} == seen
         assert len(rows) == len(seen)
         assert set(await table.snapshots.collect(EVERYTHING, rights)) == seen
-        named = Wanted((), ("a", "b", "c", "d", "e", "none"))
+        named = RoomSelection((), ("a", "b", "c", "d", "e", "none"))
         [*rows] = read(table.snapshots.page(named, None, rights).rows)
         assert {data["property_id"] for data in rows} == seen
 
 
 async def test_a_region_that_is_forbidden_has_no_snapshot() -> None:
     table = await built(row("a"))
-    with pytest.raises(Refused) as refused:
-        table.snapshots.page(Wanted(("TX", "CA")), None, Rights(("TX",)))
+    with pytest.raises(RequestRejected) as refused:
+        table.snapshots.page(RoomSelection(("TX", "CA")), None, Rights(("TX",)))
     assert refused.value.code is Code.REGION_FORBIDDEN
-    with pytest.raises(Refused) as refused:
-        await table.snapshots.collect(Wanted(("TX",)), Rights(("TX/Austin",)))
+    with pytest.raises(RequestRejected) as refused:
+        await table.snapshots.collect(RoomSelection(("TX",)), Rights(("TX/Austin",)))
     assert refused.value.code is Code.REGION_FORBIDDEN
 
 
 async def test_a_row_that_leaves_while_rows_are_collected_is_not_given(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(snapshot, "GATHER_ROWS", 2)
+    monkeypatch.setattr(snapshot, "COLLECT_ROWS_PER_STEP", 2)
     table = await built(*(row(n) for n in range(8)), row("x", state="CA"))
-    wanted = Wanted((), tuple(range(8)))
+    wanted = RoomSelection((), tuple(range(8)))
     for what in (EVERYTHING, wanted):
         collecting = asyncio.create_task(table.snapshots.collect(what, Rights(("TX",))))
         await asyncio.sleep(0)
@@ -396,7 +396,7 @@ async def test_a_row_that_leaves_while_rows_are_collected_is_not_given(
 async def test_a_cursor_is_gone_where_rights_no_longer_reach() -> None:
     table = await built(*(row(n) for n in range(9)), page_bytes=1)
     more = table.snapshots.page(EVERYTHING, None, Rights(("TX",))).more
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RequestRejected) as refused:
         table.snapshots.page(EVERYTHING, more, Rights(("CA",)))
     assert refused.value.code is Code.CURSOR_GONE
 
@@ -405,7 +405,7 @@ async def test_what_only_members_are_told_moves_nothing() -> None:
     table = await built({**row("a"), "notes": None}, projection=MEMBERS)
     table.write("a", {**row("a"), "notes": "n"})
     assert table.ids("TX") == ["a"]
-    assert [place.regions for place in table.snapshots._places.inside(None)] == [
+    assert [place.regions for place in table.snapshots._regions_index.buckets_in(None)] == [
         ("TX", "TX/Austin")
     ]
 
@@ -422,14 +422,14 @@ async def test_places_follow_what_both_views_are_told() -> None:
 
 async def test_where_a_row_is_can_be_asked_in_either_spelling() -> None:
     table = await built(row(7), row("8", state="CA"), row("x", state=None))
-    where = table.snapshots.where
+    where = table.snapshots.regions_of_key
     assert (where("7"), where(8), where("x"), where("none")) == (
         ("TX", "TX/Austin"), ("CA", "CA/Austin"), (), None,
     )  # fmt: skip
 
 
 async def test_a_notification_moves_no_row() -> None:
-    places = Places(("state",))
+    places = RegionIndex(("state",))
     told = entry(1, "TX", name="property-notification")
-    places.follow([replace(told, event=replace(told.event, rooms=("user:ann", "user@2:TX:ann")))])
-    assert places.inside(None) == []
+    places.apply([replace(told, event=replace(told.event, rooms=("user:ann", "user@2:TX:ann")))])
+    assert places.buckets_in(None) == []

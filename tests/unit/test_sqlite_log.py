@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from bridge.changes import Key
-from bridge.errors import LogUnusable, PositionGone
+from bridge.errors import LogUnusableError, PositionGoneError
 from bridge.events import Event
 from bridge.log.base import Progress
 from bridge.log.sqlite import database as module
 from bridge.log.sqlite.database import Database
-from bridge.log.sqlite.event_log import MIGRATIONS, SqliteLog
-from bridge.log.sqlite.session_store import SqliteSessions
+from bridge.log.sqlite.event_log import MIGRATIONS, SqliteEventLog
+from bridge.log.sqlite.session_store import SqliteSessionStore
 
 
 class ManualClock:
@@ -48,8 +48,8 @@ class File:
         events: int = 100,
         seconds: float = 60,
         clock: ManualClock | None = None,
-    ) -> AsyncIterator[SqliteLog]:
-        log = SqliteLog(
+    ) -> AsyncIterator[SqliteEventLog]:
+        log = SqliteEventLog(
             Database(self.path),
             shape=shape,
             events=events,
@@ -72,7 +72,7 @@ def event(key: Key, text: str = "{}") -> Event:
     return Event("property-updated", key, ("everything", f"property:{key}"), text.encode())
 
 
-async def rows_of(log: SqliteLog) -> dict[Key, bytes]:
+async def rows_of(log: SqliteEventLog) -> dict[Key, bytes]:
     return {key: row async for rows in log.rows() for key, row in rows}
 
 
@@ -90,7 +90,7 @@ async def test_entries_outlive_the_process(file: File) -> None:
 async def test_rows_outlive_the_process_as_they_were_last(file: File) -> None:
     keys: list[Key] = ["a", 7, "7", 2**63, 'quo"te', "\U0001f600"]
     async with file.open() as log:
-        await log.append([], [(key, b'["\xc3\xbc",1]') for key in keys], Progress(filled=True))
+        await log.append([], [(key, b'["\xc3\xbc",1]') for key in keys], Progress(loaded=True))
         await log.append([], [("a", b"[2]"), (7, None)])
     async with file.open() as log:
         rows = await rows_of(log)
@@ -98,14 +98,14 @@ async def test_rows_outlive_the_process_as_they_were_last(file: File) -> None:
 
 
 async def test_rows_are_read_in_portions(file: File, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bridge.log.sqlite.event_log.ROWS_AT_A_TIME", 2)
+    monkeypatch.setattr("bridge.log.sqlite.event_log.ROWS_PER_FETCH", 2)
     async with file.open() as log:
-        await log.append([], [(key, b"[]") for key in range(5)], Progress(filled=True))
+        await log.append([], [(key, b"[]") for key in range(5)], Progress(loaded=True))
         assert [len(rows) async for rows in log.rows()] == [2, 2, 1]
 
 
 async def test_progress_outlives_the_process(file: File) -> None:
-    progress = Progress(filled=True, cursor="2026-01-01T00:00:00Z")
+    progress = Progress(loaded=True, watermark="2026-01-01T00:00:00Z")
     async with file.open() as log:
         await log.append([], [], progress)
     async with file.open() as log:
@@ -130,7 +130,7 @@ async def test_positions_go_on_where_they_were_when_all_entries_have_aged(file: 
     clock.now += 3600
     async with file.open(clock=clock) as log:
         assert log.head == head
-        with pytest.raises(PositionGone):
+        with pytest.raises(PositionGoneError):
             log.after(start)
         [entry] = await log.append([event("b")], [])
         assert entry.position.seq == head.seq + 1
@@ -147,7 +147,7 @@ async def test_entries_age_while_nobody_runs(file: File) -> None:
     clock.now += 30
     async with file.open(clock=clock) as log:
         assert [entry.event.key for entry in log.after(second)] == ["b"]
-        with pytest.raises(PositionGone):
+        with pytest.raises(PositionGoneError):
             log.after(start)
 
 
@@ -173,7 +173,7 @@ async def test_the_file_keeps_no_more_entries_than_the_log(file: File) -> None:
     assert len(kept) <= 10
     async with file.open(events=3) as log:
         assert len(log.after(type(log.head)(log.head.epoch, 17))) == 3
-        with pytest.raises(PositionGone):
+        with pytest.raises(PositionGoneError):
             log.after(type(log.head)(log.head.epoch, 16))
 
 
@@ -182,19 +182,19 @@ async def test_a_first_pass_that_was_cut_short_begins_anew(file: File) -> None:
         await log.append([], [("a", b"[1]")])
     async with file.open() as log:
         assert await rows_of(log) == {}
-        assert not log.progress.filled
+        assert not log.progress.loaded
 
 
 async def test_rows_of_another_shape_begin_a_new_history(file: File) -> None:
     async with file.open(shape="a") as log:
-        await log.append([event("a")], [("a", b"[1]")], Progress(filled=True))
+        await log.append([event("a")], [("a", b"[1]")], Progress(loaded=True))
         head = log.head
     async with file.open(shape="b") as log:
         assert log.head.epoch != head.epoch
         assert log.head.seq == 0
         assert await rows_of(log) == {}
         assert log.progress == Progress()
-        with pytest.raises(PositionGone):
+        with pytest.raises(PositionGoneError):
             log.after(head)
 
 
@@ -207,14 +207,14 @@ async def test_the_file_is_for_its_owner_only(file: File) -> None:
 
 async def test_two_bridges_can_not_have_one_file(file: File) -> None:
     async with file.open():
-        with pytest.raises(LogUnusable, match="in use by another process"):
+        with pytest.raises(LogUnusableError, match="in use by another process"):
             async with file.open():
                 pass
 
 
 async def test_after_a_refusal_the_first_goes_on(file: File) -> None:
     async with file.open() as log:
-        with pytest.raises(LogUnusable):
+        with pytest.raises(LogUnusableError):
             async with file.open():
                 pass
         assert len(await log.append([event("a")], [])) == 1
@@ -222,14 +222,16 @@ async def test_after_a_refusal_the_first_goes_on(file: File) -> None:
 
 async def test_a_folder_that_is_not_there_is_named(file: File) -> None:
     file.path = file.path.parent / "nowhere" / "log.sqlite3"
-    with pytest.raises(LogUnusable, match=r"nowhere/log\.sqlite3 can't be opened: No such file"):
+    with pytest.raises(
+        LogUnusableError, match=r"nowhere/log\.sqlite3 can't be opened: No such file"
+    ):
         async with file.open():
             pass
 
 
 async def test_a_file_that_is_no_database_is_refused_and_left_alone(file: File) -> None:
     file.path.write_bytes(b"not a database " * 1000)
-    with pytest.raises(LogUnusable, match=r"is damaged, or no SQLite database.*Move it away"):
+    with pytest.raises(LogUnusableError, match=r"is damaged, or no SQLite database.*Move it away"):
         async with file.open():
             pass
     assert file.path.read_bytes() == b"not a database " * 1000
@@ -239,7 +241,7 @@ async def test_somebody_elses_database_is_refused_and_left_alone(file: File) -> 
     connection = sqlite3.connect(file.path)
     connection.execute("CREATE TABLE precious (x)")
     connection.close()
-    with pytest.raises(LogUnusable, match="not a log of the bridge"):
+    with pytest.raises(LogUnusableError, match="not a log of the bridge"):
         async with file.open():
             pass
     connection = sqlite3.connect(file.path)
@@ -251,11 +253,11 @@ async def test_somebody_elses_database_is_refused_and_left_alone(file: File) -> 
 async def test_a_damaged_page_is_found_at_open(file: File) -> None:
     async with file.open() as log:
         rows = [(f"{n:05}", b'"%d"' % n * 20) for n in range(2000)]
-        await log.append([], rows, Progress(filled=True))
+        await log.append([], rows, Progress(loaded=True))
     with file.path.open("r+b") as damaged:
         damaged.seek(5 * 4096)
         damaged.write(os.urandom(40960))
-    with pytest.raises(LogUnusable, match=r"is damaged.*Move it away"):
+    with pytest.raises(LogUnusableError, match=r"is damaged.*Move it away"):
         async with file.open() as log:
             await rows_of(log)
 
@@ -266,7 +268,7 @@ async def test_a_later_versions_file_is_refused(file: File) -> None:
     connection = sqlite3.connect(file.path)
     connection.execute(f"PRAGMA user_version={len(MIGRATIONS) + 1}")
     connection.close()
-    with pytest.raises(LogUnusable, match="from a later version of the bridge"):
+    with pytest.raises(LogUnusableError, match="from a later version of the bridge"):
         async with file.open():
             pass
 
@@ -275,7 +277,7 @@ async def test_an_earlier_versions_file_is_brought_up_and_keeps_what_it_has(
     file: File, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with file.open() as log:
-        await log.append([event("a")], [("a", b"[1]")], Progress(filled=True))
+        await log.append([event("a")], [("a", b"[1]")], Progress(loaded=True))
         head = log.head
     later = (*MIGRATIONS, "CREATE TABLE more (x); INSERT INTO more VALUES (1)")
     monkeypatch.setattr("bridge.log.sqlite.event_log.MIGRATIONS", later)
@@ -292,13 +294,13 @@ async def test_a_migration_that_fails_changes_nothing(
     file: File, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with file.open() as log:
-        await log.append([event("a")], [("a", b"[1]")], Progress(filled=True))
+        await log.append([event("a")], [("a", b"[1]")], Progress(loaded=True))
     with monkeypatch.context() as patch:
         patch.setattr(
             "bridge.log.sqlite.event_log.MIGRATIONS",
             (*MIGRATIONS, "DELETE FROM rows; CREATE nonsense"),
         )
-        with pytest.raises(LogUnusable, match="syntax error"):
+        with pytest.raises(LogUnusableError, match="syntax error"):
             async with file.open():
                 pass
     async with file.open() as log:
@@ -316,7 +318,7 @@ def largest_file(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-async def error_of(log: SqliteLog) -> str:
+async def error_of(log: SqliteEventLog) -> str:
     async with asyncio.timeout(5):
         while (error := log.error) is None:
             await asyncio.sleep(0.001)
@@ -329,7 +331,7 @@ async def test_what_a_full_disk_refused_is_stored_when_there_is_room(
     monkeypatch.setattr(module, "FIRST_RETRY_SECONDS", 0.01)
     monkeypatch.setattr(module, "LONGEST_RETRY_SECONDS", 0.02)
     async with file.open() as log:
-        await log.append([event("a")], [("a", b"[1]")], Progress(filled=True))
+        await log.append([event("a")], [("a", b"[1]")], Progress(loaded=True))
         head = log.head
         with largest_file(file.path.stat().st_size + 8192):
             big = event("b", '"' + "x" * 300_000 + '"')
@@ -360,9 +362,9 @@ async def test_a_log_on_a_full_disk_can_be_closed(file: File) -> None:
 
 async def test_what_is_asked_for_at_a_time_is_committed_together(file: File) -> None:
     database = Database(file.path)
-    log = SqliteLog(database, shape="", events=10, seconds=60)
+    log = SqliteEventLog(database, shape="", events=10, seconds=60)
     await log.open()
-    sessions = SqliteSessions(database)
+    sessions = SqliteSessionStore(database)
     commits = 0
 
     def traced(statement: str) -> None:
@@ -379,13 +381,13 @@ async def test_what_is_asked_for_at_a_time_is_committed_together(file: File) -> 
 
 async def test_sessions_outlive_the_process(file: File) -> None:
     async with file.open() as log:
-        sessions = SqliteSessions(log._database)
+        sessions = SqliteSessionStore(log._database)
         await sessions.put({"p": b'{"a":"\xc3\xbc"}', "q": b"{}"})
         await sessions.put({"q": None, "p": b"[1]", "r": b"[]", "s": None})
     async with file.open() as log:
-        assert dict(await SqliteSessions(log._database).load()) == {"p": b"[1]", "r": b"[]"}
+        assert dict(await SqliteSessionStore(log._database).load()) == {"p": b"[1]", "r": b"[]"}
 
 
 def test_the_error_of_a_full_disk_is_one_that_passes() -> None:
-    assert {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR} <= module.PASSING
-    assert not {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB} & module.PASSING
+    assert {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR} <= module.TRANSIENT_ERRORS
+    assert not {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB} & module.TRANSIENT_ERRORS

@@ -2,52 +2,56 @@ from __future__ import annotations
 
 import json
 
-from bridge.contract.events import CONTRACT
-from bridge.gateway.upstream_status import GRACE_SECONDS, Teller, Upstream
+from bridge.contract.events import CONTRACT_VERSION
+from bridge.gateway.upstream_status import GRACE_SECONDS, UpstreamState, UpstreamStatus
 
-LIVE = Upstream(live=True, reconciled=True, passing=False)
-DOWN = Upstream(live=False, reconciled=True, passing=False)
+LIVE = UpstreamState(live=True, reconciled=True, scanning=False)
+DOWN = UpstreamState(live=False, reconciled=True, scanning=False)
 
 
-def states(teller: Teller) -> str:
+def states(teller: UpstreamStatus) -> str:
     """Its state, which a type checker doesn't see change."""
     return teller.state
 
 
 def test_it_is_stale_until_the_source_is_live_and_catching_up_until_the_table_is_read() -> None:
-    teller = Teller(100.0)
+    teller = UpstreamStatus(100.0)
     assert states(teller) == "stale"
-    assert not teller.look(Upstream(live=False, reconciled=False, passing=False), 1, 101)
-    assert teller.look(Upstream(live=True, reconciled=False, passing=True), 2, 102)
+    assert not teller.update(UpstreamState(live=False, reconciled=False, scanning=False), 1, 101)
+    assert teller.update(UpstreamState(live=True, reconciled=False, scanning=True), 2, 102)
     assert states(teller) == "catching-up"
-    assert teller.look(LIVE, 3, 103)
+    assert teller.update(LIVE, 3, 103)
     assert states(teller) == "live"
     assert teller.since == 103
 
 
 def test_a_short_absence_is_not_told_however_often_the_source_tries() -> None:
-    teller = Teller(0.0)
-    teller.look(LIVE, 0, 0)
-    assert not teller.look(DOWN, GRACE_SECONDS / 2, 1)
-    assert not teller.look(LIVE, GRACE_SECONDS, 2)
-    assert not teller.look(DOWN, GRACE_SECONDS * 2, 3)
-    assert teller.look(DOWN, GRACE_SECONDS * 2.1, 4)
+    teller = UpstreamStatus(0.0)
+    teller.update(LIVE, 0, 0)
+    assert not teller.update(DOWN, GRACE_SECONDS / 2, 1)
+    assert not teller.update(LIVE, GRACE_SECONDS, 2)
+    assert not teller.update(DOWN, GRACE_SECONDS * 2, 3)
+    assert teller.update(DOWN, GRACE_SECONDS * 2.1, 4)
     assert states(teller) == "stale"
-    assert not teller.look(DOWN, GRACE_SECONDS * 9, 5)
+    assert not teller.update(DOWN, GRACE_SECONDS * 9, 5)
     assert teller.since == 4
 
 
 def test_a_pass_is_catching_up() -> None:
-    teller = Teller(0.0)
-    teller.look(LIVE, 0, 0)
-    assert teller.look(Upstream(live=True, reconciled=True, passing=True), 1, 1)
+    teller = UpstreamStatus(0.0)
+    teller.update(LIVE, 0, 0)
+    assert teller.update(UpstreamState(live=True, reconciled=True, scanning=True), 1, 1)
     assert states(teller) == "catching-up"
-    assert teller.look(LIVE, 2, 2)
+    assert teller.update(LIVE, 2, 2)
 
 
 def test_its_envelope() -> None:
-    teller = Teller(1672531200.5)
+    teller = UpstreamStatus(1672531200.5)
     assert json.loads(teller.envelope()) == {
         "event": "bridge-status",
-        "data": {"state": "stale", "since": "2023-01-01T00:00:00.500Z", "contract": CONTRACT},
+        "data": {
+            "state": "stale",
+            "since": "2023-01-01T00:00:00.500Z",
+            "contract": CONTRACT_VERSION,
+        },
     }

@@ -30,7 +30,7 @@ class Story:
         return row("p1", price=price, **columns)
 
     def tell(self, old: dict[str, Any] | None, new: dict[str, Any] | None) -> None:
-        [event] = diff.tell(PROJECTION, "p1", old, new, AT)
+        [event] = diff.events_between(PROJECTION, "p1", old, new, AT)
         self.client.hear([Entry(Position("test", 1), event, 0.0)])
 
     def step(self, old: int, new: int) -> None:

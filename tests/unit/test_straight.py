@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from bridge.gateway.delivery.writer import Wire
-from bridge.gateway.engineio.encoding import Piece
-from bridge.gateway.engineio.raw_websocket import NO_FD, STRAIGHT, Line
-from bridge.gateway.engineio.send_queue import Outbox
+from bridge.gateway.delivery.writer import ClientWriter
+from bridge.gateway.engineio.encoding import EncodedPackets
+from bridge.gateway.engineio.raw_websocket import DIRECT_WRITE_TRANSPORT, NO_FD, RawWebSocket
+from bridge.gateway.engineio.send_queue import SendQueue
 
 CHANGED = (
     "asyncio changed something private that bridge/gateway/transport.py relies on "
@@ -27,31 +27,31 @@ class Owner:
     """What a session does with its line, as far as it concerns writing."""
 
     def __init__(self) -> None:
-        self.outbox = Outbox(1 << 40, lambda unsent: pytest.fail(f"cut off with {unsent}"))
+        self.outbox = SendQueue(1 << 40, lambda unsent: pytest.fail(f"cut off with {unsent}"))
         self.pauses = 0
         self.fd_when_lost: int | None = None
         self.fd = NO_FD
         self.gone = asyncio.Event()
 
-    def heard(self, line: Line, message: str | bytes) -> None: ...
+    def on_message(self, line: RawWebSocket, message: str | bytes) -> None: ...
 
-    def paused(self, _line: Line) -> None:
+    def on_pause(self, _line: RawWebSocket) -> None:
         self.pauses += 1
         self.outbox.pause()
 
-    def resumed(self, _line: Line) -> None:
+    def on_resume(self, _line: RawWebSocket) -> None:
         self.outbox.resume()
 
-    def lost(self, _line: Line) -> None:
+    def on_close(self, _line: RawWebSocket) -> None:
         self.fd_when_lost = os.fstat(self.fd).st_ino
-        self.outbox.drop()
+        self.outbox.discard()
         self.gone.set()
 
 
 class Pair:
     """A line on a real socket, and its peer's end."""
 
-    def __init__(self, owner: Owner, line: Line, peer: socket.socket) -> None:
+    def __init__(self, owner: Owner, line: RawWebSocket, peer: socket.socket) -> None:
         self.owner = owner
         self.line = line
         self.peer = peer
@@ -72,7 +72,7 @@ async def pair() -> AsyncIterator[Pair]:
     peer.setblocking(False)
     transport, _ = await asyncio.get_running_loop().connect_accepted_socket(asyncio.Protocol, ours)
     owner = Owner()
-    line = Line(transport, set(), owner, 1000)
+    line = RawWebSocket(transport, set(), owner, 1000)
     transport.set_protocol(line)
     owner.fd = line.fd
     owner.outbox.attach(line)
@@ -84,19 +84,21 @@ async def pair() -> AsyncIterator[Pair]:
 
 def test_asyncios_own_transport_is_known_by_its_name() -> None:
     kind = asyncio.selector_events._SelectorSocketTransport  # type: ignore[attr-defined]
-    assert (kind.__module__, kind.__qualname__) == STRAIGHT, CHANGED + "the transport's name"
+    assert (kind.__module__, kind.__qualname__) == DIRECT_WRITE_TRANSPORT, (
+        CHANGED + "the transport's name"
+    )
 
 
 def test_another_transport_has_no_descriptor_to_write_to() -> None:
     class Foreign(asyncio.Transport):
         def write(self, data: Any) -> None: ...
 
-    assert Line(Foreign(), set(), Owner(), 1000).fd == NO_FD
+    assert RawWebSocket(Foreign(), set(), Owner(), 1000).fd == NO_FD
 
 
 async def test_a_plain_socket_is_written_to_straight(pair: Pair) -> None:
-    piece = Piece((b"42[]",))
-    Wire._give([pair.owner.outbox], [piece])
+    piece = EncodedPackets((b"42[]",))
+    ClientWriter._give([pair.owner.outbox], [piece])
     assert await pair.read(len(piece.frames)) == piece.frames
     assert pair.owner.pauses == 0
 
@@ -106,14 +108,14 @@ async def test_as_soon_as_the_system_takes_no_more_the_rest_is_kept_in_order(pai
     told = b""
     number = 0
     while not pair.owner.pauses:
-        piece = Piece((b"42[%d,%b]" % (number, b"x" * 3000),))
-        Wire._give([outbox], [piece])
+        piece = EncodedPackets((b"42[%d,%b]" % (number, b"x" * 3000),))
+        ClientWriter._give([outbox], [piece])
         told += piece.frames
         number += 1
     assert outbox.fd == NO_FD
-    late = Piece((b"42[late]",))
-    Wire._give([outbox], [late])
-    assert outbox.waiting > 0
+    late = EncodedPackets((b"42[late]",))
+    ClientWriter._give([outbox], [late])
+    assert outbox.queued_bytes > 0
     assert await pair.read(len(told + late.frames)) == told + late.frames
     assert outbox.fd == pair.line.fd != NO_FD
 
@@ -125,17 +127,17 @@ async def test_whatever_way_it_is_told_everything_arrives_once_and_in_order(pair
 
     async def tell() -> None:
         for number in range(2000):
-            piece = Piece((b"42[%d,%b]" % (number, b"x" * dice.choice((1, 100, 5000))),))
+            piece = EncodedPackets((b"42[%d,%b]" % (number, b"x" * dice.choice((1, 100, 5000))),))
             told.append(piece.frames)
             if dice.random() < 0.3:
-                outbox.tell(piece)
+                outbox.send(piece)
             else:
-                Wire._give([outbox], [piece])
+                ClientWriter._give([outbox], [piece])
             if dice.random() < 0.1:
                 await asyncio.sleep(0)
-        end = Piece((b"end",))
+        end = EncodedPackets((b"end",))
         told.append(end.frames)
-        outbox.tell(end)
+        outbox.send(end)
 
     telling = asyncio.create_task(tell())
     heard = b""
@@ -148,7 +150,7 @@ async def test_whatever_way_it_is_told_everything_arrives_once_and_in_order(pair
 
 async def test_a_peer_that_is_gone_is_noticed_by_the_transport(pair: Pair) -> None:
     pair.peer.close()
-    Wire._give([pair.owner.outbox], [Piece((b"42[]",))])
+    ClientWriter._give([pair.owner.outbox], [EncodedPackets((b"42[]",))])
     await pair.owner.gone.wait()
     assert pair.owner.outbox.fd == NO_FD
 

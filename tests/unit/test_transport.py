@@ -11,7 +11,12 @@ import uvicorn
 
 from bridge.gateway.engineio import raw_websocket as transport
 from bridge.gateway.engineio import ws_frames as frames
-from bridge.gateway.engineio.raw_websocket import READ_BYTES, TRANSPORT, Line, keep_transport
+from bridge.gateway.engineio.raw_websocket import (
+    READ_BYTES,
+    TRANSPORT,
+    RawWebSocket,
+    keep_transport,
+)
 from tests.unit.test_gateway_frames import masked
 
 CHANGED = (
@@ -79,24 +84,24 @@ class Owner:
     def __init__(self) -> None:
         self.told: list[Any] = []
 
-    def heard(self, line: Line, message: str | bytes) -> None:
+    def on_message(self, line: RawWebSocket, message: str | bytes) -> None:
         self.told.append(message)
 
-    def paused(self, line: Line) -> None:
+    def on_pause(self, line: RawWebSocket) -> None:
         self.told.append("paused")
 
-    def resumed(self, line: Line) -> None:
+    def on_resume(self, line: RawWebSocket) -> None:
         self.told.append("resumed")
 
-    def lost(self, line: Line) -> None:
+    def on_close(self, line: RawWebSocket) -> None:
         assert line.unsent == 0
         line.write(b"never")
         self.told.append("lost")
 
 
-def line() -> tuple[Line, Transport, Owner, set[Any]]:
+def line() -> tuple[RawWebSocket, Transport, Owner, set[Any]]:
     carrier, owner, connections = Transport(), Owner(), set[Any]()
-    return Line(carrier, connections, owner, 1000), carrier, owner, connections  # type: ignore[arg-type]
+    return RawWebSocket(carrier, connections, owner, 1000), carrier, owner, connections  # type: ignore[arg-type]
 
 
 async def test_a_line_gives_its_owner_what_it_hears_and_answers_pings() -> None:
@@ -199,13 +204,13 @@ async def test_a_half_closed_line_is_over() -> None:
 
 async def test_a_line_can_be_held_and_stops_with_its_server() -> None:
     it, carrier, _, _ = line()
-    it.hold()
-    it.unhold()
+    it.pause_reading()
+    it.resume_reading()
     it.shutdown()
-    it.hold()
-    it.unhold()
+    it.pause_reading()
+    it.resume_reading()
     assert carrier.calls == ["pause_reading", "resume_reading", "close"]
     assert carrier.written == frames.close(1012)
     it.connection_lost(None)
-    it.hold()
+    it.pause_reading()
     it.abort()

@@ -6,28 +6,28 @@ import asyncio
 
 import pytest
 
-from bridge.errors import Code, Refused
-from bridge.security.concurrency import Turns
+from bridge.errors import Code, RequestRejected
+from bridge.security.concurrency import WaitingLimiter
 
 
-def turns(seconds: float = 5.0) -> Turns:
-    return Turns(2, 3, waiting_per_key=2, waiting=3, seconds=seconds)
+def turns(seconds: float = 5.0) -> WaitingLimiter:
+    return WaitingLimiter(2, 3, waiting_per_key=2, waiting=3, seconds=seconds)
 
 
 async def test_who_comes_early_has_its_turn_at_once() -> None:
     it = turns()
     for key in "aab":
-        await it.take(key)
+        await it.acquire(key)
     assert it.taken == 3
 
 
 async def test_the_others_wait_until_there_is_one() -> None:
     it = turns()
-    first, _ = [await it.take("a") for _ in range(2)]
-    waiting = asyncio.create_task(it.take("a"))
+    first, _ = [await it.acquire("a") for _ in range(2)]
+    waiting = asyncio.create_task(it.acquire("a"))
     await asyncio.sleep(0)
     assert not waiting.done()
-    it.give_back(first)
+    it.release(first)
     await waiting
     assert it.taken == 2
 
@@ -35,9 +35,9 @@ async def test_the_others_wait_until_there_is_one() -> None:
 async def test_one_key_leaves_turns_to_others() -> None:
     it = turns()
     for _ in range(2):
-        await it.take("a")
-    waiting = asyncio.create_task(it.take("a"))
-    await it.take("b")
+        await it.acquire("a")
+    waiting = asyncio.create_task(it.acquire("a"))
+    await it.acquire("b")
     await asyncio.sleep(0)
     assert not waiting.done()
     waiting.cancel()
@@ -45,37 +45,37 @@ async def test_one_key_leaves_turns_to_others() -> None:
 
 async def test_so_many_may_wait_and_the_others_are_refused() -> None:
     it = turns()
-    held = [await it.take("a") for _ in range(2)]
-    waiting = [asyncio.create_task(it.take("a")) for _ in range(2)]
+    held = [await it.acquire("a") for _ in range(2)]
+    waiting = [asyncio.create_task(it.acquire("a")) for _ in range(2)]
     await asyncio.sleep(0)
-    with pytest.raises(Refused) as refused:
-        await it.take("a")
+    with pytest.raises(RequestRejected) as refused:
+        await it.acquire("a")
     assert refused.value.code is Code.RATE_LIMITED
     for turn in held:
-        it.give_back(turn)
+        it.release(turn)
     for turn in await asyncio.gather(*waiting):
-        it.give_back(turn)
+        it.release(turn)
     assert it.taken == 0
 
 
 async def test_nobody_waits_longer_than_is_set() -> None:
     it = turns(seconds=0.01)
-    first, _ = [await it.take("a") for _ in range(2)]
-    with pytest.raises(Refused):
-        await it.take("a")
-    it.give_back(first)
-    await it.take("a")  # who gave up keeps no seat and no turn
+    first, _ = [await it.acquire("a") for _ in range(2)]
+    with pytest.raises(RequestRejected):
+        await it.acquire("a")
+    it.release(first)
+    await it.acquire("a")  # who gave up keeps no seat and no turn
 
 
 async def test_who_is_cancelled_while_waiting_keeps_nothing() -> None:
     it = turns()
-    held = [await it.take("a") for _ in range(2)]
+    held = [await it.acquire("a") for _ in range(2)]
     for _ in range(5):
-        waiting = asyncio.create_task(it.take("a"))
+        waiting = asyncio.create_task(it.acquire("a"))
         await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
     for turn in held:
-        it.give_back(turn)
+        it.release(turn)
     assert it.taken == 0
-    assert [await it.take("a") for _ in range(2)]
+    assert [await it.acquire("a") for _ in range(2)]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.source.normalize import normalise
+from bridge.source.normalize import normalize
 
 
 @pytest.mark.parametrize(
@@ -32,8 +32,8 @@ from bridge.source.normalize import normalise
     ],
 )
 def test_a_value_gets_its_one_spelling(given_: object, expected: object) -> None:
-    assert normalise(given_) == expected
-    assert type(normalise(given_)) is type(expected)
+    assert normalize(given_) == expected
+    assert type(normalize(given_)) is type(expected)
 
 
 @pytest.mark.parametrize(
@@ -52,8 +52,8 @@ def test_a_value_gets_its_one_spelling(given_: object, expected: object) -> None
     ],
 )
 def test_everything_else_stays_as_it_is(value: object) -> None:
-    assert normalise(value) == value
-    assert type(normalise(value)) is type(value)
+    assert normalize(value) == value
+    assert type(normalize(value)) is type(value)
 
 
 @given(
@@ -63,7 +63,7 @@ def test_everything_else_stays_as_it_is(value: object) -> None:
     )
 )
 def test_a_spelling_once_normalised_never_changes_again(value: object) -> None:
-    assert normalise(normalise(value)) == normalise(value)
+    assert normalize(normalize(value)) == normalize(value)
 
 
 @pytest.mark.parametrize(
@@ -78,5 +78,5 @@ def test_a_spelling_once_normalised_never_changes_again(value: object) -> None:
     ],
 )
 def test_what_utf_8_can_not_spell_is_replaced(value: Any, sound: Any) -> None:
-    assert normalise(value) == sound
-    orjson.dumps(normalise(value))
+    assert normalize(value) == sound
+    orjson.dumps(normalize(value))

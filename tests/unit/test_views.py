@@ -11,8 +11,8 @@ from bridge.events import Event
 from bridge.pipeline import diff
 from bridge.projection import Projection
 from bridge.rooms import (
-    EVERYTHING,
-    in_view,
+    ALL_ROOM,
+    is_for_view,
     member_room,
     property_room,
     region_room,
@@ -30,7 +30,7 @@ def listing(**columns: Any) -> dict[str, Any]:
 
 
 def tell(old: dict[str, Any] | None, new: dict[str, Any] | None) -> tuple[Event, ...]:
-    return diff.tell(PROJECTION, "p1", old, new, AT)
+    return diff.events_between(PROJECTION, "p1", old, new, AT)
 
 
 def data(event: Event) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def data(event: Event) -> dict[str, Any]:
 
 
 def views(event: Event) -> list[str]:
-    return [view for view in PROJECTION.views if in_view(event.rooms, view)]
+    return [view for view in PROJECTION.views if is_for_view(event.rooms, view)]
 
 
 def test_a_creation_is_told_with_the_columns_of_each_view() -> None:
@@ -83,7 +83,9 @@ def test_a_move_carries_the_row_of_each_view() -> None:
 def test_a_move_by_which_only_member_columns_change_shows_the_others_nothing_of_them() -> None:
     hidden_place = Projection(published=("name",), member=("notes",), region=("state",))
     old = {"name": "Oak", "notes": "a", "state": "TX", "updated_at": AT}
-    public, member = diff.tell(hidden_place, "p1", old, {**old, "state": "CA", "notes": "b"}, AT)
+    public, member = diff.events_between(
+        hidden_place, "p1", old, {**old, "state": "CA", "notes": "b"}, AT
+    )
     assert data(public)["changes"] == {}
     assert list(data(member)["changes"]) == ["notes"]
 
@@ -97,12 +99,12 @@ def test_a_deletion_is_one_event_for_both_views() -> None:
 def test_nothing_is_told_of_columns_in_neither_view() -> None:
     secret = Projection(member=("owner_contact",))
     old = {**listing(), "internal_notes": "a"}
-    assert diff.tell(secret, "p1", old, {**old, "internal_notes": "b"}, AT) == ()
+    assert diff.events_between(secret, "p1", old, {**old, "internal_notes": "b"}, AT) == ()
 
 
 def test_a_documented_column_can_be_the_members_and_keeps_its_place_in_a_creation() -> None:
     projection = Projection(published=("name", "state"), member=("price",))
-    public, member = diff.tell(projection, "p1", None, listing(), AT)
+    public, member = diff.events_between(projection, "p1", None, listing(), AT)
     assert data(public)["price"] is None
     assert data(member)["price"] == 1_000_000
     assert list(data(public)) == list(data(member))
@@ -110,15 +112,15 @@ def test_a_documented_column_can_be_the_members_and_keeps_its_place_in_a_creatio
 
 def test_without_member_columns_there_are_no_rooms_of_members() -> None:
     for old, new in ((None, listing()), (listing(), listing(price=5)), (listing(), None)):
-        [event] = diff.tell(Projection(), "p1", old, new, AT)
+        [event] = diff.events_between(Projection(), "p1", old, new, AT)
         assert event.rooms == rooms_of("p1", ("TX",))
-        assert not in_view(event.rooms, "member")
+        assert not is_for_view(event.rooms, "member")
 
 
-@pytest.mark.parametrize("room", [EVERYTHING, region_room("member/TX"), property_room("member/x")])
+@pytest.mark.parametrize("room", [ALL_ROOM, region_room("member/TX"), property_room("member/x")])
 def test_a_name_that_looks_like_the_members_is_not_theirs(room: str) -> None:
-    assert in_view((room,), "public")
-    assert not in_view((room,), "member")
+    assert is_for_view((room,), "public")
+    assert not is_for_view((room,), "member")
 
 
 def test_known_columns_are_those_of_all_views_and_the_key_is_not_among_them() -> None:

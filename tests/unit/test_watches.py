@@ -4,64 +4,64 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.notifications.watch_index import Watch, Watches
+from bridge.notifications.watch_index import Watch, WatchIndex
 
 ANN, BOB = "ann", "bob"
 
 
-def users(watches: Watches, regions: tuple[str, ...]) -> list[str]:
+def users(watches: WatchIndex, regions: tuple[str, ...]) -> list[str]:
     return [user for users in watches.of_regions(regions) for user in users]
 
 
 def test_a_property_is_watched_by_who_named_it() -> None:
-    watches = Watches()
-    watches.put("w1", Watch(ANN, property="p1"))
-    watches.put("w2", Watch(BOB, property="p2"))
+    watches = WatchIndex()
+    watches.set("w1", Watch(ANN, property="p1"))
+    watches.set("w2", Watch(BOB, property="p2"))
     assert list(watches.of_property("p1")) == [ANN]
     assert list(watches.of_property("p3")) == []
 
 
 def test_a_key_that_is_a_number_is_found_by_its_text() -> None:
-    watches = Watches()
-    watches.put(1, Watch(ANN, property="7"))
+    watches = WatchIndex()
+    watches.set(1, Watch(ANN, property="7"))
     assert list(watches.of_property(7)) == [ANN]
 
 
 def test_a_wide_region_includes_those_inside_it_and_not_the_other_way_round() -> None:
-    watches = Watches()
-    watches.put("w1", Watch(ANN, region="TX"))
-    watches.put("w2", Watch(BOB, region="TX/Austin"))
+    watches = WatchIndex()
+    watches.set("w1", Watch(ANN, region="TX"))
+    watches.set("w2", Watch(BOB, region="TX/Austin"))
     assert users(watches, ("TX", "TX/Austin")) == [ANN, BOB]
     assert users(watches, ("TX", "TX/Dallas")) == [ANN]
 
 
 def test_a_watch_that_is_gone_is_forgotten() -> None:
-    watches = Watches()
-    watches.put("w1", Watch(ANN, region="TX"))
-    watches.put("w1", None)
+    watches = WatchIndex()
+    watches.set("w1", Watch(ANN, region="TX"))
+    watches.set("w1", None)
     assert users(watches, ("TX",)) == []
     assert len(watches) == 0
 
 
 def test_a_second_watch_of_the_same_outlives_the_first() -> None:
-    watches = Watches()
-    watches.put("w1", Watch(ANN, region="TX"))
-    watches.put("w2", Watch(ANN, region="TX"))
-    watches.put("w1", None)
+    watches = WatchIndex()
+    watches.set("w1", Watch(ANN, region="TX"))
+    watches.set("w2", Watch(ANN, region="TX"))
+    watches.set("w1", None)
     assert users(watches, ("TX",)) == [ANN]
 
 
 def test_a_watch_that_changes_is_of_its_new_target_only() -> None:
-    watches = Watches()
-    watches.put("w1", Watch(ANN, region="TX"))
-    watches.put("w1", Watch(ANN, property="p1"))
+    watches = WatchIndex()
+    watches.set("w1", Watch(ANN, region="TX"))
+    watches.set("w1", Watch(ANN, property="p1"))
     assert users(watches, ("TX",)) == []
     assert list(watches.of_property("p1")) == [ANN]
 
 
 def test_to_forget_what_was_never_known_is_fine() -> None:
-    watches = Watches()
-    watches.put("w1", None)
+    watches = WatchIndex()
+    watches.set("w1", None)
     assert len(watches) == 0
 
 

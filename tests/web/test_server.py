@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-import bridge.dev
-from bridge.dev.command import Options, dev
-from bridge.dev.web import App, Node, WebFailed, WebServer, find_node
+import bridge.dev.command
+from bridge.dev.command import DevOptions, dev
+from bridge.dev.web import NodeInstallation, WebApp, WebAppError, WebServer, find_node
 from tests.web import fake
 
 if TYPE_CHECKING:
@@ -31,21 +31,21 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def node() -> Node:
+def node() -> NodeInstallation:
     return find_node()
 
 
 @pytest.fixture(scope="module")
-async def built(tmp_path_factory: pytest.TempPathFactory, node: Node) -> App:
-    made = App(fake.write(tmp_path_factory.mktemp("built") / "app"))
+async def built(tmp_path_factory: pytest.TempPathFactory, node: NodeInstallation) -> WebApp:
+    made = WebApp(fake.write(tmp_path_factory.mktemp("built") / "app"))
     await made.prepare(node, lambda _: None)
     return made
 
 
 @pytest.fixture
-def app(tmp_path: Path, built: App) -> App:
+def app(tmp_path: Path, built: WebApp) -> WebApp:
     """A copy that a test may change."""
-    return App(Path(shutil.copytree(built.folder, tmp_path / "app")))
+    return WebApp(Path(shutil.copytree(built.folder, tmp_path / "app")))
 
 
 async def page(http: httpx.AsyncClient, url: str) -> dict[str, Any]:
@@ -61,7 +61,7 @@ async def gone(pids: list[int]) -> None:
 
 
 async def test_it_answers_with_its_environment_and_leaves_nothing(
-    app: App, node: Node, http: httpx.AsyncClient
+    app: WebApp, node: NodeInstallation, http: httpx.AsyncClient
 ) -> None:
     port = free_port()
     environment = {"BRIDGE_URL": "http://127.0.0.1:1"}
@@ -75,7 +75,7 @@ async def test_it_answers_with_its_environment_and_leaves_nothing(
 
 
 async def test_a_child_that_does_not_listen_is_ended_too(
-    app: App, node: Node, http: httpx.AsyncClient
+    app: WebApp, node: NodeInstallation, http: httpx.AsyncClient
 ) -> None:
     async with WebServer.open(app, node, port=free_port(), environment={"DEAF": "1"}) as server:
         answer = await page(http, server.url)
@@ -83,7 +83,7 @@ async def test_a_child_that_does_not_listen_is_ended_too(
 
 
 async def test_what_it_started_ends_when_it_ends_by_itself(
-    app: App, node: Node, http: httpx.AsyncClient
+    app: WebApp, node: NodeInstallation, http: httpx.AsyncClient
 ) -> None:
     async with WebServer.open(app, node, port=free_port(), environment={}) as server:
         answer = await page(http, server.url)
@@ -96,9 +96,11 @@ async def test_what_it_started_ends_when_it_ends_by_itself(
     await gone(answer["pids"])
 
 
-async def test_one_that_does_not_come_up_is_told_with_its_last_words(app: App, node: Node) -> None:
+async def test_one_that_does_not_come_up_is_told_with_its_last_words(
+    app: WebApp, node: NodeInstallation
+) -> None:
     (app.folder / "start.mjs").write_text("console.error('no, thank you'); process.exit(7)")
-    with pytest.raises(WebFailed, match=r"exit code 7(.|\n)*no, thank you"):
+    with pytest.raises(WebAppError, match=r"exit code 7(.|\n)*no, thank you"):
         async with WebServer.open(app, node, port=free_port(), environment={}):
             pytest.fail("it came up")
 
@@ -106,9 +108,9 @@ async def test_one_that_does_not_come_up_is_told_with_its_last_words(app: App, n
 OWNER = """
 import asyncio, sys
 from pathlib import Path
-from bridge.dev.web import App, WebServer, find_node
+from bridge.dev.web import WebApp, WebServer, find_node
 async def main():
-    app = App(Path(sys.argv[1]))
+    app = WebApp(Path(sys.argv[1]))
     async with WebServer.open(app, find_node(), port=int(sys.argv[2]), environment={}) as server:
         print(server.url, flush=True)
         await asyncio.Event().wait()
@@ -116,7 +118,7 @@ asyncio.run(main())
 """
 
 
-async def test_it_ends_when_its_owner_is_killed(app: App, http: httpx.AsyncClient) -> None:
+async def test_it_ends_when_its_owner_is_killed(app: WebApp, http: httpx.AsyncClient) -> None:
     owner = await asyncio.create_subprocess_exec(
         sys.executable, "-c", OWNER, str(app.folder), str(free_port()),
         stdout=asyncio.subprocess.PIPE,
@@ -130,13 +132,13 @@ async def test_it_ends_when_its_owner_is_killed(app: App, http: httpx.AsyncClien
 
 
 @asynccontextmanager
-async def running(options: Options) -> AsyncIterator[asyncio.Task[int]]:
+async def running(options: DevOptions) -> AsyncIterator[asyncio.Task[int]]:
     task = asyncio.create_task(dev(options))
     try:
         yield task
     finally:
         task.cancel()
-        with suppress(asyncio.CancelledError, WebFailed):
+        with suppress(asyncio.CancelledError, WebAppError):
             await task
 
 
@@ -152,14 +154,14 @@ async def where(capsys: pytest.CaptureFixture[str], task: asyncio.Task[int]) -> 
 
 
 @pytest.fixture
-def dev_of(app: App, monkeypatch: pytest.MonkeyPatch) -> App:
+def dev_of(app: WebApp, monkeypatch: pytest.MonkeyPatch) -> WebApp:
     """`bridge dev` serves this app, in an environment without settings of the machine's own."""
-    monkeypatch.setattr(bridge.dev, "find_app", lambda: app)
+    monkeypatch.setattr(bridge.dev.command, "find_app", lambda: app)
     monkeypatch.setenv("SUPABASE_URL", "https://of-another-project.supabase.co")
     return app
 
 
-OPTIONS = Options(port=0, activity=False, json=True, web=True)
+OPTIONS = DevOptions(port=0, activity=False, json=True, web=True)
 
 
 @pytest.mark.usefixtures("dev_of")
@@ -184,7 +186,7 @@ async def test_dev_ends_when_the_app_ends(
         told = await where(capsys, task)
         with suppress(httpx.TransportError):
             await http.get(told["web_url"] + "/end")
-        with pytest.raises(WebFailed, match="ended by itself, with exit code 4"):
+        with pytest.raises(WebAppError, match="ended by itself, with exit code 4"):
             await asyncio.wait_for(task, 30)
     with pytest.raises(httpx.ConnectError):
         await http.get(told["bridge_url"] + "/livez")

@@ -4,9 +4,9 @@ For `bridge dev --web` and the browser tests. Needs Node.js; knows nothing of wh
 its three commands, `npm ci`, `npm run build` and `npm start`.
 """
 
-from bridge.dev.web.build import App, find_app
-from bridge.dev.web.errors import WebFailed
-from bridge.dev.web.node import Node, find_node
+from bridge.dev.web.build import WebApp, find_app
+from bridge.dev.web.errors import WebAppError
+from bridge.dev.web.node import NodeInstallation, find_node
 from bridge.dev.web.server import WebServer
 
-__all__ = ["App", "Node", "WebFailed", "WebServer", "find_app", "find_node"]
+__all__ = ["NodeInstallation", "WebApp", "WebAppError", "WebServer", "find_app", "find_node"]

@@ -9,14 +9,14 @@ import asyncio
 import subprocess
 import sys
 
-from bridge.dev.web import WebFailed, find_app, find_node
+from bridge.dev.web import WebAppError, find_app, find_node
 
 
 def main(arguments: list[str]) -> int:
     try:
         app, node = find_app(), find_node()
         asyncio.run(app.install(node, print))
-    except WebFailed as failed:
+    except WebAppError as failed:
         print(failed, file=sys.stderr)  # noqa: T201 - the command's output
         return 1
     return subprocess.run(  # noqa: S603 - the caller's own arguments

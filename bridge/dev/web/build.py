@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bridge.dev.web.errors import WebFailed
+from bridge.dev.web.errors import WebAppError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-    from bridge.dev.web.node import Node
+    from bridge.dev.web.node import NodeInstallation
 
 GENERATED: Final = ("node_modules", ".next", "next-env.d.ts")
 """Names in the folder that installing and building make; none of them is part of a build's
@@ -27,11 +27,11 @@ inputs.
 TAIL: Final = 3000
 """Characters of a failed command's output that are shown."""
 
-LOOK_SECONDS: Final = 0.1
+POLL_SECONDS: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class App:
+class WebApp:
     """The app in `folder`, which has a package.json."""
 
     folder: Path
@@ -61,7 +61,7 @@ class App:
             digest.update(content)
         return digest.hexdigest()
 
-    async def prepare(self, node: Node, tell: Callable[[str], None]) -> None:
+    async def prepare(self, node: NodeInstallation, tell: Callable[[str], None]) -> None:
         """Install and build what isn't there or is of other files; says so first. Whoever comes at
         the same time waits for who came first. Raises `WebFailed` with npm's last words.
         """
@@ -77,12 +77,12 @@ class App:
             self._stamp.parent.mkdir(exist_ok=True)
             self._stamp.write_text(inputs, "utf-8")
 
-    async def install(self, node: Node, tell: Callable[[str], None]) -> None:
+    async def install(self, node: NodeInstallation, tell: Callable[[str], None]) -> None:
         """Only what the app depends on."""
         async with self._alone():
             await self._install(node, tell)
 
-    async def _install(self, node: Node, tell: Callable[[str], None]) -> None:
+    async def _install(self, node: NodeInstallation, tell: Callable[[str], None]) -> None:
         if self.installed():
             return
         tell("Installing what the web app depends on (npm ci) ...")
@@ -114,14 +114,14 @@ class App:
                 try:
                     fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
-                    await asyncio.sleep(LOOK_SECONDS)
+                    await asyncio.sleep(POLL_SECONDS)
                 else:
                     break
             yield
         finally:
             os.close(place)
 
-    async def _npm(self, node: Node, *arguments: str) -> None:
+    async def _npm(self, node: NodeInstallation, *arguments: str) -> None:
         process = await asyncio.create_subprocess_exec(
             *node.npm,
             *arguments,
@@ -142,20 +142,20 @@ class App:
             raise
         if process.returncode != 0:
             command = " ".join(("npm", *arguments))
-            raise WebFailed(
+            raise WebAppError(
                 f"expected `{command}` to succeed in {self.folder}, came exit code "
                 f"{process.returncode}. It ended so:\n"
                 f"{said.decode(errors='replace').strip()[-TAIL:]}"
             )
 
 
-def find_app() -> App:
+def find_app() -> WebApp:
     """The app beside the sources. Raises `WebFailed` in an installed package, which has none."""
     folder = Path(__file__).resolve().parents[3] / "deploy" / "web"
     if not (folder / "package.json").is_file():
-        raise WebFailed(
+        raise WebAppError(
             f"the web app is part of the repository, not of the installed package: expected it in "
             f"{folder}, found none. Clone the repository, `pip install -e '.[dev]'` in it, and "
             "start `bridge dev --web` there"
         )
-    return App(folder)
+    return WebApp(folder)

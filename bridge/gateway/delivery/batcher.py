@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from bridge.events import Event
-from bridge.gateway.delivery.coalesce import BATCH, envelope, fold
-from bridge.gateway.visibility import as_heard
+from bridge.gateway.delivery.coalesce import BATCH_EVENT, coalesce, envelope
+from bridge.gateway.visibility import visible_event
 from bridge.log.base import Entry
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ FRAME_BYTES: Final = 256 * 1024
 position is a place to go on from."""
 
 
-class Window:
+class Batcher:
     """Gathers entries for `seconds` and tells them as one batch to each of its clients.
 
     Nothing is gathered while it has none. Clients with equal subscriptions share a batch.
@@ -51,13 +51,13 @@ class Window:
     def set(self, sid: str, subscription: Subscription) -> None:
         """From here on the client hears `subscription`; what it heard before is told first."""
         self.flush_one(sid)
-        self.leave(sid)
+        self.remove(sid)
         self._subscriptions[sid] = subscription
         self._alike.setdefault(subscription, {})[sid] = None
         if self._entries:
             self._late[sid] = len(self._entries)
 
-    def leave(self, sid: str) -> None:
+    def remove(self, sid: str) -> None:
         """The client is gone, and so is what waits for it."""
         subscription = self._subscriptions.pop(sid, None)
         if subscription is None:
@@ -87,7 +87,7 @@ class Window:
             return
         start = self._late.get(sid, 0)
         self._late[sid] = len(self._entries)
-        self._tell(start, [(subscription, [sid])])
+        self._send(start, [(subscription, [sid])])
 
     def flush(self) -> None:
         """Tell everybody what waits. `deliver` must not change any subscription."""
@@ -97,7 +97,7 @@ class Window:
         if not self._entries:
             return
         late = self._late
-        self._tell(
+        self._send(
             0,
             [
                 (subscription, [sid for sid in sids if sid not in late] if late else sids)
@@ -108,7 +108,7 @@ class Window:
         for sid, start in late.items():
             by_start.setdefault(start, []).append((self._subscriptions[sid], [sid]))
         for start, groups in by_start.items():
-            self._tell(start, groups)
+            self._send(start, groups)
         self._entries, self._late, self._bytes = [], {}, 0
 
     def close(self) -> None:
@@ -118,7 +118,7 @@ class Window:
             self._timer = None
         self._entries = []
 
-    def _tell(self, start: int, groups: Sequence[tuple[Subscription, Collection[str]]]) -> None:
+    def _send(self, start: int, groups: Sequence[tuple[Subscription, Collection[str]]]) -> None:
         entries = self._entries[start:]
         if not entries:
             return
@@ -127,9 +127,9 @@ class Window:
             if sids:
                 by_view.setdefault(subscription.rights.view, []).append((subscription, sids))
         for view, alike in by_view.items():
-            self._tell_view(fold(entries, self._updated_at, view), entries[-1], alike)
+            self._send_view(coalesce(entries, self._updated_at, view), entries[-1], alike)
 
-    def _tell_view(
+    def _send_view(
         self,
         events: Sequence[Event],
         last: Entry,
@@ -153,8 +153,8 @@ class Window:
             told = [
                 heard
                 for number in numbers
-                if (heard := as_heard(events[number], (rights,))) is not None
+                if (heard := visible_event(events[number], (rights,))) is not None
             ]
             if told:
-                batch = Event(BATCH, "", (), envelope(told))
+                batch = Event(BATCH_EVENT, "", (), envelope(told))
                 self._deliver(Entry(last.position, batch, last.at), sids)

@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 PORTION: Final = 256
 """Writes before the loop gets a turn: about 3 ms."""
 
-KINDS: Final = 32
+MAX_RECIPIENT_SETS: Final = 32
 """Different sets of recipients that are sorted at once. Each is as large as a room, so a burst that
 has a set of its own for every event is cut."""
 
 Name = TypeVar("Name")
 Client = TypeVar("Client")
-Telling = TypeVar("Telling")
-Parcel = TypeVar("Parcel", bound=Sized)
+BroadcastEvent = TypeVar("BroadcastEvent")
+Packets = TypeVar("Packets", bound=Sized)
 
 
-class Batch(Generic[Client, Parcel]):
+class BroadcastJob(Generic[Client, Packets]):
     """Clients that are told the same, and how far that has got."""
 
     __slots__ = ("_at", "_clients", "_where", "parcel")
 
-    def __init__(self, clients: list[Client], parcel: Parcel) -> None:
+    def __init__(self, clients: list[Client], parcel: Packets) -> None:
         self._clients = clients
         self._at = 0
         self._where: dict[Client, int] | None = None
@@ -44,7 +44,7 @@ class Batch(Generic[Client, Parcel]):
         self._at += number
         return self._clients[at : self._at]
 
-    def early(self, client: Client) -> bool:
+    def pop(self, client: Client) -> bool:
         """Whether the client's turn is still to come; it is over then."""
         if self._where is None:
             self._where = {its: place for place, its in enumerate(self._clients)}
@@ -59,14 +59,16 @@ class Batch(Generic[Client, Parcel]):
         return True
 
 
-class Dispatcher(Generic[Name, Client, Telling, Parcel]):
+class Broadcaster(Generic[Name, Client, BroadcastEvent, Packets]):
     """Tells clients, in the order in which it was told itself."""
 
     def __init__(
         self,
         *,
-        pack: Callable[[list[Telling], Iterable[Name]], Iterable[tuple[list[Client], Parcel]]],
-        give: Callable[[list[Client], Parcel], None],
+        pack: Callable[
+            [list[BroadcastEvent], Iterable[Name]], Iterable[tuple[list[Client], Packets]]
+        ],
+        give: Callable[[list[Client], Packets], None],
         call_soon: Callable[[Callable[[], None]], object],
     ) -> None:
         """`pack` joins what those with these names are told in a row, and says to whom it goes: one
@@ -76,18 +78,18 @@ class Dispatcher(Generic[Name, Client, Telling, Parcel]):
         self._pack = pack
         self._give = give
         self._call_soon = call_soon
-        self._tellings: list[tuple[Telling, int]] = []
+        self._tellings: list[tuple[BroadcastEvent, int]] = []
         self._kinds: list[tuple[Name, ...]] = []
-        self._batches: deque[Batch[Client, Parcel]] = deque()
+        self._batches: deque[BroadcastJob[Client, Packets]] = deque()
         self._called = False
 
-    def add(self, telling: Telling, names: Collection[Name]) -> None:
+    def add(self, telling: BroadcastEvent, names: Collection[Name]) -> None:
         """Tell these clients, as they are now, in the next step of the loop or a later one."""
         recipients = tuple(names)
         try:
             kind = self._kinds.index(recipients)
         except ValueError:
-            if len(self._kinds) == KINDS:
+            if len(self._kinds) == MAX_RECIPIENT_SETS:
                 self._seal()
             kind = len(self._kinds)
             self._kinds.append(recipients)
@@ -98,14 +100,14 @@ class Dispatcher(Generic[Name, Client, Telling, Parcel]):
         """Tell this client now all that it is still to be told."""
         self._seal()
         for batch in self._batches:
-            if batch.early(client):
+            if batch.pop(client):
                 self._give([client], batch.parcel)
 
-    def forget(self, client: Client) -> None:
+    def remove(self, client: Client) -> None:
         """Tell this client nothing of what it is still to be told."""
         self._seal()
         for batch in self._batches:
-            batch.early(client)
+            batch.pop(client)
 
     def flush(self) -> None:
         """Tell everybody everything now, however long it takes."""
@@ -124,7 +126,7 @@ class Dispatcher(Generic[Name, Client, Telling, Parcel]):
         for number, names in _groups(kinds):
             told = [telling for telling, kind in tellings if number >> kind & 1]
             for clients, parcel in self._pack(told, names):
-                self._batches.append(Batch(clients, parcel))
+                self._batches.append(BroadcastJob(clients, parcel))
         return bool(self._batches)  # nobody may be left of those it was for
 
     def _call(self) -> None:

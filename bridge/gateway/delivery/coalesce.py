@@ -27,7 +27,7 @@ import orjson
 
 from bridge.events import Event
 from bridge.pipeline.diff import same
-from bridge.rooms import in_view, regions_of_rooms, rooms_of
+from bridge.rooms import is_for_view, regions_of_rooms, rooms_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -36,22 +36,24 @@ if TYPE_CHECKING:
     from bridge.log.base import Entry, Position
     from bridge.rights import View
 
-BATCH: Final = "properties-batch"
+BATCH_EVENT: Final = "properties-batch"
 
-FOLDED: Final = ("property-created", "property-updated", "property-deleted")
+COALESCED: Final = ("property-created", "property-updated", "property-deleted")
 """Events that come to a net difference; others stay as they are."""
 
 
-def fold(entries: Iterable[Entry], updated_at: str | None, view: View = "public") -> list[Event]:
+def coalesce(
+    entries: Iterable[Entry], updated_at: str | None, view: View = "public"
+) -> list[Event]:
     """What `entries`, in order and not filtered by any room, come to in one view. `updated_at`
     names the column that a creation's data has for it, if it is published.
     """
     stories: dict[Key | Position, list[Event]] = {}
     for entry in entries:
-        if entry.event.name not in FOLDED:
+        if entry.event.name not in COALESCED:
             stories[entry.position] = [entry.event]
             continue
-        if not in_view(entry.event.rooms, view):
+        if not is_for_view(entry.event.rooms, view):
             continue
         # Taken out and put in again: a story stands where its last event does.
         story = stories.pop(entry.event.key, [])
@@ -66,11 +68,11 @@ def fold(entries: Iterable[Entry], updated_at: str | None, view: View = "public"
 def envelope(events: Sequence[Event]) -> bytes:
     """The envelope of a batch."""
     inside = b",".join(event.envelope for event in events)
-    return b'{"event":"' + BATCH.encode() + b'","data":{"events":[' + inside + b"]}}"
+    return b'{"event":"' + BATCH_EVENT.encode() + b'","data":{"events":[' + inside + b"]}}"
 
 
 @dataclass(slots=True)
-class _Known:
+class _NetChange:
     """What a story has come to so far."""
 
     deleted: dict[str, Any] | None = None  # data of a deletion that came before all else
@@ -84,7 +86,7 @@ class _Known:
 
 
 def _net(story: Sequence[Event], updated_at: str | None, view: View) -> list[Event]:
-    known = _Known()
+    known = _NetChange()
     for event in story:
         data = orjson.loads(event.envelope)["data"]
         if event.name == "property-created":
@@ -96,7 +98,7 @@ def _net(story: Sequence[Event], updated_at: str | None, view: View) -> list[Eve
     return _told(known, story[-1].key, view)
 
 
-def _delete(known: _Known, data: dict[str, Any], place: tuple[str, ...]) -> None:
+def _delete(known: _NetChange, data: dict[str, Any], place: tuple[str, ...]) -> None:
     if known.created is not None:
         known.created = None
         if known.deleted is not None:
@@ -106,7 +108,7 @@ def _delete(known: _Known, data: dict[str, Any], place: tuple[str, ...]) -> None
     known.deleted, known.changes, known.whole = data, None, None
 
 
-def _update(known: _Known, event: Event, data: dict[str, Any], updated_at: str | None) -> None:
+def _update(known: _NetChange, event: Event, data: dict[str, Any], updated_at: str | None) -> None:
     moved = data.get("moved")
     if known.created is None and known.changes is None:
         known.changes = {}
@@ -135,7 +137,7 @@ def _renew(row: dict[str, Any], data: dict[str, Any], updated_at: str | None) ->
         row[updated_at] = data["updated_at"]
 
 
-def _told(known: _Known, key: Key, view: View) -> list[Event]:
+def _told(known: _NetChange, key: Key, view: View) -> list[Event]:
     out = []
     if known.deleted is not None:
         rooms = rooms_of(key, known.deleted_from, view)

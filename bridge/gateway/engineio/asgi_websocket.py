@@ -17,7 +17,7 @@ from bridge.gateway.engineio.raw_websocket import TRANSPORT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.gateway.engineio.server import Engine
+    from bridge.gateway.engineio.server import EngineServer
 
 HEADERS: Final = {
     name.encode(): "HTTP_" + name.upper().replace("-", "_")
@@ -26,12 +26,12 @@ HEADERS: Final = {
 """Headers of a websocket's request that the library looks at: for the origin and the upgrade."""
 
 
-class Websocket(asgi.WebSocket):  # type: ignore[misc]
+class AsgiWebSocket(asgi.WebSocket):  # type: ignore[misc]
     """A websocket behind ASGI, which can be cut while somebody waits to write to it or to read."""
 
-    def __init__(self, handler: Any, server: Engine) -> None:
+    def __init__(self, handler: Any, server: EngineServer) -> None:
         super().__init__(handler, server)
-        self._lines = server.lines
+        self._lines = server.websockets
         self._transport: Any = None
         self._waiting: set[asyncio.Task[Any]] = set()
         self._ended = asyncio.Event()
@@ -83,7 +83,7 @@ class Websocket(asgi.WebSocket):  # type: ignore[misc]
             self._waiting.discard(task)
 
 
-class HungUp(Exception):  # noqa: N818 - states what is the case
+class ClientGoneError(Exception):
     """The client is gone before its request was looked at."""
 
 
@@ -96,12 +96,12 @@ async def translate_request(scope: Any, receive: Any, send: Any) -> Any:
     if scope["type"] != "websocket":
         environ = await asgi.translate_request(scope, receive, send)
         if not environ:
-            raise HungUp
+            raise ClientGoneError
         # It says so, but the server didn't take it for a handshake, and a request is no websocket.
         environ.pop("HTTP_UPGRADE", None)
         return environ
     if (await receive())["type"] != "websocket.connect":
-        raise HungUp
+        raise ClientGoneError
     environ = {
         "REQUEST_METHOD": "GET",
         "QUERY_STRING": scope.get("query_string", b"").decode(errors="replace"),

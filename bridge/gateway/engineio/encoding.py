@@ -12,13 +12,13 @@ from bridge.gateway.engineio import ws_frames as frames
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-PIECE_BYTES: Final = 64 * 1024
+MAX_JOINED_BYTES: Final = 64 * 1024
 """Frames are joined up to here. A write that a client can't take at once is copied for it by the
 transport, so a burst of megabytes goes out in pieces, of which the client holds one and shares the
 others."""
 
 
-class Piece:
+class EncodedPackets:
     """Some Engine.IO packets in a row: joined frames for websockets, packets for polls."""
 
     __slots__ = ("_packets", "frames")
@@ -31,7 +31,7 @@ class Piece:
         self.frames = b"".join(map(frames.text, payloads))
 
     @classmethod
-    def of(cls, packet: engineio.packet.Packet) -> Piece:
+    def of(cls, packet: engineio.packet.Packet) -> EncodedPackets:
         if packet.binary:  # encoding would keep the form of one transport for all
             piece = cls(())
             piece.frames = frames.frame(frames.BINARY, bytes(packet.data))
@@ -54,18 +54,18 @@ def _packet(payload: bytes) -> engineio.packet.Packet:
     return packet
 
 
-def event(name: str, envelope: bytes, position: str | None) -> bytes:
+def encode_event(name: str, envelope: bytes, position: str | None) -> bytes:
     """An event as an Engine.IO packet: `4`, then Socket.IO's `2["name",{envelope},"position"]`."""
     tail = b"" if position is None else b"," + json.dumps(position).encode()
     return b"42[%b,%b%b]" % (json.dumps(name).encode(), envelope, tail)
 
 
-def message(packet: str) -> Piece:
+def encode_message(packet: str) -> EncodedPackets:
     """A Socket.IO packet such as `0{"sid":"..."}`."""
-    return Piece((b"4" + packet.encode(),))
+    return EncodedPackets((b"4" + packet.encode(),))
 
 
-class Telling:
+class EncodedEvent:
     """One event, with its position and without, each encoded when somebody first needs it."""
 
     __slots__ = ("_encoded", "_envelope", "_name", "_position")
@@ -79,23 +79,23 @@ class Telling:
     def encoded(self, *, position: bool) -> bytes:
         encoded = self._encoded[position]
         if encoded is None:
-            encoded = event(self._name, self._envelope, self._position if position else None)
+            encoded = encode_event(self._name, self._envelope, self._position if position else None)
             self._encoded[position] = encoded
         return encoded
 
 
-def pieces(tellings: Iterable[Telling], *, positions: bool) -> list[Piece]:
+def join_events(tellings: Iterable[EncodedEvent], *, positions: bool) -> list[EncodedPackets]:
     """The events in order, in as few pieces as `PIECE_BYTES` lets them be."""
-    out: list[Piece] = []
+    out: list[EncodedPackets] = []
     row: list[bytes] = []
     size = 0
     for telling in tellings:
         encoded = telling.encoded(position=positions)
-        if row and size + len(encoded) > PIECE_BYTES:
-            out.append(Piece(row))
+        if row and size + len(encoded) > MAX_JOINED_BYTES:
+            out.append(EncodedPackets(row))
             row, size = [], 0
         row.append(encoded)
         size += len(encoded)
     if row:
-        out.append(Piece(row))
+        out.append(EncodedPackets(row))
     return out

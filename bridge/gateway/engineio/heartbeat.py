@@ -15,7 +15,7 @@ EARLY_SECONDS: Final = 0.001
 """How much too early a timer may come, by its own clock."""
 
 
-class Pinged(Protocol):
+class HeartbeatTarget(Protocol):
     def ping(self) -> None: ...
 
     def timed_out(self) -> None:
@@ -40,25 +40,25 @@ class Heartbeat:
         self._clock = clock
         self._call_later = call_later
         # By when they are due: as all wait equally long, the first to come is the first due.
-        self._resting: dict[Pinged, float] = {}
-        self._asked: dict[Pinged, float] = {}
+        self._idle: dict[HeartbeatTarget, float] = {}
+        self._awaiting_pong: dict[HeartbeatTarget, float] = {}
         self._timer: Any = None
 
-    def expect(self, one: Pinged) -> None:
+    def schedule(self, one: HeartbeatTarget) -> None:
         """It is there, or has answered; an answer that nobody asked for changes nothing."""
-        self._asked.pop(one, None)
-        if one not in self._resting:
-            self._resting[one] = self._clock() + self._interval
-            if len(self._resting) == 1:  # else another is due before it
+        self._awaiting_pong.pop(one, None)
+        if one not in self._idle:
+            self._idle[one] = self._clock() + self._interval
+            if len(self._idle) == 1:  # else another is due before it
                 self._arm()
 
-    def forget(self, one: Pinged) -> None:
-        self._resting.pop(one, None)
-        self._asked.pop(one, None)
+    def cancel(self, one: HeartbeatTarget) -> None:
+        self._idle.pop(one, None)
+        self._awaiting_pong.pop(one, None)
 
     def stop(self) -> None:
-        self._resting.clear()
-        self._asked.clear()
+        self._idle.clear()
+        self._awaiting_pong.clear()
         self._arm()
 
     def _arm(self) -> None:
@@ -68,26 +68,26 @@ class Heartbeat:
         now = self._clock()
         waits = [
             max(next(iter(due.values())) - now, least)
-            for due, least in ((self._resting, SLACK_SECONDS), (self._asked, EARLY_SECONDS))
+            for due, least in ((self._idle, SLACK_SECONDS), (self._awaiting_pong, EARLY_SECONDS))
             if due
         ]
         if waits:
-            self._timer = self._call_later(min(waits), self._beat)
+            self._timer = self._call_later(min(waits), self._run_due)
 
-    def _beat(self) -> None:
+    def _run_due(self) -> None:
         self._timer = None
         now = self._clock()
-        for one in _due(self._asked, now + EARLY_SECONDS):
-            del self._asked[one]
+        for one in _due(self._awaiting_pong, now + EARLY_SECONDS):
+            del self._awaiting_pong[one]
             one.timed_out()
-        for one in _due(self._resting, now + SLACK_SECONDS):
-            del self._resting[one]
-            self._asked[one] = now + self._timeout
+        for one in _due(self._idle, now + SLACK_SECONDS):
+            del self._idle[one]
+            self._awaiting_pong[one] = now + self._timeout
             one.ping()
         self._arm()
 
 
-def _due(waiting: dict[Pinged, float], now: float) -> list[Pinged]:
+def _due(waiting: dict[HeartbeatTarget, float], now: float) -> list[HeartbeatTarget]:
     due = []
     for one, at in waiting.items():
         if at > now:

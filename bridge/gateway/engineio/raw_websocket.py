@@ -34,7 +34,7 @@ TRANSPORT: Final = "bridge.transport"
 
 NO_FD: Final = -1
 
-STRAIGHT: Final = ("asyncio.selector_events", "_SelectorSocketTransport")
+DIRECT_WRITE_TRANSPORT: Final = ("asyncio.selector_events", "_SelectorSocketTransport")
 """The transport that sends at once what it is given, and keeps what the system does not take."""
 
 READ_BYTES: Final = 4096
@@ -48,22 +48,22 @@ CLOSE_SECONDS: Final = 10.0
 """How long a peer may take to answer that a websocket closes, and to take what it was told."""
 
 
-class Owner(Protocol):
+class WebSocketOwner(Protocol):
     """Who has a line. Nothing here may raise."""
 
-    def heard(self, line: Line, message: str | bytes) -> None: ...
+    def on_message(self, line: RawWebSocket, message: str | bytes) -> None: ...
 
-    def paused(self, line: Line) -> None:
+    def on_pause(self, line: RawWebSocket) -> None:
         """The line has more to send than it should, or is closing: hold what is not written."""
 
-    def resumed(self, line: Line) -> None:
+    def on_resume(self, line: RawWebSocket) -> None:
         """The line takes more."""
 
-    def lost(self, line: Line) -> None:
+    def on_close(self, line: RawWebSocket) -> None:
         """The line is gone. Called once, and last."""
 
 
-class Line(asyncio.BufferedProtocol):
+class RawWebSocket(asyncio.BufferedProtocol):
     """One open websocket."""
 
     __slots__ = (
@@ -71,26 +71,26 @@ class Line(asyncio.BufferedProtocol):
         "_owner",
         "_pong",
         "_reader",
-        "_stuck",
         "_timer",
         "_transport",
+        "_write_paused",
         "closing",
         "fd",
     )
 
     def __init__(
-        self, transport: asyncio.Transport, connections: set[Any], owner: Owner, limit: int
+        self, transport: asyncio.Transport, connections: set[Any], owner: WebSocketOwner, limit: int
     ) -> None:
         """`connections` is where the server knows it; `limit` bounds what comes, in bytes."""
         self._transport: asyncio.Transport | None = transport
         self._connections = connections
-        self._owner: Owner = owner
-        self._reader = frames.Reader(limit)
+        self._owner: WebSocketOwner = owner
+        self._reader = frames.FrameReader(limit)
         self._timer: asyncio.TimerHandle | None = None
-        self._stuck = False
+        self._write_paused = False
         self._pong = b""  # the answer to the last ping that came meanwhile
         self.closing = False
-        self.fd = _straight(transport)
+        self.fd = _direct_write_fd(transport)
         """Where frames may be written in place of `write`, until the owner hears of `paused` or
         `lost`. What the system doesn't take of them goes to `write`. `NO_FD`: not here."""
         connections.add(self)
@@ -105,7 +105,7 @@ class Line(asyncio.BufferedProtocol):
         transport = self._transport
         if transport is not None and not self.closing and not transport.is_closing():
             return transport.write
-        return _dropped
+        return _discard
 
     @property
     def unsent(self) -> int:
@@ -114,33 +114,33 @@ class Line(asyncio.BufferedProtocol):
     def close(self, code: int = 1000) -> None:
         """Say goodbye after all that was written, and wait a while for the answer."""
         self.write(frames.close(code))
-        self._part()
+        self._start_closing()
 
     def abort(self) -> None:
         """End it now, whatever is unsent. The owner hears of it a little later."""
         if not self.closing:
             self.closing = True
-            self._owner.paused(self)
+            self._owner.on_pause(self)
         if self._transport is not None:
             self._transport.abort()
 
-    def hold(self) -> None:
+    def pause_reading(self) -> None:
         """Read no more until `unhold`."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
 
-    def unhold(self) -> None:
+    def resume_reading(self) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
 
-    def give(self, owner: Owner) -> None:
+    def set_owner(self, owner: WebSocketOwner) -> None:
         """From here on it is another's."""
         self._owner = owner
 
-    def _part(self) -> None:
+    def _start_closing(self) -> None:
         if not self.closing:
             self.closing = True
-            self._owner.paused(self)
+            self._owner.on_pause(self)
         if self._timer is None and self._transport is not None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(CLOSE_SECONDS, self.abort)
@@ -157,7 +157,7 @@ class Line(asyncio.BufferedProtocol):
         pong = b""
         try:
             messages = self._reader.read(data)
-        except frames.BrokenFrame as broken:
+        except frames.FrameError as broken:
             self._end(broken.code)
             return
         for opcode, payload in messages:
@@ -172,9 +172,9 @@ class Line(asyncio.BufferedProtocol):
                 except UnicodeDecodeError:
                     self._end(frames.INVALID_DATA)
                     return
-                self._owner.heard(self, text)
+                self._owner.on_message(self, text)
             elif opcode == frames.BINARY:
-                self._owner.heard(self, payload)
+                self._owner.on_message(self, payload)
             elif opcode == frames.PING:
                 pong = frames.frame(frames.PONG, payload)
         if pong and not self.closing:
@@ -184,7 +184,7 @@ class Line(asyncio.BufferedProtocol):
         """To the last of the pings that came together, and at the latest when the line takes more:
         a peer that pings and doesn't read must not fill the buffer.
         """
-        if self._stuck:
+        if self._write_paused:
             self._pong = pong
         else:
             self.write(pong)
@@ -193,26 +193,26 @@ class Line(asyncio.BufferedProtocol):
         """Nothing more will come that is worth reading."""
         if not self.closing:
             self.write(frames.close(code))
-        self._part()
+        self._start_closing()
         if self._transport is not None:
             self._transport.close()  # sends what it has first
 
     def eof_received(self) -> bool:
         # A peer that sends nothing more without a close frame is gone, whatever it still reads.
-        self._part()
+        self._start_closing()
         return False
 
     def pause_writing(self) -> None:
-        self._stuck = True
-        self._owner.paused(self)
+        self._write_paused = True
+        self._owner.on_pause(self)
 
     def resume_writing(self) -> None:
-        self._stuck = False
+        self._write_paused = False
         pong, self._pong = self._pong, b""
         if pong:
             self.write(pong)
         if not self.closing:
-            self._owner.resumed(self)
+            self._owner.on_resume(self)
 
     def connection_lost(self, _error: Exception | None) -> None:
         # First of all: to write to a transport that is closed raises, on some loops.
@@ -223,7 +223,7 @@ class Line(asyncio.BufferedProtocol):
             self._timer.cancel()
             self._timer = None
         self._connections.discard(self)
-        self._owner.lost(self)
+        self._owner.on_close(self)
 
     # -- for the server
 
@@ -232,12 +232,12 @@ class Line(asyncio.BufferedProtocol):
         self._end(frames.RESTARTING)
 
 
-def _dropped(_data: bytes) -> None: ...
+def _discard(_data: bytes) -> None: ...
 
 
-def _straight(transport: asyncio.Transport) -> int:
+def _direct_write_fd(transport: asyncio.Transport) -> int:
     kind = type(transport)
-    if (kind.__module__, kind.__qualname__) != STRAIGHT:
+    if (kind.__module__, kind.__qualname__) != DIRECT_WRITE_TRANSPORT:
         return NO_FD
     transport.set_write_buffer_limits(0)
     fd: int = transport.get_extra_info("socket").fileno()
@@ -262,20 +262,22 @@ HANDOVER: Final = "bridge.websocket"
 
 
 @runtime_checkable
-class Handshake(Protocol):
+class PendingWebSocket(Protocol):
     """The server's side of a websocket that can be taken over, see `scope["extensions"]`."""
 
-    def hand_over(self, owner: Owner, limit: int, first: Callable[[], bytes]) -> Line | None: ...
+    def hand_over(
+        self, owner: WebSocketOwner, limit: int, first: Callable[[], bytes]
+    ) -> RawWebSocket | None: ...
 
 
 def take_over(
-    scope: Scope, owner: Owner, limit: int, first: Callable[[], bytes] = bytes
-) -> Line | None:
+    scope: Scope, owner: WebSocketOwner, limit: int, first: Callable[[], bytes] = bytes
+) -> RawWebSocket | None:
     """The websocket of an ASGI call, accepted, if its server lets it be taken over. The call may
     end then, and its `receive` and `send` must not be used any more. `limit` bounds a client's
     message, in bytes; `first` gives frames that go out in one write with the answer.
     """
     handshake = scope.get("extensions", {}).get(HANDOVER)
-    if not isinstance(handshake, Handshake):
+    if not isinstance(handshake, PendingWebSocket):
         return None
     return handshake.hand_over(owner, limit, first)

@@ -8,29 +8,29 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import engineio.packet
 
-from bridge.gateway.engineio.encoding import Piece
+from bridge.gateway.engineio.encoding import EncodedPackets
 from bridge.gateway.engineio.raw_websocket import NO_FD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FAIR_SECONDS: Final = 1.0
+SLOW_CLIENT_GRACE_SECONDS: Final = 1.0
 """A burst is told in one step of the event loop, in which nobody can take anything. So a client
 that is over its bound is looked at again after this time, and only what it was told before and has
 still not taken counts. Twice over: it costs at most the bound and what is told in that time, all of
 it shared with the others who are told the same, and no client is cut off that keeps up."""
 
-OVERHEAD: Final = 128
+PACKET_OVERHEAD_BYTES: Final = 128
 """What a piece counts beyond its frames, so that many small ones are bounded too."""
 
-POLL_PACKETS: Final = 16
+MAX_POLL_PACKETS: Final = 16
 """Packets in one answer to a poll of a client without positions, which may be python-engineio's:
 it takes an answer with more than `Payload.max_decode_packets` for an attack, and hangs up."""
 
-NOOP: Final = Piece.of(engineio.packet.Packet(engineio.packet.NOOP))
+NOOP: Final = EncodedPackets.of(engineio.packet.Packet(engineio.packet.NOOP))
 
 
-class Line(Protocol):
+class FrameWriter(Protocol):
     """A websocket that takes frames at once."""
 
     @property
@@ -49,7 +49,7 @@ class Line(Protocol):
     def close(self) -> None: ...
 
 
-class Outbox:
+class SendQueue:
     """What one client is told, in order.
 
     With a line and nothing in its way a piece is written before `tell` returns. Otherwise it is
@@ -59,20 +59,20 @@ class Outbox:
     """
 
     __slots__ = (
-        "_held",
-        "_kept",
-        "_kept_for",
+        "_hold_reasons",
         "_limit",
-        "_line",
-        "_line_paused",
+        "_on_hold",
         "_on_overflow",
-        "_since",
-        "_takers",
-        "_watched",
+        "_queued",
+        "_queued_since_check",
+        "_slow_timer",
+        "_waiters",
+        "_websocket",
+        "_websocket_paused",
         "ended",
         "fd",
         "positions",
-        "waiting",
+        "queued_bytes",
         "write",
     )
 
@@ -82,10 +82,10 @@ class Outbox:
         """
         self._limit = limit
         self._on_overflow = on_overflow
-        self._line: Line | None = None
-        self._line_paused = False
-        self._kept_for: frozenset[str] = frozenset()
-        self._kept: deque[Piece] | None = None  # what was told since it is kept back
+        self._websocket: FrameWriter | None = None
+        self._websocket_paused = False
+        self._hold_reasons: frozenset[str] = frozenset()
+        self._on_hold: deque[EncodedPackets] | None = None  # what was told since it is kept back
         self.write: Callable[[bytes], None] | None = None
         """How to write to the line; None: there is no line, it is paused, or something is held."""
         self.fd = NO_FD
@@ -93,25 +93,25 @@ class Outbox:
         is for `tell`, or for `tell_rest`. `NO_FD`: there is none."""
         self.positions = True
         """Whether events are told with their positions, for who delivers them."""
-        self._held: deque[Piece] | None = None
-        self._takers: deque[asyncio.Future[bool]] | None = None
+        self._queued: deque[EncodedPackets] | None = None
+        self._waiters: deque[asyncio.Future[bool]] | None = None
         self.ended = False
         """Whether it takes no more."""
-        self._watched: asyncio.TimerHandle | None = None
-        self._since = 0  # bytes that were held since the client is being watched
-        self.waiting = 0
+        self._slow_timer: asyncio.TimerHandle | None = None
+        self._queued_since_check = 0  # bytes that were held since the client is being watched
+        self.queued_bytes = 0
         """Bytes that are held."""
 
     # -- what goes in
 
-    def tell(self, piece: Piece) -> None:
+    def send(self, piece: EncodedPackets) -> None:
         """Send it or hold it. After the end it is dropped."""
         if self.write is not None:
             self.write(piece.frames)
         elif not self.ended:
-            self._hold(piece)
+            self._enqueue(piece)
 
-    def tell_rest(self, rest: bytes) -> None:
+    def send_rest(self, rest: bytes) -> None:
         """What the system didn't take of frames that were written to `fd`."""
         assert self.write is not None, "nothing can have happened since"
         self.write(rest)
@@ -125,108 +125,108 @@ class Outbox:
             self.end()
         elif packet.packet_type == engineio.packet.NOOP:
             # For a poll, as the client tries a websocket; where none waits it is for nobody.
-            self.release()
+            self.release_polls()
         else:
-            self.tell(Piece.of(packet))
+            self.send(EncodedPackets.of(packet))
 
     def end(self) -> None:
         """Nothing more will be told. What is held is still sent or taken, then the line closes."""
         if self.ended:
             return
         self.ended = True
-        if self.write is not None and self._line is not None:
-            self._shut()
-            self._line.close()
+        if self.write is not None and self._websocket is not None:
+            self._stop_writing()
+            self._websocket.close()
         self._wake()
 
-    def drop(self) -> None:
+    def discard(self) -> None:
         """Forget what is held, and hold nothing more."""
         self.ended = True
-        self._shut()
-        self._line = self._held = self._kept = None
-        self.waiting = 0
-        if self._watched is not None:
-            self._watched.cancel()
-            self._watched = None
+        self._stop_writing()
+        self._websocket = self._queued = self._on_hold = None
+        self.queued_bytes = 0
+        if self._slow_timer is not None:
+            self._slow_timer.cancel()
+            self._slow_timer = None
         self._wake()
 
-    def keep_back(self, reason: str) -> None:
+    def hold(self, reason: str) -> None:
         """Hold all that is told from here on, whoever would take it, until it is let go for this
         reason, and for all others that there are.
         """
-        self._kept_for |= {reason}
-        self._shut()
+        self._hold_reasons |= {reason}
+        self._stop_writing()
 
-    def let_go(self, reason: str) -> None:
+    def unhold(self, reason: str) -> None:
         """What was kept back goes where it would have gone. Once is enough, and never is fine."""
-        self._kept_for -= {reason}
-        if self._kept_for:
+        self._hold_reasons -= {reason}
+        if self._hold_reasons:
             return
         self._join()
         self._flow()
-        if self._held:
+        if self._queued:
             self._wake()
 
     def _join(self) -> None:
         """What was kept back follows what was told before it."""
-        if self._kept:
-            self._held = self._held or deque()
-            self._held.extend(self._kept)
-        self._kept = None
+        if self._on_hold:
+            self._queued = self._queued or deque()
+            self._queued.extend(self._on_hold)
+        self._on_hold = None
 
     # -- where it goes: a line
 
-    def attach(self, line: Line) -> None:
+    def attach(self, line: FrameWriter) -> None:
         """From here on it goes to this line, what is held first, and polls are released."""
-        self._line = line
-        self._line_paused = False
-        self.release()
+        self._websocket = line
+        self._websocket_paused = False
+        self.release_polls()
         self._flow()
 
     def drain(self) -> bytes:
         """All that is held, for who sends it in another way; nothing is held then."""
-        held, self._held = self._held or (), None
-        self.waiting = _size(self._kept)
+        held, self._queued = self._queued or (), None
+        self.queued_bytes = _size(self._on_hold)
         return b"".join(piece.frames for piece in held)
 
     def pause(self) -> None:
         """The line has more to send than it should."""
-        self._line_paused = True
-        self._shut()
-        self._watch()
+        self._websocket_paused = True
+        self._stop_writing()
+        self._start_slow_timer()
 
     def resume(self) -> None:
         """The line takes more."""
-        self._line_paused = False
+        self._websocket_paused = False
         self._flow()
 
     def _flow(self) -> None:
         """Write what is held, as far as the line takes it."""
-        line = self._line
+        line = self._websocket
         if line is None:
             return
         write = line.write
-        while self._held and not self._line_paused:
-            piece = self._held.popleft()
-            self.waiting -= len(piece.frames) + OVERHEAD
+        while self._queued and not self._websocket_paused:
+            piece = self._queued.popleft()
+            self.queued_bytes -= len(piece.frames) + PACKET_OVERHEAD_BYTES
             write(piece.frames)
-        if self._held or self._line_paused:
+        if self._queued or self._websocket_paused:
             return
-        self._held = None
-        if self._kept_for:
+        self._queued = None
+        if self._hold_reasons:
             return
         if self.ended:
             line.close()
         else:
             self.write, self.fd = write, line.fd
 
-    def _shut(self) -> None:
+    def _stop_writing(self) -> None:
         self.write, self.fd = None, NO_FD
 
     @property
     def unsent(self) -> int:
         """Bytes that the client was told and the system has not taken."""
-        return self.waiting + (self._line.unsent if self._line is not None else 0)
+        return self.queued_bytes + (self._websocket.unsent if self._websocket is not None else 0)
 
     # -- where it goes: polls, and writers that take as polls do
 
@@ -234,73 +234,73 @@ class Outbox:
         """What is held, once there is something, in as many packets as the client takes at a time;
         a NOOP if it was released or a line came; nothing if it ended. Raises TimeoutError.
         """
-        released = self._line is not None
+        released = self._websocket is not None
         async with asyncio.timeout(seconds):
-            while not (released or self._held or self.ended):
+            while not (released or self._queued or self.ended):
                 taker = asyncio.get_running_loop().create_future()
-                if self._takers is None:
-                    self._takers = deque()
-                self._takers.append(taker)
+                if self._waiters is None:
+                    self._waiters = deque()
+                self._waiters.append(taker)
                 released = await taker
         if released:
             return list(NOOP.packets)
         if self.ended:
             self._join()
-        held, self._held = self._held or deque(), None
-        self.waiting = _size(self._kept)
+        held, self._queued = self._queued or deque(), None
+        self.queued_bytes = _size(self._on_hold)
         packets = [packet for piece in held for packet in piece.packets]
-        if not self.positions and len(packets) > POLL_PACKETS:
+        if not self.positions and len(packets) > MAX_POLL_PACKETS:
             # The rest waits for the next poll, before anything that is told meanwhile.
-            self._held = deque(map(Piece.of, packets[POLL_PACKETS:]))
-            self.waiting += _size(self._held)
-            del packets[POLL_PACKETS:]
+            self._queued = deque(map(EncodedPackets.of, packets[MAX_POLL_PACKETS:]))
+            self.queued_bytes += _size(self._queued)
+            del packets[MAX_POLL_PACKETS:]
         return packets
 
     @property
     def polled(self) -> bool:
         """Whether somebody waits in `take`."""
-        return any(not taker.done() for taker in self._takers or ())
+        return any(not taker.done() for taker in self._waiters or ())
 
-    def release(self) -> None:
+    def release_polls(self) -> None:
         """Polls that wait get a NOOP: their client moves to a line, or nothing would end them."""
         self._wake(released=True)
 
     def _wake(self, *, released: bool = False) -> None:
         """Let all who wait look again. The first that has not given up takes all."""
-        takers, self._takers = self._takers, None
+        takers, self._waiters = self._waiters, None
         for taker in takers or ():
             if not taker.done():
                 taker.set_result(released)
 
     # -- what doesn't go
 
-    def _hold(self, piece: Piece) -> None:
-        size = len(piece.frames) + OVERHEAD
-        if self._kept_for:
-            self._kept = self._kept or deque()
-            self._kept.append(piece)
+    def _enqueue(self, piece: EncodedPackets) -> None:
+        size = len(piece.frames) + PACKET_OVERHEAD_BYTES
+        if self._hold_reasons:
+            self._on_hold = self._on_hold or deque()
+            self._on_hold.append(piece)
         else:
-            self._held = self._held or deque()
-            self._held.append(piece)
-        self.waiting += size
-        self._since += size
-        self._watch()
-        if self._takers and not self._kept_for:
+            self._queued = self._queued or deque()
+            self._queued.append(piece)
+        self.queued_bytes += size
+        self._queued_since_check += size
+        self._start_slow_timer()
+        if self._waiters and not self._hold_reasons:
             self._wake()
 
-    def _watch(self) -> None:
-        if self._watched is None and self.unsent > self._limit:
-            self._since = 0
+    def _start_slow_timer(self) -> None:
+        if self._slow_timer is None and self.unsent > self._limit:
+            self._queued_since_check = 0
             loop = asyncio.get_running_loop()
-            self._watched = loop.call_later(FAIR_SECONDS, self._look)
+            self._slow_timer = loop.call_later(SLOW_CLIENT_GRACE_SECONDS, self._check_slow)
 
-    def _look(self) -> None:
-        self._watched = None
-        if self.unsent - self._since > self._limit:
+    def _check_slow(self) -> None:
+        self._slow_timer = None
+        if self.unsent - self._queued_since_check > self._limit:
             self._on_overflow(self.unsent)
         else:
-            self._watch()
+            self._start_slow_timer()
 
 
-def _size(held: deque[Piece] | None) -> int:
-    return sum(len(piece.frames) + OVERHEAD for piece in held or ())
+def _size(held: deque[EncodedPackets] | None) -> int:
+    return sum(len(piece.frames) + PACKET_OVERHEAD_BYTES for piece in held or ())

@@ -29,20 +29,20 @@ from urllib.parse import parse_qs
 import engineio
 from engineio import packet
 
-from bridge.gateway.engineio.asgi_websocket import HungUp, Websocket, translate_request
-from bridge.gateway.engineio.encoding import Piece
+from bridge.gateway.engineio.asgi_websocket import AsgiWebSocket, ClientGoneError, translate_request
+from bridge.gateway.engineio.encoding import EncodedPackets
 from bridge.gateway.engineio.heartbeat import Heartbeat
-from bridge.gateway.engineio.send_queue import Outbox
-from bridge.gateway.engineio.session import Socket
+from bridge.gateway.engineio.send_queue import SendQueue
+from bridge.gateway.engineio.session import EngineSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from starlette.types import Receive, Scope, Send
 
-    from bridge.gateway.engineio.raw_websocket import Line
+    from bridge.gateway.engineio.raw_websocket import RawWebSocket
 
-CLIENT_BYTES: Final = 1024 * 1024
+MAX_QUEUED_BYTES: Final = 1024 * 1024
 """How much may wait for one client."""
 
 SHUTDOWN_SECONDS: Final = 1.0
@@ -52,25 +52,27 @@ ENVIRON: Final = MappingProxyType[str, Any]({})
 """What connect handlers get for an environ: a request's own would cost each client kilobytes."""
 
 
-class Engine(engineio.AsyncServer):  # type: ignore[misc]
+class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
     """The Engine.IO server."""
 
-    def __init__(self, *, waiting: int = CLIENT_BYTES, **options: Any) -> None:
+    def __init__(self, *, waiting: int = MAX_QUEUED_BYTES, **options: Any) -> None:
         """`waiting` bounds what may wait for one client, in bytes."""
         super().__init__(**options, monitor_clients=False)
         self._limit = waiting
         self._async: dict[str, Any] = {
             **self._async,
-            "websocket": Websocket,
+            "websocket": AsgiWebSocket,
             "translate_request": translate_request,
         }
         self._tasks: set[asyncio.Task[Any]] = set()
         self._heartbeat: Heartbeat | None = None
-        self.lines: set[Line | Websocket] = set()
+        self.websockets: set[RawWebSocket | AsgiWebSocket] = set()
         """The websockets that are open."""
-        self.before_telling: Callable[[Outbox], None] = _nothing
+        self.before_send: Callable[[SendQueue], None] = _nothing
         """Called before a client that events reach is told something else."""
-        self.on_overflow: Callable[[Socket, int], None] = lambda socket, _unsent: socket.abort()
+        self.on_overflow: Callable[[EngineSession, int], None] = lambda socket, _unsent: (
+            socket.abort()
+        )
 
     @property
     def heartbeat(self) -> Heartbeat:
@@ -92,7 +94,7 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
             await send({"type": "websocket.accept"})
             await send({"type": "websocket.close", "code": 1000})
             return
-        with suppress(HungUp):
+        with suppress(ClientGoneError):
             await super().handle_request(scope, receive, send)
 
     def _has_moved(self, query: bytes) -> bool:
@@ -112,13 +114,13 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
         return self._bad_request("Bad handshake method")
 
     def create_queue(self, *_args: Any, **_kwargs: Any) -> Any:
-        return Outbox(self._limit, lambda _unsent: None)
+        return SendQueue(self._limit, lambda _unsent: None)
 
     async def _handle_connect(
         self, environ: dict[str, Any], transport: str, jsonp_index: int | None = None
     ) -> Any:
         sid = self.generate_id()
-        socket = self.sockets[sid] = Socket(self, sid, self._limit)
+        socket = self.sockets[sid] = EngineSession(self, sid, self._limit)
         opening = {
             "sid": sid,
             "upgrades": self._upgrades(sid, transport),
@@ -126,12 +128,12 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
             "pingInterval": int(self.ping_interval * 1000),
             "maxPayload": self.max_http_buffer_size,
         }
-        socket.tell(Piece.of(packet.Packet(packet.OPEN, opening)))
+        socket.send_packets(EncodedPackets.of(packet.Packet(packet.OPEN, opening)))
         accepted = await self._trigger_event("connect", sid, ENVIRON, run_async=False)
         if accepted is not None and accepted is not True:
             del self.sockets[sid]
             return self._unauthorized(accepted or None)
-        self.heartbeat.expect(socket)
+        self.heartbeat.schedule(socket)
         if transport == "websocket":
             return await socket.handle_get_request(environ)
         socket.connected = True
@@ -153,4 +155,4 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
         await super().shutdown()
 
 
-def _nothing(_outbox: Outbox) -> None: ...
+def _nothing(_outbox: SendQueue) -> None: ...

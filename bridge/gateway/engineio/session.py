@@ -25,67 +25,67 @@ from typing import TYPE_CHECKING, Any, Final
 from engineio import async_socket, packet
 from engineio.exceptions import ContentTooLongError, QueueEmpty, UnknownPacketError
 
-from bridge.gateway.engineio.encoding import Piece
+from bridge.gateway.engineio.encoding import EncodedPackets
 from bridge.gateway.engineio.raw_websocket import take_over
-from bridge.gateway.engineio.send_queue import NOOP, Outbox
-from bridge.gateway.engineio.upgrade import Probe
+from bridge.gateway.engineio.send_queue import NOOP, SendQueue
+from bridge.gateway.engineio.upgrade import UpgradeProbe
 
 if TYPE_CHECKING:
     from starlette.types import Receive
 
-    from bridge.gateway.engineio.asgi_websocket import Websocket
-    from bridge.gateway.engineio.raw_websocket import Line
-    from bridge.gateway.engineio.server import Engine
+    from bridge.gateway.engineio.asgi_websocket import AsgiWebSocket
+    from bridge.gateway.engineio.raw_websocket import RawWebSocket
+    from bridge.gateway.engineio.server import EngineServer
 
 log = logging.getLogger(__name__)
 
-INBOX: Final = 32
+MAX_QUEUED_MESSAGES: Final = 32
 """Messages of one client that may wait for their handlers before no more are read from it."""
 
-PAUSE_SECONDS: Final = 0.005
+THROTTLE_SECONDS: Final = 0.005
 """Between two messages of a client that has sent more than these: nobody needs to, and the time is
 the others'."""
 
-POST_PACKETS: Final = 1000
+MAX_POST_PACKETS: Final = 1000
 """The most packets in one POST. They are kept until they are handled, and take more room than what
 came."""
 
 SEPARATOR: Final = "\x1e"
 """Between the packets of a polling client."""
 
-UNREADABLE: Final = (ValueError, RecursionError)
+DECODE_ERRORS: Final = (ValueError, RecursionError)
 """What the library raises for what is no packet; the second for JSON that is nested too deep."""
 
-PING: Final = Piece.of(packet.Packet(packet.PING))
-CLOSE: Final = Piece.of(packet.Packet(packet.CLOSE))
+PING: Final = EncodedPackets.of(packet.Packet(packet.PING))
+CLOSE: Final = EncodedPackets.of(packet.Packet(packet.CLOSE))
 
 
-class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
+class EngineSession(async_socket.AsyncSocket):  # type: ignore[misc]
     """One Engine.IO session, and the owner of its line."""
 
-    def __init__(self, server: Engine, sid: str, limit: int) -> None:
+    def __init__(self, server: EngineServer, sid: str, limit: int) -> None:
         super().__init__(server, sid)
         self.connected: bool
         self.closing: bool
-        self.queue: Outbox = Outbox(limit, self._overflown)
+        self.queue: SendQueue = SendQueue(limit, self._on_overflow)
         self.client: str | None = None
         """Who it is to those who deliver events; None before that."""
-        self._line: Line | None = None
-        self._websocket: Websocket | None = None
-        self._inbox: deque[str | bytes] | None = None
+        self._raw_websocket: RawWebSocket | None = None
+        self._websocket: AsgiWebSocket | None = None
+        self._received: deque[str | bytes] | None = None
         self._pumping = False
-        self._held = False
+        self._reading_paused = False
 
     # -- out
 
-    def tell(self, piece: Piece) -> None:
+    def send_packets(self, piece: EncodedPackets) -> None:
         """Send it or hold it, after all that the client was told before."""
         if self.client is not None:
-            self.server.before_telling(self.queue)
-        self.queue.tell(piece)
+            self.server.before_send(self.queue)
+        self.queue.send(piece)
 
     async def send(self, pkt: packet.Packet) -> None:
-        self.tell(Piece.of(pkt))
+        self.send_packets(EncodedPackets.of(pkt))
 
     async def poll(self) -> list[packet.Packet]:
         try:
@@ -105,9 +105,9 @@ class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
         return await self._polled(environ["asgi.receive"]) or list(NOOP.packets)
 
     async def _polled(self, receive: Receive) -> list[packet.Packet]:
-        if self.queue.waiting:
+        if self.queue.queued_bytes:
             return await self.poll()
-        watching = self.server.spawn(self._watch(receive), "watch a poll's connection")
+        watching = self.server.spawn(self._watch_disconnect(receive), "watch a poll's connection")
         try:
             return await self.poll()
         except QueueEmpty:
@@ -116,7 +116,7 @@ class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
         finally:
             watching.cancel()
 
-    async def _watch(self, receive: Receive) -> None:
+    async def _watch_disconnect(self, receive: Receive) -> None:
         """A client that hangs up while it polls is gone: it begins anew, if it comes back."""
         while (await receive())["type"] != "http.disconnect":
             pass
@@ -136,15 +136,15 @@ class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
         if len(body) > limit:
             raise ContentTooLongError
         try:
-            parts = body.decode().split(SEPARATOR, POST_PACKETS)
-            if len(parts) > POST_PACKETS:
+            parts = body.decode().split(SEPARATOR, MAX_POST_PACKETS)
+            if len(parts) > MAX_POST_PACKETS:
                 raise ContentTooLongError
             received = [packet.Packet(encoded_packet=one) for one in parts]
-        except UNREADABLE:
+        except DECODE_ERRORS:
             raise UnknownPacketError from None
         for number, one in enumerate(received):
             if number:
-                await asyncio.sleep(0 if number < INBOX else PAUSE_SECONDS)
+                await asyncio.sleep(0 if number < MAX_QUEUED_MESSAGES else THROTTLE_SECONDS)
             if self.closing:
                 return
             await self.receive(one)
@@ -157,10 +157,10 @@ class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
     # -- its life
 
     def schedule_ping(self) -> None:
-        self.server.heartbeat.expect(self)
+        self.server.heartbeat.schedule(self)
 
     def ping(self) -> None:
-        self.tell(PING)
+        self.send_packets(PING)
 
     def timed_out(self) -> None:
         async def let_go() -> None:
@@ -184,28 +184,28 @@ class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
         if self.closing:
             return
         self.closing = True
-        self.server.heartbeat.forget(self)
+        self.server.heartbeat.cancel(self)
         await self.server._trigger_event(  # noqa: SLF001 - see above
             "disconnect", self.sid, reason or self.server.reason.SERVER_DISCONNECT, run_async=False
         )
         if not abort and not self.upgraded:
-            self.tell(CLOSE)
+            self.send_packets(CLOSE)
         self.closed = True
         self.queue.end()
         self.server.sockets.pop(self.sid, None)
 
     def abort(self) -> None:
         """End the session and its connection now, without waiting for the client."""
-        self.queue.drop()
-        if self._line is not None:
-            self._line.abort()
+        self.queue.discard()
+        if self._raw_websocket is not None:
+            self._raw_websocket.abort()
         if self._websocket is not None:
             self._websocket.abort()
         if not self.closing:
             closing = self.close(abort=True, reason=self.server.reason.TRANSPORT_CLOSE)
             self.server.spawn(closing, "close a client that was cut off")
 
-    def _overflown(self, unsent: int) -> None:
+    def _on_overflow(self, unsent: int) -> None:
         self.server.on_overflow(self, unsent)
 
     # -- its websocket
@@ -216,60 +216,60 @@ class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
             return self.server._bad_request()  # noqa: SLF001 - see above
         scope, limit = environ["asgi.scope"], self.server.max_http_buffer_size
         if self.connected:
-            line = take_over(scope, Probe(self), limit)
+            line = take_over(scope, UpgradeProbe(self), limit)
         else:
             line = take_over(scope, self, limit, self.queue.drain)
         if line is None:
             return await super()._upgrade_websocket(environ)
-        self.server.lines.add(line)
+        self.server.websockets.add(line)
         if not self.connected:
             self.connected = True
             self.open(line)
         return ""  # the library's word for an answer that was given
 
-    async def _websocket_handler(self, ws: Websocket) -> None:
+    async def _websocket_handler(self, ws: AsgiWebSocket) -> None:
         self._websocket = ws
         try:
             await super()._websocket_handler(ws)
-        except UNREADABLE:  # no packet, which the library lets pass through
+        except DECODE_ERRORS:  # no packet, which the library lets pass through
             if self.upgraded:
                 await self.close(abort=True, reason=self.server.reason.TRANSPORT_ERROR)
             else:
                 self.upgrading = False
             await ws.close()
 
-    def open(self, line: Line) -> None:
+    def open(self, line: RawWebSocket) -> None:
         """From here on the session lives on this line."""
         self.upgraded = True
         self.upgrading = False
-        self._line = line
-        line.give(self)
+        self._raw_websocket = line
+        line.set_owner(self)
         self.queue.attach(line)
 
     # -- for its line
 
-    def heard(self, line: Line, message: str | bytes) -> None:
+    def on_message(self, line: RawWebSocket, message: str | bytes) -> None:
         if message == "3":  # a PONG, which nobody has to wait for
             self.schedule_ping()
             return
-        if self._inbox is None:
-            self._inbox = deque()
-        self._inbox.append(message)
-        if len(self._inbox) >= INBOX and not self._held:
-            self._held = True
-            line.hold()
+        if self._received is None:
+            self._received = deque()
+        self._received.append(message)
+        if len(self._received) >= MAX_QUEUED_MESSAGES and not self._reading_paused:
+            self._reading_paused = True
+            line.pause_reading()
         self._pump()
 
-    def paused(self, _line: Line) -> None:
+    def on_pause(self, _line: RawWebSocket) -> None:
         self.queue.pause()
 
-    def resumed(self, _line: Line) -> None:
+    def on_resume(self, _line: RawWebSocket) -> None:
         self.queue.resume()
 
-    def lost(self, line: Line) -> None:
-        self.server.lines.discard(line)
-        self._line = None
-        self.queue.drop()
+    def on_close(self, line: RawWebSocket) -> None:
+        self.server.websockets.discard(line)
+        self._raw_websocket = None
+        self.queue.discard()
         if not self.closing:
             self._pump()
 
@@ -283,24 +283,24 @@ class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
         for all others after each of its messages.
         """
         try:
-            while self._inbox and not self.closing:
-                await self._handle_one(self._inbox.popleft())
-                if self._held and len(self._inbox) < INBOX // 2:
-                    self._held = False
-                    if self._line is not None:
-                        self._line.unhold()
-                if self._inbox:
-                    await asyncio.sleep(PAUSE_SECONDS if self._held else 0)
-            self._inbox = None
+            while self._received and not self.closing:
+                await self._handle_one(self._received.popleft())
+                if self._reading_paused and len(self._received) < MAX_QUEUED_MESSAGES // 2:
+                    self._reading_paused = False
+                    if self._raw_websocket is not None:
+                        self._raw_websocket.resume_reading()
+                if self._received:
+                    await asyncio.sleep(THROTTLE_SECONDS if self._reading_paused else 0)
+            self._received = None
         finally:
             self._pumping = False
-        if self._line is None:
+        if self._raw_websocket is None:
             await self.close(abort=True, reason=self.server.reason.TRANSPORT_CLOSE)
 
     async def _handle_one(self, message: str | bytes) -> None:
         try:
             received = packet.Packet(encoded_packet=message)
-        except UNREADABLE:
+        except DECODE_ERRORS:
             # The same end that the library prepares for who doesn't speak its protocol.
             await self.close(abort=True, reason=self.server.reason.TRANSPORT_ERROR)
             return

@@ -23,7 +23,7 @@ RESTARTING: Final = 1012
 CONTROL_BYTES: Final = 125
 
 
-class BrokenFrame(Exception):  # noqa: N818 - it is what came
+class FrameError(Exception):
     """What came is no frame of a client. `code` is the websocket close code that says so."""
 
     def __init__(self, code: int, why: str) -> None:
@@ -67,7 +67,7 @@ Message = tuple[int, bytes]
 """Opcode and payload: a whole TEXT or BINARY message, or a PING, PONG or CLOSE."""
 
 
-class Reader:
+class FrameReader:
     """Cuts what a client sends into messages."""
 
     __slots__ = ("_limit", "_need", "_opcode", "_parts", "_rest", "_size")
@@ -116,9 +116,9 @@ class Reader:
             return None
         first, second = data[at], data[at + 1]
         if first & 0x70:
-            raise BrokenFrame(PROTOCOL_ERROR, "a reserved bit is set")
+            raise FrameError(PROTOCOL_ERROR, "a reserved bit is set")
         if not second & 0x80:
-            raise BrokenFrame(PROTOCOL_ERROR, "a client's frame is not masked")
+            raise FrameError(PROTOCOL_ERROR, "a client's frame is not masked")
         size = second & 0x7F
         start = at + 6
         if size == 126:  # noqa: PLR2004 - RFC 6455, 5.2
@@ -131,9 +131,9 @@ class Reader:
             size = int.from_bytes(data[at + 2 : start - 4], "big")
         if first & 8:
             if size > CONTROL_BYTES or not first & 0x80:
-                raise BrokenFrame(PROTOCOL_ERROR, "a control frame is long or fragmented")
+                raise FrameError(PROTOCOL_ERROR, "a control frame is long or fragmented")
         elif self._size + size > self._limit:
-            raise BrokenFrame(TOO_BIG, f"a message is longer than {self._limit} bytes")
+            raise FrameError(TOO_BIG, f"a message is longer than {self._limit} bytes")
         return start, start + size
 
     def _frame(self, fin: int, opcode: int, payload: bytes) -> Message | None:
@@ -153,7 +153,7 @@ class Reader:
             whole = self._opcode, b"".join(self._parts)
             self._parts, self._size = None, 0
             return whole
-        raise BrokenFrame(PROTOCOL_ERROR, f"a frame of kind {opcode} is out of place")
+        raise FrameError(PROTOCOL_ERROR, f"a frame of kind {opcode} is out of place")
 
 
 def unmask(payload: bytes, mask: bytes) -> bytes:

@@ -14,29 +14,29 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from bridge.errors import LogUnusable
-from bridge.gateway.recovery.sessions import Session
+from bridge.errors import LogUnusableError
+from bridge.gateway.recovery.sessions import RecoverySession
 from bridge.gateway.subscription import Subscription
 from bridge.log.base import Position
-from bridge.rights import EVERYBODY, Rights
+from bridge.rights import UNRESTRICTED, Rights
 
 if TYPE_CHECKING:
     from bridge.clock import Clock
-    from bridge.gateway.recovery.sessions import Sessions
+    from bridge.gateway.recovery.sessions import RecoverySessions
     from bridge.log.base import SessionStore
     from bridge.rights import View
 
 log = logging.getLogger(__name__)
 
-GATHER_SECONDS: Final = 0.05
+FLUSH_DELAY_SECONDS: Final = 0.05
 """How long changes gather that nobody waits for."""
 
 CLOSE_SECONDS: Final = 1.0
 """How long the end waits for a store that doesn't take anything."""
 
 
-class Keeper:
-    def __init__(self, sessions: Sessions, store: SessionStore, clock: Clock) -> None:
+class SessionPersistence:
+    def __init__(self, sessions: RecoverySessions, store: SessionStore, clock: Clock) -> None:
         self._sessions = sessions
         self._store = store
         self._clock = clock
@@ -54,22 +54,22 @@ class Keeper:
             session, left = _decode(pid, text)
             if session.subscriptions[0][0].epoch == epoch:
                 # Who was connected when that process ended has been away since now.
-                session.left_at = now if left is None else now - max(0.0, wall - left)
+                session.disconnected_at = now if left is None else now - max(0.0, wall - left)
                 found.append(session)
             else:
                 self._changed(pid)
         self._sessions.load(found, now)
 
     async def run(self) -> None:
-        """Store what changes, for ever. Raises `errors.LogUnusable`."""
+        """Store what changes, for ever. Raises `errors.LogUnusableError`."""
         while True:
             await self._wake.wait()
             self._wake.clear()
-            await asyncio.sleep(GATHER_SECONDS)
+            await asyncio.sleep(FLUSH_DELAY_SECONDS)
             await self.store()
 
     async def store(self) -> None:
-        """When this returns, all that has changed before is stored. Raises `errors.LogUnusable`."""
+        """Store all changes made so far. Raises `errors.LogUnusableError`."""
         if not self._unstored:
             return
         pids, self._unstored = self._unstored, {}
@@ -85,7 +85,7 @@ class Keeper:
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self.store()
-        except (TimeoutError, LogUnusable) as error:
+        except (TimeoutError, LogUnusableError) as error:
             log.warning(
                 "sessions could not be stored (%s): some clients will come back as new ones",
                 error or f"not within {CLOSE_SECONDS:g} s",
@@ -96,14 +96,16 @@ class Keeper:
         self._wake.set()
 
 
-def _encode(session: Session, offset: float) -> bytes:
+def _encode(session: RecoverySession, offset: float) -> bytes:
     """`offset` leads from monotonic seconds to Unix seconds."""
     return orjson.dumps(
         {
             "sid": session.sid,
             "heard": [_heard(at, subscription) for at, subscription in session.subscriptions],
             "complete": session.complete,
-            "left_at": None if session.left_at is None else session.left_at + offset,
+            "left_at": None
+            if session.disconnected_at is None
+            else session.disconnected_at + offset,
         }
     )
 
@@ -111,11 +113,11 @@ def _encode(session: Session, offset: float) -> bytes:
 def _heard(at: Position, subscription: Subscription) -> list[object]:
     """Sessions that were stored before there were rights have none, and nor has everybody."""
     rights = subscription.rights
-    more = [] if rights == EVERYBODY else [[rights.regions, rights.view, rights.user]]
+    more = [] if rights == UNRESTRICTED else [[rights.regions, rights.view, rights.user]]
     return [str(at), subscription.regions, subscription.properties, *more]
 
 
-def _decode(pid: str, text: bytes) -> tuple[Session, float | None]:
+def _decode(pid: str, text: bytes) -> tuple[RecoverySession, float | None]:
     """The session, and when its client left in Unix seconds."""
     kept = orjson.loads(text)
     subscriptions = []
@@ -128,11 +130,13 @@ def _decode(pid: str, text: bytes) -> tuple[Session, float | None]:
                 Subscription(
                     None if regions is None else tuple(regions),
                     tuple(properties),
-                    _rights(*rights[0]) if rights else EVERYBODY,
+                    _rights(*rights[0]) if rights else UNRESTRICTED,
                 ),
             )
         )
-    return Session(pid, kept["sid"], subscriptions, complete=kept["complete"]), kept["left_at"]
+    return RecoverySession(pid, kept["sid"], subscriptions, complete=kept["complete"]), kept[
+        "left_at"
+    ]
 
 
 def _rights(regions: list[str] | None, view: View, user: str | None) -> Rights:

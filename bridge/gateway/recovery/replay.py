@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from bridge.gateway.visibility import as_heard
+from bridge.gateway.visibility import visible_event
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Stretch:
+class ReplaySegment:
     """Part of the log, during which a subscription was the same."""
 
     entries: Sequence[Entry]
@@ -32,7 +32,7 @@ class Stretch:
     """Of the subscription, by each of these rights."""
 
     @classmethod
-    def of(cls, subscription: Subscription, entries: Sequence[Entry], now: Rights) -> Stretch:
+    def of(cls, subscription: Subscription, entries: Sequence[Entry], now: Rights) -> ReplaySegment:
         """`now`: the rights with which its client came back."""
         rights = tuple(dict.fromkeys((subscription.rights, now)))
         rooms = tuple(frozenset(replace(subscription, rights=each).rooms) for each in rights)
@@ -43,7 +43,7 @@ class Stretch:
         return self.rights[0].view
 
     @cached_property
-    def heard(self) -> Sequence[Entry]:
+    def visible(self) -> Sequence[Entry]:
         """What its client would have heard of `entries`."""
         mine = self.entries
         for rooms in self.rooms:
@@ -52,19 +52,19 @@ class Stretch:
             return mine
         out = []
         for entry in mine:
-            event = as_heard(entry.event, self.rights)
+            event = visible_event(entry.event, self.rights)
             if event is not None:
                 out.append(replace(entry, event=event))
         return out
 
-    def hears(self, event: Event) -> Event | None:
+    def visible_event(self, event: Event) -> Event | None:
         """A folded event as it may be heard by then and by now; None: not at all."""
         if any(rooms.isdisjoint(event.rooms) for rooms in self.rooms):
             return None
-        return as_heard(event, self.rights)
+        return visible_event(event, self.rights)
 
 
-def covers(rights: Rights, subscription: Subscription) -> bool:
+def may_resume(rights: Rights, subscription: Subscription) -> bool:
     """Whether a client with `rights` may go on from what it heard by `subscription`.
 
     Regions that it named must still be allowed. What "everything" and a property's places come to
@@ -76,7 +76,7 @@ def covers(rights: Rights, subscription: Subscription) -> bool:
     if rights.view != then.view or then.user not in (None, rights.user):
         return False
     if subscription.regions is not None and not subscription.properties:
-        return all(map(rights.may_hear, subscription.regions))
+        return all(map(rights.can_read_region, subscription.regions))
     if then.regions is None or rights.regions is None:
         return then.regions is rights.regions
     return set(then.regions) == set(rights.regions)

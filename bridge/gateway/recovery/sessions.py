@@ -24,11 +24,11 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from bridge.errors import PositionGone
+from bridge.errors import PositionGoneError
 from bridge.gateway.presence import Presence
-from bridge.gateway.recovery.replay import Stretch, covers
+from bridge.gateway.recovery.replay import ReplaySegment, may_resume
 from bridge.log.base import Position
-from bridge.rights import EVERYBODY
+from bridge.rights import UNRESTRICTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -37,18 +37,18 @@ if TYPE_CHECKING:
     from bridge.log.base import Entry, EventLog
     from bridge.rights import Rights
 
-HISTORY: Final = 32
+MAX_SUBSCRIPTION_HISTORY: Final = 32
 """Subscriptions that a session remembers."""
 
-HISTORY_BYTES: Final = 32_768
+MAX_HISTORY_BYTES: Final = 32_768
 """What they may take but for the last one, about: each change of a subscription stores them anew,
 in the file that the events go to as well."""
 
-NAME_BYTES: Final = 16
+NAME_OVERHEAD_BYTES: Final = 16
 """What a name takes beyond its letters."""
 
 
-class Outcome(StrEnum):
+class RecoveryOutcome(StrEnum):
     """How an attempt to recover ended; the word that `/status` shows."""
 
     RECOVERED = "recovered"
@@ -60,33 +60,33 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class RecoveryOffer:
     """What a handshake said of recovery; `pid` None: nothing."""
 
     pid: str | None = None
     offset: str | None = None
 
 
-def offered(auth: Any) -> tuple[Offer, Any]:
+def parse_offer(auth: Any) -> tuple[RecoveryOffer, Any]:
     """Take `pid` and `offset` out of a handshake's `auth`; what is left is the application's."""
     if not isinstance(auth, dict):
-        return Offer(), auth
+        return RecoveryOffer(), auth
     rest = {name: value for name, value in auth.items() if name not in ("pid", "offset")}
     pid, offset = auth.get("pid"), auth.get("offset")
     if not isinstance(pid, str):
-        return Offer(), rest
+        return RecoveryOffer(), rest
     # An offset of another type is as wrong as one that can't be read, not the same as none.
-    return Offer(pid, offset if offset is None or isinstance(offset, str) else ""), rest
+    return RecoveryOffer(pid, offset if offset is None or isinstance(offset, str) else ""), rest
 
 
 def _size(subscription: Subscription) -> int:
     """About the bytes that it takes."""
     each = (subscription.regions, subscription.properties, subscription.rights.regions)
-    return sum(NAME_BYTES + len(str(name)) for names in each for name in names or ())
+    return sum(NAME_OVERHEAD_BYTES + len(str(name)) for names in each for name in names or ())
 
 
 @dataclass(slots=True)
-class Session:
+class RecoverySession:
     """One client through all its connections."""
 
     pid: str
@@ -95,7 +95,7 @@ class Session:
     """What it hears, and the position after which that holds; oldest first."""
     complete: bool = True
     """Whether nothing was dropped from `subscriptions`."""
-    left_at: float | None = None
+    disconnected_at: float | None = None
     """Monotonic seconds; None while it is connected, as far as is known."""
 
     @property
@@ -123,12 +123,12 @@ class Session:
         """Whether a client with `rights` may be told what was heard after `begin`, and go on."""
         ends = (*(at for at, _ in self.subscriptions[1:]), None)
         return all(
-            covers(rights, subscription)
+            may_resume(rights, subscription)
             for (_, subscription), end in zip(self.subscriptions, ends, strict=True)
             if end is None or end > begin
         )
 
-    def stretches(self, entries: Sequence[Entry], now: Rights = EVERYBODY) -> list[Stretch]:
+    def segments(self, entries: Sequence[Entry], now: Rights = UNRESTRICTED) -> list[ReplaySegment]:
         """`entries`, all that the log has from some position on, cut where the subscription was
         changed, and as a client whose rights are `now` may hear them.
         """
@@ -140,7 +140,7 @@ class Session:
             while end < len(entries) and (until is None or entries[end].position <= until):
                 end += 1
             if end > start:
-                out.append(Stretch.of(subscription, entries[start:end], now))
+                out.append(ReplaySegment.of(subscription, entries[start:end], now))
             start = end
         return out
 
@@ -152,18 +152,18 @@ class Session:
         if began == head:
             self.subscriptions.pop()
         self.subscriptions.append((head, subscription))
-        many = len(self.subscriptions) - self._remembered()
+        many = len(self.subscriptions) - self._kept_count()
         if many > 0:
             del self.subscriptions[:many]
             self.complete = False
         return True
 
-    def _remembered(self) -> int:
+    def _kept_count(self) -> int:
         """How many of the newest subscriptions may be kept."""
         size = 0
         for count, (_, subscription) in enumerate(reversed(self.subscriptions)):
             size += _size(subscription)
-            if count and (count == HISTORY or size > HISTORY_BYTES):
+            if count and (count == MAX_SUBSCRIPTION_HISTORY or size > MAX_HISTORY_BYTES):
                 return count
         return len(self.subscriptions)
 
@@ -176,7 +176,7 @@ class Session:
 
 
 @dataclass(slots=True)
-class Sessions:
+class RecoverySessions:
     """All sessions. Those whose client is away are kept for `seconds`, the newest `limit` of them.
 
     Times are monotonic seconds, passed in and never running backwards.
@@ -188,14 +188,16 @@ class Sessions:
     max_bytes: int
     """What one recovery may take: events, and bytes of their JSON."""
     token: Callable[[], str] = lambda: secrets.token_urlsafe(18)
-    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    outcomes: Counter[RecoveryOutcome] = field(default_factory=Counter)
     on_change: Callable[[str], None] = lambda _pid: None
     """Hears the pid of every session that has come, changed or gone."""
     presence: Presence = field(default_factory=Presence)
     """Is told of the users of clients that are away."""
-    _by_pid: dict[str, Session] = field(default_factory=dict)
-    _by_sid: dict[str, Session] = field(default_factory=dict)
-    _away: dict[str, Session] = field(default_factory=dict)  # by pid, who left first comes first
+    _by_pid: dict[str, RecoverySession] = field(default_factory=dict)
+    _by_sid: dict[str, RecoverySession] = field(default_factory=dict)
+    _away: dict[str, RecoverySession] = field(
+        default_factory=dict
+    )  # by pid, who left first comes first
 
     def __len__(self) -> int:
         return len(self._by_pid)
@@ -205,19 +207,19 @@ class Sessions:
         """Sessions whose client is not here."""
         return len(self._away)
 
-    def by_pid(self, pid: str) -> Session | None:
+    def by_pid(self, pid: str) -> RecoverySession | None:
         return self._by_pid.get(pid)
 
-    def load(self, sessions: Iterable[Session], now: float) -> None:
+    def load(self, sessions: Iterable[RecoverySession], now: float) -> None:
         """Take up sessions whose clients are away."""
-        for session in sorted(sessions, key=lambda session: session.left_at or now):
+        for session in sorted(sessions, key=lambda session: session.disconnected_at or now):
             self._by_pid[session.pid] = self._by_sid[session.sid] = session
-            self._put_away(session)
-        self._crowd_out(now)
+            self._mark_away(session)
+        self._evict_oldest(now)
 
-    def open(self, sid: str, subscription: Subscription, head: Position) -> Session:
+    def open(self, sid: str, subscription: Subscription, head: Position) -> RecoverySession:
         """A new client has connected at `head`."""
-        session = Session(self.token(), sid, [(head, subscription)])
+        session = RecoverySession(self.token(), sid, [(head, subscription)])
         self._by_pid[session.pid] = self._by_sid[sid] = session
         self.on_change(session.pid)
         return session
@@ -232,15 +234,15 @@ class Sessions:
         self.on_change(session.pid)
         return True
 
-    def left(self, sid: str, now: float) -> None:
+    def disconnected(self, sid: str, now: float) -> None:
         """A client's connection has ended; it may come back."""
         session = self._by_sid.get(sid)
-        if session is None or session.left_at is not None:
+        if session is None or session.disconnected_at is not None:
             return
-        session.left_at = now
-        self._put_away(session)
+        session.disconnected_at = now
+        self._mark_away(session)
         self.on_change(session.pid)
-        self._crowd_out(now)
+        self._evict_oldest(now)
 
     def end(self, sid: str) -> None:
         """A client has said goodbye, and won't come back as who it was."""
@@ -248,48 +250,48 @@ class Sessions:
         if session is not None:
             self._drop(session)
 
-    def find(self, pid: str, now: float, user: str | None = None) -> Session | None:
+    def find(self, pid: str, now: float, user: str | None = None) -> RecoverySession | None:
         """The session of that pid and that user, whether its client is here or away."""
         self.expire(now)
         session = self._by_pid.get(pid)
         if session is None:
-            self.outcomes[Outcome.UNKNOWN] += 1
+            self.outcomes[RecoveryOutcome.UNKNOWN] += 1
         elif session.subscription.rights.user != user:
-            self.outcomes[Outcome.RIGHTS] += 1
+            self.outcomes[RecoveryOutcome.RIGHTS] += 1
             return None
         return session
 
     def resume(
         self,
-        session: Session,
+        session: RecoverySession,
         offset: str | None,
         log: EventLog,
-        rights: Rights = EVERYBODY,
-    ) -> list[Stretch] | None:
+        rights: Rights = UNRESTRICTED,
+    ) -> list[ReplaySegment] | None:
         """Its client is back, with `rights`, which hold for it from here on: what it missed. None,
         and the session is no more, where it can't have all of it.
         """
         begin = session.begin(offset, log.head)
         if begin is None:
-            self._fail(session, Outcome.OFFSET)
+            self._fail(session, RecoveryOutcome.OFFSET)
             return None
         if not session.covered(rights, begin):
-            self._fail(session, Outcome.RIGHTS)
+            self._fail(session, RecoveryOutcome.RIGHTS)
             return None
         try:
             entries = log.after(begin)
-        except PositionGone:
-            self._fail(session, Outcome.GONE)
+        except PositionGoneError:
+            self._fail(session, RecoveryOutcome.GONE)
             return None
-        stretches = session.stretches(entries, rights)
-        if self._too_much(entry for stretch in stretches for entry in stretch.heard):
-            self._fail(session, Outcome.TOO_MUCH)
+        stretches = session.segments(entries, rights)
+        if self._exceeds_limits(entry for stretch in stretches for entry in stretch.visible):
+            self._fail(session, RecoveryOutcome.TOO_MUCH)
             return None
-        session.left_at = None
-        self._take_back(session)
+        session.disconnected_at = None
+        self._mark_present(session)
         session.acknowledge(begin)
         session.change(replace(session.subscription, rights=rights), log.head)
-        self.outcomes[Outcome.RECOVERED] += 1
+        self.outcomes[RecoveryOutcome.RECOVERED] += 1
         self.on_change(session.pid)
         return stretches
 
@@ -297,25 +299,25 @@ class Sessions:
         """Forget who has been away for too long."""
         while self._away:
             session = next(iter(self._away.values()))
-            assert session.left_at is not None
-            if now - session.left_at < self.seconds:
+            assert session.disconnected_at is not None
+            if now - session.disconnected_at < self.seconds:
                 break
             self._drop(session)
 
-    def _put_away(self, session: Session) -> None:
+    def _mark_away(self, session: RecoverySession) -> None:
         self._away[session.pid] = session
-        self.presence.came(session.subscription.rights.user)
+        self.presence.add(session.subscription.rights.user)
 
-    def _take_back(self, session: Session) -> None:
+    def _mark_present(self, session: RecoverySession) -> None:
         if self._away.pop(session.pid, None) is not None:
-            self.presence.went(session.subscription.rights.user)
+            self.presence.remove(session.subscription.rights.user)
 
-    def _crowd_out(self, now: float) -> None:
+    def _evict_oldest(self, now: float) -> None:
         self.expire(now)
         while len(self._away) > self.limit:
             self._drop(next(iter(self._away.values())))
 
-    def _too_much(self, entries: Iterable[Entry]) -> bool:
+    def _exceeds_limits(self, entries: Iterable[Entry]) -> bool:
         size = 0
         for count, entry in enumerate(entries, 1):
             size += len(entry.event.envelope)
@@ -323,13 +325,13 @@ class Sessions:
                 return True
         return False
 
-    def _fail(self, session: Session, outcome: Outcome) -> None:
+    def _fail(self, session: RecoverySession, outcome: RecoveryOutcome) -> None:
         self._drop(session)
         self.outcomes[outcome] += 1
 
-    def _drop(self, session: Session) -> None:
+    def _drop(self, session: RecoverySession) -> None:
         self._by_pid.pop(session.pid, None)
-        self._take_back(session)
+        self._mark_present(session)
         self.on_change(session.pid)
         if self._by_sid.get(session.sid) is session:
             del self._by_sid[session.sid]

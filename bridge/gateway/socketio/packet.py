@@ -19,32 +19,32 @@ announces more and more of them would fill the memory.
 """
 
 
-class BrokenPacket(Exception):  # noqa: N818 - what it is, not what it does
+class PacketError(Exception):
     """What came is no packet of the protocol, so its sender can't be understood any more."""
 
 
-class Packet(socketio.packet.Packet):  # type: ignore[misc]
+class SocketPacket(socketio.packet.Packet):  # type: ignore[misc]
     """A packet. Raises `BrokenPacket` where it is made of something that is none."""
 
     def decode(self, encoded_packet: Any) -> int:
         # The library would take bytes for text, and text that is JSON has become something else.
         if not isinstance(encoded_packet, str) or encoded_packet[:1] not in TYPES:
-            raise BrokenPacket
+            raise PacketError
         try:
             attachments: int = super().decode(encoded_packet)
         except (ValueError, RecursionError):
-            raise BrokenPacket from None
+            raise PacketError from None
         if attachments > MAX_ATTACHMENTS or not self._is_sound():
-            raise BrokenPacket
+            raise PacketError
         return attachments
 
     def add_attachment(self, attachment: Any) -> bool:
         if not isinstance(attachment, bytes):
-            raise BrokenPacket
+            raise PacketError
         try:
             return bool(super().add_attachment(attachment))
         except (ValueError, LookupError, TypeError):
-            raise BrokenPacket from None
+            raise PacketError from None
 
     def _is_sound(self) -> bool:
         """Whether it carries what a packet of its type carries. With CONNECT that may be anything:

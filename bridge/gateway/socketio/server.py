@@ -38,18 +38,18 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import socketio
 
-from bridge.auth.token_verifier import bearer
-from bridge.gateway.delivery.writer import Engine
-from bridge.gateway.socketio.packet import BrokenPacket, Packet
-from bridge.gateway.timers import Doorstep
-from bridge.security.admission import keep_place
+from bridge.auth.token_verifier import bearer_token
+from bridge.gateway.delivery.writer import EngineServer
+from bridge.gateway.socketio.packet import PacketError, SocketPacket
+from bridge.gateway.timers import ConnectTimeout
+from bridge.security.admission import claim_slot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from starlette.types import Receive, Scope, Send
 
-    from bridge.security.concurrency import Place
+    from bridge.security.concurrency import Slot
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ NAMESPACE: Final = "/"
 CONNECT_SECONDS: Final = 45.0
 """How long a connection may stay that no client has connected through, as with Node's server."""
 
-CONNECTS: Final = 20
+MAX_CONNECTS: Final = 20
 """How often clients may ask to be connected through one connection. They do so once, and again if
 the page wants it; whoever tries tokens, or leaves and comes, has to begin connections, which the
 door counts."""
@@ -81,45 +81,45 @@ _headers: ContextVar[Sequence[tuple[bytes, bytes]]] = ContextVar("headers", defa
 """Of the request that is being served."""
 
 
-class Edge(Protocol):
+class ClientHandler(Protocol):
     """Who decides about clients. `sid` is Socket.IO's, `eio_sid` the connection's."""
 
-    async def arrived(self, eio_sid: str, auth: Any) -> None:
+    async def on_connect(self, eio_sid: str, auth: Any) -> None:
         """A client asks to be connected. The answer is CONNECT, after `Server.admit`, or
         CONNECT_ERROR.
         """
         ...
 
-    async def asked(self, sid: str, name: str, args: Sequence[Any], ack: int | None) -> None:
+    async def on_event(self, sid: str, name: str, args: Sequence[Any], ack: int | None) -> None:
         """A client sent an event, and waits for an ack by that number unless it is None."""
         ...
 
-    def left(self, sid: str, reason: str) -> None:
+    def on_disconnect(self, sid: str, reason: str) -> None:
         """A client is gone: by its own word if `reason` is `CLIENT_DISCONNECT`, and by the end of
         its connection otherwise.
         """
         ...
 
 
-class Server(socketio.AsyncServer):  # type: ignore[misc]
+class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
     """Socket.IO over `Engine`. Without an `edge` it is the library's own server."""
 
     def __init__(
         self,
         *,
-        edge: Edge | None = None,
+        handler: ClientHandler | None = None,
         connect_seconds: float = CONNECT_SECONDS,
         **options: Any,
     ) -> None:
-        super().__init__(serializer=Packet, **options)
-        self.edge = edge
+        super().__init__(serializer=SocketPacket, **options)
+        self.handler = handler
         self._python: set[str] = set()
         self._tokens: dict[str, str] = {}
-        self._arriving: set[str] = set()
-        self._connects: dict[str, int] = {}  # by the connections' sids
-        self._places: dict[str, Place] = {}  # that connections have, by their sids
+        self._connecting: set[str] = set()
+        self._connect_counts: dict[str, int] = {}  # by the connections' sids
+        self._slots: dict[str, Slot] = {}  # that connections have, by their sids
         self._connect_seconds = connect_seconds
-        self._doorstep: Doorstep | None = None
+        self._connect_timeout: ConnectTimeout | None = None
 
     async def handle_request(self, scope: Scope, receive: Receive, send: Send) -> None:
         _query.set(scope.get("query_string", b"").decode("ascii", "replace"))
@@ -131,11 +131,11 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
     def new_sid(self) -> str:
         return str(self.eio.generate_id())
 
-    def admit(self, eio_sid: str, sid: str) -> None:
+    def register(self, eio_sid: str, sid: str) -> None:
         """The connection is client `sid` from here on. Says nothing to it."""
         self.manager.basic_enter_room(sid, NAMESPACE, None, eio_sid=eio_sid)
 
-    def forget(self, sid: str) -> None:
+    def unregister(self, sid: str) -> None:
         """Client `sid` has no connection any more, whatever becomes of the one it had."""
         self.manager.basic_leave_room(sid, NAMESPACE, None)
 
@@ -152,97 +152,102 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
 
     def address(self, sid: str) -> str | None:
         """What the client's connection is counted under; None where nobody counts."""
-        place = self._places.get(self.manager.eio_sid_from_sid(sid, NAMESPACE))
+        place = self._slots.get(self.manager.eio_sid_from_sid(sid, NAMESPACE))
         return place.key if place is not None else None
 
-    def stands(self, sid: str) -> bool:
+    def has_open_connection(self, sid: str) -> bool:
         """Whether the client has a connection which has not ended."""
         socket = self.eio.sockets.get(self.manager.eio_sid_from_sid(sid, NAMESPACE))
         return socket is not None and not socket.closed
 
     # -- what clients do ------------------------------------------------------------------------
 
-    def _engineio_server_class(self) -> type[Engine]:
-        return Engine
+    def _engineio_server_class(self) -> type[EngineServer]:
+        return EngineServer
 
     async def _handle_eio_connect(self, eio_sid: str, environ: Any) -> Any:
         if is_python_client(_query.get()):
             self._python.add(eio_sid)
         for name, value in _headers.get():
-            if name == b"authorization" and (token := bearer(value.decode("latin-1"))) is not None:
+            if (
+                name == b"authorization"
+                and (token := bearer_token(value.decode("latin-1"))) is not None
+            ):
                 self._tokens[eio_sid] = token
-        place = keep_place()
+        place = claim_slot()
         if place is not None:
-            self._places[eio_sid] = place
-        if self._doorstep is None:
+            self._slots[eio_sid] = place
+        if self._connect_timeout is None:
             loop = asyncio.get_running_loop()
-            self._doorstep = Doorstep(
+            self._connect_timeout = ConnectTimeout(
                 self._connect_seconds,
-                self._waited_for,
+                self._on_connect_timeout,
                 clock=loop.time,
                 call_later=loop.call_later,
             )
-        self._doorstep.add(eio_sid)
+        self._connect_timeout.add(eio_sid)
         return await super()._handle_eio_connect(eio_sid, environ)
 
-    def _waited_for(self, eio_sid: str) -> None:
+    def _on_connect_timeout(self, eio_sid: str) -> None:
         """A connection has been there for a while. Has somebody come through it?"""
         sid_of = self.manager.sid_from_eio_sid
         if not any(sid_of(eio_sid, each) for each in self.manager.get_namespaces()):
-            self.part(eio_sid)
+            self.close_connection(eio_sid)
 
-    def part(self, eio_sid: str) -> None:
+    def close_connection(self, eio_sid: str) -> None:
         """End a connection through which nobody has come. A client's library tries again."""
-        self._part(eio_sid, self.reason.SERVER_DISCONNECT)
+        self._close_connection(eio_sid, self.reason.SERVER_DISCONNECT)
 
-    def _part(self, eio_sid: str, reason: str) -> None:
+    def _close_connection(self, eio_sid: str, reason: str) -> None:
         socket = self.connection(eio_sid)
         if socket is not None:
             self.eio.spawn(socket.close(abort=True, reason=reason), "part with a client")
 
     async def shutdown(self) -> None:
-        if self._doorstep is not None:
-            self._doorstep.stop()
+        if self._connect_timeout is not None:
+            self._connect_timeout.stop()
         await super().shutdown()
 
     async def _handle_eio_message(self, eio_sid: str, data: Any) -> None:
         try:
             await super()._handle_eio_message(eio_sid, data)
-        except (BrokenPacket, ValueError):  # the library's for a packet that is out of place
+        except (PacketError, ValueError):  # the library's for a packet that is out of place
             self._binary_packet.pop(eio_sid, None)
-            self._part(eio_sid, self.reason.TRANSPORT_ERROR)
+            self._close_connection(eio_sid, self.reason.TRANSPORT_ERROR)
 
     async def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any) -> None:
-        self._connects[eio_sid] = count = self._connects.get(eio_sid, 0) + 1
-        if count > CONNECTS:
-            self.part(eio_sid)
+        self._connect_counts[eio_sid] = count = self._connect_counts.get(eio_sid, 0) + 1
+        if count > MAX_CONNECTS:
+            self.close_connection(eio_sid)
             return
         name = namespace or NAMESPACE
-        if self.edge is None or name in self.handlers or name in self.namespace_handlers:
+        if self.handler is None or name in self.handlers or name in self.namespace_handlers:
             await super()._handle_connect(eio_sid, namespace, data)
         elif name != NAMESPACE:
-            await self._refuse(eio_sid, name, "Invalid namespace")
+            await self._send_connect_error(eio_sid, name, "Invalid namespace")
         elif (
-            eio_sid in self._arriving
+            eio_sid in self._connecting
             or self.manager.sid_from_eio_sid(eio_sid, NAMESPACE) is not None
         ):
-            await self._refuse(eio_sid, name, "Already connected")
+            await self._send_connect_error(eio_sid, name, "Already connected")
         else:
-            await self._arrived(self.edge, eio_sid, data)
+            await self._dispatch_connect(self.handler, eio_sid, data)
 
-    async def _arrived(self, edge: Edge, eio_sid: str, auth: Any) -> None:
-        self._arriving.add(eio_sid)
+    async def _dispatch_connect(self, handler: ClientHandler, eio_sid: str, auth: Any) -> None:
+        self._connecting.add(eio_sid)
         try:
-            await edge.arrived(eio_sid, auth)
+            await handler.on_connect(eio_sid, auth)
         except Exception:
             log.exception("a client could not be connected")
-            self._part(eio_sid, self.reason.SERVER_DISCONNECT)
+            self._close_connection(eio_sid, self.reason.SERVER_DISCONNECT)
         finally:
-            self._arriving.discard(eio_sid)
+            self._connecting.discard(eio_sid)
 
-    async def _refuse(self, eio_sid: str, namespace: str, why: str) -> None:
+    async def _send_connect_error(self, eio_sid: str, namespace: str, why: str) -> None:
         # An object, since clients make an error of its `message`; the library says a string.
-        refusal = Packet(socketio.packet.CONNECT_ERROR, data={"message": why}, namespace=namespace)
+        refusal = SocketPacket(
+            socketio.packet.CONNECT_ERROR, data={"message": why}, namespace=namespace
+        )
         await self._send_packet(eio_sid, refusal)
 
     async def _handle_event(
@@ -252,25 +257,25 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
         id: int | None,  # noqa: A002 - the library's name
         data: Any,
     ) -> None:
-        if self.edge is None or (namespace or NAMESPACE) != NAMESPACE:
+        if self.handler is None or (namespace or NAMESPACE) != NAMESPACE:
             await super()._handle_event(eio_sid, namespace, id, data)
             return
         sid = self.manager.sid_from_eio_sid(eio_sid, NAMESPACE)
         if sid is None or not isinstance(data, list) or not data or not isinstance(data[0], str):
             return
-        await self.edge.asked(sid, data[0], data[1:], id)
+        await self.handler.on_event(sid, data[0], data[1:], id)
 
     async def _handle_disconnect(
         self, eio_sid: str, namespace: str | None, reason: str | None = None
     ) -> None:
-        if self.edge is None or (namespace or NAMESPACE) != NAMESPACE:
+        if self.handler is None or (namespace or NAMESPACE) != NAMESPACE:
             await super()._handle_disconnect(eio_sid, namespace, reason)
             return
         sid = self.manager.sid_from_eio_sid(eio_sid, NAMESPACE)
         if sid is not None:
             self._binary_packet.pop(eio_sid, None)
-            self.forget(sid)
-            self.edge.left(sid, reason or self.reason.CLIENT_DISCONNECT)
+            self.unregister(sid)
+            self.handler.on_disconnect(sid, reason or self.reason.CLIENT_DISCONNECT)
 
     async def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
         # That a client's Engine.IO closed in order says nothing of the client's will: it does so
@@ -278,10 +283,10 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
         # is a farewell, and that does not come this way.
         self._python.discard(eio_sid)
         self._tokens.pop(eio_sid, None)
-        self._connects.pop(eio_sid, None)
-        place = self._places.pop(eio_sid, None)
+        self._connect_counts.pop(eio_sid, None)
+        place = self._slots.pop(eio_sid, None)
         if place is not None:
-            place.give_back()
+            place.release()
         ended = reason == self.reason.CLIENT_DISCONNECT
         await super()._handle_eio_disconnect(
             eio_sid, self.reason.TRANSPORT_CLOSE if ended else reason

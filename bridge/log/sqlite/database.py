@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential
 
-from bridge.errors import LogUnusable
+from bridge.errors import LogUnusableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +49,7 @@ LONGEST_RETRY_SECONDS: Final = 5.0
 WAL_BYTES: Final = 16 * 1024 * 1024
 """What the WAL is cut back to after a large transaction."""
 
-PASSING: Final = frozenset(
+TRANSIENT_ERRORS: Final = frozenset(
     {
         sqlite3.SQLITE_FULL,
         sqlite3.SQLITE_IOERR,
@@ -64,7 +64,7 @@ PASSING: Final = frozenset(
 """Primary result codes that may be other ones later, with the same file."""
 
 
-class _NotNow(Exception):  # noqa: N818 - states what is the case
+class _TransientError(Exception):
     """A transaction was not committed, and may be when it is tried again."""
 
 
@@ -146,7 +146,7 @@ class Database:
                 for _, done in group:
                     if not done.done():
                         done.set_result(None)
-        except LogUnusable as error:
+        except LogUnusableError as error:
             self.error = str(error)
             for _, done in (*group, *self._waiting):
                 if not done.done():
@@ -161,12 +161,12 @@ class Database:
         try:
             # What a retry needs to begin costs the loop more than a commit does.
             await self.run(partial(self._commit, jobs))
-        except _NotNow:
+        except _TransientError:
             await self._try_again(jobs)
 
     async def _try_again(self, jobs: list[Job]) -> None:
         async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(_NotNow),
+            retry=retry_if_exception_type(_TransientError),
             wait=wait_exponential(multiplier=FIRST_RETRY_SECONDS, max=LONGEST_RETRY_SECONDS),
             before_sleep=self._failed,
         ):
@@ -211,7 +211,7 @@ class Database:
         except sqlite3.Error as error:
             raise self._unusable(error) from error
         except OSError as error:
-            raise LogUnusable(
+            raise LogUnusableError(
                 f"the log {self.path} can't be opened: {error.strerror or error}. Expected in "
                 "BRIDGE_LOG: sqlite:///file or sqlite:////path/file, in a folder that exists and "
                 "can be written"
@@ -226,12 +226,12 @@ class Database:
         [version] = connection.execute("PRAGMA user_version").fetchone()
         [tables] = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         if application != APPLICATION_ID and (tables or application):
-            raise LogUnusable(
+            raise LogUnusableError(
                 f"the database {self.path} is not a log of the bridge: name another file in "
                 "BRIDGE_LOG"
             )
         if version > len(migrations):
-            raise LogUnusable(
+            raise LogUnusableError(
                 f"the log {self.path} is from a later version of the bridge (its schema is version "
                 f"{version}, this one knows {len(migrations)}): run that version, or name another "
                 "file in BRIDGE_LOG"
@@ -252,8 +252,8 @@ class Database:
         except sqlite3.Error as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            if _primary(error) in PASSING:
-                raise _NotNow(_said(error)) from error
+            if _primary(error) in TRANSIENT_ERRORS:
+                raise _TransientError(_said(error)) from error
             raise self._unusable(error) from error
 
     def _close(self) -> None:
@@ -265,19 +265,19 @@ class Database:
         assert self._connection is not None, "the log is open"
         return self._connection
 
-    def _unusable(self, error: sqlite3.Error) -> LogUnusable:
+    def _unusable(self, error: sqlite3.Error) -> LogUnusableError:
         code = _primary(error)
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return LogUnusable(
+            return LogUnusableError(
                 f"the log {self.path} is in use by another process: one bridge at a time can have "
                 "it; stop the other one, or name another file in BRIDGE_LOG"
             )
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             return self._damaged(_said(error))
-        return LogUnusable(f"the log {self.path} can't be used: {_said(error)}")
+        return LogUnusableError(f"the log {self.path} can't be used: {_said(error)}")
 
-    def _damaged(self, said: str) -> LogUnusable:
-        return LogUnusable(
+    def _damaged(self, said: str) -> LogUnusableError:
+        return LogUnusableError(
             f"the log {self.path} is damaged, or no SQLite database: {said}. Move it away, with "
             f"{self.path.name}-wal beside it, and start again: a new history begins, clients are "
             "told that they did not recover and read the table anew"

@@ -24,7 +24,7 @@ import orjson
 from bridge.clock import SystemClock
 from bridge.events import Event
 from bridge.log.base import Entry, Position, Progress
-from bridge.log.recent_entries import Tail
+from bridge.log.recent_entries import RecentEntries
 
 if TYPE_CHECKING:
     import sqlite3
@@ -52,7 +52,7 @@ MIGRATIONS: Final = (
 )
 """How the schema came to be what it is. Only ever appended to."""
 
-ROWS_AT_A_TIME: Final = 5_000
+ROWS_PER_FETCH: Final = 5_000
 """Rows that are read, and then taken by the loop, in one go: about a millisecond for each."""
 
 # The route and the envelope of each entry come as one string with a line between them: SQLite takes
@@ -74,7 +74,7 @@ PUT_FACTS: Final = """
     ON CONFLICT (name) DO UPDATE SET value = excluded.value"""
 
 
-class SqliteLog:
+class SqliteEventLog:
     """Keeps at most `events` entries, none older than `seconds`; the newest one always."""
 
     def __init__(
@@ -122,7 +122,7 @@ class SqliteLog:
             lambda connection: connection.execute("SELECT key, CAST(row AS BLOB) FROM rows")
         )
         while rows := await self._database.read(
-            lambda _: [(_key(key), row) for key, row in cursor.fetchmany(ROWS_AT_A_TIME)]
+            lambda _: [(_key(key), row) for key, row in cursor.fetchmany(ROWS_PER_FETCH)]
         ):
             yield rows
 
@@ -160,8 +160,8 @@ class SqliteLog:
             statements += [(PUT_ROWS, (left,)), (DROP_ROWS, (left,))]
         if progress is not None:
             facts = {
-                "filled": "yes" if progress.filled else "",
-                "cursor": progress.cursor or "",
+                "filled": "yes" if progress.loaded else "",
+                "cursor": progress.watermark or "",
             }
             statements.append((PUT_FACTS, (orjson.dumps(facts).decode(),)))
 
@@ -181,8 +181,10 @@ class SqliteLog:
         self._tail.clear()
         await self._database.close()
 
-    def _new_tail(self, epoch: str, seq: int) -> Tail:
-        return Tail(epoch, seq, events=self._events, seconds=self._seconds, clock=self._clock)
+    def _new_tail(self, epoch: str, seq: int) -> RecentEntries:
+        return RecentEntries(
+            epoch, seq, events=self._events, seconds=self._seconds, clock=self._clock
+        )
 
     def _read(self, connection: sqlite3.Connection) -> tuple[dict[str, str], int, list[Entry]]:
         """The facts, the number of the last entry, and the newest entries."""

@@ -16,8 +16,8 @@ PUT: Final = """
 DROP: Final = "DELETE FROM sign_outs WHERE at < ?"
 
 
-class SqliteSignOuts:
-    """Implements `log.base.SignOutStore`, in the database of a log that is open."""
+class SqliteRevocationStore:
+    """Implements `log.base.RevocationStore`, in the database of a log that is open."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

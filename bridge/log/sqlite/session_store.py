@@ -20,7 +20,7 @@ DROP: Final = (
 )
 
 
-class SqliteSessions:
+class SqliteSessionStore:
     """Implements `log.base.SessionStore`, in the database of a log that is open."""
 
     def __init__(self, database: Database) -> None:

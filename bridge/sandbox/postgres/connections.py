@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT = 5
 
 
-class ServerAway(psycopg.OperationalError):
+class ServerUnavailableError(psycopg.OperationalError):
     """No connection could be made."""
 
 
@@ -60,4 +60,4 @@ class Connections:
                 connect_timeout=CONNECT_TIMEOUT,
             )
         except psycopg.OperationalError as error:
-            raise ServerAway(*error.args) from error
+            raise ServerUnavailableError(*error.args) from error

@@ -19,7 +19,7 @@ BUILTIN_LOCALES = 17
 """The first version of PostgreSQL that brings locales of its own."""
 
 
-class PostgresFailed(BridgeError):  # noqa: N818 - states what is the case
+class PostgresError(BridgeError):
     """The embedded PostgreSQL could not be made or started. Holds the end of its log."""
 
 
@@ -37,7 +37,7 @@ def binaries(version: int | None) -> tuple[int, Path]:
     versions: dict[int, Path] = wheel.POSTGRES_VERSIONS
     version = version or max(versions)
     if version not in versions:
-        raise PostgresFailed(
+        raise PostgresError(
             f"expected a cluster of PostgreSQL {' or '.join(map(str, sorted(versions)))}, "
             f"came one of {version}: use another directory"
         )

@@ -13,13 +13,13 @@ from psycopg import sql
 from bridge.errors import BridgeError
 
 if TYPE_CHECKING:
-    from bridge.sandbox.postgres.server import Postgres
+    from bridge.sandbox.postgres.server import PostgresServer
 
 LOGINS = ("postgres", "authenticator")
 MIGRATION = re.compile(r"(?P<version>\d{14})_(?P<name>.+)\.sql")
 
 
-class ProjectFailed(BridgeError):  # noqa: N818 - states what is the case
+class MigrationError(BridgeError):
     """A file of the Supabase project is missing, misnamed, or PostgreSQL refused it."""
 
 
@@ -31,10 +31,12 @@ def project() -> Path:
         if (candidate / "migrations").is_dir():
             return candidate
     tried = " or ".join(str(candidate) for candidate in candidates)
-    raise ProjectFailed(f"expected migrations in {tried}, found none")
+    raise MigrationError(f"expected migrations in {tried}, found none")
 
 
-async def provide(postgres: Postgres, *, files: Path | None = None, seed: bool = True) -> None:
+async def provide(
+    postgres: PostgresServer, *, files: Path | None = None, seed: bool = True
+) -> None:
     """Make `postgres` a Supabase project: platform, migrations, seed rows.
 
     Each is done once and written down where the Supabase CLI writes it down, so a re-used cluster
@@ -55,7 +57,7 @@ async def provide(postgres: Postgres, *, files: Path | None = None, seed: bool =
         for file in sorted((source / "migrations").glob("*.sql")):
             match = MIGRATION.fullmatch(file.name)
             if match is None:
-                raise ProjectFailed(f"expected <14 digits>_<name>.sql, found {file}")
+                raise MigrationError(f"expected <14 digits>_<name>.sql, found {file}")
             if match["version"] not in applied:
                 await _apply(
                     connection,
@@ -78,7 +80,7 @@ async def provide(postgres: Postgres, *, files: Path | None = None, seed: bool =
             )
 
 
-async def _platform(postgres: Postgres) -> None:
+async def _platform(postgres: PostgresServer) -> None:
     async with await psycopg.AsyncConnection.connect(
         postgres.url("supabase_admin"), autocommit=True
     ) as connection:
@@ -106,4 +108,4 @@ async def _apply(
             await connection.execute(file.read_bytes())  # noqa: ASYNC240 - small and local
             await connection.execute(record)
     except psycopg.Error as error:
-        raise ProjectFailed(f"{file}: {error}") from error
+        raise MigrationError(f"{file}: {error}") from error

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType
 
-PATIENCE = 5.0
+STOP_SECONDS = 5.0
 """Seconds that a server may take after each signal."""
 
 SIGNALS = ("SIGINT", "SIGQUIT", "SIGKILL")
@@ -84,7 +84,7 @@ def _end(server: subprocess.Popen[bytes], numbers: Sequence[signal.Signals]) -> 
     for number in numbers:
         server.send_signal(number)
         try:
-            server.wait(PATIENCE)
+            server.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             continue
         return
@@ -93,16 +93,16 @@ def _end(server: subprocess.Popen[bytes], numbers: Sequence[signal.Signals]) -> 
 def _end_group(server: subprocess.Popen[bytes], numbers: Sequence[signal.Signals]) -> None:
     """Until nobody of its group is left: a child may outlive the server that started it."""
     for number in numbers:
-        _tell_group(server, number)
-        until = time.monotonic() + PATIENCE
+        _signal_group(server, number)
+        until = time.monotonic() + STOP_SECONDS
         while time.monotonic() < until:
             server.poll()  # or it stays as a zombie, and in the group
-            if not _tell_group(server, 0):
+            if not _signal_group(server, 0):
                 return
             time.sleep(0.02)
 
 
-def _tell_group(server: subprocess.Popen[bytes], number: int) -> bool:
+def _signal_group(server: subprocess.Popen[bytes], number: int) -> bool:
     """Whether there was anybody to tell."""
     try:
         os.killpg(server.pid, number)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
 from bridge.sandbox.postgres.installation import (
-    PostgresFailed,
+    PostgresError,
     binaries,
     closed_folder,
     copy_binaries,
@@ -64,7 +64,7 @@ UNSAFE_BUT_FAST = {
 }
 
 
-class Postgres:
+class PostgresServer:
     """One PostgreSQL server, alive between `start()` and `stop()`, or inside `async with`.
 
     With `data` the cluster lives in `data/postgres` and survives; it is re-used next time, also
@@ -169,7 +169,7 @@ class Postgres:
             # Goes with this process, whatever ends it.
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise PostgresFailed(f"{self._home} is in use by another sandbox") from None
+            raise PostgresError(f"{self._home} is in use by another sandbox") from None
         if not self._password_file.exists():
             self._password_file.touch(mode=0o600)
             self._password_file.write_text(secrets.token_urlsafe(24))
@@ -178,7 +178,7 @@ class Postgres:
             shutil.chown(self._password_file, user=self._user)
             closed = closed_folder(self._home, self._user)
             if closed:
-                raise PostgresFailed(
+                raise PostgresError(
                     f"PostgreSQL refuses to run as root, so it runs as {self._user!r}, who may "
                     f"not enter {closed}. Expected: a data directory that everybody may pass "
                     f"through to, such as one below /var/tmp, or an ordinary user in place of root."
@@ -212,7 +212,7 @@ class Postgres:
                 await process.wait()
             raise
         if process.returncode != 0:
-            raise PostgresFailed(
+            raise PostgresError(
                 f"initdb could not make a cluster in {self._home}: "
                 f"{said.decode(errors='replace').strip()[-2000:]}"
             )
@@ -245,7 +245,7 @@ class Postgres:
         try:
             await asyncio.wait_for(self._ready(), START_TIMEOUT)
         except TimeoutError:
-            raise PostgresFailed(
+            raise PostgresError(
                 f"PostgreSQL was not ready within {START_TIMEOUT:g} s. {self._last_words()}"
             ) from None
 
@@ -254,7 +254,7 @@ class Postgres:
         assert self._warden is not None
         while self._status() != "ready":
             if self._warden.returncode is not None:
-                raise PostgresFailed(
+                raise PostgresError(
                     f"PostgreSQL did not start (exit {self._warden.returncode}). "
                     f"{self._last_words()}"
                 )

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import psycopg
 
 
-class Refusal(Exception):  # noqa: N818 - it is what the client gets, not a fault of ours
+class PostgrestError(Exception):
     """PostgREST's error body with its HTTP status."""
 
     def __init__(
@@ -51,7 +51,7 @@ class Refusal(Exception):  # noqa: N818 - it is what the client gets, not a faul
         )
 
 
-class GatewayRefusal(Refusal):
+class GatewayError(PostgrestError):
     """What the gateway before PostgREST says; its body is another."""
 
     def __init__(self, message: str, hint: str) -> None:
@@ -61,8 +61,8 @@ class GatewayRefusal(Refusal):
         return web.json_response({"message": self.message, "hint": self.hint}, status=401)
 
 
-def unparsable(what: str, text: str, column: int, details: str) -> Refusal:
-    return Refusal(
+def unparsable(what: str, text: str, column: int, details: str) -> PostgrestError:
+    return PostgrestError(
         400,
         "PGRST100",
         f'"failed to parse {what} ({text})" (line 1, column {column})',
@@ -70,8 +70,8 @@ def unparsable(what: str, text: str, column: int, details: str) -> Refusal:
     )
 
 
-def invalid_token(code: str, message: str, details: str | None = None) -> Refusal:
-    return Refusal(
+def invalid_token(code: str, message: str, details: str | None = None) -> PostgrestError:
+    return PostgrestError(
         401,
         code,
         message,
@@ -80,20 +80,22 @@ def invalid_token(code: str, message: str, details: str | None = None) -> Refusa
     )
 
 
-def cannot_connect() -> Refusal:
-    return Refusal(503, "PGRST000", "Database connection error. Retrying the connection.")
+def cannot_connect() -> PostgrestError:
+    return PostgrestError(503, "PGRST000", "Database connection error. Retrying the connection.")
 
 
-def connection_lost() -> Refusal:
-    return Refusal(503, "PGRST001", "Database client error. Retrying the connection.")
+def connection_lost() -> PostgrestError:
+    return PostgrestError(503, "PGRST001", "Database client error. Retrying the connection.")
 
 
-def no_schema_cache() -> Refusal:
-    return Refusal(503, "PGRST002", "Could not query the database for the schema cache. Retrying.")
+def no_schema_cache() -> PostgrestError:
+    return PostgrestError(
+        503, "PGRST002", "Could not query the database for the schema cache. Retrying."
+    )
 
 
-def unknown_table(schema: str, table: str, similar: str | None) -> Refusal:
-    return Refusal(
+def unknown_table(schema: str, table: str, similar: str | None) -> PostgrestError:
+    return PostgrestError(
         404,
         "PGRST205",
         f"Could not find the table '{schema}.{table}' in the schema cache",
@@ -131,7 +133,7 @@ STATUS_BY_CLASS = (
 )
 
 
-def from_postgres(error: psycopg.Error, *, authenticated: bool) -> Refusal:
+def from_postgres(error: psycopg.Error, *, authenticated: bool) -> PostgrestError:
     """How PostgREST tells `error`. An error without an SQLSTATE is a lost connection."""
     code = error.sqlstate
     if code is None:
@@ -144,7 +146,7 @@ def from_postgres(error: psycopg.Error, *, authenticated: bool) -> Refusal:
         status = 401
     else:
         status = next((s for prefix, s in STATUS_BY_CLASS if code.startswith(prefix)), 400)
-    return Refusal(
+    return PostgrestError(
         status,
         code,
         message,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from bridge.sandbox.postgrest.errors import Refusal, no_schema_cache
+from bridge.sandbox.postgrest.errors import PostgrestError, no_schema_cache
 
 NAMES = ("rest-down", "rest-delay", "rest-hang", "rest-fail", "rest-heal")
 
 
-class RestFaults:
+class PostgrestFaults:
     """Faults of reads; each holds until it is taken back.
 
     `down`: 503, as PostgREST answers without its database. `delay`: seconds before every answer.
@@ -67,7 +67,7 @@ class RestFaults:
         except TypeError as error:
             raise ValueError(f"{name}: {error}") from error
 
-    async def suffer(self) -> None:
+    async def inject(self) -> None:
         """Called before each answer: wait, hang or raise as told."""
         if self.delay:
             await asyncio.sleep(self.delay)
@@ -76,7 +76,7 @@ class RestFaults:
             raise no_schema_cache()
         if self._failures:
             status = self._failures.pop(0)
-            raise Refusal(status, "XX000", "a fault that the sandbox was told to have")
+            raise PostgrestError(status, "XX000", "a fault that the sandbox was told to have")
 
     def _down(self, *, on: bool = True) -> None:
         self.down = on

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from bridge.sandbox.postgrest.errors import Refusal, unparsable
+from bridge.sandbox.postgrest.errors import PostgrestError, unparsable
 from bridge.sandbox.postgrest.scanner import Scanner
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ MAX_DEPTH = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
+class QueryFilter:
     """One condition on one column. `value` is a tuple for `in` only."""
 
     column: str
@@ -43,7 +43,7 @@ class Logic:
     negated: bool = False
 
 
-Condition: TypeAlias = "Filter | Logic"
+Condition: TypeAlias = "QueryFilter | Logic"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def parse(parameters: Iterable[tuple[str, str]]) -> Query:
     offset = 0
     for key, value in parameters:
         if "\0" in key or "\0" in value:
-            raise Refusal(400, "22021", 'invalid byte sequence for encoding "UTF8": 0x00')
+            raise PostgrestError(400, "22021", 'invalid byte sequence for encoding "UTF8": 0x00')
         match key:
             case "select":
                 columns = _select(value)
@@ -90,7 +90,7 @@ def parse(parameters: Iterable[tuple[str, str]]) -> Query:
             case _:
                 conditions.append(_filter(key, value))
     if limit is not None and limit < 0:
-        raise Refusal(
+        raise PostgrestError(
             416,
             "PGRST103",
             "Requested range not satisfiable",
@@ -116,7 +116,7 @@ def _select(value: str) -> tuple[str, ...] | None:
             )
         scanner.expect(",")
     if star and names:
-        raise Refusal(
+        raise PostgrestError(
             400, "PGRST100", "the sandbox reads either * or a list of columns, not both at once"
         )
     return None if star else tuple(dict.fromkeys(names))
@@ -152,11 +152,11 @@ def _count(value: str, what: str) -> int:
     return int(value)
 
 
-def _filter(key: str, value: str) -> Filter:
+def _filter(key: str, value: str) -> QueryFilter:
     name = Scanner(key, "tree path")
     column = name.name()
     if name.take("."):
-        raise Refusal(
+        raise PostgrestError(
             400,
             "PGRST108",
             f"'{column}' is not an embedded resource in this request",
@@ -175,7 +175,7 @@ def _filter(key: str, value: str) -> Filter:
     else:
         # Here, unlike inside or=(), the rest is the value as it stands, quotes and all.
         found = scanner.until("")
-    return Filter(column, operator, _checked(operator, found, scanner), negated)
+    return QueryFilter(column, operator, _checked(operator, found, scanner), negated)
 
 
 def _tree(key: str, value: str) -> Logic:
@@ -213,7 +213,7 @@ def _part(scanner: Scanner, depth: int) -> Condition:
     negated = scanner.take("not.")
     operator = _operator(scanner)
     found = _list(scanner) if operator == "in" else _value(scanner)
-    return Filter(column, operator, _checked(operator, found, scanner), negated)
+    return QueryFilter(column, operator, _checked(operator, found, scanner), negated)
 
 
 def _operator(scanner: Scanner) -> str:

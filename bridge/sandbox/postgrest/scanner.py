@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bridge.sandbox.postgrest.errors import unparsable
 
 if TYPE_CHECKING:
-    from bridge.sandbox.postgrest.errors import Refusal
+    from bridge.sandbox.postgrest.errors import PostgrestError
 
 
 class Scanner:
@@ -73,6 +73,6 @@ class Scanner:
             raise self.fault("expecting field name (* or [a..z0..9_$])")
         return name
 
-    def fault(self, expected: str) -> Refusal:
+    def fault(self, expected: str) -> PostgrestError:
         found = f'"{self.next}"' if not self.done else "end of input"
         return unparsable(self._what, self.text, self.at + 1, f"unexpected {found} {expected}")

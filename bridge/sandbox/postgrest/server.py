@@ -15,10 +15,10 @@ import jwt
 import psycopg
 from aiohttp import web
 
-from bridge.sandbox.postgres.connections import ServerAway
+from bridge.sandbox.postgres.connections import ServerUnavailableError
 from bridge.sandbox.postgrest.errors import (
-    GatewayRefusal,
-    Refusal,
+    GatewayError,
+    PostgrestError,
     cannot_connect,
     from_postgres,
     invalid_token,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from bridge.sandbox.postgres.connections import Connections
-    from bridge.sandbox.postgrest.faults import RestFaults
+    from bridge.sandbox.postgrest.faults import PostgrestFaults
     from bridge.sandbox.postgrest.query import Query
 
 SCHEMA = "public"
@@ -60,13 +60,13 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ResponsePage:
     body: str
     rows: int
     total: int | None
 
 
-class Rest:
+class PostgrestServer:
     """The REST surface. `api_keys` are those that the gateway knows; any JWT signed with `secret`
     may come as the bearer. `max_rows` caps every answer and says nothing, as Supabase does.
     `reads` and `rows_given` count what was answered.
@@ -78,7 +78,7 @@ class Rest:
         *,
         secret: str,
         api_keys: Collection[str],
-        faults: RestFaults,
+        faults: PostgrestFaults,
         max_rows: int = MAX_ROWS,
     ) -> None:
         self.max_rows = max_rows
@@ -100,12 +100,12 @@ class Rest:
     async def _root(self, request: web.Request) -> web.Response:
         try:
             self._caller(request)
-        except Refusal as refusal:
+        except PostgrestError as refusal:
             return refusal.response()
         return web.json_response({"info": {"title": "sandbox"}, "swagger": "2.0", "paths": {}})
 
     async def _refuse_method(self, request: web.Request) -> web.Response:
-        return Refusal(
+        return PostgrestError(
             405,
             "PGRST117",
             f"Unsupported HTTP method: {request.method}",
@@ -115,7 +115,7 @@ class Rest:
 
     async def _read(self, request: web.Request) -> web.Response:
         try:
-            await self._faults.suffer()
+            await self._faults.inject()
             caller = self._caller(request)
             _profile(request)
             single = _wants_object(request)
@@ -125,19 +125,19 @@ class Rest:
             self.reads += 1
             self.rows_given += page.rows
             return _answer(page, query, single=single)
-        except Refusal as refusal:
+        except PostgrestError as refusal:
             return refusal.response()
 
     def _caller(self, request: web.Request) -> Caller:
         """First the gateway's check of the key, then PostgREST's of the token."""
         key = request.headers.get("apikey") or request.query.get("apikey")
         if not key:
-            raise GatewayRefusal(
+            raise GatewayError(
                 "No API key found in request",
                 "No `apikey` request header or url param was found.",
             )
         if key not in self._api_keys:
-            raise GatewayRefusal(
+            raise GatewayError(
                 "Invalid API key", "Double check your Supabase `anon` or `service_role` API key."
             )
         scheme, _, token = request.headers.get("Authorization", f"Bearer {key}").partition(" ")
@@ -168,7 +168,7 @@ class Rest:
             ) from None
         return Caller(str(claims.get("role", ANONYMOUS)), claims)
 
-    async def _page(self, caller: Caller, table: str, query: Query, count: bool) -> Page:
+    async def _page(self, caller: Caller, table: str, query: Query, count: bool) -> ResponsePage:
         limit = self.max_rows if query.limit is None else min(query.limit, self.max_rows)
         statement = compose(query, SCHEMA, table, limit=limit, count=count)
         try:
@@ -180,14 +180,14 @@ class Rest:
                 await cursor.execute(AS_ROLE, (caller.role, json.dumps(caller.claims)))
                 await cursor.execute(statement.text, statement.values)
                 row = await cursor.fetchone()
-        except ServerAway as error:
+        except ServerUnavailableError as error:
             raise cannot_connect() from error
         except psycopg.Error as error:
             if error.sqlstate is None or error.sqlstate.startswith("57P"):
                 await self._connections.discard()
             raise from_postgres(error, authenticated=caller.role != ANONYMOUS) from error
         assert row is not None
-        return Page(*row)
+        return ResponsePage(*row)
 
 
 async def _must_exist(cursor: psycopg.AsyncRawCursor[Any], table: str) -> None:
@@ -201,7 +201,7 @@ async def _must_exist(cursor: psycopg.AsyncRawCursor[Any], table: str) -> None:
 def _profile(request: web.Request) -> None:
     schema = request.headers.get("Accept-Profile", SCHEMA)
     if schema != SCHEMA:
-        raise Refusal(
+        raise PostgrestError(
             406,
             "PGRST106",
             f"Invalid schema: {schema}",
@@ -218,7 +218,9 @@ def _wants_object(request: web.Request) -> bool:
             return True
         if media in LISTS:
             return False
-    raise Refusal(406, "PGRST107", f"None of these media types are available: {', '.join(wanted)}")
+    raise PostgrestError(
+        406, "PGRST107", f"None of these media types are available: {', '.join(wanted)}"
+    )
 
 
 def _wants_count(request: web.Request) -> bool:
@@ -227,11 +229,11 @@ def _wants_count(request: web.Request) -> bool:
     return any(f"count={kind}" in preferences for kind in ("exact", "planned", "estimated"))
 
 
-def _answer(page: Page, query: Query, *, single: bool) -> web.Response:
+def _answer(page: ResponsePage, query: Query, *, single: bool) -> web.Response:
     total = "*" if page.total is None else str(page.total)
     first, last = query.offset, query.offset + page.rows - 1
     if page.total is not None and query.offset > page.total:
-        raise Refusal(
+        raise PostgrestError(
             416,
             "PGRST103",
             "Requested range not satisfiable",
@@ -241,7 +243,7 @@ def _answer(page: Page, query: Query, *, single: bool) -> web.Response:
     body = page.body
     if single:
         if page.rows != 1:
-            raise Refusal(
+            raise PostgrestError(
                 406,
                 "PGRST116",
                 "Cannot coerce the result to a single JSON object",

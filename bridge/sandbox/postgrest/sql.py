@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from bridge.sandbox.postgrest.query import Filter, Logic
+from bridge.sandbox.postgrest.query import Logic, QueryFilter
 
 if TYPE_CHECKING:
     from bridge.sandbox.postgrest.query import Condition, Order, Query
@@ -97,14 +97,14 @@ class _Composer:
 
     def _condition(self, condition: Condition) -> sql.Composable:
         match condition:
-            case Filter():
+            case QueryFilter():
                 test = self._filter(condition)
             case Logic(word, parts):
                 test = JUNCTIONS[word].join(self._condition(part) for part in parts)
         pattern = sql.SQL("not ({})") if condition.negated else sql.SQL("({})")
         return pattern.format(test)
 
-    def _filter(self, test: Filter) -> sql.Composable:
+    def _filter(self, test: QueryFilter) -> sql.Composable:
         column = self._column(test.column)
         if isinstance(test.value, tuple):
             if not test.value:

@@ -49,7 +49,7 @@ class BindingError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
+class BindingFilter:
     column: str
     operator: str
     value: str
@@ -64,10 +64,10 @@ class Binding:
     event: str
     schema: str
     table: str
-    filters: tuple[Filter, ...] = ()
+    filters: tuple[BindingFilter, ...] = ()
     select: tuple[str, ...] | None = None
 
-    def wants(self, op: Op) -> bool:
+    def matches(self, op: Op) -> bool:
         """An event name that Realtime does not know means every event."""
         return self.event not in EVENTS or self.event == op.value
 
@@ -130,7 +130,7 @@ def _split(text: str) -> Sequence[str]:
     return [part for part in re.findall(r'(?:"[^"]*"|\([^)]*\)|[^,])+', text) if part]
 
 
-def _filter(text: str) -> Filter:
+def _filter(text: str) -> BindingFilter:
     column, equals, rest = text.partition("=")
     if not equals:
         raise BindingError(f"Error parsing `filter` params: {_inspect_list([text])}")
@@ -143,7 +143,7 @@ def _filter(text: str) -> Filter:
         value = "{" + value[1:-1] + "}"  # from here on an array, as Postgres writes one
     elif value.startswith('"') and value.endswith('"') and len(value) > 1:
         value = value[1:-1]
-    return Filter(column, operator, value, negated)
+    return BindingFilter(column, operator, value, negated)
 
 
 def _inspect(text: str) -> str:
@@ -155,7 +155,7 @@ def _inspect_list(texts: Sequence[str]) -> str:
     return "[" + ", ".join(_inspect(text) for text in texts) + "]"
 
 
-def _inspect_filters(filters: Sequence[Filter]) -> str:
+def _inspect_filters(filters: Sequence[BindingFilter]) -> str:
     tuples = [
         (_inspect(f.column), _inspect(f.operator), _inspect(f.value), str(f.negated).lower())
         for f in filters

@@ -30,7 +30,7 @@ RESUBSCRIBE = (1.0, 3.0)
 class Tenant(Protocol):
     """What a channel needs of the server."""
 
-    subscriptions: subscriptions.Subscriptions
+    subscriptions: subscriptions.SubscriptionRegistry
     faults: Faults
     dice: random.Random
 
@@ -42,7 +42,7 @@ class Tenant(Protocol):
         ...
 
 
-class Wire(Protocol):
+class FrameSink(Protocol):
     """What a channel needs of its socket."""
 
     version: phoenix.Version
@@ -58,11 +58,11 @@ class Channel:
     def __init__(
         self,
         tenant: Tenant,
-        wire: Wire,
+        wire: FrameSink,
         *,
         topic: str,
         join_ref: str | None,
-        token: tokens.Token,
+        token: tokens.AccessToken,
         wanted: Sequence[Mapping[str, Any]],
     ) -> None:
         self.topic = topic
@@ -128,7 +128,7 @@ class Channel:
             )
         )
 
-    def say_close(self, ref: str | None) -> None:
+    def send_close(self, ref: str | None) -> None:
         """A `phx_close` of a channel that `ref` names, and nothing else."""
         self._wire.send(
             phoenix.frame(
@@ -136,14 +136,14 @@ class Channel:
             )
         )  # fmt: skip
 
-    def renew(self, token: tokens.Token) -> None:
+    def renew(self, token: tokens.AccessToken) -> None:
         """Go on with another token: the subscription is made anew after a while, without a gap."""
         self._token = token
         self._watch_token()
         self.resubscribe(self._tenant.dice.uniform(*RESUBSCRIBE))
 
     @property
-    def token(self) -> tokens.Token:
+    def token(self) -> tokens.AccessToken:
         return self._token
 
     def resubscribe(self, after: float = 0.0) -> None:
@@ -187,11 +187,11 @@ class Channel:
             return
         await self._tenant.faults.before_system()
         await self._tenant.warm()
-        reader = catalog.Reader(self._token.role, orjson.dumps(self._token.claims).decode())
+        reader = catalog.ReaderRole(self._token.role, orjson.dumps(self._token.claims).decode())
         while True:
             try:
                 await self._tenant.subscriptions.check(parsed, reader.role)
-            except subscriptions.Refused as error:
+            except subscriptions.SubscriptionRejected as error:
                 self.fail(str(error))
                 return
             except psycopg.Error:
@@ -201,6 +201,6 @@ class Channel:
                 break
         self.muted = self._tenant.faults.mutes_new
         self._tenant.subscriptions.add(
-            self, [subscriptions.Subscription(self, binding, reader) for binding in parsed]
+            self, [subscriptions.RealtimeSubscription(self, binding, reader) for binding in parsed]
         )
         self.system("ok", SUBSCRIBED)

@@ -27,10 +27,10 @@ EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 class Committed:
     """A row change and its commit time as messages show it."""
 
-    change: pgoutput.RowChange
+    change: pgoutput.RowMessage
     timestamp: str
     too_large: bool = False
-    seen: dict[catalog.Reader, bool] = field(default_factory=dict)
+    seen: dict[catalog.ReaderRole, bool] = field(default_factory=dict)
 
 
 def timestamp(microseconds: int) -> str:
@@ -39,7 +39,7 @@ def timestamp(microseconds: int) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
 
 
-def is_too_large(change: pgoutput.RowChange) -> bool:
+def is_too_large(change: pgoutput.RowMessage) -> bool:
     """Whether the row's WAL, written as JSON, passes the limit. Unchanged large values that are
     only in the table do not count: they are filled in after this test.
     """

@@ -243,7 +243,7 @@ class Faults:
     def stale_phx_close(self, ref: str = "0") -> None:
         """A `phx_close` of a channel that is no more, by its `ref`, on each channel that is."""
         for channel in self._attached.channels():
-            channel.say_close(ref)
+            channel.send_close(ref)
 
     def phx_close(self) -> None:
         """The server closes every channel; the sockets stay open."""

@@ -18,7 +18,7 @@ Connection: TypeAlias = "AsyncConnection[tuple[Any, ...]]"
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class ReaderRole:
     """As whom changes are looked at. Subscriptions with equal readers share the work."""
 
     role: str
@@ -27,7 +27,7 @@ class Reader:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class CatalogTable:
     """What the catalog says of a table at poll time, which may differ from commit time."""
 
     key: tuple[str, ...]
@@ -43,7 +43,7 @@ class Table:
 
 async def describe(
     connection: Connection, relation: pgoutput.Relation, roles: Sequence[str]
-) -> Table:
+) -> CatalogTable:
     """Raises psycopg's error if the table is gone: the real server loses its slot by that too."""
     name = sql.Identifier(relation.schema, relation.table).as_string(connection)
     cursor = await connection.execute(
@@ -71,7 +71,7 @@ async def describe(
     row = await cursor.fetchone()
     assert row is not None, "regclass names an existing row"
     rls, key, types, visible = row
-    return Table(
+    return CatalogTable(
         key=tuple(key),
         rls=rls,
         type_names={int(oid): name for oid, name, _ in types},

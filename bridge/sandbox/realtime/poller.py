@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterable, Sequence
 
-    from bridge.sandbox.realtime.subscriptions import Receiver, Subscription, Subscriptions
+    from bridge.sandbox.realtime.subscriptions import (
+        RealtimeSubscription,
+        Receiver,
+        SubscriptionRegistry,
+    )
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +79,7 @@ class Poller:
         self,
         database_url: str,
         publication: str,
-        subscriptions: Subscriptions,
+        subscriptions: SubscriptionRegistry,
         emit: Callable[[Sequence[Outgoing]], None],
         *,
         dice: random.Random,
@@ -204,11 +208,11 @@ class Poller:
         timestamp = ""
         for data in messages:
             message = self._decoder.decode(data)
-            if isinstance(message, pgoutput.RowChange):
+            if isinstance(message, pgoutput.RowMessage):
                 changes.append(
                     committed.Committed(message, timestamp, committed.is_too_large(message))
                 )  # fmt: skip
-            elif isinstance(message, pgoutput.Begin):
+            elif isinstance(message, pgoutput.BeginMessage):
                 timestamp = committed.timestamp(message.committed_at)
             # TRUNCATE is read and says nothing, as at the real server.
         return changes
@@ -251,7 +255,7 @@ async def _address(
     connection: catalog.Connection,
     relation: pgoutput.Relation,
     rows: Sequence[committed.Committed],
-    covering: Sequence[Subscription],
+    covering: Sequence[RealtimeSubscription],
     outgoing: dict[committed.Committed, list[Outgoing]],
 ) -> None:
     """Add to `outgoing` who is to be sent what for each of `rows`, all of one table."""
@@ -263,7 +267,9 @@ async def _address(
         test: await visibility.matching(connection, table, test, rows)
         for test in {test for subscription in covering for test in subscription.binding.filters}
     }
-    groups: defaultdict[tuple[str, tuple[str, ...] | None], list[Subscription]] = defaultdict(list)
+    groups: defaultdict[tuple[str, tuple[str, ...] | None], list[RealtimeSubscription]] = (
+        defaultdict(list)
+    )
     for subscription in covering:
         groups[subscription.reader.role, subscription.binding.select].append(subscription)
     for (role, select), group in groups.items():
@@ -272,7 +278,7 @@ async def _address(
             ids: dict[Receiver, list[int]] = {}
             for subscription in group:
                 if (
-                    subscription.binding.wants(row.change.op)
+                    subscription.binding.matches(row.change.op)
                     and row.seen[subscription.reader]
                     and all(row in passing[test] for test in subscription.binding.filters)
                 ):

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 async def look(
     connection: catalog.Connection,
-    table: catalog.Table,
-    reader: catalog.Reader,
+    table: catalog.CatalogTable,
+    reader: catalog.ReaderRole,
     changes: Sequence[Committed],
 ) -> None:
     """Find out which rows `reader` sees now; put the answers into `Committed.seen`.
@@ -72,8 +72,8 @@ async def look(
 
 async def matching(
     connection: catalog.Connection,
-    table: catalog.Table,
-    test: bindings.Filter,
+    table: catalog.CatalogTable,
+    test: bindings.BindingFilter,
     changes: Sequence[Committed],
 ) -> set[Committed]:
     """Those of `changes` that pass `test`: on the new row, for DELETE on what the old row carries.
@@ -99,7 +99,7 @@ async def matching(
     return {present[n - 1] for (n,) in await cursor.fetchall()}
 
 
-def condition(test: bindings.Filter, kind: str) -> tuple[list[str], sql.Composable]:
+def condition(test: bindings.BindingFilter, kind: str) -> tuple[list[str], sql.Composable]:
     """Parameters and SQL of `test` over `v`, the text of a value of type `kind`."""
     operator = sql.SQL(bindings.OPERATORS[test.operator])
     typed = sql.SQL(kind)

@@ -16,8 +16,8 @@ from aiohttp import web
 
 from bridge.sandbox.realtime import phoenix, tokens
 from bridge.sandbox.realtime.poller import Outgoing, Poller
-from bridge.sandbox.realtime.socket import Socket
-from bridge.sandbox.realtime.subscriptions import Subscriptions
+from bridge.sandbox.realtime.socket import RealtimeSocket
+from bridge.sandbox.realtime.subscriptions import SubscriptionRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -71,8 +71,8 @@ class RealtimeServer:
         """Seconds between looks at the publication: whether it changed, which makes every
         subscription anew, with another `system` ok. Not scaled."""
         self.dice = dice or random.Random()  # noqa: S311 - jitter
-        self.subscriptions = Subscriptions(database_url, publication)
-        self.sockets: set[Socket] = set()
+        self.subscriptions = SubscriptionRegistry(database_url, publication)
+        self.sockets: set[RealtimeSocket] = set()
         self.poller = Poller(
             database_url,
             publication,
@@ -147,7 +147,7 @@ class RealtimeServer:
             polling.cancel()
             await asyncio.wait([polling])
 
-    def token(self, text: Any, fallback: tokens.Token) -> tokens.Token:
+    def token(self, text: Any, fallback: tokens.AccessToken) -> tokens.AccessToken:
         """The token that a join or a renewal brings; `fallback`, the connection's own, where it
         brings none. Raises `TokenError`.
         """
@@ -220,7 +220,7 @@ class RealtimeServer:
         v2 = request.query.get("vsn", "1.0.0") == phoenix.Version.V2
         version = phoenix.Version.V2 if v2 else phoenix.Version.V1
         assert isinstance(transport, asyncio.Transport), "aiohttp serves over TCP"
-        socket = Socket(self, response, transport, token, version)
+        socket = RealtimeSocket(self, response, transport, token, version)
         self.sockets.add(socket)
         try:
             await socket.run()

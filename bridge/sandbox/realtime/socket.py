@@ -27,7 +27,7 @@ ABNORMAL = 1006
 """The code that a client reports when there was no close frame."""
 
 
-class Socket:
+class RealtimeSocket:
     """`run` returns when the connection is over. The other methods are for faults and shutdown."""
 
     def __init__(
@@ -35,7 +35,7 @@ class Socket:
         server: RealtimeServer,
         response: web.WebSocketResponse,
         transport: asyncio.Transport,
-        token: tokens.Token,
+        token: tokens.AccessToken,
         version: phoenix.Version,
     ) -> None:
         self.version = version
@@ -188,7 +188,7 @@ class Socket:
             old.close()
         channel.open()
 
-    def _admit(self, topic: str, payload: dict[str, Any]) -> tokens.Token:
+    def _admit(self, topic: str, payload: dict[str, Any]) -> tokens.AccessToken:
         """The token with which the channel is joined. Raises `TokenError`."""
         if topic == "realtime:":
             raise tokens.TokenError("TopicNameRequired", "You must provide a topic name")

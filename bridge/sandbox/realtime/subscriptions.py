@@ -37,37 +37,37 @@ class Receiver(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Subscription:
+class RealtimeSubscription:
     """One binding of one channel."""
 
     receiver: Receiver
     binding: bindings.Binding
-    reader: catalog.Reader
+    reader: catalog.ReaderRole
 
 
-class Refused(Exception):  # noqa: N818 - what the server says of it, not a fault of ours
+class SubscriptionRejected(Exception):  # noqa: N818 - what the server says of it, not a fault of ours
     """The words of the `system` error; the subscription will not be tried again."""
 
 
-class Subscriptions:
+class SubscriptionRegistry:
     def __init__(self, database_url: str, publication: str) -> None:
         self._database_url = database_url
         self._publication = publication
         self._connection: catalog.Connection | None = None
         self._lock = asyncio.Lock()
-        self._subscriptions: dict[Receiver, tuple[Subscription, ...]] = {}
+        self._subscriptions: dict[Receiver, tuple[RealtimeSubscription, ...]] = {}
 
     def __len__(self) -> int:
         return len(self._subscriptions)
 
-    def add(self, receiver: Receiver, subscriptions: Sequence[Subscription]) -> None:
+    def add(self, receiver: Receiver, subscriptions: Sequence[RealtimeSubscription]) -> None:
         """Changes flow to `receiver` from now on; replaces what it had."""
         self._subscriptions[receiver] = tuple(subscriptions)
 
     def remove(self, receiver: Receiver) -> None:
         self._subscriptions.pop(receiver, None)
 
-    def covering(self, schema: str, table: str, ops: Iterable[Op]) -> list[Subscription]:
+    def covering(self, schema: str, table: str, ops: Iterable[Op]) -> list[RealtimeSubscription]:
         """Those that may want such a change, filters aside; the bindings of a channel last first,
         which is the order of `ids` in the real server's messages.
         """
@@ -77,12 +77,12 @@ class Subscriptions:
             for subscriptions in self._subscriptions.values()
             for subscription in reversed(subscriptions)
             if subscription.binding.covers(schema, table)
-            and any(subscription.binding.wants(op) for op in wanted)
+            and any(subscription.binding.matches(op) for op in wanted)
         ]
 
     async def check(self, wanted: Sequence[bindings.Binding], role: str) -> None:
-        """Raises `Refused` for the first binding that the database would not take, and psycopg's
-        error when the database could not be asked.
+        """Raises `SubscriptionRejected` for the first binding that the database would not take,
+        and psycopg's error when the database could not be asked.
         """
         async with self._lock:
             connection = await self._connected()
@@ -153,7 +153,7 @@ class Subscriptions:
             )
             tables = await cursor.fetchall()
             if not tables:
-                raise Refused(
+                raise SubscriptionRejected(
                     "Unable to subscribe to changes with given parameters. Please check Realtime "
                     f"is enabled for the given connect parameters: {binding}"
                 )
@@ -162,7 +162,7 @@ class Subscriptions:
         except (psycopg.OperationalError, psycopg.InterfaceError):
             raise
         except psycopg.Error as error:
-            raise Refused(_complaint(binding, error)) from error
+            raise SubscriptionRejected(_complaint(binding, error)) from error
 
 
 async def _check_columns(

@@ -24,7 +24,7 @@ class TokenError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class AccessToken:
     text: str
     role: str
     expires_at: float
@@ -36,7 +36,7 @@ def expired(expires_at: float, now: float) -> str:
     return f"Token has expired {max(0, int(now - expires_at))} seconds ago"
 
 
-def verify(text: str, secret: str) -> Token:
+def verify(text: str, secret: str) -> AccessToken:
     """The token in `text`, HS256 by `secret`. Raises `TokenError`."""
     try:
         # Expiry is looked at below: Realtime says for how long it has passed.
@@ -56,4 +56,4 @@ def verify(text: str, secret: str) -> Token:
     now = time.time()
     if expires_at <= now:
         raise TokenError("InvalidJWTToken", expired(expires_at, now), "Token has expired")
-    return Token(text, role, float(expires_at), claims)
+    return AccessToken(text, role, float(expires_at), claims)

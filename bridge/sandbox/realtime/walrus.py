@@ -39,7 +39,7 @@ ARGUMENTS = 40
 
 async def word(
     connection: catalog.Connection,
-    table: catalog.Table,
+    table: catalog.CatalogTable,
     role: str,
     select: tuple[str, ...] | None,
     changes: Sequence[Committed],
@@ -77,13 +77,13 @@ async def word(
     return texts
 
 
-def _about(change: pgoutput.RowChange) -> str:
+def _about(change: pgoutput.RowMessage) -> str:
     relation = change.relation
     schema, table = orjson.dumps(relation.schema).decode(), orjson.dumps(relation.table).decode()
     return f'"schema":{schema},"table":{table},"type":"{change.op.value}"'
 
 
-def _refusal(change: pgoutput.RowChange, error: str) -> str:
+def _refusal(change: pgoutput.RowMessage, error: str) -> str:
     old_record = '"old_record":{},' if change.op is not Op.INSERT else ""
     record = '"record":{},' if change.op is not Op.DELETE else ""
     return (
@@ -92,7 +92,7 @@ def _refusal(change: pgoutput.RowChange, error: str) -> str:
     )
 
 
-def _columns(relation: pgoutput.Relation, table: catalog.Table, shown: Sequence[int]) -> str:
+def _columns(relation: pgoutput.Relation, table: catalog.CatalogTable, shown: Sequence[int]) -> str:
     """In the table's order, with the spaces that jsonb writes."""
     described = (
         f'{{"name": {orjson.dumps(column.name).decode()}, '
@@ -102,7 +102,9 @@ def _columns(relation: pgoutput.Relation, table: catalog.Table, shown: Sequence[
     return f"[{', '.join(described)}]"
 
 
-def _side(committed: Committed, table: catalog.Table, *, old: bool) -> tuple[int, ...] | None:
+def _side(
+    committed: Committed, table: catalog.CatalogTable, *, old: bool
+) -> tuple[int, ...] | None:
     """Which columns of the new or old record are known, None if there is no such record."""
     change = committed.change
     everything = range(len(change.relation.columns))
@@ -123,7 +125,7 @@ def _side(committed: Committed, table: catalog.Table, *, old: bool) -> tuple[int
 
 async def _records(
     connection: catalog.Connection,
-    table: catalog.Table,
+    table: catalog.CatalogTable,
     shown: Sequence[int],
     changes: Sequence[Committed],
     *,
@@ -163,7 +165,7 @@ def _row(committed: Committed, *, old: bool) -> pgoutput.Row:
     return tuple(value_of(committed, place) for place in range(len(change.relation.columns)))
 
 
-def _wal_text(column: pgoutput.Column, value: pgoutput.Value) -> str | None:
+def _wal_text(column: pgoutput.RelationColumn, value: pgoutput.Value) -> str | None:
     """The value as wal2json, the real server's plugin, would hand it on."""
     if not isinstance(value, str):
         return None
@@ -173,7 +175,7 @@ def _wal_text(column: pgoutput.Column, value: pgoutput.Value) -> str | None:
 
 
 def _record_query(
-    relation: pgoutput.Relation, table: catalog.Table, places: Sequence[int], *, cut: bool
+    relation: pgoutput.Relation, table: catalog.CatalogTable, places: Sequence[int], *, cut: bool
 ) -> sql.Composed:
     names = [sql.Identifier(f"v{place}") for place in places]
     pairs = [

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bridge.changes import Change, Op
-from bridge.source.normalize import normalise
+from bridge.source.normalize import normalize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +23,7 @@ _CUT_SHORT = frozenset({"bpchar", "bit", "_bpchar", "_bit"})
 _FLOATS = frozenset({"float4", "float8"})
 
 
-class Unreadable(ValueError):  # noqa: N818 - states what is the case
+class UnreadableChangeError(ValueError):
     """A payload that names no row: what it said is lost."""
 
 
@@ -36,7 +36,7 @@ def decode(data: Mapping[str, Any], projection: Projection) -> Change | None:
         return _change(data, projection)
     except (KeyError, TypeError, AttributeError) as error:
         # Not what came: it may hold a row.
-        raise Unreadable(
+        raise UnreadableChangeError(
             f"expected a change as Realtime sends it, came another shape ({type(error).__name__})"
         ) from None
 
@@ -50,7 +50,9 @@ def _change(data: Mapping[str, Any], projection: Projection) -> Change | None:
     record = _known(data.get("record") or {}, types, projection)
     raw_old = data.get("old_record") or {}
     if types.get(projection.key) in _CUT_SHORT:
-        raise Unreadable(f"the key {projection.key} is of a type that Realtime cuts short")
+        raise UnreadableChangeError(
+            f"the key {projection.key} is of a type that Realtime cuts short"
+        )
     key = _key(raw_old if op is Op.DELETE else data.get("record") or {}, projection, errors)
     old_key = None
     if op is Op.UPDATE and raw_old.get(projection.key) is not None:
@@ -61,10 +63,10 @@ def _change(data: Mapping[str, Any], projection: Projection) -> Change | None:
         op=op,
         key=key,
         record={} if op is Op.DELETE else record,
-        committed_at=normalise(committed_at) if isinstance(committed_at, str) else "",
+        committed_at=normalize(committed_at) if isinstance(committed_at, str) else "",
         old=old if len(old) == len(projection.known) and not errors else None,
         old_key=old_key if old_key != key else None,
-        doubtful=op is not Op.DELETE and (bool(errors) or _garbled(types, projection)),
+        truncated=op is not Op.DELETE and (bool(errors) or _garbled(types, projection)),
     )
 
 
@@ -72,14 +74,14 @@ def _op(value: Any) -> Op:
     try:
         return Op(getattr(value, "value", value))
     except ValueError:
-        raise Unreadable(f"expected INSERT, UPDATE or DELETE, came {value!r}") from None
+        raise UnreadableChangeError(f"expected INSERT, UPDATE or DELETE, came {value!r}") from None
 
 
 def _key(record: Mapping[str, Json], projection: Projection, errors: Any) -> Key:
-    key = normalise(record.get(projection.key))
+    key = normalize(record.get(projection.key))
     if isinstance(key, str | int) and not isinstance(key, bool):
         return key
-    raise Unreadable(
+    raise UnreadableChangeError(
         f"expected the row's {projection.key}, came {type(key).__name__} "
         f"(columns {sorted(record)}, errors {errors})"
     )
@@ -99,7 +101,7 @@ def _known(
             continue
         elif types.get(column) in _FLOATS and type(value) is int:
             value = float(value)  # PostgREST writes 1e+16, Realtime all digits
-        known[column] = normalise(value)
+        known[column] = normalize(value)
     return known
 
 

@@ -12,7 +12,7 @@ from bridge.errors import BridgeError
 if TYPE_CHECKING:
     from tenacity import RetryCallState
 
-_NEEDS_A_PERSON = {
+_NEEDS_OPERATOR = {
     "InvalidJWTToken": "set SUPABASE_SECRET_KEY to this project's secret key",
     "MalformedJWT": "set SUPABASE_SECRET_KEY to this project's secret key; a self-hosted Realtime "
     "takes only JWTs, so use its service_role key",
@@ -46,7 +46,7 @@ SLOW_SECONDS = 30.0
 """Where trying again can't help soon: wrong credentials, an exhausted quota."""
 
 
-class Ended(BridgeError):  # noqa: N818 - states what is the case
+class SubscriptionEnded(BridgeError):  # noqa: N818 - states what is the case
     """A subscription is over. `slow`: the next attempt should not come soon."""
 
     def __init__(self, reason: str, *, needs_a_person: bool = False, slow: bool = False) -> None:
@@ -55,17 +55,17 @@ class Ended(BridgeError):  # noqa: N818 - states what is the case
         self.slow = slow or needs_a_person
 
 
-def ended_by(error: Exception | None, state: str = "") -> Ended:
+def ended_by(error: Exception | None, state: str = "") -> SubscriptionEnded:
     """What `error` means, as the library reports it with a channel's `state`.
 
     The words never hold the URL, which carries the key.
     """
     text = _text(error)
     reason = ": ".join(part for part in (state, text) if part) or "closed"
-    for said, advice in _NEEDS_A_PERSON.items():
+    for said, advice in _NEEDS_OPERATOR.items():
         if said in text:
-            return Ended(f"{reason}; {advice}", needs_a_person=True)
-    return Ended(reason, slow=any(said in text for said in _QUOTA))
+            return SubscriptionEnded(f"{reason}; {advice}", needs_a_person=True)
+    return SubscriptionEnded(reason, slow=any(said in text for said in _QUOTA))
 
 
 def _text(error: Exception | None) -> str:
@@ -81,12 +81,12 @@ def _text(error: Exception | None) -> str:
     return str(error) or type(error).__name__
 
 
-def pause(state: RetryCallState) -> float:
+def retry_delay(state: RetryCallState) -> float:
     """Seconds before the next attempt: exponential with full jitter at its upper half, slow where
     the ending asks for it.
     """
     error = state.outcome.exception() if state.outcome else None
-    if isinstance(error, Ended) and error.slow:
+    if isinstance(error, SubscriptionEnded) and error.slow:
         return SLOW_SECONDS * random.uniform(1.0, 1.3)  # noqa: S311 - jitter
     bound = min(LONGEST_SECONDS, FIRST_SECONDS * 2.0 ** (min(state.attempt_number, 16) - 1))
     return bound * random.uniform(0.5, 1.0)  # noqa: S311 - jitter

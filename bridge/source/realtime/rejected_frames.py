@@ -16,7 +16,7 @@ from bridge.changes import Gap, GapReason
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bridge.source.change_queue import Inbox
+    from bridge.source.change_queue import ChangeQueue
 
 log = logging.getLogger(__name__)
 
@@ -25,14 +25,14 @@ MARK = "Unrecognized message format"
 """As `realtime` 2.34 logs it; a test fails when a version says it otherwise."""
 
 
-class _Unrecognised(logging.Filter):
+class _RejectedFrameFilter(logging.Filter):
     """One for all clients of the process: the package's logger is theirs together, and a filter
     that keeps a line out keeps it from the filters after it.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.inboxes: list[Inbox] = []
+        self.inboxes: list[ChangeQueue] = []
         self.before = (False, logging.NOTSET)  # how the logger was, to be put back
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -49,27 +49,27 @@ class _Unrecognised(logging.Filter):
             }.get(why, "")
             log.error("a change could not be read (%s)%s", why, advice)
             for inbox in self.inboxes:  # the line doesn't say whose it was
-                inbox.put(Gap(GapReason.UNREADABLE, why))
+                inbox.put_nowait(Gap(GapReason.UNREADABLE, why))
         else:
             log.warning("the server sent a message of unknown shape (%d bytes)", len(message))
         return False
 
 
-_UNRECOGNISED: Final = _Unrecognised()
+_REJECTED: Final = _RejectedFrameFilter()
 
 
 @contextmanager
-def watch_unrecognised(inbox: Inbox) -> Iterator[None]:
+def capture_rejected_frames(inbox: ChangeQueue) -> Iterator[None]:
     """While the block runs, a change that the package could not read is a `Gap` in `inbox`. Several
     may watch at a time; each hears of all.
 
     The package's logger is woken for so long if it had been silenced, as `logging.config` does by
     default to every logger that it is not told of: no record, no gap.
     """
-    logger, inboxes = logging.getLogger(LIBRARY_LOGGER), _UNRECOGNISED.inboxes
+    logger, inboxes = logging.getLogger(LIBRARY_LOGGER), _REJECTED.inboxes
     if not inboxes:
-        _UNRECOGNISED.before = (logger.disabled, logger.level)
-        logger.addFilter(_UNRECOGNISED)
+        _REJECTED.before = (logger.disabled, logger.level)
+        logger.addFilter(_REJECTED)
     inboxes.append(inbox)
     logger.disabled = False
     if not logger.isEnabledFor(logging.ERROR):
@@ -79,6 +79,6 @@ def watch_unrecognised(inbox: Inbox) -> Iterator[None]:
     finally:
         inboxes.remove(inbox)
         if not inboxes:
-            logger.removeFilter(_UNRECOGNISED)
-            logger.disabled, level = _UNRECOGNISED.before
+            logger.removeFilter(_REJECTED)
+            logger.disabled, level = _REJECTED.before
             logger.setLevel(level)

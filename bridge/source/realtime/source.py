@@ -20,10 +20,15 @@ from tenacity import AsyncRetrying, retry_if_exception_type
 
 from bridge.changes import Change, Gap, GapReason
 from bridge.source.base import SourceState, SourceStatus
-from bridge.source.realtime.decode import Unreadable, decode
-from bridge.source.realtime.disconnects import FIRST_SECONDS, Ended, ended_by, pause
-from bridge.source.realtime.rejected_frames import watch_unrecognised
-from bridge.source.realtime.watchdog import Watch
+from bridge.source.realtime.decode import UnreadableChangeError, decode
+from bridge.source.realtime.disconnects import (
+    FIRST_SECONDS,
+    SubscriptionEnded,
+    ended_by,
+    retry_delay,
+)
+from bridge.source.realtime.rejected_frames import capture_rejected_frames
+from bridge.source.realtime.watchdog import StreamWatchdog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,7 +38,7 @@ if TYPE_CHECKING:
 
     from bridge.settings import Settings
     from bridge.source.base import Table
-    from bridge.source.change_queue import Inbox
+    from bridge.source.change_queue import ChangeQueue
 
 log = logging.getLogger(__name__)
 
@@ -63,23 +68,25 @@ class RealtimeSource:
     def status(self) -> SourceStatus:
         return SourceStatus(self._state, self._since, self._proof_at, self._attempts, self._error)
 
-    async def run(self, inbox: Inbox) -> None:
+    async def run(self, inbox: ChangeQueue) -> None:
         while True:
             # A new round of attempts begins, after a short breath, when a session had worked.
             async for attempt in AsyncRetrying(
-                retry=retry_if_exception_type(Ended), wait=pause, before_sleep=self._report
+                retry=retry_if_exception_type(SubscriptionEnded),
+                wait=retry_delay,
+                before_sleep=self._report,
             ):
                 with attempt:
                     self._attempts = attempt.retry_state.attempt_number
                     await self._session(inbox)
             await asyncio.sleep(random.uniform(0.1, FIRST_SECONDS))  # noqa: S311 - jitter
 
-    async def _session(self, inbox: Inbox) -> None:
+    async def _session(self, inbox: ChangeQueue) -> None:
         """One client's life. Returns if it worked for a while, raises `Ended` if it did not."""
-        session = _Session(self._settings, inbox, Watch(self._settings, self._table))
+        session = _Session(self._settings, inbox, StreamWatchdog(self._settings, self._table))
         self._become(SourceState.CONNECTING)
         try:
-            with watch_unrecognised(inbox):
+            with capture_rejected_frames(inbox):
                 await session.join()
                 self._become(SourceState.JOINED)
                 await session.until_live()
@@ -87,9 +94,9 @@ class RealtimeSource:
                 self._error = None
                 self._proof_at = time.monotonic()
                 log.info("live: changes of %s flow", self._settings.table)
-                inbox.put(Gap(GapReason.SUBSCRIBED))
+                inbox.put_nowait(Gap(GapReason.SUBSCRIBED))
                 await self._watch(session, inbox)
-        except Ended as ended:
+        except SubscriptionEnded as ended:
             self._error = str(ended)
             if not session.worked:
                 raise
@@ -98,15 +105,15 @@ class RealtimeSource:
             self._become(SourceState.DOWN)
             await session.close()
 
-    async def _watch(self, session: _Session, inbox: Inbox) -> None:
+    async def _watch(self, session: _Session, inbox: ChangeQueue) -> None:
         settle_at = time.monotonic() + self._settings.settle
         while True:
             await session.wait(TICK_SECONDS)
             now = time.monotonic()
             if settle_at <= now:
                 settle_at = float("inf")
-                inbox.put(Gap(GapReason.SETTLED))
-            if await session.watch.look(now):
+                inbox.put_nowait(Gap(GapReason.POST_SUBSCRIBE))
+            if await session.watch.check(now):
                 self._proof_at = now
             elif session.watch.proof_at is not None:
                 self._proof_at = max(self._proof_at or 0.0, session.watch.proof_at)
@@ -117,7 +124,7 @@ class RealtimeSource:
 
     def _report(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
-        assert isinstance(error, Ended)
+        assert isinstance(error, SubscriptionEnded)
         log.log(
             logging.ERROR if error.needs_a_person else logging.WARNING,
             "not subscribed (attempt %d, next in %.1f s): %s",
@@ -130,14 +137,14 @@ class RealtimeSource:
 class _Session:
     """One client with its channel, and how it ended."""
 
-    def __init__(self, settings: Settings, inbox: Inbox, watch: Watch) -> None:
+    def __init__(self, settings: Settings, inbox: ChangeQueue, watch: StreamWatchdog) -> None:
         self._settings = settings
         self._projection = settings.projection
         self._inbox = inbox
         self.watch = watch
         self._joined = False
         self._live_at: float | None = None
-        self._ended: Ended | None = None
+        self._ended: SubscriptionEnded | None = None
         self._news = asyncio.Event()
         self._deadline = time.monotonic() + settings.join_timeout
         self._client = AsyncRealtimeClient(
@@ -188,7 +195,7 @@ class _Session:
             raise self._ended
 
     async def close(self) -> None:
-        self._end(Ended("closed"))
+        self._end(SubscriptionEnded("closed"))
         connection = getattr(self._client, "_ws_connection", None)
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
@@ -210,15 +217,15 @@ class _Session:
     def _on_change(self, payload: Mapping[str, Any]) -> None:
         try:
             change = decode(payload["data"], self._projection)
-        except Unreadable as error:
-            self._inbox.put(Gap(GapReason.UNREADABLE, str(error)))
+        except UnreadableChangeError as error:
+            self._inbox.put_nowait(Gap(GapReason.UNREADABLE, str(error)))
         except Exception as error:
             log.exception("a change could not be decoded; the table is read instead")
-            self._inbox.put(Gap(GapReason.UNREADABLE, type(error).__name__))
+            self._inbox.put_nowait(Gap(GapReason.UNREADABLE, type(error).__name__))
         else:
             if change is not None:
                 self._note(change)
-                self._inbox.put(change)
+                self._inbox.put_nowait(change)
 
     def _note(self, change: Change) -> None:
         column = self._projection.updated_at
@@ -231,7 +238,7 @@ class _Session:
             self._live_at = time.monotonic()
             self._news.set()
         else:
-            self._inbox.put(Gap(GapReason.RESUBSCRIBED))
+            self._inbox.put_nowait(Gap(GapReason.RESUBSCRIBED))
 
     def _on_state(self, state: RealtimeSubscribeStates, error: Exception | None) -> None:
         if state == RealtimeSubscribeStates.SUBSCRIBED:
@@ -242,7 +249,7 @@ class _Session:
 
     # -- inside --------------------------------------------------------------------------------
 
-    def _end(self, ended: Ended) -> None:
+    def _end(self, ended: SubscriptionEnded) -> None:
         if self._ended is None:
             self._ended = ended
         self._news.set()
@@ -251,13 +258,13 @@ class _Session:
         # The listener is private, hence the default: there is no public word for a dead reader.
         listener = getattr(self._client, "_listen_task", None)
         if listener is not None and listener.done():
-            self._end(Ended("the client's reader stopped without a word"))
+            self._end(SubscriptionEnded("the client's reader stopped without a word"))
         elif not self._client.is_connected:
-            self._end(Ended("the connection was lost without a word"))
+            self._end(SubscriptionEnded("the connection was lost without a word"))
 
     async def _until(self, reached: Callable[[], bool], otherwise: str) -> None:
         while not reached():
             left = self._deadline - time.monotonic()
             if left <= 0:
-                raise Ended(f"{otherwise} within {self._settings.join_timeout:g} s")
+                raise SubscriptionEnded(f"{otherwise} within {self._settings.join_timeout:g} s")
             await self.wait(min(left, TICK_SECONDS))

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from bridge.errors import TableUnreadable
-from bridge.source.realtime.disconnects import Ended
+from bridge.errors import TableUnreadableError
+from bridge.source.realtime.disconnects import SubscriptionEnded
 
 if TYPE_CHECKING:
     from bridge.changes import Json
@@ -21,7 +21,7 @@ SILENCE_SECONDS = 300.0
 """Without an `updated_at` nothing tells quiet from mute: after so long a silence, a new client."""
 
 
-class Watch:
+class StreamWatchdog:
     """One session's watch. Times are seconds of the monotonic clock."""
 
     def __init__(self, settings: Settings, table: Table) -> None:
@@ -42,7 +42,7 @@ class Watch:
         if updated_at is not None and _later(updated_at, self._shown):
             self._shown = updated_at
 
-    async def look(self, now: float) -> bool:
+    async def check(self, now: float) -> bool:
         """Look at the table if it is time. True: the stream is proven to be up to date.
 
         Raises `Ended` when the stream is mute.
@@ -54,13 +54,13 @@ class Watch:
             if self.proof_at is None:
                 self.proof_at = now
             if now - self.proof_at > SILENCE_SECONDS:
-                raise Ended(f"nothing came for {SILENCE_SECONDS:g} s; subscribing anew")
+                raise SubscriptionEnded(f"nothing came for {SILENCE_SECONDS:g} s; subscribing anew")
             return False
         try:
             # Bounded, since nothing else of the session is noticed meanwhile.
             async with asyncio.timeout(self._settings.watch_interval):
                 newest = await self._table.newest()
-        except (TableUnreadable, TimeoutError):
+        except (TableUnreadableError, TimeoutError):
             return False  # reconcile reads the same table, and says why it can't
         at = newest[self._column] if newest is not None else None
         if not self._based:
@@ -79,7 +79,7 @@ class Watch:
             return False
         _, since, _ = self._waiting
         if now - since >= self._settings.watch_grace:
-            raise Ended(
+            raise SubscriptionEnded(
                 f"mute: the table has a row of {at}, the stream has shown nothing later than "
                 f"{self._shown} for {now - since:.1f} s"
             )

@@ -31,7 +31,7 @@ class MalformedMessageError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class RelationColumn:
     name: str
     type_oid: int
     typmod: int
@@ -46,11 +46,11 @@ class Relation:
     table: str
     identity: str
     """`d` default, `n` nothing, `f` full, `i` an index; as `pg_class.relreplident` has it."""
-    columns: tuple[Column, ...]
+    columns: tuple[RelationColumn, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Begin:
+class BeginMessage:
     final_lsn: int
     committed_at: int
     """Microseconds since 2000-01-01 UTC."""
@@ -58,14 +58,14 @@ class Begin:
 
 
 @dataclass(frozen=True, slots=True)
-class Commit:
+class CommitMessage:
     lsn: int
     end_lsn: int
     committed_at: int
 
 
 @dataclass(frozen=True, slots=True)
-class RowChange:
+class RowMessage:
     """One row of one table. `new` is None for DELETE.
 
     `old` has one value per column; with `old_is_key` only identity columns are filled. None: the
@@ -80,13 +80,13 @@ class RowChange:
 
 
 @dataclass(frozen=True, slots=True)
-class Truncate:
+class TruncateMessage:
     relation_oids: tuple[int, ...]
     cascade: bool
     restart_identity: bool
 
 
-Message: TypeAlias = Begin | Commit | Relation | RowChange | Truncate
+Message: TypeAlias = BeginMessage | CommitMessage | Relation | RowMessage | TruncateMessage
 
 _TEXT, _NULL, _TOAST = b"tnu"
 _U16 = struct.Struct(">H")
@@ -113,10 +113,10 @@ class Decoder:
                 case b"I" | b"U" | b"D":
                     return self._row_change(kind, data)
                 case b"B":
-                    return Begin(*_BEGIN.unpack_from(data, 1))
+                    return BeginMessage(*_BEGIN.unpack_from(data, 1))
                 case b"C":
                     _, lsn, end_lsn, committed_at = _COMMIT.unpack_from(data, 1)
-                    return Commit(lsn, end_lsn, committed_at)
+                    return CommitMessage(lsn, end_lsn, committed_at)
                 case b"R":
                     relation = _relation(data)
                     self._relations[relation.oid] = relation
@@ -131,7 +131,7 @@ class Decoder:
             ) from error
         raise MalformedMessageError(f"expected one of B C R I U D T Y O M, got {kind!r}")
 
-    def _row_change(self, kind: bytes, data: bytes) -> RowChange:
+    def _row_change(self, kind: bytes, data: bytes) -> RowMessage:
         (oid,) = _U32.unpack_from(data, 1)
         relation = self._relations.get(oid)
         if relation is None:
@@ -139,17 +139,17 @@ class Decoder:
         at = 5
         if kind == b"I":
             new, _ = _row(data, at + 1)
-            return RowChange(Op.INSERT, relation, new)
+            return RowMessage(Op.INSERT, relation, new)
         tag = data[at : at + 1]
         if kind == b"D":
             old, _ = _row(data, at + 1)
-            return RowChange(Op.DELETE, relation, None, old, old_is_key=tag == b"K")
+            return RowMessage(Op.DELETE, relation, None, old, old_is_key=tag == b"K")
         if tag not in (b"K", b"O"):
             new, _ = _row(data, at + 1)
-            return RowChange(Op.UPDATE, relation, new)
+            return RowMessage(Op.UPDATE, relation, new)
         old, at = _row(data, at + 1)
         new, _ = _row(data, at + 1)
-        return RowChange(Op.UPDATE, relation, new, old, old_is_key=tag == b"K")
+        return RowMessage(Op.UPDATE, relation, new, old, old_is_key=tag == b"K")
 
 
 def _row(data: bytes, at: int) -> tuple[Row, int]:
@@ -187,19 +187,19 @@ def _relation(data: bytes) -> Relation:
     identity = chr(data[at])
     (count,) = _U16.unpack_from(data, at + 1)
     at += 3
-    columns: list[Column] = []
+    columns: list[RelationColumn] = []
     for _ in range(count):
         flags = data[at]
         name, at = _text(data, at + 1)
         type_oid, typmod = _TYPE_AND_MOD.unpack_from(data, at)
         at += 8
-        columns.append(Column(name, type_oid, typmod, in_identity=bool(flags & 1)))
+        columns.append(RelationColumn(name, type_oid, typmod, in_identity=bool(flags & 1)))
     # An empty schema is how pgoutput writes pg_catalog.
     return Relation(oid, schema or "pg_catalog", table, identity, tuple(columns))
 
 
-def _truncate(data: bytes) -> Truncate:
+def _truncate(data: bytes) -> TruncateMessage:
     (count,) = _U32.unpack_from(data, 1)
     options = data[5]
     oids = struct.unpack_from(f">{count}I", data, 6)
-    return Truncate(oids, cascade=bool(options & 1), restart_identity=bool(options & 2))
+    return TruncateMessage(oids, cascade=bool(options & 1), restart_identity=bool(options & 2))
