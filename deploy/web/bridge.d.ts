@@ -1,4 +1,4 @@
-import type { PropertyRow } from "./lib/contract";
+import type { PropertyRow } from "./lib/bridge/contract";
 
 declare global {
   interface Window {

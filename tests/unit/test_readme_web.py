@@ -1,4 +1,4 @@
-"""The README shows the web app's providers in full: what it shows is what they are."""
+"""The reusable part of the web app has no dependencies of its own beyond React and the client."""
 
 from __future__ import annotations
 
@@ -8,36 +8,18 @@ from typing import Final
 
 import pytest
 
-ROOT: Final = Path(__file__).parents[2]
-FOLDER: Final = ROOT / "deploy" / "web"
-SHOWN: Final = re.compile(
-    r"<details><summary><code>(lib/\S+)</code></summary>\n\n```tsx?\n(.*?)```\n\n</details>\n",
-    re.DOTALL,
-)
+FOLDER: Final = Path(__file__).parents[2] / "deploy" / "web"
 FILES: Final = ("lib/socket.tsx", "lib/properties.tsx", "lib/store.ts")
-
-
-def test_the_readme_shows_the_three_files() -> None:
-    readme = (ROOT / "README.md").read_text("utf-8")
-    assert [name for name, _ in SHOWN.findall(readme)] == list(FILES)
+"""The files that another React app copies, besides the contract's types."""
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_the_readme_shows_the_file_as_it_is(name: str) -> None:
-    readme = (ROOT / "README.md").read_text("utf-8")
-    shown = dict(SHOWN.findall(readme))[name]
-    assert shown == (FOLDER / name).read_text("utf-8"), (
-        f"README.md shows another deploy/web/{name}: put the file's text in its place"
-    )
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_the_file_needs_nothing_but_the_others_and_its_libraries(name: str) -> None:
+def test_reusable_file_imports_only_its_siblings_and_libraries(name: str) -> None:
     sources = set(re.findall(r'from "([^"]+)";', (FOLDER / name).read_text("utf-8")))
-    assert sources <= {"react", "socket.io-client", "./contract", "./socket", "./store"}
+    assert sources <= {"react", "socket.io-client", "./bridge/contract", "./socket", "./store"}
 
 
-def test_the_lock_file_names_no_registry() -> None:
+def test_lock_file_contains_no_registry_address() -> None:
     lock = (FOLDER / "package-lock.json").read_text("utf-8")
     assert '"resolved"' not in lock
     assert "://registry." not in lock

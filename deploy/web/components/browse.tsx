@@ -2,7 +2,7 @@
 import dynamic from "next/dynamic";
 import { useMemo, useState } from "react";
 import { PropertyProvider, useProperties } from "@/lib/properties";
-import type { PropertyRow } from "@/lib/contract";
+import type { PropertyRow } from "@/lib/bridge/contract";
 import { useHighlights } from "./highlights";
 import { Listings } from "./listings";
 import { RegionPicker, type RegionCount } from "./regions";

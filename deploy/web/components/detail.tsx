@@ -4,7 +4,7 @@ import Link from "next/link";
 import { useEffect, useState } from "react";
 import { show } from "@/lib/format";
 import { PropertyProvider, useProperties } from "@/lib/properties";
-import type { PropertyRow } from "@/lib/contract";
+import type { PropertyRow } from "@/lib/bridge/contract";
 import type { FreshById } from "@/lib/highlights";
 import type { Change } from "@/lib/store";
 import { useHighlights } from "./highlights";

@@ -1,7 +1,7 @@
 "use client";
 import Link from "next/link";
 import { memo } from "react";
-import type { Json, PropertyRow } from "@/lib/contract";
+import type { Json, PropertyRow } from "@/lib/bridge/contract";
 import { pathOf, perUnit, show, text } from "@/lib/format";
 import type { Fresh } from "@/lib/highlights";
 import styles from "./listing.module.css";

@@ -1,7 +1,7 @@
 "use client";
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { useEffect, useRef, useState } from "react";
-import type { PropertyRow, RefusalReason } from "@/lib/contract";
+import type { PropertyRow, RefusalReason } from "@/lib/bridge/contract";
 import type { FreshById } from "@/lib/highlights";
 import { useSocket } from "@/lib/socket";
 import { Card } from "./listing";

@@ -1,7 +1,7 @@
 // The listings on the map: what became different, no faster than the map can draw it.
 import type { Feature, Point } from "geojson";
 import type { GeoJSONSourceDiff } from "maplibre-gl";
-import type { PropertyRow } from "@/lib/contract";
+import type { PropertyRow } from "@/lib/bridge/contract";
 import { text } from "@/lib/format";
 import type { Fresh, FreshById } from "@/lib/highlights";
 

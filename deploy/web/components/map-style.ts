@@ -1,6 +1,6 @@
 // A map without a tile server: the sea, the land, borders, a graticule, and the listings.
 import type { FeatureCollection } from "geojson";
-import type { PropertyRow } from "@/lib/contract";
+import type { PropertyRow } from "@/lib/bridge/contract";
 import type { LayerSpecification, Map as MapLibre, StyleSpecification } from "maplibre-gl";
 
 type PaintProperty = Parameters<MapLibre["setPaintProperty"]>[1];

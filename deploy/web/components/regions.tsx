@@ -1,7 +1,7 @@
 "use client";
 import { useRouter } from "next/navigation";
 import { useEffect, useMemo, useState } from "react";
-import type { PropertyRow } from "@/lib/contract";
+import type { PropertyRow } from "@/lib/bridge/contract";
 import styles from "./browse.module.css";
 
 export interface RegionCount {

@@ -1,4 +1,4 @@
-import type { Json, PropertyRow } from "./contract";
+import type { Json, PropertyRow } from "./bridge/contract";
 
 const DOLLARS = new Intl.NumberFormat("en-US", {
   style: "currency",

@@ -1,5 +1,5 @@
 // Which fields have just changed, for as long as that is worth showing.
-import type { FieldChange } from "./contract";
+import type { FieldChange } from "./bridge/contract";
 import { added, type Change, type PropertyStore } from "./store";
 
 export const FRESH_MS = 4_000;

@@ -1,5 +1,5 @@
 // What the bridge tells this user alone, newest first.
-import type { PropertyNotificationData } from "./contract";
+import type { PropertyNotificationData } from "./bridge/contract";
 import type { BridgeSocket } from "./socket";
 
 export interface Notification extends PropertyNotificationData {

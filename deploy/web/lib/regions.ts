@@ -1,5 +1,5 @@
 import "server-only";
-import type { PropertyRow } from "./contract";
+import type { PropertyRow } from "./bridge/contract";
 import { bridgeUrl } from "./config";
 
 const TIMEOUT_MS = 3_000;

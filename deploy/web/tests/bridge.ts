@@ -1,6 +1,6 @@
 // A model of the bridge and of the client library, every step of which is taken by hand: what is on its
 // way can be lost, and anything can happen in between.
-import type { PropertyRow, SubscribeAck, SubscribeRequest } from "@/lib/contract";
+import type { PropertyRow, SubscribeAck, SubscribeRequest } from "@/lib/bridge/contract";
 import { PropertyFeed } from "@/lib/properties";
 import type { BridgeClient } from "@/lib/socket";
 import { type PropertyEvent, PropertyStore, type Scope } from "@/lib/store";

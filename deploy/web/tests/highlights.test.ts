@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import type { PropertyRow } from "@/lib/contract";
+import type { PropertyRow } from "@/lib/bridge/contract";
 import { FRESH_MS, Highlights } from "@/lib/highlights";
 import type { Change } from "@/lib/store";
 

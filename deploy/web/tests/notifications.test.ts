@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import type { PropertyNotificationData } from "@/lib/contract";
+import type { PropertyNotificationData } from "@/lib/bridge/contract";
 import { Notifications } from "@/lib/notifications";
 import type { BridgeSocket } from "@/lib/socket";
 

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import type { PropertyRow } from "@/lib/contract";
+import type { PropertyRow } from "@/lib/bridge/contract";
 import type { Scope } from "@/lib/store";
 import { Bridge } from "./bridge";
 

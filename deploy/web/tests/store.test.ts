@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import type { PropertyRow, PropertyUpdated } from "@/lib/contract";
+import type { PropertyRow, PropertyUpdated } from "@/lib/bridge/contract";
 import { type Change, isOlder, PropertyStore, type Scope } from "@/lib/store";
 
 const TX: Scope = { regions: ["TX"] };

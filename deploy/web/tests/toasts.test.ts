@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { fold, important } from "@/components/toasts";
-import type { PropertyRow } from "@/lib/contract";
+import type { PropertyRow } from "@/lib/bridge/contract";
 import type { Change } from "@/lib/store";
 
 const ROW: PropertyRow = {

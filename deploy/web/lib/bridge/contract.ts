@@ -1,5 +1,5 @@
 // The bridge's wire contract. Written by a program; to renew it:
-//   bridge schema --format typescript --out deploy/web/lib/contract.ts
+//   bridge schema --format typescript --out deploy/web/lib/bridge/contract.ts
 
 /** Any JSON value, as Supabase gives it. */
 export type Json = string | number | boolean | null | Json[] | { [name: string]: Json };
