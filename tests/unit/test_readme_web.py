@@ -9,14 +9,14 @@ from typing import Final
 import pytest
 
 FOLDER: Final = Path(__file__).parents[2] / "deploy" / "web"
-FILES: Final = ("lib/socket.tsx", "lib/properties.tsx", "lib/store.ts")
+FILES: Final = ("lib/bridge/socket.tsx", "lib/bridge/properties.tsx", "lib/bridge/store.ts")
 """The files that another React app copies, besides the contract's types."""
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_reusable_file_imports_only_its_siblings_and_libraries(name: str) -> None:
     sources = set(re.findall(r'from "([^"]+)";', (FOLDER / name).read_text("utf-8")))
-    assert sources <= {"react", "socket.io-client", "./bridge/contract", "./socket", "./store"}
+    assert sources <= {"react", "socket.io-client", "./contract", "./socket", "./store"}
 
 
 def test_lock_file_contains_no_registry_address() -> None:

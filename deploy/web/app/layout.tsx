@@ -1,5 +1,5 @@
 import type { Metadata, Viewport } from "next";
-import { Providers } from "@/components/providers";
+import { Providers } from "@/features/layout/providers";
 import { config } from "@/lib/config";
 import "./globals.css";
 

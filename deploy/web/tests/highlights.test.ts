@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { PropertyRow } from "@/lib/bridge/contract";
-import { FRESH_MS, Highlights } from "@/lib/highlights";
-import type { Change } from "@/lib/store";
+import { FRESH_MS, Highlights } from "@/features/highlights/highlights";
+import type { Change } from "@/lib/bridge/store";
 
 const ROW: PropertyRow = {
   property_id: 1,

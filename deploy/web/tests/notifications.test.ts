@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { PropertyNotificationData } from "@/lib/bridge/contract";
-import { Notifications } from "@/lib/notifications";
-import type { BridgeSocket } from "@/lib/socket";
+import { Notifications } from "@/features/notifications/notifications";
+import type { BridgeSocket } from "@/lib/bridge/socket";
 
 function made() {
   const listeners = new Map<string, (argument: unknown) => void>();

@@ -1,5 +1,5 @@
 import { beforeEach, expect, test, vi } from "vitest";
-import { fixedSession, supabaseSession } from "@/lib/session";
+import { fixedSession, supabaseSession } from "@/features/auth/session";
 
 type Told = (event: string, session: { user: { id: string } } | null) => void;
 

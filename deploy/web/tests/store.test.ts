@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { PropertyRow, PropertyUpdated } from "@/lib/bridge/contract";
-import { type Change, isOlder, PropertyStore, type Scope } from "@/lib/store";
+import { type Change, isOlder, PropertyStore, type Scope } from "@/lib/bridge/store";
 
 const TX: Scope = { regions: ["TX"] };
 const CA: Scope = { regions: ["CA"] };

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
-import { fold, important } from "@/components/toasts";
+import { fold, important } from "@/features/notifications/toasts";
 import type { PropertyRow } from "@/lib/bridge/contract";
-import type { Change } from "@/lib/store";
+import type { Change } from "@/lib/bridge/store";
 
 const ROW: PropertyRow = {
   property_id: 1,

@@ -1,5 +1,5 @@
 import { config } from "@/lib/config";
-import { countRegions } from "@/lib/regions";
+import { countRegions } from "@/features/listings/count-regions";
 
 /** How many listings each region has; `null` while the bridge does not say. */
 export async function GET(): Promise<Response> {

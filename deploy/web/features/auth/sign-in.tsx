@@ -1,7 +1,7 @@
 "use client";
 import { useEffect, useRef, useState } from "react";
-import type { SupabaseSession } from "@/lib/session";
-import { Icon } from "./icon";
+import type { SupabaseSession } from "@/features/auth/session";
+import { Icon } from "@/components/icon";
 import styles from "./sign-in.module.css";
 
 /** Email with a password, or with a link by mail. */

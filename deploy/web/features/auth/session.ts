@@ -1,6 +1,6 @@
 // Who the user is: a fixed token for development and tests, or Supabase's own session.
 import type { SupabaseClient } from "@supabase/supabase-js";
-import type { Session } from "./socket";
+import type { Session } from "@/lib/bridge/socket";
 
 /** A token that somebody else looks after. */
 export function fixedSession(token: string): Session {

@@ -1,10 +1,10 @@
 "use client";
 import Link from "next/link";
 import { usePathname } from "next/navigation";
-import type { SupabaseSession } from "@/lib/session";
-import { Bell } from "./bell";
-import { ConnectionPill } from "./connection";
-import { SignIn } from "./sign-in";
+import type { SupabaseSession } from "@/features/auth/session";
+import { Bell } from "@/features/notifications/bell";
+import { ConnectionPill } from "@/features/connection/connection-pill";
+import { SignIn } from "@/features/auth/sign-in";
 import { Theme } from "./theme";
 import styles from "./header.module.css";
 

@@ -1,11 +1,11 @@
 "use client";
 import { useEffect, useMemo, useState } from "react";
 import type { Config } from "@/lib/config";
-import { feedOf } from "@/lib/properties";
-import { fixedSession, supabaseSession } from "@/lib/session";
-import { clientOf, SocketProvider } from "@/lib/socket";
+import { feedOf } from "@/lib/bridge/properties";
+import { fixedSession, supabaseSession } from "@/features/auth/session";
+import { clientOf, SocketProvider } from "@/lib/bridge/socket";
 import { Header } from "./header";
-import { Toasts } from "./toasts";
+import { Toasts } from "@/features/notifications/toasts";
 
 export function Providers({ config, children }: { config: Config; children: React.ReactNode }) {
   const { bridgeUrl, bridgePath, batch, supabase, token, theme } = config;

@@ -9,7 +9,7 @@ import type {
   PropertyRow,
   PropertyUpdated,
   PropertyUpdatedData,
-} from "./bridge/contract";
+} from "./contract";
 
 /** What a view shows. Neither regions nor properties: everything that the client may hear. */
 export interface Scope {

@@ -3,7 +3,7 @@ import type { Feature, Point } from "geojson";
 import type { GeoJSONSourceDiff } from "maplibre-gl";
 import type { PropertyRow } from "@/lib/bridge/contract";
 import { text } from "@/lib/format";
-import type { Fresh, FreshById } from "@/lib/highlights";
+import type { Fresh, FreshById } from "@/features/highlights/highlights";
 
 const LEAST_PAUSE_MS = 100; // between two updates: points need not move as often as the screen
 

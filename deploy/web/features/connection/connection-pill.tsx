@@ -1,9 +1,9 @@
 "use client";
 import { useEffect, useState, useSyncExternalStore } from "react";
 import { age } from "@/lib/format";
-import { feedOf } from "@/lib/properties";
-import { useSocket } from "@/lib/socket";
-import styles from "./connection.module.css";
+import { feedOf } from "@/lib/bridge/properties";
+import { useSocket } from "@/lib/bridge/socket";
+import styles from "./connection-pill.module.css";
 
 const WORDS = { live: "Live", "catching-up": "Catching up", stale: "Stale", offline: "Offline" };
 

@@ -107,7 +107,7 @@ export function style(colour: Colours): StyleSpecification {
     version: 8,
     sources: {
       grid: { type: "geojson", data: graticule(10) },
-      land: { type: "geojson", data: "/land" },
+      land: { type: "geojson", data: "/basemap" },
       cities: { type: "geojson", data: { type: "FeatureCollection", features: [] } },
       listings: {
         type: "geojson",

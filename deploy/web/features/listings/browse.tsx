@@ -1,14 +1,14 @@
 "use client";
 import dynamic from "next/dynamic";
 import { useMemo, useState } from "react";
-import { PropertyProvider, useProperties } from "@/lib/properties";
+import { PropertyProvider, useProperties } from "@/lib/bridge/properties";
 import type { PropertyRow } from "@/lib/bridge/contract";
-import { useHighlights } from "./highlights";
+import { useHighlights } from "@/features/highlights/use-highlights";
 import { Listings } from "./listings";
-import { RegionPicker, type RegionCount } from "./regions";
+import { RegionPicker, type RegionCount } from "./region-picker";
 import styles from "./browse.module.css";
 
-const ListingMap = dynamic(() => import("./map"), {
+const ListingMap = dynamic(() => import("@/features/map/map"), {
   ssr: false,
   loading: () => <div className={styles.mapping}>Map …</div>,
 });

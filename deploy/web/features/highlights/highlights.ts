@@ -1,6 +1,6 @@
 // Which fields have just changed, for as long as that is worth showing.
-import type { FieldChange } from "./bridge/contract";
-import { added, type Change, type PropertyStore } from "./store";
+import type { FieldChange } from "@/lib/bridge/contract";
+import { added, type Change, type PropertyStore } from "@/lib/bridge/store";
 
 export const FRESH_MS = 4_000;
 

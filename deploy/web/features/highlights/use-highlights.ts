@@ -1,7 +1,7 @@
 "use client";
 import { useSyncExternalStore } from "react";
-import { type FreshById, highlightsOf } from "@/lib/highlights";
-import type { PropertyStore } from "@/lib/store";
+import { type FreshById, highlightsOf } from "./highlights";
+import type { PropertyStore } from "@/lib/bridge/store";
 
 /** What has just changed, by property id. */
 export function useHighlights(store: PropertyStore): FreshById {

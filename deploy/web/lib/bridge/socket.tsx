@@ -8,7 +8,7 @@ import type {
   HandshakeAuth,
   RefusalReason,
   ServerToClientEvents,
-} from "./bridge/contract";
+} from "./contract";
 import { added, type Scope } from "./store";
 
 export type BridgeSocket = Socket<ServerToClientEvents, ClientToServerEvents>;

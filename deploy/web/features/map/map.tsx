@@ -9,9 +9,9 @@ import {
 import "maplibre-gl/dist/maplibre-gl.css";
 import { useEffect, useRef, useState } from "react";
 import type { PropertyRow } from "@/lib/bridge/contract";
-import type { FreshById } from "@/lib/highlights";
-import { Points, where } from "./map-points";
-import { cities, paint, style } from "./map-style";
+import type { FreshById } from "@/features/highlights/highlights";
+import { Points, where } from "./points";
+import { cities, paint, style } from "./style";
 import styles from "./map.module.css";
 
 // A bundler has to be told that this file is wanted beside the others.

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { PropertyRow } from "@/lib/bridge/contract";
-import type { Scope } from "@/lib/store";
-import { Bridge } from "./bridge";
+import type { Scope } from "@/lib/bridge/store";
+import { Bridge } from "./bridge-model";
 
 const TX: Scope = { regions: ["TX"] };
 const CA: Scope = { regions: ["CA"] };

@@ -8,7 +8,7 @@ import {
   useState,
   useSyncExternalStore,
 } from "react";
-import type { ErrorCode, PropertyId, RefusalReason, SubscribeAck } from "./bridge/contract";
+import type { ErrorCode, PropertyId, RefusalReason, SubscribeAck } from "./contract";
 import { type BridgeClient, useSocket } from "./socket";
 import { added, PropertyStore, type Scope, type View } from "./store";
 

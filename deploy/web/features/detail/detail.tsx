@@ -3,15 +3,15 @@ import dynamic from "next/dynamic";
 import Link from "next/link";
 import { useEffect, useState } from "react";
 import { show } from "@/lib/format";
-import { PropertyProvider, useProperties } from "@/lib/properties";
+import { PropertyProvider, useProperties } from "@/lib/bridge/properties";
 import type { PropertyRow } from "@/lib/bridge/contract";
-import type { FreshById } from "@/lib/highlights";
-import type { Change } from "@/lib/store";
-import { useHighlights } from "./highlights";
-import { Field } from "./listing";
+import type { FreshById } from "@/features/highlights/highlights";
+import type { Change } from "@/lib/bridge/store";
+import { useHighlights } from "@/features/highlights/use-highlights";
+import { Field } from "@/features/listings/card";
 import styles from "./detail.module.css";
 
-const ListingMap = dynamic(() => import("./map"), { ssr: false });
+const ListingMap = dynamic(() => import("@/features/map/map"), { ssr: false });
 const FIRST = [
   "status",
   "units",

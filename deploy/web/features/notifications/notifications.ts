@@ -1,6 +1,6 @@
 // What the bridge tells this user alone, newest first.
-import type { PropertyNotificationData } from "./bridge/contract";
-import type { BridgeSocket } from "./socket";
+import type { PropertyNotificationData } from "@/lib/bridge/contract";
+import type { BridgeSocket } from "@/lib/bridge/socket";
 
 export interface Notification extends PropertyNotificationData {
   key: string;

@@ -1,9 +1,9 @@
 // A model of the bridge and of the client library, every step of which is taken by hand: what is on its
 // way can be lost, and anything can happen in between.
 import type { PropertyRow, SubscribeAck, SubscribeRequest } from "@/lib/bridge/contract";
-import { PropertyFeed } from "@/lib/properties";
-import type { BridgeClient } from "@/lib/socket";
-import { type PropertyEvent, PropertyStore, type Scope } from "@/lib/store";
+import { PropertyFeed } from "@/lib/bridge/properties";
+import type { BridgeClient } from "@/lib/bridge/socket";
+import { type PropertyEvent, PropertyStore, type Scope } from "@/lib/bridge/store";
 
 interface Told {
   position: number;

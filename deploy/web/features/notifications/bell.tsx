@@ -2,10 +2,10 @@
 import Link from "next/link";
 import { useEffect, useRef, useState, useSyncExternalStore } from "react";
 import { pathOf } from "@/lib/format";
-import { notificationsOf } from "@/lib/notifications";
-import { useSocket } from "@/lib/socket";
-import { Icon } from "./icon";
-import styles from "./header.module.css";
+import { notificationsOf } from "@/features/notifications/notifications";
+import { useSocket } from "@/lib/bridge/socket";
+import { Icon } from "@/components/icon";
+import styles from "@/features/layout/header.module.css";
 
 const EMPTY = { list: [], unread: 0 };
 

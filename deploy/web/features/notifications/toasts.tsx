@@ -3,10 +3,10 @@ import { useRouter } from "next/navigation";
 import { useEffect } from "react";
 import { toast, Toaster } from "sonner";
 import { pathOf, show } from "@/lib/format";
-import { notificationsOf } from "@/lib/notifications";
-import { feedOf } from "@/lib/properties";
-import { useSocket } from "@/lib/socket";
-import type { Change } from "@/lib/store";
+import { notificationsOf } from "@/features/notifications/notifications";
+import { feedOf } from "@/lib/bridge/properties";
+import { useSocket } from "@/lib/bridge/socket";
+import type { Change } from "@/lib/bridge/store";
 
 const GATHER_MS = 350;
 const MANY = 3;

@@ -1,6 +1,6 @@
 "use client";
 import { useState } from "react";
-import { Icon } from "./icon";
+import { Icon } from "@/components/icon";
 import styles from "./header.module.css";
 
 type Choice = "light" | "dark" | null;

@@ -1,6 +1,6 @@
 import "server-only";
-import type { PropertyRow } from "./bridge/contract";
-import { bridgeUrl } from "./config";
+import type { PropertyRow } from "@/lib/bridge/contract";
+import { bridgeUrl } from "@/lib/config";
 
 const TIMEOUT_MS = 3_000;
 

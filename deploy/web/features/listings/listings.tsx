@@ -2,9 +2,9 @@
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { useEffect, useRef, useState } from "react";
 import type { PropertyRow, RefusalReason } from "@/lib/bridge/contract";
-import type { FreshById } from "@/lib/highlights";
-import { useSocket } from "@/lib/socket";
-import { Card } from "./listing";
+import type { FreshById } from "@/features/highlights/highlights";
+import { useSocket } from "@/lib/bridge/socket";
+import { Card } from "./card";
 import styles from "./listings.module.css";
 
 const CARD_PX = 300;

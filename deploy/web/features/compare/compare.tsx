@@ -1,9 +1,9 @@
 "use client";
 import { useRouter } from "next/navigation";
 import { useMemo } from "react";
-import { PropertyProvider, useProperties } from "@/lib/properties";
-import { useHighlights } from "./highlights";
-import { Listings } from "./listings";
+import { PropertyProvider, useProperties } from "@/lib/bridge/properties";
+import { useHighlights } from "@/features/highlights/use-highlights";
+import { Listings } from "@/features/listings/listings";
 import styles from "./compare.module.css";
 
 interface Sides {

@@ -3,8 +3,8 @@ import Link from "next/link";
 import { memo } from "react";
 import type { Json, PropertyRow } from "@/lib/bridge/contract";
 import { pathOf, perUnit, show, text } from "@/lib/format";
-import type { Fresh } from "@/lib/highlights";
-import styles from "./listing.module.css";
+import type { Fresh } from "@/features/highlights/highlights";
+import styles from "./card.module.css";
 
 /** A column's value; what has just changed lights up, and fades. */
 export function Field(props: {

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { BridgeClient, type Session } from "@/lib/socket";
+import { BridgeClient, type Session } from "@/lib/bridge/socket";
 
 type Listener = (...args: never[]) => void;
 
