@@ -5,7 +5,7 @@ import "./globals.css";
 
 export const metadata: Metadata = {
   title: { default: "Listings, live", template: "%s · Listings, live" },
-  description: "Apartment buildings for sale, as they change",
+  description: "Apartment buildings for sale, updated live",
 };
 
 export const viewport: Viewport = {

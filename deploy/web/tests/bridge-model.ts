@@ -1,46 +1,52 @@
-// A model of the bridge and of the client library, every step of which is taken by hand: what is on its
-// way can be lost, and anything can happen in between.
+// A model of the bridge and of socket.io-client, in which each step is made by the test: messages in
+// transit can be lost, and steps of both sides interleave in any order.
+import type { BridgeClient } from "@/lib/bridge/client";
 import type { PropertyRow, SubscribeAck, SubscribeRequest } from "@/lib/bridge/contract";
-import { PropertyFeed } from "@/lib/bridge/properties";
-import type { BridgeClient } from "@/lib/bridge/socket";
+import { PropertyFeed } from "@/lib/bridge/feed";
 import { type PropertyEvent, PropertyStore, type Scope } from "@/lib/bridge/store";
 
-interface Told {
+interface LogEntry {
   position: number;
   event: PropertyEvent;
   id: string;
   regions: string[];
 }
 
-type Answer = (ack: SubscribeAck) => void;
+type Ack = (ack: SubscribeAck) => void;
 type Listener = (...args: unknown[]) => void;
 
-const PAGE = 2;
+const PAGE_SIZE = 2;
 
-/** What a session hears; null regions: everything. */
-interface Hears {
+/** A session's subscription; null regions: all rows. */
+interface Subscription {
   regions: string[] | null;
   properties: string[];
 }
 
-export class Bridge {
+const NOTHING: Subscription = { regions: [], properties: [] };
+const ALL: Subscription = { regions: null, properties: [] };
+
+export class BridgeModel {
   readonly table = new Map<string, PropertyRow>();
   readonly feed: PropertyFeed;
+  /** Arguments of `subscribe` requests, undefined for each `unsubscribe`. */
   readonly requests: (SubscribeRequest | undefined)[] = [];
   connected = false;
-  /** Codes with which the next requests are refused. */
-  refusals: ("rate_limited" | "not_ready" | "region_forbidden")[] = [];
-  #client: { socket: BridgeClient["socket"]; scope: Scope; offered: Scope };
+  /** Codes with which the next requests are rejected. */
+  rejections: ("rate_limited" | "not_ready" | "region_forbidden")[] = [];
+  #client: Pick<BridgeClient, "socket" | "scope" | "handshakeScope">;
   #socket: { connected: boolean; recovered: boolean };
   #listeners = new Map<string, Listener[]>();
-  #log: Told[] = [];
+  #log: LogEntry[] = [];
   #head = 0;
   #history = "a";
-  #hears: Hears = { regions: [], properties: [] };
-  #stretches: { from: number; hears: Hears }[] = [];
+  #subscription = NOTHING;
+  /** The session's subscriptions with the log position of their start, for recovery. */
+  #subscriptions: { from: number; subscription: Subscription }[] = [];
   #toBridge: (() => void)[] = [];
   #toClient: { position: number; run: () => void }[] = [];
-  #heard = 0; // the client library's offset
+  #offset = 0; // position of the last event that the client received
+  #endView: (() => void) | undefined;
 
   constructor() {
     const socket = {
@@ -49,52 +55,62 @@ export class Bridge {
       on: (name: string, listener: Listener) => {
         this.#listeners.set(name, [...(this.#listeners.get(name) ?? []), listener]);
       },
-      emit: (name: string, request: SubscribeRequest, answer: Answer) => {
-        this.#toBridge.push(() => this.#answer(name, request, answer));
+      emit: (name: string, request: SubscribeRequest, ack: Ack) => {
+        this.#toBridge.push(() => this.#answer(name, request, ack));
       },
     };
     this.#socket = socket;
     const scope: Scope = {};
-    this.#client = { socket: socket as unknown as BridgeClient["socket"], scope, offered: scope };
+    this.#client = {
+      socket: socket as unknown as BridgeClient["socket"],
+      scope,
+      handshakeScope: scope,
+    };
     this.feed = new PropertyFeed(this.#client, new PropertyStore((run) => run()));
   }
 
   // -- steps ------------------------------------------------------------------------------------
 
-  /** The bridge takes the client's next request. */
-  take(): boolean {
+  /** Show a view as React does: the view before is released first. Return its release function. */
+  show(scope: Scope): () => void {
+    this.#endView?.();
+    return (this.#endView = this.feed.show(scope));
+  }
+
+  /** The bridge handles the client's next request. Return false if there is none. */
+  handleRequest(): boolean {
     const next = this.#toBridge.shift();
     next?.();
     return next !== undefined;
   }
 
-  /** The client hears the next thing that was said to it. */
-  hear(): boolean {
+  /** The client receives the next ack or event. Return false if there is none. */
+  deliver(): boolean {
     const next = this.#toClient.shift();
     next?.run();
     return next !== undefined;
   }
 
-  /** The handshake's first half: what it names is what is shown now. */
-  offer(): void {
-    this.#client.offered = this.#client.scope;
+  /** The client sends the handshake, with the current scope. */
+  handshake(): void {
+    this.#client.handshakeScope = this.#client.scope;
   }
 
-  /** The connection is there. What a session hears that can't be recovered is what was offered. */
+  /** The connection is established: recovered, or as a new session with the handshake's scope. */
   connect(recovered: boolean): void {
     this.connected = this.#socket.connected = true;
     this.#socket.recovered = recovered;
     this.#toBridge = [];
     this.#toClient = [];
     if (recovered) {
-      for (const told of this.#log) {
-        if (told.position > this.#heard && heard(told, this.#then(told.position))) this.#send(told);
+      for (const entry of this.#log) {
+        if (entry.position > this.#offset && matches(this.#subscriptionAt(entry.position), entry))
+          this.#send(entry);
       }
     } else {
-      const { regions = [], properties = [] } = this.#client.offered;
-      this.#stretches = [];
-      this.#heard = this.#head;
-      this.#set(plus({ regions: null, properties: [] }, { regions, properties }));
+      this.#subscriptions = [];
+      this.#offset = this.#head;
+      this.#subscribe(extend(ALL, this.#client.handshakeScope));
     }
     this.#emit("connect");
   }
@@ -106,16 +122,16 @@ export class Bridge {
     this.#emit("disconnect", reason);
   }
 
-  /** The log lost its past. */
-  forget(): void {
+  /** The log is lost: a new history starts. */
+  loseLog(): void {
     this.#history += "a";
     this.#log = [];
     this.#head = 0;
   }
 
-  /** Everything that is under way arrives. */
+  /** Make steps until nothing is in transit. */
   settle(): void {
-    while (this.take() || this.hear());
+    while (this.handleRequest() || this.deliver());
   }
 
   // -- the table ----------------------------------------------------------------------------------
@@ -152,75 +168,70 @@ export class Bridge {
     this.#publish(id, [state ?? ""], { event: "property-deleted", data });
   }
 
-  /** What a view of `scope` has to show. */
+  /** Return the table's rows that a view of `scope` has to show. */
   rows(scope: Scope): PropertyRow[] {
-    const hears = plus({ regions: null, properties: [] }, scope);
+    const subscription = extend(ALL, scope);
     return [...this.table]
-      .filter(([id, row]) => within(hears, id, [row.state ?? ""]))
+      .filter(([id, row]) => matches(subscription, { id, regions: [row.state ?? ""] }))
       .map(([, row]) => row);
   }
 
-  // -- inside -------------------------------------------------------------------------------------
+  // -- internals ----------------------------------------------------------------------------------
 
   #publish(id: string, regions: string[], event: PropertyEvent): void {
-    const told = { position: ++this.#head, id, regions, event };
-    this.#log.push(told);
-    if (this.connected && heard(told, this.#hears)) this.#send(told);
+    const entry = { position: ++this.#head, id, regions, event };
+    this.#log.push(entry);
+    if (this.connected && matches(this.#subscription, entry)) this.#send(entry);
   }
 
-  #send({ position, event }: Told): void {
-    const spelled = `${this.#history}-${position}`;
+  #send({ position, event }: LogEntry): void {
+    const text = `${this.#history}-${position}`;
     this.#toClient.push({
       position,
       run: () => {
-        this.#heard = position;
-        this.#emit(event.event, event, spelled);
+        this.#offset = position;
+        this.#emit(event.event, event, text);
       },
     });
   }
 
-  #answer(name: string, request: SubscribeRequest, answer: Answer): void {
+  #answer(name: string, request: SubscribeRequest, callback: Ack): void {
     this.requests.push(name === "subscribe" ? request : undefined);
-    const say = (ack: SubscribeAck) =>
-      this.#toClient.push({ position: this.#head, run: () => answer(ack) });
-    const code = this.refusals.shift();
+    const send = (ack: SubscribeAck) =>
+      this.#toClient.push({ position: this.#head, run: () => callback(ack) });
+    const code = this.rejections.shift();
     if (code) {
-      say({ ok: false, error: { code, message: "refused" } });
+      send({ ok: false, error: { code, message: "rejected" } });
       return;
     }
     if (name === "unsubscribe") {
-      this.#set({ regions: [], properties: [] });
-      say({ ok: true, regions: [], properties: [] });
+      this.#subscribe(NOTHING);
+      send({ ok: true, regions: [], properties: [] });
       return;
     }
     const scope: Scope = { regions: request.regions ?? [], properties: request.properties ?? [] };
-    const found = this.rows(scope)
+    const remaining = this.rows(scope)
       .sort((a, b) => (String(a.property_id) < String(b.property_id) ? -1 : 1))
       .filter(({ property_id }) => !request.after || String(property_id) > request.after);
-    const page = found.slice(0, PAGE);
-    this.#set(plus(this.#hears, scope));
-    say({
+    const page = remaining.slice(0, PAGE_SIZE);
+    this.#subscribe(extend(this.#subscription, scope));
+    send({
       ok: true,
-      regions: this.#hears.regions,
-      properties: this.#hears.properties,
+      regions: this.#subscription.regions,
+      properties: this.#subscription.properties,
       offset: `${this.#history}-${this.#head}`,
       snapshot: structuredClone(page),
-      ...(found.length > PAGE ? { more: String(page.at(-1)!.property_id) } : {}),
+      ...(remaining.length > PAGE_SIZE ? { more: String(page.at(-1)!.property_id) } : {}),
     });
   }
 
-  #set(hears: Hears): void {
-    this.#hears = hears;
-    this.#stretches.push({ from: this.#head, hears });
+  #subscribe(subscription: Subscription): void {
+    this.#subscription = subscription;
+    this.#subscriptions.push({ from: this.#head, subscription });
   }
 
-  #then(position: number): Hears {
-    return (
-      this.#stretches.findLast(({ from }) => from < position)?.hears ?? {
-        regions: [],
-        properties: [],
-      }
-    );
+  #subscriptionAt(position: number): Subscription {
+    return this.#subscriptions.findLast(({ from }) => from < position)?.subscription ?? NOTHING;
   }
 
   #emit(name: string, ...args: unknown[]): void {
@@ -228,22 +239,22 @@ export class Bridge {
   }
 }
 
-function plus(hears: Hears, { regions = [], properties = [] }: Scope): Hears {
-  if (regions.length + properties.length === 0) return { regions: null, properties: [] };
+/** Add a scope to a subscription; an empty scope stands for all rows. */
+function extend(before: Subscription, { regions = [], properties = [] }: Scope): Subscription {
+  if (regions.length + properties.length === 0) return ALL;
   return {
-    regions: [...new Set([...(hears.regions ?? []), ...regions])],
-    properties: [...new Set([...hears.properties, ...properties.map(String)])],
+    regions: [...new Set([...(before.regions ?? []), ...regions])],
+    properties: [...new Set([...before.properties, ...properties.map(String)])],
   };
 }
 
-function within(hears: Hears, id: string, regions: string[]): boolean {
+function matches(
+  { regions, properties }: Subscription,
+  entry: Pick<LogEntry, "id" | "regions">,
+): boolean {
   return (
-    hears.regions === null ||
-    hears.properties.includes(id) ||
-    regions.some((name) => hears.regions?.includes(name))
+    regions === null ||
+    properties.includes(entry.id) ||
+    entry.regions.some((name) => regions.includes(name))
   );
-}
-
-function heard(told: Told, hears: Hears): boolean {
-  return within(hears, told.id, told.regions);
 }

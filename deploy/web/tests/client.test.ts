@@ -1,29 +1,30 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { BridgeClient, type Session } from "@/lib/bridge/socket";
+import { BridgeClient, type Session } from "@/lib/bridge/client";
 
 type Listener = (...args: never[]) => void;
 
-/** Emitters of the client library, as far as it is used; what the network does, tests say. */
-class Emitter {
+/** An emitter of socket.io-client; tests emit the events. */
+class FakeEmitter {
   #listeners = new Map<string, Listener[]>();
   on(name: string, listener: Listener) {
     this.#listeners.set(name, [...(this.#listeners.get(name) ?? []), listener]);
   }
-  tell(name: string, ...args: unknown[]) {
+  receive(name: string, ...args: unknown[]) {
     for (const listener of this.#listeners.get(name) ?? [])
       (listener as (...args: unknown[]) => void)(...args);
   }
 }
 
-class Library extends Emitter {
+/** The used part of socket.io-client's `Socket`; tests act as the network. */
+class FakeSocket extends FakeEmitter {
   connected = false;
   active = false;
   recovered = false;
   connects = 0;
   disconnects = 0;
-  emitted: { name: string; request: unknown; answer: (...args: unknown[]) => void }[] = [];
-  io = Object.assign(new Emitter(), { engine: { close: vi.fn() } });
-  constructor(readonly options: { auth: (give: (auth: unknown) => void) => void }) {
+  emitted: { name: string; request: unknown; ack: (...args: unknown[]) => void }[] = [];
+  io = Object.assign(new FakeEmitter(), { engine: { close: vi.fn() } });
+  constructor(readonly options: { auth: (send: (auth: unknown) => void) => void }) {
     super();
   }
   connect() {
@@ -36,246 +37,251 @@ class Library extends Emitter {
     this.active = false;
     if (this.connected) {
       this.connected = false;
-      this.tell("disconnect", "io client disconnect");
+      this.receive("disconnect", "io client disconnect");
     }
     return this;
   }
   timeout() {
     return this;
   }
-  emit(name: string, request: unknown, answer: (...args: unknown[]) => void) {
-    this.emitted.push({ name, request, answer });
+  emit(name: string, request: unknown, ack: (...args: unknown[]) => void) {
+    this.emitted.push({ name, request, ack });
   }
   // -- the network
-  arrive(recovered = false) {
+  establish(recovered = false) {
     this.connected = true;
     this.recovered = recovered;
-    this.tell("connect");
+    this.receive("connect");
   }
   lose(reason = "transport close") {
     this.connected = false;
     this.active = reason !== "io server disconnect";
-    this.tell("disconnect", reason);
+    this.receive("disconnect", reason);
   }
-  refuse(code: string) {
+  reject(code: string) {
     this.active = false;
-    this.tell("connect_error", Object.assign(new Error("no"), { data: { code, message: "no" } }));
+    this.receive(
+      "connect_error",
+      Object.assign(new Error("no"), { data: { code, message: "no" } }),
+    );
   }
-  introduction(): Promise<unknown> {
-    return new Promise((give) => this.options.auth(give));
+  handshake(): Promise<unknown> {
+    return new Promise((resolve) => this.options.auth(resolve));
   }
 }
 
-const made: Library[] = [];
+const created: FakeSocket[] = [];
 vi.mock("socket.io-client", () => ({
-  io: (_url: string, options: { auth: (give: (auth: unknown) => void) => void }) => {
-    const library = new Library(options);
-    made.push(library);
-    return library;
+  io: (_url: string, options: { auth: (send: (auth: unknown) => void) => void }) => {
+    const socket = new FakeSocket(options);
+    created.push(socket);
+    return socket;
   },
 }));
 
-let browser: EventTarget;
-let page: EventTarget & { hidden: boolean };
+let fakeWindow: EventTarget;
+let fakeDocument: EventTarget & { hidden: boolean };
 
 beforeEach(() => {
   vi.useFakeTimers();
-  made.length = 0;
-  browser = new EventTarget();
-  page = Object.assign(new EventTarget(), { hidden: false });
-  vi.stubGlobal("window", browser);
-  vi.stubGlobal("document", page);
+  created.length = 0;
+  fakeWindow = new EventTarget();
+  fakeDocument = Object.assign(new EventTarget(), { hidden: false });
+  vi.stubGlobal("window", fakeWindow);
+  vi.stubGlobal("document", fakeDocument);
 });
 afterEach(() => {
   vi.useRealTimers();
   vi.unstubAllGlobals();
 });
 
-function client(): { client: BridgeClient; library: Library } {
+function createClient(): { client: BridgeClient; socket: FakeSocket } {
   const client = new BridgeClient("http://bridge", "/socket.io");
-  return { client, library: made[0]! };
+  return { client, socket: created[0]! };
 }
 
-function session(
+type SessionChange = "token" | "user";
+
+function createSession(
   token: string | null | Error,
-): Session & { change: (what: "token" | "user") => void } {
-  let tell: (what: "token" | "user") => void = () => {};
+): Session & { change: (change: SessionChange) => void } {
+  let emit: (change: SessionChange) => void = () => {};
   return {
     token: () => (token instanceof Error ? Promise.reject(token) : Promise.resolve(token)),
-    onChange: (listener) => ((tell = listener), () => (tell = () => {})),
-    change: (what) => tell(what),
+    onChange: (listener) => ((emit = listener), () => (emit = () => {})),
+    change: (change) => emit(change),
   };
 }
 
-test("a double mount connects once and never disconnects", () => {
-  const { client: bridge, library } = client();
-  bridge.hold(null, false)();
-  const release = bridge.hold(null, false);
+test("StrictMode double mount connects once and does not disconnect", () => {
+  const { client, socket } = createClient();
+  client.retain(null, false)();
+  const release = client.retain(null, false);
   vi.runAllTimers();
-  expect([library.connects, library.disconnects]).toEqual([1, 0]);
+  expect([socket.connects, socket.disconnects]).toEqual([1, 0]);
   release();
   vi.runAllTimers();
-  expect(library.disconnects).toBe(1);
+  expect(socket.disconnects).toBe(1);
 });
 
-test("the handshake names what is shown, and the token of the moment", async () => {
-  const { client: bridge, library } = client();
-  bridge.hold(session("abc"), true);
-  bridge.scope = { regions: ["TX"] };
-  expect(await library.introduction()).toEqual({ regions: ["TX"], batch: true, token: "abc" });
-  expect(bridge.offered).toBe(bridge.scope);
+test("handshake sends the current scope and token", async () => {
+  const { client, socket } = createClient();
+  client.retain(createSession("abc"), true);
+  client.scope = { regions: ["TX"] };
+  expect(await socket.handshake()).toEqual({ regions: ["TX"], batch: true, token: "abc" });
+  expect(client.handshakeScope).toBe(client.scope);
 });
 
-test("a token that can't be had is no token, and is told to the console", async () => {
-  const told = vi.spyOn(console, "error").mockImplementation(() => {});
-  const { client: bridge, library } = client();
-  bridge.hold(session(new Error("offline")), false);
-  expect(await library.introduction()).toEqual({ batch: false });
-  expect(told).toHaveBeenCalledOnce();
-  told.mockRestore();
+test("handshake without a token is sent and logged if the session fails", async () => {
+  const logged = vi.spyOn(console, "error").mockImplementation(() => {});
+  const { client, socket } = createClient();
+  client.retain(createSession(new Error("offline")), false);
+  expect(await socket.handshake()).toEqual({ batch: false });
+  expect(logged).toHaveBeenCalledOnce();
+  logged.mockRestore();
 });
 
-test("a refused client says why and asks again, more and more rarely, until it is let in", () => {
-  const { client: bridge, library } = client();
-  bridge.hold(null, false);
+test("rejected client reports the error and retries with exponential backoff until accepted", () => {
+  const { client, socket } = createClient();
+  client.retain(null, false);
   const pauses: number[] = [];
   for (let round = 0; round < 8; round += 1) {
-    library.refuse("token_required");
-    expect(bridge.getSnapshot().error?.code).toBe("token_required");
-    const before = library.connects;
+    socket.reject("token_required");
+    expect(client.connection.getSnapshot().error?.code).toBe("token_required");
+    const before = socket.connects;
     let waited = 0;
-    for (; library.connects === before; waited += 100) vi.advanceTimersByTime(100);
+    for (; socket.connects === before; waited += 100) vi.advanceTimersByTime(100);
     pauses.push(waited);
   }
   expect(pauses[0]).toBeLessThan(1_000);
   expect(pauses.at(-1)).toBeGreaterThan(20_000);
   expect(pauses.at(-1)).toBeLessThan(40_000);
-  library.arrive();
-  expect(bridge.getSnapshot()).toMatchObject({ connected: true, error: null });
+  socket.establish();
+  expect(client.connection.getSnapshot()).toMatchObject({ connected: true, error: null });
 });
 
-test("what the network refuses is left to the library", () => {
-  const { client: bridge, library } = client();
-  bridge.hold(null, false);
-  library.tell("connect_error", new Error("websocket error"));
+test("network error is left to socket.io-client", () => {
+  const { client, socket } = createClient();
+  client.retain(null, false);
+  socket.receive("connect_error", new Error("websocket error"));
   vi.runAllTimers();
-  expect([bridge.getSnapshot().error, library.connects]).toEqual([null, 1]);
+  expect([client.connection.getSnapshot().error, socket.connects]).toEqual([null, 1]);
 });
 
-test("a client that the server disconnected comes back, which the library would not do", () => {
-  const { client: bridge, library } = client();
-  bridge.hold(null, false);
-  library.arrive();
-  library.lose("io server disconnect");
+test("client reconnects after a disconnect by the server, which socket.io-client does not", () => {
+  const { client, socket } = createClient();
+  client.retain(null, false);
+  socket.establish();
+  socket.lose("io server disconnect");
   vi.runAllTimers();
-  expect(library.connects).toBe(2);
+  expect(socket.connects).toBe(2);
 });
 
-test("nobody who has let go is connected again", () => {
-  const { client: bridge, library } = client();
-  const release = bridge.hold(null, false);
-  library.refuse("too_many_connections");
+test("released client is not reconnected", () => {
+  const { client, socket } = createClient();
+  const release = client.retain(null, false);
+  socket.reject("too_many_connections");
   release();
   vi.runAllTimers();
-  expect(library.connects).toBe(1);
+  expect(socket.connects).toBe(1);
 });
 
-test("when the network is back, the pause is over", () => {
-  const { client: bridge, library } = client();
-  bridge.hold(null, false);
-  library.arrive();
-  library.lose();
-  browser.dispatchEvent(new Event("online"));
-  expect([library.connects, library.disconnects]).toEqual([2, 1]);
-  browser.dispatchEvent(new Event("online")); // an attempt is under way
-  expect(library.connects).toBe(2);
+test("online event ends the backoff", () => {
+  const { client, socket } = createClient();
+  client.retain(null, false);
+  socket.establish();
+  socket.lose();
+  fakeWindow.dispatchEvent(new Event("online"));
+  expect([socket.connects, socket.disconnects]).toEqual([2, 1]);
+  fakeWindow.dispatchEvent(new Event("online")); // an attempt is in progress
+  expect(socket.connects).toBe(2);
 });
 
-test("a retry that is due is not made beside the one that somebody's look began", () => {
-  const { client: bridge, library } = client();
-  bridge.hold(null, false);
-  library.refuse("not_ready");
-  page.dispatchEvent(new Event("visibilitychange"));
+test("scheduled retry is cancelled when a visible tab reconnects at once", () => {
+  const { client, socket } = createClient();
+  client.retain(null, false);
+  socket.reject("not_ready");
+  fakeDocument.dispatchEvent(new Event("visibilitychange"));
   vi.runAllTimers();
-  expect(library.connects).toBe(2);
+  expect(socket.connects).toBe(2);
 });
 
-test("a connection that answers no more is given up when somebody looks", () => {
-  const { client: bridge, library } = client();
-  bridge.hold(null, false);
-  library.arrive();
-  page.hidden = true;
-  page.dispatchEvent(new Event("visibilitychange"));
-  expect(library.emitted).toEqual([]);
-  page.hidden = false;
-  page.dispatchEvent(new Event("visibilitychange"));
-  expect(library.emitted[0]).toMatchObject({ name: "unsubscribe", request: { properties: ["-"] } });
-  library.emitted[0]!.answer(null, { ok: true });
-  expect(library.io.engine.close).not.toHaveBeenCalled();
-  library.emitted[0]!.answer(new Error("operation has timed out"));
-  expect(library.io.engine.close).toHaveBeenCalledOnce();
+test("visible tab probes the connection and closes it on a timeout", () => {
+  const { client, socket } = createClient();
+  client.retain(null, false);
+  socket.establish();
+  fakeDocument.hidden = true;
+  fakeDocument.dispatchEvent(new Event("visibilitychange"));
+  expect(socket.emitted).toEqual([]);
+  fakeDocument.hidden = false;
+  fakeDocument.dispatchEvent(new Event("visibilitychange"));
+  expect(socket.emitted[0]).toMatchObject({ name: "unsubscribe", request: { properties: ["-"] } });
+  socket.emitted[0]!.ack(null, { ok: true });
+  expect(socket.io.engine.close).not.toHaveBeenCalled();
+  socket.emitted[0]!.ack(new Error("operation has timed out"));
+  expect(socket.io.engine.close).toHaveBeenCalledOnce();
 });
 
-test("when the network goes, the connection is given up at once", () => {
-  const { client: bridge, library } = client();
-  bridge.hold(null, false);
-  library.arrive();
-  browser.dispatchEvent(new Event("offline"));
-  expect(library.io.engine.close).toHaveBeenCalledOnce();
+test("offline event closes the connection at once", () => {
+  const { client, socket } = createClient();
+  client.retain(null, false);
+  socket.establish();
+  fakeWindow.dispatchEvent(new Event("offline"));
+  expect(socket.io.engine.close).toHaveBeenCalledOnce();
 });
 
-test("a fresh token is shown on the connection that stands; a refusal of it is told", async () => {
-  const { client: bridge, library } = client();
-  const user = session("fresh");
-  bridge.hold(user, false);
-  library.arrive();
-  user.change("token");
+test("fresh token is sent on the open connection, and its rejection reported", async () => {
+  const { client, socket } = createClient();
+  const session = createSession("fresh");
+  client.retain(session, false);
+  socket.establish();
+  session.change("token");
   await vi.runAllTimersAsync();
-  expect(library.emitted[0]).toMatchObject({ name: "authenticate", request: { token: "fresh" } });
-  library.emitted[0]!.answer({ ok: false, error: { code: "token_invalid", message: "no" } });
-  expect(bridge.getSnapshot().error?.code).toBe("token_invalid");
+  expect(socket.emitted[0]).toMatchObject({ name: "authenticate", request: { token: "fresh" } });
+  socket.emitted[0]!.ack({ ok: false, error: { code: "token_invalid", message: "no" } });
+  expect(client.connection.getSnapshot().error?.code).toBe("token_invalid");
 });
 
-test("the bridge's word that a token is about to end brings a fresh one", async () => {
-  const { client: bridge, library } = client();
-  bridge.hold(session("fresh"), false);
-  library.arrive();
-  library.tell("auth-status", { event: "auth-status", data: { state: "expiring" } });
+test("auth-status expiring sends a fresh token", async () => {
+  const { client, socket } = createClient();
+  client.retain(createSession("fresh"), false);
+  socket.establish();
+  socket.receive("auth-status", { event: "auth-status", data: { state: "expiring" } });
   await vi.runAllTimersAsync();
-  expect(library.emitted).toMatchObject([{ name: "authenticate" }]);
+  expect(socket.emitted).toMatchObject([{ name: "authenticate" }]);
 });
 
-test("another user is another session", () => {
-  const { client: bridge, library } = client();
-  const user = session("abc");
-  bridge.hold(user, false);
-  library.arrive();
-  user.change("user");
-  expect([library.disconnects, library.connects]).toEqual([1, 2]);
-  bridge.hold(session("def"), false);
-  expect([library.disconnects, library.connects]).toEqual([2, 3]);
+test("change of user starts a new session", () => {
+  const { client, socket } = createClient();
+  const session = createSession("abc");
+  client.retain(session, false);
+  socket.establish();
+  session.change("user");
+  expect([socket.disconnects, socket.connects]).toEqual([1, 2]);
+  client.retain(createSession("def"), false);
+  expect([socket.disconnects, socket.connects]).toEqual([2, 3]);
 });
 
-test("the state tells of recovery and of the bridge's own", () => {
-  const { client: bridge, library } = client();
-  let notices = 0;
-  bridge.subscribe(() => (notices += 1));
-  expect(bridge.getSnapshot()).toEqual({
+test("connection state has recovery and the bridge's own state", () => {
+  const { client, socket } = createClient();
+  let updates = 0;
+  client.connection.subscribe(() => (updates += 1));
+  expect(client.connection.getSnapshot()).toEqual({
     connected: false,
     recovered: null,
     bridge: null,
     error: null,
   });
-  library.arrive(true);
-  library.tell("bridge-status", {
+  socket.establish(true);
+  socket.receive("bridge-status", {
     event: "bridge-status",
     data: { state: "stale", since: "", contract: "1.0" },
   });
-  expect(bridge.getSnapshot()).toEqual({
+  expect(client.connection.getSnapshot()).toEqual({
     connected: true,
     recovered: true,
     bridge: "stale",
     error: null,
   });
-  expect(notices).toBe(2);
+  expect(updates).toBe(2);
 });

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { PropertyRow } from "@/lib/bridge/contract";
 import type { Scope } from "@/lib/bridge/store";
-import { Bridge } from "./bridge-model";
+import { BridgeModel } from "./bridge-model";
 
 const TX: Scope = { regions: ["TX"] };
 const CA: Scope = { regions: ["CA"] };
@@ -29,24 +29,25 @@ function sorted(rows: readonly PropertyRow[]): PropertyRow[] {
   return [...rows].sort((a, b) => (String(a.property_id) < String(b.property_id) ? -1 : 1));
 }
 
-function equal(bridge: Bridge, scope: Scope): void {
+function expectEqual(bridge: BridgeModel, scope: Scope): void {
   expect(sorted(bridge.feed.store.rows())).toEqual(sorted(bridge.rows(scope)));
 }
 
-function shown(scope: Scope, ...rows: PropertyRow[]): Bridge {
-  const bridge = new Bridge();
+/** A connected client that shows `scope` of a table with these rows. */
+function connectedModel(scope: Scope, ...rows: PropertyRow[]): BridgeModel {
+  const bridge = new BridgeModel();
   for (const each of rows) bridge.create(each);
-  bridge.feed.show(scope);
-  bridge.offer();
+  bridge.show(scope);
+  bridge.handshake();
   bridge.connect(false);
   bridge.settle();
   return bridge;
 }
 
-test("all pages and nothing of elsewhere are shown, and the handshake named the region", () => {
+test("feed requests all pages of the scope, which the handshake subscribed to", () => {
   const rows = ["1", "2", "3", "4", "5"].map((id) => row(id));
-  const bridge = shown(TX, ...rows, row("6", { state: "CA" }));
-  equal(bridge, TX);
+  const bridge = connectedModel(TX, ...rows, row("6", { state: "CA" }));
+  expectEqual(bridge, TX);
   expect(bridge.feed.store.isReady()).toBe(true);
   expect(bridge.requests).toEqual([
     { regions: ["TX"], snapshot: true, after: null },
@@ -55,13 +56,13 @@ test("all pages and nothing of elsewhere are shown, and the handshake named the 
   ]);
 });
 
-test("the answer for the region before is passed over, and nothing of it comes any more", () => {
-  const bridge = shown(TX, row("1"), row("2", { state: "CA" }));
-  bridge.feed.show({ regions: ["CA"] });
-  bridge.take(); // unsubscribe
-  bridge.take(); // subscribe: its answer is under way
+test("feed ignores the ack and the events of the region shown before", () => {
+  const bridge = connectedModel(TX, row("1"), row("2", { state: "CA" }));
+  bridge.show({ regions: ["CA"] });
+  bridge.handleRequest(); // unsubscribe
+  bridge.handleRequest(); // subscribe: its ack is in transit
   const ny = { regions: ["NY"] };
-  bridge.feed.show(ny);
+  bridge.show(ny);
   bridge.settle();
   bridge.update("2", { price: 1 });
   bridge.settle();
@@ -69,134 +70,149 @@ test("the answer for the region before is passed over, and nothing of it comes a
   expect(bridge.feed.store.isReady()).toBe(true);
 });
 
-test("a recovered connect reads nothing anew and applies what was missed", () => {
-  const bridge = shown(TX, row("1"), row("2"));
-  const asked = bridge.requests.length;
+test("recovered connect applies missed events and requests no snapshot", () => {
+  const bridge = connectedModel(TX, row("1"), row("2"));
+  const requests = bridge.requests.length;
   bridge.disconnect();
   bridge.update("1", { price: 5 });
   bridge.delete("2");
   bridge.connect(true);
   bridge.settle();
-  equal(bridge, TX);
-  expect(bridge.requests).toHaveLength(asked);
+  expectEqual(bridge, TX);
+  expect(bridge.requests).toHaveLength(requests);
 });
 
-test("a connect that did not recover reads everything anew", () => {
-  const bridge = shown(TX, row("1"), row("2"), row("3"));
+test("connect without recovery reads a new snapshot", () => {
+  const bridge = connectedModel(TX, row("1"), row("2"), row("3"));
   bridge.disconnect();
   bridge.update("1", { price: 5 });
   bridge.delete("2");
   bridge.create(row("0"));
-  bridge.forget();
-  bridge.offer();
+  bridge.loseLog();
+  bridge.handshake();
   bridge.connect(false);
   bridge.settle();
-  equal(bridge, TX);
+  expectEqual(bridge, TX);
 });
 
-test("what one user saw is gone when another one comes, and is read anew", () => {
-  const bridge = shown(TX, row("1"));
+test("rows are dropped when the user changes, and read again", () => {
+  const bridge = connectedModel(TX, row("1"));
   bridge.disconnect("io client disconnect");
   expect(bridge.feed.store.rows()).toEqual([]);
-  bridge.offer();
+  bridge.handshake();
   bridge.connect(false);
   bridge.settle();
-  equal(bridge, TX);
+  expectEqual(bridge, TX);
 });
 
-test("a snapshot that was cut short begins anew, although the connection recovered", () => {
-  const bridge = shown(TX);
+test("incomplete snapshot is restarted after a recovered connect", () => {
+  const bridge = connectedModel(TX);
   for (const id of ["1", "2", "3", "4", "5"]) bridge.create(row(id));
   bridge.settle();
-  bridge.feed.show({ regions: ["TX"] });
-  bridge.take();
-  bridge.take();
-  bridge.hear();
-  bridge.hear(); // the first page
+  bridge.show({ regions: ["TX"] });
+  bridge.handleRequest();
+  bridge.handleRequest();
+  bridge.deliver();
+  bridge.deliver(); // the first page
   bridge.disconnect();
   bridge.delete("1");
   bridge.connect(true);
   bridge.settle();
-  equal(bridge, TX);
+  expectEqual(bridge, TX);
   expect(bridge.feed.store.isReady()).toBe(true);
 });
 
-test("another region chosen while away is shown after the recovery, and the former one left", () => {
-  const bridge = shown(TX, row("1"), row("2", { state: "CA" }));
+test("region chosen while disconnected replaces the old one after recovery", () => {
+  const bridge = connectedModel(TX, row("1"), row("2", { state: "CA" }));
   bridge.disconnect();
-  bridge.feed.show(CA);
+  bridge.show(CA);
   bridge.connect(true);
   bridge.settle();
   bridge.update("1", { price: 3 });
   bridge.create(row("9"));
   bridge.settle();
-  equal(bridge, CA);
+  expectEqual(bridge, CA);
 });
 
-test("what is shown again in the same breath is not read anew", () => {
-  const bridge = shown(TX, row("1"));
-  const asked = bridge.requests.length;
-  const leave = bridge.feed.show(TX);
+test("scope shown again synchronously is not read again", () => {
+  const bridge = connectedModel(TX, row("1"));
+  const requests = bridge.requests.length;
+  const leave = bridge.show(TX);
   leave();
-  bridge.feed.show(TX);
+  bridge.show(TX);
   vi.runAllTimers();
   bridge.settle();
-  expect(bridge.requests).toHaveLength(asked);
+  expect(bridge.requests).toHaveLength(requests);
 });
 
-test("who shows nothing any more hears nothing any more", () => {
-  const bridge = shown(TX, row("1"));
-  bridge.feed.show(TX)();
+test("feed unsubscribes when its view ends", () => {
+  const bridge = connectedModel(TX, row("1"));
+  bridge.show(TX)();
   vi.runAllTimers();
   bridge.settle();
   bridge.update("1", { price: 3 });
-  expect(bridge.hear()).toBe(false);
+  expect(bridge.deliver()).toBe(false);
   expect(bridge.feed.store.rows()).toEqual([]);
 });
 
-test.each(["rate_limited", "not_ready"] as const)("%s is no error: it is asked again", (code) => {
-  const bridge = new Bridge();
+test("second view at once takes over with an error, and is not ended by the first one", () => {
+  const logged = vi.spyOn(console, "error").mockImplementation(() => {});
+  const bridge = connectedModel(TX, row("1"), row("2", { state: "CA" }));
+  const endFirst = bridge.feed.show(TX);
+  expect(logged).toHaveBeenCalledTimes(1);
+  bridge.feed.show(CA);
+  expect(logged).toHaveBeenCalledTimes(2);
+  endFirst();
+  vi.runAllTimers();
+  bridge.settle();
+  expectEqual(bridge, CA);
+  expect(logged).toHaveBeenCalledTimes(2);
+  logged.mockRestore();
+});
+
+test.each(["rate_limited", "not_ready"] as const)("%s is retried and not reported", (code) => {
+  const bridge = new BridgeModel();
   bridge.create(row("1"));
-  bridge.refusals = [code];
-  bridge.feed.show(TX);
-  bridge.offer();
+  bridge.rejections = [code];
+  bridge.show(TX);
+  bridge.handshake();
   bridge.connect(false);
   bridge.settle();
   expect(bridge.feed.store.isReady()).toBe(false);
-  expect(bridge.feed.getError()).toBeNull();
+  expect(bridge.feed.error.getSnapshot()).toBeNull();
   vi.runAllTimers();
   bridge.settle();
-  equal(bridge, TX);
+  expectEqual(bridge, TX);
 });
 
-test("a region that was not left for lack of allowance is left later", () => {
-  const bridge = shown(TX, row("1"), row("2", { state: "CA" }));
-  bridge.refusals = ["rate_limited"]; // the unsubscribe
-  bridge.feed.show(CA);
+test("rate-limited unsubscribe is repeated", () => {
+  const bridge = connectedModel(TX, row("1"), row("2", { state: "CA" }));
+  bridge.rejections = ["rate_limited"]; // the unsubscribe
+  bridge.show(CA);
   bridge.settle();
   expect(bridge.feed.store.isReady()).toBe(false);
   vi.runAllTimers();
   bridge.settle();
   bridge.create(row("3"));
   bridge.settle();
-  equal(bridge, CA);
+  expectEqual(bridge, CA);
 });
 
-test("a forbidden region is an error, until another one is shown", () => {
-  const bridge = shown(TX, row("1"));
-  bridge.refusals = ["region_forbidden", "region_forbidden"];
-  bridge.feed.show(CA);
+test("forbidden region is reported until another scope is shown", () => {
+  const bridge = connectedModel(TX, row("1"));
+  bridge.rejections = ["region_forbidden", "region_forbidden"];
+  bridge.show(CA);
   bridge.settle();
-  expect(bridge.feed.getError()?.code).toBe("region_forbidden");
+  expect(bridge.feed.error.getSnapshot()?.code).toBe("region_forbidden");
   vi.runAllTimers();
-  expect(bridge.take()).toBe(false); // it is not asked again
-  bridge.feed.show({ regions: ["TX"] });
+  expect(bridge.handleRequest()).toBe(false); // not retried
+  bridge.show({ regions: ["TX"] });
   bridge.settle();
-  expect(bridge.feed.getError()).toBeNull();
-  equal(bridge, TX);
+  expect(bridge.feed.error.getSnapshot()).toBeNull();
+  expectEqual(bridge, TX);
 });
 
-/** Numbers that are the same for the same seed. */
+/** A pseudo-random generator: the same numbers for the same seed. */
 function random(seed: number): () => number {
   let state = seed;
   return () => {
@@ -210,55 +226,55 @@ function random(seed: number): () => number {
 const SCOPES: Scope[] = [{}, TX, CA, { regions: ["TX", "CA"] }, { properties: ["3"] }];
 const STATES = ["TX", "CA", "NY"];
 
-/** A story of `steps` steps, after which everything arrives; gives what was shown last. */
-function story(seed: number, steps: number): { bridge: Bridge; scope: Scope } {
+/** Make `steps` random steps, then deliver all messages. Return the model and the last scope. */
+function randomWalk(seed: number, steps: number): { bridge: BridgeModel; scope: Scope } {
   const chance = random(seed);
   const pick = <T>(list: readonly T[]): T => list[Math.floor(chance() * list.length)]!;
-  const bridge = new Bridge();
+  const bridge = new BridgeModel();
   let scope = pick(SCOPES);
-  let offered = false;
-  bridge.feed.show(scope);
+  let handshaken = false;
+  bridge.show(scope);
   for (let step = 0; step < steps; step += 1) {
-    const what = chance();
+    const roll = chance();
     const id = String(Math.floor(chance() * 9));
-    if (what < 0.35) {
+    if (roll < 0.35) {
       if (!bridge.table.has(id)) bridge.create(row(id, { state: pick(STATES) }));
       else if (chance() < 0.25) bridge.delete(id);
       else if (chance() < 0.3) bridge.update(id, { state: pick(STATES), price: step });
       else bridge.update(id, { price: step });
-    } else if (what < 0.6) bridge.take();
-    else if (what < 0.85) bridge.hear();
-    else if (what < 0.9) {
+    } else if (roll < 0.6) bridge.handleRequest();
+    else if (roll < 0.85) bridge.deliver();
+    else if (roll < 0.9) {
       scope = pick(SCOPES);
-      bridge.feed.show(scope);
-    } else if (what < 0.93) bridge.refusals.push(chance() < 0.5 ? "rate_limited" : "not_ready");
-    else if (what < 0.96) vi.runAllTimers();
+      bridge.show(scope);
+    } else if (roll < 0.93) bridge.rejections.push(chance() < 0.5 ? "rate_limited" : "not_ready");
+    else if (roll < 0.96) vi.runAllTimers();
     else if (bridge.connected) {
       bridge.disconnect();
-      offered = false;
-    } else if (!offered) {
-      bridge.offer();
-      offered = true;
+      handshaken = false;
+    } else if (!handshaken) {
+      bridge.handshake();
+      handshaken = true;
     } else {
       const recovers = step > steps / 4 && chance() < 0.6;
-      if (!recovers && chance() < 0.3) bridge.forget();
+      if (!recovers && chance() < 0.3) bridge.loseLog();
       bridge.connect(recovers);
     }
   }
   if (!bridge.connected) {
-    bridge.offer();
+    bridge.handshake();
     bridge.connect(false);
   }
-  bridge.refusals = [];
+  bridge.rejections = [];
   bridge.settle();
   vi.runAllTimers();
   bridge.settle();
   return { bridge, scope };
 }
 
-test("whatever happens in between, a view ends equal to the table", () => {
+test("view converges to the table after any sequence of steps", () => {
   for (let seed = 0; seed < 3_000; seed += 1) {
-    const { bridge, scope } = story(seed, 150);
+    const { bridge, scope } = randomWalk(seed, 150);
     expect(bridge.feed.store.isReady(), `seed ${seed}`).toBe(true);
     expect(sorted(bridge.feed.store.rows()), `seed ${seed}`).toEqual(sorted(bridge.rows(scope)));
   }

@@ -5,16 +5,17 @@ import { presimplify, simplify } from "topojson-simplify";
 import states from "us-atlas/states-10m.json";
 import world from "world-atlas/countries-110m.json";
 
-// Written once, at build time: the map needs no tile server.
+// Rendered once at build time, so that the map needs no tile server.
 export const dynamic = "force-static";
 
-const LEAST_AREA = 0.002; // square degrees; a bend of the coast that is smaller is left out
+/** Smallest detail of the coast that is kept, in square degrees. */
+const MIN_AREA = 0.002;
 
 type Ring = readonly (readonly number[])[];
 type Shapes = Topology<Record<string, GeometryCollection>>;
 
-/** The centre of the largest part's box, which is good enough to write a name at. */
-function middle(geometry: Geometry): [number, number] {
+/** Return the centre of the largest part's bounding box, as the position of a label. */
+function labelPosition(geometry: Geometry): [number, number] {
   const parts: Ring[] =
     geometry.type === "Polygon"
       ? [geometry.coordinates[0]!]
@@ -30,16 +31,16 @@ function middle(geometry: Geometry): [number, number] {
       Math.max(...ys),
     ];
     return {
-      at: [(west + east) / 2, (south + north) / 2] as [number, number],
+      centre: [(west + east) / 2, (south + north) / 2] as [number, number],
       size: (east - west) * (north - south),
     };
   });
-  return boxes.reduce((a, b) => (b.size > a.size ? b : a)).at;
+  return boxes.reduce((a, b) => (b.size > a.size ? b : a)).centre;
 }
 
-/** Land, borders and names of states as GeoJSON, to two digits (about a kilometre). */
+/** Return land, state borders and state names as GeoJSON, rounded to two decimals (about 1 km). */
 export function GET(): Response {
-  const us = simplify(presimplify(states as unknown as Shapes), LEAST_AREA);
+  const us = simplify(presimplify(states as unknown as Shapes), MIN_AREA);
   const all = world as unknown as Shapes;
   const round = (_key: string, value: unknown) =>
     typeof value === "number" ? Math.round(value * 100) / 100 : value;
@@ -58,7 +59,7 @@ export function GET(): Response {
       ...feature(us, us.objects["states"]!).features.map(({ geometry, properties }) => ({
         type: "Feature",
         properties: { part: "name", name: (properties as { name: string }).name },
-        geometry: { type: "Point", coordinates: middle(geometry) },
+        geometry: { type: "Point", coordinates: labelPosition(geometry) },
       })),
       {
         type: "Feature",

@@ -1,8 +1,8 @@
-// Who the user is: a fixed token for development and tests, or Supabase's own session.
+// The user's access token: a fixed one for development and tests, or from Supabase Auth.
 import type { SupabaseClient } from "@supabase/supabase-js";
-import type { Session } from "@/lib/bridge/socket";
+import type { Session } from "@/lib/bridge/client";
 
-/** A token that somebody else looks after. */
+/** A token that never changes. */
 export function fixedSession(token: string): Session {
   return { token: () => Promise.resolve(token), onChange: () => () => {} };
 }
@@ -11,7 +11,7 @@ export interface SupabaseSession extends Session {
   client(): Promise<SupabaseClient>;
 }
 
-/** The session of `supabase-js`, which is loaded when it is first needed. */
+/** The session of `supabase-js`, which is loaded on first use. */
 export function supabaseSession(url: string, key: string): SupabaseSession {
   let loading: Promise<SupabaseClient> | undefined;
   const client = () =>
@@ -21,18 +21,18 @@ export function supabaseSession(url: string, key: string): SupabaseSession {
   return {
     client,
     async token() {
-      // Refreshes a session that has ended, so that a reconnect is never refused for its age.
+      // Refreshes an expired session, so that a reconnect is not rejected with `token_expired`.
       const { data, error } = await (await client()).auth.getSession();
       if (error) throw error;
       return data.session?.access_token ?? null;
     },
     onChange(listener) {
-      let over = false;
+      let cancelled = false;
       let unsubscribe = () => {};
       let user: string | undefined;
       void client().then(({ auth }) => {
-        if (over) return;
-        // Must not be async: it runs while the library holds its lock.
+        if (cancelled) return;
+        // Not async: supabase-js calls it while it holds its lock, and awaiting would deadlock.
         const { data } = auth.onAuthStateChange((event, session) => {
           const before = user;
           user = session?.user.id;
@@ -43,7 +43,7 @@ export function supabaseSession(url: string, key: string): SupabaseSession {
         unsubscribe = () => data.subscription.unsubscribe();
       });
       return () => {
-        over = true;
+        cancelled = true;
         unsubscribe();
       };
     },

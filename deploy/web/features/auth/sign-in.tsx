@@ -4,27 +4,29 @@ import type { SupabaseSession } from "@/features/auth/session";
 import { Icon } from "@/components/icon";
 import styles from "./sign-in.module.css";
 
-/** Email with a password, or with a link by mail. */
+/** Sign in with email and password, or with a link sent by email. */
 export function SignIn({ session }: { session: SupabaseSession }) {
   const [email, setEmail] = useState<string | null>(null);
   const [message, setMessage] = useState("");
   const [busy, setBusy] = useState(false);
   const dialog = useRef<HTMLDialogElement>(null);
   useEffect(() => {
-    let over = false;
+    let cancelled = false;
     let unsubscribe = () => {};
     void session.client().then(({ auth }) => {
-      if (over) return;
-      const { data } = auth.onAuthStateChange((_event, now) => setEmail(now?.user.email ?? null));
+      if (cancelled) return;
+      const { data } = auth.onAuthStateChange((_event, current) =>
+        setEmail(current?.user.email ?? null),
+      );
       unsubscribe = () => data.subscription.unsubscribe();
     });
     return () => {
-      over = true;
+      cancelled = true;
       unsubscribe();
     };
   }, [session]);
 
-  async function enter(form: FormData) {
+  async function signIn(form: FormData) {
     const [address, password] = [String(form.get("email")), String(form.get("password"))];
     setBusy(true);
     const { auth } = await session.client();
@@ -37,10 +39,10 @@ export function SignIn({ session }: { session: SupabaseSession }) {
     setBusy(false);
     if (error) setMessage(error.message);
     else if (password) dialog.current?.close();
-    else setMessage(`A link is on its way to ${address}.`);
+    else setMessage(`A sign-in link was sent to ${address}.`);
   }
 
-  async function leave() {
+  async function signOut() {
     const { error } = await (await session.client()).auth.signOut();
     if (error) setMessage(error.message);
   }
@@ -49,26 +51,26 @@ export function SignIn({ session }: { session: SupabaseSession }) {
     return (
       <button
         type="button"
-        className={styles.door}
-        onClick={() => void leave()}
+        className={styles.toggle}
+        onClick={() => void signOut()}
         title={`Signed in as ${email}`}
       >
-        <Door />
+        <SignInIcon />
         <span>Sign out</span>
       </button>
     );
   }
   return (
     <>
-      <button type="button" className={styles.door} onClick={() => dialog.current?.showModal()}>
-        <Door />
+      <button type="button" className={styles.toggle} onClick={() => dialog.current?.showModal()}>
+        <SignInIcon />
         <span>Sign in</span>
       </button>
       <dialog ref={dialog} className={styles.dialog} aria-label="Sign in">
         <form
           onSubmit={(event) => {
             event.preventDefault();
-            void enter(new FormData(event.currentTarget));
+            void signIn(new FormData(event.currentTarget));
           }}
         >
           <h2>Sign in</h2>
@@ -81,14 +83,14 @@ export function SignIn({ session }: { session: SupabaseSession }) {
             <input name="password" type="password" autoComplete="current-password" />
           </label>
           <p className={styles.hint} role="status">
-            {message || "Without a password you get a link by mail."}
+            {message || "Leave the password empty to receive a sign-in link by email."}
           </p>
           <div className={styles.row}>
             <button type="button" className={styles.quiet} onClick={() => dialog.current?.close()}>
               Cancel
             </button>
             <button type="submit" className={styles.button} disabled={busy}>
-              {busy ? "One moment …" : "Continue"}
+              {busy ? "Signing in …" : "Continue"}
             </button>
           </div>
         </form>
@@ -97,8 +99,8 @@ export function SignIn({ session }: { session: SupabaseSession }) {
   );
 }
 
-/** What is left of the button's words where there is no room for them. */
-function Door() {
+/** Replaces the button's text on narrow screens. */
+function SignInIcon() {
   return (
     <Icon join="round">
       <path d="M10 4h8v16h-8M4 12h10m-4-4 4 4-4 4" />

@@ -1,19 +1,19 @@
 "use client";
 import { useRouter } from "next/navigation";
 import { useMemo } from "react";
-import { PropertyProvider, useProperties } from "@/lib/bridge/properties";
-import { useHighlights } from "@/features/highlights/use-highlights";
+import { PropertyProvider, useProperties } from "@/lib/bridge/react";
+import { useHighlights } from "@/features/highlights/react";
 import { Listings } from "@/features/listings/listings";
 import styles from "./compare.module.css";
 
-interface Sides {
+interface Props {
   left: string;
   right: string;
   regions: readonly string[];
 }
 
-/** Two regions side by side, through one socket: a listing that moves is seen to leave and enter. */
-export function Compare(props: Sides) {
+/** Two regions side by side in one view: a listing that moves between them changes the column. */
+export function Compare(props: Props) {
   return (
     <PropertyProvider regions={[...new Set([props.left, props.right])]}>
       <Columns {...props} />
@@ -21,9 +21,9 @@ export function Compare(props: Sides) {
   );
 }
 
-function Columns({ left, right, regions }: Sides) {
+function Columns({ left, right, regions }: Props) {
   const router = useRouter();
-  const go = (a: string, b: string) =>
+  const navigate = (a: string, b: string) =>
     router.push(`/compare?left=${encodeURIComponent(a)}&right=${encodeURIComponent(b)}`);
   return (
     <main className={styles.main}>
@@ -34,13 +34,13 @@ function Columns({ left, right, regions }: Sides) {
         region={left}
         regions={regions}
         label="Left region"
-        onChange={(region) => go(region, right)}
+        onChange={(region) => navigate(region, right)}
       />
       <Column
         region={right}
         regions={regions}
         label="Right region"
-        onChange={(region) => go(left, region)}
+        onChange={(region) => navigate(left, region)}
       />
     </main>
   );
@@ -53,10 +53,10 @@ function Column(props: {
   onChange: (region: string) => void;
 }) {
   const { region, regions, label, onChange } = props;
-  const { rows, ready, error, store } = useProperties();
-  const fresh = useHighlights(store);
-  const mine = useMemo(
-    () => rows.filter(({ state, city }) => within(region, state, city)),
+  const { rows, ready, error } = useProperties();
+  const recent = useHighlights();
+  const columnRows = useMemo(
+    () => rows.filter(({ state, city }) => isWithin(region, state, city)),
     [rows, region],
   );
   return (
@@ -67,11 +67,11 @@ function Column(props: {
             <option key={name}>{name}</option>
           ))}
         </select>
-        <output>{ready ? `${mine.length} listings` : "…"}</output>
+        <output>{ready ? `${columnRows.length} listings` : "…"}</output>
       </div>
       <Listings
-        rows={mine}
-        fresh={fresh}
+        rows={columnRows}
+        recent={recent}
         ready={ready}
         error={error}
         label={`Listings in ${region}`}
@@ -80,7 +80,7 @@ function Column(props: {
   );
 }
 
-/** Whether a place is in a region such as TX or TX/Austin. */
-function within(region: string, state: string | null, city: string | null): boolean {
+/** Return whether a place is in a region such as TX or TX/Austin. */
+function isWithin(region: string, state: string | null, city: string | null): boolean {
   return region === state || region === `${state}/${city}`;
 }

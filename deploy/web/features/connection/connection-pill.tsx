@@ -1,17 +1,15 @@
 "use client";
-import { useEffect, useState, useSyncExternalStore } from "react";
-import { age } from "@/lib/format";
-import { feedOf } from "@/lib/bridge/properties";
-import { useSocket } from "@/lib/bridge/socket";
+import { useEffect, useState } from "react";
+import { useObservable, usePropertyStore, useSocket } from "@/lib/bridge/react";
+import { formatAge } from "@/lib/format";
 import styles from "./connection-pill.module.css";
 
-const WORDS = { live: "Live", "catching-up": "Catching up", stale: "Stale", offline: "Offline" };
+const LABELS = { live: "Live", "catching-up": "Catching up", stale: "Stale", offline: "Offline" };
 
-/** Where the page stands: what it shows is the table, or on its way there, or of the past. */
+/** Shows whether the page is equal to the table, catching up with it, or outdated. */
 export function ConnectionPill() {
-  const { client, connected, recovered, bridge, error } = useSocket();
-  const { store } = feedOf(client);
-  const view = useSyncExternalStore(store.subscribe, store.getSnapshot, store.getSnapshot);
+  const { connected, recovered, bridge, error } = useSocket();
+  const view = useObservable(usePropertyStore().view);
   const state = !connected
     ? "offline"
     : bridge === "stale"
@@ -19,10 +17,13 @@ export function ConnectionPill() {
       : view.ready && bridge !== "catching-up"
         ? "live"
         : "catching-up";
-  const word = error && !connected ? "Refused" : recovered === null ? "Connecting" : WORDS[state];
-  const about = [
-    error ? `${error.code}: ${error.message}` : WORDS[state],
-    recovered ? "The last reconnect brought all that was missed" : "Read anew at the last connect",
+  const label =
+    error && !connected ? "Rejected" : recovered === null ? "Connecting" : LABELS[state];
+  const details = [
+    error ? `${error.code}: ${error.message}` : LABELS[state],
+    recovered
+      ? "The last reconnect recovered all missed events"
+      : "The last connect read a new snapshot",
   ].join(". ");
   return (
     <div
@@ -30,35 +31,35 @@ export function ConnectionPill() {
       data-testid="connection"
       data-state={state}
       data-session={recovered ? "recovered" : "fresh"}
-      title={about}
+      title={details}
       role="status"
-      aria-label={`Connection: ${about}`}
+      aria-label={`Connection: ${details}`}
     >
       <span className={styles.dot} />
-      <span className={styles.word}>{word}</span>
-      <LastHeard />
+      <span className={styles.label}>{label}</span>
+      <LastEventAge />
     </div>
   );
 }
 
-/** Seconds since the bridge said something, for those who watch closely. */
-function LastHeard() {
+/** Time since the last event of any kind. */
+function LastEventAge() {
   const { socket } = useSocket();
   const [text, setText] = useState("");
   useEffect(() => {
-    let heardAt: number | null = null;
-    const hear = () => (heardAt = Date.now());
-    socket.onAny(hear);
+    let receivedAt: number | null = null;
+    const onEvent = () => (receivedAt = Date.now());
+    socket.onAny(onEvent);
     const timer = setInterval(() => {
-      setText(heardAt === null ? "" : age((Date.now() - heardAt) / 1000));
+      setText(receivedAt === null ? "" : formatAge((Date.now() - receivedAt) / 1000));
     }, 1000);
     return () => {
       clearInterval(timer);
-      socket.offAny(hear);
+      socket.offAny(onEvent);
     };
   }, [socket]);
   return (
-    <span className={styles.age} aria-hidden="true" title="Since the last event">
+    <span className={styles.age} aria-hidden="true" title="Time since the last event">
       {text}
     </span>
   );

@@ -2,17 +2,18 @@
 import dynamic from "next/dynamic";
 import Link from "next/link";
 import { useEffect, useState } from "react";
-import { show } from "@/lib/format";
-import { PropertyProvider, useProperties } from "@/lib/bridge/properties";
+import { formatColumn, formatValue } from "@/lib/format";
+import { PropertyProvider, useProperties } from "@/lib/bridge/react";
 import type { PropertyRow } from "@/lib/bridge/contract";
-import type { FreshById } from "@/features/highlights/highlights";
+import type { RecentChangesById } from "@/features/highlights/highlights";
 import type { Change } from "@/lib/bridge/store";
-import { useHighlights } from "@/features/highlights/use-highlights";
+import { useHighlights } from "@/features/highlights/react";
 import { Field } from "@/features/listings/card";
 import styles from "./detail.module.css";
 
 const ListingMap = dynamic(() => import("@/features/map/map"), { ssr: false });
-const FIRST = [
+/** Columns that are shown first, in this order. */
+const MAIN_COLUMNS = [
   "status",
   "units",
   "address",
@@ -22,10 +23,11 @@ const FIRST = [
   "longitude",
   "created_at",
 ];
-const APART = new Set(["property_id", "name", "price", ...FIRST]);
-const KEPT = 30;
+/** Columns that are not part of the further ones. */
+const PLACED_COLUMNS = new Set(["property_id", "name", "price", ...MAIN_COLUMNS]);
+const MAX_HISTORY = 30;
 
-/** One property, and nothing but its events. */
+/** One property. The view subscribes to its events only. */
 export function Detail({ id }: { id: string }) {
   return (
     <PropertyProvider properties={[id]}>
@@ -35,8 +37,8 @@ export function Detail({ id }: { id: string }) {
 }
 
 function View({ id }: { id: string }) {
-  const { rows, ready, error, store } = useProperties();
-  const fresh = useHighlights(store);
+  const { rows, ready, error } = useProperties();
+  const recent = useHighlights();
   const history = useHistory();
   const row = rows.find((each) => String(each.property_id) === id);
   return (
@@ -51,15 +53,18 @@ function View({ id }: { id: string }) {
       </Link>
       {error && !row ? (
         <div className={styles.message} data-testid="error" role="alert">
-          <h1>This listing can’t be shown</h1>
+          <h1>This listing cannot be shown</h1>
           <p>{error.message}</p>
         </div>
       ) : row ? (
-        <Sheet row={row} fresh={fresh} ready={ready} />
+        <Sheet row={row} recent={recent} ready={ready} />
       ) : ready ? (
         <div className={styles.message} data-testid="empty">
           <h1>Not listed</h1>
-          <p>There is no such property, or it is gone. If it comes back, it shows up here.</p>
+          <p>
+            This property does not exist or is no longer listed. If it is listed again, it appears
+            here.
+          </p>
         </div>
       ) : (
         <div
@@ -71,12 +76,12 @@ function View({ id }: { id: string }) {
       )}
       {history.length > 0 && (
         <section className={styles.history}>
-          <h2>While you watched</h2>
+          <h2>Changes since this page was opened</h2>
           <ol>
-            {history.map(({ at, what }, index) => (
+            {history.map(({ at, text }, index) => (
               <li key={history.length - index}>
                 <time>{at}</time>
-                <span>{what}</span>
+                <span>{text}</span>
               </li>
             ))}
           </ol>
@@ -86,50 +91,56 @@ function View({ id }: { id: string }) {
   );
 }
 
-function Sheet({ row, fresh, ready }: { row: PropertyRow; fresh: FreshById; ready: boolean }) {
+function Sheet(props: { row: PropertyRow; recent: RecentChangesById; ready: boolean }) {
+  const { row, recent, ready } = props;
   const id = String(row.property_id);
-  const columns = [...FIRST, ...Object.keys(row).filter((column) => !APART.has(column))].filter(
-    (column) => column in row,
-  );
+  const columns = [
+    ...MAIN_COLUMNS,
+    ...Object.keys(row).filter((column) => !PLACED_COLUMNS.has(column)),
+  ].filter((column) => column in row);
   return (
     <article className={styles.sheet} data-testid="listing" data-property-id={id}>
       <div className={styles.head}>
         <h1>
-          <Field row={row} fresh={fresh.get(id)} column="name" />
+          <Field row={row} recent={recent.get(id)} column="name" />
         </h1>
-        <Field row={row} fresh={fresh.get(id)} column="price" className={styles.price} />
+        <Field row={row} recent={recent.get(id)} column="price" className={styles.price} />
       </div>
       <dl className={styles.facts}>
         {columns.map((column) => (
           <div key={column}>
-            <dt>{column.replaceAll("_", " ")}</dt>
+            <dt>{formatColumn(column)}</dt>
             <dd>
-              <Field row={row} fresh={fresh.get(id)} column={column} />
+              <Field row={row} recent={recent.get(id)} column={column} />
             </dd>
           </div>
         ))}
       </dl>
       <div className={styles.map}>
-        <ListingMap rows={[row]} fresh={fresh} ready={ready} place={id} selected={null} />
+        <ListingMap rows={[row]} recent={recent} ready={ready} viewKey={id} selected={null} />
       </div>
     </article>
   );
 }
 
-interface Past {
+interface HistoryEntry {
   at: string;
-  what: string;
+  text: string;
 }
 
-function useHistory(): readonly Past[] {
+/** Return the changes of the view since the component was mounted, newest first. */
+function useHistory(): readonly HistoryEntry[] {
   const { store } = useProperties();
-  const [history, setHistory] = useState<readonly Past[]>([]);
+  const [history, setHistory] = useState<readonly HistoryEntry[]>([]);
   useEffect(
     () =>
-      store.onChange((change) => {
+      store.changes.subscribe((change) => {
         const at = new Date().toLocaleTimeString();
         setHistory((before) =>
-          [...said(change).map((what) => ({ at, what })), ...before].slice(0, KEPT),
+          [...describeChange(change).map((text) => ({ at, text })), ...before].slice(
+            0,
+            MAX_HISTORY,
+          ),
         );
       }),
     [store],
@@ -137,11 +148,11 @@ function useHistory(): readonly Past[] {
   return history;
 }
 
-function said({ kind, changes }: Change): string[] {
+function describeChange({ kind, changes }: Change): string[] {
   if (kind === "created") return ["Listed"];
   if (kind === "deleted") return ["No longer listed"];
   return Object.entries(changes).map(
     ([column, { old, new: now }]) =>
-      `${column.replaceAll("_", " ")}: ${show(column, old)} → ${show(column, now)}`,
+      `${formatColumn(column)}: ${formatValue(column, old)} → ${formatValue(column, now)}`,
   );
 }

@@ -1,81 +1,75 @@
-// Which fields have just changed, for as long as that is worth showing.
+// The fields that changed within the last seconds. No React; the clock is passed in.
 import type { FieldChange } from "@/lib/bridge/contract";
-import { added, type Change, type PropertyStore } from "@/lib/bridge/store";
+import { Observable } from "@/lib/bridge/observable";
+import type { Change, PropertyStore } from "@/lib/bridge/store";
 
-export const FRESH_MS = 4_000;
+/** How long a changed field is highlighted. The animation in `card.module.css` takes as long. */
+export const HIGHLIGHT_MS = 4_000;
 
-/** By column: what a field was and is, and when that changed (milliseconds of the clock). */
-export type Fresh = Readonly<Record<string, FieldChange & { at: number }>>;
-
-/** By property id. A property about which nothing changed keeps the same object. */
-export type FreshById = ReadonlyMap<string, Fresh>;
+/** A field's old and new value; `at` is the time of the change in milliseconds. */
+export type RecentChange = FieldChange & { at: number };
+/** By column. */
+export type RecentChanges = Readonly<Record<string, RecentChange>>;
+/** By property id. Entries without a new change are the same objects as before. */
+export type RecentChangesById = ReadonlyMap<string, RecentChanges>;
 
 export class Highlights {
-  #fresh = new Map<string, Fresh>();
-  #ends: { id: string; column: string; at: number }[] = [];
-  #view: FreshById = new Map();
+  readonly recent = new Observable<RecentChangesById>(new Map());
+  #recent = new Map<string, RecentChanges>();
+  #expiries: { id: string; column: string; at: number }[] = []; // oldest first
   #dirty = false;
-  #listeners = new Set<() => void>();
 
-  /** `later` runs something after some milliseconds. */
+  /** `schedule` runs a function after a number of milliseconds; `now` is the clock. */
   constructor(
-    store: Pick<PropertyStore, "onChange" | "subscribe">,
-    private readonly later: (run: () => void, ms: number) => void,
+    private readonly schedule: (run: () => void, ms: number) => void,
     private readonly now: () => number,
-  ) {
-    store.onChange(this.#mark);
-    // Together with the rows, so that both are one render.
-    store.subscribe(this.#tell);
+  ) {}
+
+  /** Follow the changes of a store until the returned function is called. */
+  attach({ changes, view }: Pick<PropertyStore, "changes" | "view">): () => void {
+    const stopChanges = changes.subscribe(this.#add);
+    const stopView = view.subscribe(this.#publish); // so that rows and highlights render together
+    return () => {
+      stopChanges();
+      stopView();
+    };
   }
 
-  #mark = ({ kind, row, changes }: Change): void => {
+  #add = ({ kind, row, changes }: Change): void => {
     if (kind !== "updated") return;
     const id = String(row.property_id);
     const at = this.now();
-    const fresh: Record<string, FieldChange & { at: number }> = { ...this.#fresh.get(id) };
+    const recent: Record<string, RecentChange> = { ...this.#recent.get(id) };
     for (const [column, change] of Object.entries(changes)) {
-      fresh[column] = { ...change, at };
-      if (this.#ends.push({ id, column, at }) === 1) this.later(this.#end, FRESH_MS);
+      recent[column] = { ...change, at };
+      if (this.#expiries.push({ id, column, at }) === 1) this.schedule(this.#expire, HIGHLIGHT_MS);
     }
-    this.#fresh.set(id, fresh);
+    this.#recent.set(id, recent);
     this.#dirty = true;
   };
 
-  #end = (): void => {
+  #expire = (): void => {
     const now = this.now();
-    let over = 0;
-    for (const { id, column, at } of this.#ends) {
-      if (now - at < FRESH_MS) break;
-      over += 1;
-      const fresh = this.#fresh.get(id);
-      if (fresh?.[column]?.at !== at) continue; // it has changed again
-      const { [column]: _, ...rest } = fresh;
-      if (Object.keys(rest).length > 0) this.#fresh.set(id, rest);
-      else this.#fresh.delete(id);
+    let expired = 0;
+    for (const { id, column, at } of this.#expiries) {
+      if (now - at < HIGHLIGHT_MS) break;
+      expired += 1;
+      const recent = this.#recent.get(id);
+      if (recent?.[column]?.at !== at) continue; // the field changed again, with a later expiry
+      const { [column]: _, ...rest } = recent;
+      if (Object.keys(rest).length > 0) this.#recent.set(id, rest);
+      else this.#recent.delete(id);
     }
-    this.#ends.splice(0, over);
-    const next = this.#ends[0];
-    if (next) this.later(this.#end, FRESH_MS - (now - next.at));
+    this.#expiries.splice(0, expired);
+    const next = this.#expiries[0];
+    if (next) this.schedule(this.#expire, HIGHLIGHT_MS - (now - next.at));
     this.#dirty = true;
-    this.#tell();
+    this.#publish();
   };
 
-  #tell = (): void => {
+  #publish = (): void => {
     if (!this.#dirty) return;
     this.#dirty = false;
-    this.#view = new Map(this.#fresh);
-    for (const listener of this.#listeners) listener();
+    this.recent.set(new Map(this.#recent));
   };
-
-  getSnapshot = (): FreshById => this.#view;
-  subscribe = (listener: () => void): (() => void) => added(this.#listeners, listener);
-}
-
-const known = new WeakMap<PropertyStore, Highlights>();
-
-export function highlightsOf(store: PropertyStore): Highlights {
-  const later = (run: () => void, ms: number) => void setTimeout(run, ms);
-  const highlights = known.get(store) ?? new Highlights(store, later, Date.now);
-  known.set(store, highlights);
-  return highlights;
 }

@@ -5,25 +5,21 @@ import type { SupabaseSession } from "@/features/auth/session";
 import { Bell } from "@/features/notifications/bell";
 import { ConnectionPill } from "@/features/connection/connection-pill";
 import { SignIn } from "@/features/auth/sign-in";
-import { Theme } from "./theme";
+import { ThemeButton } from "./theme";
 import styles from "./header.module.css";
 
 export function Header({
-  signIn,
+  session,
   theme,
 }: {
-  signIn: SupabaseSession | null;
+  /** Null where Supabase Auth is not configured: there is no sign-in. */
+  session: SupabaseSession | null;
   theme: "light" | "dark" | null;
 }) {
   const path = usePathname();
   return (
     <header className={styles.header}>
-      <Link
-        href="/"
-        prefetch={false}
-        className={styles.brand}
-        aria-label="Listings, live: to all listings"
-      >
+      <Link href="/" prefetch={false} className={styles.brand} aria-label="All listings">
         <svg viewBox="0 0 24 24" width="22" height="22" aria-hidden="true">
           <path
             d="M3 20V9l6-4v15M9 20V3l12 6v11M13 10v2m4-1v2m-4 2v2m4-1v2"
@@ -51,8 +47,8 @@ export function Header({
       <div className={styles.tools}>
         <ConnectionPill />
         <Bell />
-        <Theme initial={theme} />
-        {signIn && <SignIn session={signIn} />}
+        <ThemeButton initial={theme} />
+        {session && <SignIn session={session} />}
       </div>
     </header>
   );

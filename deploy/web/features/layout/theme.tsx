@@ -1,31 +1,32 @@
 "use client";
 import { useState } from "react";
 import { Icon } from "@/components/icon";
-import styles from "./header.module.css";
+import styles from "@/components/icon-button.module.css";
 
+/** Null follows the operating system. */
 type Choice = "light" | "dark" | null;
 const NEXT: Record<string, Choice> = { system: "light", light: "dark", dark: null };
-const NAMES = { light: "light", dark: "dark", system: "as the system" };
-
-export function Theme({ initial }: { initial: Choice }) {
+/** Switches between the system's theme, light and dark. A cookie keeps the choice, so that the
+ * server renders the page in it. */
+export function ThemeButton({ initial }: { initial: Choice }) {
   const [choice, setChoice] = useState(initial);
   const name = choice ?? "system";
-  function turn() {
+  function switchTheme() {
     const next = NEXT[name] ?? null;
     setChoice(next);
     if (next) document.documentElement.dataset["theme"] = next;
     else delete document.documentElement.dataset["theme"];
     document.cookie = `theme=${next ?? ""}; path=/; max-age=${next ? 31_536_000 : 0}; samesite=lax`;
-    window.dispatchEvent(new Event("theme"));
+    window.dispatchEvent(new Event("themechange"));
   }
   return (
     <button
       type="button"
       className={styles.icon}
-      onClick={turn}
+      onClick={switchTheme}
       data-testid="theme"
-      aria-label={`Theme: ${NAMES[name]}. Change it`}
-      title={`Theme: ${NAMES[name]}`}
+      aria-label={`Theme: ${name}. Switch theme`}
+      title={`Theme: ${name}`}
     >
       <Icon>
         {name === "light" && (

@@ -1,16 +1,16 @@
 "use client";
 import dynamic from "next/dynamic";
 import { useMemo, useState } from "react";
-import { PropertyProvider, useProperties } from "@/lib/bridge/properties";
+import { PropertyProvider, useProperties } from "@/lib/bridge/react";
 import type { PropertyRow } from "@/lib/bridge/contract";
-import { useHighlights } from "@/features/highlights/use-highlights";
+import { useHighlights } from "@/features/highlights/react";
 import { Listings } from "./listings";
 import { RegionPicker, type RegionCount } from "./region-picker";
 import styles from "./browse.module.css";
 
 const ListingMap = dynamic(() => import("@/features/map/map"), {
   ssr: false,
-  loading: () => <div className={styles.mapping}>Map …</div>,
+  loading: () => <div className={styles.mapLoading}>Loading map …</div>,
 });
 
 const ORDERS = {
@@ -22,13 +22,14 @@ const ORDERS = {
     label: "Lowest price",
     by: (a: PropertyRow, b: PropertyRow) => compare(a.price, b.price),
   },
-  dearest: {
+  mostExpensive: {
     label: "Highest price",
     by: (a: PropertyRow, b: PropertyRow) => compare(b.price, a.price),
   },
   name: { label: "Name", by: (a: PropertyRow, b: PropertyRow) => compare(a.name, b.name) },
 };
 
+/** Order ascending, with null last. */
 function compare<T extends string | number>(a: T | null, b: T | null): number {
   if (a === null || b === null) return a === b ? 0 : a === null ? 1 : -1;
   return a < b ? -1 : a > b ? 1 : 0;
@@ -49,8 +50,8 @@ export function Browse({
 }
 
 function View({ region, regions }: { region: string | null; regions: readonly RegionCount[] }) {
-  const { rows, ready, error, store } = useProperties();
-  const fresh = useHighlights(store);
+  const { rows, ready, error } = useProperties();
+  const recent = useHighlights();
   const [order, setOrder] = useState<keyof typeof ORDERS>("newest");
   const [selected, setSelected] = useState<string | null>(null);
   const sorted = useMemo(() => [...rows].sort(ORDERS[order].by), [rows, order]);
@@ -79,7 +80,7 @@ function View({ region, regions }: { region: string | null; regions: readonly Re
         </div>
         <Listings
           rows={sorted}
-          fresh={fresh}
+          recent={recent}
           ready={ready}
           error={error}
           label={region ? `Listings in ${region}` : "All listings"}
@@ -90,9 +91,9 @@ function View({ region, regions }: { region: string | null; regions: readonly Re
       <section className={styles.map} aria-label="Map">
         <ListingMap
           rows={rows}
-          fresh={fresh}
+          recent={recent}
           ready={ready}
-          place={region ?? "everywhere"}
+          viewKey={region ?? "all"}
           selected={selected}
           onSelect={setSelected}
         />

@@ -2,29 +2,31 @@
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { useEffect, useRef, useState } from "react";
 import type { PropertyRow, RefusalReason } from "@/lib/bridge/contract";
-import type { FreshById } from "@/features/highlights/highlights";
-import { useSocket } from "@/lib/bridge/socket";
+import type { RecentChangesById } from "@/features/highlights/highlights";
+import { useSocket } from "@/lib/bridge/react";
 import { Card } from "./card";
 import styles from "./listings.module.css";
 
-const CARD_PX = 300;
+const MIN_CARD_PX = 300;
+/** Height of a row of cards, before it is measured. */
 const ROW_PX = 160;
-const LATE_MS = 4_000;
+/** Time without a connection after which the page says so. */
+const SLOW_CONNECT_MS = 4_000;
 
-/** The cards of a view, of which only those in sight are there. */
+/** The cards of a view. Virtualised: only rows in or near the viewport are rendered. */
 export function Listings(props: {
   rows: readonly PropertyRow[];
-  fresh: FreshById;
+  recent: RecentChangesById;
   ready: boolean;
   error: RefusalReason | null;
   label: string;
   selected?: string | null;
   onSelect?: (id: string) => void;
 }) {
-  const { rows, fresh, ready, error, label, selected = null, onSelect } = props;
+  const { rows, recent, ready, error, label, selected = null, onSelect } = props;
   const scroller = useRef<HTMLDivElement>(null);
   const columns = useColumns(scroller);
-  // The compiler can't see into this library's objects; its own memoisation does.
+  // The React Compiler cannot memoise this library's objects; the library does so itself.
   // eslint-disable-next-line react-hooks/incompatible-library
   const virtual = useVirtualizer({
     count: Math.ceil(rows.length / columns),
@@ -32,10 +34,11 @@ export function Listings(props: {
     estimateSize: () => ROW_PX,
     overscan: 4,
   });
-  const at = selected === null ? -1 : rows.findIndex((row) => idOf(row) === selected);
+  const selectedIndex = selected === null ? -1 : rows.findIndex((row) => idOf(row) === selected);
   useEffect(() => {
-    if (at >= 0) virtual.scrollToIndex(Math.floor(at / columns), { align: "auto" });
-    // Only when another one is selected: not whenever the list grows.
+    if (selectedIndex >= 0)
+      virtual.scrollToIndex(Math.floor(selectedIndex / columns), { align: "auto" });
+    // Scroll when the selection changes, not when the list grows.
     // eslint-disable-next-line react-hooks/exhaustive-deps
   }, [selected]);
   return (
@@ -51,7 +54,7 @@ export function Listings(props: {
     >
       {error && rows.length === 0 ? (
         <div className={styles.message} data-testid="error" role="alert">
-          <h2>These listings can’t be shown</h2>
+          <h2>These listings cannot be shown</h2>
           <p>{error.message}</p>
           <code>{error.code}</code>
         </div>
@@ -60,7 +63,7 @@ export function Listings(props: {
       ) : rows.length === 0 ? (
         <div className={styles.message} data-testid="empty">
           <h2>No listings here</h2>
-          <p>A new one shows up the moment it is published.</p>
+          <p>New listings appear here as soon as they are published.</p>
         </div>
       ) : (
         <div className={styles.space} style={{ height: virtual.getTotalSize() }}>
@@ -77,7 +80,7 @@ export function Listings(props: {
                 <Card
                   key={idOf(row)}
                   row={row}
-                  fresh={fresh.get(idOf(row))}
+                  recent={recent.get(idOf(row))}
                   selected={idOf(row) === selected}
                   onSelect={onSelect}
                 />
@@ -96,15 +99,15 @@ function idOf(row: PropertyRow): string {
 
 function Skeletons() {
   const { connected } = useSocket();
-  const [late, setLate] = useState(false);
+  const [slow, setSlow] = useState(false);
   useEffect(() => {
-    const timer = setTimeout(() => setLate(true), LATE_MS);
+    const timer = setTimeout(() => setSlow(true), SLOW_CONNECT_MS);
     return () => clearTimeout(timer);
   }, []);
   return (
     <div data-testid="loading" role="status" aria-label="Loading listings">
-      {late && !connected && (
-        <p className={styles.late}>No connection yet. It is tried again and again.</p>
+      {slow && !connected && (
+        <p className={styles.late}>Not connected yet. Retrying automatically.</p>
       )}
       <div className={styles.skeletons}>
         {Array.from({ length: 8 }, (_, index) => (
@@ -115,13 +118,14 @@ function Skeletons() {
   );
 }
 
+/** Return how many cards fit side by side. */
 function useColumns(scroller: React.RefObject<HTMLDivElement | null>): number {
   const [columns, setColumns] = useState(1);
   useEffect(() => {
     const element = scroller.current;
     if (!element) return;
     const observer = new ResizeObserver(() =>
-      setColumns(Math.max(1, Math.floor(element.clientWidth / CARD_PX))),
+      setColumns(Math.max(1, Math.floor(element.clientWidth / MIN_CARD_PX))),
     );
     observer.observe(element);
     return () => observer.disconnect();

@@ -11,7 +11,8 @@ export interface RegionCount {
 
 const REFRESH_MS = 30_000;
 
-/** Regions with counts: of what is shown they are live, of the others as of the last half minute. */
+/** Regions with their numbers of listings. The count of the shown region is live, the others are at
+ * most `REFRESH_MS` old. */
 export function RegionPicker(props: {
   region: string | null;
   rows: readonly PropertyRow[];
@@ -20,25 +21,25 @@ export function RegionPicker(props: {
 }) {
   const { region, rows, ready, regions } = props;
   const router = useRouter();
-  const [asked, setAsked] = useState(regions);
+  const [fetched, setFetched] = useState(regions);
   useEffect(() => {
-    const look = async () => {
+    const refresh = async () => {
       if (document.hidden || !navigator.onLine) return;
-      const answer = await fetch("/api/regions").catch(() => null); // the network's trouble
-      const counts = answer?.ok ? ((await answer.json()) as RegionCount[] | null) : null;
-      if (counts) setAsked(counts); // else the counts of before stay
+      const response = await fetch("/api/regions").catch(() => null); // a network error
+      const counts = response?.ok ? ((await response.json()) as RegionCount[] | null) : null;
+      if (counts) setFetched(counts); // else the previous counts stay
     };
-    const timer = setInterval(() => void look(), REFRESH_MS);
-    if (regions.length === 0) void look();
+    const timer = setInterval(() => void refresh(), REFRESH_MS);
+    if (regions.length === 0) void refresh();
     return () => clearInterval(timer);
   }, [regions]);
   const counts = useMemo(() => {
-    if (region === null && ready) return count(rows.map(({ state }) => state));
-    const known = new Map(asked.map(({ region, count }) => [region, count]));
-    if (region !== null && (ready || !known.has(region))) known.set(region, rows.length);
-    return [...known].sort(([a], [b]) => (a < b ? -1 : 1));
-  }, [region, ready, rows, asked]);
-  const all = counts.reduce((sum, [, number]) => sum + number, 0);
+    if (region === null && ready) return countStates(rows);
+    const byRegion = new Map(fetched.map(({ region, count }) => [region, count]));
+    if (region !== null && (ready || !byRegion.has(region))) byRegion.set(region, rows.length);
+    return [...byRegion].sort(([a], [b]) => (a < b ? -1 : 1));
+  }, [region, ready, rows, fetched]);
+  const total = counts.reduce((sum, [, count]) => sum + count, 0);
   return (
     <label className={styles.region}>
       <span className="visually-hidden">Region</span>
@@ -49,10 +50,10 @@ export function RegionPicker(props: {
           router.push(target.value ? `/?region=${encodeURIComponent(target.value)}` : "/")
         }
       >
-        <option value="">All{all > 0 && ` (${all})`}</option>
-        {counts.map(([name, number]) => (
+        <option value="">All{total > 0 && ` (${total})`}</option>
+        {counts.map(([name, count]) => (
           <option key={name} value={name}>
-            {name} ({number})
+            {name} ({count})
           </option>
         ))}
       </select>
@@ -60,8 +61,8 @@ export function RegionPicker(props: {
   );
 }
 
-function count(states: readonly (string | null)[]): [string, number][] {
+function countStates(rows: readonly PropertyRow[]): [string, number][] {
   const counts = new Map<string, number>();
-  for (const state of states) if (state) counts.set(state, (counts.get(state) ?? 0) + 1);
+  for (const { state } of rows) if (state) counts.set(state, (counts.get(state) ?? 0) + 1);
   return [...counts].sort(([a], [b]) => (a < b ? -1 : 1));
 }

@@ -9,114 +9,121 @@ import {
 import "maplibre-gl/dist/maplibre-gl.css";
 import { useEffect, useRef, useState } from "react";
 import type { PropertyRow } from "@/lib/bridge/contract";
-import type { FreshById } from "@/features/highlights/highlights";
-import { Points, where } from "./points";
-import { cities, paint, style } from "./style";
+import type { RecentChangesById } from "@/features/highlights/highlights";
+import { coordinatesOf, PointUpdates } from "./points";
+import { applyColours, cityLabels, createStyle } from "./style";
 import styles from "./map.module.css";
 
-// A bundler has to be told that this file is wanted beside the others.
+// The worker is loaded by URL; this form makes the bundler emit its file.
 setWorkerUrl(new URL("maplibre-gl/dist/maplibre-gl-worker.mjs", import.meta.url).href);
 
 interface Props {
   rows: readonly PropertyRow[];
-  fresh: FreshById;
+  recent: RecentChangesById;
   ready: boolean;
-  /** What is shown; the map goes there when it is another one. */
-  place: string;
+  /** Identifies the view. The map moves to its listings when it changes. */
+  viewKey: string;
   selected: string | null;
   onSelect?: (id: string) => void;
 }
 
-export default function ListingMap({ rows, fresh, ready, place, selected, onSelect }: Props) {
-  const host = useRef<HTMLDivElement>(null);
+export default function ListingMap({ rows, recent, ready, viewKey, selected, onSelect }: Props) {
+  const container = useRef<HTMLDivElement>(null);
   const [map, setMap] = useState<MapLibre | null>(null);
-  const [trouble, setTrouble] = useState<string | null>(null);
-  const [points, setPoints] = useState<Points | null>(null);
-  const latest = useRef(rows);
-  const select = useRef(onSelect);
-  const went = useRef(false);
+  const [error, setError] = useState<string | null>(null);
+  const [points, setPoints] = useState<PointUpdates | null>(null);
+  const latestRows = useRef(rows);
+  const latestOnSelect = useRef(onSelect);
+  const positioned = useRef(false);
   useEffect(() => {
-    select.current = onSelect;
-    latest.current = rows;
+    latestOnSelect.current = onSelect;
+    latestRows.current = rows;
   }, [onSelect, rows]);
 
   useEffect(() => {
-    if (!host.current) return;
-    let made: MapLibre;
+    if (!container.current) return;
+    let created: MapLibre;
     try {
-      made = new MapLibre({
-        container: host.current,
-        style: style(colours()),
+      created = new MapLibre({
+        container: container.current,
+        style: createStyle(readColours()),
         center: [-96, 38.5],
         zoom: 3,
         minZoom: 1,
         attributionControl: false,
-        fadeDuration: 0, // else every update of a point is a third of a second of frames
+        fadeDuration: 0, // the default redraws for 0.3 s after each update of a point
         dragRotate: false,
         pitchWithRotate: false,
       });
-    } catch (error) {
-      // eslint-disable-next-line react-hooks/set-state-in-effect -- known only once it was tried
-      setTrouble(String(error instanceof Error ? error.message : error));
+    } catch (cause) {
+      // eslint-disable-next-line react-hooks/set-state-in-effect -- only creating a map reveals it
+      setError(String(cause instanceof Error ? cause.message : cause));
       return;
     }
-    made.addControl(new NavigationControl({ showCompass: false }), "top-right");
-    const painted = new Points(async (diff) =>
-      made.getSource<GeoJSONSource>("listings")?.updateData(diff),
+    created.addControl(new NavigationControl({ showCompass: false }), "top-right");
+    const updates = new PointUpdates(async (diff) =>
+      created.getSource<GeoJSONSource>("listings")?.updateData(diff),
     );
-    made.on("style.load", () => {
-      setMap(made); // the points need not wait for the land
-      setPoints(painted);
+    created.on("style.load", () => {
+      setMap(created); // points are drawn without waiting for the basemap
+      setPoints(updates);
     });
-    made.on("error", ({ error }) => console.error(`map: ${error.message}`));
-    made.on("click", "points", ({ features }) => {
+    created.on("error", ({ error }) => console.error(`map: ${error.message}`));
+    created.on("click", "points", ({ features }) => {
       const id: unknown = features?.[0]?.properties["id"];
-      if (typeof id === "string") select.current?.(id);
+      if (typeof id === "string") latestOnSelect.current?.(id);
     });
-    made.on("mouseenter", "points", () => (made.getCanvas().style.cursor = "pointer"));
-    made.on("mouseleave", "points", () => (made.getCanvas().style.cursor = ""));
-    const repaint = () => paint(made, colours());
+    created.on("mouseenter", "points", () => (created.getCanvas().style.cursor = "pointer"));
+    created.on("mouseleave", "points", () => (created.getCanvas().style.cursor = ""));
+    const repaint = () => applyColours(created, readColours());
     const scheme = matchMedia("(prefers-color-scheme: dark)");
     scheme.addEventListener("change", repaint);
-    window.addEventListener("theme", repaint);
+    window.addEventListener("themechange", repaint);
     return () => {
       scheme.removeEventListener("change", repaint);
-      window.removeEventListener("theme", repaint);
-      painted.stop();
+      window.removeEventListener("themechange", repaint);
+      updates.stop();
       setMap(null);
       setPoints(null);
-      made.remove();
+      created.remove();
     };
   }, []);
 
-  useEffect(() => points?.show(rows, fresh), [points, rows, fresh]);
+  useEffect(() => points?.show(rows, recent), [points, rows, recent]);
 
   useEffect(() => {
     if (!map || !ready) return;
-    let over = false;
+    let cancelled = false;
     map
       .getSource<GeoJSONSource>("cities")
-      ?.setData(cities(latest.current))
+      ?.setData(cityLabels(latestRows.current))
       .catch((error: unknown) => {
-        if (!over) console.error(`map: ${String(error)}`);
+        if (!cancelled) console.error(`map: ${String(error)}`);
       });
-    const end = () => void (over = true);
-    const places = latest.current.map(where).filter((point) => point !== null);
-    if (places.length === 0) return end;
-    const bounds = places.reduce(
+    const cancel = () => void (cancelled = true);
+    const coordinates = latestRows.current.map(coordinatesOf).filter((point) => point !== null);
+    if (coordinates.length === 0) return cancel;
+    const bounds = coordinates.reduce(
       (box, point) => box.extend(point),
-      new LngLatBounds(places[0], places[0]),
+      new LngLatBounds(coordinates[0], coordinates[0]),
     );
-    map.fitBounds(bounds, { padding: 48, maxZoom: 6.2, animate: went.current && !still() });
-    went.current = true;
-    return end;
-  }, [map, ready, place]);
+    map.fitBounds(bounds, {
+      padding: 48,
+      maxZoom: 6.2,
+      animate: positioned.current && !prefersReducedMotion(),
+    });
+    positioned.current = true;
+    return cancel;
+  }, [map, ready, viewKey]);
 
   useEffect(() => {
     if (!map || selected === null) return;
     map.setFeatureState({ source: "listings", id: selected }, { selected: true });
-    const point = where(latest.current.find((row) => String(row.property_id) === selected));
-    if (point && !map.getBounds().contains(point)) map.easeTo({ center: point, animate: !still() });
+    const point = coordinatesOf(
+      latestRows.current.find((row) => String(row.property_id) === selected),
+    );
+    if (point && !map.getBounds().contains(point))
+      map.easeTo({ center: point, animate: !prefersReducedMotion() });
     return () => {
       if (map.getSource("listings"))
         map.removeFeatureState({ source: "listings", id: selected }, "selected");
@@ -127,25 +134,25 @@ export default function ListingMap({ rows, fresh, ready, place, selected, onSele
     <div
       className={styles.map}
       data-testid="map"
-      data-count={rows.filter((row) => where(row)).length}
+      data-count={rows.filter((row) => coordinatesOf(row)).length}
     >
-      {trouble ? (
-        <p className={styles.trouble}>
-          The map needs WebGL, which this browser does not give. The list has everything.
+      {error ? (
+        <p className={styles.unavailable}>
+          The map needs WebGL, which is not available in this browser. The list shows all listings.
         </p>
       ) : (
-        <div ref={host} className={styles.host} />
+        <div ref={container} className={styles.container} />
       )}
     </div>
   );
 }
 
-function still(): boolean {
+function prefersReducedMotion(): boolean {
   return matchMedia("(prefers-reduced-motion: reduce)").matches;
 }
 
-/** The theme's colours as the page has them now. */
-function colours(): (name: string) => string {
+/** Return a function that reads the current theme's colour by name. */
+function readColours(): (name: string) => string {
   const root = getComputedStyle(document.documentElement);
   return (name) => root.getPropertyValue(`--${name}`).trim();
 }

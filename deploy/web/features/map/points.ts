@@ -1,83 +1,87 @@
-// The listings on the map: what became different, no faster than the map can draw it.
+// Sends the changed listings to the map, no faster than the map draws them.
 import type { Feature, Point } from "geojson";
 import type { GeoJSONSourceDiff } from "maplibre-gl";
 import type { PropertyRow } from "@/lib/bridge/contract";
-import { text } from "@/lib/format";
-import type { Fresh, FreshById } from "@/features/highlights/highlights";
+import { stringColumn } from "@/lib/format";
+import type { RecentChanges, RecentChangesById } from "@/features/highlights/highlights";
 
-const LEAST_PAUSE_MS = 100; // between two updates: points need not move as often as the screen
+/** Shortest time between two updates; points need not be updated in every frame. */
+const MIN_INTERVAL_MS = 100;
 
-interface Drawn {
+interface DrawnPoint {
   row: PropertyRow;
-  fresh: Fresh | undefined;
+  recent: RecentChanges | undefined;
 }
 
-/** Where a listing is, if that is known. */
-export function where(row: PropertyRow | undefined): [number, number] | null {
+/** Return longitude and latitude, or null if either is unknown. */
+export function coordinatesOf(row: PropertyRow | undefined): [number, number] | null {
   const { longitude, latitude } = row ?? {};
   return typeof longitude === "number" && typeof latitude === "number"
     ? [longitude, latitude]
     : null;
 }
 
-export class Points {
+export class PointUpdates {
   #rows: readonly PropertyRow[] = [];
-  #fresh: FreshById = new Map();
-  #drawn = new Map<string, Drawn>();
+  #recent: RecentChangesById = new Map();
+  #drawn = new Map<string, DrawnPoint>();
   #drawing = false;
-  #stale = false;
-  #over = false;
+  #outdated = false;
+  #stopped = false;
 
-  /** `draw` is given one difference at a time; the next one when its promise is done. */
+  /** `draw` is called with one difference at a time, the next one after its promise resolved. */
   constructor(private readonly draw: (diff: GeoJSONSourceDiff) => Promise<void>) {}
 
-  show(rows: readonly PropertyRow[], fresh: FreshById): void {
+  show(rows: readonly PropertyRow[], recent: RecentChangesById): void {
     this.#rows = rows;
-    this.#fresh = fresh;
-    if (this.#drawing) this.#stale = true;
+    this.#recent = recent;
+    if (this.#drawing) this.#outdated = true;
     else void this.#update();
   }
 
   stop(): void {
-    this.#over = true;
+    this.#stopped = true;
   }
 
   async #update(): Promise<void> {
     const diff = this.#difference();
-    if (!diff || this.#over) return;
+    if (!diff || this.#stopped) return;
     this.#drawing = true;
-    this.#stale = false;
+    this.#outdated = false;
     try {
-      await Promise.all([this.draw(diff), new Promise((go) => setTimeout(go, LEAST_PAUSE_MS))]);
+      await Promise.all([
+        this.draw(diff),
+        new Promise((resolve) => setTimeout(resolve, MIN_INTERVAL_MS)),
+      ]);
     } catch (error) {
-      if (!this.#over) console.error(`map: ${String(error)}`);
+      if (!this.#stopped) console.error(`map: ${String(error)}`);
     }
     this.#drawing = false;
-    if (this.#stale) await this.#update();
+    if (this.#outdated) await this.#update();
   }
 
   #difference(): GeoJSONSourceDiff | null {
     const add: Feature<Point>[] = [];
     const remove: string[] = [];
-    const here = new Set<string>();
+    const present = new Set<string>();
     for (const row of this.#rows) {
-      const point = where(row);
+      const point = coordinatesOf(row);
       if (!point) continue;
       const id = String(row.property_id);
-      const fresh = this.#fresh.get(id);
+      const recent = this.#recent.get(id);
       const before = this.#drawn.get(id);
-      here.add(id);
-      if (before?.row === row && before.fresh === fresh) continue;
-      this.#drawn.set(id, { row, fresh });
+      present.add(id);
+      if (before?.row === row && before.recent === recent) continue;
+      this.#drawn.set(id, { row, recent });
       add.push({
         type: "Feature",
         id,
         geometry: { type: "Point", coordinates: point },
-        properties: { id, status: text(row, "status") ?? "", fresh: fresh ? 1 : 0 },
+        properties: { id, status: stringColumn(row, "status") ?? "", recent: recent ? 1 : 0 },
       });
     }
     for (const id of this.#drawn.keys()) {
-      if (here.has(id)) continue;
+      if (present.has(id)) continue;
       this.#drawn.delete(id);
       remove.push(id);
     }

@@ -1,4 +1,4 @@
-// A map without a tile server: the sea, the land, borders, a graticule, and the listings.
+// The map's style, without a tile server: sea, land, borders, graticule, listings.
 import type { FeatureCollection } from "geojson";
 import type { PropertyRow } from "@/lib/bridge/contract";
 import type { LayerSpecification, Map as MapLibre, StyleSpecification } from "maplibre-gl";
@@ -18,7 +18,7 @@ const STATUS = (colour: Colours) => [
   colour("ink-soft"),
 ];
 
-/** Paint properties by layer, which follow the theme. */
+/** Return the paint properties of each layer in the theme's colours. */
 function paints(colour: Colours): Record<string, Record<string, unknown>> {
   return {
     sea: { "background-color": colour("sea") },
@@ -42,7 +42,7 @@ function paints(colour: Colours): Record<string, Record<string, unknown>> {
         "case",
         ["boolean", ["feature-state", "selected"], false],
         0.35,
-        ["==", ["get", "fresh"], 1],
+        ["==", ["get", "recent"], 1],
         0.28,
         0,
       ],
@@ -62,7 +62,7 @@ function paints(colour: Colours): Record<string, Record<string, unknown>> {
   };
 }
 
-// No glyphs are loaded: the browser draws them in its own fonts.
+// Local fonts: the browser draws the glyphs, none are loaded.
 const FONTS = ["system-ui", "sans-serif"];
 
 const LAYERS = [
@@ -101,7 +101,7 @@ const LAYERS = [
   },
 ];
 
-export function style(colour: Colours): StyleSpecification {
+export function createStyle(colour: Colours): StyleSpecification {
   const painted = paints(colour);
   return {
     version: 8,
@@ -119,7 +119,8 @@ export function style(colour: Colours): StyleSpecification {
   };
 }
 
-export function paint(map: MapLibre, colour: Colours): void {
+/** Apply the theme's colours to an existing map. */
+export function applyColours(map: MapLibre, colour: Colours): void {
   for (const [layer, properties] of Object.entries(paints(colour))) {
     for (const [name, value] of Object.entries(properties)) {
       map.setPaintProperty(
@@ -131,19 +132,19 @@ export function paint(map: MapLibre, colour: Colours): void {
   }
 }
 
-/** The names of the cities that have listings, in the midst of these. */
-export function cities(rows: readonly PropertyRow[]): FeatureCollection {
-  const found = new Map<string, { name: string; points: [number, number][] }>();
+/** Return a label for each city with listings, at the mean of their coordinates. */
+export function cityLabels(rows: readonly PropertyRow[]): FeatureCollection {
+  const cities = new Map<string, { name: string; points: [number, number][] }>();
   for (const { city, state, longitude, latitude } of rows) {
     if (city === null || longitude === null || latitude === null) continue;
-    const place = found.get(`${state}/${city}`) ?? { name: city, points: [] };
+    const place = cities.get(`${state}/${city}`) ?? { name: city, points: [] };
     place.points.push([longitude, latitude]);
-    found.set(`${state}/${city}`, place);
+    cities.set(`${state}/${city}`, place);
   }
   const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
   return {
     type: "FeatureCollection",
-    features: [...found.values()].map(({ name, points }) => ({
+    features: [...cities.values()].map(({ name, points }) => ({
       type: "Feature",
       properties: { name },
       geometry: {
@@ -154,7 +155,7 @@ export function cities(rows: readonly PropertyRow[]): FeatureCollection {
   };
 }
 
-/** Meridians and parallels, `step` degrees apart. */
+/** Return meridians and parallels, `step` degrees apart. */
 function graticule(step: number): FeatureCollection {
   const lines: [number, number][][] = [];
   for (let longitude = -180; longitude <= 180; longitude += step)

@@ -1,51 +1,49 @@
 "use client";
 import Link from "next/link";
-import { useEffect, useRef, useState, useSyncExternalStore } from "react";
-import { pathOf } from "@/lib/format";
-import { notificationsOf } from "@/features/notifications/notifications";
-import { useSocket } from "@/lib/bridge/socket";
+import { useEffect, useRef, useState } from "react";
 import { Icon } from "@/components/icon";
-import styles from "@/features/layout/header.module.css";
+import button from "@/components/icon-button.module.css";
+import { useObservable } from "@/lib/bridge/react";
+import { propertyPath } from "@/lib/format";
+import { useNotifications } from "./react";
+import styles from "./bell.module.css";
 
-const EMPTY = { list: [], unread: 0 };
-
-/** What concerns this user, and how much of it is unread. */
+/** The user's notifications, with the number of unread ones. */
 export function Bell() {
-  const notifications = notificationsOf(useSocket().socket);
-  const { list, unread } = useSyncExternalStore(
-    notifications.subscribe,
-    notifications.getSnapshot,
-    () => EMPTY,
-  );
+  const notifications = useNotifications();
+  const { list, unread } = useObservable(notifications.inbox);
   const [open, setOpen] = useState(false);
-  const place = useRef<HTMLDivElement>(null);
+  const container = useRef<HTMLDivElement>(null);
   useEffect(() => {
     if (!open) return;
-    const away = (event: Event) => {
-      if (
-        event instanceof KeyboardEvent
-          ? event.key === "Escape"
-          : !place.current?.contains(event.target as Node)
-      )
-        setOpen(false);
+    const onPointerDown = ({ target }: PointerEvent) => {
+      if (!container.current?.contains(target as Node)) setOpen(false);
     };
-    document.addEventListener("pointerdown", away);
-    document.addEventListener("keydown", away);
+    const onKeyDown = ({ key }: KeyboardEvent) => {
+      if (key === "Escape") setOpen(false);
+    };
+    document.addEventListener("pointerdown", onPointerDown);
+    document.addEventListener("keydown", onKeyDown);
     return () => {
-      document.removeEventListener("pointerdown", away);
-      document.removeEventListener("keydown", away);
+      document.removeEventListener("pointerdown", onPointerDown);
+      document.removeEventListener("keydown", onKeyDown);
     };
   }, [open]);
   return (
-    <div ref={place} className={styles.bell} data-testid="notifications" data-count={list.length}>
+    <div
+      ref={container}
+      className={styles.bell}
+      data-testid="notifications"
+      data-count={list.length}
+    >
       <button
         type="button"
-        className={styles.icon}
+        className={button.icon}
         aria-expanded={open}
         aria-label={`Notifications, ${unread} unread`}
         onClick={() => {
           setOpen(!open);
-          notifications.read();
+          notifications.markRead();
         }}
       >
         <Icon join="round">
@@ -56,18 +54,20 @@ export function Bell() {
       {open && (
         <div className={styles.panel} role="region" aria-label="Notifications">
           {list.length === 0 ? (
-            <p className={styles.none}>Nothing yet. Changes of what you watch show up here.</p>
+            <p className={styles.empty}>
+              No notifications yet. Changes to properties and regions that you watch appear here.
+            </p>
           ) : (
             <ul>
-              {list.map((each) => (
-                <li key={each.key} data-severity={each.severity}>
+              {list.map((notification) => (
+                <li key={notification.key} data-severity={notification.severity}>
                   <Link
-                    href={pathOf(String(each.property_id))}
+                    href={propertyPath(String(notification.property_id))}
                     prefetch={false}
                     onClick={() => setOpen(false)}
                   >
-                    <strong>{each.title}</strong>
-                    <span>{each.body}</span>
+                    <strong>{notification.title}</strong>
+                    <span>{notification.body}</span>
                   </Link>
                 </li>
               ))}

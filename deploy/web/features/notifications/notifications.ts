@@ -1,72 +1,64 @@
-// What the bridge tells this user alone, newest first.
-import type { PropertyNotificationData } from "@/lib/bridge/contract";
-import type { BridgeSocket } from "@/lib/bridge/socket";
+// Notifications of the signed-in user, newest first. No React.
+import type { BridgeSocket } from "@/lib/bridge/client";
+import type {
+  PropertiesBatch,
+  PropertyNotification,
+  PropertyNotificationData,
+} from "@/lib/bridge/contract";
+import { Emitter, Observable } from "@/lib/bridge/observable";
 
 export interface Notification extends PropertyNotificationData {
   key: string;
 }
 
-const KEPT = 50;
+export interface Inbox {
+  /** Newest first, at most `MAX_NOTIFICATIONS`. */
+  list: readonly Notification[];
+  unread: number;
+}
+
+const MAX_NOTIFICATIONS = 50;
+const EMPTY: Inbox = { list: [], unread: 0 };
 
 export class Notifications {
-  #list: readonly Notification[] = [];
-  #unread = 0;
-  #view = { list: this.#list, unread: 0 };
-  #listeners = new Set<() => void>();
-  #arrivals = new Set<(notification: Notification) => void>();
+  readonly inbox = new Observable<Inbox>(EMPTY);
+  readonly arrivals = new Emitter<Notification>();
 
-  constructor(socket: BridgeSocket) {
-    socket.on("property-notification", ({ data }) => this.#add(data));
-    socket.on("properties-batch", ({ data }) => {
+  /** Receive the notifications of a socket until the returned function is called. */
+  attach(socket: BridgeSocket): () => void {
+    const onNotification = ({ data }: PropertyNotification) => this.#add(data);
+    const onBatch = ({ data }: PropertiesBatch) => {
       for (const event of data.events) {
         if (event.event === "property-notification") this.#add(event.data);
       }
-    });
-    socket.on("disconnect", (reason) => {
-      if (reason === "io client disconnect") this.#clear(); // another user comes
-    });
+    };
+    const onDisconnect = (reason: string) => {
+      if (reason === "io client disconnect") this.inbox.set(EMPTY); // the user changes
+    };
+    socket.on("property-notification", onNotification);
+    socket.on("properties-batch", onBatch);
+    socket.on("disconnect", onDisconnect);
+    return () => {
+      socket.off("property-notification", onNotification);
+      socket.off("properties-batch", onBatch);
+      socket.off("disconnect", onDisconnect);
+    };
   }
 
+  /** A notification that is already in the list, as after a recovery, is ignored. */
   #add(data: PropertyNotificationData): void {
     const key = JSON.stringify([data.property_id, data.kind, data.created_at]);
-    if (this.#list.some((known) => known.key === key)) return;
+    const { list, unread } = this.inbox.getSnapshot();
+    if (list.some((notification) => notification.key === key)) return;
     const notification = { ...data, key };
-    this.#list = [notification, ...this.#list].slice(0, KEPT);
-    this.#unread += 1;
-    this.#tell();
-    for (const listener of this.#arrivals) listener(notification);
+    this.inbox.set({
+      list: [notification, ...list].slice(0, MAX_NOTIFICATIONS),
+      unread: unread + 1,
+    });
+    this.arrivals.emit(notification);
   }
 
-  read = (): void => {
-    this.#unread = 0;
-    this.#tell();
-  };
-
-  #clear(): void {
-    this.#list = [];
-    this.read();
+  markRead(): void {
+    this.inbox.set({ ...this.inbox.getSnapshot(), unread: 0 });
   }
-
-  #tell(): void {
-    this.#view = { list: this.#list, unread: this.#unread };
-    for (const listener of this.#listeners) listener();
-  }
-
-  subscribe = (listener: () => void): (() => void) => {
-    this.#listeners.add(listener);
-    return () => void this.#listeners.delete(listener);
-  };
-  onArrival = (listener: (notification: Notification) => void): (() => void) => {
-    this.#arrivals.add(listener);
-    return () => void this.#arrivals.delete(listener);
-  };
-  getSnapshot = () => this.#view;
-}
-
-const known = new WeakMap<BridgeSocket, Notifications>();
-
-export function notificationsOf(socket: BridgeSocket): Notifications {
-  const list = known.get(socket) ?? new Notifications(socket);
-  known.set(socket, list);
-  return list;
 }

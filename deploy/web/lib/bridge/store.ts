@@ -1,4 +1,4 @@
-// The rows of one view, kept equal to the table. Knows neither React nor sockets.
+// The rows of one view, kept equal to the table. No React, no sockets, no clock.
 import type {
   FieldChange,
   PropertiesBatch,
@@ -10,80 +10,88 @@ import type {
   PropertyUpdated,
   PropertyUpdatedData,
 } from "./contract";
+import { Emitter, Observable } from "./observable";
 
-/** What a view shows. Neither regions nor properties: everything that the client may hear. */
+/** Which rows a view shows. With neither regions nor properties: all rows that the client may
+ * read. */
 export interface Scope {
   regions?: string[];
   properties?: PropertyId[];
 }
 
-/** A row that did not change is the same object as before. */
+/** An unchanged row is the same object as in the view before. */
 export interface View {
   scope: Scope;
   rows: readonly PropertyRow[];
-  /** All pages of the snapshot have come. Until then, what was held before is still shown. */
+  /** All pages of the snapshot are applied. Until then the rows held before are still shown. */
   ready: boolean;
 }
 
 export type Changes = Readonly<Record<string, FieldChange>>;
 
-/** What became different. `live`: an event told it; else a snapshot showed it afterwards. */
+/** One changed row. */
 export interface Change {
   kind: "created" | "updated" | "deleted";
   row: PropertyRow;
   changes: Changes;
-  live: boolean;
+  /** True if an event reported the change, false if it was found by comparing with a snapshot. */
+  fromEvent: boolean;
 }
 
-type Single = PropertyCreated | PropertyUpdated | PropertyDeleted | PropertyNotification;
-export type PropertyEvent = Single | PropertiesBatch;
+type SingleEvent = PropertyCreated | PropertyUpdated | PropertyDeleted | PropertyNotification;
+export type PropertyEvent = SingleEvent | PropertiesBatch;
 
-interface Held {
+interface HeldRow {
   row: PropertyRow;
-  reading: number;
+  /** The last snapshot that contained the row. */
+  snapshotId: number;
 }
 
 export class PropertyStore {
-  #held = new Map<string, Held>();
+  readonly view: Observable<View>;
+  readonly changes = new Emitter<Change>();
+  #held = new Map<string, HeldRow>();
   #scope: Scope = {};
-  #reading = 0; // the number of the snapshot; what an earlier one left is shown, but not known
-  #open = false; // the first page is there, so events count
+  /** Number of the current snapshot. Rows of earlier ones are shown, but events skip them. */
+  #snapshotId = 0;
+  #accepting = false; // the first page is applied, so that events can be
   #ready = false;
   #position = "";
-  #view: View = { scope: this.#scope, rows: [], ready: false };
-  #waiting = false;
-  #listeners = new Set<() => void>();
-  #watchers = new Set<(change: Change) => void>();
+  #scheduled = false;
 
-  /** `soon` runs what tells the listeners: once a frame, however many events there were. */
-  constructor(private readonly soon: (run: () => void) => void) {}
-
-  /** A snapshot of `scope` is asked for. Until its first page comes, events are of no use. */
-  begin(scope: Scope): void {
-    if (scope !== this.#scope) this.#held.clear();
-    this.#scope = scope;
-    this.#reading += 1;
-    this.#open = this.#ready = false;
-    this.#tell();
+  /** `schedule` runs the function that updates `view`: once per frame, for any number of events. */
+  constructor(private readonly schedule: (run: () => void) => void) {
+    this.view = new Observable<View>({ scope: this.#scope, rows: [], ready: false });
   }
 
-  /** A page, in the very callback of its ack. The last one lets go of what no page had. */
-  page(rows: readonly PropertyRow[], offset: string, last: boolean): void {
-    this.#open = true;
+  /** Begin a snapshot of `scope`, a new object if the scope is another one. Events are ignored
+   * until its first page. */
+  startSnapshot(scope: Scope): void {
+    if (scope !== this.#scope) this.#held.clear();
+    this.#scope = scope;
+    this.#snapshotId += 1;
+    this.#accepting = this.#ready = false;
+    this.#scheduleView();
+  }
+
+  /** Apply one page. Must be called synchronously in the callback of its ack, before later events
+   * are dispatched. The last page removes the rows that no page contained. */
+  applyPage(rows: readonly PropertyRow[], offset: string, last: boolean): void {
+    this.#accepting = true;
     this.#position = offset;
     for (const row of rows) this.#put(row, false);
     if (last) {
       this.#ready = true;
-      for (const [id, { reading }] of this.#held) {
-        if (reading !== this.#reading) this.#held.delete(id);
+      for (const [id, { snapshotId }] of this.#held) {
+        if (snapshotId !== this.#snapshotId) this.#held.delete(id);
       }
     }
-    this.#tell();
+    this.#scheduleView();
   }
 
-  /** An event. One that is older than what is held changes nothing. */
-  hear(event: PropertyEvent, position = ""): void {
-    if (!this.#open || isOlder(position, this.#position)) return;
+  /** Apply one event or batch. An event older than the current position is ignored. */
+  applyEvent(event: PropertyEvent, position = ""): void {
+    if (!this.#accepting || isOlder(position, this.#position)) return;
     this.#position = position || this.#position;
     const events = event.event === "properties-batch" ? event.data.events : [event];
     for (const each of events) {
@@ -91,77 +99,74 @@ export class PropertyStore {
       else if (each.event === "property-updated") this.#update(each.data);
       else if (each.event === "property-deleted") this.#remove(each.data.property_id, "deleted");
     }
-    this.#tell();
+    this.#scheduleView();
   }
 
   #update({ property_id, changes, updated_at, moved, property }: PropertyUpdatedData): void {
     if (moved && property) {
-      if (this.#shows(property_id, moved.to)) this.#put(property, true, changes);
+      if (this.#inScope(property_id, moved.to)) this.#put(property, true, changes);
       else this.#remove(property_id, "updated", property, changes);
       return;
     }
-    const known = this.#known(property_id);
-    if (!known) return; // a later page has it as it is then, or not at all
-    const row: PropertyRow = { ...known };
+    const current = this.#current(property_id);
+    if (!current) return; // a later page contains the updated row, or it does not exist any more
+    const row: PropertyRow = { ...current };
     for (const [column, change] of Object.entries(changes)) row[column] = change.new;
     if ("updated_at" in row) row["updated_at"] = updated_at;
     this.#put(row, true, changes);
   }
 
-  #put(row: PropertyRow, live: boolean, told?: Changes): void {
+  /** Hold the row. `eventChanges` are those of an update event; else the rows are compared. */
+  #put(row: PropertyRow, fromEvent: boolean, eventChanges?: Changes): void {
     const id = String(row.property_id);
     const before = this.#held.get(id)?.row;
-    const changes = told ?? (before ? difference(before, row) : {});
-    const same = before && !told && Object.keys(changes).length === 0;
-    this.#held.set(id, { row: same ? before : row, reading: this.#reading });
-    if (same || (!before && !live)) return;
-    this.#watch({ kind: before || told ? "updated" : "created", row, changes, live });
+    const changes = eventChanges ?? (before ? difference(before, row) : {});
+    const unchanged = before && !eventChanges && Object.keys(changes).length === 0;
+    this.#held.set(id, { row: unchanged ? before : row, snapshotId: this.#snapshotId });
+    if (unchanged || (!before && !fromEvent)) return;
+    const kind = before || eventChanges ? "updated" : "created";
+    this.changes.emit({ kind, row, changes, fromEvent });
   }
 
-  #remove(id: PropertyId, kind: Change["kind"], now?: PropertyRow, changes: Changes = {}): void {
-    const known = this.#known(id);
-    if (!known) return;
+  #remove(id: PropertyId, kind: Change["kind"], after?: PropertyRow, changes: Changes = {}): void {
+    const current = this.#current(id);
+    if (!current) return;
     this.#held.delete(String(id));
-    this.#watch({ kind, row: now ?? known, changes, live: true });
+    this.changes.emit({ kind, row: after ?? current, changes, fromEvent: true });
   }
 
-  #known(id: PropertyId): PropertyRow | undefined {
+  /** Return the row if the current snapshot or an event since its start brought it. */
+  #current(id: PropertyId): PropertyRow | undefined {
     const held = this.#held.get(String(id));
-    return held?.reading === this.#reading ? held.row : undefined;
+    return held?.snapshotId === this.#snapshotId ? held.row : undefined;
   }
 
-  #shows(id: PropertyId, regions: readonly string[]): boolean {
-    const { regions: mine = [], properties = [] } = this.#scope;
-    if (mine.length + properties.length === 0) return true;
+  #inScope(id: PropertyId, regions: readonly string[]): boolean {
+    const { regions: scoped = [], properties = [] } = this.#scope;
+    if (scoped.length + properties.length === 0) return true;
     return (
-      regions.some((name) => mine.includes(name)) || properties.some((one) => `${one}` === `${id}`)
+      regions.some((name) => scoped.includes(name)) ||
+      properties.some((property) => `${property}` === `${id}`)
     );
   }
 
-  #watch(change: Change): void {
-    for (const watcher of this.#watchers) watcher(change);
-  }
-
-  #tell(): void {
-    if (this.#waiting) return;
-    this.#waiting = true;
-    this.soon(() => {
-      this.#waiting = false;
-      this.#view = { scope: this.#scope, rows: this.rows(), ready: this.#ready };
-      for (const listener of this.#listeners) listener();
+  #scheduleView(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    this.schedule(() => {
+      this.#scheduled = false;
+      this.view.set({ scope: this.#scope, rows: this.rows(), ready: this.#ready });
     });
   }
 
-  // What is held this instant, and what React was told of last.
+  // The current state, which `view` may be one frame behind.
   rows = (): PropertyRow[] => Array.from(this.#held.values(), ({ row }) => row);
+  /** Log position of the last applied event or page; null before the first page. */
   position = (): string | null => this.#position || null;
   isReady = (): boolean => this.#ready;
-  getSnapshot = (): View => this.#view;
-  subscribe = (listener: () => void): (() => void) => added(this.#listeners, listener);
-  onChange = (watcher: (change: Change) => void): (() => void) => added(this.#watchers, watcher);
 }
 
-/** Positions are `<history>-<number>`; those of different histories can't be compared. */
+/** Positions are `<history>-<number>`. Those of different histories are not comparable: false. */
 export function isOlder(position: string, than: string): boolean {
   const [a, b] = [position.lastIndexOf("-"), than.lastIndexOf("-")];
   if (a < 1 || position.slice(0, a) !== than.slice(0, b)) return false;
@@ -175,10 +180,4 @@ function difference(before: PropertyRow, after: PropertyRow): Changes {
     if (JSON.stringify(old) !== JSON.stringify(now)) changes[column] = { old, new: now };
   }
   return changes;
-}
-
-/** Adds to the set; gives the function that takes it out again. */
-export function added<T>(set: Set<T>, item: T): () => void {
-  set.add(item);
-  return () => void set.delete(item);
 }
