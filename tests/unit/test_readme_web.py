@@ -20,6 +20,12 @@ def test_reusable_file_imports_only_its_siblings_and_libraries(file: Path) -> No
     assert imported <= LIBRARIES | {f"./{each.stem}" for each in REUSABLE}
 
 
+def test_readme_links_to_each_reusable_file() -> None:
+    readme = (FOLDER / "README.md").read_text("utf-8")
+    linked = set(re.findall(r"\]\((lib/bridge/[^)#]+)\)", readme))
+    assert linked == {f"lib/bridge/{file.name}" for file in REUSABLE}
+
+
 def test_lock_file_contains_no_registry_address() -> None:
     lock = (FOLDER / "package-lock.json").read_text("utf-8")
     assert '"resolved"' not in lock

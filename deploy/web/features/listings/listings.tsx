@@ -10,7 +10,7 @@ import styles from "./listings.module.css";
 const MIN_CARD_PX = 300;
 /** Height of a row of cards, before it is measured. */
 const ROW_PX = 160;
-/** Time without a connection after which the page says so. */
+/** Time without a connection after which the page shows a message. */
 const SLOW_CONNECT_MS = 4_000;
 
 /** The cards of a view. Virtualised: only rows in or near the viewport are rendered. */
