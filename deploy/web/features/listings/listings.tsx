@@ -8,7 +8,7 @@ import { Card } from "./card";
 import styles from "./listings.module.css";
 
 const MIN_CARD_PX = 300;
-/** Height of a row of cards, before it is measured. */
+/** Height of a row of cards with its gap, the same for all rows. */
 const ROW_PX = 160;
 /** Time without a connection after which the page shows a message. */
 const SLOW_CONNECT_MS = 4_000;
