@@ -31,7 +31,7 @@ PRIMITIVES: Final = {
 
 HEADER: Final = """\
 // The bridge's wire contract. Written by a program; to renew it:
-//   bridge schema --format typescript --out deploy/web/lib/contract.ts
+//   bridge schema --format typescript --out deploy/web/lib/bridge/contract.ts
 """
 
 JSON_TYPE: Final = (

@@ -4,12 +4,12 @@ const config: NextConfig = {
   reactStrictMode: true,
   output: "standalone",
   poweredByHeader: false,
-  // Browsers ask for this one by themselves, before they have read what the page names.
+  // Browsers request this path by themselves, before they parse the page's own icon link.
   rewrites: async () => [{ source: "/favicon.ico", destination: "/icon.svg" }],
   devIndicators: false,
-  // The development server answers localhost only, unless other names are listed.
+  // The development server rejects other origins than localhost, unless they are listed.
   allowedDevOrigins: ["127.0.0.1"],
-  // Without this, a lock file in some folder above would be taken for the root.
+  // Next.js would else take a parent folder with a lock file for the root.
   turbopack: { root: import.meta.dirname },
   outputFileTracingRoot: import.meta.dirname,
 };

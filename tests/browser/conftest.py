@@ -117,7 +117,7 @@ def port() -> int:
 
 @pytest.fixture(scope="session")
 async def web(app: WebApp, node: NodeInstallation, port: int) -> AsyncIterator[WebServer]:
-    environment = {"BRIDGE_URL": f"http://127.0.0.1:{port}"}
+    environment = {"BRIDGE_URL": f"http://127.0.0.1:{port}", "BRIDGE_EXPOSE_STATE": "true"}
     async with WebServer.open(app, node, port=quiet_port(), environment=environment) as server:
         yield server
 

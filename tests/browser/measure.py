@@ -82,7 +82,11 @@ WATCH = """() => {
 async def web_app(bridge_url: str, *, batch: bool = False) -> AsyncIterator[str]:
     app, node = find_app(), find_node()
     await app.prepare(node, print)
-    environment = {"BRIDGE_URL": bridge_url, "BRIDGE_BATCH": str(batch).lower()}
+    environment = {
+        "BRIDGE_URL": bridge_url,
+        "BRIDGE_BATCH": str(batch).lower(),
+        "BRIDGE_EXPOSE_STATE": "true",
+    }
     async with WebServer.open(app, node, port=quiet_port(), environment=environment) as server:
         yield server.url
 

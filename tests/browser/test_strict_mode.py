@@ -36,7 +36,7 @@ async def development(app: WebApp, node: NodeInstallation, port: int) -> AsyncIt
         app,
         node,
         port=quiet_port(),
-        environment={"BRIDGE_URL": f"http://127.0.0.1:{port}"},
+        environment={"BRIDGE_URL": f"http://127.0.0.1:{port}", "BRIDGE_EXPOSE_STATE": "true"},
         command=("run", "dev", "--", "--hostname", "127.0.0.1"),
     ) as server:
         yield server

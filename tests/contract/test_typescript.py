@@ -13,9 +13,9 @@ from bridge.schema.catalog import EMITTED, REQUESTS
 from tests.acceptance import node
 from tests.contract.typescript_compiler import JS, complaints
 
-CHECKED_IN = Path(__file__).parents[2] / "deploy" / "web" / "lib" / "contract.ts"
-RENEW = "bridge schema --format typescript --out deploy/web/lib/contract.ts"
-IMPORTED = "../../../deploy/web/lib/contract"
+CHECKED_IN = Path(__file__).parents[2] / "deploy" / "web" / "lib" / "bridge" / "contract.ts"
+RENEW = "bridge schema --format typescript --out deploy/web/lib/bridge/contract.ts"
+IMPORTED = "../../../deploy/web/lib/bridge/contract"
 SAMPLE = (JS / "sample.ts").read_text()
 
 

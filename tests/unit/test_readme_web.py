@@ -1,4 +1,4 @@
-"""The README shows the web app's providers in full: what it shows is what they are."""
+"""The web app's reusable folder depends on nothing but React and socket.io-client."""
 
 from __future__ import annotations
 
@@ -8,36 +8,25 @@ from typing import Final
 
 import pytest
 
-ROOT: Final = Path(__file__).parents[2]
-FOLDER: Final = ROOT / "deploy" / "web"
-SHOWN: Final = re.compile(
-    r"<details><summary><code>(lib/\S+)</code></summary>\n\n```tsx?\n(.*?)```\n\n</details>\n",
-    re.DOTALL,
-)
-FILES: Final = ("lib/socket.tsx", "lib/properties.tsx", "lib/store.ts")
+FOLDER: Final = Path(__file__).parents[2] / "deploy" / "web"
+REUSABLE: Final = sorted((FOLDER / "lib" / "bridge").iterdir())
+LIBRARIES: Final = {"react", "socket.io-client"}
+IMPORT: Final = re.compile(r"""(?:from|import)\s*\(?\s*["']([^"']+)["']""")
 
 
-def test_the_readme_shows_the_three_files() -> None:
-    readme = (ROOT / "README.md").read_text("utf-8")
-    assert [name for name, _ in SHOWN.findall(readme)] == list(FILES)
+@pytest.mark.parametrize("file", REUSABLE, ids=lambda file: file.name)
+def test_reusable_file_imports_only_its_siblings_and_libraries(file: Path) -> None:
+    imported = set(IMPORT.findall(file.read_text("utf-8")))
+    assert imported <= LIBRARIES | {f"./{each.stem}" for each in REUSABLE}
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_the_readme_shows_the_file_as_it_is(name: str) -> None:
-    readme = (ROOT / "README.md").read_text("utf-8")
-    shown = dict(SHOWN.findall(readme))[name]
-    assert shown == (FOLDER / name).read_text("utf-8"), (
-        f"README.md shows another deploy/web/{name}: put the file's text in its place"
-    )
+def test_readme_links_to_each_reusable_file() -> None:
+    readme = (FOLDER / "README.md").read_text("utf-8")
+    linked = set(re.findall(r"\]\((lib/bridge/[^)#]+)\)", readme))
+    assert linked == {f"lib/bridge/{file.name}" for file in REUSABLE}
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_the_file_needs_nothing_but_the_others_and_its_libraries(name: str) -> None:
-    sources = set(re.findall(r'from "([^"]+)";', (FOLDER / name).read_text("utf-8")))
-    assert sources <= {"react", "socket.io-client", "./contract", "./socket", "./store"}
-
-
-def test_the_lock_file_names_no_registry() -> None:
+def test_lock_file_contains_no_registry_address() -> None:
     lock = (FOLDER / "package-lock.json").read_text("utf-8")
     assert '"resolved"' not in lock
     assert "://registry." not in lock

@@ -1,6 +1,6 @@
 "use client";
 
-export default function Failed({ error, reset }: { error: Error; reset: () => void }) {
+export default function ErrorPage({ error, reset }: { error: Error; reset: () => void }) {
   return (
     <main className="message" data-testid="error">
       <h1>Something went wrong</h1>

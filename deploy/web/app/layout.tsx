@@ -1,11 +1,11 @@
 import type { Metadata, Viewport } from "next";
-import { Providers } from "@/components/providers";
+import { Providers } from "@/features/layout/providers";
 import { config } from "@/lib/config";
 import "./globals.css";
 
 export const metadata: Metadata = {
   title: { default: "Listings, live", template: "%s · Listings, live" },
-  description: "Apartment buildings for sale, as they change",
+  description: "Apartment buildings for sale, updated live",
 };
 
 export const viewport: Viewport = {

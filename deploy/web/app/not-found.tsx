@@ -3,9 +3,9 @@ import Link from "next/link";
 export default function NotFound() {
   return (
     <main className="message">
-      <h1>No such page</h1>
+      <h1>Page not found</h1>
       <p>
-        <Link href="/">To all listings</Link>
+        <Link href="/">All listings</Link>
       </p>
     </main>
   );

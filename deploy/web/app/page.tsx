@@ -1,6 +1,6 @@
-import { Browse } from "@/components/browse";
+import { Browse } from "@/features/listings/browse";
 import { config } from "@/lib/config";
-import { countRegions } from "@/lib/regions";
+import { countRegions } from "@/features/listings/count-regions";
 
 export default async function Page({ searchParams }: PageProps<"/">) {
   const { region } = await searchParams;

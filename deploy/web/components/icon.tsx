@@ -1,6 +1,7 @@
 import type { ReactNode } from "react";
 
-/** A line drawing in a square of 24, in the colour of the text beside it. It says nothing itself. */
+/** A line drawing on a grid of 24 units, in the text colour. Hidden from assistive technology: the
+ * element around it has the label. */
 export function Icon({ join, children }: { join?: "round"; children: ReactNode }) {
   return (
     <svg

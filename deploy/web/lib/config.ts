@@ -1,16 +1,19 @@
 import "server-only";
 import { cookies } from "next/headers";
 
-/** What the browser has to know, read when a page is asked for: one build serves every place. */
+/** Settings of the browser's part, read from the environment and cookies for each request, so that
+ * one build serves every deployment. */
 export interface Config {
   bridgeUrl: string;
   bridgePath: string;
-  /** Events come in batches, a few a second, in place of one by one. */
+  /** Receive events in batches, a few frames per second. */
   batch: boolean;
   supabase: { url: string; key: string } | null;
-  /** A token for development and tests, where no Supabase signs people in. */
+  /** A fixed access token for development and tests, without Supabase Auth. */
   token: string | null;
   theme: "light" | "dark" | null;
+  /** Set `window.__bridge`, for tests. */
+  exposeState: boolean;
 }
 
 export function bridgeUrl(): string {
@@ -37,5 +40,6 @@ export async function config(): Promise<Config> {
         : null,
     token: jar.get("bridge-token")?.value ?? process.env["BRIDGE_DEMO_TOKEN"] ?? null,
     theme: theme === "light" || theme === "dark" ? theme : null,
+    exposeState: process.env["BRIDGE_EXPOSE_STATE"] === "true",
   };
 }

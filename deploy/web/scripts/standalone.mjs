@@ -1,4 +1,4 @@
-// The standalone server brings everything but the files that browsers load. They are put beside it.
+// The standalone build lacks the static files that browsers load: copy them into it.
 import { cpSync } from "node:fs";
 
 cpSync(".next/static", ".next/standalone/.next/static", { recursive: true });

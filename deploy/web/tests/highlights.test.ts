@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
-import type { PropertyRow } from "@/lib/contract";
-import { FRESH_MS, Highlights } from "@/lib/highlights";
-import type { Change } from "@/lib/store";
+import type { PropertyRow } from "@/lib/bridge/contract";
+import { HIGHLIGHT_MS, Highlights } from "@/features/highlights/highlights";
+import { Emitter, Observable } from "@/lib/bridge/observable";
+import type { Change, View } from "@/lib/bridge/store";
 
 const ROW: PropertyRow = {
   property_id: 1,
@@ -15,26 +16,26 @@ const ROW: PropertyRow = {
   created_at: null,
 };
 
-function made() {
-  let change: (change: Change) => void = () => {};
-  let frame: () => void = () => {};
+const VIEW: View = { scope: {}, rows: [], ready: true };
+
+function createHighlights() {
+  const changes = new Emitter<Change>();
+  const view = new Observable<View>(VIEW);
   let timers: { run: () => void; at: number }[] = [];
   let now = 0;
   const highlights = new Highlights(
-    {
-      onChange: (watcher) => ((change = watcher), () => {}),
-      subscribe: (listener) => ((frame = listener), () => {}),
-    },
     (run, ms) => void timers.push({ run, at: now + ms }),
     () => now,
   );
+  const detach = highlights.attach({ changes, view });
   return {
     highlights,
-    update: (changes: Change["changes"], kind: Change["kind"] = "updated") => {
-      change({ kind, row: ROW, changes, live: true });
-      frame();
+    detach,
+    update: (updated: Change["changes"], kind: Change["kind"] = "updated") => {
+      changes.emit({ kind, row: ROW, changes: updated, fromEvent: true });
+      view.set({ ...VIEW });
     },
-    pass: (ms: number) => {
+    advance: (ms: number) => {
       now += ms;
       const due = timers.filter(({ at }) => at <= now);
       timers = timers.filter(({ at }) => at > now);
@@ -43,43 +44,50 @@ function made() {
   };
 }
 
-test("a field that changed is marked with what it was, until its time is over", () => {
-  const { highlights, update, pass } = made();
+test("changed field is highlighted with its old value for HIGHLIGHT_MS", () => {
+  const { highlights, update, advance } = createHighlights();
   update({ price: { old: 2, new: 1 } });
-  expect(highlights.getSnapshot().get("1")).toEqual({ price: { old: 2, new: 1, at: 0 } });
-  pass(FRESH_MS - 1);
-  expect(highlights.getSnapshot().has("1")).toBe(true);
-  pass(1);
-  expect(highlights.getSnapshot().size).toBe(0);
+  expect(highlights.recent.getSnapshot().get("1")).toEqual({ price: { old: 2, new: 1, at: 0 } });
+  advance(HIGHLIGHT_MS - 1);
+  expect(highlights.recent.getSnapshot().has("1")).toBe(true);
+  advance(1);
+  expect(highlights.recent.getSnapshot().size).toBe(0);
 });
 
-test("a field that changes again begins anew, others end in their time", () => {
-  const { highlights, update, pass } = made();
+test("field that changes again is highlighted longer, other fields are not", () => {
+  const { highlights, update, advance } = createHighlights();
   update({ price: { old: 3, new: 2 }, status: { old: "available", new: "sold" } });
-  pass(FRESH_MS / 2);
+  advance(HIGHLIGHT_MS / 2);
   update({ price: { old: 2, new: 1 } });
-  pass(FRESH_MS / 2);
-  expect(highlights.getSnapshot().get("1")).toEqual({
-    price: { old: 2, new: 1, at: FRESH_MS / 2 },
+  advance(HIGHLIGHT_MS / 2);
+  expect(highlights.recent.getSnapshot().get("1")).toEqual({
+    price: { old: 2, new: 1, at: HIGHLIGHT_MS / 2 },
   });
-  pass(FRESH_MS / 2);
-  expect(highlights.getSnapshot().size).toBe(0);
+  advance(HIGHLIGHT_MS / 2);
+  expect(highlights.recent.getSnapshot().size).toBe(0);
 });
 
-test("a new property and a deleted one are not marked", () => {
-  const { highlights, update } = made();
+test("created and deleted properties are not highlighted", () => {
+  const { highlights, update } = createHighlights();
   update({}, "created");
   update({}, "deleted");
-  expect(highlights.getSnapshot().size).toBe(0);
+  expect(highlights.recent.getSnapshot().size).toBe(0);
 });
 
-test("the view is the same object until something changes", () => {
-  const { highlights, update, pass } = made();
+test("snapshot is the same object until a change", () => {
+  const { highlights, update, advance } = createHighlights();
   update({ price: { old: 2, new: 1 } });
-  const before = highlights.getSnapshot();
-  pass(10);
-  expect(highlights.getSnapshot()).toBe(before);
+  const before = highlights.recent.getSnapshot();
+  advance(10);
+  expect(highlights.recent.getSnapshot()).toBe(before);
   update({ price: { old: 1, new: 5 } });
-  expect(highlights.getSnapshot()).not.toBe(before);
+  expect(highlights.recent.getSnapshot()).not.toBe(before);
   expect(before.get("1")).toEqual({ price: { old: 2, new: 1, at: 0 } });
+});
+
+test("detached highlights ignore changes", () => {
+  const { highlights, update, detach } = createHighlights();
+  detach();
+  update({ price: { old: 2, new: 1 } });
+  expect(highlights.recent.getSnapshot().size).toBe(0);
 });

@@ -1,17 +1,22 @@
 import { expect, test } from "vitest";
-import type { PropertyNotificationData } from "@/lib/contract";
-import { Notifications } from "@/lib/notifications";
-import type { BridgeSocket } from "@/lib/socket";
+import type { PropertyNotificationData } from "@/lib/bridge/contract";
+import { Notifications } from "@/features/notifications/notifications";
+import type { BridgeSocket } from "@/lib/bridge/client";
 
-function made() {
-  const listeners = new Map<string, (argument: unknown) => void>();
-  const socket = {
-    on: (name: string, listener: (argument: unknown) => void) => listeners.set(name, listener),
-  };
-  const notifications = new Notifications(socket as unknown as BridgeSocket);
+function createNotifications() {
+  const socket = new Map<string, (argument: unknown) => void>();
+  const notifications = new Notifications();
+  const detach = notifications.attach({
+    on: (name: string, listener: (argument: unknown) => void) => socket.set(name, listener),
+    off: (name: string, listener: (argument: unknown) => void) => {
+      if (socket.get(name) === listener) socket.delete(name);
+    },
+  } as unknown as BridgeSocket);
   return {
     notifications,
-    tell: (name: string, argument: unknown) => listeners.get(name)?.(argument),
+    detach,
+    socket,
+    receive: (name: string, argument: unknown) => socket.get(name)?.(argument),
   };
 }
 
@@ -27,12 +32,12 @@ function data(id: number): PropertyNotificationData {
   };
 }
 
-test("notifications come alone and in batches, newest first, each once", () => {
-  const { notifications, tell } = made();
+test("notifications are received singly and in batches, newest first, each once", () => {
+  const { notifications, receive } = createNotifications();
   const arrived: number[] = [];
-  notifications.onArrival(({ property_id }) => arrived.push(Number(property_id)));
-  tell("property-notification", { event: "property-notification", data: data(1) });
-  tell("properties-batch", {
+  notifications.arrivals.subscribe(({ property_id }) => arrived.push(Number(property_id)));
+  receive("property-notification", { event: "property-notification", data: data(1) });
+  receive("properties-batch", {
     event: "properties-batch",
     data: {
       events: [
@@ -42,22 +47,34 @@ test("notifications come alone and in batches, newest first, each once", () => {
     },
   });
   expect(arrived).toEqual([1, 2]);
-  expect(notifications.getSnapshot().list.map(({ property_id }) => property_id)).toEqual([2, 1]);
-  expect(notifications.getSnapshot().unread).toBe(2);
+  expect(notifications.inbox.getSnapshot().list.map(({ property_id }) => property_id)).toEqual([
+    2, 1,
+  ]);
+  expect(notifications.inbox.getSnapshot().unread).toBe(2);
 });
 
-test("who has read them has none unread, and still has the list", () => {
-  const { notifications, tell } = made();
-  tell("property-notification", { event: "property-notification", data: data(1) });
-  notifications.read();
-  expect(notifications.getSnapshot()).toMatchObject({ unread: 0, list: [{ property_id: 1 }] });
+test("markRead sets unread to zero and keeps the list", () => {
+  const { notifications, receive } = createNotifications();
+  receive("property-notification", { event: "property-notification", data: data(1) });
+  notifications.markRead();
+  expect(notifications.inbox.getSnapshot()).toMatchObject({
+    unread: 0,
+    list: [{ property_id: 1 }],
+  });
 });
 
-test("another user finds none of the former one's", () => {
-  const { notifications, tell } = made();
-  tell("property-notification", { event: "property-notification", data: data(1) });
-  tell("disconnect", "transport close");
-  expect(notifications.getSnapshot().list).toHaveLength(1);
-  tell("disconnect", "io client disconnect");
-  expect(notifications.getSnapshot()).toEqual({ list: [], unread: 0 });
+test("list is cleared when the user changes, not on other disconnects", () => {
+  const { notifications, receive } = createNotifications();
+  receive("property-notification", { event: "property-notification", data: data(1) });
+  receive("disconnect", "transport close");
+  expect(notifications.inbox.getSnapshot().list).toHaveLength(1);
+  receive("disconnect", "io client disconnect");
+  expect(notifications.inbox.getSnapshot()).toEqual({ list: [], unread: 0 });
+});
+
+test("detach removes all listeners", () => {
+  const { detach, socket } = createNotifications();
+  expect(socket.size).toBe(3);
+  detach();
+  expect(socket.size).toBe(0);
 });

@@ -1,10 +1,10 @@
 import { beforeEach, expect, test, vi } from "vitest";
-import { fixedSession, supabaseSession } from "@/lib/session";
+import { fixedSession, supabaseSession } from "@/features/auth/session";
 
-type Told = (event: string, session: { user: { id: string } } | null) => void;
+type AuthListener = (event: string, session: { user: { id: string } } | null) => void;
 
 const supabase = vi.hoisted(() => ({
-  made: 0,
+  created: 0,
   session: null as { access_token: string } | null,
   error: null as Error | null,
   listeners: new Set<unknown>(),
@@ -12,12 +12,12 @@ const supabase = vi.hoisted(() => ({
 
 vi.mock("@supabase/supabase-js", () => ({
   createClient: () => {
-    supabase.made += 1;
+    supabase.created += 1;
     return {
       auth: {
         getSession: () =>
           Promise.resolve({ data: { session: supabase.session }, error: supabase.error }),
-        onAuthStateChange: (listener: Told) => {
+        onAuthStateChange: (listener: AuthListener) => {
           supabase.listeners.add(listener);
           return {
             data: { subscription: { unsubscribe: () => supabase.listeners.delete(listener) } },
@@ -32,67 +32,67 @@ const ANN = { user: { id: "ann" } };
 const BOB = { user: { id: "bob" } };
 
 beforeEach(() => {
-  Object.assign(supabase, { made: 0, session: null, error: null });
+  Object.assign(supabase, { created: 0, session: null, error: null });
   supabase.listeners.clear();
 });
 
-function tell(...told: Parameters<Told>): void {
-  for (const listener of supabase.listeners) (listener as Told)(...told);
+function emitAuth(...event: Parameters<AuthListener>): void {
+  for (const listener of supabase.listeners) (listener as AuthListener)(...event);
 }
 
-/** A session that is listened to, and what it told. */
-async function listened() {
-  const told: string[] = [];
+/** A session with a listener, and the changes that it received. */
+async function subscribed() {
+  const changes: string[] = [];
   const session = supabaseSession("http://supabase", "sb_publishable");
-  const stop = session.onChange((what) => told.push(what));
+  const stop = session.onChange((change) => changes.push(change));
   await vi.waitFor(() => expect(supabase.listeners.size).toBe(1));
-  return { told, stop };
+  return { changes, stop };
 }
 
-test("a fixed token is the token", async () => {
+test("fixed session returns its token", async () => {
   expect(await fixedSession("abc").token()).toBe("abc");
 });
 
-test("the token is that of Supabase's session, and none for who is not signed in", async () => {
+test("Supabase session returns its access token, null when signed out", async () => {
   const session = supabaseSession("http://supabase", "sb_publishable");
   expect(await session.token()).toBeNull();
   supabase.session = { access_token: "abc" };
   expect(await session.token()).toBe("abc");
-  expect(supabase.made).toBe(1);
+  expect(supabase.created).toBe(1);
 });
 
-test("a session that can't be had is an error, not nobody", async () => {
+test("failure to load the session is raised, not taken for signed out", async () => {
   supabase.error = new Error("offline");
   await expect(supabaseSession("http://supabase", "sb_publishable").token()).rejects.toThrow(
     "offline",
   );
 });
 
-test("who was signed in already is no change", async () => {
-  const { told } = await listened();
-  tell("INITIAL_SESSION", ANN);
-  tell("SIGNED_IN", ANN); // told whenever the tab is looked at again
-  expect(told).toEqual([]);
+test("initial session is not reported as a change", async () => {
+  const { changes } = await subscribed();
+  emitAuth("INITIAL_SESSION", ANN);
+  emitAuth("SIGNED_IN", ANN); // emitted each time the tab becomes visible
+  expect(changes).toEqual([]);
 });
 
-test("a refreshed token, another user, and nobody are told", async () => {
-  const { told } = await listened();
-  tell("INITIAL_SESSION", ANN);
-  tell("TOKEN_REFRESHED", ANN);
-  tell("SIGNED_IN", BOB);
-  tell("SIGNED_OUT", null);
-  expect(told).toEqual(["token", "user", "user"]);
+test("refreshed token, other user and sign-out are reported", async () => {
+  const { changes } = await subscribed();
+  emitAuth("INITIAL_SESSION", ANN);
+  emitAuth("TOKEN_REFRESHED", ANN);
+  emitAuth("SIGNED_IN", BOB);
+  emitAuth("SIGNED_OUT", null);
+  expect(changes).toEqual(["token", "user", "user"]);
 });
 
-test("who listens no more is told nothing", async () => {
-  const { told, stop } = await listened();
+test("unsubscribed listener is not called", async () => {
+  const { changes, stop } = await subscribed();
   stop();
-  tell("SIGNED_IN", ANN);
-  expect([told, supabase.listeners.size]).toEqual([[], 0]);
+  emitAuth("SIGNED_IN", ANN);
+  expect([changes, supabase.listeners.size]).toEqual([[], 0]);
 });
 
-test("who stops before the library is there never listens", async () => {
+test("listener unsubscribed before supabase-js is loaded is never added", async () => {
   supabaseSession("http://supabase", "sb_publishable").onChange(() => {})();
-  await new Promise((go) => setTimeout(go));
+  await new Promise((resolve) => setTimeout(resolve));
   expect(supabase.listeners.size).toBe(0);
 });

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import type { PropertyRow, PropertyUpdated } from "@/lib/contract";
-import { type Change, isOlder, PropertyStore, type Scope } from "@/lib/store";
+import type { PropertyRow, PropertyUpdated } from "@/lib/bridge/contract";
+import { type Change, isOlder, PropertyStore, type Scope } from "@/lib/bridge/store";
 
 const TX: Scope = { regions: ["TX"] };
 const CA: Scope = { regions: ["CA"] };
@@ -21,23 +21,24 @@ function row(id: string, more: Partial<PropertyRow> = {}): PropertyRow {
   };
 }
 
-/** A store whose frames are run by hand. */
-function made() {
+/** A store whose frames are run by the test. */
+function createStore() {
   const frames: (() => void)[] = [];
   const store = new PropertyStore((run) => void frames.push(run));
-  const told: Change[] = [];
-  store.onChange((change) => told.push(change));
-  return { store, told, frames, frame: () => frames.splice(0).forEach((run) => run()) };
+  const changes: Change[] = [];
+  store.changes.subscribe((change) => changes.push(change));
+  return { store, changes, frames, frame: () => frames.splice(0).forEach((run) => run()) };
 }
 
-function open(...rows: PropertyRow[]) {
-  const all = made();
-  all.store.begin(TX);
-  all.store.page(rows, "h-10", true);
+/** A store with a complete snapshot. */
+function storeWith(...rows: PropertyRow[]) {
+  const all = createStore();
+  all.store.startSnapshot(TX);
+  all.store.applyPage(rows, "h-10", true);
   return all;
 }
 
-function updated(
+function updateEvent(
   id: string,
   changes: PropertyUpdated["data"]["changes"],
   more = {},
@@ -48,7 +49,7 @@ function updated(
   };
 }
 
-test("positions of one history are compared by number, those of two not at all", () => {
+test("isOlder compares positions of one history by number, and not those of two", () => {
   expect(isOlder("h-9", "h-10")).toBe(true);
   expect(isOlder("h-10", "h-10")).toBe(false);
   expect(isOlder("h-11", "h-10")).toBe(false);
@@ -57,46 +58,52 @@ test("positions of one history are compared by number, those of two not at all",
   expect(isOlder("9", "10")).toBe(false);
 });
 
-test("an event before the first page changes nothing", () => {
-  const { store } = made();
-  store.begin(TX);
-  store.hear({ event: "property-created", data: row("1") }, "h-5");
+test("event before the first page is ignored", () => {
+  const { store } = createStore();
+  store.startSnapshot(TX);
+  store.applyEvent({ event: "property-created", data: row("1") }, "h-5");
   expect(store.rows()).toEqual([]);
 });
 
-test("an update changes the columns that it names and no other", () => {
-  const { store } = open(row("1"));
-  store.hear(updated("1", { price: { old: 100, new: 90 } }), "h-11");
+test("update changes the named columns only", () => {
+  const { store } = storeWith(row("1"));
+  store.applyEvent(updateEvent("1", { price: { old: 100, new: 90 } }), "h-11");
   expect(store.rows()).toEqual([row("1", { price: 90 })]);
   expect(store.position()).toBe("h-11");
 });
 
-test("an event that is older than what is held changes nothing", () => {
-  const { store } = open(row("1"));
-  store.hear(updated("1", { price: { old: 120, new: 110 } }), "h-9");
-  store.hear({ event: "property-deleted", data: { property_id: "1", deleted_at: "" } }, "h-3");
+test("event older than the position is ignored", () => {
+  const { store } = storeWith(row("1"));
+  store.applyEvent(updateEvent("1", { price: { old: 120, new: 110 } }), "h-9");
+  store.applyEvent(
+    { event: "property-deleted", data: { property_id: "1", deleted_at: "" } },
+    "h-3",
+  );
   expect(store.rows()).toEqual([row("1")]);
   expect(store.position()).toBe("h-10");
 });
 
-test("an update or delete of a property that is not known is passed over", () => {
-  const { store } = open(row("1"));
-  store.hear(updated("2", { price: { old: 100, new: 90 } }), "h-11");
-  store.hear({ event: "property-deleted", data: { property_id: "3", deleted_at: "" } }, "h-12");
+test("update or delete of an unknown property is ignored", () => {
+  const { store } = storeWith(row("1"));
+  store.applyEvent(updateEvent("2", { price: { old: 100, new: 90 } }), "h-11");
+  store.applyEvent(
+    { event: "property-deleted", data: { property_id: "3", deleted_at: "" } },
+    "h-12",
+  );
   expect(store.rows()).toEqual([row("1")]);
 });
 
-test("a number and a string name the same property", () => {
-  const { store } = open(row("7"));
-  store.hear({ event: "property-deleted", data: { property_id: 7, deleted_at: "" } }, "h-11");
+test("property id matches as number and as string", () => {
+  const { store } = storeWith(row("7"));
+  store.applyEvent({ event: "property-deleted", data: { property_id: 7, deleted_at: "" } }, "h-11");
   expect(store.rows()).toEqual([]);
 });
 
-test("a move to a region that isn't shown takes the listing away, and is told", () => {
-  const { store, told } = open(row("1"));
+test("move out of the scope removes the row and emits a change", () => {
+  const { store, changes } = storeWith(row("1"));
   const property = row("1", { state: "CA" });
-  store.hear(
-    updated(
+  store.applyEvent(
+    updateEvent(
       "1",
       { state: { old: "TX", new: "CA" } },
       { moved: { from: ["TX"], to: ["CA"] }, property },
@@ -104,14 +111,14 @@ test("a move to a region that isn't shown takes the listing away, and is told", 
     "h-11",
   );
   expect(store.rows()).toEqual([]);
-  expect(told).toHaveLength(1);
+  expect(changes).toHaveLength(1);
 });
 
-test("a move from elsewhere brings the whole row, with what changed", () => {
-  const { store, told } = open();
+test("move into the scope adds the whole row and emits its changes", () => {
+  const { store, changes } = storeWith();
   const property = row("1");
-  store.hear(
-    updated(
+  store.applyEvent(
+    updateEvent(
       "1",
       { state: { old: "CA", new: "TX" } },
       { moved: { from: ["CA"], to: ["TX"] }, property },
@@ -119,18 +126,23 @@ test("a move from elsewhere brings the whole row, with what changed", () => {
     "h-11",
   );
   expect(store.rows()).toEqual([property]);
-  expect(told).toEqual([
-    { kind: "updated", row: property, changes: { state: { old: "CA", new: "TX" } }, live: true },
+  expect(changes).toEqual([
+    {
+      kind: "updated",
+      row: property,
+      changes: { state: { old: "CA", new: "TX" } },
+      fromEvent: true,
+    },
   ]);
 });
 
-test("what is shown by its id stays wherever it moves", () => {
-  const { store } = made();
-  store.begin({ properties: ["1"] });
-  store.page([row("1")], "h-10", true);
+test("row shown by its id stays after a move", () => {
+  const { store } = createStore();
+  store.startSnapshot({ properties: ["1"] });
+  store.applyPage([row("1")], "h-10", true);
   const property = row("1", { state: "CA" });
-  store.hear(
-    updated(
+  store.applyEvent(
+    updateEvent(
       "1",
       { state: { old: "TX", new: "CA" } },
       { moved: { from: ["TX"], to: ["CA"] }, property },
@@ -140,65 +152,68 @@ test("what is shown by its id stays wherever it moves", () => {
   expect(store.rows()).toEqual([property]);
 });
 
-test("pages add up, and a property that came as an event in between is there once", () => {
-  const { store } = made();
-  store.begin(TX);
-  store.page([row("1")], "h-10", false);
-  store.hear({ event: "property-created", data: row("3") }, "h-11");
-  store.hear(updated("2", { price: { old: 100, new: 90 } }), "h-12");
-  store.page([row("2", { price: 90 }), row("3")], "h-12", true);
+test("pages are merged with events between them, each row once", () => {
+  const { store } = createStore();
+  store.startSnapshot(TX);
+  store.applyPage([row("1")], "h-10", false);
+  store.applyEvent({ event: "property-created", data: row("3") }, "h-11");
+  store.applyEvent(updateEvent("2", { price: { old: 100, new: 90 } }), "h-12");
+  store.applyPage([row("2", { price: 90 }), row("3")], "h-12", true);
   expect(store.rows().map((each) => each.property_id)).toEqual(["1", "3", "2"]);
 });
 
-test("another snapshot of the same scope shows what is held until it is complete, then lets go of what is gone", () => {
-  const { store, frame } = open(row("1"), row("2"));
-  store.begin(TX);
+test("snapshot of the same scope keeps the held rows until it is complete", () => {
+  const { store, frame } = storeWith(row("1"), row("2"));
+  store.startSnapshot(TX);
   frame();
-  expect(store.getSnapshot()).toMatchObject({ ready: false });
+  expect(store.view.getSnapshot()).toMatchObject({ ready: false });
   expect(store.rows()).toHaveLength(2);
-  store.page([row("2", { price: 50 })], "h-20", false);
+  store.applyPage([row("2", { price: 50 })], "h-20", false);
   expect(store.rows()).toHaveLength(2);
-  store.page([], "h-20", true);
+  store.applyPage([], "h-20", true);
   expect(store.rows()).toEqual([row("2", { price: 50 })]);
 });
 
-test("while a snapshot is read anew, an event of a row that it has not brought yet is passed over", () => {
-  const { store, told } = open(row("1"), row("2"));
-  store.begin(TX);
-  store.page([], "h-20", false);
-  store.hear(updated("1", { price: { old: 100, new: 90 } }), "h-21");
-  store.hear({ event: "property-deleted", data: { property_id: "2", deleted_at: "" } }, "h-22");
-  expect(told).toEqual([]);
-  store.page([row("1", { price: 90 })], "h-22", true);
+test("event of a row that the running snapshot has not contained yet is ignored", () => {
+  const { store, changes } = storeWith(row("1"), row("2"));
+  store.startSnapshot(TX);
+  store.applyPage([], "h-20", false);
+  store.applyEvent(updateEvent("1", { price: { old: 100, new: 90 } }), "h-21");
+  store.applyEvent(
+    { event: "property-deleted", data: { property_id: "2", deleted_at: "" } },
+    "h-22",
+  );
+  expect(changes).toEqual([]);
+  store.applyPage([row("1", { price: 90 })], "h-22", true);
   expect(store.rows()).toEqual([row("1", { price: 90 })]);
 });
 
-test("another scope begins with nothing", () => {
-  const { store, frame } = open(row("1"));
-  store.begin(CA);
+test("snapshot of another scope starts empty", () => {
+  const { store, frame } = storeWith(row("1"));
+  store.startSnapshot(CA);
   frame();
   expect(store.rows()).toEqual([]);
-  expect(store.getSnapshot()).toMatchObject({ scope: CA, ready: false, rows: [] });
+  expect(store.view.getSnapshot()).toMatchObject({ scope: CA, ready: false, rows: [] });
 });
 
-test("a history that is not the one before is taken with its snapshot", () => {
-  const { store } = open(row("1"));
-  store.begin(TX);
-  store.page([row("1")], "other-2", true);
-  store.hear(updated("1", { price: { old: 100, new: 90 } }), "other-3");
+test("position of a new history is taken from its snapshot", () => {
+  const { store } = storeWith(row("1"));
+  store.startSnapshot(TX);
+  store.applyPage([row("1")], "other-2", true);
+  store.applyEvent(updateEvent("1", { price: { old: 100, new: 90 } }), "other-3");
   expect(store.rows()).toEqual([row("1", { price: 90 })]);
 });
 
-test("a batch is applied in order", () => {
-  const { store } = open(row("1"));
-  store.hear(
+test("batch is applied in order", () => {
+  const { store } = storeWith(row("1"));
+  store.applyEvent(
     {
       event: "properties-batch",
       data: {
         events: [
           { event: "property-deleted", data: { property_id: "1", deleted_at: "" } },
           { event: "property-created", data: row("1", { price: 7 }) },
-          updated("1", { price: { old: 7, new: 8 } }),
+          updateEvent("1", { price: { old: 7, new: 8 } }),
         ],
       },
     },
@@ -207,57 +222,57 @@ test("a batch is applied in order", () => {
   expect(store.rows()).toEqual([row("1", { price: 8 })]);
 });
 
-test("a thousand events are one notice to React", () => {
-  const { store, frames, frame } = open(row("1"));
+test("thousand events in one frame update the view once", () => {
+  const { store, frames, frame } = storeWith(row("1"));
   frame();
-  let notices = 0;
-  store.subscribe(() => (notices += 1));
+  let updates = 0;
+  store.view.subscribe(() => (updates += 1));
   for (let price = 0; price < 1000; price += 1)
-    store.hear(updated("1", { price: { old: null, new: price } }), `h-${11 + price}`);
+    store.applyEvent(updateEvent("1", { price: { old: null, new: price } }), `h-${11 + price}`);
   expect(frames).toHaveLength(1);
   frame();
-  expect(notices).toBe(1);
+  expect(updates).toBe(1);
 });
 
-test("a listing that did not change stays the same object", () => {
-  const { store, frame } = open(row("1"), row("2"));
+test("unchanged row stays the same object", () => {
+  const { store, frame } = storeWith(row("1"), row("2"));
   frame();
-  const before = store.getSnapshot().rows;
-  store.hear(updated("1", { price: { old: 100, new: 90 } }), "h-11");
+  const before = store.view.getSnapshot().rows;
+  store.applyEvent(updateEvent("1", { price: { old: 100, new: 90 } }), "h-11");
   frame();
-  const after = store.getSnapshot().rows;
+  const after = store.view.getSnapshot().rows;
   expect(after[0]).not.toBe(before[0]);
   expect(after[1]).toBe(before[1]);
 });
 
-test("updated_at goes along where it is a column of the row, and nowhere else", () => {
-  const { store } = open(row("1", { updated_at: "2026-01-01T00:00:00Z" }), row("2"));
-  store.hear(updated("1", {}), "h-11");
-  store.hear(updated("2", { price: { old: 100, new: 90 } }), "h-12");
+test("updated_at is set where it is a column of the row only", () => {
+  const { store } = storeWith(row("1", { updated_at: "2026-01-01T00:00:00Z" }), row("2"));
+  store.applyEvent(updateEvent("1", {}), "h-11");
+  store.applyEvent(updateEvent("2", { price: { old: 100, new: 90 } }), "h-12");
   expect(store.rows()).toEqual([
     row("1", { updated_at: "2026-02-01T00:00:00Z" }),
     row("2", { price: 90 }),
   ]);
 });
 
-test("what a snapshot shows to have changed is told, but not as live; what it shows first is not told", () => {
-  const { store, told } = open(row("1"));
-  expect(told).toEqual([]);
-  store.begin(TX);
-  store.page([row("1", { price: 90 }), row("2")], "h-20", true);
-  expect(told).toEqual([
+test("row that differs in a snapshot emits a change with fromEvent false, a first row none", () => {
+  const { store, changes } = storeWith(row("1"));
+  expect(changes).toEqual([]);
+  store.startSnapshot(TX);
+  store.applyPage([row("1", { price: 90 }), row("2")], "h-20", true);
+  expect(changes).toEqual([
     {
       kind: "updated",
       row: row("1", { price: 90 }),
       changes: { price: { old: 100, new: 90 } },
-      live: false,
+      fromEvent: false,
     },
   ]);
 });
 
-test("a column that a row has no more is told as null, and is gone", () => {
-  const { store, told } = open(row("1", { tags: ["a"] }));
-  store.hear({ event: "property-created", data: row("1") }, "h-11");
-  expect(told[0]?.changes).toEqual({ tags: { old: ["a"], new: null } });
+test("column that the new row lacks is emitted as null and removed", () => {
+  const { store, changes } = storeWith(row("1", { tags: ["a"] }));
+  store.applyEvent({ event: "property-created", data: row("1") }, "h-11");
+  expect(changes[0]?.changes).toEqual({ tags: { old: ["a"], new: null } });
   expect(store.rows()).toEqual([row("1")]);
 });

@@ -9,7 +9,7 @@ import type {
   Json,
   PropertyRow,
   ServerToClientEvents,
-} from "../../../deploy/web/lib/contract";
+} from "../../../deploy/web/lib/bridge/contract";
 
 const auth: HandshakeAuth = { regions: ["TX"], properties: [7, "p1"], batch: true };
 const socket: Socket<ServerToClientEvents, ClientToServerEvents> = io("http://localhost:8000", {

@@ -1,7 +1,7 @@
 import type { Metadata } from "next";
-import { Compare } from "@/components/compare";
+import { Compare } from "@/features/compare/compare";
 import { config } from "@/lib/config";
-import { countRegions } from "@/lib/regions";
+import { countRegions } from "@/features/listings/count-regions";
 
 export const metadata: Metadata = { title: "Compare" };
 

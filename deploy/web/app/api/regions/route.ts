@@ -1,7 +1,7 @@
 import { config } from "@/lib/config";
-import { countRegions } from "@/lib/regions";
+import { countRegions } from "@/features/listings/count-regions";
 
-/** How many listings each region has; `null` while the bridge does not say. */
+/** Return the regions with their numbers of listings, or `null` while the bridge is unavailable. */
 export async function GET(): Promise<Response> {
   const { token } = await config();
   return Response.json(await countRegions(token), { headers: { "Cache-Control": "no-store" } });

@@ -1,5 +1,5 @@
 import type { Metadata } from "next";
-import { Detail } from "@/components/detail";
+import { Detail } from "@/features/detail/detail";
 
 export const metadata: Metadata = { title: "Listing" };
 

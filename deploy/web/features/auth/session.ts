@@ -1,0 +1,51 @@
+// The user's access token: a fixed one for development and tests, or from Supabase Auth.
+import type { SupabaseClient } from "@supabase/supabase-js";
+import type { Session } from "@/lib/bridge/client";
+
+/** A token that never changes. */
+export function fixedSession(token: string): Session {
+  return { token: () => Promise.resolve(token), onChange: () => () => {} };
+}
+
+export interface SupabaseSession extends Session {
+  client(): Promise<SupabaseClient>;
+}
+
+/** The session of `supabase-js`, which is loaded on first use. */
+export function supabaseSession(url: string, key: string): SupabaseSession {
+  let loading: Promise<SupabaseClient> | undefined;
+  const client = () =>
+    (loading ??= import("@supabase/supabase-js").then(({ createClient }) =>
+      createClient(url, key),
+    ));
+  return {
+    client,
+    async token() {
+      // Refreshes an expired session, so that a reconnect is not rejected with `token_expired`.
+      const { data, error } = await (await client()).auth.getSession();
+      if (error) throw error;
+      return data.session?.access_token ?? null;
+    },
+    onChange(listener) {
+      let cancelled = false;
+      let unsubscribe = () => {};
+      let user: string | undefined;
+      void client().then(({ auth }) => {
+        if (cancelled) return;
+        // Not async: supabase-js calls it while it holds its lock, and awaiting would deadlock.
+        const { data } = auth.onAuthStateChange((event, session) => {
+          const before = user;
+          user = session?.user.id;
+          if (event === "INITIAL_SESSION") return;
+          if (user !== before) listener("user");
+          else if (event === "TOKEN_REFRESHED") listener("token");
+        });
+        unsubscribe = () => data.subscription.unsubscribe();
+      });
+      return () => {
+        cancelled = true;
+        unsubscribe();
+      };
+    },
+  };
+}

@@ -1,0 +1,188 @@
+// The Socket.IO connection to the bridge: authentication, reconnection, liveness. No React.
+import { io, type Socket } from "socket.io-client";
+import type {
+  BridgeStatusData,
+  ClientToServerEvents,
+  HandshakeAuth,
+  RefusalReason,
+  ServerToClientEvents,
+} from "./contract";
+import { Observable } from "./observable";
+import type { Scope } from "./store";
+
+export type BridgeSocket = Socket<ServerToClientEvents, ClientToServerEvents>;
+
+/** The signed-in user. */
+export interface Session {
+  /** Return a valid access token, or null for an anonymous connection. */
+  token(): Promise<string | null>;
+  /** Subscribe to changes: "token" is a fresh token of the same user, "user" a different user or
+   * none. Return the function that unsubscribes. */
+  onChange(listener: (change: "token" | "user") => void): () => void;
+}
+
+export interface Connection {
+  connected: boolean;
+  /** Whether the last connect recovered the session before it; null before the first connect. */
+  recovered: boolean | null;
+  /** State of the bridge's own source, from `bridge-status`; null until the first one. */
+  bridge: BridgeStatusData["state"] | null;
+  /** Why the bridge rejected this client. The client retries with exponential backoff. */
+  error: RefusalReason | null;
+}
+
+const INITIAL: Connection = { connected: false, recovered: null, bridge: null, error: null };
+/** Time within which a live connection answers a probe. */
+const PROBE_TIMEOUT_MS = 4_000;
+const MAX_BACKOFF_MS = 30_000;
+
+export class BridgeClient {
+  readonly socket: BridgeSocket;
+  readonly connection = new Observable<Connection>(INITIAL);
+  /** Scope of the current view. The next handshake sends it, so that a new session receives its
+   * events from the first moment. */
+  scope: Scope = {};
+  /** Scope that the last handshake sent. */
+  handshakeScope: Scope = this.scope;
+  #session: Session | null = null;
+  #batch = false;
+  #holders = 0;
+  #rejections = 0;
+  #retryTimer: ReturnType<typeof setTimeout> | undefined;
+  #backingOff = false; // between two connection attempts, none is in progress
+
+  /** Does not connect: `retain` does. */
+  constructor(url: string, path: string) {
+    this.socket = io(url, {
+      path,
+      autoConnect: false,
+      transports: ["websocket", "polling"],
+      tryAllTransports: true,
+      timeout: 5_000,
+      reconnectionDelay: 500,
+      auth: (send) => void this.#sendHandshake(send),
+    });
+    this.socket.on("connect", () => {
+      this.#rejections = 0;
+      this.#update({ connected: true, recovered: this.socket.recovered, error: null });
+    });
+    this.socket.on("disconnect", (reason) => {
+      this.#update({ connected: false });
+      this.#backingOff = true;
+      if (reason === "io server disconnect") this.#scheduleReconnect();
+    });
+    this.socket.on("connect_error", (error: Error & { data?: RefusalReason }) => {
+      this.#backingOff = true;
+      if (this.socket.active) return; // a network error: socket.io-client reconnects by itself
+      this.#update({ error: error.data ?? { code: "not_supported", message: error.message } });
+      this.#scheduleReconnect();
+    });
+    this.socket.io.on("reconnect_attempt", () => (this.#backingOff = false));
+    this.socket.on("bridge-status", ({ data }) => this.#update({ bridge: data.state }));
+    this.socket.on("auth-status", ({ data }) => {
+      if (data.state === "expiring") void this.authenticate();
+    });
+  }
+
+  /** Keep the connection open until the returned function is called. There may be several
+   * holders; a different `session` or `batch` starts a new session. */
+  retain(session: Session | null, batch: boolean): () => void {
+    const changed = session !== this.#session || batch !== this.#batch;
+    this.#session = session;
+    this.#batch = batch;
+    if (this.#holders++ > 0) {
+      if (changed) this.restart();
+    } else {
+      this.socket.connect();
+      window.addEventListener("online", this.#checkConnection);
+      window.addEventListener("offline", this.#closeTransport);
+      document.addEventListener("visibilitychange", this.#checkConnection);
+    }
+    const unsubscribe = session?.onChange((change) => {
+      if (change === "user") this.restart();
+      else void this.authenticate();
+    });
+    const release = () => {
+      if (--this.#holders > 0) return;
+      clearTimeout(this.#retryTimer);
+      window.removeEventListener("online", this.#checkConnection);
+      window.removeEventListener("offline", this.#closeTransport);
+      document.removeEventListener("visibilitychange", this.#checkConnection);
+      this.socket.disconnect();
+    };
+    return () => {
+      unsubscribe?.();
+      setTimeout(release); // deferred: StrictMode unmounts and mounts again synchronously
+    };
+  }
+
+  /** Disconnect and connect with a new session, as for a different user. */
+  restart(): void {
+    clearTimeout(this.#retryTimer);
+    this.#rejections = 0;
+    this.socket.disconnect().connect();
+  }
+
+  /** Send the session's current token on the open connection. */
+  async authenticate(): Promise<void> {
+    const token = await this.#token();
+    if (!token || !this.socket.connected) return;
+    this.socket.emit("authenticate", { token }, (ack) => {
+      if (!ack.ok) this.#update({ error: ack.error });
+    });
+  }
+
+  async #sendHandshake(send: (auth: HandshakeAuth) => void): Promise<void> {
+    const token = await this.#token();
+    this.handshakeScope = this.scope;
+    send({ ...this.scope, batch: this.#batch, ...(token ? { token } : {}) });
+  }
+
+  async #token(): Promise<string | null> {
+    try {
+      return (await this.#session?.token()) ?? null;
+    } catch (error) {
+      // Connect without a token: if the bridge requires one it rejects the client, which retries.
+      console.error(`failed to get an access token: ${String(error)}`);
+      return null;
+    }
+  }
+
+  #scheduleReconnect(): void {
+    const pause = Math.min(MAX_BACKOFF_MS, 500 * 2 ** this.#rejections++);
+    clearTimeout(this.#retryTimer);
+    this.#retryTimer = setTimeout(
+      () => {
+        if (this.#holders > 0) this.socket.connect();
+      },
+      pause * (0.75 + Math.random() / 2),
+    );
+  }
+
+  /** Called when the network is back or the tab becomes visible. Probe an open connection, which
+   * may have died while the computer slept; end the backoff of a closed one. */
+  #checkConnection = (): void => {
+    if (document.hidden) return;
+    if (this.socket.connected) {
+      // Engine.IO 4 pings only from server to client, so a round trip takes a request. This one
+      // changes nothing, as no property has this id. Any answer will do, `rate_limited` as well.
+      const request = { properties: ["-"] };
+      this.socket.timeout(PROBE_TIMEOUT_MS).emit("unsubscribe", request, (timeout) => {
+        if (timeout) this.#closeTransport();
+      });
+    } else if (this.#backingOff) {
+      this.#backingOff = false;
+      clearTimeout(this.#retryTimer);
+      this.socket.disconnect().connect(); // the session stays the same and can still be recovered
+    }
+  };
+
+  /** Close the transport of a dead network, which socket.io-client may take long to detect. */
+  #closeTransport = (): void => {
+    if (this.socket.connected) this.socket.io.engine.close();
+  };
+
+  #update(change: Partial<Connection>): void {
+    this.connection.set({ ...this.connection.getSnapshot(), ...change });
+  }
+}
