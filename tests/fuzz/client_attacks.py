@@ -12,7 +12,7 @@ from bridge.gateway.engineio import ws_frames as frames
 from tests.fuzz.attack import CODES, Attack
 from tests.fuzz.material import argument, cut, damaged, flipped, noise, spelled, text, utf8, value
 from tests.fuzz.stand import HANDSHAKE, JWT_SECRET, Fault
-from tests.unit.test_gateway_frames import masked
+from tests.unit.gateway.engineio.test_ws_frames import masked
 
 if TYPE_CHECKING:
     from random import Random

@@ -18,7 +18,7 @@ from bridge.gateway.engineio import ws_frames as frames
 from bridge.server.serve import BridgeServer
 from tests.fakes import FakeSource, FakeTable, entry, row, settings
 from tests.fuzz.connection import Connection
-from tests.unit.test_gateway_frames import masked
+from tests.unit.gateway.engineio.test_ws_frames import masked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

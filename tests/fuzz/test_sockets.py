@@ -23,7 +23,7 @@ from tests.fuzz.material import flipped, utf8
 from tests.fuzz.stand import HANDSHAKE, ROOMY, Notes
 from tests.raw_client import client
 from tests.serving import served
-from tests.unit.test_gateway_frames import masked
+from tests.unit.gateway.engineio.test_ws_frames import masked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -19,7 +19,7 @@ from bridge.gateway.gateway import Gateway
 from tests.bench.rig import JS, NODE, install_node
 from tests.fakes import entry, settings
 from tests.serving import served
-from tests.unit.test_gateway_frames import masked
+from tests.unit.gateway.engineio.test_ws_frames import masked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

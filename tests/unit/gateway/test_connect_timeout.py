@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bridge.gateway.timers import ConnectTimeout
-from tests.unit.test_heartbeat import Clock
+from tests.unit.gateway.engineio.test_heartbeat import Clock
 
 
 def test_each_is_told_of_when_its_time_is_over() -> None:

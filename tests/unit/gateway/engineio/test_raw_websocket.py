@@ -17,7 +17,7 @@ from bridge.gateway.engineio.raw_websocket import (
     RawWebSocket,
     keep_transport,
 )
-from tests.unit.test_gateway_frames import masked
+from tests.unit.gateway.engineio.test_ws_frames import masked
 
 CHANGED = (
     "uvicorn changed something private that bridge/gateway/transport.py relies on "

@@ -15,7 +15,7 @@ from websockets.server import ServerProtocol
 
 from bridge.gateway.engineio.raw_websocket import HANDOVER, take_over
 from bridge.server.websocket_protocol import UpgradeRequest, WebSocketProtocol
-from tests.unit.test_transport import Owner, Transport
+from tests.unit.gateway.engineio.test_raw_websocket import Owner, Transport
 
 CHANGED = (
     "uvicorn changed something private that bridge/gateway/handover.py relies on "
