@@ -14,7 +14,6 @@ from starlette.applications import Starlette
 from starlette.routing import Mount, Route, WebSocketRoute
 
 from bridge import settings as settings_module
-from bridge.auth.authenticator import Authenticator
 from bridge.auth.token_verifier import bearer_token
 from bridge.clock import SystemClock
 from bridge.errors import Code, RequestRejected
@@ -31,17 +30,22 @@ from bridge.ops.admin import Admin
 from bridge.ops.endpoints import OpsEndpoints
 from bridge.ops.readiness import Readiness, not_ready
 from bridge.ops.status import StatusReport
+from bridge.options import (
+    admission_limits,
+    authenticator,
+    client_address,
+    document_options,
+    source_options,
+)
 from bridge.pipeline.pipeline import Pipeline
 from bridge.schema import routes as contract
 from bridge.security.admin_auth import AdminAuth
 from bridge.security.admission import AdmissionMiddleware
-from bridge.security.client_ip import ClientAddress
 from bridge.security.origins import Origins
 from bridge.security.rejection import UnavailableResponse
 from bridge.source.base import SourceState
 from bridge.source.change_queue import ChangeQueue
-from bridge.source.postgrest import PostgrestTable
-from bridge.source.realtime.source import RealtimeSource
+from bridge.source.factory import create_source, create_table
 from bridge.supervisor import end_process, run_until_failure
 
 if TYPE_CHECKING:
@@ -120,11 +124,7 @@ class Bridge(Starlette):
         self._table = table
         self._watching = watching
         self._running: _Running | None = None
-        proxies = ClientAddress(
-            settings.trusted_proxies,
-            settings.client_ip_header,
-            own_machine_counts=settings.own_machine_counts,
-        )
+        proxies = client_address(settings)
         origins = Origins(settings.cors_origins)
         operators = AdminAuth(settings.admin_secret, proxies)
         self.operations = OpsEndpoints(
@@ -134,13 +134,13 @@ class Bridge(Starlette):
             secrets=settings.secrets,
         )
         self.admission = AdmissionMiddleware(
-            _Clients(self), settings, origins=origins, proxies=proxies
+            _Clients(self), admission_limits(settings), origins=origins, proxies=proxies
         )
         super().__init__(
             routes=[
                 *self.operations.routes(),
                 *Admin(operators, self._sign_out).routes(),
-                *contract.routes(settings),
+                *contract.routes(document_options(settings)),
                 SnapshotEndpoint(
                     self._clients,
                     origins=origins,
@@ -168,8 +168,9 @@ class Bridge(Starlette):
         self.failure = None
         settings = self.settings
         async with AsyncExitStack() as closing:
-            table = await _open(self._table or PostgrestTable(settings), closing)
-            source = self._source or RealtimeSource(settings, table)
+            source_of = source_options(settings)
+            table = await _open(self._table or create_table(source_of), closing)
+            source = self._source or create_source(source_of, table)
             backend = create_backend(settings)
             events = backend.log
             closing.push_async_callback(events.close)
@@ -220,7 +221,7 @@ class Bridge(Starlette):
                 store=backend.sessions,
                 rows=pipeline.rows,
                 upstream=upstream,
-                access=Authenticator.of(settings, settings.supabase_url, store=backend.revocations),
+                access=authenticator(settings, store=backend.revocations),
                 presence=presence,
             )
             await gateway.open()
@@ -251,7 +252,8 @@ class Bridge(Starlette):
         """
         async with AsyncExitStack() as closing:
             source, table = self._watching or (None, None)
-            table = await _open(table or PostgrestTable(settings), closing)
+            source_of = source_options(settings)
+            table = await _open(table or create_table(source_of), closing)
             events = create_backend(settings).log
             closing.push_async_callback(events.close)
             await events.open()
@@ -266,7 +268,8 @@ class Bridge(Starlette):
                 follow=watchers.follow,
             )
             await pipeline.load()
-            yield TableFollower(source or RealtimeSource(settings, table), inbox, pipeline, events)
+            source = source or create_source(source_of, table)
+            yield TableFollower(source, inbox, pipeline, events)
 
     async def drain(self) -> None:
         """End all client connections and take no more, ahead of the end of the lifespan: a server

@@ -238,12 +238,14 @@ def _listen(args: argparse.Namespace) -> int:
 
 
 def _schema(args: argparse.Namespace) -> int:
+    from bridge.options import document_options  # noqa: PLC0415 - slow to import
     from bridge.schema import asyncapi, json_schema, typescript  # noqa: PLC0415 - slow to import
 
     if args.format == "typescript":
         text = typescript.source()
     elif args.format == "asyncapi":
-        text = _json(asyncapi.document(load(supabase_url=NOWHERE, supabase_secret_key=NOWHERE)))
+        settings = load(supabase_url=NOWHERE, supabase_secret_key=NOWHERE)
+        text = _json(asyncapi.document(document_options(settings)))
     else:
         text = _json(json_schema.document())
     if args.out is None:

@@ -19,6 +19,7 @@ from bridge.clock import SystemClock, timestamp
 from bridge.gateway.delivery.writer import keep_transport
 from bridge.gateway.gateway import Gateway
 from bridge.log.memory import MemoryEventLog
+from bridge.options import authenticator
 from tests import tokens
 from tests.fakes import FakeSource, FakeTable, entry, row, settings
 from tests.raw_client import Client, client
@@ -222,7 +223,7 @@ async def with_keys(**overrides: Any) -> AsyncIterator[tuple[Site, tokens.JwksSe
     async with jwks_server() as server:
         server.keys = [key.jwk()]
         configured = settings(**overrides)
-        async with site(Authenticator.of(configured, server.base), **overrides) as at:
+        async with site(authenticator(configured, server.base), **overrides) as at:
             yield at, server, key
 
 
