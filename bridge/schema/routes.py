@@ -24,7 +24,7 @@ CACHE: Final = "public, max-age=300"
 """Both change with the bridge's settings only; after this long a reader asks whether they did."""
 
 
-def routes(options: DocumentOptions) -> list[BaseRoute]:
+def schema_routes(options: DocumentOptions) -> list[BaseRoute]:
     """Both are made here, once (some 30 ms), and are the same for everybody."""
     document = asyncapi.document(options)
     return [
