@@ -24,7 +24,6 @@ FILES: Final = (
     "bridge/README.md",
     "bridge/contract/README.md",
     "deploy/README.md",
-    "deploy/web/README.md",
     "tests/README.md",
 )
 BLOCK: Final = re.compile(
