@@ -13,7 +13,9 @@ from bridge.settings import reference
 from tests import documents
 
 ROOT: Final = documents.ROOT
-DOCUMENTS: Final = {str(path.relative_to(ROOT)): path.read_text("utf-8") for path in documents.paths()}
+DOCUMENTS: Final = {
+    str(path.relative_to(ROOT)): path.read_text("utf-8") for path in documents.paths()
+}
 READMES: Final = {name: text for name, text in DOCUMENTS.items() if name != "CHANGELOG.md"}
 DEPLOY: Final = READMES["deploy/README.md"]
 
