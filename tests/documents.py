@@ -24,6 +24,7 @@ FILES: Final = (
     "bridge/README.md",
     "bridge/contract/README.md",
     "deploy/README.md",
+    "deploy/web/README.md",
     "tests/README.md",
 )
 BLOCK: Final = re.compile(

@@ -18,6 +18,7 @@ DOCUMENTS: Final = {
 }
 READMES: Final = {name: text for name, text in DOCUMENTS.items() if name != "CHANGELOG.md"}
 DEPLOY: Final = READMES["deploy/README.md"]
+MAINTAINERS: Final = READMES["bridge/README.md"]
 
 LINK: Final = re.compile(r"\]\(([^)\s]+)\)")
 PATH: Final = re.compile(r"`((?:bridge|deploy|tests|\.ci)/[^`\s]*)`")
@@ -54,8 +55,9 @@ def test_relative_link_leads_to_a_file_and_heading(name: str) -> None:
 
 @pytest.mark.parametrize("name", READMES)
 def test_named_path_exists(name: str) -> None:
-    missing = [path for path in PATH.findall(READMES[name]) if not (ROOT / path).exists()]
-    assert missing == []
+    folders = (ROOT, (ROOT / name).parent)
+    found = PATH.findall(READMES[name])
+    assert [path for path in found if not any((each / path).exists() for each in folders)] == []
 
 
 @pytest.mark.parametrize("name", READMES)
@@ -117,3 +119,16 @@ def test_mounting_example_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     names: dict[str, Any] = {}
     exec(block, names)
     assert [route.path for route in names["app"].routes] == ["/live"]
+
+
+def test_private_name_is_used_where_the_table_has_it() -> None:
+    private = MAINTAINERS.partition("## Private names of libraries")[2]
+    rows = re.findall(r"^\| (`.*?) \| (.*?\.py.*?) \|", private, re.MULTILINE)
+    assert len(rows) > 30
+    files: dict[str, str] = {}
+    for names, used in rows:
+        files |= dict(re.findall(r"\[`(?:\w+/)?(\w+\.py)`\]\(([^)]+)\)", used))
+        sources = [(ROOT / "bridge" / files[file]) for file in re.findall(r"(\w+\.py)`", used)]
+        text = "".join(path.read_text("utf-8") for path in sources)
+        code = re.findall(r"`\.?(?:\w+\.)*(\w+)(?:\(.*?\))?`", names)
+        assert [name for name in code if name not in text] == [], used
