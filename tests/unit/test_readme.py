@@ -8,7 +8,13 @@ from typing import Any, Final
 
 import pytest
 
+from bridge.gateway import http_snapshot
+from bridge.gateway.engineio import raw_websocket, session
+from bridge.gateway.socketio import packet
+from bridge.gateway.socketio import server as socketio_server
 from bridge.ops import metrics
+from bridge.security import admin_auth
+from bridge.server import http_protocol
 from bridge.settings import reference
 from tests import documents
 
@@ -98,6 +104,36 @@ def test_every_metric_is_documented_and_no_other() -> None:
     names = {f"bridge_{name}" + ("" if kind == "gauge" else "_total") for kind, name in kinds}
     names.update(re.findall(r'GaugeMetricFamily\(\s*"(bridge_\w+)"', source))
     assert set(METRIC.findall(DEPLOY)) == names
+
+
+def test_security_table_has_the_bounds_of_the_code() -> None:
+    table = DEPLOY.partition("## Security")[2].partition("## Operations")[0]
+    bounds = [
+        f"{http_protocol.REQUEST_SECONDS:g} s for a request",
+        f"{http_protocol.HEAD_BYTES // 1024} KB of headers",
+        f"and {http_protocol.HEADERS} of them",
+        f"{http_protocol.PIPELINED} pipelined requests",
+        f"{http_protocol.UNREAD_SECONDS:g} s without reading",
+        f"{socketio_server.CONNECT_SECONDS:g} s without a client",
+        f"{socketio_server.MAX_CONNECTS} CONNECT packets",
+        f"{packet.MAX_ATTACHMENTS} attachments",
+        f"{session.MAX_POST_PACKETS:,} packets in a POST",
+        f"{session.MAX_QUEUED_MESSAGES} queued messages",
+        f"{raw_websocket.READ_BYTES // 1024} KB per connection",
+        f"{http_snapshot.MAX_RESPONSES} of its answers",
+        f"{http_snapshot.MAX_RESPONSES_PER_ADDRESS} of them to one address",
+        f"within {http_snapshot.DOWNLOAD_SECONDS:g} s",
+        f"{admin_auth.WRONG_BURST} wrong secrets",
+    ]
+    defaults = {entry.names[0]: entry.default or "" for entry in reference.entries()}
+    bounds += [
+        f"{int(defaults['BRIDGE_CONNECTIONS_PER_ADDRESS'])} of an address",
+        f"{int(defaults['BRIDGE_CONNECTIONS']):,} in total",
+        f"{int(defaults['BRIDGE_HANDSHAKES_BURST_PER_ADDRESS'])} at once",
+        f"{int(defaults['BRIDGE_REQUESTS_PER_SECOND'])} a second of a client",
+        f"{int(defaults['BRIDGE_SNAPSHOT_PAGES_BURST_PER_ADDRESS'])} full pages",
+    ]
+    assert [bound for bound in bounds if bound not in table] == []
 
 
 def test_settings_reference_has_every_setting_once() -> None:
