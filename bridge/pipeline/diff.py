@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bridge.changes import json_equal
 from bridge.contract.events import (
     FieldChange,
     Move,
@@ -105,7 +106,7 @@ def _changes(columns: Iterable[str], old: Record, new: Record) -> dict[str, Fiel
     return {
         column: FieldChange.model_construct(old=old[column], new=new[column])
         for column in columns
-        if not same(old[column], new[column])
+        if not json_equal(old[column], new[column])
     }
 
 
@@ -129,17 +130,6 @@ def _updated(
         .model_dump_json(by_alias=True, exclude_unset=True, warnings=False)
         .encode(),
     )
-
-
-def same(a: Json, b: Json) -> bool:
-    """JSON equality. Unlike Python's, it keeps `true` and `1` apart."""
-    if type(a) is not type(b):
-        return type(a) in (int, float) and type(b) in (int, float) and a == b
-    if type(a) is dict:
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if type(a) is list:
-        return len(a) == len(b) and all(map(same, a, b))
-    return bool(a == b)
 
 
 def _shown(projection: Projection, key: Key, row: Record, view: View) -> PropertyCreatedData:

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from bridge.changes import json_equal
 from bridge.events import Event
-from bridge.pipeline.diff import same
 from bridge.rooms import is_for_view, regions_of_rooms, rooms_of
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def _told(known: _NetChange, key: Key, view: View) -> list[Event]:
     changes = {
         column: change
         for column, change in known.changes.items()
-        if not same(change["old"], change["new"])
+        if not json_equal(change["old"], change["new"])
     }
     moved = known.first != known.place
     if changes or moved:
