@@ -37,6 +37,7 @@ from bridge.options import (
     authenticator,
     client_address,
     document_options,
+    notification_rules,
     source_options,
 )
 from bridge.pipeline.pipeline import Pipeline
@@ -183,7 +184,7 @@ class Bridge(Starlette):
             inbox = ChangeQueue(settings.queue_changes)
             watches, presence, clock = WatchIndex(), Presence(), SystemClock()
             notifier = Notifier(
-                settings.notify_rules,
+                notification_rules(settings),
                 watches,
                 present=presence.users,
                 users=settings.notify_users,

@@ -44,7 +44,7 @@ class Origins:
         """Raises ValueError, which names the pattern that is wrong and what was expected."""
         listed = tuple(patterns)
         if ANY in listed and len(listed) > 1:
-            raise ValueError("expected either * alone or a list of origins, came both")
+            raise ValueError("expected either * alone or a list of origins, got both")
         self.any = listed == (ANY,)
         self._same = not listed
         self._exact: set[str] = set()
