@@ -140,7 +140,7 @@ class Bridge(Starlette):
             secrets=settings.secrets,
         )
         self.admission = AdmissionMiddleware(
-            _SocketEndpoint(self), admission_limits(settings), origins=origins, proxies=addresses
+            _SocketEndpoint(self), admission_limits(settings), origins=origins, addresses=addresses
         )
         super().__init__(
             routes=[
