@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from bridge.security.client_ip import ClientAddress
     from bridge.security.origins import Origins
-    from bridge.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -49,13 +49,28 @@ def claim_slot() -> Slot | None:
     return place
 
 
+@dataclass(frozen=True, slots=True)
+class AdmissionLimits:
+    """Limits of connections and handshakes. An address of IPv6 stands for its /64."""
+
+    connections: int
+    """Open at a time, in all."""
+    connections_per_address: int
+    handshakes_per_second: float
+    """Sustained rate of handshakes, in all."""
+    handshakes_burst: int
+    """Handshakes at once, after a pause, in all."""
+    handshakes_per_second_per_address: float
+    handshakes_burst_per_address: int
+
+
 class AdmissionMiddleware:
     """An ASGI application around another one."""
 
     def __init__(
         self,
         app: ASGIApp,
-        settings: Settings,
+        limits: AdmissionLimits,
         *,
         origins: Origins,
         proxies: ClientAddress,
@@ -65,13 +80,11 @@ class AdmissionMiddleware:
         self._origins = origins
         self._proxies = proxies
         self._clock = clock
-        self.connections = ConcurrencyLimiter(
-            settings.connections_per_address, settings.connections
-        )
+        self.connections = ConcurrencyLimiter(limits.connections_per_address, limits.connections)
         self._pace = RateLimiter(
-            settings.handshakes_per_second_per_address, settings.handshakes_burst_per_address
+            limits.handshakes_per_second_per_address, limits.handshakes_burst_per_address
         )
-        self._pace_of_all = RateLimiter(settings.handshakes_per_second, settings.handshakes_burst)
+        self._pace_of_all = RateLimiter(limits.handshakes_per_second, limits.handshakes_burst)
         self.rejections: dict[str, int] = {}
         """How many were refused, by code."""
         self._warned = False

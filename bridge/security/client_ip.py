@@ -54,13 +54,13 @@ class ClientAddress:
         trusted: Iterable[str] = (),
         header: str = FORWARDED_FOR,
         *,
-        own_machine_counts: bool = True,
+        count_loopback: bool = True,
     ) -> None:
         """`trusted` are addresses and networks (CIDR). Raises ValueError where one is neither, or
-        where `header` is no name of a header. `own_machine_counts` says whether what comes straight
+        where `header` is no name of a header. `count_loopback` says whether what comes straight
         from this machine is counted under its address like everything else.
         """
-        self._own_machine_counts = own_machine_counts
+        self._count_loopback = count_loopback
         self._trusted = tuple(network(text) for text in trusted)
         if not _HEADER.fullmatch(header):
             raise ValueError("expected the name of a header, such as Fly-Client-IP")
@@ -95,7 +95,7 @@ class ClientAddress:
         """What a request is counted under where something is limited by address: see `household`.
         None: it isn't.
         """
-        if not self._own_machine_counts and direct_loopback(scope):
+        if not self._count_loopback and direct_loopback(scope):
             return None
         return address_group(self.client(scope))
 

@@ -84,7 +84,7 @@ class LimitSettings(SettingsGroup):
     )
 
     @property
-    def own_machine_counts(self) -> bool:
+    def count_loopback(self) -> bool:
         """Whether limits per address hold for what comes straight from this machine, too: only
         where somebody has set one. Else it is a proxy that stands for many, or somebody who tries
         how much the bridge can take.

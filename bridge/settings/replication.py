@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, field_validator
 
 from bridge.settings.base import SettingsGroup
@@ -10,6 +12,10 @@ from bridge.settings.base import SettingsGroup
 class ReplicationSettings(SettingsGroup):
     """How the table is followed, and where what was told is kept."""
 
+    source: Literal["realtime"] = Field(
+        "realtime",
+        description="Source of changes: realtime (Supabase Realtime, postgres_changes)",
+    )
     log: str = Field(
         "sqlite:///bridge.sqlite3",
         description="Where events and the rows they left behind are kept: sqlite:///file, "

@@ -83,6 +83,8 @@ def explain(error: ValidationError) -> str:
         name = _environment_name(fault["loc"])
         field = Settings.model_fields.get(name.removeprefix("BRIDGE_").lower())
         message = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "literal_error":
+            message = "expected " + fault["ctx"]["expected"].replace("'", "")
         if fault["type"] == "missing":
             wanted = field.description if field else "a value"
             lines.append(f"{name} is not set. Expected: {wanted}.")

@@ -86,9 +86,9 @@ ROWS_PER_FETCH: Final = 5_000
 # an array of strings apart in one pass, and nested JSON once more for every part.
 INSERT_ENTRIES: Final = """
     INSERT INTO entries (seq, at, route, envelope)
-    SELECT ?1 + key, ?2, substr(value, 1, instr(value, char(10)) - 1),
+    SELECT ? + key, ?, substr(value, 1, instr(value, char(10)) - 1),
            substr(value, instr(value, char(10)) + 1)
-    FROM json_each(?3)"""
+    FROM json_each(?)"""
 TRIM_ENTRIES: Final = "DELETE FROM entries WHERE seq < ?"
 PUT_ROWS: Final = """
     INSERT INTO rows (key, row) SELECT key, value FROM json_each(?) WHERE type <> 'null'

@@ -161,7 +161,8 @@ def test_columns_that_are_wrong_by_themselves_are_complained_of_once(
         ("BRIDGE_STALE_AFTER", "soon", "Input should be a valid number"),
         ("BRIDGE_PAGE_ROWS", "1001", "less than or equal to 1000"),
         ("BRIDGE_QUEUE_CHANGES", "0", "greater than or equal to 1"),
-        ("BRIDGE_AUTH", "maybe", "Input should be 'optional', 'required' or 'off'"),
+        ("BRIDGE_AUTH", "maybe", "expected optional, required or off"),
+        ("BRIDGE_SOURCE", "kafka", "expected realtime"),
         ("BRIDGE_TOKEN_AUDIENCE", "", "at least 1 character"),
         ("BRIDGE_TOKEN_LEEWAY", "-1", "greater than or equal to 0"),
         ("BRIDGE_TOKEN_LEEWAY", "301", "less than or equal to 300"),
@@ -377,8 +378,8 @@ def test_a_column_cannot_take_the_name_under_which_the_key_is_told(
 def test_this_machine_is_counted_only_where_a_limit_per_address_is_set(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert not load().own_machine_counts
+    assert not load().count_loopback
     monkeypatch.setenv("BRIDGE_CONNECTIONS", "5000")
-    assert not load().own_machine_counts
+    assert not load().count_loopback
     monkeypatch.setenv("BRIDGE_CONNECTIONS_PER_ADDRESS", "200")
-    assert load().own_machine_counts
+    assert load().count_loopback
