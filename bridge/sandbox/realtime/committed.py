@@ -64,7 +64,7 @@ def places_of(relation: pgoutput.Relation, names: Iterable[str]) -> list[int]:
     return [at[name] for name in names]
 
 
-def value_of(committed: Committed, place: int) -> pgoutput.Value:
+def value_of(committed: Committed, place: int) -> pgoutput.TupleValue:
     """Of the new row, for DELETE of what the old row carries; an unchanged large value is filled in
     from the old row where that is whole.
     """
@@ -72,7 +72,7 @@ def value_of(committed: Committed, place: int) -> pgoutput.Value:
     if change.new is None:
         return change.old[place] if change.old is not None else None
     value = change.new[place]
-    if value is pgoutput.UNCHANGED and change.old is not None and not change.old_is_key:
+    if value is pgoutput.UNCHANGED_TOAST and change.old is not None and not change.old_is_key:
         return change.old[place]
     return value
 
@@ -81,5 +81,5 @@ def known_null(committed: Committed, place: int) -> bool:
     """Whether the value is null, as opposed to not told."""
     change = committed.change
     if change.new is None and change.old_is_key:
-        return change.relation.columns[place].in_identity
+        return change.relation.columns[place].in_replica_identity
     return value_of(committed, place) is None

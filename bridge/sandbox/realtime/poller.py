@@ -103,7 +103,7 @@ class Poller:
         self.rate_limited = 0
         self.slots_lost = 0
         self._connection: catalog.Connection | None = None
-        self._decoder = pgoutput.Decoder()
+        self._decoder = pgoutput.PgoutputDecoder()
         self._slot = ""
         self._polling = asyncio.Lock()
         self._counted: deque[tuple[float, int]] = deque()
@@ -160,7 +160,7 @@ class Poller:
                         sql.Identifier(self._publication)
                     )
                 )
-        self._decoder = pgoutput.Decoder()
+        self._decoder = pgoutput.PgoutputDecoder()
         self._slot = f"supabase_realtime_replication_slot_{self._dice.getrandbits(32):08x}"
         await self._connection.execute(
             "select pg_create_logical_replication_slot(%s, 'pgoutput', true)", (self._slot,)
@@ -213,7 +213,7 @@ class Poller:
                     committed.Committed(message, timestamp, committed.is_too_large(message))
                 )  # fmt: skip
             elif isinstance(message, pgoutput.BeginMessage):
-                timestamp = committed.timestamp(message.committed_at)
+                timestamp = committed.timestamp(message.commit_timestamp)
             # TRUNCATE is read and says nothing, as at the real server.
         return changes
 

@@ -118,6 +118,6 @@ def condition(test: bindings.BindingFilter, kind: str) -> tuple[list[str], sql.C
     return parameters, sql.SQL("not ({})").format(verdict) if test.negated else verdict
 
 
-def _text(row: pgoutput.Row | None, place: int) -> str | None:
+def _text(row: pgoutput.TupleData | None, place: int) -> str | None:
     value = row[place] if row is not None else None
     return value if isinstance(value, str) else None

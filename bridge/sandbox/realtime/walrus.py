@@ -111,7 +111,7 @@ def _side(
     if not old:
         if change.new is None:
             return None
-        return tuple(p for p in everything if value_of(committed, p) is not pgoutput.UNCHANGED)
+        return tuple(p for p in everything if value_of(committed, p) is not pgoutput.UNCHANGED_TOAST)
     if change.op is Op.INSERT:
         return None
     names = {column.name for column in change.relation.columns}
@@ -155,7 +155,7 @@ async def _records(
     return texts
 
 
-def _row(committed: Committed, *, old: bool) -> pgoutput.Row:
+def _row(committed: Committed, *, old: bool) -> pgoutput.TupleData:
     change = committed.change
     if old:
         # No old tuple: the identity did not change, so the new row still has it.
@@ -165,7 +165,7 @@ def _row(committed: Committed, *, old: bool) -> pgoutput.Row:
     return tuple(value_of(committed, place) for place in range(len(change.relation.columns)))
 
 
-def _wal_text(column: pgoutput.RelationColumn, value: pgoutput.Value) -> str | None:
+def _wal_text(column: pgoutput.RelationColumn, value: pgoutput.TupleValue) -> str | None:
     """The value as wal2json, the real server's plugin, would hand it on."""
     if not isinstance(value, str):
         return None
