@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from bridge.sandbox.realtime.faults import Faults
 
 
-class Control:
+class FaultControl:
     """`POST /_sandbox/faults` with `{"name": ..., <options>}`: names that begin with `rest-` are
     those of `RestFaults.apply`, all others those of `Faults.apply`. `GET` tells what they did, and
     what was read over REST.

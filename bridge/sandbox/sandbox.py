@@ -10,10 +10,10 @@ from aiohttp import web
 from psycopg.rows import dict_row
 
 from bridge.sandbox.auth import keys
-from bridge.sandbox.auth.users import Users
-from bridge.sandbox.control import Control
-from bridge.sandbox.postgres.connections import Connections
-from bridge.sandbox.postgres.migrations import provide
+from bridge.sandbox.auth.users import UserTokens
+from bridge.sandbox.control import FaultControl
+from bridge.sandbox.postgres.connections import ConnectionPool
+from bridge.sandbox.postgres.migrations import apply_project
 from bridge.sandbox.postgres.server import HOST, SUPERUSER, PostgresServer
 from bridge.sandbox.postgrest.faults import PostgrestFaults
 from bridge.sandbox.postgrest.server import PostgrestServer
@@ -50,9 +50,9 @@ class Sandbox:
         self.home = postgres.home
         self.faults = Faults()
         self.rest_faults = PostgrestFaults()
-        self._users = Users()
-        self._rest_connections = Connections(postgres.url("authenticator"))
-        self._connections = Connections(self.database_url, size=1)
+        self._user_tokens = UserTokens()
+        self._rest_connections = ConnectionPool(postgres.url("authenticator"))
+        self._connections = ConnectionPool(self.database_url, size=1)
         # Realtime logs in as the superuser, as it does at Supabase.
         self.realtime = RealtimeServer(postgres.url(SUPERUSER), keys.SECRET, self.faults)
         self.rest = PostgrestServer(
@@ -76,11 +76,11 @@ class Sandbox:
         """
         async with AsyncExitStack() as stack:
             postgres = await stack.enter_async_context(PostgresServer(data))
-            await provide(postgres, seed=seed)
+            await apply_project(postgres, seed=seed)
             sandbox = cls(postgres)
             sandbox.realtime.pace = pace
-            stack.push_async_callback(sandbox._connections.discard)
-            stack.push_async_callback(sandbox._rest_connections.discard)
+            stack.push_async_callback(sandbox._connections.close_idle)
+            stack.push_async_callback(sandbox._rest_connections.close_idle)
             await sandbox._serve(port, stack)
             yield sandbox
 
@@ -96,7 +96,7 @@ class Sandbox:
         except (psycopg.errors.AdminShutdown, psycopg.errors.CrashShutdown):
             # The connection died while it was idle, and nothing was run; or the server ended the
             # statement, and what was not committed is gone.
-            await self._connections.discard()
+            await self._connections.close_idle()
             return await self._execute(query, params)
 
     def user_token(self, subject: str, *, lifetime: float = 3600, **claims: Any) -> str:
@@ -105,7 +105,7 @@ class Sandbox:
         expired already. `claims` are added, or take the place of what is there. REST and Realtime
         here take `keys.user_token` instead.
         """
-        return self._users.token(subject, lifetime=lifetime, **claims)
+        return self._user_tokens.token(subject, lifetime=lifetime, **claims)
 
     async def restart_postgres(self, *, crash: bool = False) -> None:
         """Stop and start PostgreSQL on the same port; returns when it takes connections again.
@@ -117,8 +117,8 @@ class Sandbox:
     async def stop_postgres(self, *, crash: bool = False) -> None:
         """PostgreSQL goes away; REST answers 503 until `start_postgres()`."""
         await self.postgres.down(crash=crash)
-        await self._connections.discard()
-        await self._rest_connections.discard()
+        await self._connections.close_idle()
+        await self._rest_connections.close_idle()
 
     async def start_postgres(self) -> None:
         await self.postgres.up()
@@ -126,7 +126,7 @@ class Sandbox:
     async def _execute(
         self, query: str, params: Sequence[Any] | Mapping[str, Any] | None
     ) -> list[dict[str, Any]]:
-        async with self._connections.one() as connection:
+        async with self._connections.connection() as connection:
             cursor = connection.cursor(row_factory=dict_row)
             await cursor.execute(query, params)
             return await cursor.fetchall() if cursor.description else []
@@ -135,8 +135,8 @@ class Sandbox:
         app = web.Application(middlewares=[_cors])
         app.add_routes(self.rest.routes())
         app.add_routes(self.realtime.routes())
-        app.add_routes(self._users.routes())
-        app.add_routes(Control(self.faults, self.rest_faults, self.rest).routes())
+        app.add_routes(self._user_tokens.routes())
+        app.add_routes(FaultControl(self.faults, self.rest_faults, self.rest).routes())
         # A request that hangs on purpose must end with its client, and must not hold up the end.
         runner = web.AppRunner(
             app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0
@@ -149,7 +149,7 @@ class Sandbox:
         stack.push_async_callback(self.realtime.stop)
         await web.TCPSite(runner, HOST, port).start()
         self.supabase_url = f"http://{HOST}:{runner.addresses[0][1]}"
-        self._users.issuer = f"{self.supabase_url}/auth/v1"
+        self._user_tokens.issuer = f"{self.supabase_url}/auth/v1"
 
 
 @web.middleware

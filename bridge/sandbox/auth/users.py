@@ -20,7 +20,7 @@ DEMO_USER: Final = "d3300000-0000-4000-8000-000000000001"
 """The id of the user that `bridge dev` gives a token to."""
 
 
-class Users:
+class UserTokens:
     """Signs with a key of its own, made anew each time."""
 
     def __init__(self) -> None:
@@ -59,9 +59,9 @@ class Users:
         return jwt.encode(usual | claims, self._key, ALGORITHM, headers={"kid": self._kid})
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.get("/auth/v1/.well-known/jwks.json", self._show)]
+        return [web.get("/auth/v1/.well-known/jwks.json", self._serve_key_set)]
 
-    async def _show(self, _request: web.Request) -> web.Response:
+    async def _serve_key_set(self, _request: web.Request) -> web.Response:
         return web.json_response(
             text=json.dumps(self.key_set()), headers={"Cache-Control": "public, max-age=600"}
         )

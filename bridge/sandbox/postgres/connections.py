@@ -19,7 +19,7 @@ class ServerUnavailableError(psycopg.OperationalError):
     """No connection could be made."""
 
 
-class Connections:
+class ConnectionPool:
     """Up to `size` autocommit connections to `url`, opened when first needed."""
 
     def __init__(self, url: str, *, size: int = 8) -> None:
@@ -28,7 +28,7 @@ class Connections:
         self._slots = asyncio.Semaphore(size)
 
     @asynccontextmanager
-    async def one(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+    async def connection(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
         """A connection for this block alone; the block ends every transaction that it begins.
 
         Raises `ServerAway` when there is no server to connect to. A connection that broke, or was
@@ -45,7 +45,7 @@ class Connections:
                 else:
                     await connection.close()
 
-    async def discard(self) -> None:
+    async def close_idle(self) -> None:
         """Close the idle ones; those in use are closed by whoever finds them broken."""
         while self._free:
             await self._free.pop().close()

@@ -12,7 +12,7 @@ from bridge.errors import BridgeError
 if TYPE_CHECKING:
     from pathlib import Path
 
-UNPRIVILEGED = "nobody"
+UNPRIVILEGED_USER = "nobody"
 """Whom the server runs as when we are root, whom PostgreSQL refuses. Exists on every Unix."""
 
 BUILTIN_LOCALES = 17
@@ -25,7 +25,7 @@ class PostgresError(BridgeError):
 
 def server_user() -> str | None:
     """The user that the server has to run as; None: ourselves."""
-    return UNPRIVILEGED if os.geteuid() == 0 else None
+    return UNPRIVILEGED_USER if os.geteuid() == 0 else None
 
 
 def binaries(version: int | None) -> tuple[int, Path]:
@@ -72,7 +72,7 @@ def copy_binaries(source: Path, target: Path) -> Path:
     return target / package.name / version.name / source.name
 
 
-def closed_folder(path: Path, user: str) -> Path | None:
+def first_inaccessible(path: Path, user: str) -> Path | None:
     """The first folder on the way to `path` that `user`, who is in no group, may not enter."""
     for folder in (*reversed(path.parents), path):
         if not folder.stat().st_mode & 0o001 and folder.owner() != user:

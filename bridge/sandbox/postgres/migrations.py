@@ -23,7 +23,7 @@ class MigrationError(BridgeError):
     """A file of the Supabase project is missing, misnamed, or PostgreSQL refused it."""
 
 
-def project() -> Path:
+def project_directory() -> Path:
     """The directory with `migrations/` and `seed.sql`: inside the wheel, or beside the sources."""
     here = Path(__file__).resolve()
     candidates = (here.parents[1] / "supabase", here.parents[3] / "deploy" / "supabase")
@@ -34,7 +34,7 @@ def project() -> Path:
     raise MigrationError(f"expected migrations in {tried}, found none")
 
 
-async def provide(
+async def apply_project(
     postgres: PostgresServer, *, files: Path | None = None, seed: bool = True
 ) -> None:
     """Make `postgres` a Supabase project: platform, migrations, seed rows.
@@ -43,7 +43,7 @@ async def provide(
     only gets migrations that are new. Raises `ProjectFailed` with the file and PostgreSQL's words.
     """
     await _platform(postgres)
-    source = files or project()
+    source = files or project_directory()
     async with await psycopg.AsyncConnection.connect(postgres.url(), autocommit=True) as connection:
         applied = {
             row[0]

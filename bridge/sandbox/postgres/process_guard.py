@@ -60,27 +60,27 @@ def main(instructions: dict[str, object]) -> int:
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
-    threading.Thread(target=_watch_owner, args=(stop,), daemon=True).start()
+    threading.Thread(target=_watch_stdin, args=(stop,), daemon=True).start()
 
     while not stop.wait(0.05):
         code = server.poll()
         if code is not None:
             if group:
-                _end_group(server, numbers)
+                _stop_group(server, numbers)
             return code if code >= 0 else 128 - code
-    (_end_group if group else _end)(server, numbers)
+    (_stop_group if group else _stop)(server, numbers)
     if remove:
         shutil.rmtree(str(remove), ignore_errors=True)
     return 0
 
 
-def _watch_owner(stop: threading.Event) -> None:
+def _watch_stdin(stop: threading.Event) -> None:
     while os.read(0, 1024):
         pass
     stop.set()
 
 
-def _end(server: subprocess.Popen[bytes], numbers: Sequence[signal.Signals]) -> None:
+def _stop(server: subprocess.Popen[bytes], numbers: Sequence[signal.Signals]) -> None:
     for number in numbers:
         server.send_signal(number)
         try:
@@ -90,7 +90,7 @@ def _end(server: subprocess.Popen[bytes], numbers: Sequence[signal.Signals]) -> 
         return
 
 
-def _end_group(server: subprocess.Popen[bytes], numbers: Sequence[signal.Signals]) -> None:
+def _stop_group(server: subprocess.Popen[bytes], numbers: Sequence[signal.Signals]) -> None:
     """Until nobody of its group is left: a child may outlive the server that started it."""
     for number in numbers:
         _signal_group(server, number)

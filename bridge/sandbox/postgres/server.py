@@ -19,8 +19,8 @@ from typing import IO, TYPE_CHECKING, Self
 from bridge.sandbox.postgres.installation import (
     PostgresError,
     binaries,
-    closed_folder,
     copy_binaries,
+    first_inaccessible,
     initdb_options,
     server_user,
 )
@@ -32,7 +32,7 @@ HOST = "127.0.0.1"
 SUPERUSER = "supabase_admin"
 """As at Supabase, `postgres` is not a superuser; migrations that need one fail here too."""
 
-PID_FILE = ("pid", "cluster", "started", "port", "socket", "address", "memory", "status")
+PID_FILE_LINES = ("pid", "cluster", "started", "port", "socket", "address", "memory", "status")
 """What the lines of postmaster.pid are."""
 
 START_TIMEOUT = 30.0
@@ -56,7 +56,7 @@ SETTINGS = {
     "max_logical_replication_workers": "0",
     "jit": "off",
 }
-UNSAFE_BUT_FAST = {
+UNSAFE_SETTINGS = {
     # Lost with the machine only. synchronous_commit stays on: without it even a crash of the
     # server alone, which tests ask for, loses what was committed.
     "fsync": "off",
@@ -83,7 +83,7 @@ class PostgresServer:
         self._log = self._home / "postgres.log"
         self._password_file = self._home / "postgres.password"
         self._password = ""
-        self._warden: asyncio.subprocess.Process | None = None
+        self._guard: asyncio.subprocess.Process | None = None
         self._user = server_user()
         self._version, self._bin = binaries(version or self._cluster_version())
         self._launched_at = 0
@@ -105,7 +105,7 @@ class PostgresServer:
 
     @property
     def running(self) -> bool:
-        return self._warden is not None and self._warden.returncode is None
+        return self._guard is not None and self._guard.returncode is None
 
     async def start(self) -> None:
         """Make the cluster if there is none, start the server, return when it takes connections."""
@@ -122,9 +122,9 @@ class PostgresServer:
 
     async def stop(self) -> None:
         """End the server, and remove the directory if it is temporary. Safe to call twice."""
-        if self._warden is not None:
-            await _close(self._warden)
-            self._warden = None
+        if self._guard is not None:
+            await _close(self._guard)
+            self._guard = None
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -141,10 +141,10 @@ class PostgresServer:
 
     async def down(self, *, crash: bool = False) -> None:
         """End the server and keep everything else, until `up()`."""
-        assert self._warden is not None, "down() needs a started server"
+        assert self._guard is not None, "down() needs a started server"
         os.kill(self._server_pid(), signal.SIGQUIT if crash else signal.SIGINT)
-        await asyncio.wait_for(self._warden.wait(), STOP_TIMEOUT)
-        await _close(self._warden)
+        await asyncio.wait_for(self._guard.wait(), STOP_TIMEOUT)
+        await _close(self._guard)
 
     async def up(self) -> None:
         """Start the server again after `down()`."""
@@ -176,14 +176,14 @@ class PostgresServer:
         if self._user:
             shutil.chown(self._home, user=self._user)
             shutil.chown(self._password_file, user=self._user)
-            closed = closed_folder(self._home, self._user)
+            closed = first_inaccessible(self._home, self._user)
             if closed:
                 raise PostgresError(
                     f"PostgreSQL refuses to run as root, so it runs as {self._user!r}, who may "
                     f"not enter {closed}. Expected: a data directory that everybody may pass "
                     f"through to, such as one below /var/tmp, or an ordinary user in place of root."
                 )
-            if closed_folder(self._bin, self._user):
+            if first_inaccessible(self._bin, self._user):
                 # A virtual environment below /root, as in many containers.
                 self._bin = copy_binaries(self._bin, self._home / "installation")
 
@@ -219,9 +219,9 @@ class PostgresServer:
         draft.rename(self._cluster)
 
     async def _launch(self) -> None:
-        await self._predecessor_gone()
+        await self._wait_for_previous_server()
         self._launched_at = int(time.time())
-        settings = SETTINGS | (UNSAFE_BUT_FAST if self._temporary else {})
+        settings = SETTINGS | (UNSAFE_SETTINGS if self._temporary else {})
         command = [str(self._bin / "postgres"), "-D", str(self._cluster), "-p", str(self.port)]
         for name, value in settings.items():
             command += ["-c", f"{name}={value}"]
@@ -231,7 +231,7 @@ class PostgresServer:
             "log": str(self._log),
             "remove": str(self._home) if self._temporary else None,
         }
-        self._warden = await asyncio.create_subprocess_exec(
+        self._guard = await asyncio.create_subprocess_exec(
             sys.executable,
             "-I",  # or its neighbours platform.py and socket.py would hide the standard ones
             str(Path(__file__).with_name("process_guard.py")),
@@ -246,29 +246,28 @@ class PostgresServer:
             await asyncio.wait_for(self._ready(), START_TIMEOUT)
         except TimeoutError:
             raise PostgresError(
-                f"PostgreSQL was not ready within {START_TIMEOUT:g} s. {self._last_words()}"
+                f"PostgreSQL was not ready within {START_TIMEOUT:g} s. {self._log_tail()}"
             ) from None
 
     async def _ready(self) -> None:
         """Poll the line that the server writes about itself; cheaper than refused connections."""
-        assert self._warden is not None
+        assert self._guard is not None
         while self._status() != "ready":
-            if self._warden.returncode is not None:
+            if self._guard.returncode is not None:
                 raise PostgresError(
-                    f"PostgreSQL did not start (exit {self._warden.returncode}). "
-                    f"{self._last_words()}"
+                    f"PostgreSQL did not start (exit {self._guard.returncode}). {self._log_tail()}"
                 )
             await asyncio.sleep(0.01)
 
     def _status(self) -> str:
         lines = self._pid_file()
-        if len(lines) < len(PID_FILE):
+        if len(lines) < len(PID_FILE_LINES):
             return ""
-        said = dict(zip(PID_FILE, lines, strict=False))
+        said = dict(zip(PID_FILE_LINES, lines, strict=False))
         # A file that an earlier server left behind says "ready" too.
         return said["status"].strip() if int(said["started"]) >= self._launched_at else ""
 
-    async def _predecessor_gone(self) -> None:
+    async def _wait_for_previous_server(self) -> None:
         """Wait for the server of a process that was killed a moment ago: its warden is at work."""
         for _ in range(500):
             lines = self._pid_file()
@@ -293,7 +292,7 @@ class PostgresServer:
         except FileNotFoundError:
             return []
 
-    def _last_words(self) -> str:
+    def _log_tail(self) -> str:
         try:
             return "Its log ends: " + self._log.read_text(errors="replace").strip()[-2000:]
         except FileNotFoundError:

@@ -61,11 +61,11 @@ class GatewayError(PostgrestError):
         return web.json_response({"message": self.message, "hint": self.hint}, status=401)
 
 
-def unparsable(what: str, text: str, column: int, details: str) -> PostgrestError:
+def parse_error(label: str, text: str, column: int, details: str) -> PostgrestError:
     return PostgrestError(
         400,
         "PGRST100",
-        f'"failed to parse {what} ({text})" (line 1, column {column})',
+        f'"failed to parse {label} ({text})" (line 1, column {column})',
         details=details,
     )
 

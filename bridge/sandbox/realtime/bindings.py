@@ -35,10 +35,10 @@ OPERATORS = {
 }
 """Realtime's operator -> SQL's."""
 
-WIDTH = 80
+INSPECT_WIDTH = 80
 """Elixir breaks an inspected list over lines beyond this many columns."""
 
-IN_VALUES = 100
+MAX_IN_VALUES = 100
 """As many values may an `in` filter have."""
 
 EVENTS = ("INSERT", "UPDATE", "DELETE")
@@ -83,7 +83,7 @@ class Binding:
         )
 
 
-def identify(raw: Mapping[str, Any]) -> int:
+def binding_id(raw: Mapping[str, Any]) -> int:
     """The id of a binding: a hash of its content and of nothing else, so that equal bindings have
     equal ids on every connection and after every rejoin.
     """
@@ -93,7 +93,7 @@ def identify(raw: Mapping[str, Any]) -> int:
 
 def echo(raw: Mapping[str, Any]) -> dict[str, Any]:
     """The binding as the join reply repeats it."""
-    return {"id": identify(raw)} | {key: raw[key] for key in sorted(raw)}
+    return {"id": binding_id(raw)} | {key: raw[key] for key in sorted(raw)}
 
 
 def from_topic(topic: str) -> dict[str, Any]:
@@ -116,21 +116,21 @@ def parse(raw: Mapping[str, Any]) -> Binding:
             'e.g. select: ["col1", "col2"]'
         )
     return Binding(
-        id=identify(raw),
+        id=binding_id(raw),
         event=str(raw.get("event", "*")),
         schema=str(raw.get("schema", "public")),
         table=str(raw.get("table", "*")),
-        filters=tuple(_filter(part) for part in _split(text)) if text else (),
+        filters=tuple(_parse_filter(part) for part in _split_filters(text)) if text else (),
         select=None if select is None else tuple(select),
     )
 
 
-def _split(text: str) -> Sequence[str]:
+def _split_filters(text: str) -> Sequence[str]:
     """At commas outside quotes and parentheses: `state=in.(TX,CA),price=gt.5`."""
     return [part for part in re.findall(r'(?:"[^"]*"|\([^)]*\)|[^,])+', text) if part]
 
 
-def _filter(text: str) -> BindingFilter:
+def _parse_filter(text: str) -> BindingFilter:
     column, equals, rest = text.partition("=")
     if not equals:
         raise BindingError(f"Error parsing `filter` params: {_inspect_list([text])}")
@@ -161,12 +161,12 @@ def _inspect_filters(filters: Sequence[BindingFilter]) -> str:
         for f in filters
     ]
     flat = "[" + ", ".join("{" + ", ".join(parts) + "}" for parts in tuples) + "]"
-    if len(flat) <= WIDTH:
+    if len(flat) <= INSPECT_WIDTH:
         return flat
     broken: list[str] = []
     for column, operator, value, negated in tuples:
         line = f"{{{column}, {operator}, {value}, {negated}}}"
-        if len(line) > WIDTH - 2:
+        if len(line) > INSPECT_WIDTH - 2:
             line = f"{{{column}, {operator},\n   {value},\n   {negated}}}"
         broken.append(line)
     return "[\n  " + ",\n  ".join(broken) + "\n]"

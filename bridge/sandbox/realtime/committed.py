@@ -13,24 +13,24 @@ from bridge.source.replication import pgoutput
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from bridge.sandbox.realtime import pg_catalog as catalog
+    from bridge.sandbox.realtime import pg_catalog
 
 RECORD_LIMIT = 1_048_576
 """Bytes of one row's WAL as JSON; above it values are cut."""
 
-ESCAPED_AT_MOST = 6
+MAX_ESCAPED_BYTES = 6
 """Bytes of JSON that one byte of text can become."""
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 @dataclass(eq=False, slots=True)
-class Committed:
+class CommittedChange:
     """A row change and its commit time as messages show it."""
 
     change: pgoutput.RowMessage
     timestamp: str
     too_large: bool = False
-    seen: dict[catalog.ReaderRole, bool] = field(default_factory=dict)
+    visible_to: dict[pg_catalog.ReaderRole, bool] = field(default_factory=dict)
 
 
 def timestamp(microseconds: int) -> str:
@@ -51,20 +51,20 @@ def is_too_large(change: pgoutput.RowMessage) -> bool:
         if isinstance(value, str)
     ]
     raw = sum(len(value) for _, value in values)
-    if raw * ESCAPED_AT_MOST < RECORD_LIMIT:
+    if raw * MAX_ESCAPED_BYTES < RECORD_LIMIT:
         return False
     named = sum(len(column.name) + len('{"name":"","type":"text","typeoid":25,"value":},')
                 for column, _ in values)  # fmt: skip
     return named + sum(len(orjson.dumps(value)) for _, value in values) > RECORD_LIMIT
 
 
-def places_of(relation: pgoutput.Relation, names: Iterable[str]) -> list[int]:
+def column_indexes(relation: pgoutput.Relation, names: Iterable[str]) -> list[int]:
     """Where columns of these names stand in a row. Raises KeyError for one that is not there."""
     at = {column.name: place for place, column in enumerate(relation.columns)}
     return [at[name] for name in names]
 
 
-def value_of(committed: Committed, place: int) -> pgoutput.TupleValue:
+def value_of(committed: CommittedChange, place: int) -> pgoutput.TupleValue:
     """Of the new row, for DELETE of what the old row carries; an unchanged large value is filled in
     from the old row where that is whole.
     """
@@ -77,7 +77,7 @@ def value_of(committed: Committed, place: int) -> pgoutput.TupleValue:
     return value
 
 
-def known_null(committed: Committed, place: int) -> bool:
+def is_known_null(committed: CommittedChange, place: int) -> bool:
     """Whether the value is null, as opposed to not told."""
     change = committed.change
     if change.new is None and change.old_is_key:

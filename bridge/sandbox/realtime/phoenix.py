@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 
-class Version(StrEnum):
+class PhoenixVersion(StrEnum):
     V1 = "1.0.0"
     V2 = "2.0.0"
 
@@ -23,7 +23,7 @@ class UnreadableFrameError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Inbound:
+class InboundMessage:
     topic: str
     event: str
     payload: Any
@@ -36,11 +36,11 @@ def dumps(value: Any) -> str:
     return orjson.dumps(value).decode()
 
 
-def read(text: str, version: Version) -> Inbound:
+def decode(text: str, version: PhoenixVersion) -> InboundMessage:
     """The message in `text`. Raises `UnreadableFrameError`."""
     try:
         raw = orjson.loads(text)
-        if version is Version.V2:
+        if version is PhoenixVersion.V2:
             join_ref, ref, topic, event, payload = raw
         else:
             topic, event, payload = raw["topic"], raw["event"], raw.get("payload")
@@ -51,11 +51,11 @@ def read(text: str, version: Version) -> Inbound:
         ) from error
     if not isinstance(topic, str) or not isinstance(event, str):
         raise UnreadableFrameError("expected topic and event to be strings")
-    return Inbound(topic, event, payload, ref, join_ref)
+    return InboundMessage(topic, event, payload, ref, join_ref)
 
 
 def frame(
-    version: Version,
+    version: PhoenixVersion,
     topic: str,
     event: str,
     payload: str,
@@ -64,7 +64,7 @@ def frame(
     join_ref: str | None = None,
 ) -> str:
     """A frame around `payload`, which is JSON text already."""
-    if version is Version.V2:
+    if version is PhoenixVersion.V2:
         head = f"{dumps(join_ref)},{dumps(ref)},{dumps(topic)},{dumps(event)}"
         return f"[{head},{payload}]"
     return (
@@ -73,7 +73,7 @@ def frame(
 
 
 def reply(
-    version: Version,
+    version: PhoenixVersion,
     topic: str,
     response: Any,
     *,
@@ -86,7 +86,7 @@ def reply(
 
 
 def system(
-    version: Version,
+    version: PhoenixVersion,
     topic: str,
     *,
     extension: str,
@@ -105,7 +105,7 @@ def system(
     return frame(version, topic, "system", payload, join_ref=join_ref)
 
 
-def changes(version: Version, topic: str, data: str, ids: list[int]) -> str:
+def changes(version: PhoenixVersion, topic: str, data: str, ids: list[int]) -> str:
     """A `postgres_changes` message; `data` is JSON text."""
     payload = f'{{"data":{data},"ids":{dumps(ids)}}}'
     return frame(version, topic, "postgres_changes", payload)

@@ -8,20 +8,25 @@ from psycopg import sql
 
 from bridge.changes import Op
 from bridge.sandbox.realtime import bindings
-from bridge.sandbox.realtime.committed import Committed, known_null, places_of, value_of
+from bridge.sandbox.realtime.committed import (
+    CommittedChange,
+    column_indexes,
+    is_known_null,
+    value_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bridge.sandbox.realtime import pg_catalog as catalog
+    from bridge.sandbox.realtime import pg_catalog
     from bridge.source.replication import pgoutput
 
 
-async def look(
-    connection: catalog.Connection,
-    table: catalog.CatalogTable,
-    reader: catalog.ReaderRole,
-    changes: Sequence[Committed],
+async def evaluate_visibility(
+    connection: pg_catalog.Connection,
+    table: pg_catalog.CatalogTable,
+    reader: pg_catalog.ReaderRole,
+    changes: Sequence[CommittedChange],
 ) -> None:
     """Find out which rows `reader` sees now; put the answers into `Committed.seen`.
 
@@ -29,17 +34,17 @@ async def look(
     with that key exists and is visible at this moment, be it as service_role; DELETE always is.
     Who may not read the key at all is not asked about rows, and is told so instead (`Error 401`).
     """
-    asked: list[Committed] = []
+    asked: list[CommittedChange] = []
     unasked = not table.rls or not table.key or not table.visible[reader.role].issuperset(table.key)
     for committed in changes:
         if unasked or committed.change.op is Op.DELETE:
-            committed.seen[reader] = True
+            committed.visible_to[reader] = True
         else:
             asked.append(committed)
     if not asked:
         return
     relation = asked[0].change.relation
-    places = places_of(relation, table.key)
+    places = column_indexes(relation, table.key)
     keys = [[_text(c.change.new, place) for c in asked] for place in places]
     names = [sql.Identifier(f"k{n}") for n in range(len(places))]
     same = sql.SQL(" and ").join(
@@ -67,15 +72,15 @@ async def look(
         rows = await (await connection.execute(query, keys)).fetchall()
     found = {n for (n,) in rows}
     for n, committed in enumerate(asked, 1):
-        committed.seen[reader] = n in found
+        committed.visible_to[reader] = n in found
 
 
 async def matching(
-    connection: catalog.Connection,
-    table: catalog.CatalogTable,
+    connection: pg_catalog.Connection,
+    table: pg_catalog.CatalogTable,
     test: bindings.BindingFilter,
-    changes: Sequence[Committed],
-) -> set[Committed]:
+    changes: Sequence[CommittedChange],
+) -> set[CommittedChange]:
     """Those of `changes` that pass `test`: on the new row, for DELETE on what the old row carries.
     A column that is null or absent passes only tests that are about null.
     """
@@ -87,7 +92,7 @@ async def matching(
         return set()
     place = relation.columns.index(column)
     present = [
-        c for c in changes if isinstance(value_of(c, place), str) or known_null(c, place)
+        c for c in changes if isinstance(value_of(c, place), str) or is_known_null(c, place)
     ]  # fmt: skip
     kind = table.casts[column.type_oid]
     value, verdict = condition(test, kind)

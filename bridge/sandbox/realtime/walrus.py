@@ -14,15 +14,15 @@ import orjson
 from psycopg import sql
 
 from bridge.changes import Op
-from bridge.sandbox.realtime.committed import Committed, places_of, value_of
+from bridge.sandbox.realtime.committed import CommittedChange, column_indexes, value_of
 from bridge.source.replication import pgoutput
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bridge.sandbox.realtime import pg_catalog as catalog
+    from bridge.sandbox.realtime import pg_catalog
 
-KEPT_VALUE = 64
+KEPT_VALUE_BYTES = 64
 """Bytes of a value's JSON text that survive the cut."""
 
 TOO_LARGE = "Error 413: Payload Too Large"
@@ -33,16 +33,16 @@ BYTEA = 17
 NUMBERS = frozenset({700, 701, 1700})
 """float4, float8, numeric."""
 NOT_FINITE = frozenset({"NaN", "Infinity", "-Infinity"})
-ARGUMENTS = 40
+PAIRS_PER_CALL = 40
 """Pairs per jsonb_build_object: a function takes 100 arguments."""
 
 
-async def word(
-    connection: catalog.Connection,
-    table: catalog.CatalogTable,
+async def encode_changes(
+    connection: pg_catalog.Connection,
+    table: pg_catalog.CatalogTable,
     role: str,
     select: tuple[str, ...] | None,
-    changes: Sequence[Committed],
+    changes: Sequence[CommittedChange],
 ) -> list[str]:
     """The JSON text of `data` for each of `changes`, as `role` may see it, limited to `select`."""
     if not changes:
@@ -50,7 +50,7 @@ async def word(
     relation = changes[0].change.relation
     visible = table.visible[role]
     if not table.key:
-        return [_refusal(committed.change, NO_KEY) for committed in changes]
+        return [_error_data(committed.change, NO_KEY) for committed in changes]
     shown = [
         place
         for place, column in enumerate(relation.columns)
@@ -65,34 +65,36 @@ async def word(
     for n, committed in enumerate(changes):
         change = committed.change
         if not readable and change.op is not Op.DELETE:
-            texts.append(_refusal(change, UNAUTHORIZED))
+            texts.append(_error_data(change, UNAUTHORIZED))
             continue
         errors = orjson.dumps([TOO_LARGE]).decode() if committed.too_large else "null"
         old_record = f'"old_record":{old[n]},' if change.op is not Op.INSERT else ""
         record = f'"record":{new[n]},' if change.op is not Op.DELETE else ""
         texts.append(
             f'{{"columns":{columns},"commit_timestamp":"{committed.timestamp}","errors":{errors},'
-            f"{old_record}{record}{_about(change)}}}"
+            f"{old_record}{record}{_table_fields(change)}}}"
         )
     return texts
 
 
-def _about(change: pgoutput.RowMessage) -> str:
+def _table_fields(change: pgoutput.RowMessage) -> str:
     relation = change.relation
     schema, table = orjson.dumps(relation.schema).decode(), orjson.dumps(relation.table).decode()
     return f'"schema":{schema},"table":{table},"type":"{change.op.value}"'
 
 
-def _refusal(change: pgoutput.RowMessage, error: str) -> str:
+def _error_data(change: pgoutput.RowMessage, error: str) -> str:
     old_record = '"old_record":{},' if change.op is not Op.INSERT else ""
     record = '"record":{},' if change.op is not Op.DELETE else ""
     return (
         f'{{"columns":[],"commit_timestamp":null,"errors":{orjson.dumps([error]).decode()},'
-        f"{old_record}{record}{_about(change)}}}"
+        f"{old_record}{record}{_table_fields(change)}}}"
     )
 
 
-def _columns(relation: pgoutput.Relation, table: catalog.CatalogTable, shown: Sequence[int]) -> str:
+def _columns(
+    relation: pgoutput.Relation, table: pg_catalog.CatalogTable, shown: Sequence[int]
+) -> str:
     """In the table's order, with the spaces that jsonb writes."""
     described = (
         f'{{"name": {orjson.dumps(column.name).decode()}, '
@@ -102,8 +104,8 @@ def _columns(relation: pgoutput.Relation, table: catalog.CatalogTable, shown: Se
     return f"[{', '.join(described)}]"
 
 
-def _side(
-    committed: Committed, table: catalog.CatalogTable, *, old: bool
+def _known_columns(
+    committed: CommittedChange, table: pg_catalog.CatalogTable, *, old: bool
 ) -> tuple[int, ...] | None:
     """Which columns of the new or old record are known, None if there is no such record."""
     change = committed.change
@@ -111,11 +113,13 @@ def _side(
     if not old:
         if change.new is None:
             return None
-        return tuple(p for p in everything if value_of(committed, p) is not pgoutput.UNCHANGED_TOAST)
+        return tuple(
+            p for p in everything if value_of(committed, p) is not pgoutput.UNCHANGED_TOAST
+        )
     if change.op is Op.INSERT:
         return None
     names = {column.name for column in change.relation.columns}
-    key = tuple(places_of(change.relation, (name for name in table.key if name in names)))
+    key = tuple(column_indexes(change.relation, (name for name in table.key if name in names)))
     if change.old is None or change.old_is_key:
         return key
     # Under row level security nobody can be asked whether they may see a row that is gone, so a
@@ -124,10 +128,10 @@ def _side(
 
 
 async def _records(
-    connection: catalog.Connection,
-    table: catalog.CatalogTable,
+    connection: pg_catalog.Connection,
+    table: pg_catalog.CatalogTable,
     shown: Sequence[int],
-    changes: Sequence[Committed],
+    changes: Sequence[CommittedChange],
     *,
     old: bool,
 ) -> list[str]:
@@ -136,7 +140,7 @@ async def _records(
     alike: defaultdict[tuple[tuple[int, ...], bool], list[int]] = defaultdict(list)
     allowed = set(shown)
     for n, committed in enumerate(changes):
-        known = _side(committed, table, old=old)
+        known = _known_columns(committed, table, old=old)
         if known is not None:
             places = tuple(p for p in known if p in allowed)
             alike[places, committed.too_large].append(n)
@@ -155,7 +159,7 @@ async def _records(
     return texts
 
 
-def _row(committed: Committed, *, old: bool) -> pgoutput.TupleData:
+def _row(committed: CommittedChange, *, old: bool) -> pgoutput.TupleData:
     change = committed.change
     if old:
         # No old tuple: the identity did not change, so the new row still has it.
@@ -175,7 +179,7 @@ def _wal_text(column: pgoutput.RelationColumn, value: pgoutput.TupleValue) -> st
 
 
 def _record_query(
-    relation: pgoutput.Relation, table: catalog.CatalogTable, places: Sequence[int], *, cut: bool
+    relation: pgoutput.Relation, table: pg_catalog.CatalogTable, places: Sequence[int], *, cut: bool
 ) -> sql.Composed:
     names = [sql.Identifier(f"v{place}") for place in places]
     pairs = [
@@ -189,14 +193,16 @@ def _record_query(
         for place, name in zip(places, names, strict=True)
     ]
     whole = sql.SQL(" || ").join(
-        sql.SQL("jsonb_build_object({})").format(sql.SQL(", ").join(pairs[at : at + ARGUMENTS]))
-        for at in range(0, len(pairs), ARGUMENTS)
+        sql.SQL("jsonb_build_object({})").format(
+            sql.SQL(", ").join(pairs[at : at + PAIRS_PER_CALL])
+        )
+        for at in range(0, len(pairs), PAIRS_PER_CALL)
     )
     if cut:
         whole = sql.SQL(
             "coalesce((select jsonb_object_agg(key, value) from jsonb_each({})"
             " where value <> 'null' and octet_length(value::text) <= {}), '{{}}')"
-        ).format(whole, sql.Literal(KEPT_VALUE))
+        ).format(whole, sql.Literal(KEPT_VALUE_BYTES))
     return sql.SQL("select ({})::text from unnest({}) with ordinality v({}, n) order by n").format(
         whole,
         sql.SQL(", ").join([sql.SQL("%s::text[]")] * len(places)),
