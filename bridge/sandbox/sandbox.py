@@ -1,4 +1,4 @@
-"""The sandbox as one thing: database, REST, Realtime and a port they share."""
+"""Starts the database, REST and Realtime, and serves the latter two on one port."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ CORS = {
 
 
 class Sandbox:
-    """A miniature Supabase. Made by `Sandbox.open()` only; alive inside its `async with`.
+    """An embedded Supabase. Created by `Sandbox.open()` only; runs inside its `async with`.
 
-    `supabase_url` and `supabase_key` are what the bridge and any Supabase client are given;
-    `anon_key` is a browser's key. `database_url` is a usual PostgreSQL URL of the role `postgres`.
-    `faults` are Realtime's, `rest_faults` the REST surface's. `rest.max_rows` can be changed.
+    `supabase_url` and `supabase_key` (service_role) configure the bridge or any Supabase client;
+    `anon_key` is the key for browsers. `database_url` is a PostgreSQL URL of the role `postgres`.
+    `faults` are those of Realtime, `rest_faults` those of REST. `rest.max_rows` may be changed.
     """
 
     def __init__(self, postgres: PostgresServer) -> None:
@@ -67,12 +67,12 @@ class Sandbox:
     async def open(
         cls, data: Path | None = None, port: int = 0, *, seed: bool = True, pace: float = 1.0
     ) -> AsyncIterator[Self]:
-        """A running sandbox on loopback; `port` 0 takes a free one.
+        """Run a sandbox on loopback; `port` 0 uses a free one.
 
-        With `data` the database lives there and is found again next time; without, it is made anew
-        and thrown away. `seed` fills a new database with listings. `pace` scales the delays of
-        Realtime: 1.0 is true to the real server, 0.05 suits tests. Raises `PostgresFailed` or
-        `ProjectFailed` when it can't be had, OSError when `port` is taken.
+        With `data` the database is kept in that directory and reused; without, it is temporary.
+        `seed` fills a new database with listings. `pace` scales the delays of Realtime: 1.0 is the
+        real server's timing, 0.05 suits tests. Raises `PostgresError` if PostgreSQL cannot be
+        started, `MigrationError` if a migration fails, OSError if `port` is in use.
         """
         async with AsyncExitStack() as stack:
             postgres = await stack.enter_async_context(PostgresServer(data))
@@ -87,35 +87,35 @@ class Sandbox:
     async def execute(
         self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None
     ) -> list[dict[str, Any]]:
-        """Run one statement as `postgres`, committed at once; its rows, or [] if it gives none.
+        """Run one statement as `postgres` in autocommit mode. Return its rows, [] if it has none.
 
-        Statements run one after the other. After a restart of PostgreSQL it connects again.
+        Statements run one at a time. Reconnects after a restart of PostgreSQL.
         """
         try:
             return await self._execute(query, params)
         except (psycopg.errors.AdminShutdown, psycopg.errors.CrashShutdown):
-            # The connection died while it was idle, and nothing was run; or the server ended the
-            # statement, and what was not committed is gone.
+            # Either the idle connection was terminated before the statement ran, or the server
+            # aborted the statement. In both cases nothing was committed.
             await self._connections.close_idle()
             return await self._execute(query, params)
 
     def user_token(self, subject: str, *, lifetime: float = 3600, **claims: Any) -> str:
-        """What Supabase Auth would give that user for a new session: signed by ES256 with the key
-        that `/auth/v1/.well-known/jwks.json` shows, valid for `lifetime` seconds, below zero
-        expired already. `claims` are added, or take the place of what is there. REST and Realtime
-        here take `keys.user_token` instead.
+        """Return an access token as Supabase Auth issues it for a new session: ES256, with the key
+        of `/auth/v1/.well-known/jwks.json`, valid for `lifetime` seconds (negative: expired).
+        `claims` add to or replace the default claims. The sandbox's own REST and Realtime accept
+        `keys.user_token` instead.
         """
         return self._user_tokens.token(subject, lifetime=lifetime, **claims)
 
     async def restart_postgres(self, *, crash: bool = False) -> None:
-        """Stop and start PostgreSQL on the same port; returns when it takes connections again.
-        `crash` ends it without a shutdown, as a power cut would.
+        """Stop and start PostgreSQL on the same port; return when it accepts connections.
+        `crash` stops it without a shutdown checkpoint, as a power failure does.
         """
         await self.stop_postgres(crash=crash)
         await self.start_postgres()
 
     async def stop_postgres(self, *, crash: bool = False) -> None:
-        """PostgreSQL goes away; REST answers 503 until `start_postgres()`."""
+        """Stop PostgreSQL; REST responds with 503 until `start_postgres()`."""
         await self.postgres.down(crash=crash)
         await self._connections.close_idle()
         await self._rest_connections.close_idle()
@@ -137,7 +137,7 @@ class Sandbox:
         app.add_routes(self.realtime.routes())
         app.add_routes(self._user_tokens.routes())
         app.add_routes(FaultControl(self.faults, self.rest_faults, self.rest).routes())
-        # A request that hangs on purpose must end with its client, and must not hold up the end.
+        # A request that a fault blocks must end with its client, and must not delay the shutdown.
         runner = web.AppRunner(
             app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0
         )
@@ -145,7 +145,7 @@ class Sandbox:
         stack.push_async_callback(runner.cleanup)
         stack.callback(self.rest_faults.heal)
         await self.realtime.start()
-        # Its sockets close before the server that carries them waits for its last requests.
+        # Close the sockets before the HTTP server waits for its open requests.
         stack.push_async_callback(self.realtime.stop)
         await web.TCPSite(runner, HOST, port).start()
         self.supabase_url = f"http://{HOST}:{runner.addresses[0][1]}"
@@ -154,12 +154,12 @@ class Sandbox:
 
 @web.middleware
 async def _cors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Browsers of any origin may read, as at Supabase. Not the control routes."""
+    """Allow REST reads from every origin, as Supabase does. Control routes are excluded."""
     if not request.path.startswith("/rest/"):
         return await handler(request)
     if request.method == "OPTIONS":
-        asked = request.headers.get("Access-Control-Request-Headers", "*")
-        return web.Response(status=204, headers=CORS | {"Access-Control-Allow-Headers": asked})
+        allowed = request.headers.get("Access-Control-Request-Headers", "*")
+        return web.Response(status=204, headers=CORS | {"Access-Control-Allow-Headers": allowed})
     response = await handler(request)
     response.headers.update(CORS)
     return response

@@ -1,9 +1,9 @@
-"""PostgREST's query string, parsed: which columns, which rows, in what order, how many.
+"""Parses PostgREST's query string: columns, filters, order, limit and offset. No I/O.
 
-The subset that reads of one table need: `select` (columns or `*`), filters, `or=()`/`and=()`
-trees, `order`, `limit`, `offset`. What PostgREST knows and this does not (embedding, casts, JSON
-paths, aggregates) is refused by name, never misread. Nothing here touches SQL: the result holds
-names and values as text, `statement` quotes them.
+Supports the subset for reads of one table: `select` (columns or `*`), filters, `or=()`/`and=()`
+trees, `order`, `limit`, `offset`. Other features of PostgREST (embedding, casts, JSON paths,
+aggregates) are rejected with an error, never misinterpreted. The result contains names and values
+as text; `sql` quotes them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ OPERATORS = ("eq", "neq", "gt", "gte", "lt", "lte", "like", "ilike")
 IS_VALUES = ("null", "not_null", "true", "false", "unknown")
 EXPECTED_OPERATOR = 'expecting "not" or operator (eq, gt, ...)'
 MAX_DEPTH = 20
-"""Nested `and()`/`or()`; deeper ones are an attack on the parser, not a query."""
+"""Maximum nesting of `and()`/`or()`; bounds the recursion of the parser."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class QueryFilter:
 
 @dataclass(frozen=True, slots=True)
 class Logic:
-    """`and` or `or` over conditions."""
+    """`and` or `or` (`word`) over conditions."""
 
     word: str
     parts: tuple[Condition, ...]
@@ -48,6 +48,8 @@ Condition: TypeAlias = "QueryFilter | Logic"
 
 @dataclass(frozen=True, slots=True)
 class Order:
+    """One column of `order`. `nulls_first` None: Postgres' default."""
+
     column: str
     descending: bool = False
     nulls_first: bool | None = None
@@ -55,7 +57,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """`columns` None means all of them. `conditions` must all hold."""
+    """A parsed query string. `columns` None means all. The `conditions` are joined by `and`."""
 
     columns: tuple[str, ...] | None = None
     conditions: tuple[Condition, ...] = ()
@@ -65,7 +67,10 @@ class Query:
 
 
 def parse(parameters: Iterable[tuple[str, str]]) -> Query:
-    """A `Query` from decoded query string pairs, in order. Raises `Refusal` as PostgREST would."""
+    """Return the query of decoded query string pairs, in order.
+
+    Raises `PostgrestError` with PostgREST's status and code.
+    """
     columns: tuple[str, ...] | None = None
     conditions: list[Condition] = []
     order: tuple[Order, ...] = ()
@@ -84,7 +89,7 @@ def parse(parameters: Iterable[tuple[str, str]]) -> Query:
             case "offset":
                 offset = _integer(value, "offset")
             case "apikey" | "columns" | "on_conflict":
-                continue  # the gateway's, or only for writes
+                continue  # parameters of the gateway, or of writes
             case "and" | "or" | "not.and" | "not.or":
                 conditions.append(_logic(key, value))
             case _:
@@ -146,7 +151,7 @@ def _order(value: str) -> tuple[Order, ...]:
 
 def _integer(value: str, what: str) -> int:
     digits = value.removeprefix("-")
-    # bigint is as far as LIMIT goes; a longer number is a mistake.
+    # LIMIT is a bigint; a longer number is invalid.
     if not (digits.isascii() and digits.isdigit() and len(digits) <= 18):  # noqa: PLR2004
         raise parse_error(what, value, 1, "expecting a whole number")
     return int(value)
@@ -173,7 +178,7 @@ def _filter(key: str, value: str) -> QueryFilter:
         if not scanner.done:
             raise scanner.error("expecting end of input")
     else:
-        # Here, unlike inside or=(), the rest is the value as it stands, quotes and all.
+        # Unlike inside or=(), the rest is the literal value, including quotes.
         found = scanner.until("")
     return QueryFilter(column, operator, _check_is_value(operator, found, scanner), negated)
 
@@ -224,7 +229,7 @@ def _operator(scanner: Scanner) -> str:
 
 
 def _value(scanner: Scanner) -> str:
-    """A value inside a tree: quoted if it holds a comma or a parenthesis."""
+    """Parse a value inside a tree: quoted if it contains a comma or a parenthesis."""
     start = scanner.position
     quoted = scanner.quoted()
     if quoted is not None and scanner.next in ("", ",", ")"):

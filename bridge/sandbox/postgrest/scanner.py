@@ -1,4 +1,4 @@
-"""Taking PostgREST's little languages apart, one word at a time."""
+"""Tokenizer for the grammars of PostgREST's parameters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Scanner:
-    """A place in a text, and what may be taken from it there."""
+    """A text and the current position in it. `label` names the parameter in error messages."""
 
     def __init__(self, text: str, label: str) -> None:
         self.text = text
@@ -28,23 +28,28 @@ class Scanner:
         return self.text[self.position : self.position + 1]
 
     def accept(self, word: str) -> bool:
+        """Advance past `word`; return False if the text does not continue with it."""
         if not self.text.startswith(word, self.position):
             return False
         self.position += len(word)
         return True
 
     def expect(self, word: str) -> None:
+        """Advance past `word`. Raises `PostgrestError` if the text does not continue with it."""
         if not self.accept(word):
             raise self.error(f'expecting "{word}"')
 
     def until(self, stops: str) -> str:
+        """Advance to one of the characters `stops`, or to the end; return the text passed."""
         start = self.position
         while not self.done and self.next not in stops:
             self.position += 1
         return self.text[start : self.position]
 
     def quoted(self) -> str | None:
-        """A value in double quotes with backslash escapes, or None if there is none here."""
+        """Advance past a double-quoted value with backslash escapes and return it; None if there is
+        none at this position.
+        """
         start = self.position
         if not self.accept('"'):
             return None
@@ -59,7 +64,9 @@ class Scanner:
         return None
 
     def column_name(self) -> str:
-        """A column's name, quoted or made of letters, digits, `_`, `$`, `-` and inner spaces."""
+        """Advance past a column name: quoted, or of letters, digits, `_`, `$`, `-` and inner
+        spaces. Raises `PostgrestError` if there is none.
+        """
         quoted = self.quoted()
         if quoted is not None:
             return quoted
@@ -74,6 +81,7 @@ class Scanner:
         return name
 
     def error(self, expected: str) -> PostgrestError:
+        """Return the parse error at this position."""
         found = f'"{self.next}"' if not self.done else "end of input"
         return parse_error(
             self._label, self.text, self.position + 1, f"unexpected {found} {expected}"

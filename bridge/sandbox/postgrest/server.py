@@ -1,7 +1,7 @@
-"""PostgREST's reads at `/rest/v1/{table}`, as much as the official `supabase` client needs.
+"""PostgREST's reads at `/rest/v1/{table}`, the subset used by the official `supabase` client.
 
-Rows become JSON in PostgreSQL itself, as the request's own role, so types, column grants and row
-level security behave as they do behind the real thing. Writes and RPC are refused.
+PostgreSQL encodes the rows as JSON under the role of the request, so types, column grants and row
+level security behave as with the real PostgREST. Writes and RPC are rejected.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ STATEMENT_TIMEOUT = (
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: the role and the claims that the database sees."""
+    """Role and claims of a request, as set in the database session."""
 
     role: str
     claims: dict[str, Any]
@@ -61,15 +61,17 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class ResponsePage:
+    """Rows as JSON text, their number, and the number of all matching rows if counted."""
+
     body: str
     rows: int
     total: int | None
 
 
 class PostgrestServer:
-    """The REST surface. `api_keys` are those that the gateway knows; any JWT signed with `secret`
-    may come as the bearer. `max_rows` caps every answer and says nothing, as Supabase does.
-    `reads` and `rows_given` count what was answered.
+    """The REST endpoint. The gateway accepts `api_keys`; the bearer token may be any JWT signed
+    with `secret`. `max_rows` silently limits every response, as on Supabase. `reads` and
+    `rows_given` count successful responses and their rows.
     """
 
     def __init__(
@@ -100,8 +102,8 @@ class PostgrestServer:
     async def _root(self, request: web.Request) -> web.Response:
         try:
             self._caller(request)
-        except PostgrestError as refusal:
-            return refusal.response()
+        except PostgrestError as rejection:
+            return rejection.response()
         return web.json_response({"info": {"title": "sandbox"}, "swagger": "2.0", "paths": {}})
 
     async def _refuse_method(self, request: web.Request) -> web.Response:
@@ -125,11 +127,11 @@ class PostgrestServer:
             self.reads += 1
             self.rows_given += page.rows
             return _response(page, query, single=single)
-        except PostgrestError as refusal:
-            return refusal.response()
+        except PostgrestError as rejection:
+            return rejection.response()
 
     def _caller(self, request: web.Request) -> Caller:
-        """First the gateway's check of the key, then PostgREST's of the token."""
+        """Check the API key as the gateway does, then the token as PostgREST does."""
         key = request.headers.get("apikey") or request.query.get("apikey")
         if not key:
             raise GatewayError(
@@ -225,7 +227,7 @@ def _wants_object(request: web.Request) -> bool:
 
 def _wants_count(request: web.Request) -> bool:
     preferences = ",".join(request.headers.getall("Prefer", [])).replace(" ", "").split(",")
-    # The other two are estimates; at the sandbox's size the truth costs no more.
+    # Planned and estimated counts are exact here: at the sandbox's size that is as fast.
     return any(f"count={kind}" in preferences for kind in ("exact", "planned", "estimated"))
 
 

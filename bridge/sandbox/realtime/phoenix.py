@@ -1,7 +1,7 @@
-"""Phoenix channel frames: what Realtime's clients and server say to each other. Pure.
+"""Encodes and decodes Phoenix channel frames. No I/O.
 
-Version 1.0.0 writes an object and leaves `join_ref` out of what the server sends; version 2.0.0
-writes an array of five. Keys come in the order in which the real server writes them.
+Version 1.0.0 of the serializer uses an object, without `join_ref` in the server's frames; version
+2.0.0 uses an array of five. Keys are in the order of the real server.
 """
 
 from __future__ import annotations
@@ -14,16 +14,20 @@ import orjson
 
 
 class PhoenixVersion(StrEnum):
+    """Version of the serializer, the `vsn` of the connection."""
+
     V1 = "1.0.0"
     V2 = "2.0.0"
 
 
 class UnreadableFrameError(ValueError):
-    """A client sent something that is not a Phoenix message."""
+    """An inbound frame is not a Phoenix message."""
 
 
 @dataclass(frozen=True, slots=True)
 class InboundMessage:
+    """A decoded frame of a client."""
+
     topic: str
     event: str
     payload: Any
@@ -32,12 +36,12 @@ class InboundMessage:
 
 
 def dumps(value: Any) -> str:
-    """Compact JSON."""
+    """Return compact JSON."""
     return orjson.dumps(value).decode()
 
 
 def decode(text: str, version: PhoenixVersion) -> InboundMessage:
-    """The message in `text`. Raises `UnreadableFrameError`."""
+    """Return the message in `text`. Raises `UnreadableFrameError`."""
     try:
         raw = orjson.loads(text)
         if version is PhoenixVersion.V2:
@@ -63,7 +67,7 @@ def frame(
     ref: str | None = None,
     join_ref: str | None = None,
 ) -> str:
-    """A frame around `payload`, which is JSON text already."""
+    """Return a frame with `payload`, which is JSON text already."""
     if version is PhoenixVersion.V2:
         head = f"{dumps(join_ref)},{dumps(ref)},{dumps(topic)},{dumps(event)}"
         return f"[{head},{payload}]"
@@ -81,6 +85,7 @@ def reply(
     ref: str | None,
     join_ref: str | None = None,
 ) -> str:
+    """Return a `phx_reply` frame."""
     payload = f'{{"response":{dumps(response)},"status":{dumps(status)}}}'
     return frame(version, topic, "phx_reply", payload, ref=ref, join_ref=join_ref)
 
@@ -94,6 +99,7 @@ def system(
     status: str,
     join_ref: str | None,
 ) -> str:
+    """Return a `system` frame."""
     payload = dumps(
         {
             "channel": topic.removeprefix("realtime:"),
@@ -106,6 +112,6 @@ def system(
 
 
 def changes(version: PhoenixVersion, topic: str, data: str, ids: list[int]) -> str:
-    """A `postgres_changes` message; `data` is JSON text."""
+    """Return a `postgres_changes` frame; `data` is JSON text."""
     payload = f'{{"data":{data},"ids":{dumps(ids)}}}'
     return frame(version, topic, "postgres_changes", payload)

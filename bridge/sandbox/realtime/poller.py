@@ -1,8 +1,9 @@
-"""The one reader of the write-ahead log: polls a temporary slot and hands changes to channels.
+"""Polls a temporary replication slot and routes its changes to channels.
 
-It loses what the real one loses, for the same reasons. That is why it polls by SQL functions and
-does not stream: `pg_logical_slot_get_binary_changes` consumes what it returns, whether or not
-anybody gets to see it, and a temporary slot dies with its backend, taking everything pending along.
+Changes are lost in the same cases as on the real server, and for the same reasons. Therefore it
+polls with SQL functions instead of streaming: `pg_logical_slot_get_binary_changes` consumes the
+changes it returns whether or not they are delivered, and a temporary slot is dropped with its
+backend, together with all pending changes.
 """
 
 from __future__ import annotations
@@ -33,45 +34,46 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 POLL_INTERVAL = 0.1
-"""Seconds between polls while the slot moves."""
+"""Seconds between polls while the slot advances."""
 IDLE_INTERVALS = 5
-"""Intervals between polls of a slot that stands still: the first change after quiet waits up to
-500 ms."""
+"""Intervals between polls while the slot does not advance: the first change after an idle period
+waits up to 500 ms."""
 UNMATCHED_DELAY = (0.05, 0.1)
-"""Seconds added when the slot moved and nobody had asked for what moved."""
+"""Range of seconds added after a poll whose changes matched no subscription."""
 MAX_CHANGES_PER_POLL = 100
 """Changes per poll; a soft limit, since a transaction is never split."""
 RATE_WINDOW = 60.0
 """Seconds over which the rate limit averages."""
 RECOVERY_DELAY = (0.1, 1.0)
-"""Seconds until a lost slot is made anew; doubled by every failure in a row, up to the cap."""
+"""Range of seconds until a lost slot is recreated; the upper bound doubles with each consecutive
+failure, up to `MAX_RECOVERY_DELAY`."""
 MAX_RECOVERY_DELAY = 16.0
 SESSION_OPTIONS = (
     "-c timezone=UTC -c datestyle=ISO -c intervalstyle=postgres -c bytea_output=hex"
     " -c extra_float_digits=1 -c statement_timeout=15000"
 )
-"""The forms of values on the wire depend on the poller's session. 15 s is the real driver's limit
-for one poll."""
+"""The text format of values depends on the poller's session. 15 s is the real driver's timeout for
+one poll."""
 
 GENERATED_COLUMNS_SINCE = 18_00_00
-"""The PostgreSQL version whose pgoutput can send generated columns."""
+"""First PostgreSQL version whose pgoutput can publish generated columns."""
 FLUSH_SINCE = 17_00_00
-"""The PostgreSQL version that can flush on request."""
+"""First PostgreSQL version that can flush the WAL on request."""
 FLUSH = (
     "select pg_logical_emit_message(false, 'sandbox', '', true)"
     " where pg_current_wal_insert_lsn() > pg_current_wal_flush_lsn()"
 )
-"""Decoding sees flushed WAL only. With `synchronous_commit` off, as the sandbox has it for speed,
-that may come half a second after the commit, which no real project would show."""
+"""Logical decoding reads flushed WAL only. A session with `synchronous_commit` off flushes up to
+half a second after its commit, a delay that no real project has."""
 MIN_INTERVAL = 0.002
-"""Seconds between polls at the least, whatever the pace."""
+"""Minimum number of seconds between polls, at any pace."""
 
 Outgoing: TypeAlias = tuple["ChangeReceiver", str, list[int]]
-"""To whom, the `data` of the change as JSON text, the ids of the bindings that match."""
+"""Receiver, `data` of the change as JSON text, ids of the matching bindings."""
 
 
 class Poller:
-    """`run` it as a task. Everything else may be called meanwhile."""
+    """Run `run` as a task. The other methods may be called while it runs."""
 
     def __init__(
         self,
@@ -91,13 +93,13 @@ class Poller:
         self._rng = rng
         self.pace = pace
         self.change_limit = change_limit
-        """(Changes x matching subscriptions) per second, averaged over a minute, from which on
-        changes are consumed and dropped without a word. None: no limit."""
+        """Maximum (changes x matching subscriptions) per second, averaged over a minute. Changes
+        above it are consumed and silently dropped. None: no limit."""
         self.unpaused = asyncio.Event()
-        """Cleared: the slot is left alone, changes pile up."""
+        """While cleared, the slot is not polled and changes accumulate in it."""
         self.unpaused.set()
         self.ready = asyncio.Event()
-        """Set while a slot exists."""
+        """Set while the slot exists."""
         self.rate_limited = 0
         self.slots_lost = 0
         self._connection: pg_catalog.Connection | None = None
@@ -108,11 +110,12 @@ class Poller:
 
     @property
     def backend_pid(self) -> int | None:
-        """Of the connection that owns the slot; None while there is no slot."""
+        """Process id of the backend that owns the slot; None while there is no slot."""
         connection = self._connection
         return connection.info.backend_pid if connection and self.ready.is_set() else None
 
     async def run(self) -> None:
+        """Create the slot and poll it until cancelled; recreate it whenever it is lost."""
         failures = 0
         try:
             while True:
@@ -121,9 +124,10 @@ class Poller:
                     failures = 0
                     await self._drain()
                 except (psycopg.Error, LookupError, pgoutput.MalformedMessageError) as error:
-                    # The slot is gone and everything pending with it. Nobody is told. Besides
-                    # what Postgres refuses, that is a table that changed between commit and poll.
-                    log.debug("the slot was lost: %s", error)
+                    # The slot is dropped with all pending changes, and clients are not notified.
+                    # Besides errors of Postgres, the cause may be a table that was altered between
+                    # commit and poll.
+                    log.debug("replication slot lost: %s", error)
                     if self.ready.is_set():
                         self.slots_lost += 1
                 await self._disconnect()
@@ -134,7 +138,7 @@ class Poller:
             await self._disconnect()
 
     async def skip_pending(self) -> None:
-        """Skip everything that is pending: the slot then starts from now."""
+        """Skip all pending changes: advance the slot to the current WAL position."""
         async with self._poll_lock:
             if self._connection is not None and self.ready.is_set():
                 await self._connection.execute(
@@ -151,7 +155,8 @@ class Poller:
             application_name="realtime_rls",
         )
         if self._connection.info.server_version >= GENERATED_COLUMNS_SINCE:
-            # The real server's plugin sends generated columns; pgoutput has to be told.
+            # The real server's plugin, wal2json, sends generated columns; for pgoutput the
+            # publication has to include them.
             with suppress(psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedObject):
                 await self._connection.execute(
                     sql.SQL("alter publication {} set (publish_generated_columns = stored)").format(
@@ -177,7 +182,7 @@ class Poller:
             async with self._poll_lock:
                 moved, delivered = await self._poll()
             if delivered:
-                # Yield: the frames just queued have to leave.
+                # Yield to the writers of the frames just queued.
                 await asyncio.sleep(0)
                 continue
             wait = (
@@ -188,8 +193,8 @@ class Poller:
             await asyncio.sleep(max(MIN_INTERVAL, wait * self.pace))
 
     async def _poll(self) -> tuple[bool, bool]:
-        """Whether the slot moved, and whether anybody was sent anything."""
-        assert self._connection is not None, "polled only while open"
+        """Return whether the slot advanced, and whether a change was delivered."""
+        assert self._connection is not None, "polled only while connected"
         if self._connection.info.server_version >= FLUSH_SINCE:
             await self._connection.execute(FLUSH)
         cursor = await self._connection.execute(
@@ -216,7 +221,7 @@ class Poller:
                 )  # fmt: skip
             elif isinstance(message, pgoutput.BeginMessage):
                 timestamp = committed.timestamp(message.commit_timestamp)
-            # TRUNCATE is read and says nothing, as at the real server.
+            # TRUNCATE is consumed without a message, as on the real server.
         return changes
 
     async def _dispatch(
@@ -264,7 +269,7 @@ async def _route(
     covering: Sequence[RealtimeSubscription],
     outgoing: dict[committed.CommittedChange, list[Outgoing]],
 ) -> None:
-    """Add to `outgoing` who is to be sent what for each of `rows`, all of one table."""
+    """Add to `outgoing` the messages and receivers of each of `rows`, all of one table."""
     readers = {subscription.reader for subscription in covering}
     table = await pg_catalog.describe(connection, relation, sorted({r.role for r in readers}))
     for reader in readers:

@@ -1,4 +1,4 @@
-"""Which changes a subscription gets: row level security and filters, decided by Postgres itself."""
+"""Evaluates row level security and filters of subscriptions, as queries on Postgres."""
 
 from __future__ import annotations
 
@@ -28,24 +28,25 @@ async def evaluate_visibility(
     reader: pg_catalog.ReaderRole,
     changes: Sequence[CommittedChange],
 ) -> None:
-    """Find out which rows `reader` sees now; put the answers into `Committed.seen`.
+    """Set `CommittedChange.visible_to[reader]` for each change.
 
-    With row level security off every change is seen. With it on, INSERT and UPDATE are, if the row
-    with that key exists and is visible at this moment, be it as service_role; DELETE always is.
-    Who may not read the key at all is not asked about rows, and is told so instead (`Error 401`).
+    Without row level security every change is visible. With it, an INSERT or UPDATE is visible if
+    the row with that key exists and `reader` can select it now, also as service_role; a DELETE
+    always is. If `reader` has no SELECT privilege on the key, every change counts as visible, and
+    the message contains `Error 401` instead of the row.
     """
-    asked: list[CommittedChange] = []
-    unasked = not table.rls or not table.key or not table.visible[reader.role].issuperset(table.key)
+    checked: list[CommittedChange] = []
+    skipped = not table.rls or not table.key or not table.visible[reader.role].issuperset(table.key)
     for committed in changes:
-        if unasked or committed.change.op is Op.DELETE:
+        if skipped or committed.change.op is Op.DELETE:
             committed.visible_to[reader] = True
         else:
-            asked.append(committed)
-    if not asked:
+            checked.append(committed)
+    if not checked:
         return
-    relation = asked[0].change.relation
+    relation = checked[0].change.relation
     places = column_indexes(relation, table.key)
-    keys = [[_text(c.change.new, place) for c in asked] for place in places]
+    keys = [[_text(c.change.new, place) for c in checked] for place in places]
     names = [sql.Identifier(f"k{n}") for n in range(len(places))]
     same = sql.SQL(" and ").join(
         sql.SQL("t.{} = k.{}::{}").format(
@@ -71,7 +72,7 @@ async def evaluate_visibility(
         )
         rows = await (await connection.execute(query, keys)).fetchall()
     found = {n for (n,) in rows}
-    for n, committed in enumerate(asked, 1):
+    for n, committed in enumerate(checked, 1):
         committed.visible_to[reader] = n in found
 
 
@@ -81,8 +82,8 @@ async def matching(
     test: bindings.BindingFilter,
     changes: Sequence[CommittedChange],
 ) -> set[CommittedChange]:
-    """Those of `changes` that pass `test`: on the new row, for DELETE on what the old row carries.
-    A column that is null or absent passes only tests that are about null.
+    """Return those of `changes` that pass `test`, evaluated on the new tuple, for DELETE on the old
+    one. NULL and absent columns pass only tests for null.
     """
     if not changes:
         return set()
@@ -105,7 +106,7 @@ async def matching(
 
 
 def condition(test: bindings.BindingFilter, kind: str) -> tuple[list[str], sql.Composable]:
-    """Parameters and SQL of `test` over `v`, the text of a value of type `kind`."""
+    """Return parameters and SQL of `test` over `v`, the text of a value of type `kind`."""
     operator = sql.SQL(bindings.OPERATORS[test.operator])
     typed = sql.SQL(kind)
     parameters = [test.value]

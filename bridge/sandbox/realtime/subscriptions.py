@@ -1,8 +1,8 @@
-"""Who is subscribed to what, and the checks that a subscription has to pass.
+"""Registry of the subscriptions, and the checks that a subscription has to pass.
 
-The real server keeps a table, `realtime.subscription`, whose trigger does the checks. This keeps a
-list, and runs the same checks as statements on a connection of its own: that connection may die
-without a change being lost.
+The real server has a table, `realtime.subscription`, whose trigger runs the checks. This module
+keeps the subscriptions in memory and runs the same checks as statements on a separate connection,
+which may be lost without losing changes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CONNECT_TIMEOUT = 5
 
 
 class ChangeReceiver(Protocol):
-    """A joined channel, seen from the poller."""
+    """A joined channel, as the poller uses it."""
 
     def deliver(self, data: str, ids: list[int]) -> None:
         """Send one change. Must not block, must not raise."""
@@ -43,11 +43,15 @@ class RealtimeSubscription:
     reader: pg_catalog.ReaderRole
 
 
-class SubscriptionRejected(Exception):  # noqa: N818 - what the server says of it, not a fault of ours
-    """The words of the `system` error; the subscription will not be tried again."""
+class SubscriptionRejected(Exception):  # noqa: N818 - a rejection of the client's request
+    """The database does not accept a binding. The message is that of the real server's `system`
+    error; the subscription is not retried.
+    """
 
 
 class SubscriptionRegistry:
+    """Subscriptions by channel. `len` is the number of channels with one."""
+
     def __init__(self, database_url: str, publication: str) -> None:
         self._database_url = database_url
         self._publication = publication
@@ -59,15 +63,15 @@ class SubscriptionRegistry:
         return len(self._subscriptions)
 
     def add(self, receiver: ChangeReceiver, subscriptions: Sequence[RealtimeSubscription]) -> None:
-        """Changes flow to `receiver` from now on; replaces what it had."""
+        """Set the subscriptions of `receiver`; replaces earlier ones."""
         self._subscriptions[receiver] = tuple(subscriptions)
 
     def remove(self, receiver: ChangeReceiver) -> None:
         self._subscriptions.pop(receiver, None)
 
     def covering(self, schema: str, table: str, ops: Iterable[Op]) -> list[RealtimeSubscription]:
-        """Those that may want such a change, filters aside; the bindings of a channel last first,
-        which is the order of `ids` in the real server's messages.
+        """Return the subscriptions to such changes, without evaluating filters. The bindings of a
+        channel are in reverse order, which is the order of `ids` in the real server's messages.
         """
         wanted = set(ops)
         return [
@@ -79,8 +83,10 @@ class SubscriptionRegistry:
         ]
 
     async def check(self, wanted: Sequence[bindings.Binding], role: str) -> None:
-        """Raises `SubscriptionRejected` for the first binding that the database would not take,
-        and psycopg's error when the database could not be asked.
+        """Check bindings against the database.
+
+        Raises `SubscriptionRejected` for the first binding that fails, and psycopg's error if the
+        database cannot be queried.
         """
         async with self._lock:
             connection = await self._ensure_connected()
@@ -98,7 +104,7 @@ class SubscriptionRegistry:
             return frozenset((schema, table) for schema, table in await cursor.fetchall())
 
     async def terminate(self, pid: int) -> None:
-        """End another backend of the same database."""
+        """Terminate another backend of the same database."""
         async with self._lock:
             await (await self._ensure_connected()).execute(
                 "select pg_terminate_backend(%s)", (pid,)
@@ -114,7 +120,7 @@ class SubscriptionRegistry:
         connection = self._connection
         if connection is not None and not connection.closed:
             try:
-                await connection.execute("select 1")  # a restart of Postgres shows only on use
+                await connection.execute("select 1")  # a lost connection is detected only on use
             except psycopg.OperationalError:
                 await connection.close()
             else:
@@ -185,7 +191,7 @@ async def _check_columns(
             (schema, table, test.column),
         )
         row = await cursor.fetchone()
-        assert row is not None, "the column was there a moment ago"
+        assert row is not None, "the column was in the privilege check above"
         parameters, verdict = row_security.condition(test, str(row[0]))
         count = await connection.execute(
             "select cardinality(%s::text[])", (test.value if test.operator == "in" else "{}",)

@@ -1,8 +1,8 @@
-"""Row changes as Realtime words them: the JSON that says what happened.
+"""Encodes row changes as the JSON of Realtime's `postgres_changes` messages.
 
-The real server does this inside Postgres, per role, at poll time; so does this, with the same
-casts, because only Postgres knows how Postgres writes a value. Everything is done for a whole poll
-at once: one statement per table, role and shape of row, never one per value.
+The real server does this in Postgres, per role, at poll time. So does this module, with the same
+casts, because the JSON format of each type is defined by Postgres. A whole poll is encoded at once:
+one statement per table, role and set of columns, not one per value.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bridge.sandbox.realtime import pg_catalog
 
 KEPT_VALUE_BYTES = 64
-"""Bytes of a value's JSON text that survive the cut."""
+"""Maximum size in bytes of a value's JSON text in a record that is too large."""
 
 TOO_LARGE = "Error 413: Payload Too Large"
 UNAUTHORIZED = "Error 401: Unauthorized"
@@ -34,7 +34,7 @@ NUMBERS = frozenset({700, 701, 1700})
 """float4, float8, numeric."""
 NOT_FINITE = frozenset({"NaN", "Infinity", "-Infinity"})
 PAIRS_PER_CALL = 40
-"""Pairs per jsonb_build_object: a function takes 100 arguments."""
+"""Pairs per jsonb_build_object: a function has at most 100 arguments."""
 
 
 async def encode_changes(
@@ -44,7 +44,9 @@ async def encode_changes(
     select: tuple[str, ...] | None,
     changes: Sequence[CommittedChange],
 ) -> list[str]:
-    """The JSON text of `data` for each of `changes`, as `role` may see it, limited to `select`."""
+    """Return the JSON text of `data` for each of `changes`, with the columns that `role` may
+    select, limited to `select` and the key.
+    """
     if not changes:
         return []
     relation = changes[0].change.relation
@@ -95,7 +97,7 @@ def _error_data(change: pgoutput.RowMessage, error: str) -> str:
 def _columns(
     relation: pgoutput.Relation, table: pg_catalog.CatalogTable, shown: Sequence[int]
 ) -> str:
-    """In the table's order, with the spaces that jsonb writes."""
+    """Return `columns` in the table's order, with the whitespace of jsonb."""
     described = (
         f'{{"name": {orjson.dumps(column.name).decode()}, '
         f'"type": {orjson.dumps(table.type_names[column.type_oid]).decode()}}}'
@@ -107,7 +109,7 @@ def _columns(
 def _known_columns(
     committed: CommittedChange, table: pg_catalog.CatalogTable, *, old: bool
 ) -> tuple[int, ...] | None:
-    """Which columns of the new or old record are known, None if there is no such record."""
+    """Return the columns that the new or old record contains, None if there is no such record."""
     change = committed.change
     everything = range(len(change.relation.columns))
     if not old:
@@ -122,8 +124,8 @@ def _known_columns(
     key = tuple(column_indexes(change.relation, (name for name in table.key if name in names)))
     if change.old is None or change.old_is_key:
         return key
-    # Under row level security nobody can be asked whether they may see a row that is gone, so a
-    # DELETE tells its key only, even to service_role.
+    # Policies cannot be evaluated for a deleted row, so with row level security a DELETE contains
+    # the key only, also for service_role.
     return key if change.op is Op.DELETE and table.rls else tuple(everything)
 
 
@@ -135,7 +137,7 @@ async def _records(
     *,
     old: bool,
 ) -> list[str]:
-    """The record of each change as jsonb text, `{}` where there is none."""
+    """Return the record of each change as jsonb text, `{}` if there is none."""
     texts = ["{}"] * len(changes)
     alike: defaultdict[tuple[tuple[int, ...], bool], list[int]] = defaultdict(list)
     allowed = set(shown)
@@ -162,15 +164,15 @@ async def _records(
 def _row(committed: CommittedChange, *, old: bool) -> pgoutput.TupleData:
     change = committed.change
     if old:
-        # No old tuple: the identity did not change, so the new row still has it.
+        # Without an old tuple the replica identity is unchanged, so the new tuple contains it.
         row = change.old if change.old is not None else change.new
-        assert row is not None, "an update has a new row, a delete an old one"
+        assert row is not None, "an update has a new tuple, a delete an old one"
         return row
     return tuple(value_of(committed, place) for place in range(len(change.relation.columns)))
 
 
 def _wal_text(column: pgoutput.RelationColumn, value: pgoutput.TupleValue) -> str | None:
-    """The value as wal2json, the real server's plugin, would hand it on."""
+    """Return the value as wal2json, the real server's output plugin, formats it."""
     if not isinstance(value, str):
         return None
     if column.type_oid in NUMBERS and value in NOT_FINITE:
