@@ -37,6 +37,7 @@ from bridge.options import (
     client_address,
     document_options,
     log_options,
+    notification_rules,
     reconcile_options,
     source_options,
     watch_log_options,
@@ -144,7 +145,7 @@ class Bridge(Starlette):
             secrets=settings.secrets,
         )
         self.admission = AdmissionMiddleware(
-            _SocketEndpoint(self), admission_limits(settings), origins=origins, proxies=addresses
+            _SocketEndpoint(self), admission_limits(settings), origins=origins, addresses=addresses
         )
         super().__init__(
             routes=[
@@ -188,7 +189,7 @@ class Bridge(Starlette):
             queue = ChangeQueue(settings.queue_changes)
             watches, presence, clock = WatchIndex(), Presence(), SystemClock()
             notifier = Notifier(
-                settings.notify_rules,
+                notification_rules(settings),
                 watches,
                 present=presence.users,
                 users=settings.notify_users,

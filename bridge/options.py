@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from bridge.auth.authenticator import Authenticator, AuthOptions
 from bridge.auth.claims import TokenRequirements
+from bridge.auth.policy import AccessPolicy, path, regions_in
 from bridge.log.backends import LogOptions
+from bridge.notifications.rules import ANY, NotificationRules
 from bridge.notifications.watch_index import WATCH_COLUMNS
 from bridge.notifications.watch_sync import WatchSyncOptions
 from bridge.pipeline.reconciler import ReconcileOptions
@@ -168,8 +170,20 @@ def auth_options(settings: Settings, url: str | None = None) -> AuthOptions:
             leeway=settings.token_leeway,
             longest=settings.token_seconds,
         ),
-        policy=settings.rules,
+        policy=access_policy(settings),
         secret=None if secret is None else secret.get_secret_value(),
+    )
+
+
+def access_policy(settings: Settings) -> AccessPolicy:
+    """Maps the claims of a token to rights."""
+    return AccessPolicy(
+        anonymous=regions_in(settings.anonymous_regions),
+        required=settings.auth == "required",
+        regions_claim=path(settings.regions_claim) if settings.regions_claim else (),
+        role_claims=tuple(map(path, settings.role_claims)),
+        all_regions_roles=frozenset(settings.all_regions_roles),
+        member_roles=frozenset(settings.member_roles),
     )
 
 
@@ -182,6 +196,17 @@ def authenticator(
 ) -> Authenticator:
     """The authenticator of the settings. Nothing is fetched yet."""
     return Authenticator.create(auth_options(settings, url), clock=clock, store=store)
+
+
+def notification_rules(settings: Settings) -> NotificationRules:
+    """Selects the changes that are notified."""
+    statuses: tuple[tuple[str, str], ...] = ()
+    if settings.notify_status == ("on",):
+        statuses = ((ANY, ANY),)
+    elif settings.notify_status != ("off",):
+        pairs = (transition.split(">") for transition in settings.notify_status)
+        statuses = tuple((old.strip(), new.strip()) for old, new in pairs)
+    return NotificationRules(statuses, settings.notify_price_percent, settings.notify_new)
 
 
 def document_options(settings: Settings) -> DocumentOptions:

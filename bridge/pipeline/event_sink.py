@@ -6,7 +6,6 @@ from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
 from bridge.pipeline.diff import events_between
-from bridge.rooms import is_for_view
 from bridge.rows import RowStore
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ class EventSink:
         entries = await self._log.append(events, list(changes.rows.items()))
         self.rows.apply(changes.rows)
         for entry in entries:
-            public = is_for_view(entry.event.rooms, "public")
+            public = "public" in entry.event.views
             self.counts[entry.event.name if public else "member-events"] += 1
         self._publish(entries)
 

@@ -7,7 +7,13 @@ import pytest
 from bridge.auth.claims import Claims
 from bridge.auth.policy import AccessPolicy
 from bridge.errors import SettingsError
-from bridge.options import source_options, watch_log_options, watch_projection
+from bridge.options import (
+    access_policy,
+    notification_rules,
+    source_options,
+    watch_log_options,
+    watch_projection,
+)
 from bridge.projection import Projection
 from bridge.rights import UNRESTRICTED
 from bridge.settings import Settings, load
@@ -140,7 +146,7 @@ def test_columns_that_are_wrong_by_themselves_are_complained_of_once(
         ("BRIDGE_LOG_LEVEL", "loud", "expected debug, info, warning or error"),
         ("BRIDGE_CORS_ORIGINS", "www.example.org", "expected origins such as"),
         ("BRIDGE_CORS_ORIGINS", "https://*.org", "expected a domain of one's own"),
-        ("BRIDGE_CORS_ORIGINS", "*,https://a.example", "came both"),
+        ("BRIDGE_CORS_ORIGINS", "*,https://a.example", "got both"),
         ("BRIDGE_TRUSTED_PROXIES", "10.0.0.1/8", "expected addresses and networks"),
         ("BRIDGE_CLIENT_IP_HEADER", "X Real", "expected the name of a header"),
         ("BRIDGE_CONNECTIONS", "0", "greater than or equal to 1"),
@@ -189,9 +195,9 @@ def test_a_wrong_value_is_named_with_what_came_and_what_was_expected(
 @pytest.mark.parametrize(
     ("key", "expected"),
     [
-        ("", "came an empty value"),
-        ("   ", "came an empty value"),
-        ("sb_publishable_not_to_be_shown", "came a publishable one"),
+        ("", "got an empty value"),
+        ("   ", "got an empty value"),
+        ("sb_publishable_not_to_be_shown", "got a publishable one"),
     ],
 )
 @pytest.mark.parametrize("name", ["SUPABASE_SECRET_KEY", "SUPABASE_SERVICE_ROLE_KEY"])
@@ -263,7 +269,7 @@ def test_rules_are_what_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("BRIDGE_ROLE_CLAIMS", "app_metadata.role")
     monkeypatch.setenv("BRIDGE_ALL_REGIONS_ROLES", "admin,owner")
     monkeypatch.setenv("BRIDGE_MEMBER_ROLES", "agent")
-    assert load().rules == AccessPolicy(
+    assert access_policy(load()) == AccessPolicy(
         anonymous=("TX", "CA/San Diego"),
         required=True,
         regions_claim=("app_metadata", "regions"),
@@ -274,7 +280,7 @@ def test_rules_are_what_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_by_default_everybody_hears_all_and_nobody_is_a_member() -> None:
-    rules = load().rules
+    rules = access_policy(load())
     assert rules.rights_for(None) == UNRESTRICTED
     assert rules.rights_for(Claims("ada", 0, 1, values={"role": "service_role"})).view == "public"
 
@@ -336,7 +342,7 @@ def test_notified_statuses_are_on_off_or_transitions(
     monkeypatch.setenv("BRIDGE_NOTIFY_STATUS", text)
     monkeypatch.setenv("BRIDGE_NOTIFY_PRICE_PERCENT", "2.5")
     monkeypatch.setenv("BRIDGE_NOTIFY_NEW", "false")
-    rules = load().notify_rules
+    rules = notification_rules(load())
     assert (rules.statuses, rules.price_percent, rules.new_listings) == (statuses, 2.5, False)
 
 
