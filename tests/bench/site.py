@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 LOOK_SECONDS: Final = 0.05
 READY_SECONDS: Final = 600.0
 END_SECONDS: Final = 30.0
-SETTLED: Final = b"something may be missing: settled"
-WALKED: Final = re.compile(r"(walk|pass|look)( [a-z ]+\(?.*?): (\d+) (rows|keys), .*?([\d.]+) s, ")
+SETTLED: Final = b"changes may be missing: settled"
+WALKED: Final = re.compile(
+    r"((?:full|recent|key) scan)( \(.*?\))?: (\d+) (rows|keys), .*?([\d.]+) s, "
+)
 
 
 class Site:
@@ -143,5 +145,5 @@ class Site:
         return [
             (int(found[3]), float(found[5]))
             for found in WALKED.finditer(self.said, since)
-            if (found[1] + found[2]).startswith(name)
+            if found[1] == name
         ]

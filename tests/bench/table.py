@@ -34,7 +34,7 @@ CHANGED_WHILE_DEAD: Final = 100
 CHANGED: Final = 20
 DELETED: Final = 5
 PATIENCE_SECONDS: Final = 600.0
-SWEEP: Final = "walk over the keys"
+SWEEP: Final = "key scan"
 
 Figures = dict[str, Any]
 

@@ -12,6 +12,7 @@ from bridge.log.memory import MemoryEventLog
 from bridge.options import reconcile_options, source_options
 from bridge.pipeline.event_sink import EventSink
 from bridge.pipeline.pipeline import Pipeline
+from bridge.replica import Replica
 from bridge.source.base import SourceState
 from bridge.source.change_queue import ChangeQueue
 from bridge.source.factory import create_source, create_table
@@ -20,8 +21,9 @@ from tests.integration.story import Client
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from bridge.replica import Replica
     from bridge.settings import Settings
-    from bridge.source.base import Table
+from bridge.source.base import Table
 
 LOOK_SECONDS = 0.01
 
@@ -34,11 +36,13 @@ class Line:
         self.inbox = ChangeQueue(settings.queue_changes)
         self.source = create_source(source_options(settings), table)
         log = MemoryEventLog(settings.log_events, settings.log_seconds)
+        self.replica = Replica(log, settings.projection.known)
+        self.replica.subscribe(self.client.hear)
         self.pipeline = Pipeline(
             projection=settings.projection,
             table=table,
             queue=self.inbox,
-            sink=EventSink(settings.projection, log, publish=self.client.hear),
+            sink=EventSink(settings.projection, log, self.replica),
             options=reconcile_options(settings),
         )
 
@@ -50,7 +54,7 @@ class Line:
         line = cls(settings, table)
         try:
             async with asyncio.TaskGroup() as tasks:
-                parts = (line.source.run(line.inbox), line.pipeline.run())
+                parts = (line.source.run(line.inbox), line.pipeline.run(), line.replica.run())
                 work = [tasks.create_task(part) for part in parts]
                 try:
                     yield line

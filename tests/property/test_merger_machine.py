@@ -52,7 +52,7 @@ class LedgerMachine(RuleBasedStateMachine):
         changes = self.ledger.take()
         for event in events_of(PROJECTION, self.rows, changes.changes):
             self.client.hear(event)
-        self.rows.apply(changes.rows)
+        self.rows.apply(changes.rows.items())
         self.ledger.applied()
 
     # -- the database --------------------------------------------------------------------------
