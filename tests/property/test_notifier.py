@@ -20,6 +20,7 @@ from bridge.notifications.watch_index import Watch, WatchIndex
 from bridge.pipeline import diff
 from bridge.projection import Projection
 from bridge.rights import Rights
+from tests.support.examples import examples
 
 AT = "2026-01-05T09:00:00Z"
 PROJECTION = Projection(
@@ -118,7 +119,7 @@ def expected(
     return None
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=examples(1000))
 @given(
     rules=RULES,
     puts=WATCHES,

@@ -19,6 +19,7 @@ from bridge.errors import RequestRejected
 from bridge.gateway import token_expiry as bearers
 from bridge.gateway.hub import Hub
 from tests.fakes import settings
+from tests.support.examples import examples
 from tests.tokens import SECRET, Key, claims, legacy
 
 if TYPE_CHECKING:
@@ -259,7 +260,5 @@ class Machine(RuleBasedStateMachine):
         self.run(self.access.close())
 
 
-Machine.TestCase.settings = hypothesis_settings(
-    max_examples=60, stateful_step_count=40, deadline=None
-)
+Machine.TestCase.settings = hypothesis_settings(max_examples=examples(60), stateful_step_count=40)
 test_bearers = Machine.TestCase
