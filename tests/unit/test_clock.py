@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from bridge.clock import ManualClock
@@ -33,8 +35,12 @@ def test_manual_clock_rejects_negative_times() -> None:
 def test_timers_run_in_order_at_their_own_times() -> None:
     clock = ManualClock(monotonic=0.0)
     runs: list[tuple[str, float]] = []
+
+    def run(name: str) -> None:
+        runs.append((name, clock.monotonic()))
+
     for name, seconds in (("c", 3.0), ("a", 1.0), ("b", 1.5), ("late", 9.0)):
-        clock.call_later(seconds, lambda name=name: runs.append((name, clock.monotonic())))
+        clock.call_later(seconds, partial(run, name))
     clock.advance(0)
     assert runs == []
     clock.advance(5)
