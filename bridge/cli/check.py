@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from bridge.auth.jwks_client import JwksUnavailableError
 from bridge.errors import TableUnreadableError
 from bridge.ops.redaction import Redactor
-from bridge.options import authenticator, source_options
+from bridge.options import authenticator, source_options, watch_projection
 from bridge.source.base import SourceState
 from bridge.source.change_queue import ChangeQueue
 from bridge.source.factory import create_source, create_table
@@ -17,6 +17,7 @@ from bridge.source.factory import create_source, create_table
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bridge.projection import Projection
     from bridge.settings import Settings
     from bridge.source.base import Source, Table
 
@@ -35,28 +36,30 @@ async def check(settings: Settings, say: Callable[[str], None]) -> int:
 
     tell(True, f"settings: table {settings.table} of {settings.supabase_url}")
     good = tell(*await _tokens(settings))
-    good = await _both(settings, tell) and good
-    if settings.watching is not None:
+    good = await _both(settings, settings.projection, tell) and good
+    if settings.watchers:
         tell(True, f"settings: table {settings.watchers} says who is notified")
-        good = await _both(settings.watching, tell) and good
+        good = await _both(settings, watch_projection(settings), tell) and good
     return 0 if good else 1
 
 
-async def _both(settings: Settings, tell: Callable[[bool, str], bool]) -> bool:
+async def _both(
+    settings: Settings, projection: Projection, tell: Callable[[bool, str], bool]
+) -> bool:
     """Whether the table can be read, and its changes flow."""
-    options = source_options(settings)
+    options = source_options(settings, projection)
     table = create_table(options)
     try:
         await table.open()
-        readable = tell(*await _read(settings, table))
+        readable = tell(*await _read(projection, table))
         live = tell(*await _join(settings, create_source(options, table)))
     finally:
         await table.close()
     return readable and live
 
 
-async def _read(settings: Settings, table: Table) -> tuple[bool, str]:
-    wanted = settings.projection.selected
+async def _read(projection: Projection, table: Table) -> tuple[bool, str]:
+    wanted = projection.selected
     try:
         rows = await table.page(None, 1)
     except TableUnreadableError as error:
