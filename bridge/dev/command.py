@@ -56,7 +56,7 @@ class DevOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class _Web:
+class _WebOptions:
     """The app, ready to be served."""
 
     app: WebApp
@@ -80,14 +80,14 @@ async def dev(options: DevOptions) -> int:
     tell = _Printer(sys.stderr if options.json else sys.stdout)
     try:
         with _listen(options.port, PORT, tell) as listening:
-            web = await _web(options, tell) if options.web else None
+            web = await _prepare_web(options, tell) if options.web else None
             return await _run(options, listening, web, tell)
     except* WebAppError as failed:
-        raise _first(failed) from None
+        raise _first_error(failed) from None
 
 
 async def _run(
-    options: DevOptions, listening: socket.socket, web: _Web | None, tell: _Printer
+    options: DevOptions, listening: socket.socket, web: _WebOptions | None, tell: _Printer
 ) -> int:
     tell("Starting PostgreSQL and a miniature Supabase ...")
     async with Sandbox.open(data=options.data, port=0) as sandbox:
@@ -100,7 +100,7 @@ async def _run(
             table="public.properties",
             host=HOST,
             port=listening.getsockname()[1],
-            **_unless_set(
+            **_without_environment(
                 cors_origins=("*",),
                 log=f"sqlite:///{sandbox.home / 'bridge.sqlite3'}",
                 watchers="public.property_watchers",
@@ -112,7 +112,9 @@ async def _run(
         bridge = create_app(settings)
         async with asyncio.TaskGroup() as tasks:
             beside = tasks.create_task(
-                _when_ready(bridge, listening, sandbox, options=options, web=web, tell=tell)
+                _announce_when_ready(
+                    bridge, listening, sandbox, options=options, web=web, tell=tell
+                )
             )
             code = await serve.serve(bridge, listening)
             beside.cancel()
@@ -120,13 +122,13 @@ async def _run(
         return code
 
 
-async def _when_ready(
+async def _announce_when_ready(
     bridge: Bridge,
     listening: socket.socket,
     sandbox: Sandbox,
     *,
     options: DevOptions,
-    web: _Web | None,
+    web: _WebOptions | None,
     tell: _Printer,
 ) -> None:
     while not bridge.operations.readiness().ready:  # noqa: ASYNC110 - readiness is asked for
@@ -139,25 +141,27 @@ async def _when_ready(
             environment = {
                 "BRIDGE_URL": url,
                 "BRIDGE_PATH": bridge.settings.path,
-                "BRIDGE_DEMO_TOKEN": _token(sandbox),
+                "BRIDGE_DEMO_TOKEN": _demo_token(sandbox),
             }
             page = await stack.enter_async_context(
                 WebServer.open(web.app, web.node, port=web.port, environment=environment)
             )
-            page.hear = lambda line: tell(f"web: {line}")
-            tasks.create_task(_until_it_ends(page))
+            page.on_output = lambda line: tell(f"web: {line}")
+            tasks.create_task(_raise_when_ended(page))
         if options.json:
             where = {
                 "bridge_url": url,
                 "database_url": sandbox.database_url,
                 "supabase_url": sandbox.supabase_url,
                 "supabase_key": sandbox.supabase_key,
-                "user_token": _token(sandbox),
+                "user_token": _demo_token(sandbox),
                 **({"web_url": page.url} if page else {}),
             }
             print(json.dumps(where), flush=True)  # noqa: T201 - the command's output
         else:
-            tell(_welcome(url, bridge.settings.path, sandbox, page, activity=options.activity))
+            tell(
+                _ready_message(url, bridge.settings.path, sandbox, page, activity=options.activity)
+            )
         if options.activity:
             # A seed would tell the same story each time; people come back for another one.
             rng = random.Random()  # noqa: S311 - no secret
@@ -165,26 +169,26 @@ async def _when_ready(
             tasks.create_task(market.run())
 
 
-async def _web(options: DevOptions, tell: _Printer) -> _Web:
+async def _prepare_web(options: DevOptions, tell: _Printer) -> _WebOptions:
     """The app, built, and a port for it. Raises what stands against it before anything starts."""
     app, node = find_app(), find_node()
     # Node.js binds it itself, a moment later.
     with _listen(options.web_port, WEB_PORT, tell) as free:
         port = free.getsockname()[1]
     await app.prepare(node, tell)
-    return _Web(app, node, port)
+    return _WebOptions(app, node, port)
 
 
-async def _until_it_ends(page: WebServer) -> None:
+async def _raise_when_ended(page: WebServer) -> None:
     raise await page.ended()
 
 
-def _first(group: BaseExceptionGroup[WebAppError]) -> WebAppError:
+def _first_error(group: BaseExceptionGroup[WebAppError]) -> WebAppError:
     first = group.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+    return _first_error(first) if isinstance(first, BaseExceptionGroup) else first
 
 
-def _unless_set(**overrides: Any) -> dict[str, Any]:
+def _without_environment(**overrides: Any) -> dict[str, Any]:
     """What differs from the settings' defaults, where the environment doesn't say otherwise."""
     return {
         name: value
@@ -193,7 +197,7 @@ def _unless_set(**overrides: Any) -> dict[str, Any]:
     }
 
 
-def _welcome(
+def _ready_message(
     url: str, path: str, sandbox: Sandbox, page: WebServer | None, *, activity: bool
 ) -> str:
     web = f"\n  web app     {page.url}" if page else ""
@@ -210,7 +214,7 @@ Ready.
   contract    {url}/docs
   Supabase    {sandbox.supabase_url}
   database    {sandbox.database_url}
-  user token  {_token(sandbox)}
+  user token  {_demo_token(sandbox)}
               (of a user who watches {DEMO_REGION}, see property_watchers)
 
 {market}
@@ -221,7 +225,7 @@ Hear it, in a second terminal:
 
 Change a row, in a third:
 
-  {_change_a_row(sandbox.database_url)}
+  {_update_command(sandbox.database_url)}
 
 Ctrl-C stops everything.
 """
@@ -242,12 +246,12 @@ async def _add_demo_user(sandbox: Sandbox) -> None:
         )
 
 
-def _token(sandbox: Sandbox) -> str:
+def _demo_token(sandbox: Sandbox) -> str:
     """Of a signed-in user, always the same one."""
     return sandbox.user_token(DEMO_USER, lifetime=TOKEN_SECONDS, email=DEMO_EMAIL)
 
 
-def _change_a_row(database_url: str) -> str:
+def _update_command(database_url: str) -> str:
     statement = (
         "update properties set price = price - 25000 "
         "where id = (select id from properties where state = 'TX' order by id limit 1)"

@@ -33,7 +33,7 @@ PLACES = (
 FIRST = ("Amber", "Bluebonnet", "Chestnut", "Driftwood", "Elm", "Foxglove", "Granite", "Heron")
 SECOND = ("Bluff", "Court", "Gate", "Heights", "Knoll", "Mill", "Orchard", "Springs")
 KIND = ("Apartments", "Flats", "Lofts", "Residences")
-RETRY = 1.0
+RETRY_SECONDS = 1.0
 """Seconds until the database is tried again after it went away."""
 
 
@@ -48,11 +48,11 @@ class TrafficGenerator:
         self._url = database_url
         self._rng = rng
         self._interval = interval
-        self._acts: tuple[tuple[int, Callable[[_Connection], Awaitable[str]]], ...] = (
+        self._actions: tuple[tuple[int, Callable[[_Connection], Awaitable[str]]], ...] = (
             (40, self._reprice),
-            (30, self._advance),
-            (14, self._list),
-            (8, self._withdraw),
+            (30, self._change_status),
+            (14, self._insert),
+            (8, self._delete),
             (5, self._correct_units),
             (3, self._relocate),
         )
@@ -69,12 +69,12 @@ class TrafficGenerator:
                         await self.step(connection)
             except psycopg.OperationalError as error:
                 log.info("market paused, the database is away: %s", error)
-                await asyncio.sleep(RETRY)
+                await asyncio.sleep(RETRY_SECONDS)
 
     async def step(self, connection: _Connection) -> str:
         """One change, committed. Says what it was, in a few words."""
-        weights = [weight for weight, _ in self._acts]
-        ((_, act),) = self._rng.choices(self._acts, weights)
+        weights = [weight for weight, _ in self._actions]
+        ((_, act),) = self._rng.choices(self._actions, weights)
         done = await act(connection)
         log.debug("market: %s", done)
         return done
@@ -82,18 +82,18 @@ class TrafficGenerator:
     async def _reprice(self, connection: _Connection) -> str:
         row = await self._pick(connection, "status <> 'sold' and price is not null")
         if row is None:
-            return await self._list(connection)
+            return await self._insert(connection)
         # Sellers come down more often than they go up.
         factor = self._rng.choice((0.95, 0.96, 0.97, 0.98, 0.98, 0.99, 1.02))
         price = max(25_000, round(row["price"] * factor / 25_000) * 25_000)
         await _update(connection, row["id"], price=price)
         return f"{row['name']} now asks {price}"
 
-    async def _advance(self, connection: _Connection) -> str:
+    async def _change_status(self, connection: _Connection) -> str:
         """From available to pending to sold; one deal in five falls through."""
         row = await self._pick(connection, "status <> 'sold'")
         if row is None:
-            return await self._list(connection)
+            return await self._insert(connection)
         if row["status"] == "available":
             status = "pending"
         else:
@@ -101,7 +101,7 @@ class TrafficGenerator:
         await _update(connection, row["id"], status=status)
         return f"{row['name']} is {status}"
 
-    async def _list(self, connection: _Connection) -> str:
+    async def _insert(self, connection: _Connection) -> str:
         rng = self._rng
         city, state, latitude, longitude, street = rng.choice(PLACES)
         name = f"{rng.choice(FIRST)} {rng.choice(SECOND)} {rng.choice(KIND)}"
@@ -123,18 +123,18 @@ class TrafficGenerator:
         )
         return f"{name} is new in {city}, {state}"
 
-    async def _withdraw(self, connection: _Connection) -> str:
+    async def _delete(self, connection: _Connection) -> str:
         # What was sold leaves first; the market must not run empty either.
         row = await self._pick(connection, "status = 'sold'") or await self._pick(connection)
         if row is None:
-            return await self._list(connection)
+            return await self._insert(connection)
         await connection.execute("delete from public.properties where id = %s", (row["id"],))
         return f"{row['name']} is withdrawn"
 
     async def _correct_units(self, connection: _Connection) -> str:
         row = await self._pick(connection, "units is not null")
         if row is None:
-            return await self._list(connection)
+            return await self._insert(connection)
         units = max(1, row["units"] + self._rng.choice((-2, -1, 1, 2)))
         await _update(connection, row["id"], units=units)
         return f"{row['name']} has {units} units"
@@ -143,7 +143,7 @@ class TrafficGenerator:
         """A listing that was filed under the wrong city is put right: it changes its region."""
         row = await self._pick(connection)
         if row is None:
-            return await self._list(connection)
+            return await self._insert(connection)
         city, state, latitude, longitude, street = self._rng.choice(
             [place for place in PLACES if place[1] != row["state"]]
         )

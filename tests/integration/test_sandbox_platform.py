@@ -23,7 +23,7 @@ from bridge.dev.traffic import TrafficGenerator
 from bridge.sandbox import Sandbox
 from bridge.sandbox.postgres import installation
 from bridge.sandbox.postgres.installation import PostgresError
-from bridge.sandbox.postgres.migrations import MigrationError, provide
+from bridge.sandbox.postgres.migrations import MigrationError, apply_project
 from bridge.sandbox.postgres.server import PostgresServer
 from tests.conftest import options
 
@@ -150,7 +150,7 @@ async def test_the_reads_of_the_bridge_find_an_index(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize("version", [16, 18])
 async def test_the_files_run_on_old_and_new_postgres(version: int) -> None:
     async with PostgresServer(version=version) as postgres:
-        await provide(postgres)
+        await apply_project(postgres)
         async with await psycopg.AsyncConnection.connect(postgres.url()) as connection:
             cursor = await connection.execute(
                 "select current_setting('server_version_num')::int / 10000, count(*)"
@@ -166,9 +166,9 @@ async def test_a_migration_that_fails_is_named_and_leaves_nothing(tmp_path: Path
     bad.write_text("create table half (id int); select nonsense;")
     async with PostgresServer() as postgres:
         with pytest.raises(MigrationError, match=r"20260101000000_bad\.sql.*nonsense"):
-            await provide(postgres, files=files)
+            await apply_project(postgres, files=files)
         bad.write_text("create table whole (id int);")
-        await provide(postgres, files=files)
+        await apply_project(postgres, files=files)
         async with await psycopg.AsyncConnection.connect(postgres.url()) as connection:
             cursor = await connection.execute("select to_regclass('half'), to_regclass('whole')")
             assert await cursor.fetchone() == (None, "whole")
@@ -179,7 +179,7 @@ async def test_a_misnamed_migration_is_refused(tmp_path: Path) -> None:
     (tmp_path / "migrations" / "first.sql").write_text("select 1")
     async with PostgresServer() as postgres:
         with pytest.raises(MigrationError, match="14 digits"):
-            await provide(postgres, files=tmp_path)
+            await apply_project(postgres, files=tmp_path)
 
 
 # What Supabase provides
@@ -419,7 +419,7 @@ async def test_a_read_whose_connection_breaks_says_so_and_the_next_works(
 
 async def story(seed: int) -> list[str]:
     async with PostgresServer() as postgres:
-        await provide(postgres)
+        await apply_project(postgres)
         activity = TrafficGenerator(postgres.url(), random.Random(seed))
         async with await psycopg.AsyncConnection.connect(
             postgres.url(), autocommit=True

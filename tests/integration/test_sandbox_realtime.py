@@ -887,7 +887,7 @@ async def test_the_rate_limit_drops_without_a_word(
 async def test_a_changed_publication_brings_another_system_ok(
     server: Sandbox, client: RawClient, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server.realtime, "housekeeping", 0.05)
+    monkeypatch.setattr(server.realtime, "publication_check_seconds", 0.05)
     await client.subscribe(binding(table))
     frames = asyncio.ensure_future(client.frame())
     while not frames.done():

@@ -41,7 +41,7 @@ class NodeInstallation:
 def find_node() -> NodeInstallation:
     """Raises `WebFailed` where there is none, or none that is new enough."""
     passed = []
-    for binary, npm in (_on_path(), _of_wheel()):
+    for binary, npm in (_on_path(), _in_wheel()):
         if binary is None or npm is None:
             continue
         version = _version(binary)
@@ -61,7 +61,7 @@ def _on_path() -> tuple[Path | None, tuple[str, ...] | None]:
     return (Path(binary) if binary else None, (npm,) if npm else None)
 
 
-def _of_wheel() -> tuple[Path | None, tuple[str, ...] | None]:
+def _in_wheel() -> tuple[Path | None, tuple[str, ...] | None]:
     found = importlib.util.find_spec(WHEEL)
     if found is None or found.origin is None:
         return None, None

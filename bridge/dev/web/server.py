@@ -38,10 +38,10 @@ class WebServer:
 
     def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
         self.url = f"http://localhost:{port}"
-        self.hear: Callable[[str], None] | None = None
+        self.on_output: Callable[[str], None] | None = None
         self._process = process
         self._port = port
-        self._last: deque[str] = deque(maxlen=LAST_LINES)
+        self._last_lines: deque[str] = deque(maxlen=LAST_LINES)
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -83,9 +83,9 @@ class WebServer:
             start_new_session=True,
         )
         server = cls(process, port)
-        reading = asyncio.create_task(server._read())
+        reading = asyncio.create_task(server._read_output())
         try:
-            await server._answering()
+            await server._wait_until_ready()
             yield server
         finally:
             assert process.stdin is not None
@@ -96,12 +96,12 @@ class WebServer:
     async def ended(self) -> WebAppError:
         """Wait until it ends by itself; gives what to say about it."""
         code = await self._process.wait()
-        last = "\n".join(self._last) or "(nothing)"
+        last = "\n".join(self._last_lines) or "(nothing)"
         return WebAppError(
             f"the web app has ended by itself, with exit code {code}. It had said:\n{last}"
         )
 
-    async def _answering(self) -> None:
+    async def _wait_until_ready(self) -> None:
         url = f"http://{HOST}:{self._port}/"
         try:
             async with httpx.AsyncClient(timeout=START_SECONDS) as http:
@@ -114,16 +114,16 @@ class WebServer:
                                 return
                         await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
-            last = "\n".join(self._last) or "(nothing)"
+            last = "\n".join(self._last_lines) or "(nothing)"
             raise WebAppError(
                 f"expected the web app to answer at {url} within {START_SECONDS:g} s, it did not. "
                 f"It had said:\n{last}"
             ) from None
 
-    async def _read(self) -> None:
+    async def _read_output(self) -> None:
         assert self._process.stdout is not None
         async for line in self._process.stdout:
             text = line.decode(errors="replace").rstrip()
-            self._last.append(text)
-            if self.hear is not None:
-                self.hear(text)
+            self._last_lines.append(text)
+            if self.on_output is not None:
+                self.on_output(text)
