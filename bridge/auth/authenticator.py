@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from bridge.auth.claims import TokenRequirements
 from bridge.auth.jwks_client import JwksClient
 from bridge.auth.revocations import RevocationList
 from bridge.auth.token_verifier import TokenVerifier
@@ -15,12 +14,26 @@ from bridge.errors import Code, RequestRejected
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from bridge.auth.claims import Claims
+    from bridge.auth.claims import Claims, TokenRequirements
     from bridge.auth.policy import AccessPolicy
     from bridge.clock import Clock
     from bridge.log.base import RevocationStore
     from bridge.rights import Rights
-    from bridge.settings.auth import AuthMode, AuthSettings
+
+AuthMode: TypeAlias = Literal["optional", "required", "off"]
+
+
+@dataclass(frozen=True, slots=True)
+class AuthOptions:
+    """How users' tokens are checked, and what they allow."""
+
+    mode: AuthMode
+    jwks_url: str
+    """URL of the project's public keys (JWKS)."""
+    requirements: TokenRequirements
+    policy: AccessPolicy
+    secret: str | None = None
+    """The project's legacy JWT secret; None: tokens signed with HS256 are rejected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,33 +64,24 @@ class Authenticator:
         self._keys = keys
 
     @classmethod
-    def of(
+    def create(
         cls,
-        settings: AuthSettings,
-        url: str,
+        options: AuthOptions,
         *,
         clock: Clock | None = None,
         store: RevocationStore | None = None,
     ) -> Authenticator:
-        """As the settings say, for users of the project at `url`. Nothing is fetched yet."""
+        """Build an authenticator with its verifier, keys and revocations. Nothing is fetched yet.
+        Without a `store`, revocations are lost at the end of the process.
+        """
         clock = clock or SystemClock()
-        keys = JwksClient(f"{url}/auth/v1/.well-known/jwks.json")
-        terms = TokenRequirements(
-            issuer=settings.token_issuer or f"{url}/auth/v1",
-            audience=settings.token_audience,
-            leeway=settings.token_leeway,
-            longest=settings.token_seconds,
-        )
-        secret = settings.supabase_jwt_secret
-        verifier = TokenVerifier(
-            keys,
-            terms,
-            clock,
-            secret=None if secret is None else secret.get_secret_value(),
-        )
-        # A token is refused a leeway after it ended, and one that is from a leeway ahead is taken.
-        sign_outs = RevocationList(store, clock, keep=terms.longest + 2 * terms.leeway)
-        return cls(settings.auth, verifier, settings.rules, keys=keys, sign_outs=sign_outs)
+        keys = JwksClient(options.jwks_url)
+        required = options.requirements
+        verifier = TokenVerifier(keys, required, clock, secret=options.secret)
+        # A token is accepted for a leeway after its expiry, and one issued up to a leeway ahead of
+        # this clock is accepted as well, so a revocation is kept for two leeways longer.
+        sign_outs = RevocationList(store, clock, keep=required.longest + 2 * required.leeway)
+        return cls(options.mode, verifier, options.policy, keys=keys, sign_outs=sign_outs)
 
     async def open(self) -> None:
         """Take up the sign-outs of an earlier process. Raises `errors.LogUnusableError`."""

@@ -6,14 +6,13 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
-from bridge.auth.authenticator import Authenticator
 from bridge.auth.jwks_client import JwksUnavailableError
 from bridge.errors import TableUnreadableError
 from bridge.ops.redaction import Redactor
+from bridge.options import authenticator, source_options
 from bridge.source.base import SourceState
 from bridge.source.change_queue import ChangeQueue
-from bridge.source.postgrest import PostgrestTable
-from bridge.source.realtime.source import RealtimeSource
+from bridge.source.factory import create_source, create_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,11 +44,12 @@ async def check(settings: Settings, say: Callable[[str], None]) -> int:
 
 async def _both(settings: Settings, tell: Callable[[bool, str], bool]) -> bool:
     """Whether the table can be read, and its changes flow."""
-    table = PostgrestTable(settings)
+    options = source_options(settings)
+    table = create_table(options)
     try:
         await table.open()
         readable = tell(*await _read(settings, table))
-        live = tell(*await _join(settings, RealtimeSource(settings, table)))
+        live = tell(*await _join(settings, create_source(options, table)))
     finally:
         await table.close()
     return readable and live
@@ -71,7 +71,7 @@ async def _read(settings: Settings, table: Table) -> tuple[bool, str]:
 
 async def _tokens(settings: Settings) -> tuple[bool, str]:
     """Not to have the project's keys is a fault where nobody gets in without a token."""
-    access = Authenticator.of(settings, settings.supabase_url)
+    access = authenticator(settings)
     try:
         return True, f"tokens: {await access.describe()}"
     except JwksUnavailableError as error:

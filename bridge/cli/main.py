@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from bridge.errors import BridgeError, SettingsError
 from bridge.ops import logging_setup as logs
 from bridge.server import serve
-from bridge.settings import Settings, load
+from bridge.settings import load, reference
 from bridge.version import __version__
 
 if TYPE_CHECKING:
@@ -152,16 +152,10 @@ def _command(
 def _settings_help() -> str:
     """Every setting, from the model that reads them."""
     lines = ["Settings are read from the environment:", ""]
-    for name, field in Settings.model_fields.items():
-        variable = name.upper() if name.startswith("supabase_") else f"BRIDGE_{name.upper()}"
-        default = field.default
-        if field.is_required():
-            shown = "required"
-        else:
-            text = ",".join(default) if isinstance(default, tuple) else str(default)
-            shown = f"default: {text}"
-        lines.append(f"  {variable}")
-        lines.append(f"      {field.description} ({shown})")
+    for entry in reference.entries():
+        shown = "required" if entry.default is None else f"default: {entry.default or 'empty'}"
+        lines.append(f"  {entry.names[0]}")
+        lines.append(f"      {entry.description} ({shown})")
     return "\n".join(lines)
 
 
@@ -238,12 +232,14 @@ def _listen(args: argparse.Namespace) -> int:
 
 
 def _schema(args: argparse.Namespace) -> int:
+    from bridge.options import document_options  # noqa: PLC0415 - slow to import
     from bridge.schema import asyncapi, json_schema, typescript  # noqa: PLC0415 - slow to import
 
     if args.format == "typescript":
         text = typescript.source()
     elif args.format == "asyncapi":
-        text = _json(asyncapi.document(load(supabase_url=NOWHERE, supabase_secret_key=NOWHERE)))
+        settings = load(supabase_url=NOWHERE, supabase_secret_key=NOWHERE)
+        text = _json(asyncapi.document(document_options(settings)))
     else:
         text = _json(json_schema.document())
     if args.out is None:

@@ -48,11 +48,11 @@ class SignOutRequest(BaseModel):
 class Admin:
     """`POST /admin/sign-out`. For those who have the operators' secret."""
 
-    def __init__(self, operators: AdminAuth, sign_out: Callable[[], SignOut | None]) -> None:
+    def __init__(self, admin_auth: AdminAuth, sign_out: Callable[[], SignOut | None]) -> None:
         """`sign_out` gives what signs out, by `sub=` or `session_id=`, and tells how many clients
         it closed; None while the bridge is not running.
         """
-        self._operators = operators
+        self._admin_auth = admin_auth
         self._sign_out = sign_out
 
     def routes(self) -> list[BaseRoute]:
@@ -60,7 +60,7 @@ class Admin:
 
     async def _post_sign_out(self, request: Request) -> Response:
         try:
-            self._operators.require_write(request.scope)
+            self._admin_auth.require_write(request.scope)
             wanted = _sign_out_request(await _body(request))
         except AdminRequestRejected as refusal:
             return rejected(refusal)

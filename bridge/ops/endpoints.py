@@ -39,14 +39,14 @@ class OpsEndpoints:
         self,
         look: Callable[[], StatusReport | Readiness],
         *,
-        operators: AdminAuth,
+        admin_auth: AdminAuth,
         stale_after: float,
         secrets: Iterable[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`secrets` never show in an answer, even where an error quotes them."""
         self._look = look
-        self._operators = operators
+        self._admin_auth = admin_auth
         self._stale_after = stale_after
         self._hide = Redactor(secrets).text
         self._clock = clock
@@ -73,7 +73,7 @@ class OpsEndpoints:
 
     async def _status(self, request: Request) -> Response:
         try:
-            self._operators.require_read(request.scope)
+            self._admin_auth.require_read(request.scope)
         except AdminRequestRejected as refusal:
             return rejected(refusal)
         look, now = self._look(), self._clock()
@@ -89,7 +89,7 @@ class OpsEndpoints:
 
     async def _metrics(self, request: Request) -> Response:
         try:
-            self._operators.require_read(request.scope)
+            self._admin_auth.require_read(request.scope)
         except AdminRequestRejected as refusal:
             return rejected(refusal)
         look, now = self._look(), self._clock()

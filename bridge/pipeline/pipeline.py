@@ -13,7 +13,6 @@ from bridge.changes import Change, Gap, GapReason
 from bridge.clock import SystemClock
 from bridge.pipeline.merger import ChangeMerger
 from bridge.pipeline.reconciler import Reconciler
-from bridge.rooms import is_for_view
 from bridge.rows import RowStore
 
 if TYPE_CHECKING:
@@ -182,8 +181,8 @@ class Pipeline:
             self._ledger.stored()
             self._followed(batch.rows.items())
             for entry in entries:
-                told = is_for_view(entry.event.rooms, "public")
-                self._counts[entry.event.name if told else "member-events"] += 1
+                public = "public" in entry.event.views
+                self._counts[entry.event.name if public else "member-events"] += 1
             self._publish(entries)
 
     def _public(self, key: Key) -> Record | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from bridge.changes import Json, Key, Record
-    from bridge.settings import Settings
+    from bridge.projection import Projection
 
 TIMEOUT_SECONDS = 20.0
 """For one read. The client's own default is two minutes, in which a gap would stay open."""
@@ -56,12 +57,24 @@ the last.
 """
 
 
+@dataclass(frozen=True, slots=True)
+class PostgrestOptions:
+    """Which project and which of its tables is read."""
+
+    url: str
+    """The project's URL; PostgREST is at `/rest/v1`."""
+    key: str
+    """The project's secret key."""
+    projection: Projection
+
+
 class PostgrestTable:
     """Implements `source.base.Table`. Open before the first read, close at the end."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._projection = settings.projection
+    def __init__(self, options: PostgrestOptions) -> None:
+        self._options = options
+        self._projection = options.projection
+        self._table = f"{self._projection.schema}.{self._projection.table}"
         self._http: httpx.AsyncClient | None = None
         self._client: AsyncClient | None = None
 
@@ -72,8 +85,8 @@ class PostgrestTable:
             event_hooks={"response": [_refuse_nothing]},
         )
         self._client = await acreate_client(
-            self._settings.supabase_url,
-            self._settings.supabase_secret_key.get_secret_value(),
+            self._options.url,
+            self._options.key,
             AsyncClientOptions(
                 auto_refresh_token=False,
                 persist_session=False,
@@ -162,15 +175,14 @@ class PostgrestTable:
             raise self._unreadable(error) from None
         except (httpx.HTTPError, ValidationError, ValueError) as error:
             raise TableUnreadableError(
-                f"reading {self._settings.table} failed: {type(error).__name__}: {error}"
+                f"reading {self._table} failed: {type(error).__name__}: {error}"
             ) from error
         data = response.data
         if isinstance(data, str):  # what the library could not decode
             data = _with_long_numbers(data)
         if not isinstance(data, list):
             raise TableUnreadableError(
-                f"reading {self._settings.table}: expected a list of rows, "
-                f"came {type(data).__name__}"
+                f"reading {self._table}: expected a list of rows, came {type(data).__name__}"
             )
         return data
 
@@ -181,15 +193,14 @@ class PostgrestTable:
             return [{column: normalize(row[column]) for column in columns} for row in rows]
         except (KeyError, TypeError):
             raise TableUnreadableError(
-                f"reading {self._settings.table}: expected rows with {', '.join(columns)}, came "
-                "others"
+                f"reading {self._table}: expected rows with {', '.join(columns)}, came others"
             ) from None
 
     def _unreadable(self, error: APIError) -> TableUnreadableError:
         advice = _PERMANENT.get(str(error.code or error.message))
         said = " ".join(str(part) for part in (error.code, error.message) if part)
         return TableUnreadableError(
-            f"reading {self._settings.table} failed: {said}" + (f"; {advice}" if advice else ""),
+            f"reading {self._table} failed: {said}" + (f"; {advice}" if advice else ""),
             permanent=advice is not None,
         )
 

@@ -9,17 +9,18 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from bridge.log.memory import MemoryEventLog
+from bridge.options import source_options
 from bridge.pipeline.pipeline import Pipeline
 from bridge.source.base import SourceState
 from bridge.source.change_queue import ChangeQueue
-from bridge.source.postgrest import PostgrestTable
-from bridge.source.realtime.source import RealtimeSource
+from bridge.source.factory import create_source, create_table
 from tests.integration.story import Client
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from bridge.settings import Settings
+    from bridge.source.base import Table
 
 LOOK_SECONDS = 0.01
 
@@ -27,10 +28,10 @@ LOOK_SECONDS = 0.01
 class Line:
     """Made by `Line.open()`, at work inside its `async with`."""
 
-    def __init__(self, settings: Settings, table: PostgrestTable) -> None:
+    def __init__(self, settings: Settings, table: Table) -> None:
         self.client = Client(settings.projection)
         self.inbox = ChangeQueue(settings.queue_changes)
-        self.source = RealtimeSource(settings, table)
+        self.source = create_source(source_options(settings), table)
         self.pipeline = Pipeline(
             projection=settings.projection,
             table=table,
@@ -43,7 +44,7 @@ class Line:
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: Settings) -> AsyncIterator[Line]:
-        table = PostgrestTable(settings)
+        table = create_table(source_options(settings))
         await table.open()
         line = cls(settings, table)
         try:

@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 
 from bridge.errors import TableUnreadableError
+from bridge.options import postgrest_options
 from bridge.settings import Settings
 from bridge.source.postgrest import PostgrestTable
 from tests.fakes import KEY
@@ -25,7 +26,9 @@ STRANGE = ("a,b", 'q"x', '"q"', "(p)", "b\\s", "ünï 🦊", " lead", "", "null"
 @asynccontextmanager
 async def reading(url: str, secret: str, **overrides: Any) -> AsyncIterator[PostgrestTable]:
     overrides = {"columns": "state", **overrides}
-    table = PostgrestTable(Settings(supabase_url=url, supabase_secret_key=secret, **overrides))
+    table = PostgrestTable(
+        postgrest_options(Settings(supabase_url=url, supabase_secret_key=secret, **overrides))
+    )
     await table.open()
     try:
         yield table

@@ -9,6 +9,7 @@ import pytest
 
 from bridge.auth.authenticator import Authenticator
 from bridge.errors import Code, RequestRejected
+from bridge.options import authenticator
 from tests.fakes import settings
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ USER = "6f0a4c2e-0000-4000-8000-000000000001"
 
 @pytest.fixture
 async def access(sandbox: Sandbox) -> AsyncIterator[Authenticator]:
-    access = Authenticator.of(settings(regions_claim="app_metadata.regions"), sandbox.supabase_url)
+    access = authenticator(settings(regions_claim="app_metadata.regions"), sandbox.supabase_url)
     yield access
     await access.close()
 

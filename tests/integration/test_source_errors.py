@@ -12,6 +12,7 @@ import pytest
 
 from bridge.changes import GapReason
 from bridge.errors import TableUnreadableError
+from bridge.options import postgrest_options
 from bridge.settings import Settings
 from bridge.source.base import SourceState
 from bridge.source.postgrest import PostgrestTable
@@ -119,7 +120,7 @@ async def test_a_setting_that_names_what_is_not_there_says_which(
 
 async def newest(settings: Settings) -> None:
     """A page of rows, as every pass reads it."""
-    table = PostgrestTable(settings)
+    table = PostgrestTable(postgrest_options(settings))
     await table.open()
     try:
         await table.page(None, 1)

@@ -21,6 +21,7 @@ from bridge.auth.revocations import RevocationList
 from bridge.auth.token_verifier import TOKEN_CHARACTERS, TokenVerifier
 from bridge.clock import SystemClock
 from bridge.errors import Code, RequestRejected
+from bridge.options import authenticator
 from bridge.rights import UNRESTRICTED, Rights
 from tests import tokens
 from tests.fakes import settings
@@ -29,7 +30,7 @@ from tests.tokens import SECRET, USER, JwksServer, Key, claims, jwks_server, leg
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from bridge.settings.auth import AuthMode
+    from bridge.auth.authenticator import AuthMode
 
 PAUSE = 0.05
 """Between two fetches, in most tests; the real ones wait longer."""
@@ -274,8 +275,8 @@ async def test_settings_say_where_the_keys_are_and_who_issues_tokens() -> None:
     async with jwks_server() as server:
         server.keys = SHOWN
         of_the_settings = settings(supabase_jwt_secret=SECRET, token_leeway=0)
-        access = Authenticator.of(of_the_settings, server.base)
-        elsewhere = Authenticator.of(settings(token_issuer="https://auth.example.com"), server.base)
+        access = authenticator(of_the_settings, server.base)
+        elsewhere = authenticator(settings(token_issuer="https://auth.example.com"), server.base)
         try:
             token = ES.sign(claims(server.issuer))
             assert (await access.authenticate(token)).claims is not None
@@ -432,7 +433,7 @@ async def test_an_outage_at_the_beginning_refuses_nobody_for_good(outage: str) -
 
 
 async def test_nobody_there_is_an_outage_too() -> None:
-    access = Authenticator.of(settings(), "http://127.0.0.1:9")
+    access = authenticator(settings(), "http://127.0.0.1:9")
     try:
         with pytest.raises(RequestRejected) as caught:
             await access.authenticate(ES.sign(claims("x")))

@@ -12,6 +12,7 @@ import asyncio
 import logging
 import random
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from realtime import AsyncRealtimeClient, RealtimeSubscribeStates
@@ -36,9 +37,10 @@ if TYPE_CHECKING:
 
     from tenacity import RetryCallState
 
-    from bridge.settings import Settings
+    from bridge.projection import Projection
     from bridge.source.base import Table
     from bridge.source.change_queue import ChangeQueue
+    from bridge.source.realtime.watchdog import WatchdogOptions
 
 log = logging.getLogger(__name__)
 
@@ -52,12 +54,28 @@ TICK_SECONDS = 1.0
 """Between two looks at what the library does not report: a dead reader, a lost connection."""
 
 
+@dataclass(frozen=True, slots=True)
+class RealtimeOptions:
+    """Which project and table is subscribed to, and how long each step may take, in seconds."""
+
+    url: str
+    """The project's URL; Realtime is at `/realtime/v1`."""
+    key: str
+    """The project's secret key."""
+    projection: Projection
+    join_timeout: float
+    """From connecting to `system` ok."""
+    settle: float
+    """After `system` ok, until the table is read once more."""
+    watchdog: WatchdogOptions
+
+
 class RealtimeSource:
     """Implements `source.base.Source`."""
 
-    def __init__(self, settings: Settings, table: Table) -> None:
-        """`table` is looked at to tell a quiet stream from a mute one."""
-        self._settings = settings
+    def __init__(self, options: RealtimeOptions, table: Table) -> None:
+        """`table` is compared with the stream, to detect a subscription that delivers nothing."""
+        self._options = options
         self._table = table
         self._state = SourceState.CONNECTING
         self._since = time.monotonic()
@@ -83,7 +101,9 @@ class RealtimeSource:
 
     async def _session(self, inbox: ChangeQueue) -> None:
         """One client's life. Returns if it worked for a while, raises `Ended` if it did not."""
-        session = _Session(self._settings, inbox, StreamWatchdog(self._settings, self._table))
+        session = _Session(
+            self._options, inbox, StreamWatchdog(self._options.watchdog, self._table)
+        )
         self._become(SourceState.CONNECTING)
         try:
             with capture_rejected_frames(inbox):
@@ -93,7 +113,8 @@ class RealtimeSource:
                 self._become(SourceState.LIVE)
                 self._error = None
                 self._proof_at = time.monotonic()
-                log.info("live: changes of %s flow", self._settings.table)
+                projection = self._options.projection
+                log.info("subscribed to changes of %s.%s", projection.schema, projection.table)
                 inbox.put_nowait(Gap(GapReason.SUBSCRIBED))
                 await self._watch(session, inbox)
         except SubscriptionEnded as ended:
@@ -106,7 +127,7 @@ class RealtimeSource:
             await session.close()
 
     async def _watch(self, session: _Session, inbox: ChangeQueue) -> None:
-        settle_at = time.monotonic() + self._settings.settle
+        settle_at = time.monotonic() + self._options.settle
         while True:
             await session.wait(TICK_SECONDS)
             now = time.monotonic()
@@ -137,19 +158,19 @@ class RealtimeSource:
 class _Session:
     """One client with its channel, and how it ended."""
 
-    def __init__(self, settings: Settings, inbox: ChangeQueue, watch: StreamWatchdog) -> None:
-        self._settings = settings
-        self._projection = settings.projection
+    def __init__(self, options: RealtimeOptions, inbox: ChangeQueue, watch: StreamWatchdog) -> None:
+        self._options = options
+        self._projection = options.projection
         self._inbox = inbox
         self.watch = watch
         self._joined = False
         self._live_at: float | None = None
         self._ended: SubscriptionEnded | None = None
         self._news = asyncio.Event()
-        self._deadline = time.monotonic() + settings.join_timeout
+        self._deadline = time.monotonic() + options.join_timeout
         self._client = AsyncRealtimeClient(
-            f"{settings.supabase_url}/realtime/v1",
-            settings.supabase_secret_key.get_secret_value(),
+            f"{options.url}/realtime/v1",
+            options.key,
             auto_reconnect=False,
         )
 
@@ -266,5 +287,5 @@ class _Session:
         while not reached():
             left = self._deadline - time.monotonic()
             if left <= 0:
-                raise SubscriptionEnded(f"{otherwise} within {self._settings.join_timeout:g} s")
+                raise SubscriptionEnded(f"{otherwise} within {self._options.join_timeout:g} s")
             await self.wait(min(left, TICK_SECONDS))

@@ -7,6 +7,7 @@ shown: a newer row that does not come within the grace, while nothing else comes
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bridge.errors import TableUnreadableError
@@ -14,20 +15,31 @@ from bridge.source.realtime.disconnects import SubscriptionEnded
 
 if TYPE_CHECKING:
     from bridge.changes import Json
-    from bridge.settings import Settings
     from bridge.source.base import Table
 
 SILENCE_SECONDS = 300.0
 """Without an `updated_at` nothing tells quiet from mute: after so long a silence, a new client."""
 
 
+@dataclass(frozen=True, slots=True)
+class WatchdogOptions:
+    """Times are seconds."""
+
+    updated_at: str | None
+    """Column that changes with every write; None: the table has none."""
+    interval: float
+    """Between two reads of the newest row."""
+    grace: float
+    """For which the stream may lag behind the table."""
+
+
 class StreamWatchdog:
     """One session's watch. Times are seconds of the monotonic clock."""
 
-    def __init__(self, settings: Settings, table: Table) -> None:
-        self._settings = settings
+    def __init__(self, options: WatchdogOptions, table: Table) -> None:
+        self._options = options
         self._table = table
-        self._column = settings.projection.updated_at
+        self._column = options.updated_at
         self._due = 0.0
         self._shown: Json = None  # the greatest `updated_at` that the stream needn't show any more
         self._based = False
@@ -49,7 +61,7 @@ class StreamWatchdog:
         """
         if now < self._due:
             return False
-        self._due = now + self._settings.watch_interval
+        self._due = now + self._options.interval
         if self._column is None:
             if self.proof_at is None:
                 self.proof_at = now
@@ -58,7 +70,7 @@ class StreamWatchdog:
             return False
         try:
             # Bounded, since nothing else of the session is noticed meanwhile.
-            async with asyncio.timeout(self._settings.watch_interval):
+            async with asyncio.timeout(self._options.interval):
                 newest = await self._table.newest()
         except (TableUnreadableError, TimeoutError):
             return False  # reconcile reads the same table, and says why it can't
@@ -75,10 +87,10 @@ class StreamWatchdog:
             return True
         if self._waiting is None or self._waiting[2] != self.arrivals:
             self._waiting = (at, now, self.arrivals)
-            self._due = min(self._due, now + self._settings.watch_grace)
+            self._due = min(self._due, now + self._options.grace)
             return False
         _, since, _ = self._waiting
-        if now - since >= self._settings.watch_grace:
+        if now - since >= self._options.grace:
             raise SubscriptionEnded(
                 f"mute: the table has a row of {at}, the stream has shown nothing later than "
                 f"{self._shown} for {now - since:.1f} s"

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bridge.errors import TableUnreadableError
+from bridge.options import watchdog_options
 from bridge.source.realtime.disconnects import SubscriptionEnded
 from bridge.source.realtime.watchdog import SILENCE_SECONDS, StreamWatchdog
 from tests.fakes import FakeTable, row, settings
@@ -25,7 +26,8 @@ class Stream:
     def __init__(self, **overrides: Any) -> None:
         self.table = FakeTable(row("p1", updated_at=at(0)))
         self.watch = StreamWatchdog(
-            settings(watch_interval=INTERVAL, watch_grace=GRACE, **overrides), self.table
+            watchdog_options(settings(watch_interval=INTERVAL, watch_grace=GRACE, **overrides)),
+            self.table,
         )
 
     def write(self, second: int) -> None:
@@ -126,7 +128,7 @@ async def test_an_unreadable_table_proves_nothing_and_ends_nothing() -> None:
         async def newest(self) -> None:
             raise TableUnreadableError("down")
 
-    watch = StreamWatchdog(settings(watch_interval=INTERVAL), Unreadable())
+    watch = StreamWatchdog(watchdog_options(settings(watch_interval=INTERVAL)), Unreadable())
     assert not await watch.check(0.0)
     assert not await watch.check(100.0)
 
@@ -136,7 +138,7 @@ async def test_a_table_that_does_not_answer_holds_nobody_up() -> None:
         async def newest(self) -> None:
             await asyncio.Event().wait()
 
-    watch = StreamWatchdog(settings(watch_interval=0.01), Hanging())
+    watch = StreamWatchdog(watchdog_options(settings(watch_interval=0.01)), Hanging())
     async with asyncio.timeout(5):
         assert not await watch.check(0.0)
 
