@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 POLL_SECONDS: Final = 0.05
 READY_SECONDS: Final = 600.0
 STOP_SECONDS: Final = 30.0
-SETTLED: Final = b"something may be missing: settled"
+SETTLED: Final = b"may be missing: settled"
 SCAN_LOGGED: Final = re.compile(
-    r"(walk|pass|look)( [a-z ]+\(?.*?): (\d+) (rows|keys), .*?([\d.]+) s, "
+    r"((?:full|recent|key) scan.*?): (\d+) (?:rows|keys), .*?([\d.]+) s, "
 )
 
 
@@ -141,7 +141,7 @@ class Site:
         were logged after `since` characters.
         """
         return [
-            (int(found[3]), float(found[5]))
+            (int(found[2]), float(found[3]))
             for found in SCAN_LOGGED.finditer(self.logged, since)
-            if (found[1] + found[2]).startswith(name)
+            if found[1].startswith(name)
         ]

@@ -35,7 +35,7 @@ CHANGED_WHILE_DEAD: Final = 100
 CHANGED: Final = 20
 DELETED: Final = 5
 TIMEOUT_SECONDS: Final = 600.0
-KEY_SCAN: Final = "walk over the keys"
+KEY_SCAN: Final = "key scan"
 
 Figures = dict[str, Any]
 
