@@ -168,7 +168,7 @@ def auth_options(settings: Settings, url: str | None = None) -> AuthOptions:
             issuer=settings.token_issuer or auth_url,
             audience=settings.token_audience,
             leeway=settings.token_leeway,
-            longest=settings.token_seconds,
+            max_lifetime=settings.token_seconds,
         ),
         policy=access_policy(settings),
         secret=None if secret is None else secret.get_secret_value(),

@@ -20,6 +20,7 @@ from bridge.pipeline.event_sink import events_of
 from bridge.pipeline.merger import READ_AHEAD_SECONDS, ChangeMerger
 from bridge.rows import RowStore
 from tests.property.world import LARGE, PROJECTION, Client, Row, World, published
+from tests.support.examples import examples
 
 KEYS = st.sampled_from(["a", "b", "c"])
 STATES = st.sampled_from(["TX", "CA", None])
@@ -199,5 +200,5 @@ def _comparable(row: Any) -> str:
 
 assert READ_AHEAD_SECONDS > 20, "the machine's clock must not run past it"
 
-LedgerMachine.TestCase.settings = settings(max_examples=1500, stateful_step_count=40, deadline=None)
+LedgerMachine.TestCase.settings = settings(max_examples=examples(750), stateful_step_count=40)
 TestLedger = LedgerMachine.TestCase

@@ -31,6 +31,7 @@ from bridge.rows import RowStore
 from bridge.settings import Settings
 from bridge.source.change_queue import ChangeQueue
 from tests.property.world import PROJECTION, Client, World, published
+from tests.support.examples import examples
 
 SETTINGS = Settings(
     supabase_url="http://127.0.0.1:1",
@@ -322,7 +323,7 @@ def a_world(*, full: bool, rows: str) -> World:
 WORLDS = st.builds(a_world, full=st.booleans(), rows=st.sampled_from(["", "ab", "abcde"]))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400))
 @given(world=WORLDS, size=SIZES, seed=SEEDS, actions=WITH_BACKDATED)
 def test_after_a_gap_the_client_holds_what_the_table_holds(
     world: World, size: Settings, seed: int, actions: list[Action]
@@ -330,7 +331,7 @@ def test_after_a_gap_the_client_holds_what_the_table_holds(
     asyncio.run(simulate(world, size, seed, actions, end_with_gap=True))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(world=WORLDS, size=SIZES, seed=SEEDS, actions=ACTIONS)
 def test_what_the_stream_lost_without_a_word_is_found_all_the_same(
     world: World, size: Settings, seed: int, actions: list[Action]
@@ -338,7 +339,7 @@ def test_what_the_stream_lost_without_a_word_is_found_all_the_same(
     asyncio.run(simulate(world, size, seed, actions, end_with_gap=False))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(world=WORLDS, size=SIZES, seed=SEEDS, before=ACTIONS, after=WITH_BACKDATED)
 def test_after_a_restart_the_client_is_told_what_it_slept_through(
     world: World, size: Settings, seed: int, before: list[Action], after: list[Action]

@@ -25,6 +25,7 @@ from bridge.log.sqlite.database import Database
 from bridge.log.sqlite.event_log import SqliteEventLog
 from bridge.log.sqlite.session_store import SqliteSessionStore
 from bridge.rooms import rooms_of
+from tests.support.examples import examples
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -236,8 +237,8 @@ class Restarts(Recoveries):
         self.is_killed_and_starts_again()
 
 
-Restarts.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+Restarts.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=30)
 test_restarts = Restarts.TestCase
 
-Recoveries.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+Recoveries.TestCase.settings = settings(max_examples=examples(150), stateful_step_count=40)
 test_recoveries = Recoveries.TestCase

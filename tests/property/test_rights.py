@@ -28,6 +28,7 @@ from bridge.rights import UNRESTRICTED, Rights
 from bridge.rooms import regions_of
 from bridge.rows import RowStore
 from tests.property.world import stamp
+from tests.support.examples import examples
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -467,5 +468,5 @@ class Rightful(RuleBasedStateMachine):
         }
 
 
-Rightful.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+Rightful.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=30)
 test_rightful = Rightful.TestCase

@@ -8,6 +8,7 @@ import pytest
 
 from bridge.auth.claims import Claims
 from bridge.auth.revocations import RevocationList
+from bridge.clock import ManualClock
 from bridge.errors import Code, RequestRejected
 from bridge.log.sqlite.database import Database
 from bridge.log.sqlite.event_log import MIGRATIONS, SqliteEventLog
@@ -20,12 +21,8 @@ if TYPE_CHECKING:
 KEEP = 1000.0
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 5000.5
-
-    def wall(self) -> float:
-        return self.now
+class WallClock(ManualClock):
+    """Fails a read of the monotonic clock, which has no meaning after a restart."""
 
     def monotonic(self) -> float:
         raise AssertionError
@@ -44,8 +41,8 @@ class Store:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> ManualClock:
+    return WallClock(wall=5000.5)
 
 
 def refused(sign_outs: RevocationList, claims: Claims) -> bool:
@@ -60,7 +57,9 @@ def of(user: str, issued_at: float, session: str | None = None) -> Claims:
     return Claims(user, issued_at, issued_at + 600, session)
 
 
-def test_a_users_tokens_from_before_are_refused_and_those_from_after_are_not(clock: Clock) -> None:
+def test_a_users_tokens_from_before_are_refused_and_those_from_after_are_not(
+    clock: ManualClock,
+) -> None:
     sign_outs = RevocationList(None, clock, keep=KEEP)
     sign_outs.add(user="ada")
     assert refused(sign_outs, of("ada", 4000))
@@ -69,7 +68,7 @@ def test_a_users_tokens_from_before_are_refused_and_those_from_after_are_not(clo
     assert not refused(sign_outs, of("bob", 4000))
 
 
-def test_all_tokens_of_a_session_are_refused_and_no_others(clock: Clock) -> None:
+def test_all_tokens_of_a_session_are_refused_and_no_others(clock: ManualClock) -> None:
     sign_outs = RevocationList(None, clock, keep=KEEP)
     sign_outs.add(session="s1")
     assert refused(sign_outs, of("ada", 4000, "s1"))
@@ -79,29 +78,29 @@ def test_all_tokens_of_a_session_are_refused_and_no_others(clock: Clock) -> None
     assert not refused(sign_outs, of("s1", 4000))
 
 
-def test_a_later_sign_out_of_a_user_takes_the_place_of_the_first(clock: Clock) -> None:
+def test_a_later_sign_out_of_a_user_takes_the_place_of_the_first(clock: ManualClock) -> None:
     sign_outs = RevocationList(None, clock, keep=KEEP)
     sign_outs.add(user="ada")
-    clock.now += 100
+    clock.advance(100)
     assert not refused(sign_outs, of("ada", 5050))
     sign_outs.add(user="ada")
     assert refused(sign_outs, of("ada", 5050))
     assert len(sign_outs) == 1
 
 
-def test_they_are_forgotten_when_no_token_can_be_alive(clock: Clock) -> None:
+def test_they_are_forgotten_when_no_token_can_be_alive(clock: ManualClock) -> None:
     sign_outs = RevocationList(None, clock, keep=KEEP)
     sign_outs.add(user="ada")
     sign_outs.add(session="s1")
-    clock.now += KEEP
+    clock.advance(KEEP)
     sign_outs.add(session="s2")
     assert refused(sign_outs, of("ada", 4000))
-    clock.now += 1
+    clock.advance(1)
     sign_outs.add(session="s3")
     assert len(sign_outs) == 2
 
 
-async def test_what_is_stored_is_found_again(clock: Clock) -> None:
+async def test_what_is_stored_is_found_again(clock: ManualClock) -> None:
     store = Store()
     first = RevocationList(store, clock, keep=KEEP)
     await first.store([*first.add(user="ada"), *first.add(session="s1")])
@@ -109,13 +108,13 @@ async def test_what_is_stored_is_found_again(clock: Clock) -> None:
     await second.load()
     assert refused(second, of("ada", 4000))
     assert refused(second, of("bob", 4000, "s1"))
-    clock.now += KEEP + 1
+    clock.advance(KEEP + 1)
     third = RevocationList(store, clock, keep=KEEP)
     await third.load()
     assert len(third) == 0
 
 
-async def test_nobody_hears_that_it_is_stored_before_it_is(clock: Clock) -> None:
+async def test_nobody_hears_that_it_is_stored_before_it_is(clock: ManualClock) -> None:
     held = asyncio.Event()
 
     class Slow(Store):
@@ -138,7 +137,7 @@ async def test_nobody_hears_that_it_is_stored_before_it_is(clock: Clock) -> None
 
 
 async def test_what_was_added_while_the_file_was_read_is_not_put_back_in_time(
-    clock: Clock,
+    clock: ManualClock,
 ) -> None:
     store = Store()
     store.kept["user", "ada"] = 4500

@@ -7,24 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from bridge.clock import ManualClock
 from bridge.errors import PositionGoneError
 from bridge.events import Event
 from bridge.log.base import EventLog, Position, Progress
 from bridge.log.memory import MemoryEventLog
 from bridge.log.sqlite.database import Database
 from bridge.log.sqlite.event_log import SqliteEventLog
-
-
-class ManualClock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def wall(self) -> float:
-        return self.now
-
 
 Factory = Callable[[int, float, ManualClock], EventLog]
 
@@ -100,7 +89,7 @@ async def test_past_their_age_entries_are_gone(factory: Factory) -> None:
     await log.open()
     start = log.head
     await log.append([event(1)], [])
-    clock.now += 61
+    clock.advance(61)
     with pytest.raises(PositionGoneError):
         log.after(start)
     assert list(log.after(log.head)) == []
@@ -141,7 +130,7 @@ async def test_an_entry_is_what_was_appended_and_when(factory: Factory) -> None:
     log = factory(10, 60, clock)
     await log.open()
     [entry] = (await log.append([event(7)], [])).entries
-    assert (entry.event, entry.at) == (event(7), clock.now)
+    assert (entry.event, entry.at) == (event(7), clock.wall())
     assert list(log.after(Position(log.head.epoch, 0))) == [entry]
 
 

@@ -8,22 +8,16 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from bridge.clock import ManualClock
 from bridge.security.admin_auth import WRONG_BURST, AdminAuth, AdminRequestRejected
 from bridge.security.client_ip import ClientAddress
 
 SECRET = "the operators' own secret"
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def operators(secret: str | None = SECRET, clock: Clock | None = None) -> AdminAuth:
+def operators(secret: str | None = SECRET, clock: ManualClock | None = None) -> AdminAuth:
     it = None if secret is None else SecretStr(secret)
-    return AdminAuth(it, ClientAddress(), clock=clock or Clock())
+    return AdminAuth(it, ClientAddress(), clock=(clock or ManualClock()).monotonic)
 
 
 def request(peer: str, *bears: str, **headers: str) -> dict[str, Any]:
@@ -90,13 +84,13 @@ def test_without_a_secret_nobody_may_act() -> None:
 
 
 def test_who_guesses_is_not_answered_any_more_even_if_it_guesses_right() -> None:
-    clock = Clock()
+    clock = ManualClock()
     it = operators(clock=clock)
     answers = [status(it.require_read, request("203.0.113.9", f"Bearer {n}")) for n in range(20)]
     assert answers == [401] * WRONG_BURST + [429] * (20 - WRONG_BURST)
     assert status(it.require_read, request("203.0.113.9", f"Bearer {SECRET}")) == 429
     assert status(it.require_read, request("203.0.113.10", f"Bearer {SECRET}")) == 200
-    clock.now = 3600.0
+    clock.advance(3600)
     assert status(it.require_read, request("203.0.113.9", f"Bearer {SECRET}")) == 200
 
 

@@ -175,9 +175,9 @@ def test_columns_that_are_wrong_by_themselves_are_complained_of_once(
         ("BRIDGE_TOKEN_LEEWAY", "301", "less than or equal to 300"),
         ("BRIDGE_TOKEN_SECONDS", "0", "greater than 0"),
         ("BRIDGE_TOKEN_WARNING_SECONDS", "-1", "greater than or equal to 0"),
-        ("BRIDGE_REGIONS_CLAIM", "user_metadata.regions", "users write their user_metadata"),
+        ("BRIDGE_REGIONS_CLAIM", "user_metadata.regions", "users can write their user_metadata"),
         ("BRIDGE_REGIONS_CLAIM", "a..b", "with dots between them"),
-        ("BRIDGE_ROLE_CLAIMS", "role,user_metadata.role", "users write their user_metadata"),
+        ("BRIDGE_ROLE_CLAIMS", "role,user_metadata.role", "users can write their user_metadata"),
         ("BRIDGE_ANONYMOUS_REGIONS", "x" * 201, "expected regions as strings of 1 to 200"),
     ],
 )

@@ -179,5 +179,5 @@ def test_malformed_message_raises(decoder: pgoutput.PgoutputDecoder, data: bytes
 
 
 def test_row_before_its_relation_raises() -> None:
-    with pytest.raises(pgoutput.MalformedMessageError, match="Relation message.*before its first"):
+    with pytest.raises(pgoutput.MalformedMessageError, match=r"Relation message.*before its first"):
         pgoutput.PgoutputDecoder().decode(change(b"I", b"N" + row("7")))
