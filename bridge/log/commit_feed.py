@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from bridge.errors import PositionGoneError
@@ -21,16 +21,6 @@ MAX_KEPT_ROWS: Final = 10_000
 commit is always kept."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    head: int  # `seq` of the head after the commit
-    commit: Commit
-
-    def follows(self, seq: int) -> bool:
-        """Return whether it was appended after the entry `seq`."""
-        return self.head > seq or (self.head == seq and not self.commit.entries)
-
-
 class CommitFeed:
     """A bounded buffer that all followers share, so that a slow one costs no memory of its own: it
     is behind until the commits that it has not taken are dropped.
@@ -39,7 +29,7 @@ class CommitFeed:
     def __init__(self, head: Position) -> None:
         """`head`: the position of the last entry so far."""
         self._head = head
-        self._kept: deque[_Kept] = deque()
+        self._kept: deque[tuple[int, Commit]] = deque()  # with `seq` of the head after it
         self._rows = 0  # row updates in the kept commits
         self._count = 0  # number of the newest commit
         self._dropped = head.seq  # head after the newest commit that is not kept
@@ -57,14 +47,12 @@ class CommitFeed:
         commit = Commit(self._count, entries, rows, progress)
         if entries:
             self._head = entries[-1].position
-        self._kept.append(_Kept(self._head.seq, commit))
+        kept = self._kept
+        kept.append((self._head.seq, commit))
         self._rows += len(rows)
-        while len(self._kept) > 1 and (
-            self._rows > MAX_KEPT_ROWS or len(self._kept) > MAX_KEPT_COMMITS
-        ):
-            dropped = self._kept.popleft()
-            self._rows -= len(dropped.commit.rows)
-            self._dropped = dropped.head
+        while len(kept) > 1 and (self._rows > MAX_KEPT_ROWS or len(kept) > MAX_KEPT_COMMITS):
+            self._dropped, dropped = kept.popleft()
+            self._rows -= len(dropped.rows)
         self._wake()
         return commit
 
@@ -79,10 +67,10 @@ class CommitFeed:
         if after.seq < self._dropped:
             raise PositionGoneError(f"the commits after position {after} are no longer kept")
         number = self._count + 1
-        for kept in reversed(self._kept):
-            if not kept.follows(after.seq):
+        for head, commit in reversed(self._kept):
+            if head < after.seq or (head == after.seq and commit.entries):
                 break
-            number = kept.commit.number
+            number = commit.number
         return Follower(self, number, after.seq)
 
     async def take(self, number: int) -> Commit | None:
@@ -101,7 +89,7 @@ class CommitFeed:
                 f"the follower is {self._count - number + 1} commits behind, the log keeps "
                 f"{len(self._kept)}"
             )
-        return self._kept[number - oldest].commit
+        return self._kept[number - oldest][1]
 
     def close(self) -> None:
         """End all followers once they have taken what is kept."""
