@@ -37,7 +37,7 @@ from bridge.options import (
     client_address,
     document_options,
     log_options,
-    notification_rules,
+    notifier_options,
     reconcile_options,
     source_options,
     watch_log_options,
@@ -257,12 +257,7 @@ class Bridge(Starlette):
         table = await _open(self._table or create_table(options), closing)
         watches = WatchIndex()
         notifier = Notifier(
-            notification_rules(settings),
-            watches,
-            present=presence.users,
-            users=settings.notify_users,
-            scoped=bool(settings.regions_claim),
-            clock=SystemClock(),
+            notifier_options(settings), watches, present=presence.users, clock=SystemClock()
         )
         watchers = await self._open_watchers(watches, notifier, closing)
         pipeline = Pipeline(

@@ -15,6 +15,7 @@ from bridge.auth.authenticator import Authenticator, AuthOptions
 from bridge.auth.claims import TokenRequirements
 from bridge.auth.policy import AccessPolicy, path, regions_in
 from bridge.log.backends import LogOptions
+from bridge.notifications.notifier import NotifierOptions
 from bridge.notifications.rules import ANY, NotificationRules
 from bridge.notifications.watch_index import WATCH_COLUMNS
 from bridge.notifications.watch_sync import WatchSyncOptions
@@ -104,6 +105,14 @@ def watch_projection(settings: Settings) -> Projection:
         updated_at="updated_at",
         schema=schema,
         table=table,
+    )
+
+
+def notifier_options(settings: Settings) -> NotifierOptions:
+    return NotifierOptions(
+        rules=notification_rules(settings),
+        max_users=settings.notify_users,
+        region_scoped=bool(settings.regions_claim),
     )
 
 

@@ -1,16 +1,16 @@
-"""From a row to its rooms.
+"""Names of the rooms of a row's events.
 
-| room | who is in it |
+| room | clients in it |
 |---|---|
-| `everything` | clients that named nothing and may hear all regions |
-| `region:TX` | clients that follow a region |
-| `property:<id>` | clients that follow a property and may hear all regions |
-| `property@2:TX:<id>` | clients that follow a property and may hear this region among others |
-| `user:<sub>`, `user@2:TX:<sub>` | the same two kinds, of a user's own notifications |
-| `member/...` | any of these, for who may see the columns that only members may see |
+| `everything` | subscribed to everything, with rights to all regions |
+| `region:TX` | subscribed to a region |
+| `property:<id>` | subscribed to a property, with rights to all regions |
+| `property@2:TX:<id>` | subscribed to a property, with rights to this region among others |
+| `user:<sub>`, `user@2:TX:<sub>` | of one user, with rights to all regions or to some |
+| `member/...` | any of these, with rights to member columns |
 
-A client whose rights end at some regions is never in a room whose events could come from another
-one, so nobody has to look at rights while telling.
+A client with rights to some regions only is never in a room that has events of another one, so
+rights need no check at delivery.
 """
 
 from __future__ import annotations
@@ -26,39 +26,40 @@ if TYPE_CHECKING:
     from bridge.rights import View
 
 ALL_ROOM = "everything"
-"""The room of clients that named neither regions nor properties."""
+"""The room of clients that subscribed to neither regions nor properties."""
 
 _REGION = "region:"
 _MEMBER = "member/"
 
 
 def region_room(region: str) -> str:
+    """Return the room of one region."""
     return _REGION + region
 
 
 def property_room(key: Key, within: str | None = None) -> str:
-    """The room of one property; of what happens to it `within` one region, where that is given."""
+    """Return the room of one property, or of its events `within` one region if that is given."""
     return _scoped("property", key, within)
 
 
 def user_room(user: str, within: str | None = None) -> str:
-    """The room of what concerns one user alone, by the `sub` of its tokens."""
+    """Return the room of one user's notifications, by the `sub` of its tokens."""
     return _scoped("user", user, within)
 
 
 def _scoped(kind: str, name: Key, within: str | None) -> str:
-    # With its length a region can't be taken for another one with the beginning of a name.
+    # The length separates the region from the name: neither can be taken for part of the other.
     return f"{kind}:{name}" if within is None else f"{kind}@{len(within)}:{within}:{name}"
 
 
 def member_room(room: str) -> str:
-    """The same room, for who may see the columns that only members may see."""
+    """Return the room for clients with rights to member columns that corresponds to `room`."""
     return _MEMBER + room
 
 
 def rooms_of(key: Key, regions: Iterable[str], *views: View) -> tuple[str, ...]:
-    """Every room of what happens to a property in these regions (both places' when it moves), for
-    those of these views; of the public one if none is named. Public rooms come first.
+    """Return all rooms of a property's event in these regions (old and new ones for a move) and
+    views (the public one by default). Public rooms are first.
     """
     each = tuple(dict.fromkeys(regions))
     rooms = (
@@ -74,9 +75,9 @@ def rooms_of(key: Key, regions: Iterable[str], *views: View) -> tuple[str, ...]:
 
 
 def regions_of(record: Record, columns: Sequence[str]) -> tuple[str, ...]:
-    """The regions that a row is in, widest first: `("TX", "TX/Austin")` for `state, city`.
+    """Return the regions of a row, widest first: `("TX", "TX/Austin")` for `state, city`.
 
-    A null or empty column ends the path: without a state a row is in no region at all.
+    A null or empty column ends the path: without a state a row is in no region.
     """
     path: list[str] = []
     out: list[str] = []

@@ -3,7 +3,7 @@
 After a gap:
 
 - in a small table, or where no watermark is known, a **full scan** at once;
-- in a large table a **recent scan** (rows whose `updated_at` is past the watermark), then a **key
+- in a large table a **recent scan** (rows with an `updated_at` past the watermark), then a **key
   scan**, which finds deleted and unknown rows, then, in the background, a **full scan**, which
   finds what `updated_at` does not show: a column that does not move with every write, or a
   transaction that was open for longer than the watermark stays behind.

@@ -257,7 +257,7 @@ async def test_a_part_that_ends_has_died_too() -> None:
         async with asyncio.timeout(5):
             while not deaths:
                 await asyncio.sleep(0.005)
-    assert "the source has ended" in str(deaths[0])
+    assert "the source ended" in str(deaths[0])
 
 
 async def test_a_table_that_cannot_be_opened_keeps_it_from_starting() -> None:

@@ -14,7 +14,7 @@ from bridge.events import Event
 from bridge.gateway.presence import Presence
 from bridge.gateway.subscription import Subscription
 from bridge.notifications import notifier
-from bridge.notifications.notifier import Notifier
+from bridge.notifications.notifier import Notifier, NotifierOptions
 from bridge.notifications.rules import NotificationRules
 from bridge.notifications.watch_index import Watch, WatchIndex
 from bridge.pipeline import diff
@@ -38,7 +38,10 @@ def told(
     watches: WatchIndex, *events: Event | None, present: Collection[str] = EVERYBODY
 ) -> list[Event]:
     made = Notifier(
-        NotificationRules(), watches, present=present, users=100, scoped=True, clock=ManualClock()
+        NotifierOptions(NotificationRules(), max_users=100, region_scoped=True),
+        watches,
+        present=present,
+        clock=ManualClock(),
     )
     given = [event for event in events if event is not None]
     return list(made.add_notifications(given, row))
@@ -293,7 +296,10 @@ def test_no_more_users_than_may_be_are_told_and_who_watches_the_property_comes_f
         *(Watch(f"u{number}", region="TX") for number in range(10)), Watch(ANN, property="p1")
     )
     made = Notifier(
-        NotificationRules(), watches, present=EVERYBODY, users=3, scoped=True, clock=ManualClock()
+        NotifierOptions(NotificationRules(), max_users=3, region_scoped=True),
+        watches,
+        present=EVERYBODY,
+        clock=ManualClock(),
     )
     event = change(*SOLD)
     assert event is not None
@@ -324,7 +330,7 @@ def test_very_many_users_are_split_over_entries_and_each_is_in_one(
 def test_what_is_decided_at_once_tells_no_more_than_a_step_may_take(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(notifier, "MAX_USERS_PER_STEP", 5)
+    monkeypatch.setattr(notifier, "MAX_USERS_PER_COMMIT", 5)
     watches = watching(*(Watch(f"u{number}", region="TX") for number in range(2)))
     events = told(watches, *[change(*SOLD)] * 4)
     assert [event.name for event in events].count("property-updated") == 4
@@ -337,20 +343,26 @@ def test_a_fault_leaves_the_change_as_it_is(caplog: pytest.LogCaptureFixture) ->
 
     watches = watching(Watch(ANN, property="p1"))
     made = Notifier(
-        NotificationRules(), watches, present=EVERYBODY, users=9, scoped=False, clock=ManualClock()
+        NotifierOptions(NotificationRules(), max_users=9, region_scoped=False),
+        watches,
+        present=EVERYBODY,
+        clock=ManualClock(),
     )
     event = change(*SOLD)
     assert event is not None
     with caplog.at_level(logging.ERROR):
         assert made.add_notifications([event], broken) == [event]
     assert made.counts().failed == 1
-    assert "nobody is notified" in caplog.text
+    assert "no user is notified" in caplog.text
 
 
 def test_where_no_rights_end_at_regions_a_user_costs_one_room() -> None:
     watches = watching(Watch(ANN, property="p1"))
     made = Notifier(
-        NotificationRules(), watches, present=EVERYBODY, users=9, scoped=False, clock=ManualClock()
+        NotifierOptions(NotificationRules(), max_users=9, region_scoped=False),
+        watches,
+        present=EVERYBODY,
+        clock=ManualClock(),
     )
     event = change(*SOLD)
     assert event is not None
