@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from bridge.auth.jwks_client import JwksUnavailableError
 from bridge.errors import TableUnreadableError
 from bridge.ops.redaction import Redactor
-from bridge.options import authenticator, source_options
+from bridge.options import authenticator, source_options, watch_projection
 from bridge.source.base import SourceState
 from bridge.source.change_queue import ChangeQueue
 from bridge.source.factory import create_source, create_table
@@ -17,6 +17,7 @@ from bridge.source.factory import create_source, create_table
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bridge.projection import Projection
     from bridge.settings import Settings
     from bridge.source.base import Source, Table
 
@@ -35,28 +36,30 @@ async def check(settings: Settings, out: Callable[[str], None]) -> int:
 
     report(True, f"settings: table {settings.table} of {settings.supabase_url}")
     ok = report(*await _tokens(settings))
-    ok = await _check_table(settings, report) and ok
-    if settings.watching is not None:
+    ok = await _check_table(settings, settings.projection, report) and ok
+    if settings.watchers:
         report(True, f"settings: table {settings.watchers} lists the watches for notifications")
-        ok = await _check_table(settings.watching, report) and ok
+        ok = await _check_table(settings, watch_projection(settings), report) and ok
     return 0 if ok else 1
 
 
-async def _check_table(settings: Settings, report: Callable[[bool, str], bool]) -> bool:
+async def _check_table(
+    settings: Settings, projection: Projection, report: Callable[[bool, str], bool]
+) -> bool:
     """Return whether the table can be read and its changes are received."""
-    options = source_options(settings)
+    options = source_options(settings, projection)
     table = create_table(options)
     try:
         await table.open()
-        readable = report(*await _read(settings, table))
+        readable = report(*await _read(projection, table))
         live = report(*await _join(settings, create_source(options, table)))
     finally:
         await table.close()
     return readable and live
 
 
-async def _read(settings: Settings, table: Table) -> tuple[bool, str]:
-    columns = settings.projection.selected
+async def _read(projection: Projection, table: Table) -> tuple[bool, str]:
+    columns = projection.selected
     try:
         rows = await table.page(None, 1)
     except TableUnreadableError as error:
