@@ -1,5 +1,5 @@
 """The wire contract as an AsyncAPI 3.0 document, from the bridge's side: it sends events and
-receives requests, whose acks are replies.
+receives requests, with acks as replies.
 
 Facts of Socket.IO are in extensions: `x-socketio` on the server (versions and transports), on the
 handshake and on every message (its event and arguments).
