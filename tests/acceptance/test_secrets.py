@@ -94,7 +94,7 @@ async def upstream_that_fails(sandbox: Sandbox) -> None:
         await asyncio.sleep(0.3)
 
 
-async def test_secrets_are_in_nothing_that_is_said(
+async def test_secrets_are_redacted_in_all_output(
     run_bridge: RunBridge, sandbox: Sandbox, http: httpx.AsyncClient
 ) -> None:
     port = free_port()

@@ -99,7 +99,7 @@ async def here(**overrides: Any) -> AsyncIterator[Here]:
 
 
 @pytest.mark.parametrize("origin", ["https://www.example.org", "https://a.example.org:443"])
-async def test_pages_of_listed_origins_come_in_both_ways(origin: str) -> None:
+async def test_listed_origin_connects_over_both_transports(origin: str) -> None:
     async with here(cors_origins="https://*.example.org") as it:
         answer = await it.raw(POLLING, f"Origin: {origin}\r\n")
         assert answer.status == 200
@@ -119,7 +119,7 @@ async def test_pages_of_listed_origins_come_in_both_ways(origin: str) -> None:
         "Origin: https://bridge.test\r\n",
     ],
 )
-async def test_pages_of_other_origins_come_in_no_way(headers: str) -> None:
+async def test_other_origin_is_rejected_over_both_transports(headers: str) -> None:
     async with here(cors_origins="https://*.example.org") as it:
         for answer in (await it.raw(POLLING, headers), await it.websocket(headers)):
             assert (answer.status, answer.code) == (403, "origin_forbidden")
@@ -128,14 +128,14 @@ async def test_pages_of_other_origins_come_in_no_way(headers: str) -> None:
         assert "access-control-allow-origin" not in answer.headers
 
 
-async def test_two_origins_are_none() -> None:
+async def test_request_with_two_origins_is_rejected() -> None:
     async with here(cors_origins="https://*.example.org") as it:
         headers = "Origin: https://www.example.org\r\nOrigin: https://evil.net\r\n"
         assert (await it.raw(POLLING, headers)).status == 403
         assert (await it.websocket(headers)).status == 400
 
 
-async def test_a_foreign_page_can_not_go_on_with_a_session() -> None:
+async def test_other_origin_cannot_continue_a_session() -> None:
     async with here(cors_origins="https://*.example.org") as it:
         async with it.http.get(it.url + POLLING) as response:
             sid = json.loads((await response.text())[1:])["sid"]
@@ -144,14 +144,14 @@ async def test_a_foreign_page_can_not_go_on_with_a_session() -> None:
         assert (await it.raw(f"{WEBSOCKET}&sid={sid}", UPGRADE + foreign)).status == 403
 
 
-async def test_what_is_no_page_comes_in_both_ways() -> None:
+async def test_request_without_an_origin_connects_over_both_transports() -> None:
     async with here() as it:
         assert (await it.raw(POLLING)).status == 200
         assert (await it.websocket()).status == 101
 
 
 @pytest.mark.parametrize("transport", ["polling", "websocket"])
-async def test_an_address_has_so_many_connections(transport: str) -> None:
+async def test_connections_are_limited_per_address(transport: str) -> None:
     async with here(connections_per_address=2) as it:
         one, two = await it.connected(transport), await it.connected(transport)
         for answer in (await it.raw(POLLING), await it.websocket()):
@@ -166,7 +166,7 @@ async def test_an_address_has_so_many_connections(transport: str) -> None:
             await client.drop()
 
 
-async def test_all_together_have_so_many_connections() -> None:
+async def test_connections_are_limited_in_total() -> None:
     async with here(connections=1, trusted_proxies="127.0.0.1") as it:
         client = await it.connected()
         for answer in (
@@ -179,7 +179,7 @@ async def test_all_together_have_so_many_connections() -> None:
         await it.places(0)
 
 
-async def test_a_client_that_changes_to_a_websocket_keeps_its_one_place() -> None:
+async def test_upgrade_keeps_the_slot_of_the_connection() -> None:
     async with here(connections_per_address=1) as it:
         client = await it.connected("polling")
         async with it.http.ws_connect(
@@ -194,7 +194,7 @@ async def test_a_client_that_changes_to_a_websocket_keeps_its_one_place() -> Non
         assert (await it.raw(POLLING)).status == 200
 
 
-async def test_requests_that_come_to_nothing_keep_no_place() -> None:
+async def test_request_without_a_session_releases_its_slot() -> None:
     async with here(connections_per_address=2) as it:
         for path in (
             "/socket.io/?EIO=3&transport=polling",
@@ -212,7 +212,7 @@ async def test_requests_that_come_to_nothing_keep_no_place() -> None:
         await it.places(0)
 
 
-async def test_an_address_may_begin_so_many_connections_at_once() -> None:
+async def test_handshakes_are_limited_per_address() -> None:
     async with here(
         handshakes_per_second_per_address=0.01,
         handshakes_burst_per_address=3,
@@ -230,7 +230,7 @@ async def test_an_address_may_begin_so_many_connections_at_once() -> None:
         assert (await it.raw(POLLING, "X-Forwarded-For: 2001:db8:0:1::1\r\n")).status == 200
 
 
-async def test_all_together_may_begin_so_many() -> None:
+async def test_handshakes_are_limited_in_total() -> None:
     async with here(
         handshakes_per_second=0.01, handshakes_burst=2, trusted_proxies="127.0.0.1"
     ) as it:
@@ -241,7 +241,7 @@ async def test_all_together_may_begin_so_many() -> None:
         assert it.bridge.admission.connections.total == 2
 
 
-async def test_who_claims_an_address_without_being_trusted_is_counted_as_itself(
+async def test_forwarding_header_of_an_untrusted_peer_is_ignored(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with here(connections_per_address=1) as it:
@@ -251,7 +251,7 @@ async def test_who_claims_an_address_without_being_trusted_is_counted_as_itself(
     assert "BRIDGE_TRUSTED_PROXIES" in caplog.text  # and an operator hears what to set
 
 
-async def test_refused_pages_may_read_why() -> None:
+async def test_rejection_is_readable_for_the_page() -> None:
     async with here(cors_origins="https://a.example", connections_per_address=1) as it:
         await it.raw(POLLING)
         answer = await it.raw(POLLING, "Origin: https://a.example\r\n")
@@ -260,7 +260,7 @@ async def test_refused_pages_may_read_why() -> None:
         assert answer.headers["vary"] == "Origin"
 
 
-async def test_refusals_are_counted() -> None:
+async def test_rejections_are_counted() -> None:
     async with here(connections_per_address=1) as it:
         for _ in range(3):
             await it.raw(POLLING)
@@ -269,7 +269,7 @@ async def test_refusals_are_counted() -> None:
         assert status["connections"] == 1
 
 
-async def test_by_default_an_office_comes_back_at_once() -> None:
+async def test_default_limits_admit_the_reconnects_of_an_office() -> None:
     """50 people behind one address with two pages each, while their broken connections still
     stand; over polling, which begins with a request more than a websocket.
     """
@@ -280,7 +280,7 @@ async def test_by_default_an_office_comes_back_at_once() -> None:
         await it.places(200)
 
 
-async def test_by_default_all_come_back_at_once() -> None:
+async def test_default_limits_admit_the_reconnects_of_all_clients() -> None:
     async with here(trusted_proxies="127.0.0.1") as it:
         door, now = it.bridge.admission, 0.0
         door._clock = lambda: now
@@ -288,7 +288,7 @@ async def test_by_default_all_come_back_at_once() -> None:
         assert set(answers) == {200}
 
 
-async def test_places_are_free_again_when_the_bridge_has_stopped() -> None:
+async def test_slots_are_released_when_the_bridge_has_stopped() -> None:
     async with here() as it:
         await it.connected("polling")
         await it.connected("websocket")

@@ -38,7 +38,7 @@ def bridge(**overrides: Any) -> Any:
 
 
 @pytest.mark.parametrize("path", OPERATORS_PATHS)
-async def test_without_a_secret_only_this_machine_is_told(path: str) -> None:
+async def test_status_is_open_to_loopback_only_without_a_secret(path: str) -> None:
     app = bridge()
     async with asked(app) as http:
         assert (await http.get(path)).status_code == 200
@@ -53,7 +53,7 @@ async def test_without_a_secret_only_this_machine_is_told(path: str) -> None:
 
 @pytest.mark.parametrize("path", OPERATORS_PATHS)
 @pytest.mark.parametrize("peer", ["127.0.0.1", "203.0.113.9"])
-async def test_with_a_secret_whoever_has_it_is_told(path: str, peer: str) -> None:
+async def test_status_is_open_to_bearers_of_the_secret(path: str, peer: str) -> None:
     async with asked(bridge(admin_secret=SecretStr(SECRET)), peer) as http:
         answer = await http.get(path)
         assert answer.status_code == 401
@@ -64,7 +64,7 @@ async def test_with_a_secret_whoever_has_it_is_told(path: str, peer: str) -> Non
         assert answer.headers["Cache-Control"] == "no-store"
 
 
-async def test_anybody_may_know_whether_it_is_alive_and_ready_and_no_more() -> None:
+async def test_liveness_and_readiness_are_public_without_details() -> None:
     app = bridge(admin_secret=SecretStr(SECRET))
     app.failure = RuntimeError(f"10.0.0.9:5432 refused {KEY}")
     async with asked(app, "203.0.113.9") as http:
@@ -102,7 +102,7 @@ async def admin(
 
 
 @pytest.mark.parametrize("whom", [{"sub": "a-user"}, {"session_id": "a-session"}])
-async def test_a_user_or_a_session_is_signed_out(whom: dict[str, str]) -> None:
+async def test_sign_out_revokes_a_user_or_a_session(whom: dict[str, str]) -> None:
     async with admin() as (http, done):
         answer = await http.post("/admin/sign-out", json=whom, headers=BEARER)
         assert answer.status_code == 200
@@ -130,7 +130,9 @@ async def test_a_user_or_a_session_is_signed_out(whom: dict[str, str]) -> None:
         (b'{"sub": "' + b"a" * BODY_BYTES + b'"}', 413),
     ],
 )
-async def test_a_bad_request_signs_nobody_out_and_hears_why(body: bytes, status: int) -> None:
+async def test_sign_out_with_a_bad_request_is_rejected_with_a_reason(
+    body: bytes, status: int
+) -> None:
     async with admin() as (http, done):
         answer = await http.post("/admin/sign-out", content=body, headers=BEARER)
         assert answer.status_code == status
@@ -144,7 +146,7 @@ async def test_a_bad_request_signs_nobody_out_and_hears_why(body: bytes, status:
     ("secret", "headers", "status"),
     [(SECRET, {}, 401), (SECRET, {"Authorization": "Bearer no"}, 401), (None, BEARER, 403)],
 )
-async def test_others_sign_nobody_out(
+async def test_sign_out_without_the_secret_is_rejected(
     secret: str | None, headers: dict[str, str], status: int
 ) -> None:
     async with admin(secret) as (http, done):
@@ -154,14 +156,14 @@ async def test_others_sign_nobody_out(
         assert done.asked == []
 
 
-async def test_a_bridge_that_does_not_run_signs_nobody_out() -> None:
+async def test_sign_out_is_rejected_while_the_bridge_does_not_run() -> None:
     async with admin(running=False) as (http, _):
         answer = await http.post("/admin/sign-out", json={"sub": "a-user"}, headers=BEARER)
         assert answer.status_code == 503
         assert answer.json()["error"]["code"] == "not_ready"
 
 
-async def test_a_sign_out_that_can_not_be_stored_says_so() -> None:
+async def test_sign_out_that_cannot_be_stored_is_reported() -> None:
     async def full(**_whom: str) -> int:
         raise LogUnusableError("the disk is full")
 
@@ -174,7 +176,7 @@ async def test_a_sign_out_that_can_not_be_stored_says_so() -> None:
         assert "sign out again" in answer.json()["error"]["message"]
 
 
-async def test_the_bridge_itself_signs_out() -> None:
+async def test_sign_out_of_a_running_bridge_succeeds() -> None:
     app = bridge(admin_secret=SecretStr(SECRET))
     async with asked(app) as http:
         answer = await http.post("/admin/sign-out", json={"sub": "a-user"}, headers=BEARER)
@@ -188,6 +190,6 @@ async def test_the_bridge_itself_signs_out() -> None:
             assert (await http.post("/admin/sign-out", json={"sub": "a"})).status_code == 401
 
 
-async def test_it_is_a_post() -> None:
+async def test_sign_out_accepts_post_only() -> None:
     async with admin() as (http, _):
         assert (await http.get("/admin/sign-out", headers=BEARER)).status_code == 405

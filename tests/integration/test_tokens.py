@@ -133,7 +133,7 @@ def claim_faults(now: float) -> dict[str, tuple[dict[str, Any], str]]:
 
 @pytest.mark.parametrize("fault", claim_faults(0))
 @pytest.mark.parametrize("algorithm", SIGNERS)
-async def test_each_key_proves_the_claims_and_no_more(
+async def test_token_is_verified_with_each_kind_of_key(
     door: Door, algorithm: str, fault: str
 ) -> None:
     changed, expected = claim_faults(int(SystemClock().wall()))[fault]
@@ -214,11 +214,11 @@ def ES_signed(payload: bytes) -> str:  # noqa: N802 - the key's name
 
 
 @pytest.mark.parametrize("name", wrong_tokens(Door(JwksServer(), None, None)))  # type: ignore[arg-type]
-async def test_what_proves_nothing_is_refused(door: Door, name: str) -> None:
+async def test_token_with_an_invalid_signature_is_rejected(door: Door, name: str) -> None:
     assert await door.code(wrong_tokens(door)[name]) == "token_invalid"
 
 
-async def test_no_refusal_quotes_the_token(door: Door) -> None:
+async def test_rejection_never_quotes_the_token(door: Door) -> None:
     for token in wrong_tokens(door).values():
         with pytest.raises(RequestRejected) as caught:
             await door.access.authenticate(token)
@@ -226,7 +226,7 @@ async def test_no_refusal_quotes_the_token(door: Door) -> None:
         assert not any(part in caught.value.message for part in parts)
 
 
-async def test_without_the_secret_no_token_signed_with_one_is_believed(
+async def test_hs256_token_is_rejected_without_the_secret(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with opened(secret=None) as door:
@@ -239,7 +239,7 @@ async def test_without_the_secret_no_token_signed_with_one_is_believed(
     assert "set SUPABASE_JWT_SECRET" in record.getMessage()
 
 
-async def test_a_symmetric_key_that_everybody_can_read_proves_nothing() -> None:
+async def test_published_symmetric_key_is_not_accepted() -> None:
     async with opened(secret=None) as door:
         shown = {"kty": "oct", "kid": "oct", "alg": "HS256", "k": "c2VjcmV0" * 8}
         door.server.keys.append(shown)
@@ -251,27 +251,27 @@ async def test_a_symmetric_key_that_everybody_can_read_proves_nothing() -> None:
 # -- who needs one ---------------------------------------------------------------------------------
 
 
-async def test_where_tokens_are_optional_one_that_is_shown_must_be_good(door: Door) -> None:
+async def test_optional_token_has_to_be_valid(door: Door) -> None:
     assert await door.rights(None) == UNRESTRICTED
     assert await door.rights(ES.sign(door.claims())) == Rights(None, "public", USER)
     assert await door.code("") == "token_invalid"
 
 
-async def test_where_a_token_is_required_nobody_gets_in_without() -> None:
+async def test_required_token_cannot_be_omitted() -> None:
     async with opened(mode="required") as door:
         assert await door.code(None) == "token_required"
         assert await door.code("x") == "token_invalid"
         assert (await door.rights(ES.sign(door.claims()))).user == USER
 
 
-async def test_where_tokens_are_off_nobody_looks_at_them() -> None:
+async def test_tokens_are_ignored_if_auth_is_off() -> None:
     async with opened(mode="off") as door:
         for token in (None, "x", ES.sign(door.claims())):
             assert await door.access.authenticate(token) == await door.access.authenticate(None)
         assert door.server.requests == 0
 
 
-async def test_settings_say_where_the_keys_are_and_who_issues_tokens() -> None:
+async def test_authenticator_uses_url_and_issuer_of_the_settings() -> None:
     async with jwks_server() as server:
         server.keys = SHOWN
         of_the_settings = settings(supabase_jwt_secret=SECRET, token_leeway=0)
@@ -294,7 +294,7 @@ async def test_settings_say_where_the_keys_are_and_who_issues_tokens() -> None:
 # -- keys that come and go -------------------------------------------------------------------------
 
 
-async def test_nothing_is_fetched_before_it_is_needed() -> None:
+async def test_keys_are_not_fetched_before_the_first_token() -> None:
     async with opened() as door:
         await door.code(None)
         await door.code("nonsense")
@@ -302,7 +302,7 @@ async def test_nothing_is_fetched_before_it_is_needed() -> None:
         assert door.server.requests == 0
 
 
-async def test_the_keys_are_fetched_once_for_all_who_come_at_once() -> None:
+async def test_concurrent_lookups_share_one_fetch() -> None:
     async with opened() as door:
         token = ES.sign(door.claims())
         assert set(await asyncio.gather(*(door.code(token) for _ in range(500)))) == {"ok"}
@@ -310,7 +310,7 @@ async def test_the_keys_are_fetched_once_for_all_who_come_at_once() -> None:
         assert door.server.requests == 1
 
 
-async def test_a_new_key_is_found_when_its_first_token_comes() -> None:
+async def test_new_key_is_fetched_with_its_first_token() -> None:
     async with opened() as door:
         assert await door.code(ES.sign(door.claims())) == "ok"
         new = Key("ES256", "new")
@@ -319,7 +319,7 @@ async def test_a_new_key_is_found_when_its_first_token_comes() -> None:
         assert door.server.requests == 2
 
 
-async def test_a_key_under_an_old_name_is_the_new_one_after_a_fetch() -> None:
+async def test_key_replaced_under_its_kid_is_used_after_a_fetch() -> None:
     async with opened() as door:
         assert await door.code(ES.sign(door.claims())) == "ok"
         door.server.keys = [STRANGER.jwk(), RS.jwk()]
@@ -328,7 +328,7 @@ async def test_a_key_under_an_old_name_is_the_new_one_after_a_fetch() -> None:
         assert await door.code(STRANGER.sign(door.claims())) == "ok"
 
 
-async def test_a_flood_of_made_up_keys_costs_few_fetches_and_nobody_good_is_refused() -> None:
+async def test_flood_of_unknown_kids_costs_few_fetches_and_rejects_no_valid_token() -> None:
     async with opened(pause=0.2) as door:
         assert await door.code(ES.sign(door.claims())) == "ok"
         flood = [Key("EdDSA", f"made up {number}").sign(door.claims()) for number in range(400)]
@@ -341,7 +341,7 @@ async def test_a_flood_of_made_up_keys_costs_few_fetches_and_nobody_good_is_refu
         assert door.server.requests == 2
 
 
-async def test_between_two_fetches_there_is_a_pause_whatever_comes() -> None:
+async def test_fetches_start_at_least_a_pause_apart() -> None:
     async with opened(pause=0.2) as door:
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -352,7 +352,7 @@ async def test_between_two_fetches_there_is_a_pause_whatever_comes() -> None:
         assert loop.time() - began >= 0.39
 
 
-async def test_a_key_that_was_revoked_is_believed_no_longer_than_until_the_next_refresh() -> None:
+async def test_revoked_key_is_rejected_after_the_next_refresh() -> None:
     async with opened(refresh=0.05, pause=0.01) as door:
         running = asyncio.create_task(door.access.run())
         try:
@@ -367,7 +367,7 @@ async def test_a_key_that_was_revoked_is_believed_no_longer_than_until_the_next_
             await asyncio.wait([running])
 
 
-async def test_that_a_key_is_gone_or_replaced_under_its_name_is_told_once() -> None:
+async def test_removed_and_replaced_keys_are_reported_once() -> None:
     gone: list[set[str]] = []
     async with opened(pause=0.01) as door:
         door.access.on_keys_revoked(lambda kids: gone.append(set(kids)))
@@ -398,7 +398,7 @@ OUTAGES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("outage", OUTAGES)
-async def test_through_an_outage_the_last_good_keys_are_believed(
+async def test_cached_keys_are_used_during_an_outage(
     outage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with opened(timeout=0.3) as door:
@@ -422,7 +422,7 @@ async def test_through_an_outage_the_last_good_keys_are_believed(
 
 
 @pytest.mark.parametrize("outage", OUTAGES)
-async def test_an_outage_at_the_beginning_refuses_nobody_for_good(outage: str) -> None:
+async def test_outage_at_the_start_rejects_tokens_until_it_ends(outage: str) -> None:
     async with opened(timeout=0.3) as door:
         door.server.answer = OUTAGES[outage]
         assert await door.code(ES.sign(door.claims())) == "not_ready"
@@ -432,7 +432,7 @@ async def test_an_outage_at_the_beginning_refuses_nobody_for_good(outage: str) -
         assert await door.code(ES.sign(door.claims())) == "ok"
 
 
-async def test_nobody_there_is_an_outage_too() -> None:
+async def test_refused_connection_is_an_outage() -> None:
     access = authenticator(settings(), "http://127.0.0.1:9")
     try:
         with pytest.raises(RequestRejected) as caught:
@@ -442,7 +442,7 @@ async def test_nobody_there_is_an_outage_too() -> None:
         await access.close()
 
 
-async def test_after_the_end_nothing_is_fetched() -> None:
+async def test_keys_are_not_fetched_after_close() -> None:
     async with opened() as door:
         assert await door.code(ES.sign(door.claims())) == "ok"
         await door.access.close()
@@ -452,7 +452,7 @@ async def test_after_the_end_nothing_is_fetched() -> None:
         assert door.server.requests == 1
 
 
-async def test_slow_keys_hold_up_nobody_who_needs_none() -> None:
+async def test_slow_fetch_does_not_delay_tokens_with_cached_keys() -> None:
     async with opened() as door:
         assert await door.code(ES.sign(door.claims())) == "ok"
         held = asyncio.Event()
@@ -470,7 +470,7 @@ async def test_slow_keys_hold_up_nobody_who_needs_none() -> None:
         await asyncio.wait([waiting])
 
 
-async def test_who_gives_up_waiting_takes_nobody_along() -> None:
+async def test_cancelled_lookup_does_not_cancel_the_shared_fetch() -> None:
     async with opened() as door:
         released = asyncio.Event()
         asked = asyncio.Event()
@@ -492,7 +492,7 @@ async def test_who_gives_up_waiting_takes_nobody_along() -> None:
         assert door.server.requests == 1
 
 
-async def test_a_key_that_cannot_be_used_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_unusable_key_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     async with opened() as door:
         door.server.keys = [Key("ES384", "odd").jwk(), *SHOWN]
         with caplog.at_level(logging.WARNING):

@@ -57,7 +57,7 @@ def of(user: str, issued_at: float, session: str | None = None) -> Claims:
     return Claims(user, issued_at, issued_at + 600, session)
 
 
-def test_a_users_tokens_from_before_are_refused_and_those_from_after_are_not(
+def test_revoked_user_is_rejected_with_tokens_issued_before(
     clock: ManualClock,
 ) -> None:
     sign_outs = RevocationList(None, clock, keep=KEEP)
@@ -68,7 +68,7 @@ def test_a_users_tokens_from_before_are_refused_and_those_from_after_are_not(
     assert not refused(sign_outs, of("bob", 4000))
 
 
-def test_all_tokens_of_a_session_are_refused_and_no_others(clock: ManualClock) -> None:
+def test_revoked_session_is_rejected_with_all_its_tokens(clock: ManualClock) -> None:
     sign_outs = RevocationList(None, clock, keep=KEEP)
     sign_outs.add(session="s1")
     assert refused(sign_outs, of("ada", 4000, "s1"))
@@ -78,7 +78,7 @@ def test_all_tokens_of_a_session_are_refused_and_no_others(clock: ManualClock) -
     assert not refused(sign_outs, of("s1", 4000))
 
 
-def test_a_later_sign_out_of_a_user_takes_the_place_of_the_first(clock: ManualClock) -> None:
+def test_later_revocation_of_a_user_replaces_the_first(clock: ManualClock) -> None:
     sign_outs = RevocationList(None, clock, keep=KEEP)
     sign_outs.add(user="ada")
     clock.advance(100)
@@ -88,7 +88,7 @@ def test_a_later_sign_out_of_a_user_takes_the_place_of_the_first(clock: ManualCl
     assert len(sign_outs) == 1
 
 
-def test_they_are_forgotten_when_no_token_can_be_alive(clock: ManualClock) -> None:
+def test_revocations_are_deleted_after_the_lifetime_of_tokens(clock: ManualClock) -> None:
     sign_outs = RevocationList(None, clock, keep=KEEP)
     sign_outs.add(user="ada")
     sign_outs.add(session="s1")
@@ -100,7 +100,7 @@ def test_they_are_forgotten_when_no_token_can_be_alive(clock: ManualClock) -> No
     assert len(sign_outs) == 2
 
 
-async def test_what_is_stored_is_found_again(clock: ManualClock) -> None:
+async def test_stored_revocations_are_loaded(clock: ManualClock) -> None:
     store = Store()
     first = RevocationList(store, clock, keep=KEEP)
     await first.store([*first.add(user="ada"), *first.add(session="s1")])
@@ -114,7 +114,7 @@ async def test_what_is_stored_is_found_again(clock: ManualClock) -> None:
     assert len(third) == 0
 
 
-async def test_nobody_hears_that_it_is_stored_before_it_is(clock: ManualClock) -> None:
+async def test_store_returns_after_the_revocation_is_durable(clock: ManualClock) -> None:
     held = asyncio.Event()
 
     class Slow(Store):
@@ -136,7 +136,7 @@ async def test_nobody_hears_that_it_is_stored_before_it_is(clock: ManualClock) -
     assert set(store.kept) == {("user", "ada"), ("user", "bob")}
 
 
-async def test_what_was_added_while_the_file_was_read_is_not_put_back_in_time(
+async def test_revocation_added_during_the_load_keeps_its_time(
     clock: ManualClock,
 ) -> None:
     store = Store()
@@ -158,7 +158,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
     await database.close()
 
 
-async def test_the_file_keeps_the_newest_of_each(database: Database) -> None:
+async def test_revocation_store_keeps_the_newest_of_each(database: Database) -> None:
     store = SqliteRevocationStore(database)
     await store.put("user", "ada", 10.5, oldest=0)
     await store.put("session", "ada", 11, oldest=0)
@@ -166,7 +166,7 @@ async def test_the_file_keeps_the_newest_of_each(database: Database) -> None:
     assert sorted(await store.load()) == [("session", "ada", 11), ("user", "ada", 12)]
 
 
-async def test_the_file_forgets_the_old_ones(database: Database) -> None:
+async def test_revocation_store_deletes_old_revocations(database: Database) -> None:
     store = SqliteRevocationStore(database)
     await store.put("user", "ada", 10, oldest=0)
     await store.put("user", "bob", 20, oldest=10)
@@ -174,7 +174,7 @@ async def test_the_file_forgets_the_old_ones(database: Database) -> None:
     assert sorted(name for _, name, _ in await store.load()) == ["bob", "eve"]
 
 
-async def test_a_new_history_does_not_make_it_forget(tmp_path: Path) -> None:
+async def test_new_epoch_keeps_the_revocations(tmp_path: Path) -> None:
     for shape in ("one", "another"):
         database = Database(tmp_path / "log")
         log = SqliteEventLog(database, shape=shape, events=10, seconds=60)
@@ -186,7 +186,7 @@ async def test_a_new_history_does_not_make_it_forget(tmp_path: Path) -> None:
         await log.close()
 
 
-async def test_a_file_from_before_there_were_sign_outs_is_brought_up(tmp_path: Path) -> None:
+async def test_file_without_revocations_is_migrated(tmp_path: Path) -> None:
     before = Database(tmp_path / "log")
     await before.open(MIGRATIONS[:1])
     await before.write(

@@ -14,14 +14,14 @@ def turns(seconds: float = 5.0) -> WaitingLimiter:
     return WaitingLimiter(2, 3, waiting_per_key=2, waiting=3, seconds=seconds)
 
 
-async def test_who_comes_early_has_its_turn_at_once() -> None:
+async def test_slot_is_acquired_without_waiting_if_free() -> None:
     it = turns()
     for key in "aab":
         await it.acquire(key)
     assert it.taken == 3
 
 
-async def test_the_others_wait_until_there_is_one() -> None:
+async def test_caller_waits_until_a_slot_is_released() -> None:
     it = turns()
     first, _ = [await it.acquire("a") for _ in range(2)]
     waiting = asyncio.create_task(it.acquire("a"))
@@ -32,7 +32,7 @@ async def test_the_others_wait_until_there_is_one() -> None:
     assert it.taken == 2
 
 
-async def test_one_key_leaves_turns_to_others() -> None:
+async def test_slots_of_one_key_leave_slots_to_others() -> None:
     it = turns()
     for _ in range(2):
         await it.acquire("a")
@@ -43,7 +43,7 @@ async def test_one_key_leaves_turns_to_others() -> None:
     waiting.cancel()
 
 
-async def test_so_many_may_wait_and_the_others_are_refused() -> None:
+async def test_callers_beyond_the_waiting_limit_are_rejected() -> None:
     it = turns()
     held = [await it.acquire("a") for _ in range(2)]
     waiting = [asyncio.create_task(it.acquire("a")) for _ in range(2)]
@@ -58,7 +58,7 @@ async def test_so_many_may_wait_and_the_others_are_refused() -> None:
     assert it.taken == 0
 
 
-async def test_nobody_waits_longer_than_is_set() -> None:
+async def test_waiting_caller_is_rejected_after_the_timeout() -> None:
     it = turns(seconds=0.01)
     first, _ = [await it.acquire("a") for _ in range(2)]
     with pytest.raises(RequestRejected):
@@ -67,7 +67,7 @@ async def test_nobody_waits_longer_than_is_set() -> None:
     await it.acquire("a")  # who gave up keeps no seat and no turn
 
 
-async def test_who_is_cancelled_while_waiting_keeps_nothing() -> None:
+async def test_cancelled_caller_holds_no_slot() -> None:
     it = turns()
     held = [await it.acquire("a") for _ in range(2)]
     for _ in range(5):

@@ -12,7 +12,7 @@ def change(number: int) -> Change:
     return Change(Op.DELETE, number, {}, "")
 
 
-async def test_items_come_out_in_the_order_in_which_they_went_in() -> None:
+async def test_queue_keeps_the_order_of_items() -> None:
     inbox = ChangeQueue(10)
     for number in range(3):
         inbox.put_nowait(change(number))
@@ -20,7 +20,7 @@ async def test_items_come_out_in_the_order_in_which_they_went_in() -> None:
     assert [item.key for item in await inbox.get_many(2) if isinstance(item, Change)] == [2]
 
 
-async def test_taking_from_an_empty_inbox_waits() -> None:
+async def test_get_from_an_empty_queue_waits() -> None:
     inbox = ChangeQueue(10)
     taking = asyncio.ensure_future(inbox.get_many(1))
     await asyncio.sleep(0)
@@ -29,7 +29,7 @@ async def test_taking_from_an_empty_inbox_waits() -> None:
     assert await taking == [change(1)]
 
 
-async def test_overflow_drops_what_waits_and_leaves_a_gap_in_its_place() -> None:
+async def test_overflow_replaces_queued_items_by_a_gap() -> None:
     inbox = ChangeQueue(3)
     for number in range(4):
         inbox.put_nowait(change(number))
@@ -40,7 +40,7 @@ async def test_overflow_drops_what_waits_and_leaves_a_gap_in_its_place() -> None
     assert inbox.dropped == 3
 
 
-async def test_a_gap_that_does_not_fit_is_covered_by_the_gap_of_the_overflow() -> None:
+async def test_overflow_by_a_gap_leaves_one_gap() -> None:
     inbox = ChangeQueue(2)
     for number in range(2):
         inbox.put_nowait(change(number))
@@ -51,7 +51,7 @@ async def test_a_gap_that_does_not_fit_is_covered_by_the_gap_of_the_overflow() -
 
 
 @pytest.mark.parametrize("flood", [1, 5, 1000])
-async def test_the_inbox_never_holds_more_than_its_limit(flood: int) -> None:
+async def test_queue_never_exceeds_its_limit(flood: int) -> None:
     inbox = ChangeQueue(4)
     for number in range(flood):
         inbox.put_nowait(change(number))
