@@ -1,4 +1,4 @@
-"""Reads of the table as the bridge makes them, where projects and gateways are not as expected."""
+"""Reads of the table, with unusual columns, projects and gateways."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What no repetition can mend: the bridge says what to do, tries slowly, and tells nothing."""
+"""Errors that need an operator: the bridge logs advice, retries slowly and emits nothing."""
 
 from __future__ import annotations
 
@@ -63,8 +63,10 @@ async def test_wrong_key_needs_an_operator_and_emits_nothing(
         assert "SUPABASE_SECRET_KEY" in (status.error or "")
         assert not len(line.inbox)
         assert not line.pipeline.status().reconciled
-    said = [record for record in caplog.records if record.name == "bridge.source.realtime.source"]
-    assert [record.levelname for record in said] == ["ERROR"]
+    records = [
+        record for record in caplog.records if record.name == "bridge.source.realtime.source"
+    ]
+    assert [record.levelname for record in records] == ["ERROR"]
     assert WRONG_KEY not in caplog.text
 
 
@@ -119,7 +121,7 @@ async def test_setting_with_an_unknown_column_or_table_is_named(
 
 
 async def newest(settings: Settings) -> None:
-    """A page of rows, as every pass reads it."""
+    """Read a page of rows, as a scan does."""
     table = PostgrestTable(postgrest_options(settings))
     await table.open()
     try:

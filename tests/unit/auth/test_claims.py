@@ -41,7 +41,7 @@ def test_token_without_a_session_is_accepted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "expected"),
     [
         ({"iss": None}, f"expected iss to be {ISSUER}, got nothing"),
         ({"iss": ISSUER + "/"}, "expected iss to be"),
@@ -69,11 +69,11 @@ def test_token_without_a_session_is_accepted() -> None:
         ({"exp": NOW + 604_801}, "expected a token with a lifetime of at most 604800 s"),
     ],
 )
-def test_wrong_claim_is_named(changed: dict[str, Any], said: str) -> None:
+def test_wrong_claim_is_named(changed: dict[str, Any], expected: str) -> None:
     # None leaves a claim out.
     fault = refused(**changed)
     assert fault.code is Code.TOKEN_INVALID
-    assert said in fault.message
+    assert expected in fault.message
 
 
 @pytest.mark.parametrize("role", ["anon", "service_role"])
@@ -100,7 +100,7 @@ def test_clock_may_differ_by_the_leeway() -> None:
 
 
 def test_expired_token_with_a_wrong_claim_is_invalid() -> None:
-    # A client that hears `token_expired` comes back with a fresh token of the same kind.
+    # A client that receives `token_expired` reconnects with a new token with the same claims.
     assert refused(now=NOW + 9999, aud="other").code is Code.TOKEN_INVALID
 
 

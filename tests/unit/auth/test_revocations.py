@@ -45,9 +45,9 @@ def clock() -> ManualClock:
     return WallClock(wall=5000.5)
 
 
-def refused(sign_outs: RevocationList, claims: Claims) -> bool:
+def refused(revocations: RevocationList, claims: Claims) -> bool:
     try:
-        sign_outs.check(claims)
+        revocations.check(claims)
     except RequestRejected as refusal:
         return refusal.code is Code.SIGNED_OUT
     return False
@@ -60,44 +60,44 @@ def of(user: str, issued_at: float, session: str | None = None) -> Claims:
 def test_revoked_user_is_rejected_with_tokens_issued_before(
     clock: ManualClock,
 ) -> None:
-    sign_outs = RevocationList(None, clock, keep=KEEP)
-    sign_outs.add(user="ada")
-    assert refused(sign_outs, of("ada", 4000))
-    assert refused(sign_outs, of("ada", 5000))  # of the same second
-    assert not refused(sign_outs, of("ada", 5001))
-    assert not refused(sign_outs, of("bob", 4000))
+    revocations = RevocationList(None, clock, keep=KEEP)
+    revocations.add(user="ada")
+    assert refused(revocations, of("ada", 4000))
+    assert refused(revocations, of("ada", 5000))  # of the same second
+    assert not refused(revocations, of("ada", 5001))
+    assert not refused(revocations, of("bob", 4000))
 
 
 def test_revoked_session_is_rejected_with_all_its_tokens(clock: ManualClock) -> None:
-    sign_outs = RevocationList(None, clock, keep=KEEP)
-    sign_outs.add(session="s1")
-    assert refused(sign_outs, of("ada", 4000, "s1"))
-    assert refused(sign_outs, of("ada", 6000, "s1"))
-    assert not refused(sign_outs, of("ada", 4000, "s2"))
-    assert not refused(sign_outs, of("ada", 4000))
-    assert not refused(sign_outs, of("s1", 4000))
+    revocations = RevocationList(None, clock, keep=KEEP)
+    revocations.add(session="s1")
+    assert refused(revocations, of("ada", 4000, "s1"))
+    assert refused(revocations, of("ada", 6000, "s1"))
+    assert not refused(revocations, of("ada", 4000, "s2"))
+    assert not refused(revocations, of("ada", 4000))
+    assert not refused(revocations, of("s1", 4000))
 
 
 def test_later_revocation_of_a_user_replaces_the_first(clock: ManualClock) -> None:
-    sign_outs = RevocationList(None, clock, keep=KEEP)
-    sign_outs.add(user="ada")
+    revocations = RevocationList(None, clock, keep=KEEP)
+    revocations.add(user="ada")
     clock.advance(100)
-    assert not refused(sign_outs, of("ada", 5050))
-    sign_outs.add(user="ada")
-    assert refused(sign_outs, of("ada", 5050))
-    assert len(sign_outs) == 1
+    assert not refused(revocations, of("ada", 5050))
+    revocations.add(user="ada")
+    assert refused(revocations, of("ada", 5050))
+    assert len(revocations) == 1
 
 
 def test_revocations_are_deleted_after_the_lifetime_of_tokens(clock: ManualClock) -> None:
-    sign_outs = RevocationList(None, clock, keep=KEEP)
-    sign_outs.add(user="ada")
-    sign_outs.add(session="s1")
+    revocations = RevocationList(None, clock, keep=KEEP)
+    revocations.add(user="ada")
+    revocations.add(session="s1")
     clock.advance(KEEP)
-    sign_outs.add(session="s2")
-    assert refused(sign_outs, of("ada", 4000))
+    revocations.add(session="s2")
+    assert refused(revocations, of("ada", 4000))
     clock.advance(1)
-    sign_outs.add(session="s3")
-    assert len(sign_outs) == 2
+    revocations.add(session="s3")
+    assert len(revocations) == 2
 
 
 async def test_stored_revocations_are_loaded(clock: ManualClock) -> None:
@@ -123,13 +123,14 @@ async def test_store_returns_after_the_revocation_is_durable(clock: ManualClock)
             await super().put(kind, name, at, oldest=oldest)
 
     store = Slow()
-    sign_outs = RevocationList(store, clock, keep=KEEP)
+    revocations = RevocationList(store, clock, keep=KEEP)
     both = [
-        asyncio.create_task(sign_outs.store(sign_outs.add(user=user))) for user in ("ada", "bob")
+        asyncio.create_task(revocations.store(revocations.add(user=user)))
+        for user in ("ada", "bob")
     ]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert refused(sign_outs, of("bob", 4000))
+    assert refused(revocations, of("bob", 4000))
     assert not any(task.done() for task in both)
     held.set()
     await asyncio.gather(*both)
@@ -141,10 +142,10 @@ async def test_revocation_added_during_the_load_keeps_its_time(
 ) -> None:
     store = Store()
     store.kept["user", "ada"] = 4500
-    sign_outs = RevocationList(store, clock, keep=KEEP)
-    sign_outs.add(user="ada")
-    await sign_outs.load()
-    assert refused(sign_outs, of("ada", 5000))
+    revocations = RevocationList(store, clock, keep=KEEP)
+    revocations.add(user="ada")
+    await revocations.load()
+    assert refused(revocations, of("ada", 5000))
 
 
 # -- in the log's file -----------------------------------------------------------------------------

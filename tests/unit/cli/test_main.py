@@ -16,7 +16,7 @@ from bridge.settings import Settings
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settings that are good enough to start with, and no others."""
+    """Set the required settings and no others."""
     for name in list(os.environ):
         if name.startswith(("BRIDGE_", "SUPABASE_")):
             monkeypatch.delenv(name)
@@ -25,7 +25,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bridge.cli.main.logs.set_up", lambda *_, **__: None)
 
 
-def told(capsys: pytest.CaptureFixture[str]) -> str:
+def stderr_of(capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().err
 
 
@@ -67,7 +67,7 @@ def test_wrong_arguments_exit_with_2(args: list[str], capsys: pytest.CaptureFixt
     with pytest.raises(SystemExit) as ended:
         main(args)
     assert ended.value.code == 2
-    assert "usage: bridge" in told(capsys)
+    assert "usage: bridge" in stderr_of(capsys)
 
 
 @pytest.mark.parametrize("command", ["serve", "check"])
@@ -77,10 +77,10 @@ def test_wrong_settings_exit_with_2(
     monkeypatch.delenv("SUPABASE_URL")
     monkeypatch.setenv("BRIDGE_PATH", "/")
     assert main([command]) == 2
-    said = told(capsys)
-    assert "SUPABASE_URL is not set" in said
-    assert "BRIDGE_PATH='/' is wrong" in said
-    assert "Traceback" not in said
+    text = stderr_of(capsys)
+    assert "SUPABASE_URL is not set" in text
+    assert "BRIDGE_PATH='/' is wrong" in text
+    assert "Traceback" not in text
 
 
 @pytest.mark.parametrize("command", ["serve", "dev"])
@@ -88,7 +88,9 @@ def test_port_in_use_is_named(command: str, capsys: pytest.CaptureFixture[str]) 
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert main([command, "--port", str(port)]) == 1
-    assert told(capsys) == f"bridge: can't listen on 127.0.0.1:{port}: Address already in use\n"
+    assert (
+        stderr_of(capsys) == f"bridge: can't listen on 127.0.0.1:{port}: Address already in use\n"
+    )
 
 
 def test_dev_without_the_sandbox_names_the_extra(
@@ -100,7 +102,7 @@ def test_dev_without_the_sandbox_names_the_extra(
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "psycopg", None)
     assert main(["dev"]) == 1
-    assert "pip install 'supabase-socketio-bridge[sandbox]'" in told(capsys)
+    assert "pip install 'supabase-socketio-bridge[sandbox]'" in stderr_of(capsys)
 
 
 def test_listen_without_aiohttp_names_the_extra(
@@ -108,7 +110,7 @@ def test_listen_without_aiohttp_names_the_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, "aiohttp", None)
     assert main(["listen"]) == 1
-    assert "pip install 'supabase-socketio-bridge[sandbox]'" in told(capsys)
+    assert "pip install 'supabase-socketio-bridge[sandbox]'" in stderr_of(capsys)
 
 
 def test_schema_is_json_schema(capsys: pytest.CaptureFixture[str]) -> None:
@@ -131,7 +133,7 @@ def test_schema_that_cannot_be_written_names_the_file(
 ) -> None:
     file = tmp_path / "missing" / "contract.ts"
     assert main(["schema", "--out", str(file)]) == 1
-    assert told(capsys) == f"bridge: can't write {file}: No such file or directory\n"
+    assert stderr_of(capsys) == f"bridge: can't write {file}: No such file or directory\n"
     assert not file.parent.exists()
 
 

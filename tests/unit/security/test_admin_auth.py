@@ -1,4 +1,4 @@
-"""Who may see how the bridge stands, and who may act."""
+"""Authentication of operators."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ SECRET = "the operators' own secret"
 
 
 def operators(secret: str | None = SECRET, clock: ManualClock | None = None) -> AdminAuth:
-    it = None if secret is None else SecretStr(secret)
-    return AdminAuth(it, ClientAddress(), clock=(clock or ManualClock()).monotonic)
+    auth = None if secret is None else SecretStr(secret)
+    return AdminAuth(auth, ClientAddress(), clock=(clock or ManualClock()).monotonic)
 
 
 def request(peer: str, *bears: str, **headers: str) -> dict[str, Any]:
@@ -85,20 +85,20 @@ def test_writes_are_rejected_without_a_secret() -> None:
 
 def test_right_secret_is_rejected_after_too_many_wrong_ones() -> None:
     clock = ManualClock()
-    it = operators(clock=clock)
-    answers = [status(it.require_read, request("203.0.113.9", f"Bearer {n}")) for n in range(20)]
+    auth = operators(clock=clock)
+    answers = [status(auth.require_read, request("203.0.113.9", f"Bearer {n}")) for n in range(20)]
     assert answers == [401] * WRONG_BURST + [429] * (20 - WRONG_BURST)
-    assert status(it.require_read, request("203.0.113.9", f"Bearer {SECRET}")) == 429
-    assert status(it.require_read, request("203.0.113.10", f"Bearer {SECRET}")) == 200
+    assert status(auth.require_read, request("203.0.113.9", f"Bearer {SECRET}")) == 429
+    assert status(auth.require_read, request("203.0.113.10", f"Bearer {SECRET}")) == 200
     clock.advance(3600)
-    assert status(it.require_read, request("203.0.113.9", f"Bearer {SECRET}")) == 200
+    assert status(auth.require_read, request("203.0.113.9", f"Bearer {SECRET}")) == 200
 
 
 def test_request_without_a_secret_does_not_count_as_a_wrong_one() -> None:
-    it = operators()
+    auth = operators()
     for _ in range(50):
-        assert status(it.require_read, request("203.0.113.9")) == 401
-    assert status(it.require_read, request("203.0.113.9", f"Bearer {SECRET}")) == 200
+        assert status(auth.require_read, request("203.0.113.9")) == 401
+    assert status(auth.require_read, request("203.0.113.9", f"Bearer {SECRET}")) == 200
 
 
 def test_wrong_secret_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:

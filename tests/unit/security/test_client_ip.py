@@ -1,4 +1,4 @@
-"""Whose request it is, whatever its headers claim."""
+"""Client addresses of requests with any headers."""
 
 from __future__ import annotations
 
@@ -24,8 +24,12 @@ def request(peer: str | None, **headers: str) -> dict[str, Any]:
     [
         ("10.0.0.1", "203.0.113.9", "203.0.113.9"),
         ("10.0.0.1", "203.0.113.9, 10.0.0.2", "203.0.113.9"),
-        ("10.0.0.1", "1.1.1.1, 203.0.113.9", "203.0.113.9"),  # its first part is what it claimed
-        ("10.0.0.1", "10.0.0.3, 10.0.0.2", "10.0.0.3"),  # one of us asks for itself
+        (
+            "10.0.0.1",
+            "1.1.1.1, 203.0.113.9",
+            "203.0.113.9",
+        ),  # the first part was sent by the client
+        ("10.0.0.1", "10.0.0.3, 10.0.0.2", "10.0.0.3"),  # a request of a proxy itself
         ("10.0.0.1", "203.0.113.9:4711", "203.0.113.9"),
         ("10.0.0.1", "[2001:db8::9]:4711", "2001:db8::9"),
         ("10.0.0.1", "2001:DB8:0::9", "2001:db8::9"),
@@ -34,7 +38,7 @@ def request(peer: str | None, **headers: str) -> dict[str, Any]:
         ("10.0.0.1", "203.0.113.9, nonsense", "10.0.0.1"),
         ("10.0.0.1", "nonsense, 10.0.0.2", "10.0.0.2"),
         ("10.0.0.1", "", "10.0.0.1"),
-        ("203.0.113.1", "198.51.100.7", "203.0.113.1"),  # no proxy of ours
+        ("203.0.113.1", "198.51.100.7", "203.0.113.1"),  # not a trusted proxy
     ],
 )
 def test_forwarding_chain_is_read_up_to_the_first_untrusted_address(
@@ -55,7 +59,7 @@ def test_forwarding_chain_is_read_up_to_a_bound() -> None:
 
 
 @pytest.mark.parametrize(
-    ("peer", "said", "client"),
+    ("peer", "sent", "client"),
     [
         ("172.16.9.9", "203.0.113.9", "203.0.113.9"),
         ("fdaa::1", "2001:db8::9", "2001:db8::9"),
@@ -65,9 +69,9 @@ def test_forwarding_chain_is_read_up_to_a_bound() -> None:
     ],
 )
 def test_single_address_header_is_read_from_trusted_proxies(
-    peer: str, said: str, client: str
+    peer: str, sent: str, client: str
 ) -> None:
-    assert FLY.client(request(peer, fly_client_ip=said)) == client
+    assert FLY.client(request(peer, fly_client_ip=sent)) == client
 
 
 def test_single_address_header_is_ignored_if_repeated() -> None:

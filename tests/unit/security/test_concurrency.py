@@ -1,4 +1,4 @@
-"""How many of each there are."""
+"""Limits of concurrent uses."""
 
 from __future__ import annotations
 

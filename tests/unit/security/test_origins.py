@@ -1,4 +1,4 @@
-"""Which pages may connect."""
+"""Origins that may connect."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ SECRET = "sb_secret_that_must_not_show"
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only what a test sets is set."""
+    """Remove the settings of the environment, except the required ones."""
     import os
 
     for name in list(os.environ):

@@ -13,46 +13,46 @@ def change(number: int) -> Change:
 
 
 async def test_queue_keeps_the_order_of_items() -> None:
-    inbox = ChangeQueue(10)
+    queue = ChangeQueue(10)
     for number in range(3):
-        inbox.put_nowait(change(number))
-    assert [item.key for item in await inbox.get_many(2) if isinstance(item, Change)] == [0, 1]
-    assert [item.key for item in await inbox.get_many(2) if isinstance(item, Change)] == [2]
+        queue.put_nowait(change(number))
+    assert [item.key for item in await queue.get_many(2) if isinstance(item, Change)] == [0, 1]
+    assert [item.key for item in await queue.get_many(2) if isinstance(item, Change)] == [2]
 
 
 async def test_get_from_an_empty_queue_waits() -> None:
-    inbox = ChangeQueue(10)
-    taking = asyncio.ensure_future(inbox.get_many(1))
+    queue = ChangeQueue(10)
+    taking = asyncio.ensure_future(queue.get_many(1))
     await asyncio.sleep(0)
     assert not taking.done()
-    inbox.put_nowait(change(1))
+    queue.put_nowait(change(1))
     assert await taking == [change(1)]
 
 
 async def test_overflow_replaces_queued_items_by_a_gap() -> None:
-    inbox = ChangeQueue(3)
+    queue = ChangeQueue(3)
     for number in range(4):
-        inbox.put_nowait(change(number))
-    items = await inbox.get_many(10)
+        queue.put_nowait(change(number))
+    items = await queue.get_many(10)
     assert isinstance(items[0], Gap)
     assert items[0].reason is GapReason.OVERFLOW
     assert items[1:] == [change(3)]
-    assert inbox.dropped == 3
+    assert queue.dropped == 3
 
 
 async def test_overflow_by_a_gap_leaves_one_gap() -> None:
-    inbox = ChangeQueue(2)
+    queue = ChangeQueue(2)
     for number in range(2):
-        inbox.put_nowait(change(number))
-    inbox.put_nowait(Gap(GapReason.MISSED_CHANGES))
-    [gap] = await inbox.get_many(10)
+        queue.put_nowait(change(number))
+    queue.put_nowait(Gap(GapReason.MISSED_CHANGES))
+    [gap] = await queue.get_many(10)
     assert isinstance(gap, Gap)
     assert gap.reason is GapReason.OVERFLOW
 
 
 @pytest.mark.parametrize("flood", [1, 5, 1000])
 async def test_queue_never_exceeds_its_limit(flood: int) -> None:
-    inbox = ChangeQueue(4)
+    queue = ChangeQueue(4)
     for number in range(flood):
-        inbox.put_nowait(change(number))
-    assert len(inbox) <= 4
+        queue.put_nowait(change(number))
+    assert len(queue) <= 4

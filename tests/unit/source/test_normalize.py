@@ -1,4 +1,4 @@
-"""Spelling of values: two surfaces, one spelling."""
+"""Normalization of values from the stream and from table reads."""
 
 from __future__ import annotations
 

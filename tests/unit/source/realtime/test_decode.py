@@ -1,4 +1,4 @@
-"""From Realtime's payloads to changes, with the faults that Realtime is known to make."""
+"""Decoding of Realtime's payloads, including those that it is known to truncate."""
 
 from __future__ import annotations
 

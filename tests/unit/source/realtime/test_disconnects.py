@@ -1,4 +1,4 @@
-"""What an ending means, who has to act, and when the next attempt comes."""
+"""Classification of disconnects, and the delay before the next attempt."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def attempt(number: int, error: Exception) -> RetryCallState:
     return state
 
 
-@pytest.mark.parametrize(("said", "advice"), SAID)
-def test_error_for_an_operator_has_advice(said: str, advice: str) -> None:
-    ended = ended_by(Exception(said), "CHANNEL_ERROR")
+@pytest.mark.parametrize(("message", "advice"), SAID)
+def test_error_for_an_operator_has_advice(message: str, advice: str) -> None:
+    ended = ended_by(Exception(message), "CHANNEL_ERROR")
     assert ended.needs_operator
     assert ended.slow
-    assert str(ended).startswith(f"CHANNEL_ERROR: {said}; ")
+    assert str(ended).startswith(f"CHANNEL_ERROR: {message}; ")
     assert advice in str(ended).split("; ", 1)[1]
 
 

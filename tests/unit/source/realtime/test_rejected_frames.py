@@ -1,4 +1,4 @@
-"""Frames that the official client drops become gaps, and their rows stay out of the logs."""
+"""Frames that the official client rejects become gaps, and their rows are not logged."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def frame(event: str = "postgres_changes", **data: Any) -> str:
 
 
 class _Socket:
-    """A connection that gives one frame, then is not the client's any more."""
+    """A connection that delivers one frame and is then no longer the client's."""
 
     def __init__(self, client: AsyncRealtimeClient, text: str) -> None:
         self._client = client
@@ -59,13 +59,13 @@ class _Socket:
 
 
 async def received(text: str) -> list[Item]:
-    """What the inbox holds after the official client has read `text`."""
-    inbox = ChangeQueue(10)
+    """Return the queued items after the official client has read `text`."""
+    queue = ChangeQueue(10)
     client = AsyncRealtimeClient("ws://127.0.0.1:9/realtime/v1", "key", auto_reconnect=False)
     client._ws_connection = _Socket(client, text)  # type: ignore[assignment]
-    with capture_rejected_frames(inbox):
+    with capture_rejected_frames(queue):
         await client._listen()
-    return inbox.get_many_nowait(10)
+    return queue.get_many_nowait(10)
 
 
 @pytest.mark.parametrize(
@@ -124,11 +124,11 @@ async def test_other_records_of_the_library_are_logged(caplog: pytest.LogCapture
 
 
 async def test_records_are_logged_after_the_block(caplog: pytest.LogCaptureFixture) -> None:
-    inbox = ChangeQueue(1)
-    with capture_rejected_frames(inbox):
+    queue = ChangeQueue(1)
+    with capture_rejected_frames(queue):
         pass
     logging.getLogger(LIBRARY_LOGGER).error("%s: x", MESSAGE_PREFIX)
-    assert not len(inbox)
+    assert not len(queue)
     assert len(caplog.records) == 1
 
 
@@ -143,7 +143,7 @@ async def test_gaps_are_put_into_the_queues_of_all_open_blocks(
         outer.__enter__()
         with capture_rejected_frames(second):
             logger.error('%s: "postgres_changes"', MESSAGE_PREFIX)
-            outer.__exit__(None, None, None)  # ends before the one that began after it
+            outer.__exit__(None, None, None)  # the outer block ends first
             logger.error('%s: "postgres_changes"', MESSAGE_PREFIX)
         assert (len(first), len(second)) == (1, 2)
         assert logger.disabled is True
