@@ -10,7 +10,6 @@ import logging
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
@@ -27,7 +26,7 @@ from bridge.gateway.upstream_status import UpstreamState
 from bridge.log.backends import create_backend
 from bridge.notifications.notifier import Notifier
 from bridge.notifications.watch_index import WatchIndex
-from bridge.notifications.watch_sync import TableFollower, WatchSync
+from bridge.notifications.watch_sync import WatchSync, WatchUpstream
 from bridge.ops.admin import Admin
 from bridge.ops.endpoints import OpsEndpoints
 from bridge.ops.readiness import Readiness, not_ready
@@ -37,9 +36,15 @@ from bridge.options import (
     authenticator,
     client_address,
     document_options,
+    log_options,
     notification_rules,
+    reconcile_options,
     source_options,
+    watch_log_options,
+    watch_projection,
+    watch_sync_options,
 )
+from bridge.pipeline.event_sink import EventSink
 from bridge.pipeline.pipeline import Pipeline
 from bridge.schema.routes import schema_routes
 from bridge.security.admin_auth import AdminAuth
@@ -177,11 +182,11 @@ class Bridge(Starlette):
             source_of = source_options(settings)
             table = await _open(self._table or create_table(source_of), closing)
             source = self._source or create_source(source_of, table)
-            backend = create_backend(settings)
+            backend = create_backend(log_options(settings))
             events = backend.log
             closing.push_async_callback(events.close)
             await events.open()
-            inbox = ChangeQueue(settings.queue_changes)
+            queue = ChangeQueue(settings.queue_changes)
             watches, presence, clock = WatchIndex(), Presence(), SystemClock()
             notifier = Notifier(
                 notification_rules(settings),
@@ -192,26 +197,32 @@ class Bridge(Starlette):
                 clock=clock,
             )
             watchers = None
-            if settings.watching is not None:
+            if settings.watchers:
                 if settings.auth == "off":
                     log.warning(
                         "no user will be notified: users are identified by their tokens, and "
                         "BRIDGE_AUTH=off ignores tokens; expected optional or required"
                     )
-                watchers = WatchSync(watches, notifier, partial(self._follow, settings.watching))
+                watchers = WatchSync(
+                    watches, notifier, self._watch_upstream, watch_sync_options(settings)
+                )
                 closing.push_async_callback(watchers.close)
                 await watchers.open()
+            sink = EventSink(
+                settings.projection,
+                events,
+                publish=lambda entries: gateway.publish(entries),  # noqa: PLW0108 - made below
+                add_notifications=None if watchers is None else notifier.add_notifications,
+            )
+            await sink.load()
             pipeline = Pipeline(
                 projection=settings.projection,
                 table=table,
-                log=events,
-                inbox=inbox,
-                publish=lambda entries: gateway.publish(entries),  # noqa: PLW0108 - made below
-                settings=settings,
+                queue=queue,
+                sink=sink,
+                options=reconcile_options(settings),
                 clock=clock,
-                expand=None if watchers is None else notifier.expand,
             )
-            await pipeline.load()
 
             def upstream() -> UpstreamState:
                 status = pipeline.status()
@@ -225,7 +236,7 @@ class Bridge(Starlette):
                 settings,
                 log=events,
                 store=backend.sessions,
-                rows=pipeline.rows,
+                rows=sink.rows,
                 upstream=upstream,
                 access=authenticator(settings, store=backend.revocations),
                 presence=presence,
@@ -236,7 +247,7 @@ class Bridge(Starlette):
             try:
                 async with asyncio.TaskGroup() as tasks:
                     parts = {
-                        "source": source.run(inbox),
+                        "source": source.run(queue),
                         "pipeline": pipeline.run(),
                         "gateway": gateway.run(),
                         **({} if watchers is None else {"watchers": watchers.run()}),
@@ -250,32 +261,16 @@ class Bridge(Starlette):
                 self._running = None
 
     @asynccontextmanager
-    async def _follow(
-        self, settings: Settings, watchers: WatchSync
-    ) -> AsyncIterator[TableFollower]:
-        """Yield the source and pipeline of the table of watches. They work as those of the
-        listings do, and their events are not published. `settings` are those of this table.
-        """
+    async def _watch_upstream(self) -> AsyncIterator[WatchUpstream]:
+        """Open the table of watches, its source and its log; close them after the block."""
         async with AsyncExitStack() as closing:
             source, table = self._watching or (None, None)
-            source_of = source_options(settings)
-            table = await _open(table or create_table(source_of), closing)
-            events = create_backend(settings).log
-            closing.push_async_callback(events.close)
-            await events.open()
-            inbox = ChangeQueue(settings.queue_changes)
-            pipeline = Pipeline(
-                projection=settings.projection,
-                table=table,
-                log=events,
-                inbox=inbox,
-                publish=lambda _entries: None,
-                settings=settings,
-                follow=watchers.follow,
-            )
-            await pipeline.load()
-            source = source or create_source(source_of, table)
-            yield TableFollower(source, inbox, pipeline, events)
+            options = source_options(self.settings, watch_projection(self.settings))
+            table = await _open(table or create_table(options), closing)
+            log = create_backend(watch_log_options(self.settings)).log
+            closing.push_async_callback(log.close)
+            await log.open()
+            yield WatchUpstream(source or create_source(options, table), table, log)
 
     async def drain(self) -> None:
         """Close all client connections and accept no more. Call it before the lifespan ends: a

@@ -34,6 +34,7 @@ from bridge.log.memory import MemoryEventLog
 from bridge.notifications.notifier import Notifier
 from bridge.notifications.rules import NotificationRules
 from bridge.notifications.watch_index import Watch, WatchIndex
+from bridge.pipeline.event_sink import events_of
 from bridge.pipeline.merger import ChangeMerger
 from bridge.projection import Projection
 from bridge.rows import RowStore
@@ -77,10 +78,14 @@ async def cost(
             change = decode(data, projection)
             assert change is not None
             ledger.apply_change(change, 0.0)
-        batch = ledger.take()
-        events = notifier.expand(batch.events, lambda key: rows.decode(ledger.state(key) or b"[]"))
-        entries = await log.append(events, list(batch.rows.items()))
-        ledger.stored()
+        decided = ledger.take()
+        events = notifier.add_notifications(
+            events_of(projection, rows, decided.changes),
+            lambda key: rows.decode(ledger.state(key) or b"[]"),
+        )
+        entries = await log.append(events, list(decided.rows.items()))
+        rows.apply(decided.rows)
+        ledger.applied()
         hub.publish(entries)
         took = time.process_time() - started
         spent += took

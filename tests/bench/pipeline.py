@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.log.memory import MemoryEventLog
+from bridge.pipeline.event_sink import events_of
 from bridge.pipeline.merger import ChangeMerger
 from bridge.pipeline.pipeline import MAX_CHANGES_PER_COMMIT
 from bridge.projection import Projection
@@ -132,9 +133,11 @@ async def cost(
             change = decode(data, projection)
             assert change is not None
             ledger.apply_change(change, 0.0)
-        batch = ledger.take()
-        await log.append(batch.events, list(batch.rows.items()))
-        ledger.stored()
+        decided = ledger.take()
+        events = events_of(projection, rows, decided.changes)
+        await log.append(events, list(decided.rows.items()))
+        rows.apply(decided.rows)
+        ledger.applied()
         spent += time.process_time() - started
     return spent / changes * 1e6
 

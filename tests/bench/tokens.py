@@ -71,7 +71,9 @@ async def checked(name: str, verifier: TokenVerifier, token: str, code: str | No
 async def main() -> None:
     keys = [Key("ES256", "es"), Key("RS256", "rs"), Key("EdDSA", "ed")]
     known = _KnownKeys({key.kid: jwks._key(key.jwk())[1] for key in keys})
-    terms = TokenRequirements(issuer=ISSUER, audience="authenticated", leeway=10, longest=604_800)
+    terms = TokenRequirements(
+        issuer=ISSUER, audience="authenticated", leeway=10, max_lifetime=604_800
+    )
     verifier = TokenVerifier(known, terms, SystemClock(), secret=SECRET)
     values = claims(
         ISSUER,

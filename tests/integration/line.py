@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from bridge.log.memory import MemoryEventLog
-from bridge.options import source_options
+from bridge.options import reconcile_options, source_options
+from bridge.pipeline.event_sink import EventSink
 from bridge.pipeline.pipeline import Pipeline
 from bridge.source.base import SourceState
 from bridge.source.change_queue import ChangeQueue
@@ -32,13 +33,13 @@ class Line:
         self.client = Client(settings.projection)
         self.inbox = ChangeQueue(settings.queue_changes)
         self.source = create_source(source_options(settings), table)
+        log = MemoryEventLog(settings.log_events, settings.log_seconds)
         self.pipeline = Pipeline(
             projection=settings.projection,
             table=table,
-            log=MemoryEventLog(settings.log_events, settings.log_seconds),
-            inbox=self.inbox,
-            publish=self.client.hear,
-            settings=settings,
+            queue=self.inbox,
+            sink=EventSink(settings.projection, log, publish=self.client.hear),
+            options=reconcile_options(settings),
         )
 
     @classmethod
@@ -79,7 +80,7 @@ class Line:
             self.source.status().state is SourceState.LIVE
             and not len(self.inbox)
             and not status.pending_rereads
-            and status.activity == "watching"
+            and status.activity == "following changes"
         )
 
     async def until(self, reached: Callable[[], bool], seconds: float = 60.0) -> None:

@@ -54,7 +54,7 @@ async def refused(line: Line) -> SourceStatus:
     return line.source.status()
 
 
-async def test_a_wrong_key_needs_a_person_and_tells_nothing(
+async def test_a_wrong_key_needs_an_operator_and_emits_nothing(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with Line.open(settings_of(sandbox, supabase_secret_key=WRONG_KEY)) as line:
@@ -92,7 +92,7 @@ async def test_the_reads_refuse_a_wrong_key_for_good(sandbox: Sandbox) -> None:
     assert refusal.value.permanent
 
 
-async def test_a_table_outside_the_publication_needs_a_person(sandbox: Sandbox) -> None:
+async def test_a_table_outside_the_publication_needs_an_operator(sandbox: Sandbox) -> None:
     await sandbox.execute("create table if not exists public.secluded (id int primary key)")
     async with Line.open(settings_of(sandbox, table="secluded")) as line:
         status = await refused(line)

@@ -17,6 +17,7 @@ from bridge.security import admin_auth
 from bridge.server import http_protocol
 from bridge.settings import reference
 from tests import documents
+from tests.support import examples
 
 ROOT: Final = documents.ROOT
 DOCUMENTS: Final = {
@@ -80,6 +81,7 @@ def test_named_setting_exists(name: str) -> None:
     known = {variable for entry in reference.entries() for variable in entry.names}
     web = (ROOT / "deploy" / "web" / "lib" / "config.ts").read_text("utf-8")
     known.update(SETTING.findall(web))  # the web app has variables of its own
+    known |= {examples.EXAMPLES_VARIABLE, examples.SEED_VARIABLE}
     assert set(SETTING.findall(READMES[name])) - known == set()
 
 

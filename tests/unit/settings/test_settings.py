@@ -7,7 +7,13 @@ import pytest
 from bridge.auth.claims import Claims
 from bridge.auth.policy import AccessPolicy
 from bridge.errors import SettingsError
-from bridge.options import access_policy, notification_rules
+from bridge.options import (
+    access_policy,
+    notification_rules,
+    source_options,
+    watch_log_options,
+    watch_projection,
+)
 from bridge.projection import Projection
 from bridge.rights import UNRESTRICTED
 from bridge.settings import Settings, load
@@ -169,9 +175,9 @@ def test_columns_that_are_wrong_by_themselves_are_complained_of_once(
         ("BRIDGE_TOKEN_LEEWAY", "301", "less than or equal to 300"),
         ("BRIDGE_TOKEN_SECONDS", "0", "greater than 0"),
         ("BRIDGE_TOKEN_WARNING_SECONDS", "-1", "greater than or equal to 0"),
-        ("BRIDGE_REGIONS_CLAIM", "user_metadata.regions", "users write their user_metadata"),
+        ("BRIDGE_REGIONS_CLAIM", "user_metadata.regions", "users can write their user_metadata"),
         ("BRIDGE_REGIONS_CLAIM", "a..b", "with dots between them"),
-        ("BRIDGE_ROLE_CLAIMS", "role,user_metadata.role", "users write their user_metadata"),
+        ("BRIDGE_ROLE_CLAIMS", "role,user_metadata.role", "users can write their user_metadata"),
         ("BRIDGE_ANONYMOUS_REGIONS", "x" * 201, "expected regions as strings of 1 to 200"),
     ],
 )
@@ -294,7 +300,7 @@ def test_the_jwt_secret_shows_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_by_default_nobody_is_notified() -> None:
-    assert load().watching is None
+    assert not load().watchers
 
 
 def test_the_table_of_watches_is_followed_with_settings_of_its_own() -> None:
@@ -302,13 +308,11 @@ def test_the_table_of_watches_is_followed_with_settings_of_its_own() -> None:
         watchers="watches", log="sqlite:////data/bridge.sqlite3", member_columns="cap_rate"
     )
     assert settings.watchers == "public.watches"
-    watching = settings.watching
-    assert watching is not None
-    assert watching.log == "sqlite:////data/bridge-watchers.sqlite3"
-    assert watching.supabase_url == settings.supabase_url
-    assert watching.projection.selected == ("id", "user_id", "property_id", "region", "updated_at")
-    assert watching.projection.published == ()
-    assert (watching.projection.schema, watching.projection.table) == ("public", "watches")
+    projection = watch_projection(settings)
+    assert watch_log_options(settings).url == "sqlite:////data/bridge-watchers.sqlite3"
+    assert source_options(settings, projection).realtime.url == settings.supabase_url
+    assert projection.selected == ("id", "user_id", "property_id", "region", "updated_at")
+    assert (projection.schema, projection.table) == ("public", "watches")
 
 
 @pytest.mark.parametrize(
@@ -321,9 +325,7 @@ def test_the_table_of_watches_is_followed_with_settings_of_its_own() -> None:
     ],
 )
 def test_the_watches_are_kept_beside_the_log(log: str, beside: str) -> None:
-    watching = load(watchers="watches", log=log).watching
-    assert watching is not None
-    assert watching.log == beside
+    assert watch_log_options(load(watchers="watches", log=log)).url == beside
 
 
 @pytest.mark.parametrize(
