@@ -45,13 +45,13 @@ class LedgerMachine(RuleBasedStateMachine):
                 assert row is not None
                 self.ledger.load_initial(row)
             self.ledger.initial_load_done(self.now)
-            self.client.rows = published(self.world.table)
+            self.client.load(published(self.world.table))
         self.store()
 
     def store(self) -> None:
         batch = self.ledger.take()
         for event in batch.events:
-            self.client.hear(event)
+            self.client.receive_event(event)
         self.ledger.stored()
 
     # -- the database --------------------------------------------------------------------------
