@@ -1,4 +1,7 @@
-"""The application: everything is built, wired, opened and closed here, and nowhere else."""
+"""Composition root: builds, connects, opens and closes every part of the bridge.
+
+The only module that imports all of them.
+"""
 
 from __future__ import annotations
 
@@ -7,41 +10,51 @@ import logging
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route, WebSocketRoute
 
-from bridge import settings as settings_module
-from bridge.auth.authenticator import Authenticator
 from bridge.auth.token_verifier import bearer_token
 from bridge.clock import SystemClock
 from bridge.errors import Code, RequestRejected
 from bridge.gateway import gateway as server
-from bridge.gateway.delivery import writer as wire
+from bridge.gateway.delivery.writer import keep_transport
 from bridge.gateway.http_snapshot import SnapshotEndpoint
 from bridge.gateway.presence import Presence
 from bridge.gateway.upstream_status import UpstreamState
 from bridge.log.backends import create_backend
 from bridge.notifications.notifier import Notifier
 from bridge.notifications.watch_index import WatchIndex
-from bridge.notifications.watch_sync import TableFollower, WatchSync
+from bridge.notifications.watch_sync import WatchSync, WatchUpstream
 from bridge.ops.admin import Admin
 from bridge.ops.endpoints import OpsEndpoints
 from bridge.ops.readiness import Readiness, not_ready
 from bridge.ops.status import StatusReport
+from bridge.options import (
+    admission_limits,
+    authenticator,
+    client_address,
+    document_options,
+    log_options,
+    notification_rules,
+    reconcile_options,
+    source_options,
+    watch_log_options,
+    watch_projection,
+    watch_sync_options,
+)
+from bridge.pipeline.event_sink import EventSink
 from bridge.pipeline.pipeline import Pipeline
-from bridge.schema import routes as contract
+from bridge.schema.routes import schema_routes
 from bridge.security.admin_auth import AdminAuth
 from bridge.security.admission import AdmissionMiddleware
-from bridge.security.client_ip import ClientAddress
 from bridge.security.origins import Origins
 from bridge.security.rejection import UnavailableResponse
+from bridge.settings import load
 from bridge.source.base import SourceState
 from bridge.source.change_queue import ChangeQueue
-from bridge.source.postgrest import PostgrestTable
-from bridge.source.realtime.source import RealtimeSource
+from bridge.source.factory import create_source, create_table
 from bridge.supervisor import end_process, run_until_failure
 
 if TYPE_CHECKING:
@@ -67,27 +80,27 @@ def create_app(
     table: Table | None = None,
     watching: tuple[Source, Table] | None = None,
 ) -> Bridge:
-    """The bridge as an ASGI application.
+    """Return the bridge as an ASGI application.
 
-    `settings` are read from the environment if they are not given; `errors.SettingsError` says what
-    is wrong with them. `source` and `table` take the place of Supabase's, and `watching` of those
-    of the table of watches.
+    Without `settings` they are read from the environment; raises `errors.SettingsError` if any is
+    missing or wrong. `source` and `table` replace Supabase as the source of changes and rows, and
+    `watching` does so for the table of watches.
 
-    It serves by itself (`uvicorn.run(create_app(), lifespan="on")`), or inside another Starlette or
-    FastAPI application, which has to run its lifespan:
+    Run it alone (`uvicorn.run(create_app(), lifespan="on")`) or mount it in a Starlette or FastAPI
+    application, which has to run its lifespan:
 
         bridge = create_app()
         app = Starlette(routes=[Mount("/live", app=bridge)], lifespan=bridge.lifespan)
 
-    Its clients then connect with the path `/live/socket.io`. One process may run it once at a time,
-    with one worker.
+    Clients then connect with the path `/live/socket.io`. Run one worker per process: the bridge
+    must not run twice at a time.
     """
-    return Bridge(settings or settings_module.load(), source=source, table=table, watching=watching)
+    return Bridge(settings or load(), source=source, table=table, watching=watching)
 
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """What one run of the lifespan built."""
+    """The parts of one run of the lifespan."""
 
     source: Source
     pipeline: Pipeline
@@ -98,11 +111,13 @@ class _Running:
 
 
 class Bridge(Starlette):
-    """Serves Socket.IO at `settings.path`, and `/properties`, `/livez`, `/readyz`, `/status`,
-    `/metrics`, and what the contract is at `/docs` and `/asyncapi.json`.
+    """Serves Socket.IO at `settings.path`, rows at `/properties`, operations at `/livez`,
+    `/readyz`, `/status`, `/metrics` and `/admin`, the wire contract at `/docs` and
+    `/asyncapi.json`.
 
-    `on_failure` is called when a task of the bridge has failed, which only a restart can repair: by
-    default it sends the process SIGTERM. `failure` is the exception, None while all tasks run.
+    `on_failure` is called after a task of the bridge has failed, which only a restart can repair:
+    by default it sends SIGTERM to the process. `failure` is the exception, None while all tasks
+    run.
     """
 
     def __init__(
@@ -120,35 +135,31 @@ class Bridge(Starlette):
         self._table = table
         self._watching = watching
         self._running: _Running | None = None
-        proxies = ClientAddress(
-            settings.trusted_proxies,
-            settings.client_ip_header,
-            own_machine_counts=settings.own_machine_counts,
-        )
+        addresses = client_address(settings)
         origins = Origins(settings.cors_origins)
-        operators = AdminAuth(settings.admin_secret, proxies)
+        admin_auth = AdminAuth(settings.admin_secret, addresses)
         self.operations = OpsEndpoints(
             self._status,
-            operators=operators,
+            admin_auth=admin_auth,
             stale_after=settings.stale_after,
             secrets=settings.secrets,
         )
         self.admission = AdmissionMiddleware(
-            _Clients(self), settings, origins=origins, proxies=proxies
+            _SocketEndpoint(self), admission_limits(settings), origins=origins, addresses=addresses
         )
         super().__init__(
             routes=[
                 *self.operations.routes(),
-                *Admin(operators, self._sign_out).routes(),
-                *contract.routes(settings),
+                *Admin(admin_auth, self._sign_out).routes(),
+                *schema_routes(document_options(settings)),
                 SnapshotEndpoint(
-                    self._clients,
+                    self._gateway,
                     origins=origins,
-                    proxies=proxies,
+                    proxies=addresses,
                     max_rooms=settings.max_rooms,
                     rights=self._rights,
                 ).route,
-                # A mount doesn't match its own path without the slash; both are the endpoint.
+                # A mount does not match its own path without the slash, so both are routed.
                 Route(settings.path, endpoint=self.admission),
                 WebSocketRoute(settings.path, endpoint=self.admission),
                 Mount(settings.path, app=self.admission),
@@ -157,27 +168,28 @@ class Bridge(Starlette):
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        wire.keep_transport(scope, send)
+        keep_transport(scope, send)
         await super().__call__(scope, receive, send)
 
     @asynccontextmanager
     async def lifespan(self, _app: Any = None) -> AsyncIterator[None]:
-        """Runs the bridge: everything is open and at work inside, and closed after."""
+        """Open all parts, run them inside the block, and close them after it."""
         if self._running is not None:
-            raise RuntimeError("the bridge is running already; its lifespan was entered twice")
+            raise RuntimeError("the bridge is running already: its lifespan was entered twice")
         self.failure = None
         settings = self.settings
         async with AsyncExitStack() as closing:
-            table = await _open(self._table or PostgrestTable(settings), closing)
-            source = self._source or RealtimeSource(settings, table)
-            backend = create_backend(settings)
+            source_of = source_options(settings)
+            table = await _open(self._table or create_table(source_of), closing)
+            source = self._source or create_source(source_of, table)
+            backend = create_backend(log_options(settings))
             events = backend.log
             closing.push_async_callback(events.close)
             await events.open()
-            inbox = ChangeQueue(settings.queue_changes)
+            queue = ChangeQueue(settings.queue_changes)
             watches, presence, clock = WatchIndex(), Presence(), SystemClock()
             notifier = Notifier(
-                settings.notify_rules,
+                notification_rules(settings),
                 watches,
                 present=presence.users,
                 users=settings.notify_users,
@@ -185,26 +197,32 @@ class Bridge(Starlette):
                 clock=clock,
             )
             watchers = None
-            if settings.watching is not None:
+            if settings.watchers:
                 if settings.auth == "off":
                     log.warning(
-                        "nobody will be notified: users are known by their tokens, and "
-                        "BRIDGE_AUTH=off looks at none; expected optional or required"
+                        "no user will be notified: users are identified by their tokens, and "
+                        "BRIDGE_AUTH=off ignores tokens; expected optional or required"
                     )
-                watchers = WatchSync(watches, notifier, partial(self._follow, settings.watching))
+                watchers = WatchSync(
+                    watches, notifier, self._watch_upstream, watch_sync_options(settings)
+                )
                 closing.push_async_callback(watchers.close)
                 await watchers.open()
+            sink = EventSink(
+                settings.projection,
+                events,
+                publish=lambda entries: gateway.publish(entries),  # noqa: PLW0108 - made below
+                add_notifications=None if watchers is None else notifier.add_notifications,
+            )
+            await sink.load()
             pipeline = Pipeline(
                 projection=settings.projection,
                 table=table,
-                log=events,
-                inbox=inbox,
-                publish=lambda entries: gateway.publish(entries),  # noqa: PLW0108 - made below
-                settings=settings,
+                queue=queue,
+                sink=sink,
+                options=reconcile_options(settings),
                 clock=clock,
-                expand=None if watchers is None else notifier.expand,
             )
-            await pipeline.load()
 
             def upstream() -> UpstreamState:
                 status = pipeline.status()
@@ -218,9 +236,9 @@ class Bridge(Starlette):
                 settings,
                 log=events,
                 store=backend.sessions,
-                rows=pipeline.rows,
+                rows=sink.rows,
                 upstream=upstream,
-                access=Authenticator.of(settings, settings.supabase_url, store=backend.revocations),
+                access=authenticator(settings, store=backend.revocations),
                 presence=presence,
             )
             await gateway.open()
@@ -229,12 +247,12 @@ class Bridge(Starlette):
             try:
                 async with asyncio.TaskGroup() as tasks:
                     parts = {
-                        "source": source.run(inbox),
+                        "source": source.run(queue),
                         "pipeline": pipeline.run(),
                         "gateway": gateway.run(),
                         **({} if watchers is None else {"watchers": watchers.run()}),
                     }
-                    work = tasks.create_task(self._work(**parts), name="bridge")
+                    work = tasks.create_task(self._run(**parts), name="bridge")
                     try:
                         yield
                     finally:
@@ -243,51 +261,38 @@ class Bridge(Starlette):
                 self._running = None
 
     @asynccontextmanager
-    async def _follow(
-        self, settings: Settings, watchers: WatchSync
-    ) -> AsyncIterator[TableFollower]:
-        """What follows the table of watches: a line like the listings', whose events nobody hears.
-        `settings` are its own.
-        """
+    async def _watch_upstream(self) -> AsyncIterator[WatchUpstream]:
+        """Open the table of watches, its source and its log; close them after the block."""
         async with AsyncExitStack() as closing:
             source, table = self._watching or (None, None)
-            table = await _open(table or PostgrestTable(settings), closing)
-            events = create_backend(settings).log
-            closing.push_async_callback(events.close)
-            await events.open()
-            inbox = ChangeQueue(settings.queue_changes)
-            pipeline = Pipeline(
-                projection=settings.projection,
-                table=table,
-                log=events,
-                inbox=inbox,
-                publish=lambda _entries: None,
-                settings=settings,
-                follow=watchers.follow,
-            )
-            await pipeline.load()
-            yield TableFollower(source or RealtimeSource(settings, table), inbox, pipeline, events)
+            options = source_options(self.settings, watch_projection(self.settings))
+            table = await _open(table or create_table(options), closing)
+            log = create_backend(watch_log_options(self.settings)).log
+            closing.push_async_callback(log.close)
+            await log.open()
+            yield WatchUpstream(source or create_source(options, table), table, log)
 
     async def drain(self) -> None:
-        """End all client connections and take no more, ahead of the end of the lifespan: a server
-        that waits for its requests before it ends the lifespan would wait for polls.
+        """Close all client connections and accept no more. Call it before the lifespan ends: a
+        server that waits for open requests first would wait for long polls.
         """
         if self._running is not None:
             await self._running.gateway.close()
 
-    async def _work(self, **parts: Coroutine[Any, Any, None]) -> None:
-        """Run the parts until this is cancelled, or until one of them dies."""
+    async def _run(self, **parts: Coroutine[Any, Any, None]) -> None:
+        """Run the parts until this is cancelled or one of them fails."""
         self.failure = await run_until_failure(parts)
-        log.critical("the bridge has died: %s", self.failure, exc_info=self.failure)
+        log.critical("a part of the bridge has failed: %s", self.failure, exc_info=self.failure)
         self.on_failure(self.failure)
 
     def _status(self) -> StatusReport | Readiness:
         if self.failure is not None:
-            return not_ready(f"the bridge has died: {self.failure}", "the bridge has died")
+            short = "a part of the bridge has failed"
+            return not_ready(f"{short}: {self.failure}", short)
         running = self._running
         if running is None:
             short = "the bridge is not running"
-            return not_ready(f"{short}: give its lifespan to the application it is part of", short)
+            return not_ready(f"{short}: pass its lifespan to the application that mounts it", short)
         return StatusReport(
             source=running.source.status(),
             pipeline=running.pipeline.status(),
@@ -303,8 +308,8 @@ class Bridge(Starlette):
         )
 
     async def _rights(self, request: Request) -> Rights:
-        """Of who asks over HTTP."""
-        gateway = self._clients()
+        """Return the rights of an HTTP request. Raises `RequestRejected` for a bad token."""
+        gateway = self._gateway()
         if gateway is None:
             raise RequestRejected(Code.NOT_READY, "the bridge is not running")
         return (
@@ -312,27 +317,27 @@ class Bridge(Starlette):
         ).rights
 
     def _sign_out(self) -> SignOut | None:
-        gateway = self._clients()
+        gateway = self._gateway()
         return None if gateway is None else gateway.sign_out
 
-    def _clients(self) -> Gateway | None:
+    def _gateway(self) -> Gateway | None:
         return self._running.gateway if self._running else None
 
 
-class _Clients:
-    """The Socket.IO endpoint of a bridge: the gateway of its present run."""
+class _SocketEndpoint:
+    """The Socket.IO endpoint: forwards to the gateway of the bridge's current run."""
 
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        gateway = self._bridge._clients()  # noqa: SLF001 - of the same file
+        gateway = self._bridge._gateway()  # noqa: SLF001 - same module
         app = gateway or UnavailableResponse("The bridge is not running.")
         await app(scope, receive, send)
 
 
 async def _open(table: Table, closing: AsyncExitStack) -> Table:
-    """A table that knows `open` and `close` is opened now and closed last."""
+    """Open a table that has `open`, and close it last if it has `close`."""
     if hasattr(table, "close"):
         closing.push_async_callback(table.close)
     if hasattr(table, "open"):

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bridge.events import shared
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -32,11 +34,6 @@ _MEMBER = "member/"
 
 def region_room(region: str) -> str:
     return _REGION + region
-
-
-def region_of_room(room: str) -> str | None:
-    """The region whose room that is; None for the other rooms."""
-    return room[len(_REGION) :] if room.startswith(_REGION) else None
 
 
 def property_room(key: Key, within: str | None = None) -> str:
@@ -76,20 +73,6 @@ def rooms_of(key: Key, regions: Iterable[str], *views: View) -> tuple[str, ...]:
     return (*rooms, *members) if "public" in views else members
 
 
-def is_for_view(rooms: Sequence[str], view: View) -> bool:
-    """Whether a property's event with these `rooms`, which `rooms_of` gave, is told in the view."""
-    if view == "member":
-        return bool(rooms) and rooms[-1].startswith(_MEMBER)
-    return not (rooms and rooms[0].startswith(_MEMBER))
-
-
-def regions_of_rooms(rooms: Iterable[str]) -> tuple[str, ...]:
-    """The regions of a property's event, by its `rooms`, whatever its views."""
-    plain = (room.removeprefix(_MEMBER) for room in rooms)
-    found = (region for room in plain if (region := region_of_room(room)) is not None)
-    return tuple(dict.fromkeys(found))
-
-
 def regions_of(record: Record, columns: Sequence[str]) -> tuple[str, ...]:
     """The regions that a row is in, widest first: `("TX", "TX/Austin")` for `state, city`.
 
@@ -103,7 +86,7 @@ def regions_of(record: Record, columns: Sequence[str]) -> tuple[str, ...]:
             break
         path.append(part)
         out.append("/".join(path))
-    return tuple(out)
+    return shared(tuple(out))
 
 
 def _part(value: Json) -> str:

@@ -10,6 +10,7 @@ for 18 ms when its keys are listed; a part of it takes less than 2 ms.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
@@ -29,6 +30,20 @@ SHARDS: Final = 256
 def shard_of(key: Key) -> int:
     """The number of the part in which `key` is."""
     return hash(key) & (SHARDS - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class RowChange:
+    """One step of one row, as `RowStore` encodes it. None: the row does not exist.
+
+    `committed_at` is RFC 3339: the commit time of the change, or the time of the read that showed
+    the row where the commit time is unknown.
+    """
+
+    key: Key
+    before: bytes | None
+    after: bytes | None
+    committed_at: str
 
 
 class RowStore:

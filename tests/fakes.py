@@ -57,9 +57,24 @@ def entry(
     seq: int, *regions: str, key: Key = "p1", name: EventName = "property-updated", **data: Any
 ) -> Entry:
     """An entry with an event of property `key` in `regions`; `data` goes into its envelope."""
-    rooms = rooms_of(key, regions)
-    envelope = orjson.dumps({"event": name, "data": {"property_id": key, "seq": seq, **data}})
-    return Entry(Position("test", seq), Event(name, key, rooms, envelope), 0.0)
+    event = property_event(name, key, regions, {"property_id": key, "seq": seq, **data})
+    return Entry(Position("test", seq), event, 0.0)
+
+
+def property_event(
+    name: EventName, key: Key, regions: Sequence[str], data: dict[str, Any]
+) -> Event:
+    """An event of property `key` in `regions`, with the facts that `data` has."""
+    moved = data.get("moved") or {"from": regions, "to": regions}
+    return Event(
+        name,
+        key,
+        rooms_of(key, regions),
+        orjson.dumps({"event": name, "data": data}),
+        regions_before=() if name == "property-created" else tuple(moved["from"]),
+        regions_after=() if name == "property-deleted" else tuple(moved["to"]),
+        changed=tuple(data.get("changes", ())),
+    )
 
 
 class FakeSource:

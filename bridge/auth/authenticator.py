@@ -1,11 +1,10 @@
-"""Who may come in, and with what rights."""
+"""Authenticates clients by their tokens and returns their rights."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from bridge.auth.claims import TokenRequirements
 from bridge.auth.jwks_client import JwksClient
 from bridge.auth.revocations import RevocationList
 from bridge.auth.token_verifier import TokenVerifier
@@ -15,24 +14,42 @@ from bridge.errors import Code, RequestRejected
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from bridge.auth.claims import Claims
+    from bridge.auth.claims import Claims, TokenRequirements
     from bridge.auth.policy import AccessPolicy
     from bridge.clock import Clock
     from bridge.log.base import RevocationStore
     from bridge.rights import Rights
-    from bridge.settings.auth import AuthMode, AuthSettings
+
+AuthMode: TypeAlias = Literal["optional", "required", "off"]
+
+
+@dataclass(frozen=True, slots=True)
+class AuthOptions:
+    """How users' tokens are checked, and what they allow."""
+
+    mode: AuthMode
+    jwks_url: str
+    """URL of the project's public keys (JWKS)."""
+    requirements: TokenRequirements
+    policy: AccessPolicy
+    secret: str | None = None
+    """The project's legacy JWT secret; None: tokens signed with HS256 are rejected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Somebody may come in. `claims` are those of the token, None for who has none."""
+    """An accepted client. `claims` are those of its token; None without a token."""
 
     rights: Rights
     claims: Claims | None = None
 
 
 class Authenticator:
-    """The door. Open it first; `run` and `close` are those of its keys."""
+    """Authenticates tokens and returns the client's rights.
+
+    Call `open` before use. `run` refreshes the signing keys until it is cancelled; `close` releases
+    their HTTP client.
+    """
 
     def __init__(
         self,
@@ -44,50 +61,42 @@ class Authenticator:
         sign_outs: RevocationList,
     ) -> None:
         self.mode = mode
-        self.terms = verifier.terms
+        self.terms = verifier.requirements
         self.sign_outs = sign_outs
         self._verifier = verifier
         self._rules = rules
         self._keys = keys
 
     @classmethod
-    def of(
+    def create(
         cls,
-        settings: AuthSettings,
-        url: str,
+        options: AuthOptions,
         *,
         clock: Clock | None = None,
         store: RevocationStore | None = None,
     ) -> Authenticator:
-        """As the settings say, for users of the project at `url`. Nothing is fetched yet."""
+        """Build an authenticator with its verifier, keys and revocations. Nothing is fetched yet.
+        Without a `store`, revocations are lost at the end of the process.
+        """
         clock = clock or SystemClock()
-        keys = JwksClient(f"{url}/auth/v1/.well-known/jwks.json")
-        terms = TokenRequirements(
-            issuer=settings.token_issuer or f"{url}/auth/v1",
-            audience=settings.token_audience,
-            leeway=settings.token_leeway,
-            longest=settings.token_seconds,
-        )
-        secret = settings.supabase_jwt_secret
-        verifier = TokenVerifier(
-            keys,
-            terms,
-            clock,
-            secret=None if secret is None else secret.get_secret_value(),
-        )
-        # A token is refused a leeway after it ended, and one that is from a leeway ahead is taken.
-        sign_outs = RevocationList(store, clock, keep=terms.longest + 2 * terms.leeway)
-        return cls(settings.auth, verifier, settings.rules, keys=keys, sign_outs=sign_outs)
+        keys = JwksClient(options.jwks_url)
+        required = options.requirements
+        verifier = TokenVerifier(keys, required, clock, secret=options.secret)
+        # A token is accepted for a leeway after its expiry, and one issued up to a leeway ahead of
+        # this clock is accepted as well, so a revocation is kept for two leeways longer.
+        sign_outs = RevocationList(store, clock, keep=required.max_lifetime + 2 * required.leeway)
+        return cls(options.mode, verifier, options.policy, keys=keys, sign_outs=sign_outs)
 
     async def open(self) -> None:
-        """Take up the sign-outs of an earlier process. Raises `errors.LogUnusableError`."""
+        """Load the revocations of earlier processes. Raises `errors.LogUnusableError`."""
         await self.sign_outs.load()
 
     async def authenticate(self, token: str | None) -> Identity:
-        """Raises `RequestRejected`: `token_required`, `token_invalid`, `token_expired`,
-        `signed_out`, or `not_ready` where the project's keys are needed and can't be had.
+        """Return the identity that a token proves, or that of a client without a token.
 
-        What it says holds in the step of the loop in which it returns.
+        Raises `RequestRejected`: `token_required`, `token_invalid`, `token_expired`, `signed_out`,
+        or `not_ready` if the project's keys are required and cannot be fetched. The result is valid
+        in the iteration of the event loop in which it is returned.
         """
         if self.mode == "off":
             token = None
@@ -97,29 +106,30 @@ class Authenticator:
             )
         claims = None if token is None else await self._verifier.verify(token)
         if claims is not None:
-            # Last of all: while keys were waited for, somebody may have been signed out.
+            # Checked last: the session may be revoked while the keys are fetched.
             self.sign_outs.check(claims)
         return Identity(self._rules.rights_for(claims), claims)
 
-    def on_keys_revoked(self, call: Callable[[Collection[str]], None]) -> None:
-        """`call` is told the names of keys that the project shows no more: from here on no token
-        that they signed is believed. One may have been replaced under its name.
+    def on_keys_revoked(self, callback: Callable[[Collection[str]], None]) -> None:
+        """Call `callback` with the `kid`s of keys that the project no longer publishes. Tokens
+        signed with them are rejected from then on. A key may be replaced under the same `kid`.
         """
-        self._keys.on_removed = call
+        self._keys.on_removed = callback
 
     async def describe(self) -> str:
-        """How tokens are checked, with the keys that the project shows now. Raises
-        `jwks_client.JwksUnavailableError`.
+        """Return a text on how tokens are verified, with the keys that the project publishes now.
+        Raises `jwks_client.JwksUnavailableError`.
         """
         if self.mode == "off":
-            return "they are not looked at (BRIDGE_AUTH=off)"
+            return "ignored (BRIDGE_AUTH=off)"
         names = await self._keys.key_names()
         if self._verifier.has_secret:
             names.append("the legacy secret")
-        return f"{self.mode}; checked by {', '.join(names) or 'nothing: the project has no keys'}"
+        keys = ", ".join(names) or "no key: the project has none"
+        return f"{self.mode}; verified with {keys}"
 
     async def run(self) -> None:
-        """Keep the keys fresh, for ever."""
+        """Refresh the signing keys until cancelled."""
         await self._keys.run()
 
     async def close(self) -> None:

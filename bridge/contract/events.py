@@ -145,6 +145,10 @@ CONTRACT_VERSION = "1.0"
 the second when something is added."""
 
 
+POSITION_HEADER: Final = "Bridge-Position"
+"""HTTP header of `GET /properties` with the log position up to which the rows are."""
+
+
 BridgeState = Literal["live", "catching-up", "stale"]
 
 

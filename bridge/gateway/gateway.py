@@ -8,7 +8,6 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from bridge.auth.authenticator import Authenticator
 from bridge.clock import SystemClock
 from bridge.errors import Code, RequestRejected
 from bridge.events import Event
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
+    from bridge.auth.authenticator import Authenticator
     from bridge.clock import Clock
     from bridge.gateway.upstream_status import UpstreamState
     from bridge.log.base import EventLog, SessionStore
@@ -89,7 +89,11 @@ class Gateway:
         )
         self._settings = settings
         self._clock = clock or SystemClock()
-        self.access = access or Authenticator.of(settings, settings.supabase_url, clock=self._clock)
+        if access is None:
+            from bridge.options import authenticator  # noqa: PLC0415 - until it is always given
+
+            access = authenticator(settings, clock=self._clock)
+        self.access = access
         self._persistence = (
             None if store is None else SessionPersistence(self.sessions, store, self._clock)
         )

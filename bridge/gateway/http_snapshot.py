@@ -14,6 +14,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from bridge.contract.events import POSITION_HEADER
 from bridge.contract.parse import RoomSelection, parse_region
 from bridge.errors import Code, RequestRejected
 from bridge.gateway.engineio.raw_websocket import TRANSPORT
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
     from bridge.security.client_ip import ClientAddress
     from bridge.security.origins import Origins
 
-
-POSITION_HEADER: Final = "Bridge-Position"
-"""The header with the log position up to which the rows are."""
 
 MAX_CONCURRENT_COLLECTS: Final = 2
 """Requests that are gathered at a time; the others wait. Each holds references to all its rows."""

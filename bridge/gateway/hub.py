@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 from bridge.errors import Code, RequestRejected
 from bridge.gateway.presence import Presence
 from bridge.gateway.subscription import Subscription
-from bridge.gateway.visibility import read_move
+from bridge.gateway.visibility import RegionMove
 from bridge.log.base import Entry
 from bridge.rights import UNRESTRICTED, Rights
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from bridge.changes import Key
     from bridge.contract.parse import RoomSelection
     from bridge.events import Event
-    from bridge.gateway.visibility import RegionMove
 
 Client = TypeVar("Client")
 """Whatever names a client to the one who delivers; hashable."""
@@ -176,11 +175,10 @@ class Hub(Generic[Client]):
             recipients = self.recipients(entry.event.rooms)
             if not recipients:
                 continue
-            move = read_move(entry.event) if self._limited else None
-            if move is None:
-                self._deliver(entry, recipients)
+            if self._limited and entry.event.moved:
+                self._publish_move(entry, RegionMove(entry.event), recipients)
             else:
-                self._publish_move(entry, move, recipients)
+                self._deliver(entry, recipients)
 
     def counts(self) -> HubCounts:
         return HubCounts(clients=len(self._clients), rooms=len(self._rooms))

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from bridge.gateway.visibility import read_move
-from bridge.rooms import is_for_view, regions_of, regions_of_rooms
+from bridge.rooms import regions_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -78,16 +77,15 @@ class RegionIndex:
                 self.bucket(regions_of(rows.decode(row), self._columns)).add(key)
 
     def apply(self, entries: Iterable[Entry]) -> None:
-        """Go along with what was published."""
+        """Add, move and remove the rows of published entries."""
         for entry in entries:
             event = entry.event
-            if not is_for_view(event.rooms, "public"):
-                continue  # what moves a property is told in every view
-            if event.name == "property-updated":
-                if (move := read_move(event)) is not None:
-                    self.bucket(move.before).remove(event.key)
-                    self.bucket(move.after).add(event.key)
+            if "public" not in event.views:
+                continue  # an event that moves a row is published in every view
+            if event.moved:
+                self.bucket(event.regions_before).remove(event.key)
+                self.bucket(event.regions_after).add(event.key)
             elif event.name == "property-created":
-                self.bucket(regions_of_rooms(event.rooms)).add(event.key)
+                self.bucket(event.regions_after).add(event.key)
             elif event.name == "property-deleted":
-                self.bucket(regions_of_rooms(event.rooms)).remove(event.key)
+                self.bucket(event.regions_before).remove(event.key)

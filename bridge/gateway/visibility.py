@@ -1,9 +1,9 @@
-"""What a move is to a client that may not hear of both places. Pure.
+"""Translates a move between regions for clients whose rights cover only one of them. No I/O.
 
-A client whose rights end at some regions is never told of what happens outside of them: rooms see
-to that. Only a move is one event of two places. For who may hear of the old place alone the
-property is gone, for who may hear of the new one alone it has come; who may hear of both gets the
-move as it is.
+Rooms keep a client with limited rights from receiving events of other regions. Only a move concerns
+two places with one event: a client that may read the old place alone receives `property-deleted`
+instead, a client that may read the new place alone receives `property-created`, and a client that
+may read both receives the move unchanged.
 """
 
 from __future__ import annotations
@@ -19,73 +19,71 @@ from bridge.projection import DOCUMENTED
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from bridge.events import Event, EventName
+    from bridge.events import Event
     from bridge.rights import Rights
 
 
 @dataclass(frozen=True)
 class RegionMove:
-    """A move, and what it can be to others. `before` and `after` are regions, widest first."""
+    """An event with `event.moved`, and its translations, each made once when first needed."""
 
     event: Event
-    data: dict[str, Any]
-    before: tuple[str, ...]
-    after: tuple[str, ...]
 
     def as_visible(self, rights: Rights) -> Event | None:
-        """The event as a client with `rights` may hear it; None: not at all.
+        """Return the event that a client with `rights` receives, or None if it receives none.
 
-        Equal rights are given the same object.
+        Equal rights return the same object.
         """
-        knew, knows = rights.can_read_row(self.before), rights.can_read_row(self.after)
-        if knew:
-            return self.event if knows else self._gone
-        return self._come if knows else None
+        before = rights.can_read_row(self.event.regions_before)
+        after = rights.can_read_row(self.event.regions_after)
+        if before:
+            return self.event if after else self._deleted
+        return self._created if after else None
 
     @cached_property
-    def _gone(self) -> Event:
+    def _data(self) -> dict[str, Any]:
+        data: dict[str, Any] = orjson.loads(self.event.envelope)["data"]
+        return data
+
+    @cached_property
+    def _deleted(self) -> Event:
         data = {
-            "property_id": self.data["property_id"],
-            "deleted_at": self.data["updated_at"],
+            "property_id": self._data["property_id"],
+            "deleted_at": self._data["updated_at"],
         }
-        return self._instead("property-deleted", data)
+        return replace(
+            self.event,
+            name="property-deleted",
+            envelope=orjson.dumps({"event": "property-deleted", "data": data}),
+            regions_after=(),
+            changed=(),
+        )
 
     @cached_property
-    def _come(self) -> Event:
-        row = dict(self.data["property"])
+    def _created(self) -> Event:
+        row = dict(self._data["property"])
         # A creation has all documented columns, also those that are not published.
         documented = {column: row.pop(column, None) for column in DOCUMENTED}
         data = {"property_id": row.pop("property_id"), **documented, **row}
-        return self._instead("property-created", data)
-
-    def _instead(self, name: EventName, data: dict[str, Any]) -> Event:
-        envelope = orjson.dumps({"event": name, "data": data})
-        return replace(self.event, name=name, envelope=envelope)
-
-
-def read_move(event: Event) -> RegionMove | None:
-    """The move that the event tells; None if it tells none, as nearly all do."""
-    # Looking for the word is quicker than reading.
-    if event.name != "property-updated" or b'"moved":{' not in event.envelope:
-        return None
-    data = orjson.loads(event.envelope)["data"]
-    moved = data.get("moved")
-    if not moved:
-        return None  # the word was in a value
-    return RegionMove(event, data, tuple(moved["from"]), tuple(moved["to"]))
+        return replace(
+            self.event,
+            name="property-created",
+            envelope=orjson.dumps({"event": "property-created", "data": data}),
+            regions_before=(),
+            changed=(),
+        )
 
 
 def visible_event(event: Event, each: Iterable[Rights]) -> Event | None:
-    """The event as it may be heard by who has all of these rights; None: not at all.
+    """Return the event that a client receives to whom all of these rights apply, or None for none.
 
-    A client that comes back has the rights of then and those of now.
+    A reconnecting client has the rights of its earlier subscription and its present ones.
     """
-    limited = [rights for rights in each if rights.regions is not None]
-    move = read_move(event) if limited else None
-    for rights in limited:
-        heard = event if move is None else move.as_visible(rights)
-        if heard is None:
-            return None
-        if heard is not event:
-            move, event = None, heard
+    if not event.moved:
+        return event
+    move = RegionMove(event)
+    for rights in each:
+        visible = move.as_visible(rights)
+        if visible is not event:
+            return visible
     return event

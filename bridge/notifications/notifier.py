@@ -32,7 +32,7 @@ import orjson
 from bridge.clock import timestamp
 from bridge.events import Event
 from bridge.notifications import rules as notifications
-from bridge.rooms import ALL_ROOM, region_of_room, user_room
+from bridge.rooms import user_room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-WORDS: Final = (b'"status":{"old":', b'"price":{"old":', b'"moved":{')
-"""One of these is in the envelope of every update that may be worth a notification."""
+NOTIFIED_COLUMNS: Final = frozenset({"status", "price"})
+"""Columns whose changes may be worth a notification; a move is another reason for one."""
 
 MAX_USERS_PER_ENTRY: Final = 1_000
 """Users whose rooms one entry of the log has."""
@@ -100,7 +100,7 @@ class Notifier:
     def counts(self) -> NotifierCounts:
         return NotifierCounts(self._notified, self._cut_short, self._failed)
 
-    def expand(
+    def add_notifications(
         self, events: Sequence[Event], row_of: Callable[[Key], Record | None]
     ) -> Sequence[Event]:
         """`events`, each followed by the notifications that it is worth. `row_of` gives the public
@@ -143,8 +143,10 @@ class Notifier:
         self, event: Event, row_of: Callable[[Key], Record | None]
     ) -> Iterator[tuple[Notification, list[str], tuple[str, ...]]]:
         """What is told, to whom, and within which regions to those whose rights end at some."""
+        if "public" not in event.views:
+            return
         if event.name == "property-created":
-            place = _public_regions(event)
+            place = event.regions_after
             watching = self._watches.of_regions(place)
             if not self._rules.new_listings or not any(map(self._anybody, watching)):
                 return
@@ -157,18 +159,15 @@ class Notifier:
     def _of_update(
         self, event: Event, row_of: Callable[[Key], Record | None]
     ) -> Iterator[tuple[Notification, list[str], tuple[str, ...]]]:
-        # Most updates are about something else, and looking for a word is quicker than reading.
-        if not any(word in event.envelope for word in WORDS):
+        if not event.moved and NOTIFIED_COLUMNS.isdisjoint(event.changed):
             return
-        place = _public_regions(event)
-        if not place and ALL_ROOM not in event.rooms:
-            return
-        watching = chain([self._watches.of_property(event.key)], self._watches.of_regions(place))
+        watching = chain(
+            [self._watches.of_property(event.key)], self._watches.of_regions(event.regions)
+        )
         if not any(map(self._anybody, watching)):
             return
         data = _data(event)
-        moved = data.get("moved")
-        before, after = (moved["from"], moved["to"]) if moved else (place, place)
+        before, after = event.regions_before, event.regions_after
         stays = tuple(region for region in after if region in before)
         enters = tuple(region for region in after if region not in before)
         row = data.get("property") or row_of(event.key) or {}
@@ -184,7 +183,7 @@ class Notifier:
         new = notifications.of_new(self._rules, row) if enters else None
         if new is not None:
             users = self._take(event.key, self._watches.of_regions(enters), but=told)
-            yield new, users, tuple(after)
+            yield new, users, after
 
     def _take(
         self, key: Key, watching: Iterable[Collection[str]], but: Collection[str] = ()
@@ -235,8 +234,3 @@ def _by_size(a: Collection[str], b: Collection[str]) -> tuple[Collection[str], C
 def _data(event: Event) -> dict[str, Any]:
     data: dict[str, Any] = orjson.loads(event.envelope)["data"]
     return data
-
-
-def _public_regions(event: Event) -> tuple[str, ...]:
-    """Where the public may hear of it; nowhere if only members may."""
-    return tuple(r for room in event.rooms if (r := region_of_room(room)) is not None)

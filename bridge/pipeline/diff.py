@@ -6,8 +6,10 @@ its changes leave no trace.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
+from bridge.changes import json_equal
 from bridge.contract.events import (
     FieldChange,
     Move,
@@ -18,7 +20,7 @@ from bridge.contract.events import (
     PropertyUpdated,
     PropertyUpdatedData,
 )
-from bridge.events import Event
+from bridge.events import Event, shared
 from bridge.projection import DOCUMENTED
 from bridge.rooms import regions_of, rooms_of
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from bridge.changes import Json, Key, Record
     from bridge.projection import Projection
     from bridge.rights import View
+
+ONE_VIEW: Final[dict[View, tuple[View, ...]]] = {"public": ("public",), "member": ("member",)}
 
 
 def events_between(
@@ -48,13 +52,16 @@ def events_between(
 
 def created(projection: Projection, key: Key, new: Record, view: View = "public") -> Event:
     data = _shown(projection, key, new, view)
+    regions = regions_of(new, projection.region)
     return Event(
         "property-created",
         key,
-        rooms_of(key, regions_of(new, projection.region), view),
+        rooms_of(key, regions, view),
         PropertyCreated.model_construct(event="property-created", data=data)
         .model_dump_json(warnings=False)
         .encode(),
+        views=ONE_VIEW[view],
+        regions_after=regions,
     )
 
 
@@ -65,39 +72,38 @@ def updated(
     more = _changes(projection.diffed_for_members, old, new)
     before = regions_of(old, projection.region)
     after = regions_of(new, projection.region)
-    moved = before != after
     updated_at = (new[projection.updated_at] if projection.updated_at else None) or at
-    places = (*before, *after)
-    if moved:
+    update = partial(_updated, key, before, after, updated_at)
+    if before != after:
         return tuple(
-            _updated(
-                key,
-                rooms_of(key, places, view),
-                {**changes, **more} if view == "member" else changes,
-                updated_at,
+            update(
+                views=ONE_VIEW[view],
+                changes={**changes, **more} if view == "member" else changes,
                 moved=Move.model_construct(from_=list(before), to=list(after)),
                 property=_shown(projection, key, new, view),
             )
             for view in projection.views
         )
     if not more:
-        rooms = rooms_of(key, places, *projection.views)
-        return (_updated(key, rooms, changes, updated_at),) if changes else ()
-    for_members = _updated(key, rooms_of(key, places, "member"), {**changes, **more}, updated_at)
+        return (update(views=projection.views, changes=changes),) if changes else ()
+    for_members = update(views=ONE_VIEW["member"], changes={**changes, **more})
     if not changes:
         return (for_members,)
-    return (_updated(key, rooms_of(key, places), changes, updated_at), for_members)
+    return (update(views=ONE_VIEW["public"], changes=changes), for_members)
 
 
 def deleted(projection: Projection, key: Key, old: Record, at: str) -> Event:
     data = PropertyDeletedData.model_construct(property_id=key, deleted_at=at)
+    regions = regions_of(old, projection.region)
     return Event(
         "property-deleted",
         key,
-        rooms_of(key, regions_of(old, projection.region), *projection.views),
+        rooms_of(key, regions, *projection.views),
         PropertyDeleted.model_construct(event="property-deleted", data=data)
         .model_dump_json(warnings=False)
         .encode(),
+        views=projection.views,
+        regions_before=regions,
     )
 
 
@@ -105,41 +111,37 @@ def _changes(columns: Iterable[str], old: Record, new: Record) -> dict[str, Fiel
     return {
         column: FieldChange.model_construct(old=old[column], new=new[column])
         for column in columns
-        if not same(old[column], new[column])
+        if not json_equal(old[column], new[column])
     }
 
 
 def _updated(
     key: Key,
-    rooms: tuple[str, ...],
-    changes: dict[str, FieldChange],
+    before: tuple[str, ...],
+    after: tuple[str, ...],
     updated_at: Json,
+    *,
+    views: tuple[View, ...],
+    changes: dict[str, FieldChange],
     **move: Any,
 ) -> Event:
-    """`move`: what is told of a move besides, or nothing."""
+    """`before` and `after` are regions; `move`: the further fields of a move's data, if any."""
     fields = {"property_id": key, "changes": changes, "updated_at": updated_at, **move}
     data = PropertyUpdatedData.model_construct(_fields_set=set(fields), **fields)
     return Event(
         "property-updated",
         key,
-        rooms,
+        rooms_of(key, (*before, *after), *views),
         PropertyUpdated.model_construct(
             _fields_set={"event", "data"}, event="property-updated", data=data
         )
         .model_dump_json(by_alias=True, exclude_unset=True, warnings=False)
         .encode(),
+        views=views,
+        regions_before=before,
+        regions_after=after,
+        changed=shared(tuple(changes)),
     )
-
-
-def same(a: Json, b: Json) -> bool:
-    """JSON equality. Unlike Python's, it keeps `true` and `1` apart."""
-    if type(a) is not type(b):
-        return type(a) in (int, float) and type(b) in (int, float) and a == b
-    if type(a) is dict:
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if type(a) is list:
-        return len(a) == len(b) and all(map(same, a, b))
-    return bool(a == b)
 
 
 def _shown(projection: Projection, key: Key, row: Record, view: View) -> PropertyCreatedData:

@@ -7,18 +7,18 @@ transports), on the handshake and on every message (its event, and the arguments
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from bridge.contract.events import CONTRACT_VERSION
-from bridge.gateway.http_snapshot import POSITION_HEADER
+from bridge.contract.events import CONTRACT_VERSION, POSITION_HEADER
 from bridge.schema.catalog import EMITTED, REQUESTS
 from bridge.schema.examples import POSITION, examples
 from bridge.schema.json_schema import definitions
 
 if TYPE_CHECKING:
+    from bridge.projection import Projection
     from bridge.schema.examples import Examples
     from bridge.schema.json_schema import Schema
-    from bridge.settings import Settings
 
 SINGLE: Final = ("property-created", "property-updated", "property-deleted")
 """Events of one property, which go to its rooms."""
@@ -38,21 +38,35 @@ itself with every event that it missed, in order, once (`socket.recovered` is tr
 snapshot where that can't be. Per property, events come in commit order, each once."""
 
 
-def document(settings: Settings) -> dict[str, Any]:
-    """The document of a bridge with these settings: its path, its table and what it publishes."""
-    projection = settings.projection
+@dataclass(frozen=True, slots=True)
+class DocumentOptions:
+    """The facts of one bridge that its document names."""
+
+    projection: Projection
+    path: str = "/socket.io"
+    port: int = 8000
+
+    @property
+    def table(self) -> str:
+        """The table with its schema."""
+        return f"{self.projection.schema}.{self.projection.table}"
+
+
+def document(options: DocumentOptions) -> dict[str, Any]:
+    """Return the document of a bridge with these options."""
+    projection = options.projection
     schemas = definitions(projection, refs="#/components/schemas/{model}")
     shown = examples(projection)
     return {
         "asyncapi": "3.0.0",
         "info": {
-            "title": f"Changes of {settings.table}",
+            "title": f"Changes of {options.table}",
             "version": CONTRACT_VERSION,
-            "description": DESCRIPTION.format(table=settings.table),
+            "description": DESCRIPTION.format(table=options.table),
         },
         "defaultContentType": "application/json",
-        "servers": _servers(settings),
-        "channels": _channels(settings),
+        "servers": _servers(options),
+        "channels": _channels(options),
         "operations": _operations(),
         "components": {
             "messages": _messages(schemas, shown),
@@ -61,13 +75,13 @@ def document(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _servers(settings: Settings) -> dict[str, Any]:
+def _servers(options: DocumentOptions) -> dict[str, Any]:
     where = {
         "host": "{host}",
         "variables": {
             "host": {
                 "description": "Where the bridge is reached, with the port.",
-                "default": f"localhost:{settings.port}",
+                "default": f"localhost:{options.port}",
             }
         },
     }
@@ -75,7 +89,7 @@ def _servers(settings: Settings) -> dict[str, Any]:
         "socketio": {
             **where,
             "protocol": "ws",
-            "pathname": settings.path,
+            "pathname": options.path,
             "description": "Socket.IO, over a websocket or long polling. Inside another "
             "application its own path comes first.",
             "x-socketio": {
@@ -92,7 +106,7 @@ def _servers(settings: Settings) -> dict[str, Any]:
 # -- channels -----------------------------------------------------------------------------------
 
 
-def _channels(settings: Settings) -> dict[str, Any]:
+def _channels(options: DocumentOptions) -> dict[str, Any]:
     over_socketio = {"servers": [{"$ref": "#/servers/socketio"}]}
     return {
         "client": {
@@ -123,14 +137,16 @@ def _channels(settings: Settings) -> dict[str, Any]:
             "address": "region:{region}",
             "title": "One region",
             "description": "The properties of a region, by "
-            + ", then ".join(f"`{column}`" for column in settings.region)
+            + ", then ".join(f"`{column}`" for column in options.projection.region)
             + ". Clients enter with `regions`, at connect or in `subscribe`. What moves is told in "
             "the region that it leaves and in the one that it enters, once to a client that is in "
             "both.",
             "parameters": {
                 "region": {
                     "description": "The region's name, as `subscribe` takes it.",
-                    "examples": ["TX"] if len(settings.region) == 1 else ["TX", "TX/Austin"],
+                    "examples": ["TX"]
+                    if len(options.projection.region) == 1
+                    else ["TX", "TX/Austin"],
                 }
             },
             "messages": _listed(*SINGLE),

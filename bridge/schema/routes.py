@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
-    from bridge.settings import Settings
+    from bridge.schema.asyncapi import DocumentOptions
 
 CACHE: Final = "public, max-age=300"
 """Both change with the bridge's settings only; after this long a reader asks whether they did."""
 
 
-def routes(settings: Settings) -> list[BaseRoute]:
+def schema_routes(options: DocumentOptions) -> list[BaseRoute]:
     """Both are made here, once (some 30 ms), and are the same for everybody."""
-    document = asyncapi.document(settings)
+    document = asyncapi.document(options)
     return [
         _Document(
             json.dumps(document, ensure_ascii=False).encode(),

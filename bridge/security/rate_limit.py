@@ -1,4 +1,4 @@
-"""How often each of many may do something. Pure; times are monotonic seconds."""
+"""Rate limits by key (GCRA). No I/O; times are monotonic seconds and are passed in."""
 
 from __future__ import annotations
 
@@ -14,57 +14,69 @@ if TYPE_CHECKING:
     from bridge.clock import Clock
 
 MAX_KEYS: Final = 20_000
-"""How many are remembered, about 4 MB. Past it, those who asked longest ago begin anew."""
+"""Maximum number of keys stored, about 4 MB. Beyond it, the key used longest ago is evicted, and
+starts again with a full bucket.
+"""
 
 ROUNDING: Final = 1e-9
-"""Seconds that are none."""
+"""Waits below this many seconds are rounding errors of floats and count as none."""
 
 
 class RateLimiter:
-    """A bucket of `burst` for each key, which is filled again at `per_second`.
+    """A bucket of `burst` tokens per key, refilled at `per_second` tokens per second.
 
-    Remembers one number per key: when its bucket is full again. Then it is forgotten.
+    Stores one number per key: the time at which its bucket is full again. A key whose bucket is
+    full is evicted. The key None is never limited.
     """
 
-    def __init__(self, per_second: float, burst: float, *, most: int = MAX_KEYS) -> None:
-        self._each = 1 / per_second
+    def __init__(self, per_second: float, burst: float, *, max_keys: int = MAX_KEYS) -> None:
+        self.per_second = per_second
         self._burst = burst
-        self._span = burst / per_second
-        self._most = most
+        self._refill_seconds = burst / per_second
+        self._max_keys = max_keys
         self._full_at: OrderedDict[Hashable, float] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._full_at)
 
-    def acquire(self, key: Hashable, now: float, price: float = 1.0) -> float:
-        """0 if `key` may; it is counted then, as `price`. Else the seconds until it may, and
-        nothing was counted. What is dearer than the whole bucket takes all of it.
+    def acquire(self, key: Hashable | None, now: float, price: float = 1.0) -> float:
+        """Take `price` tokens and return 0, or take none and return the seconds to wait for them.
+        A price above `burst` takes the whole bucket.
         """
         wait = self.wait(key, now, price)
         if not wait:
             self.charge(key, now, min(price, self._burst))
         return wait
 
-    def charge(self, key: Hashable, now: float, price: float) -> None:
-        """Count what was done already, whether or not `key` might: it then waits the longer, but
-        never longer than it takes to fill the bucket twice.
-        """
-        full_at = max(self._full_at.get(key, now), now) + price * self._each
-        self._full_at[key] = min(full_at, now + 2 * self._span)
-        self._full_at.move_to_end(key)
-        self._prune(now)
-
-    def wait(self, key: Hashable, now: float, price: float = 1.0) -> float:
-        """What `take` would give. Counts nothing."""
+    def wait(self, key: Hashable | None, now: float, price: float = 1.0) -> float:
+        """Return what `acquire` would return, and take nothing."""
+        if key is None:
+            return 0.0
         full_at = max(self._full_at.get(key, now), now)
-        wait = full_at + min(price * self._each, self._span) - now - self._span
+        needed = min(price / self.per_second, self._refill_seconds)
+        wait = full_at + needed - now - self._refill_seconds
         return wait if wait > ROUNDING else 0.0
 
-    def _prune(self, now: float) -> None:
-        """Two of those that are first in line, so that they go faster than they come."""
+    def charge(self, key: Hashable | None, now: float, price: float) -> None:
+        """Take `price` tokens for work that is done already, even if the bucket holds fewer. The
+        debt is bounded by one `burst`.
+        """
+        if key is None:
+            return
+        full_at = max(self._full_at.get(key, now), now) + price / self.per_second
+        self._full_at[key] = min(full_at, now + 2 * self._refill_seconds)
+        self._full_at.move_to_end(key)
+        self._evict(now)
+
+    def remove(self, key: Hashable) -> None:
+        """Forget a key that is no longer used."""
+        self._full_at.pop(key, None)
+
+    def _evict(self, now: float) -> None:
+        """Evict up to two of the keys used longest ago: more than one call can add."""
         for _ in range(2):
             key, full_at = next(iter(self._full_at.items()))
-            if full_at > now and len(self._full_at) <= self._most:
+            if full_at > now and len(self._full_at) <= self._max_keys:
                 return
             del self._full_at[key]
             if not self._full_at:
@@ -95,28 +107,27 @@ class Allowance:
 
 
 MIN_PAGES: Final = 0.02
-"""What a snapshot counts as if it is smaller, in full pages: to look for nothing has a cost too."""
+"""Lowest price of a snapshot, in full pages: an empty one costs a lookup, too."""
 
 
 class SnapshotQuota:
-    """Counts in full pages, by address; None is an address that nobody counts."""
+    """Limits the rows that the clients of one address receive, in full pages. The address None is
+    not limited.
+    """
 
     def __init__(self, pace: RateLimiter, clock: Clock) -> None:
-        self._pace = pace
+        self._limiter = pace
         self._clock = clock
 
     def check(self, address: str | None) -> None:
         """Raises `RequestRejected` if the quota of an address is used up."""
-        wait = (
-            0.0 if address is None else self._pace.wait(address, self._clock.monotonic(), MIN_PAGES)
-        )
+        wait = self._limiter.wait(address, self._clock.monotonic(), MIN_PAGES)
         if wait:
             raise RequestRejected(
                 Code.RATE_LIMITED,
-                f"the clients of this address were given many rows; try again in {wait:.1f} s",
+                f"the clients of this address received many rows; try again in {wait:.1f} s",
             )
 
     def charge(self, address: str | None, pages: float) -> None:
-        """Count what the clients of an address were given."""
-        if address is not None:
-            self._pace.charge(address, self._clock.monotonic(), max(MIN_PAGES, pages))
+        """Charge an address for rows that its clients received."""
+        self._limiter.charge(address, self._clock.monotonic(), max(MIN_PAGES, pages))

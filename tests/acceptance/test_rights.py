@@ -52,7 +52,7 @@ class Site:
         self.source.put(self.table.write(listing(key, **columns)))
 
     def _head(self) -> str:
-        gateway = self.bridge._clients()
+        gateway = self.bridge._gateway()
         assert gateway is not None
         return str(gateway.log.head)
 

@@ -150,6 +150,6 @@ async def test_secrets_are_in_nothing_that_is_said(
     # It did speak of all this.
     assert " DEBUG " in process.stderr
     assert "bridge.source" in process.stderr
-    assert "a wrong operators' secret came from 127.0.0.1" in process.stderr
+    assert "a wrong operators' secret was sent from 127.0.0.1" in process.stderr
     assert "Traceback" not in process.stderr
     assert status.json()["source"]["attempts"] > 0

@@ -11,6 +11,7 @@ from jsonschema import Draft7Validator
 from jsonschema.validators import validator_for
 
 from bridge.errors import Code
+from bridge.options import document_options
 from bridge.schema import asyncapi
 from bridge.schema.catalog import EMITTED, REQUESTS
 from tests.acceptance import node
@@ -20,7 +21,7 @@ from tests.fakes import settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-DOCUMENT = asyncapi.document(settings())
+DOCUMENT = asyncapi.document(document_options(settings()))
 
 OTHERS = {
     "two levels of regions": {"region": "state,city", "columns": "name,state,city,price"},
@@ -77,7 +78,7 @@ def test_the_document_is_valid(standard: Draft7Validator) -> None:
 def test_the_document_is_valid_with_other_settings(
     overrides: dict[str, Any], standard: Draft7Validator
 ) -> None:
-    document = asyncapi.document(settings(**overrides))
+    document = asyncapi.document(document_options(settings(**overrides)))
     assert faults(standard, document) == []
     for reference in references(document):
         resolved(document, reference)
@@ -195,8 +196,14 @@ def test_every_code_is_there_with_its_meaning() -> None:
 
 def test_the_settings_of_the_bridge_show() -> None:
     document = asyncapi.document(
-        settings(
-            path="/live", port=9000, table="crm.homes", region="state,city", columns="name,area"
+        document_options(
+            settings(
+                path="/live",
+                port=9000,
+                table="crm.homes",
+                region="state,city",
+                columns="name,area",
+            )
         )
     )
     server = document["servers"]["socketio"]
@@ -211,11 +218,15 @@ def test_the_settings_of_the_bridge_show() -> None:
 
 
 def test_nothing_of_the_settings_shows_that_is_nobodys_business() -> None:
-    text = json.dumps(asyncapi.document(settings(columns="name", updated_at="touched")))
+    text = json.dumps(
+        asyncapi.document(document_options(settings(columns="name", updated_at="touched")))
+    )
     assert settings().supabase_secret_key.get_secret_value() not in text
     assert settings().supabase_url not in text
     assert "touched" not in text
-    assert '"address":' not in json.dumps(asyncapi.document(settings(columns="name"))["components"])
+    assert '"address":' not in json.dumps(
+        asyncapi.document(document_options(settings(columns="name")))["components"]
+    )
 
 
 def test_an_example_of_a_move_shows_the_row_at_its_new_place() -> None:

@@ -11,13 +11,14 @@ from html.parser import HTMLParser
 import pytest
 
 from bridge.errors import Code
+from bridge.options import document_options
 from bridge.schema import asyncapi
 from bridge.schema.catalog import EMITTED, REQUESTS
 from bridge.schema.html_page import POLICY, render
 from bridge.schema.html_text import html, inline
 from tests.fakes import settings
 
-DOCUMENT = asyncapi.document(settings())
+DOCUMENT = asyncapi.document(document_options(settings()))
 PAGE = render(DOCUMENT)
 
 VOID = {"meta", "br", "link", "img"}
@@ -116,14 +117,18 @@ def test_every_code_comes_with_its_meaning() -> None:
 
 
 def test_how_to_connect_is_said_with_the_bridges_path() -> None:
-    text = Reader(render(asyncapi.document(settings(path="/live/sockets", port=9000)))).text
+    text = Reader(
+        render(asyncapi.document(document_options(settings(path="/live/sockets", port=9000))))
+    ).text
     assert 'io("http://localhost:9000", {' in text
     assert 'path: "/live/sockets"' in text
 
 
 def test_names_of_columns_are_no_markup() -> None:
     hostile = "<script>alert(1)</script>"
-    text = render(asyncapi.document(settings(columns=f"name,{hostile}", region=hostile)))
+    text = render(
+        asyncapi.document(document_options(settings(columns=f"name,{hostile}", region=hostile)))
+    )
     assert "<script" not in text
     read = Reader(text)
     assert hostile in read.text

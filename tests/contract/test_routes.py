@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from bridge import create_app
+from bridge.options import document_options
 from bridge.schema import asyncapi
 from bridge.schema.html_page import POLICY, render
 from tests.fakes import FakeSource, FakeTable, settings
@@ -45,7 +46,7 @@ async def test_the_document_is_that_of_the_settings(here: httpx.AsyncClient) -> 
     answer = await here.get("/asyncapi.json")
     assert answer.status_code == 200
     assert answer.headers["Content-Type"] == "application/json"
-    assert answer.json() == json.loads(json.dumps(asyncapi.document(SETTINGS)))
+    assert answer.json() == json.loads(json.dumps(asyncapi.document(document_options(SETTINGS))))
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
 
 
@@ -53,7 +54,7 @@ async def test_the_page_is_that_of_the_document(here: httpx.AsyncClient) -> None
     answer = await here.get("/docs")
     assert answer.status_code == 200
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
-    assert answer.text == render(asyncapi.document(SETTINGS))
+    assert answer.text == render(asyncapi.document(document_options(SETTINGS)))
     assert answer.headers["Content-Security-Policy"] == POLICY
 
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from bridge.changes import Change, Gap
+from bridge.options import realtime_options
 from bridge.source.change_queue import ChangeQueue
 from bridge.source.realtime.source import _Session
 from bridge.source.realtime.watchdog import StreamWatchdog
@@ -62,7 +63,7 @@ async def _changes(stand: Stand, dice: Random) -> str:
     """From what the library hands over to what waits for the pipeline, and through it."""
     stand.exact = False  # what clients hear of this nobody can say beforehand
     inbox = ChangeQueue(10)
-    session = _Session(SETTINGS, inbox, StreamWatchdog(SETTINGS, stand.table))
+    session = _Session(OPTIONS, inbox, StreamWatchdog(OPTIONS.watchdog, stand.table))
     it = spoiled(dice, payload(dice))
     if not (isinstance(it, dict) and isinstance(it.get("data"), dict)):
         it = {"data": {"it": it}}  # the library's models let nothing else through
@@ -81,7 +82,7 @@ async def _changes(stand: Stand, dice: Random) -> str:
 async def _system(_stand: Stand, dice: Random) -> str:
     """Messages of the channel's state, of which one says that changes flow."""
     inbox = ChangeQueue(10)
-    session = _Session(SETTINGS, inbox, StreamWatchdog(SETTINGS, FakeTable()))
+    session = _Session(OPTIONS, inbox, StreamWatchdog(OPTIONS.watchdog, FakeTable()))
     session._on_system(value(dice))
     right = SimpleNamespace(extension=text(dice), status=text(dice), message=value(dice))
     session._on_system(right)
@@ -91,6 +92,7 @@ async def _system(_stand: Stand, dice: Random) -> str:
 
 
 SETTINGS = settings()
+OPTIONS = realtime_options(SETTINGS)
 
 ATTACKS = (
     Attack("changes from Realtime", _changes, r"not ours|gap|change|change, doubtful"),

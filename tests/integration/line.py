@@ -9,11 +9,12 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from bridge.log.memory import MemoryEventLog
+from bridge.options import reconcile_options, source_options
+from bridge.pipeline.event_sink import EventSink
 from bridge.pipeline.pipeline import Pipeline
 from bridge.source.base import SourceState
 from bridge.source.change_queue import ChangeQueue
-from bridge.source.postgrest import PostgrestTable
-from bridge.source.realtime.source import RealtimeSource
+from bridge.source.factory import create_source, create_table
 from tests.support.model_client import ModelClient
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from bridge.log.base import Entry
     from bridge.settings import Settings
+    from bridge.source.base import Table
 
 POLL_SECONDS = 0.01
 
@@ -28,23 +30,23 @@ POLL_SECONDS = 0.01
 class PipelineRig:
     """Created by `PipelineRig.open()`; runs inside its `async with`."""
 
-    def __init__(self, settings: Settings, table: PostgrestTable) -> None:
+    def __init__(self, settings: Settings, table: Table) -> None:
         self.client = ModelClient(settings.projection)
         self.inbox = ChangeQueue(settings.queue_changes)
-        self.source = RealtimeSource(settings, table)
+        self.source = create_source(source_options(settings), table)
+        log = MemoryEventLog(settings.log_events, settings.log_seconds)
         self.pipeline = Pipeline(
             projection=settings.projection,
             table=table,
-            log=MemoryEventLog(settings.log_events, settings.log_seconds),
-            inbox=self.inbox,
-            publish=self._publish,
-            settings=settings,
+            queue=self.inbox,
+            sink=EventSink(settings.projection, log, publish=self._publish),
+            options=reconcile_options(settings),
         )
 
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: Settings) -> AsyncIterator[PipelineRig]:
-        table = PostgrestTable(settings)
+        table = create_table(source_options(settings))
         await table.open()
         rig = cls(settings, table)
         try:
@@ -79,7 +81,7 @@ class PipelineRig:
             self.source.status().state is SourceState.LIVE
             and not len(self.inbox)
             and not status.pending_rereads
-            and status.activity == "watching"
+            and status.activity == "following changes"
         )
 
     async def until(self, reached: Callable[[], bool], seconds: float = 60.0) -> None:

@@ -207,12 +207,12 @@ async def test_a_part_that_dies_is_told_at_once(caplog: pytest.LogCaptureFixture
                 await asyncio.sleep(0.005)
         assert deaths == [error]
         assert bridge.failure is error
-        assert "the bridge has died" in caplog.text
+        assert "a part of the bridge has failed" in caplog.text
         code, body = await here.get("/readyz")
         assert code == 503
-        assert body["reason"] == "the bridge has died"
+        assert body["reason"] == "a part of the bridge has failed"
         _, body = await here.get("/status")
-        assert body["reason"] == "the bridge has died: broken, with [hidden]"
+        assert body["reason"] == "a part of the bridge has failed: broken, with [hidden]"
     assert table.closed == 1
 
 

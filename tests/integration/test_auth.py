@@ -19,6 +19,7 @@ from bridge.clock import SystemClock, timestamp
 from bridge.gateway.delivery.writer import keep_transport
 from bridge.gateway.gateway import Gateway
 from bridge.log.memory import MemoryEventLog
+from bridge.options import authenticator
 from tests import tokens
 from tests.fakes import FakeSource, FakeTable, entry, row, settings
 from tests.raw_client import Client, client
@@ -222,7 +223,7 @@ async def with_keys(**overrides: Any) -> AsyncIterator[tuple[Site, tokens.JwksSe
     async with jwks_server() as server:
         server.keys = [key.jwk()]
         configured = settings(**overrides)
-        async with site(Authenticator.of(configured, server.base), **overrides) as at:
+        async with site(authenticator(configured, server.base), **overrides) as at:
             yield at, server, key
 
 
@@ -726,7 +727,7 @@ async def test_rows_over_http_are_those_that_the_token_opens() -> None:
             status, answer, headers = await asked(url, bearer)
             assert (status, answer["error"]["code"]) == (401, code)
             assert headers["WWW-Authenticate"] == "Bearer"
-        gateway = bridge._clients()
+        gateway = bridge._gateway()
         assert gateway is not None
         await gateway.sign_out(sub=USER)
         status, answer, _ = await asked(url, token("TX"))
@@ -763,7 +764,7 @@ async def test_a_restart_forgets_no_sign_out(tmp_path: Any) -> None:
     log = f"sqlite:///{tmp_path / 'log'}"
     signed_out = token(session_id="s1")
     async with whole(*ROWS, log=log) as (bridge, url):
-        gateway = bridge._clients()
+        gateway = bridge._gateway()
         assert gateway is not None
         async with client(url, auth={"token": signed_out}) as one:
             assert await gateway.sign_out(session_id="s1") == 1

@@ -16,6 +16,7 @@ from bridge.clock import timestamp
 from bridge.events import Event
 from bridge.log.base import Entry
 from bridge.notifications.rules import NotificationRules, of_update
+from bridge.options import document_options
 from bridge.rooms import user_room
 from bridge.schema import asyncapi, json_schema
 from bridge.schema.catalog import EMITTED
@@ -33,7 +34,7 @@ SETTINGS = settings(
     supabase_jwt_secret=SECRET,
     regions_claim="app_metadata.regions",
 )
-DOCUMENT = asyncapi.document(SETTINGS)
+DOCUMENT = asyncapi.document(document_options(SETTINGS))
 
 
 class Recorder(Client):

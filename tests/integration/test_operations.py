@@ -71,9 +71,12 @@ async def test_anybody_may_know_whether_it_is_alive_and_ready_and_no_more() -> N
         assert (await http.get("/livez")).json() == {"status": "alive"}
         answer = await http.get("/readyz")
         assert answer.status_code == 503
-        assert answer.json() == {"ready": False, "reason": "the bridge has died"}
+        assert answer.json() == {"ready": False, "reason": "a part of the bridge has failed"}
         answer = await http.get("/status", headers=BEARER)
-        assert answer.json()["reason"] == "the bridge has died: 10.0.0.9:5432 refused [hidden]"
+        assert (
+            answer.json()["reason"]
+            == "a part of the bridge has failed: 10.0.0.9:5432 refused [hidden]"
+        )
 
 
 class SignOuts:

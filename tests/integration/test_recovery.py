@@ -13,14 +13,12 @@ import socketio
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from bridge.events import Event
 from bridge.gateway.connect import LISTENER_GRACE_SECONDS
 from bridge.gateway.delivery.writer import keep_transport
 from bridge.gateway.gateway import Gateway
 from bridge.gateway.socketio import server as handshake
 from bridge.log.memory import MemoryEventLog
-from bridge.rooms import rooms_of
-from tests.fakes import settings
+from tests.fakes import property_event, settings
 from tests.raw_client import client
 from tests.serving import served
 
@@ -52,9 +50,8 @@ class Served:
         name: EventName = "property-updated",
         data: dict[str, Any],
     ) -> None:
-        rooms = rooms_of(key, regions)
-        envelope = json.dumps({"event": name, "data": data}).encode()
-        self.gateway.publish(await self.log.append([Event(name, key, rooms, envelope)], []))
+        event = property_event(name, key, regions, data)
+        self.gateway.publish(await self.log.append([event], []))
 
 
 @asynccontextmanager

@@ -83,7 +83,7 @@ async def site(
         settings(**quiet, **{"member_columns": MEMBERS, **overrides}), source=source, table=table
     )
     properties = SnapshotEndpoint(
-        bridge._clients,
+        bridge._gateway,
         origins=Origins(["http://a.example"]),
         max_rooms=10,
         proxies=ClientAddress(),

@@ -1,4 +1,4 @@
-"""How many rows an address is given, over the socket and over HTTP, and how fast."""
+"""The snapshot quota of an address, over Socket.IO and over HTTP."""
 
 from __future__ import annotations
 
@@ -35,27 +35,30 @@ async def site(*rows: dict[str, Any], **overrides: Any) -> AsyncIterator[str]:
 ROWS = [row(f"p{n:05}", state="TX" if n else "CA") for n in range(1500)]
 
 
-async def test_clients_of_an_address_are_given_so_many_pages() -> None:
+async def test_snapshot_quota_limits_the_pages_of_an_address() -> None:
     async with site(*ROWS) as url, client(url) as one, client(url) as two:
         page = await one.ask("subscribe", {"snapshot": True})
         assert page["ok"]
         assert page["more"]
         # A page ends a little below its size, and the next one may begin with what is left.
         await one.ask("subscribe", {"snapshot": True, "after": page["more"]})
-        for each in (one, two):  # of one address
+        for each in (one, two):  # both of one address
             answer = await each.ask("subscribe", {"snapshot": True, "after": page["more"]})
             assert answer["error"]["code"] == "rate_limited"
-        # What costs little they still may.
+        # Requests without a snapshot are not limited by the quota.
         assert (await two.ask("subscribe", {"regions": ["CA"]}))["regions"] == ["CA"]
 
 
-async def test_a_small_snapshot_counts_as_little() -> None:
-    async with site(*ROWS, requests_burst=100) as url, client(url) as one:
-        for _ in range(40):
-            assert (await one.ask("subscribe", {"regions": ["CA"], "snapshot": True}))["ok"]
+async def test_small_snapshot_is_charged_the_minimum_price() -> None:
+    never_refilled = {"snapshot_pages_per_second_per_address": 1e-6}
+    small = {"regions": ["CA"], "snapshot": True}
+    async with site(*ROWS, requests_burst=100, **never_refilled) as url, client(url) as one:
+        for _ in range(50):  # each is charged a fiftieth of a page
+            assert (await one.ask("subscribe", small))["ok"]
+        assert (await one.ask("subscribe", small))["error"]["code"] == "rate_limited"
 
 
-async def test_rows_over_http_are_counted_with_them() -> None:
+async def test_snapshot_quota_includes_rows_over_http() -> None:
     async with site(*ROWS) as url, client(url) as one, aiohttp.ClientSession() as http:
         async with http.get(url + "/properties") as response:
             assert response.status == 200
@@ -67,7 +70,7 @@ async def test_rows_over_http_are_counted_with_them() -> None:
             assert (await response.json())["error"]["code"] == "rate_limited"
         answer = await one.ask("subscribe", {"snapshot": True})
         assert answer["error"]["code"] == "rate_limited"
-        # To hear that nothing is new costs nothing, and others are not concerned.
+        # A 304 is free, and other addresses have quotas of their own.
         async with http.get(url + "/properties", headers={"If-None-Match": etag}) as response:
             assert response.status == 304
         other = {"X-Forwarded-For": "203.0.113.9"}
@@ -76,7 +79,7 @@ async def test_rows_over_http_are_counted_with_them() -> None:
 
 
 async def stalled(url: str) -> socket.socket:
-    """A client that asks for the rows and reads nothing of them."""
+    """A client that requests the rows and does not read the response."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     client.setblocking(False)
@@ -90,7 +93,7 @@ async def stalled(url: str) -> socket.socket:
 LONG = [row(f"p{n:05}", name="x" * 4000) for n in range(4000)]
 
 
-async def test_who_reads_nothing_keeps_its_turn_for_a_while_and_takes_none_of_others(
+async def test_stalled_download_is_closed_and_does_not_block_other_addresses(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(properties, "WAIT_SECONDS", 0.05)
@@ -110,7 +113,7 @@ async def test_who_reads_nothing_keeps_its_turn_for_a_while_and_takes_none_of_ot
             async with http.get(f"{url}/properties?region=none", headers=other) as response:
                 assert response.status == 200
             async with asyncio.timeout(10):
-                while status != 200:  # their connections are cut
+                while status != 200:  # the stalled connections are closed
                     async with http.get(f"{url}/properties?region=none") as response:
                         status = response.status
         finally:
@@ -118,7 +121,7 @@ async def test_who_reads_nothing_keeps_its_turn_for_a_while_and_takes_none_of_ot
                 each.close()
 
 
-async def test_who_hangs_up_leaves_its_turn() -> None:
+async def test_disconnected_download_releases_its_slot() -> None:
     async with (
         site(*LONG, snapshot_pages_burst_per_address=1000) as url,
         aiohttp.ClientSession() as http,

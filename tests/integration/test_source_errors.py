@@ -12,6 +12,7 @@ import pytest
 
 from bridge.changes import GapReason
 from bridge.errors import TableUnreadableError
+from bridge.options import postgrest_options
 from bridge.settings import Settings
 from bridge.source.base import SourceState
 from bridge.source.postgrest import PostgrestTable
@@ -53,7 +54,7 @@ async def refused(rig: PipelineRig) -> SourceStatus:
     return rig.source.status()
 
 
-async def test_a_wrong_key_needs_a_person_and_tells_nothing(
+async def test_a_wrong_key_needs_an_operator_and_emits_nothing(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with PipelineRig.open(settings_of(sandbox, supabase_secret_key=WRONG_KEY)) as rig:
@@ -91,7 +92,7 @@ async def test_the_reads_refuse_a_wrong_key_for_good(sandbox: Sandbox) -> None:
     assert refusal.value.permanent
 
 
-async def test_a_table_outside_the_publication_needs_a_person(sandbox: Sandbox) -> None:
+async def test_a_table_outside_the_publication_needs_an_operator(sandbox: Sandbox) -> None:
     await sandbox.execute("create table if not exists public.secluded (id int primary key)")
     async with PipelineRig.open(settings_of(sandbox, table="secluded")) as rig:
         status = await refused(rig)
@@ -119,7 +120,7 @@ async def test_a_setting_that_names_what_is_not_there_says_which(
 
 async def newest(settings: Settings) -> None:
     """A page of rows, as every pass reads it."""
-    table = PostgrestTable(settings)
+    table = PostgrestTable(postgrest_options(settings))
     await table.open()
     try:
         await table.page(None, 1)

@@ -414,10 +414,10 @@ async def test_a_bridge_that_looks_at_no_tokens_says_that_it_notifies_nobody(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with running(faked(auth="off").bridge):
-        assert "nobody will be notified" in caplog.text
+        assert "no user will be notified" in caplog.text
     caplog.clear()
     async with running(faked(auth="required").bridge):
-        assert "nobody will be notified" not in caplog.text
+        assert "no user will be notified" not in caplog.text
 
 
 async def test_where_nobody_is_notified_nothing_is_followed() -> None:

@@ -16,6 +16,7 @@ from hypothesis.stateful import (
 )
 
 from bridge.changes import Change
+from bridge.pipeline.event_sink import events_of
 from bridge.pipeline.merger import READ_AHEAD_SECONDS, ChangeMerger
 from bridge.rows import RowStore
 from tests.property.world import LARGE, PROJECTION, Client, Row, World, published
@@ -49,10 +50,11 @@ class LedgerMachine(RuleBasedStateMachine):
         self.store()
 
     def store(self) -> None:
-        batch = self.ledger.take()
-        for event in batch.events:
+        changes = self.ledger.take()
+        for event in events_of(PROJECTION, self.rows, changes.changes):
             self.client.receive_event(event)
-        self.ledger.stored()
+        self.rows.apply(changes.rows)
+        self.ledger.applied()
 
     # -- the database --------------------------------------------------------------------------
 

@@ -19,10 +19,12 @@ from bridge.errors import TableUnreadableError
 from bridge.events import Event
 from bridge.log.base import Entry, Position, Progress
 from bridge.log.memory import MemoryEventLog
+from bridge.options import reconcile_options
 from bridge.pipeline import pending_rows as suspects
 from bridge.pipeline import reconciler as reconcile
 from bridge.pipeline import table_reader as reading
 from bridge.pipeline import watermark as cursor
+from bridge.pipeline.event_sink import EventSink
 from bridge.pipeline.pipeline import Pipeline
 from bridge.rows import RowStore
 from bridge.settings import Settings
@@ -149,7 +151,7 @@ class Running:
         world: World,
         settings: Settings = SETTINGS,
         log: StoringLog | None = None,
-        expand: Any = None,
+        add_notifications: Any = None,
     ) -> None:
         self.world = world
         self.table = WorldTable(world)
@@ -157,14 +159,15 @@ class Running:
         self.client = Client()
         self.heard = asyncio.Event()
         self.log = log or StoringLog(world, 0)
+        self.sink = EventSink(
+            PROJECTION, self.log, publish=self.publish, add_notifications=add_notifications
+        )
         self.pipeline = Pipeline(
             projection=PROJECTION,
             table=self.table,
-            log=self.log,
-            inbox=self.inbox,
-            publish=self.publish,
-            settings=settings,
-            expand=expand,
+            queue=self.inbox,
+            sink=self.sink,
+            options=reconcile_options(settings),
         )
 
     def publish(self, entries: Sequence[Entry]) -> None:
@@ -184,7 +187,7 @@ class Running:
         self.client.load(published({str(k): rows.decode(rows.get(k) or b"") for k in rows}))
 
     async def run(self) -> None:
-        await self.pipeline.load()
+        await self.sink.load()
         self.inbox.put_nowait(Gap(GapReason.SUBSCRIBED))
         self.task = asyncio.ensure_future(self.pipeline.run())
         while not self.pipeline.status().reconciled:
@@ -361,10 +364,9 @@ async def test_a_pipeline_whose_log_fails_stops_instead_of_telling() -> None:
     pipeline = Pipeline(
         projection=PROJECTION,
         table=WorldTable(world),
-        log=BrokenLog(10, 60),
-        inbox=inbox,
-        publish=told.extend,
-        settings=SETTINGS,
+        queue=inbox,
+        sink=EventSink(PROJECTION, BrokenLog(10, 60), publish=told.extend),
+        options=reconcile_options(SETTINGS),
     )
     with pytest.raises(ExceptionGroup, match="unhandled"):
         await pipeline.run()

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from bridge.auth import jwks
-from bridge.auth.authenticator import Authenticator
 from bridge.clock import ManualClock
 from bridge.contract.parse import RoomSelection
 from bridge.errors import RequestRejected
 from bridge.gateway import token_expiry as bearers
 from bridge.gateway.hub import Hub
+from bridge.options import authenticator
 from tests.fakes import settings
 from tests.support.examples import examples
 from tests.tokens import SECRET, Key, claims, legacy
@@ -59,7 +59,7 @@ class Machine(RuleBasedStateMachine):
             token_warning_seconds=WARNING,
             regions_claim="app_metadata.regions",
         )
-        access = Authenticator.of(configured, "http://127.0.0.1:9", clock=self.clock)
+        access = authenticator(configured, "http://127.0.0.1:9", clock=self.clock)
         self.access = access
         self.hub: Hub[str] = Hub(deliver=lambda _entry, _clients: None, max_rooms=10)
         self.told: list[tuple[str, str]] = []

@@ -20,19 +20,21 @@ A folded event stands where the last of its parts stood. Pure.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from bridge.changes import json_equal
 from bridge.events import Event
-from bridge.pipeline.diff import same
-from bridge.rooms import is_for_view, regions_of_rooms, rooms_of
+from bridge.rooms import rooms_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from bridge.changes import Key
+    from bridge.events import EventName
     from bridge.log.base import Entry, Position
     from bridge.rights import View
 
@@ -53,7 +55,7 @@ def coalesce(
         if entry.event.name not in COALESCED:
             stories[entry.position] = [entry.event]
             continue
-        if not is_for_view(entry.event.rooms, view):
+        if view not in entry.event.views:
             continue
         # Taken out and put in again: a story stands where its last event does.
         story = stories.pop(entry.event.key, [])
@@ -90,9 +92,9 @@ def _net(story: Sequence[Event], updated_at: str | None, view: View) -> list[Eve
     for event in story:
         data = orjson.loads(event.envelope)["data"]
         if event.name == "property-created":
-            known.created, known.place = data, regions_of_rooms(event.rooms)
+            known.created, known.place = data, event.regions_after
         elif event.name == "property-deleted":
-            _delete(known, data, regions_of_rooms(event.rooms))
+            _delete(known, data, event.regions_before)
         else:
             _update(known, event, data, updated_at)
     return _told(known, story[-1].key, view)
@@ -109,17 +111,16 @@ def _delete(known: _NetChange, data: dict[str, Any], place: tuple[str, ...]) -> 
 
 
 def _update(known: _NetChange, event: Event, data: dict[str, Any], updated_at: str | None) -> None:
-    moved = data.get("moved")
     if known.created is None and known.changes is None:
         known.changes = {}
-        known.first = tuple(moved["from"]) if moved else regions_of_rooms(event.rooms)
-    known.place = tuple(moved["to"]) if moved else regions_of_rooms(event.rooms)
+        known.first = event.regions_before
+    known.place = event.regions_after
     known.at = data["updated_at"]
     if known.created is not None:
         _renew(known.created, data, updated_at)
         return
     assert known.changes is not None
-    if moved:
+    if event.moved:
         known.whole = data["property"]
     elif known.whole is not None:
         _renew(known.whole, data, updated_at)
@@ -139,17 +140,17 @@ def _renew(row: dict[str, Any], data: dict[str, Any], updated_at: str | None) ->
 
 def _told(known: _NetChange, key: Key, view: View) -> list[Event]:
     out = []
+    event = partial(_event, key, view)
     if known.deleted is not None:
-        rooms = rooms_of(key, known.deleted_from, view)
-        out.append(_event("property-deleted", key, rooms, known.deleted))
+        out.append(event("property-deleted", known.deleted, before=known.deleted_from))
     if known.created is not None:
-        out.append(_event("property-created", key, rooms_of(key, known.place, view), known.created))
+        out.append(event("property-created", known.created, after=known.place))
     if known.changes is None:
         return out
     changes = {
         column: change
         for column, change in known.changes.items()
-        if not same(change["old"], change["new"])
+        if not json_equal(change["old"], change["new"])
     }
     moved = known.first != known.place
     if changes or moved:
@@ -157,10 +158,21 @@ def _told(known: _NetChange, key: Key, view: View) -> list[Event]:
         if moved:
             data["moved"] = {"from": list(known.first), "to": list(known.place)}
             data["property"] = known.whole
-        rooms = rooms_of(key, (*known.first, *known.place), view)
-        out.append(_event("property-updated", key, rooms, data))
+        update = event("property-updated", data, before=known.first, after=known.place)
+        out.append(replace(update, changed=tuple(changes)))
     return out
 
 
-def _event(name: Any, key: Key, rooms: tuple[str, ...], data: dict[str, Any]) -> Event:
-    return Event(name, key, rooms, orjson.dumps({"event": name, "data": data}))
+def _event(
+    key: Key,
+    view: View,
+    name: EventName,
+    data: dict[str, Any],
+    *,
+    before: tuple[str, ...] = (),
+    after: tuple[str, ...] = (),
+) -> Event:
+    """`before` and `after` are regions."""
+    rooms = rooms_of(key, (*before, *after), view)
+    envelope = orjson.dumps({"event": name, "data": data})
+    return Event(name, key, rooms, envelope, (view,), before, after)

@@ -2,7 +2,7 @@
 
 | table | holds |
 |---|---|
-| `entries` | `seq`, `at` (Unix seconds), `route` (JSON: name, key, rooms), `envelope` (JSON) |
+| `entries` | `seq`, `at` (Unix seconds), `route` (JSON, see `_route`), `envelope` (JSON) |
 | `rows` | `key` (JSON), `row` (JSON, as `rows.Rows` encodes it) |
 | `facts` | `epoch`, `shape`, `filled`, `cursor` |
 | `sessions` | `name`, `session` (see `sqlite_sessions`) |
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from bridge.clock import SystemClock
-from bridge.events import Event
+from bridge.events import Event, shared
 from bridge.log.base import Entry, Position, Progress
 from bridge.log.recent_entries import RecentEntries
 
@@ -49,6 +49,33 @@ MIGRATIONS: Final = (
     CREATE TABLE sign_outs (kind TEXT, name TEXT, at REAL NOT NULL, PRIMARY KEY (kind, name))
                            WITHOUT ROWID
     """,
+    # Routes were [name, key, rooms]. The facts of a change are added to them, as far as the rooms
+    # and the envelope have them.
+    """
+    UPDATE entries SET route = substr(route, 1, length(route) - 1) || ',' || (
+        WITH room AS (
+            SELECT value NOT LIKE 'member/%' AS public,
+                   CASE WHEN value LIKE 'member/%' THEN substr(value, 8) ELSE value END AS name
+            FROM json_each(route, '$[2]')),
+        region AS (
+            SELECT json_group_array(substr(name, 8)) AS names FROM room
+            WHERE name LIKE 'region:%' AND public = (SELECT max(public) FROM room)),
+        fact AS (
+            SELECT json_extract(route, '$[0]') AS name, (SELECT names FROM region) AS regions,
+                   json_extract(envelope, '$.data.moved.from') AS moved_from,
+                   json_extract(envelope, '$.data.moved.to') AS moved_to)
+        SELECT (SELECT CASE min(public) || max(public) WHEN '00' THEN '["member"]'
+                            WHEN '01' THEN '["public","member"]' ELSE '["public"]' END FROM room)
+               || ',' || CASE name WHEN 'property-updated' THEN coalesce(moved_from, regions)
+                                   WHEN 'property-deleted' THEN regions ELSE '[]' END
+               || ',' || CASE name WHEN 'property-updated' THEN coalesce(moved_to, regions)
+                                   WHEN 'property-created' THEN regions ELSE '[]' END
+               || ',' || CASE name WHEN 'property-updated'
+                              THEN (SELECT json_group_array(key)
+                                    FROM json_each(envelope, '$.data.changes'))
+                              ELSE '[]' END
+        FROM fact) || ']'
+    """,
 )
 """How the schema came to be what it is. Only ever appended to."""
 
@@ -59,9 +86,9 @@ ROWS_PER_FETCH: Final = 5_000
 # an array of strings apart in one pass, and nested JSON once more for every part.
 INSERT_ENTRIES: Final = """
     INSERT INTO entries (seq, at, route, envelope)
-    SELECT ?1 + key, ?2, substr(value, 1, instr(value, char(10)) - 1),
+    SELECT ? + key, ?, substr(value, 1, instr(value, char(10)) - 1),
            substr(value, instr(value, char(10)) + 1)
-    FROM json_each(?3)"""
+    FROM json_each(?)"""
 TRIM_ENTRIES: Final = "DELETE FROM entries WHERE seq < ?"
 PUT_ROWS: Final = """
     INSERT INTO rows (key, row) SELECT key, value FROM json_each(?) WHERE type <> 'null'
@@ -147,7 +174,7 @@ class SqliteEventLog:
         entries = self._tail.next(events)
         statements: list[tuple[str, tuple[Any, ...]]] = []
         if entries:
-            told = orjson.dumps([_told(event) for event in events]).decode()
+            told = orjson.dumps([_stored(event) for event in events]).decode()
             first = entries[0].position.seq
             statements.append((INSERT_ENTRIES, (first, entries[0].at, told)))
             # The newest stays, so that the next process knows where to go on.
@@ -205,14 +232,29 @@ def _begin(connection: sqlite3.Connection, facts: dict[str, str]) -> None:
     connection.execute(PUT_FACTS, (orjson.dumps(facts).decode(),))
 
 
-def _told(event: Event) -> str:
-    route = orjson.dumps([event.name, _text(event.key), event.rooms])
-    return f"{route.decode()}\n{event.envelope.decode()}"
+def _stored(event: Event) -> str:
+    return f"{_route(event).decode()}\n{event.envelope.decode()}"
+
+
+def _route(event: Event) -> bytes:
+    """Return everything of an event but its envelope, as a JSON array."""
+    return orjson.dumps(
+        [
+            event.name,
+            _text(event.key),
+            event.rooms,
+            event.views,
+            event.regions_before,
+            event.regions_after,
+            event.changed,
+        ]
+    )
 
 
 def _entry(epoch: str, seq: int, at: float, route: str, envelope: bytes) -> Entry:
-    name, key, rooms = orjson.loads(route)
-    return Entry(Position(epoch, seq), Event(name, _key(key), tuple(rooms), envelope), at)
+    name, key, rooms, *lists = orjson.loads(route)
+    facts: list[Any] = [shared(tuple(names)) for names in lists]
+    return Entry(Position(epoch, seq), Event(name, _key(key), tuple(rooms), envelope, *facts), at)
 
 
 def _text(key: Key) -> str:

@@ -11,7 +11,7 @@ from tests import tokens
 
 ISSUER = "https://ref.supabase.co/auth/v1"
 NOW = 1_800_000_000
-TERMS = TokenRequirements(issuer=ISSUER, audience="authenticated", leeway=10, longest=604_800)
+TERMS = TokenRequirements(issuer=ISSUER, audience="authenticated", leeway=10, max_lifetime=604_800)
 
 
 def taken(terms: TokenRequirements = TERMS, now: float = NOW, **changed: Any) -> Any:
@@ -43,30 +43,30 @@ def test_a_token_without_a_session_is_fine() -> None:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"iss": None}, f"expected iss to be {ISSUER}, came nothing"),
+        ({"iss": None}, f"expected iss to be {ISSUER}, got nothing"),
         ({"iss": ISSUER + "/"}, "expected iss to be"),
-        ({"iss": [ISSUER]}, "came list"),
-        ({"aud": None}, "expected aud to be authenticated, came nothing"),
-        ({"aud": "anon"}, "came 'anon'"),
+        ({"iss": [ISSUER]}, "got list"),
+        ({"aud": None}, "expected aud to be authenticated, got nothing"),
+        ({"aud": "anon"}, "got 'anon'"),
         ({"aud": []}, "expected aud"),
         ({"aud": {"authenticated": True}}, "expected aud"),
-        ({"sub": None}, "expected sub, the user's id, as a non-empty string, came nothing"),
-        ({"sub": ""}, "came ''"),
-        ({"sub": 7}, "came int"),
-        ({"sub": ["u"]}, "came list"),
+        ({"sub": None}, "expected sub, the user's id, as a non-empty string, got nothing"),
+        ({"sub": ""}, "got ''"),
+        ({"sub": 7}, "got int"),
+        ({"sub": ["u"]}, "got list"),
         ({"session_id": ""}, "expected session_id as a non-empty string"),
         ({"session_id": 5}, "expected session_id"),
-        ({"exp": None}, "expected exp in Unix seconds, came nothing"),
+        ({"exp": None}, "expected exp in Unix seconds, got nothing"),
         ({"exp": str(NOW + 60)}, "expected exp in Unix seconds"),
-        ({"exp": True}, "expected exp in Unix seconds, came bool"),
+        ({"exp": True}, "expected exp in Unix seconds, got bool"),
         ({"exp": float("inf")}, "expected exp in Unix seconds"),
         ({"exp": float("nan")}, "expected exp in Unix seconds"),
-        ({"iat": None}, "expected iat in Unix seconds, came nothing"),
-        ({"iat": "now"}, "expected iat in Unix seconds, came 'now'"),
-        ({"iat": NOW + 11, "exp": NOW + 60}, "the token is from the future"),
+        ({"iat": None}, "expected iat in Unix seconds, got nothing"),
+        ({"iat": "now"}, "expected iat in Unix seconds, got 'now'"),
+        ({"iat": NOW + 11, "exp": NOW + 60}, "the token was issued in the future"),
         ({"nbf": NOW + 11}, "the token is not valid yet"),
         ({"nbf": "soon"}, "expected nbf in Unix seconds"),
-        ({"exp": NOW + 604_801}, "expected tokens that live for at most 604800 s"),
+        ({"exp": NOW + 604_801}, "expected a token with a lifetime of at most 604800 s"),
     ],
 )
 def test_a_claim_that_is_wrong_is_named(changed: dict[str, Any], said: str) -> None:

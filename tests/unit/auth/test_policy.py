@@ -137,7 +137,7 @@ def test_nobody_without_a_token_is_a_member() -> None:
 
 @pytest.mark.parametrize("text", ["user_metadata", "user_metadata.regions"])
 def test_what_users_write_themselves_is_no_claim_to_go_by(text: str) -> None:
-    with pytest.raises(ValueError, match="users write their user_metadata themselves"):
+    with pytest.raises(ValueError, match="users can write their user_metadata themselves"):
         path(text)
 
 

@@ -139,7 +139,7 @@ def test_a_move_is_read_only_where_somebody_is_limited(
     house.hub.set_rights("t", UNRESTRICTED)
     house.hub.join("gone", RoomSelection(), rights=TEXAS)
     house.hub.remove("gone")
-    monkeypatch.setattr("bridge.gateway.hub.read_move", never)
+    monkeypatch.setattr("bridge.gateway.hub.RegionMove", never)
     house.happens(listing(), listing(state="CA"))
     assert house.told == {"all": ["updated+state"], "t": ["updated+state"]}
 

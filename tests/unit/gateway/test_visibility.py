@@ -9,7 +9,7 @@ import pytest
 
 from bridge.errors import Code, RequestRejected
 from bridge.events import Event
-from bridge.gateway.visibility import read_move, visible_event
+from bridge.gateway.visibility import visible_event
 from bridge.pipeline import diff
 from bridge.projection import Projection
 from bridge.rights import UNRESTRICTED, Rights
@@ -58,6 +58,7 @@ def test_who_may_hear_of_the_old_place_alone_is_told_a_deletion(region: str) -> 
         "data": {"property_id": "p1", "deleted_at": LATER},
     }
     assert b"CA" not in event.envelope
+    assert (event.regions_before, event.regions_after) == (("TX", "TX/Austin"), ())
 
 
 @pytest.mark.parametrize("region", ["CA", "CA/Reno"])
@@ -66,6 +67,7 @@ def test_who_may_hear_of_the_new_place_alone_is_told_a_creation(region: str) -> 
     new = row("p1", state="CA", city="Reno", price=5, updated_at=LATER)
     assert event is not None
     assert (event.name, event.key) == ("property-created", "p1")
+    assert (event.regions_before, event.regions_after) == ((), ("CA", "CA/Reno"))
     assert spelled(event) == spelled(diff.created(PROJECTION, "p1", new))
 
 
@@ -101,7 +103,7 @@ def test_a_row_without_a_region_is_not_there_for_limited_rights() -> None:
 
 def test_a_word_in_a_value_is_no_move() -> None:
     [event] = diff.events_between(PROJECTION, "p1", row("p1"), row("p1", name='"moved":{'), AT)
-    assert read_move(event) is None
+    assert not event.moved
     assert heard(event, "TX") is event
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import resource
 import sqlite3
 import stat
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,10 @@ from bridge.log.sqlite import database as module
 from bridge.log.sqlite.database import Database
 from bridge.log.sqlite.event_log import MIGRATIONS, SqliteEventLog
 from bridge.log.sqlite.session_store import SqliteSessionStore
+from bridge.pipeline import diff
+from bridge.projection import Projection
+from bridge.rooms import user_room
+from tests.fakes import AT, row
 
 
 def restarted(clock: ManualClock) -> ManualClock:
@@ -286,6 +292,67 @@ async def test_an_earlier_versions_file_is_brought_up_and_keeps_what_it_has(
     connection = sqlite3.connect(file.path)
     assert connection.execute("SELECT x FROM more").fetchall() == [(1,)]
     connection.close()
+
+
+async def test_facts_of_stored_events_outlive_the_process(file: File) -> None:
+    events = _events_of_every_kind()
+    async with file.open() as log:
+        start = log.head
+        await log.append(events, [])
+    async with file.open() as log:
+        assert [entry.event for entry in log.after(start)] == events
+
+
+async def test_facts_of_events_stored_without_them_are_derived(file: File) -> None:
+    events = _events_of_every_kind()
+    async with file.open() as log:
+        start = log.head
+        await log.append(events, [])
+    connection = sqlite3.connect(file.path)
+    connection.execute(
+        "UPDATE entries SET route = json_array(json_extract(route, '$[0]'), "
+        "json_extract(route, '$[1]'), json_extract(route, '$[2]'))"
+    )
+    [route] = connection.execute("SELECT route FROM entries WHERE seq = 1").fetchone()
+    assert len(json.loads(route)) == 3
+    connection.execute("PRAGMA user_version=2")
+    connection.commit()
+    connection.close()
+    for _ in range(2):
+        async with file.open() as log:
+            assert [entry.event for entry in log.after(start)] == events
+
+
+def _events_of_every_kind() -> list[Event]:
+    """Creations, updates, moves and deletions in one view and in two, and a notification."""
+    first = row("p1", notes="a", city="Austin")
+    states = [
+        None,
+        first,
+        {**first, "price": 5, "status": "sold"},
+        {**first, "price": 5, "notes": "b"},
+        {**first, "notes": "c"},
+        {**first, "state": "CA", "city": 'San Diego, "ü"'},
+        {**first, "state": None},
+        {**first, "state": None, "price": 7},
+        None,
+        {**first, "state": "region:member/x"},
+        None,
+    ]
+    out = [
+        event
+        for projection in (
+            Projection(region=("state", "city")),
+            Projection(region=("state", "city"), member=("notes",)),
+        )
+        for old, new in pairwise(states)
+        for event in diff.events_between(projection, "p1", old, new, AT)
+    ]
+    assert {event.name for event in out} == {
+        f"property-{x}" for x in ("created", "updated", "deleted")
+    }
+    rooms = (user_room("ann"), user_room("ann", "TX"))
+    return [*out, Event("property-notification", "p1", rooms, b"{}")]
 
 
 async def test_a_migration_that_fails_changes_nothing(

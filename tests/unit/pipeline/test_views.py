@@ -11,12 +11,7 @@ from bridge.events import Event
 from bridge.pipeline import diff
 from bridge.projection import Projection
 from bridge.rooms import (
-    ALL_ROOM,
-    is_for_view,
     member_room,
-    property_room,
-    region_room,
-    regions_of_rooms,
     rooms_of,
 )
 from tests.fakes import AT, row
@@ -39,7 +34,11 @@ def data(event: Event) -> dict[str, Any]:
 
 
 def views(event: Event) -> list[str]:
-    return [view for view in PROJECTION.views if is_for_view(event.rooms, view)]
+    """Its views, which are those whose rooms it goes to."""
+    members = [room for room in event.rooms if room.startswith("member/")]
+    assert ("member" in event.views) == bool(members)
+    assert ("public" in event.views) == (len(members) < len(event.rooms))
+    return list(event.views)
 
 
 def test_a_creation_is_told_with_the_columns_of_each_view() -> None:
@@ -77,7 +76,7 @@ def test_a_move_carries_the_row_of_each_view() -> None:
     assert "owner_contact" not in data(public)["property"]
     assert data(member)["property"]["owner_contact"] == OWNER
     assert data(public)["moved"] == data(member)["moved"] == {"from": ["TX"], "to": ["CA"]}
-    assert regions_of_rooms(public.rooms) == regions_of_rooms(member.rooms) == ("TX", "CA")
+    assert public.regions == member.regions == ("TX", "CA")
 
 
 def test_a_move_by_which_only_member_columns_change_shows_the_others_nothing_of_them() -> None:
@@ -114,13 +113,49 @@ def test_without_member_columns_there_are_no_rooms_of_members() -> None:
     for old, new in ((None, listing()), (listing(), listing(price=5)), (listing(), None)):
         [event] = diff.events_between(Projection(), "p1", old, new, AT)
         assert event.rooms == rooms_of("p1", ("TX",))
-        assert not is_for_view(event.rooms, "member")
+        assert views(event) == ["public"]
 
 
-@pytest.mark.parametrize("room", [ALL_ROOM, region_room("member/TX"), property_room("member/x")])
-def test_a_name_that_looks_like_the_members_is_not_theirs(room: str) -> None:
-    assert is_for_view((room,), "public")
-    assert not is_for_view((room,), "member")
+@pytest.mark.parametrize(("key", "state"), [("p1", None), ("p1", "member/TX"), ("member/x", "TX")])
+def test_name_that_resembles_a_member_room_is_public(key: str, state: str | None) -> None:
+    for old, new in ((None, row(key, state=state)), (row(key, state=state), None)):
+        [event] = diff.events_between(Projection(), key, old, new, AT)
+        assert views(event) == ["public"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "before", "after", "changed"),
+    [
+        (None, listing(), (), ("TX",), ()),
+        (listing(), None, ("TX",), (), ()),
+        (listing(), listing(price=5, units=3), ("TX",), ("TX",), ("price", "units")),
+        (listing(), listing(state="CA"), ("TX",), ("CA",), ("state",)),
+        (listing(state=None), listing(), (), ("TX",), ("state",)),
+        (None, listing(state=None), (), (), ()),
+    ],
+)
+def test_event_carries_the_facts_of_its_change(
+    old: Any, new: Any, before: tuple[str, ...], after: tuple[str, ...], changed: tuple[str, ...]
+) -> None:
+    for event in tell(old, new):
+        assert (event.regions_before, event.regions_after) == (before, after)
+        assert event.changed == changed == tuple(data(event).get("changes", ()))
+        assert event.moved == ("moved" in data(event))
+        if event.moved:
+            assert data(event)["moved"] == {"from": list(before), "to": list(after)}
+        assert set(event.regions) == {*before, *after}
+
+
+def test_event_that_changes_columns_of_both_views_names_those_of_each() -> None:
+    public, member = tell(listing(), listing(price=5, owner_contact=None))
+    assert (public.changed, member.changed) == (("price",), ("price", "owner_contact"))
+
+
+def test_equal_facts_are_one_object() -> None:
+    [one] = tell(listing(), listing(price=5))
+    [other] = tell(listing(price=7), listing(price=8))
+    for fact in ("views", "regions_before", "regions_after", "changed"):
+        assert getattr(one, fact) is getattr(other, fact)
 
 
 def test_known_columns_are_those_of_all_views_and_the_key_is_not_among_them() -> None:

@@ -163,5 +163,5 @@ def test_only_what_comes_straight_from_this_machine_is_not_counted(
     client: str, headers: list[tuple[bytes, bytes]], counted: str | None
 ) -> None:
     scope = {"client": (client, 1), "headers": headers}
-    assert ClientAddress(own_machine_counts=False).rate_limit_key(scope) == counted
+    assert ClientAddress(count_loopback=False).rate_limit_key(scope) == counted
     assert ClientAddress().rate_limit_key(scope) is not None

@@ -124,7 +124,7 @@ def test_wrong_patterns_are_told_with_what_came(pattern: str) -> None:
 
 
 def test_any_origin_and_a_list_contradict_each_other() -> None:
-    with pytest.raises(ValueError, match="came both"):
+    with pytest.raises(ValueError, match="got both"):
         Origins(["*", "https://www.example.org"])
 
 

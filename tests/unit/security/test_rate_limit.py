@@ -1,4 +1,4 @@
-"""How often each of many may do something."""
+"""Rate limits by key."""
 
 from __future__ import annotations
 
@@ -10,76 +10,100 @@ from hypothesis import strategies as st
 from bridge.security.rate_limit import RateLimiter
 
 
-def taken(pace: RateLimiter, key: str, now: float, tries: int, price: float = 1.0) -> int:
-    return sum(pace.acquire(key, now, price) == 0 for _ in range(tries))
+def granted(limiter: RateLimiter, key: str, now: float, tries: int, price: float = 1.0) -> int:
+    return sum(limiter.acquire(key, now, price) == 0 for _ in range(tries))
 
 
-def test_a_burst_is_let_through_and_no_more() -> None:
-    assert taken(RateLimiter(1, 5), "a", 0.0, 20) == 5
+def test_rate_limiter_grants_a_burst_and_no_more() -> None:
+    assert granted(RateLimiter(1, 5), "a", 0.0, 20) == 5
 
 
-def test_then_as_many_as_time_has_passed() -> None:
-    pace = RateLimiter(2, 5)
-    assert taken(pace, "a", 0.0, 20) == 5
-    assert taken(pace, "a", 1.0, 20) == 2
-    assert taken(pace, "a", 100.0, 20) == 5
+def test_rate_limiter_refills_with_time_up_to_the_burst() -> None:
+    limiter = RateLimiter(2, 5)
+    assert granted(limiter, "a", 0.0, 20) == 5
+    assert granted(limiter, "a", 1.0, 20) == 2
+    assert granted(limiter, "a", 100.0, 20) == 5
 
 
-def test_one_takes_nothing_from_another() -> None:
-    pace = RateLimiter(1, 5)
-    taken(pace, "a", 0.0, 20)
-    assert taken(pace, "b", 0.0, 20) == 5
+def test_rate_limiter_counts_each_key_by_itself() -> None:
+    limiter = RateLimiter(1, 5)
+    granted(limiter, "a", 0.0, 20)
+    assert granted(limiter, "b", 0.0, 20) == 5
 
 
-def test_who_is_refused_hears_when_it_may() -> None:
-    pace = RateLimiter(0.5, 1)
-    assert pace.acquire("a", 10.0) == 0
-    assert pace.acquire("a", 10.0) == 2.0
-    assert pace.acquire("a", 11.5) == 0.5
-    assert pace.acquire("a", 12.0) == 0
+def test_rejected_key_receives_the_seconds_to_wait() -> None:
+    limiter = RateLimiter(0.5, 1)
+    assert limiter.acquire("a", 10.0) == 0
+    assert limiter.acquire("a", 10.0) == 2.0
+    assert limiter.acquire("a", 11.5) == 0.5
+    assert limiter.acquire("a", 12.0) == 0
 
 
-def test_to_ask_how_long_counts_nothing() -> None:
-    pace = RateLimiter(1, 1)
-    assert [pace.wait("a", 0.0) for _ in range(5)] == [0.0] * 5
-    assert len(pace) == 0
-    assert pace.acquire("a", 0.0) == 0
+def test_rejections_take_nothing() -> None:
+    limiter = RateLimiter(1, 1)
+    limiter.acquire("a", 0.0)
+    for tenth in range(1, 10):
+        assert limiter.acquire("a", tenth / 10) > 0
+    assert limiter.acquire("a", 1.01) == 0
 
 
-def test_what_is_dearer_takes_more() -> None:
-    assert taken(RateLimiter(1, 10), "a", 0.0, 20, price=5) == 2
+def test_rate_limiter_wait_takes_nothing() -> None:
+    limiter = RateLimiter(1, 1)
+    assert [limiter.wait("a", 0.0) for _ in range(5)] == [0.0] * 5
+    assert len(limiter) == 0
+    assert limiter.acquire("a", 0.0) == 0
 
 
-def test_what_is_dearer_than_all_takes_all() -> None:
-    pace = RateLimiter(1, 10)
-    assert taken(pace, "a", 0.0, 20, price=50) == 1
-    assert pace.acquire("a", 0.0) > 0
-    assert taken(pace, "a", 10.0, 1, price=50) == 1
+def test_key_none_is_never_limited() -> None:
+    limiter = RateLimiter(1, 1)
+    limiter.charge(None, 0.0, 100)
+    assert [limiter.acquire(None, 0.0) for _ in range(5)] == [0.0] * 5
+    assert len(limiter) == 0
 
 
-def test_a_full_bucket_is_forgotten() -> None:
-    pace = RateLimiter(1, 2)
+def test_removed_key_starts_with_a_full_bucket() -> None:
+    limiter = RateLimiter(1, 2)
+    assert granted(limiter, "a", 0.0, 5) == 2
+    limiter.remove("a")
+    limiter.remove("never seen")
+    assert len(limiter) == 0
+    assert granted(limiter, "a", 0.0, 5) == 2
+
+
+def test_rate_limiter_takes_the_price() -> None:
+    assert granted(RateLimiter(1, 10), "a", 0.0, 20, price=5) == 2
+
+
+def test_price_above_the_burst_takes_the_whole_bucket() -> None:
+    limiter = RateLimiter(1, 10)
+    assert granted(limiter, "a", 0.0, 20, price=50) == 1
+    assert limiter.acquire("a", 0.0) > 0
+    assert granted(limiter, "a", 10.0, 1, price=50) == 1
+
+
+def test_full_buckets_are_evicted() -> None:
+    limiter = RateLimiter(1, 2)
     for number in range(1000):
-        pace.acquire(number, number * 10.0)
-    assert len(pace) <= 2
+        limiter.acquire(number, number * 10.0)
+    assert len(limiter) <= 2
 
 
-def test_a_flood_of_keys_takes_no_more_memory_than_is_set() -> None:
-    pace = RateLimiter(1, 5, most=100)
+def test_keys_are_bounded_under_a_flood() -> None:
+    limiter = RateLimiter(1, 5, max_keys=100)
     for number in range(10_000):
-        assert pace.acquire(number, 0.0) == 0
-        assert len(pace) <= 100
+        assert limiter.acquire(number, 0.0) == 0
+        assert len(limiter) <= 100
 
 
-def test_a_flood_of_keys_does_not_free_who_keeps_asking() -> None:
-    pace = RateLimiter(1, 5, most=100)
-    let = 0
+def test_flood_of_keys_does_not_free_a_key_in_use() -> None:
+    limiter = RateLimiter(1, 5, max_keys=100)
+    grants = 0
     for number in range(2000):
-        pace.acquire(("other", number), 0.0)
+        limiter.acquire(("other", number), 0.0)
         if number % 10 == 0:
-            let += pace.acquire("a", 0.0) == 0
-    assert let <= 5 + 2000 // 100 * 5  # it begins anew when it was forgotten, and then at most 5
-    assert sys.getsizeof(pace._full_at) < 100_000
+            grants += limiter.acquire("a", 0.0) == 0
+    assert grants <= 5 + 2000 // 100 * 5  # an evicted key starts with a full bucket of 5
+    assert sys.getsizeof(limiter._full_at) < 100_000
 
 
 @given(
@@ -87,27 +111,27 @@ def test_a_flood_of_keys_does_not_free_who_keeps_asking() -> None:
     st.floats(0.5, 20),
     st.integers(1, 10),
 )
-def test_never_more_than_burst_and_rate_allow(
-    asked: list[tuple[float, float]], per_second: float, burst: int
+def test_rate_limiter_never_exceeds_burst_and_rate(
+    requests: list[tuple[float, float]], per_second: float, burst: int
 ) -> None:
-    pace = RateLimiter(per_second, burst)
+    limiter = RateLimiter(per_second, burst)
     now = first = 1000.0
     spent = 0.0
-    for pause, price in asked:
+    for pause, price in requests:
         now += pause
-        if pace.acquire("a", now, price) == 0:
+        if limiter.acquire("a", now, price) == 0:
             spent += min(price, burst)
         assert spent <= burst + (now - first) * per_second + 1e-6
 
 
-def test_what_was_done_already_is_waited_for() -> None:
-    pace = RateLimiter(1, 10)
-    pace.charge("a", 0.0, 15)
-    assert pace.wait("a", 0.0) == 6.0
-    assert pace.wait("a", 6.0) == 0.0
+def test_charge_beyond_the_bucket_delays_the_next_grant() -> None:
+    limiter = RateLimiter(1, 10)
+    limiter.charge("a", 0.0, 15)
+    assert limiter.wait("a", 0.0) == 6.0
+    assert limiter.wait("a", 6.0) == 0.0
 
 
-def test_but_never_longer_than_the_bucket_takes_to_fill_twice() -> None:
-    pace = RateLimiter(1, 10)
-    pace.charge("a", 0.0, 1_000_000)
-    assert pace.wait("a", 0.0) == 11.0
+def test_charge_delays_by_no_more_than_two_refills() -> None:
+    limiter = RateLimiter(1, 10)
+    limiter.charge("a", 0.0, 1_000_000)
+    assert limiter.wait("a", 0.0) == 11.0

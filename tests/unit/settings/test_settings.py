@@ -7,6 +7,13 @@ import pytest
 from bridge.auth.claims import Claims
 from bridge.auth.policy import AccessPolicy
 from bridge.errors import SettingsError
+from bridge.options import (
+    access_policy,
+    notification_rules,
+    source_options,
+    watch_log_options,
+    watch_projection,
+)
 from bridge.projection import Projection
 from bridge.rights import UNRESTRICTED
 from bridge.settings import Settings, load
@@ -139,7 +146,7 @@ def test_columns_that_are_wrong_by_themselves_are_complained_of_once(
         ("BRIDGE_LOG_LEVEL", "loud", "expected debug, info, warning or error"),
         ("BRIDGE_CORS_ORIGINS", "www.example.org", "expected origins such as"),
         ("BRIDGE_CORS_ORIGINS", "https://*.org", "expected a domain of one's own"),
-        ("BRIDGE_CORS_ORIGINS", "*,https://a.example", "came both"),
+        ("BRIDGE_CORS_ORIGINS", "*,https://a.example", "got both"),
         ("BRIDGE_TRUSTED_PROXIES", "10.0.0.1/8", "expected addresses and networks"),
         ("BRIDGE_CLIENT_IP_HEADER", "X Real", "expected the name of a header"),
         ("BRIDGE_CONNECTIONS", "0", "greater than or equal to 1"),
@@ -161,15 +168,16 @@ def test_columns_that_are_wrong_by_themselves_are_complained_of_once(
         ("BRIDGE_STALE_AFTER", "soon", "Input should be a valid number"),
         ("BRIDGE_PAGE_ROWS", "1001", "less than or equal to 1000"),
         ("BRIDGE_QUEUE_CHANGES", "0", "greater than or equal to 1"),
-        ("BRIDGE_AUTH", "maybe", "Input should be 'optional', 'required' or 'off'"),
+        ("BRIDGE_AUTH", "maybe", "expected optional, required or off"),
+        ("BRIDGE_SOURCE", "kafka", "expected realtime"),
         ("BRIDGE_TOKEN_AUDIENCE", "", "at least 1 character"),
         ("BRIDGE_TOKEN_LEEWAY", "-1", "greater than or equal to 0"),
         ("BRIDGE_TOKEN_LEEWAY", "301", "less than or equal to 300"),
         ("BRIDGE_TOKEN_SECONDS", "0", "greater than 0"),
         ("BRIDGE_TOKEN_WARNING_SECONDS", "-1", "greater than or equal to 0"),
-        ("BRIDGE_REGIONS_CLAIM", "user_metadata.regions", "users write their user_metadata"),
+        ("BRIDGE_REGIONS_CLAIM", "user_metadata.regions", "users can write their user_metadata"),
         ("BRIDGE_REGIONS_CLAIM", "a..b", "with dots between them"),
-        ("BRIDGE_ROLE_CLAIMS", "role,user_metadata.role", "users write their user_metadata"),
+        ("BRIDGE_ROLE_CLAIMS", "role,user_metadata.role", "users can write their user_metadata"),
         ("BRIDGE_ANONYMOUS_REGIONS", "x" * 201, "expected regions as strings of 1 to 200"),
     ],
 )
@@ -187,9 +195,9 @@ def test_a_wrong_value_is_named_with_what_came_and_what_was_expected(
 @pytest.mark.parametrize(
     ("key", "expected"),
     [
-        ("", "came an empty value"),
-        ("   ", "came an empty value"),
-        ("sb_publishable_not_to_be_shown", "came a publishable one"),
+        ("", "got an empty value"),
+        ("   ", "got an empty value"),
+        ("sb_publishable_not_to_be_shown", "got a publishable one"),
     ],
 )
 @pytest.mark.parametrize("name", ["SUPABASE_SECRET_KEY", "SUPABASE_SERVICE_ROLE_KEY"])
@@ -261,7 +269,7 @@ def test_rules_are_what_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("BRIDGE_ROLE_CLAIMS", "app_metadata.role")
     monkeypatch.setenv("BRIDGE_ALL_REGIONS_ROLES", "admin,owner")
     monkeypatch.setenv("BRIDGE_MEMBER_ROLES", "agent")
-    assert load().rules == AccessPolicy(
+    assert access_policy(load()) == AccessPolicy(
         anonymous=("TX", "CA/San Diego"),
         required=True,
         regions_claim=("app_metadata", "regions"),
@@ -272,7 +280,7 @@ def test_rules_are_what_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_by_default_everybody_hears_all_and_nobody_is_a_member() -> None:
-    rules = load().rules
+    rules = access_policy(load())
     assert rules.rights_for(None) == UNRESTRICTED
     assert rules.rights_for(Claims("ada", 0, 1, values={"role": "service_role"})).view == "public"
 
@@ -292,7 +300,7 @@ def test_the_jwt_secret_shows_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_by_default_nobody_is_notified() -> None:
-    assert load().watching is None
+    assert not load().watchers
 
 
 def test_the_table_of_watches_is_followed_with_settings_of_its_own() -> None:
@@ -300,13 +308,11 @@ def test_the_table_of_watches_is_followed_with_settings_of_its_own() -> None:
         watchers="watches", log="sqlite:////data/bridge.sqlite3", member_columns="cap_rate"
     )
     assert settings.watchers == "public.watches"
-    watching = settings.watching
-    assert watching is not None
-    assert watching.log == "sqlite:////data/bridge-watchers.sqlite3"
-    assert watching.supabase_url == settings.supabase_url
-    assert watching.projection.selected == ("id", "user_id", "property_id", "region", "updated_at")
-    assert watching.projection.published == ()
-    assert (watching.projection.schema, watching.projection.table) == ("public", "watches")
+    projection = watch_projection(settings)
+    assert watch_log_options(settings).url == "sqlite:////data/bridge-watchers.sqlite3"
+    assert source_options(settings, projection).realtime.url == settings.supabase_url
+    assert projection.selected == ("id", "user_id", "property_id", "region", "updated_at")
+    assert (projection.schema, projection.table) == ("public", "watches")
 
 
 @pytest.mark.parametrize(
@@ -319,9 +325,7 @@ def test_the_table_of_watches_is_followed_with_settings_of_its_own() -> None:
     ],
 )
 def test_the_watches_are_kept_beside_the_log(log: str, beside: str) -> None:
-    watching = load(watchers="watches", log=log).watching
-    assert watching is not None
-    assert watching.log == beside
+    assert watch_log_options(load(watchers="watches", log=log)).url == beside
 
 
 @pytest.mark.parametrize(
@@ -338,7 +342,7 @@ def test_notified_statuses_are_on_off_or_transitions(
     monkeypatch.setenv("BRIDGE_NOTIFY_STATUS", text)
     monkeypatch.setenv("BRIDGE_NOTIFY_PRICE_PERCENT", "2.5")
     monkeypatch.setenv("BRIDGE_NOTIFY_NEW", "false")
-    rules = load().notify_rules
+    rules = notification_rules(load())
     assert (rules.statuses, rules.price_percent, rules.new_listings) == (statuses, 2.5, False)
 
 
@@ -377,8 +381,8 @@ def test_a_column_cannot_take_the_name_under_which_the_key_is_told(
 def test_this_machine_is_counted_only_where_a_limit_per_address_is_set(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert not load().own_machine_counts
+    assert not load().count_loopback
     monkeypatch.setenv("BRIDGE_CONNECTIONS", "5000")
-    assert not load().own_machine_counts
+    assert not load().count_loopback
     monkeypatch.setenv("BRIDGE_CONNECTIONS_PER_ADDRESS", "200")
-    assert load().own_machine_counts
+    assert load().count_loopback

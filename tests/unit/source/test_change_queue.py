@@ -44,7 +44,7 @@ async def test_a_gap_that_does_not_fit_is_covered_by_the_gap_of_the_overflow() -
     inbox = ChangeQueue(2)
     for number in range(2):
         inbox.put_nowait(change(number))
-    inbox.put_nowait(Gap(GapReason.MUTE))
+    inbox.put_nowait(Gap(GapReason.MISSED_CHANGES))
     [gap] = await inbox.get_many(10)
     assert isinstance(gap, Gap)
     assert gap.reason is GapReason.OVERFLOW

@@ -220,33 +220,33 @@ export interface Subscribed {
 
 /** Why a request was refused. A refused request changed nothing. */
 export type ErrorCode =
-  /** the argument is not of the documented shape */
+  /** the argument does not have the documented shape */
   | "bad_request"
-  /** more regions and properties than one client may name */
+  /** more regions and properties than one client may subscribe to */
   | "too_many_rooms"
-  /** more requests than one client, or one address, may make; wait a little */
+  /** the client or its address exceeds a rate limit; retry later */
   | "rate_limited"
-  /** the table, or the keys of tokens, have not been read yet; ask again in a few seconds */
+  /** the table or the signing keys have not been read yet; retry in a few seconds */
   | "not_ready"
-  /** the snapshot's next page can't be given; take a new snapshot */
+  /** the snapshot's next page is no longer available; request a new snapshot */
   | "cursor_gone"
-  /** this bridge lets nobody in without a token */
+  /** this bridge requires a token */
   | "token_required"
-  /** the token is not one that this bridge believes */
+  /** the token is malformed, or not issued by this bridge's project */
   | "token_invalid"
-  /** the token was good once; get a fresh one */
+  /** the token has expired; get a new one */
   | "token_expired"
-  /** the token's session was ended; sign in again */
+  /** the token's session was revoked; sign in again */
   | "signed_out"
-  /** the token doesn't let its bearer hear that region */
+  /** the token does not grant this region */
   | "region_forbidden"
-  /** too many connections of this address, or in all; come back later */
+  /** too many connections of this address or in total; retry later */
   | "too_many_connections"
-  /** the page is of an origin that may not connect */
+  /** pages of this origin may not connect */
   | "origin_forbidden"
-  /** for operators only; the message says what it takes */
+  /** for operators only; the message has the requirements */
   | "forbidden"
-  /** documented, but this bridge does not offer it */
+  /** documented, but not supported by this bridge */
   | "not_supported";
 
 /** Why a request was refused: a code for programs, a message for people. */

@@ -10,7 +10,7 @@ from bridge.gateway.delivery import coalesce as batch
 from bridge.log.base import Entry, Position
 from bridge.pipeline import diff
 from bridge.projection import Projection
-from bridge.rooms import region_of_room
+from bridge.rooms import region_room
 from tests.fakes import AT, row
 
 PROJECTION = Projection()
@@ -28,13 +28,16 @@ def told(*states: dict[str, Any] | None, key: str = "p1") -> list[Entry]:
 def folded(entries: list[Entry]) -> list[tuple[str, tuple[str, ...], dict[str, Any]]]:
     """Name, regions and data of each event."""
     return [
-        (event.name, _regions(event.rooms), orjson.loads(event.envelope)["data"])
+        (event.name, _regions(event), orjson.loads(event.envelope)["data"])
         for event in batch.coalesce(entries, "updated_at")
     ]
 
 
-def _regions(rooms: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(room for room in rooms if region_of_room(room) is not None)
+def _regions(event: Event) -> tuple[str, ...]:
+    """Its rooms of regions, which are those that its facts name."""
+    rooms = tuple(room for room in event.rooms if room.startswith("region:"))
+    assert rooms == tuple(map(region_room, event.regions))
+    return rooms
 
 
 def test_a_single_event_is_as_it_was() -> None:

@@ -45,16 +45,16 @@ def attempt(number: int, error: Exception) -> RetryCallState:
 @pytest.mark.parametrize(("said", "advice"), SAID)
 def test_what_only_a_person_can_mend_says_what_to_do(said: str, advice: str) -> None:
     ended = ended_by(Exception(said), "CHANNEL_ERROR")
-    assert ended.needs_a_person
+    assert ended.needs_operator
     assert ended.slow
     assert str(ended).startswith(f"CHANNEL_ERROR: {said}; ")
     assert advice in str(ended).split("; ", 1)[1]
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-def test_a_refused_connection_needs_a_person(status: int) -> None:
+def test_a_refused_connection_needs_operator(status: int) -> None:
     ended = ended_by(refused(status, b'{"error": "no"}'))
-    assert ended.needs_a_person
+    assert ended.needs_operator
     assert str(ended).startswith(f'HTTP {status} {{"error": "no"}}; ')
 
 
@@ -64,7 +64,7 @@ def test_a_refused_connection_needs_a_person(status: int) -> None:
 def test_an_exhausted_quota_is_slow_and_needs_nobody(error: Exception) -> None:
     ended = ended_by(error)
     assert ended.slow
-    assert not ended.needs_a_person
+    assert not ended.needs_operator
 
 
 @pytest.mark.parametrize(
@@ -93,5 +93,5 @@ def test_pauses_double_with_jitter_up_to_a_bound(number: int) -> None:
 
 def test_wrong_credentials_are_tried_slowly_from_the_first_time() -> None:
     assert (
-        retry_delay(attempt(1, SubscriptionEnded("HTTP 401", needs_a_person=True))) >= SLOW_SECONDS
+        retry_delay(attempt(1, SubscriptionEnded("HTTP 401", needs_operator=True))) >= SLOW_SECONDS
     )

@@ -11,7 +11,11 @@ from realtime import AsyncRealtimeClient
 
 from bridge.changes import Gap, GapReason, Item
 from bridge.source.change_queue import ChangeQueue
-from bridge.source.realtime.rejected_frames import LIBRARY_LOGGER, MARK, capture_rejected_frames
+from bridge.source.realtime.rejected_frames import (
+    LIBRARY_LOGGER,
+    MESSAGE_PREFIX,
+    capture_rejected_frames,
+)
 
 SECRET = "seller wants out by June"
 
@@ -69,7 +73,7 @@ async def received(text: str) -> list[Item]:
     [
         ("Error 401: Unauthorized", "Error 401", "grant select"),
         ("Error 400: Bad Request, no primary key", "Error 400", "primary key"),
-        ("Error 418: I'm a teapot", "unknown shape", ""),
+        ("Error 418: I'm a teapot", "unknown format", ""),
     ],
 )
 async def test_a_change_that_the_client_can_not_read_is_a_gap_and_says_what_to_do(
@@ -95,13 +99,13 @@ async def test_a_silenced_library_does_not_silence_gaps(
     library = logging.getLogger(LIBRARY_LOGGER)
     monkeypatch.setattr(library, name, value)
     library.manager._clear_cache()  # type: ignore[attr-defined]
-    assert await received(frame()) == [Gap(GapReason.UNREADABLE, "unknown shape")]
+    assert await received(frame()) == [Gap(GapReason.UNREADABLE, "unknown format")]
     assert getattr(library, name) == value
 
 
 async def test_a_frame_cut_in_the_middle_is_a_gap_too(caplog: pytest.LogCaptureFixture) -> None:
     text = frame()
-    assert await received(text[: len(text) - 30]) == [Gap(GapReason.UNREADABLE, "unknown shape")]
+    assert await received(text[: len(text) - 30]) == [Gap(GapReason.UNREADABLE, "unknown format")]
     assert SECRET not in caplog.text
 
 
@@ -123,7 +127,7 @@ async def test_after_the_block_nothing_is_kept_out(caplog: pytest.LogCaptureFixt
     inbox = ChangeQueue(1)
     with capture_rejected_frames(inbox):
         pass
-    logging.getLogger(LIBRARY_LOGGER).error("%s: x", MARK)
+    logging.getLogger(LIBRARY_LOGGER).error("%s: x", MESSAGE_PREFIX)
     assert not len(inbox)
     assert len(caplog.records) == 1
 
@@ -138,11 +142,11 @@ async def test_two_that_watch_at_a_time_both_hear_of_it_until_each_has_gone(
         outer = capture_rejected_frames(first)
         outer.__enter__()
         with capture_rejected_frames(second):
-            logger.error('%s: "postgres_changes"', MARK)
+            logger.error('%s: "postgres_changes"', MESSAGE_PREFIX)
             outer.__exit__(None, None, None)  # ends before the one that began after it
-            logger.error('%s: "postgres_changes"', MARK)
+            logger.error('%s: "postgres_changes"', MESSAGE_PREFIX)
         assert (len(first), len(second)) == (1, 2)
         assert logger.disabled is True
     finally:
         logger.disabled = False
-    assert MARK not in caplog.text
+    assert MESSAGE_PREFIX not in caplog.text
