@@ -171,7 +171,7 @@ class Running:
     def publish(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             if entry.event.name != "property-notification":
-                self.client.hear(entry.event)
+                self.client.receive_event(entry.event)
         self.heard.set()
 
     def deliver(self, count: int) -> None:
@@ -181,10 +181,8 @@ class Running:
     async def start(self) -> None:
         await self.run()
         # What was there at the start is not told: a browser reads it.
-        self.client.rows = published(
-            {str(k): self.pipeline.rows.decode(self.pipeline.rows.get(k) or b"")
-             for k in self.pipeline.rows}
-        )  # fmt: skip
+        rows = self.pipeline.rows
+        self.client.load(published({str(k): rows.decode(rows.get(k) or b"") for k in rows}))
 
     async def run(self) -> None:
         await self.replica.load()
