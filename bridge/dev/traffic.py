@@ -1,4 +1,4 @@
-"""A market that never sleeps: a slow stream of believable changes to the listings."""
+"""Generates a slow stream of realistic changes to the listings."""
 
 from __future__ import annotations
 
@@ -34,14 +34,15 @@ FIRST = ("Amber", "Bluebonnet", "Chestnut", "Driftwood", "Elm", "Foxglove", "Gra
 SECOND = ("Bluff", "Court", "Gate", "Heights", "Knoll", "Mill", "Orchard", "Springs")
 KIND = ("Apartments", "Flats", "Lofts", "Residences")
 RETRY_SECONDS = 1.0
-"""Seconds until the database is tried again after it went away."""
+"""Seconds between attempts to connect while the database is unavailable."""
 
 
 class TrafficGenerator:
-    """Writes to the listings, one change each `interval` seconds on average.
+    """Writes to the listings, one change per `interval` seconds on average.
 
-    Which change, of which row, to what: all drawn from `rng`, so the same seed on the same rows
-    gives the same story. Rows are picked by their rank in key order, not by the database's chance.
+    Kind, row and values of each change are drawn from `rng`, so the same seed on the same rows
+    produces the same changes. Rows are selected by their rank in key order, not at random by the
+    database.
     """
 
     def __init__(self, database_url: str, rng: random.Random, interval: float = 2.0) -> None:
@@ -58,7 +59,7 @@ class TrafficGenerator:
         )
 
     async def run(self) -> None:
-        """Change things for ever. Waits out a database that is away; ends only when cancelled."""
+        """Write changes until cancelled. Reconnects after the database was unavailable."""
         while True:
             try:
                 async with await psycopg.AsyncConnection.connect(
@@ -68,29 +69,29 @@ class TrafficGenerator:
                         await asyncio.sleep(self._rng.expovariate(1 / self._interval))
                         await self.step(connection)
             except psycopg.OperationalError as error:
-                log.info("market paused, the database is away: %s", error)
+                log.info("traffic paused, the database is unavailable: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def step(self, connection: _Connection) -> str:
-        """One change, committed. Says what it was, in a few words."""
+        """Write and commit one change. Return a short description of it."""
         weights = [weight for weight, _ in self._actions]
-        ((_, act),) = self._rng.choices(self._actions, weights)
-        done = await act(connection)
-        log.debug("market: %s", done)
-        return done
+        ((_, action),) = self._rng.choices(self._actions, weights)
+        description = await action(connection)
+        log.debug("traffic: %s", description)
+        return description
 
     async def _reprice(self, connection: _Connection) -> str:
         row = await self._pick(connection, "status <> 'sold' and price is not null")
         if row is None:
             return await self._insert(connection)
-        # Sellers come down more often than they go up.
+        # Prices fall more often than they rise.
         factor = self._rng.choice((0.95, 0.96, 0.97, 0.98, 0.98, 0.99, 1.02))
         price = max(25_000, round(row["price"] * factor / 25_000) * 25_000)
         await _update(connection, row["id"], price=price)
-        return f"{row['name']} now asks {price}"
+        return f"{row['name']} is repriced to {price}"
 
     async def _change_status(self, connection: _Connection) -> str:
-        """From available to pending to sold; one deal in five falls through."""
+        """Move from available to pending to sold; one in five pending ones returns to available."""
         row = await self._pick(connection, "status <> 'sold'")
         if row is None:
             return await self._insert(connection)
@@ -124,12 +125,12 @@ class TrafficGenerator:
         return f"{name} is new in {city}, {state}"
 
     async def _delete(self, connection: _Connection) -> str:
-        # What was sold leaves first; the market must not run empty either.
+        # Sold listings first, so that the table does not become empty.
         row = await self._pick(connection, "status = 'sold'") or await self._pick(connection)
         if row is None:
             return await self._insert(connection)
         await connection.execute("delete from public.properties where id = %s", (row["id"],))
-        return f"{row['name']} is withdrawn"
+        return f"{row['name']} is deleted"
 
     async def _correct_units(self, connection: _Connection) -> str:
         row = await self._pick(connection, "units is not null")
@@ -140,7 +141,7 @@ class TrafficGenerator:
         return f"{row['name']} has {units} units"
 
     async def _relocate(self, connection: _Connection) -> str:
-        """A listing that was filed under the wrong city is put right: it changes its region."""
+        """Correct the city of a listing to one of another state, which changes its region."""
         row = await self._pick(connection)
         if row is None:
             return await self._insert(connection)
@@ -159,7 +160,7 @@ class TrafficGenerator:
         return f"{row['name']} moves to {city}, {state}"
 
     async def _pick(self, connection: _Connection, where: str = "true") -> dict[str, Any] | None:
-        """A row that fits `where`, or None; `where` is our own text only."""
+        """Return a row that matches `where`, or None. `where` is interpolated: constants only."""
         cursor = await connection.execute(
             "with fitting as (select id, name, state, price, units, status,"  # noqa: S608
             " row_number() over (order by id) - 1 as rank, count(*) over () as total"

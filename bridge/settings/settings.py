@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
 from typing import Any, Final
 
 from pydantic import SecretStr, ValidationError
 
 from bridge.errors import SettingsError
-from bridge.notifications.watch_index import COLUMNS
 from bridge.settings.auth import AuthSettings
 from bridge.settings.base import SettingsGroup  # noqa: TC001
 from bridge.settings.limits import LimitSettings
@@ -44,35 +42,6 @@ class Settings(
         """The values of all secrets, to be redacted in logs and responses."""
         values = (getattr(self, name) for name in type(self).model_fields)
         return tuple(v.get_secret_value() for v in values if isinstance(v, SecretStr))
-
-    @property
-    def watching(self) -> Settings | None:
-        """Settings of the line that follows the table of watches, as this one follows the listings:
-        the same project, that table, a log beside this one. None: nobody is notified.
-        """
-        if not self.watchers:
-            return None
-        return self.model_copy(
-            update={
-                "table": self.watchers,
-                "key": "id",
-                # Nothing of it is published; whom and what it is about is where a row belongs.
-                "columns": (),
-                "member_columns": (),
-                "region": COLUMNS,
-                "updated_at": "updated_at",
-                "log": _beside(self.log),
-                "log_events": 1,  # nobody comes back to it; the rows are what it is kept for
-            }
-        )
-
-
-def _beside(log: str) -> str:
-    """The log of the watches: `bridge-watchers.sqlite3` beside `bridge.sqlite3`."""
-    if log == "memory:":
-        return log
-    path = PurePosixPath(log.removeprefix("sqlite:///"))
-    return f"sqlite:///{path.with_name(f'{path.stem}-watchers{path.suffix}')}"
 
 
 def load(**overrides: Any) -> Settings:

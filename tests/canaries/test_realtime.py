@@ -13,7 +13,7 @@ from realtime._async import client as module
 from realtime._async.channel import AsyncRealtimeChannel
 from websockets.asyncio.connection import Connection
 
-from bridge.source.realtime.rejected_frames import LIBRARY_LOGGER, MARK
+from bridge.source.realtime.rejected_frames import LIBRARY_LOGGER, MESSAGE_PREFIX
 
 CHANGED = '`realtime` changed a name listed in bridge/README.md, "Private names": '
 
@@ -53,7 +53,9 @@ def test_rejected_frames_are_logged_by_the_clients_logger() -> None:
 
 def test_rejected_frame_is_logged_with_the_known_message() -> None:
     source = inspect.getsource(AsyncRealtimeClient._listen)
-    assert f'logger.error(f"{MARK} {{msg!r}}' in source, CHANGED + "the message of a rejected frame"
+    assert f'logger.error(f"{MESSAGE_PREFIX} {{msg!r}}' in source, (
+        CHANGED + "the message of a rejected frame"
+    )
 
 
 @pytest.mark.parametrize("method", ["on_postgres_changes", "on_system", "subscribe"])

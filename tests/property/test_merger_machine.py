@@ -16,6 +16,7 @@ from hypothesis.stateful import (
 )
 
 from bridge.changes import Change
+from bridge.pipeline.event_sink import events_of
 from bridge.pipeline.merger import READ_AHEAD_SECONDS, ChangeMerger
 from bridge.rows import RowStore
 from tests.property.world import LARGE, PROJECTION, Client, Row, World, published
@@ -45,14 +46,15 @@ class LedgerMachine(RuleBasedStateMachine):
                 assert row is not None
                 self.ledger.load_initial(row)
             self.ledger.initial_load_done(self.now)
-            self.client.rows = published(self.world.table)
+            self.client.load(published(self.world.table))
         self.store()
 
     def store(self) -> None:
-        batch = self.ledger.take()
-        for event in batch.events:
-            self.client.hear(event)
-        self.ledger.stored()
+        changes = self.ledger.take()
+        for event in events_of(PROJECTION, self.rows, changes.changes):
+            self.client.receive_event(event)
+        self.rows.apply(changes.rows.items())
+        self.ledger.applied()
 
     # -- the database --------------------------------------------------------------------------
 

@@ -134,7 +134,7 @@ def test_everybody_is_notified_of_what_the_rules_say_and_of_nothing_else(
     for old, new in pairwise(states):
         rows: dict[str | int, dict[str, Any] | None] = {key: new}
         events = diff.events_between(PROJECTION, key, old, new, AT)
-        told = notifier.expand(events, rows.__getitem__)
+        told = notifier.add_notifications(events, rows.__getitem__)
         for user, mine in zip(USERS, rights, strict=True):
             theirs = [watch for watch in watches.values() if watch and watch.user == user]
             wanted = expected(rules, theirs, key, (old, new), mine)

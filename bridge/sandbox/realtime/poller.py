@@ -39,7 +39,7 @@ IDLE_INTERVALS = 5
 """Intervals between polls while the slot does not advance: the first change after an idle period
 waits up to 500 ms."""
 UNMATCHED_DELAY = (0.05, 0.1)
-"""Range of seconds added after a poll whose changes matched no subscription."""
+"""Range of seconds added after a poll in which no change matched a subscription."""
 MAX_CHANGES_PER_POLL = 100
 """Changes per poll; a soft limit, since a transaction is never split."""
 RATE_WINDOW = 60.0
@@ -56,7 +56,7 @@ SESSION_OPTIONS = (
 one poll."""
 
 GENERATED_COLUMNS_SINCE = 18_00_00
-"""First PostgreSQL version whose pgoutput can publish generated columns."""
+"""First PostgreSQL version in which pgoutput can publish generated columns."""
 FLUSH_SINCE = 17_00_00
 """First PostgreSQL version that can flush the WAL on request."""
 FLUSH = (
@@ -136,6 +136,11 @@ class Poller:
                 await asyncio.sleep(self._rng.uniform(upper * RECOVERY_DELAY[0], upper) * self.pace)
         finally:
             await self._disconnect()
+
+    async def wait_idle(self) -> None:
+        """Return when no poll is in flight."""
+        async with self._poll_lock:
+            return
 
     async def skip_pending(self) -> None:
         """Skip all pending changes: advance the slot to the current WAL position."""

@@ -45,16 +45,16 @@ async def evaluate_visibility(
     if not checked:
         return
     relation = checked[0].change.relation
-    places = column_indexes(relation, table.key)
-    keys = [[_text(c.change.new, place) for c in checked] for place in places]
-    names = [sql.Identifier(f"k{n}") for n in range(len(places))]
+    indexes = column_indexes(relation, table.key)
+    keys = [[_text(c.change.new, index) for c in checked] for index in indexes]
+    names = [sql.Identifier(f"k{n}") for n in range(len(indexes))]
     same = sql.SQL(" and ").join(
         sql.SQL("t.{} = k.{}::{}").format(
-            sql.Identifier(relation.columns[place].name),
+            sql.Identifier(relation.columns[index].name),
             name,
-            sql.SQL(table.casts[relation.columns[place].type_oid]),
+            sql.SQL(table.casts[relation.columns[index].type_oid]),
         )
-        for place, name in zip(places, names, strict=True)
+        for index, name in zip(indexes, names, strict=True)
     )
     query = sql.SQL(
         "select k.n from unnest({arrays}) with ordinality k({names}, n)"
@@ -91,16 +91,16 @@ async def matching(
     column = next((c for c in relation.columns if c.name == test.column), None)
     if column is None:
         return set()
-    place = relation.columns.index(column)
+    index = relation.columns.index(column)
     present = [
-        c for c in changes if isinstance(value_of(c, place), str) or is_known_null(c, place)
+        c for c in changes if isinstance(value_of(c, index), str) or is_known_null(c, index)
     ]  # fmt: skip
     kind = table.casts[column.type_oid]
     value, verdict = condition(test, kind)
     query = sql.SQL(
         "select n from unnest(%s::text[]) with ordinality v(v, n) where {}"
     ).format(verdict)  # fmt: skip
-    texts = [v if isinstance(v := value_of(c, place), str) else None for c in present]
+    texts = [v if isinstance(v := value_of(c, index), str) else None for c in present]
     cursor = await connection.execute(query, [texts, *value])
     return {present[n - 1] for (n,) in await cursor.fetchall()}
 
@@ -124,6 +124,6 @@ def condition(test: bindings.BindingFilter, kind: str) -> tuple[list[str], sql.C
     return parameters, sql.SQL("not ({})").format(verdict) if test.negated else verdict
 
 
-def _text(row: pgoutput.TupleData | None, place: int) -> str | None:
-    value = row[place] if row is not None else None
+def _text(row: pgoutput.TupleData | None, index: int) -> str | None:
+    value = row[index] if row is not None else None
     return value if isinstance(value, str) else None

@@ -1,6 +1,6 @@
 """Registry of the subscriptions, and the checks that a subscription has to pass.
 
-The real server has a table, `realtime.subscription`, whose trigger runs the checks. This module
+The real server has a table, `realtime.subscription`, with a trigger for the checks. This module
 keeps the subscriptions in memory and runs the same checks as statements on a separate connection,
 which may be lost without losing changes.
 """

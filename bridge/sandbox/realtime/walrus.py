@@ -53,15 +53,15 @@ async def encode_changes(
     visible = table.visible[role]
     if not table.key:
         return [_error_data(committed.change, NO_KEY) for committed in changes]
-    shown = [
-        place
-        for place, column in enumerate(relation.columns)
+    visible_indexes = [
+        index
+        for index, column in enumerate(relation.columns)
         if column.name in visible
         and (select is None or column.name in select or column.name in table.key)
     ]
-    columns = _columns(relation, table, shown)
-    new = await _records(connection, table, shown, changes, old=False)
-    old = await _records(connection, table, shown, changes, old=True)
+    columns = _columns(relation, table, visible_indexes)
+    new = await _records(connection, table, visible_indexes, changes, old=False)
+    old = await _records(connection, table, visible_indexes, changes, old=True)
     readable = visible.issuperset(table.key)
     texts: list[str] = []
     for n, committed in enumerate(changes):
@@ -95,13 +95,13 @@ def _error_data(change: pgoutput.RowMessage, error: str) -> str:
 
 
 def _columns(
-    relation: pgoutput.Relation, table: pg_catalog.CatalogTable, shown: Sequence[int]
+    relation: pgoutput.Relation, table: pg_catalog.CatalogTable, visible_indexes: Sequence[int]
 ) -> str:
     """Return `columns` in the table's order, with the whitespace of jsonb."""
     described = (
         f'{{"name": {orjson.dumps(column.name).decode()}, '
         f'"type": {orjson.dumps(table.type_names[column.type_oid]).decode()}}}'
-        for column in (relation.columns[place] for place in shown)
+        for column in (relation.columns[index] for index in visible_indexes)
     )
     return f"[{', '.join(described)}]"
 
@@ -132,29 +132,29 @@ def _known_columns(
 async def _records(
     connection: pg_catalog.Connection,
     table: pg_catalog.CatalogTable,
-    shown: Sequence[int],
+    visible_indexes: Sequence[int],
     changes: Sequence[CommittedChange],
     *,
     old: bool,
 ) -> list[str]:
     """Return the record of each change as jsonb text, `{}` if there is none."""
     texts = ["{}"] * len(changes)
-    alike: defaultdict[tuple[tuple[int, ...], bool], list[int]] = defaultdict(list)
-    allowed = set(shown)
+    groups: defaultdict[tuple[tuple[int, ...], bool], list[int]] = defaultdict(list)
+    allowed = set(visible_indexes)
     for n, committed in enumerate(changes):
         known = _known_columns(committed, table, old=old)
         if known is not None:
-            places = tuple(p for p in known if p in allowed)
-            alike[places, committed.too_large].append(n)
-    for (places, cut), members in alike.items():
-        if not places:
+            indexes = tuple(p for p in known if p in allowed)
+            groups[indexes, committed.too_large].append(n)
+    for (indexes, cut), members in groups.items():
+        if not indexes:
             continue
         relation = changes[members[0]].change.relation
         rows = [_row(changes[n], old=old) for n in members]
         arrays = [
-            [_wal_text(relation.columns[place], row[place]) for row in rows] for place in places
+            [_wal_text(relation.columns[index], row[index]) for row in rows] for index in indexes
         ]
-        query = _record_query(relation, table, places, cut=cut)
+        query = _record_query(relation, table, indexes, cut=cut)
         cursor = await connection.execute(query, arrays)
         for n, (text,) in zip(members, await cursor.fetchall(), strict=True):
             texts[n] = text
@@ -168,7 +168,7 @@ def _row(committed: CommittedChange, *, old: bool) -> pgoutput.TupleData:
         row = change.old if change.old is not None else change.new
         assert row is not None, "an update has a new tuple, a delete an old one"
         return row
-    return tuple(value_of(committed, place) for place in range(len(change.relation.columns)))
+    return tuple(value_of(committed, index) for index in range(len(change.relation.columns)))
 
 
 def _wal_text(column: pgoutput.RelationColumn, value: pgoutput.TupleValue) -> str | None:
@@ -181,18 +181,22 @@ def _wal_text(column: pgoutput.RelationColumn, value: pgoutput.TupleValue) -> st
 
 
 def _record_query(
-    relation: pgoutput.Relation, table: pg_catalog.CatalogTable, places: Sequence[int], *, cut: bool
+    relation: pgoutput.Relation,
+    table: pg_catalog.CatalogTable,
+    indexes: Sequence[int],
+    *,
+    cut: bool,
 ) -> sql.Composed:
-    names = [sql.Identifier(f"v{place}") for place in places]
+    names = [sql.Identifier(f"v{index}") for index in indexes]
     pairs = [
         sql.SQL("{}, to_jsonb({}::{})").format(
-            sql.Literal(relation.columns[place].name),
+            sql.Literal(relation.columns[index].name),
             name,
             sql.SQL(
-                "text" if (oid := relation.columns[place].type_oid) == BYTEA else table.casts[oid]
+                "text" if (oid := relation.columns[index].type_oid) == BYTEA else table.casts[oid]
             ),
         )
-        for place, name in zip(places, names, strict=True)
+        for index, name in zip(indexes, names, strict=True)
     ]
     whole = sql.SQL(" || ").join(
         sql.SQL("jsonb_build_object({})").format(
@@ -207,6 +211,6 @@ def _record_query(
         ).format(whole, sql.Literal(KEPT_VALUE_BYTES))
     return sql.SQL("select ({})::text from unnest({}) with ordinality v({}, n) order by n").format(
         whole,
-        sql.SQL(", ").join([sql.SQL("%s::text[]")] * len(places)),
+        sql.SQL(", ").join([sql.SQL("%s::text[]")] * len(indexes)),
         sql.SQL(", ").join(names),
     )

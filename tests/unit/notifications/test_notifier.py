@@ -41,7 +41,7 @@ def told(
         NotificationRules(), watches, present=present, users=100, scoped=True, clock=ManualClock()
     )
     given = [event for event in events if event is not None]
-    return list(made.expand(given, row))
+    return list(made.add_notifications(given, row))
 
 
 def change(old: dict[str, Any] | None, new: dict[str, Any] | None) -> Event | None:
@@ -298,7 +298,7 @@ def test_no_more_users_than_may_be_are_told_and_who_watches_the_property_comes_f
     event = change(*SOLD)
     assert event is not None
     with caplog.at_level(logging.WARNING):
-        events = list(made.expand([event, event], row))
+        events = list(made.add_notifications([event, event], row))
     assert [room for room in events[1].rooms if "@" not in room] == [
         "user:ann",
         "user:u0",
@@ -342,7 +342,7 @@ def test_a_fault_leaves_the_change_as_it_is(caplog: pytest.LogCaptureFixture) ->
     event = change(*SOLD)
     assert event is not None
     with caplog.at_level(logging.ERROR):
-        assert made.expand([event], broken) == [event]
+        assert made.add_notifications([event], broken) == [event]
     assert made.counts().failed == 1
     assert "nobody is notified" in caplog.text
 
@@ -354,5 +354,5 @@ def test_where_no_rights_end_at_regions_a_user_costs_one_room() -> None:
     )
     event = change(*SOLD)
     assert event is not None
-    [_, notification] = made.expand([event], row)
+    [_, notification] = made.add_notifications([event], row)
     assert notification.rooms == ("user:ann",)

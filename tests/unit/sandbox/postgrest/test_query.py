@@ -1,4 +1,4 @@
-"""The sandbox's reading of PostgREST query strings, and the SQL that comes of it."""
+"""Parsing of PostgREST query strings, and the SQL composed from them."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ def refused(*parameters: tuple[str, str]) -> PostgrestError:
     return caught.value
 
 
-def test_nothing_given_means_all_columns_of_all_rows() -> None:
+def test_empty_query_string_means_all_columns_of_all_rows() -> None:
     assert parse([]) == Query()
 
 
-def test_a_star_means_all_columns() -> None:
+def test_star_means_all_columns() -> None:
     assert parse([("select", "*")]).columns is None
 
 
-def test_columns_are_read_in_the_order_given_each_once() -> None:
+def test_select_keeps_order_and_removes_duplicates() -> None:
     assert parse([("select", "id,name,id")]).columns == ("id", "name")
 
 
-def test_a_quoted_column_may_hold_anything() -> None:
+def test_quoted_column_may_contain_any_character() -> None:
     assert parse([("select", '"a,b","c\\"d"')]).columns == ("a,b", 'c"d')
 
 
@@ -59,18 +59,18 @@ def test_each_comparison_is_a_filter(operator: str) -> None:
     assert parse([("price", f"{operator}.5")]).conditions == (QueryFilter("price", operator, "5"),)
 
 
-def test_filters_on_one_column_add_up() -> None:
+def test_filters_on_one_column_are_all_kept() -> None:
     conditions = parse([("price", "gt.1"), ("price", "lt.9")]).conditions
     assert conditions == (QueryFilter("price", "gt", "1"), QueryFilter("price", "lt", "9"))
 
 
-def test_a_filter_value_is_taken_as_it_stands_with_dots_commas_and_quotes() -> None:
+def test_filter_value_is_literal_with_dots_commas_and_quotes() -> None:
     assert parse([("name", 'eq."a",b.c(d)')]).conditions == (
         QueryFilter("name", "eq", '"a",b.c(d)'),
     )
 
 
-def test_a_filter_value_may_be_empty() -> None:
+def test_filter_value_may_be_empty() -> None:
     assert parse([("name", "eq.")]).conditions == (QueryFilter("name", "eq", ""),)
 
 
@@ -78,17 +78,17 @@ def test_not_negates_a_filter() -> None:
     assert parse([("city", "not.is.null")]).conditions == (QueryFilter("city", "is", "null", True),)
 
 
-def test_a_list_splits_at_commas_outside_quotes() -> None:
+def test_list_splits_at_commas_outside_quotes() -> None:
     (found,) = parse([("city", 'in.(Austin,"San Diego, CA","a\\"b\\\\",)')]).conditions
     assert found == QueryFilter("city", "in", ("Austin", "San Diego, CA", 'a"b\\', ""))
 
 
-def test_an_empty_list_matches_nothing() -> None:
+def test_empty_list_matches_nothing() -> None:
     assert parse([("id", "in.()")]).conditions == (QueryFilter("id", "in", ()),)
     assert "false" in sql(("id", "in.()"))
 
 
-def test_a_tree_nests_and_in_or() -> None:
+def test_logic_tree_nests_and_in_or() -> None:
     (found,) = parse([("or", "(and(a.eq.x,b.gt.y),a.gt.x)")]).conditions
     assert found == Logic(
         "or",
@@ -99,20 +99,20 @@ def test_a_tree_nests_and_in_or() -> None:
     )
 
 
-def test_a_value_in_a_tree_is_quoted_when_it_holds_what_trees_are_made_of() -> None:
+def test_value_in_a_tree_with_delimiters_is_quoted() -> None:
     (found,) = parse([("or", '(a.eq."x,y)",b.in.(1,"2,3"))')]).conditions
     assert found == Logic(
         "or", (QueryFilter("a", "eq", "x,y)"), QueryFilter("b", "in", ("1", "2,3")))
     )
 
 
-def test_a_timestamp_needs_no_quotes_in_a_tree() -> None:
+def test_timestamp_needs_no_quotes_in_a_tree() -> None:
     (found,) = parse([("or", "(t.gt.2026-01-02T03:04:05.678+00:00,id.gt.a)")]).conditions
     assert isinstance(found, Logic)
     assert found.parts[0] == QueryFilter("t", "gt", "2026-01-02T03:04:05.678+00:00")
 
 
-def test_not_negates_a_tree_and_parts_of_it() -> None:
+def test_not_negates_a_tree_and_its_parts() -> None:
     (found,) = parse([("not.or", "(not.and(a.eq.1,b.eq.2),c.not.eq.3)")]).conditions
     assert found == Logic(
         "or",
@@ -124,7 +124,7 @@ def test_not_negates_a_tree_and_parts_of_it() -> None:
     )
 
 
-def test_order_has_directions_and_places_for_nulls() -> None:
+def test_order_has_directions_and_null_positions() -> None:
     assert parse([("order", "a.asc,b.desc,c.desc.nullslast,d.nullsfirst")]).order == (
         Order("a"),
         Order("b", descending=True),
@@ -174,39 +174,39 @@ def test_limit_and_offset_are_numbers() -> None:
         ("(select 1)", "eq.1"),
     ],
 )
-def test_what_cannot_be_read_is_refused_as_postgrest_does(key: str, value: str) -> None:
+def test_invalid_parameter_raises_pgrst100(key: str, value: str) -> None:
     refusal = refused((key, value))
     assert (refusal.status, refusal.code) == (400, "PGRST100")
     assert refusal.details
 
 
-def test_a_filter_on_an_embedded_table_is_refused() -> None:
+def test_filter_on_an_embedded_table_raises_pgrst108() -> None:
     assert refused(("owner.name", "eq.x")).code == "PGRST108"
 
 
-def test_a_negative_limit_is_a_range_that_cannot_be_satisfied() -> None:
+def test_negative_limit_raises_pgrst103() -> None:
     refusal = refused(("limit", "-1"))
     assert (refusal.status, refusal.code) == (416, "PGRST103")
 
 
-def test_a_zero_byte_is_refused() -> None:
+def test_zero_byte_raises_22021() -> None:
     assert refused(("name", "eq.a\0b")).code == "22021"
 
 
-def test_a_tree_too_deep_is_refused_before_the_stack_is() -> None:
+def test_deeply_nested_tree_is_rejected_without_recursion_error() -> None:
     depth = MAX_DEPTH * 500
     assert refused(("or", "(and" * depth + "(a.eq.1)" + ")" * depth)).code == "PGRST100"
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
-def test_a_hostile_value_stays_a_parameter(hostile: str) -> None:
+def test_hostile_value_stays_a_parameter(hostile: str) -> None:
     statement = composed(("name", f"eq.{hostile}"))
     assert statement.values == (hostile,)
     assert statement.text.as_string(None) == sql(("name", "eq.harmless"))
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
-def test_a_hostile_value_in_a_list_or_a_tree_stays_a_parameter(hostile: str) -> None:
+def test_hostile_value_in_a_list_or_a_tree_stays_a_parameter(hostile: str) -> None:
     quoted = '"' + hostile.replace("\\", "\\\\").replace('"', '\\"') + '"'
     for parameter in (("name", f"in.({quoted})"), ("or", f"(name.eq.{quoted})")):
         assert composed(parameter).values == (hostile,)
@@ -214,7 +214,7 @@ def test_a_hostile_value_in_a_list_or_a_tree_stays_a_parameter(hostile: str) -> 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
 @pytest.mark.parametrize("place", ["select", "order", "filter", "tree"])
-def test_a_hostile_column_stays_one_quoted_identifier(hostile: str, place: str) -> None:
+def test_hostile_column_stays_one_quoted_identifier(hostile: str, place: str) -> None:
     quoted = '"' + hostile.replace("\\", "\\\\").replace('"', '\\"') + '"'
     parameter = {
         "select": ("select", quoted),
@@ -242,7 +242,7 @@ GRAMMAR = st.lists(
     key=st.sampled_from(["select", "order", "limit", "offset", "or", "not.and", "price"]) | TEXT,
     value=TEXT | GRAMMAR,
 )
-def test_any_query_string_is_either_read_or_refused(key: str, value: str) -> None:
+def test_any_query_string_is_parsed_or_rejected(key: str, value: str) -> None:
     try:
         statement = composed((key, value))
     except PostgrestError:
@@ -251,7 +251,7 @@ def test_any_query_string_is_either_read_or_refused(key: str, value: str) -> Non
 
 
 @given(TEXT.filter(lambda text: "\0" not in text))
-def test_no_value_ever_changes_the_statement(value: str) -> None:
+def test_filter_value_never_changes_the_statement(value: str) -> None:
     statement = composed(("name", f"eq.{value}"))
     assert statement.values == (value,)
     assert statement.text.as_string(None) == sql(("name", "eq.x"))
