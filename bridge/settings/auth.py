@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 
-from bridge.auth.authenticator import AuthMode  # noqa: TC001 - pydantic reads it
-from bridge.auth.policy import path, regions_in
+from bridge.auth.policy import AuthMode, path, regions_in
 from bridge.settings.base import Listed, SettingsGroup
 
 SECRET_BYTES = 32
