@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bridge.auth.jwks_client import JwksClient
@@ -30,7 +30,7 @@ class AuthOptions:
     """URL of the project's public keys (JWKS)."""
     requirements: TokenRequirements
     policy: AccessPolicy
-    secret: str | None = None
+    secret: str | None = field(default=None, repr=False)
     """The project's legacy JWT secret; None: tokens signed with HS256 are rejected."""
 
 

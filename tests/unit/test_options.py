@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from bridge.options import admission_limits, auth_options, client_address, document_options
+from bridge.options import (
+    admission_limits,
+    auth_options,
+    client_address,
+    document_options,
+    source_options,
+)
 from tests.fakes import settings
 
 LOOPBACK = {"client": ("127.0.0.1", 5), "headers": []}
@@ -55,6 +61,13 @@ def test_client_address_limits_loopback_only_if_a_limit_per_address_is_set() -> 
     assert client_address(settings()).rate_limit_key(LOOPBACK) is None
     limited = client_address(settings(connections_per_address=5))
     assert limited.rate_limit_key(LOOPBACK) == "127.0.0.1"
+
+
+def test_options_do_not_show_secrets() -> None:
+    configured = settings(supabase_jwt_secret=SECRET)
+    shown = repr(source_options(configured)) + repr(auth_options(configured))
+    assert configured.supabase_secret_key.get_secret_value() not in shown
+    assert SECRET not in shown
 
 
 def test_document_options_have_the_table_and_the_path() -> None:
