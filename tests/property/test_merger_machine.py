@@ -46,14 +46,14 @@ class LedgerMachine(RuleBasedStateMachine):
                 assert row is not None
                 self.ledger.load_initial(row)
             self.ledger.initial_load_done(self.now)
-            self.client.rows = published(self.world.table)
+            self.client.load(published(self.world.table))
         self.store()
 
     def store(self) -> None:
         changes = self.ledger.take()
         for event in events_of(PROJECTION, self.rows, changes.changes):
-            self.client.hear(event)
-        self.rows.apply(changes.rows)
+            self.client.receive_event(event)
+        self.rows.apply(changes.rows.items())
         self.ledger.applied()
 
     # -- the database --------------------------------------------------------------------------

@@ -1,23 +1,23 @@
-// Many clients on the official library in one process. Prints a JSON line for everything that
-// happens to one; "c" is its name:
+// Many clients of the official library in one process. Prints a JSON line for each thing that
+// happens to a client; "c" is its name:
 //
 //   {"c", "connected": auth, "recovered": bool, "transport": name}
 //   {"c", "event": envelope, "position": the last argument}
-//   {"c", "asked": request}   {"c", "request": request, "answer": ack}
+//   {"c", "requested": request}   {"c", "request": request, "ack": ack}
 //   {"c", "disconnected": reason}
 //
-// node chaos_fleet.mjs CLIENTS, where CLIENTS is JSON: [{name, url, options, auth, snapshots}].
-// A client that takes snapshots asks for one whenever it is new to the bridge. Takes commands on
-// stdin, a JSON line each:
+// node chaos_clients.mjs CLIENTS, where CLIENTS is JSON: [{name, url, options, auth, snapshots}].
+// A client with snapshots requests one at the start of each session that was not recovered. Commands
+// on stdin, a JSON line each:
 //
-//   {"c", "request": {"name": "subscribe", "argument": {...}}}   made when those before it are
-//   {"c", "drop": true}      its connection ends, as when a page sleeps
-//   {"c", "goodbye": true}   it leaves in order, and comes anew
+//   {"c", "request": {"name": "subscribe", "argument": {...}}}   sent after the ack of those before
+//   {"c", "drop": true}      closes the connection, as when a page is suspended
+//   {"c", "goodbye": true}   disconnects, and connects again in a new session
 import { createInterface } from "node:readline";
 import { io } from "socket.io-client";
 
 const RETRY_MS = 300;
-const say = (line) => process.stdout.write(JSON.stringify(line) + "\n");
+const print = (line) => process.stdout.write(JSON.stringify(line) + "\n");
 
 class Client {
   constructor({ name, url, options, auth, snapshots }) {
@@ -35,14 +35,14 @@ class Client {
       auth: (give) => give(this.named),
     });
     this.socket.on("connect", () => this.connected());
-    this.socket.on("disconnect", (reason) => say({ c: name, disconnected: reason }));
-    this.socket.onAny((_, event, position) => say({ c: name, event, position }));
+    this.socket.on("disconnect", (reason) => print({ c: name, disconnected: reason }));
+    this.socket.onAny((_, event, position) => print({ c: name, event, position }));
   }
 
   connected() {
     const { recovered } = this.socket;
     const transport = this.socket.io.engine.transport.name;
-    say({ c: this.name, connected: this.named, recovered: Boolean(recovered), transport });
+    print({ c: this.name, connected: this.named, recovered: Boolean(recovered), transport });
     if (!recovered) {
       this.requests = this.requests.filter((request) => !request.first);
       for (const { argument } of this.requests) delete argument.after;
@@ -52,35 +52,35 @@ class Client {
         this.requests.unshift({ name: "subscribe", argument, first: true });
       }
     }
-    this.ask();
+    this.send();
   }
 
-  ask() {
+  send() {
     clearTimeout(this.timer);
     const request = this.requests[0];
     if (!request || !this.socket.connected) return;
     const turn = ++this.turn;
     const { name, argument } = structuredClone(request);
-    say({ c: this.name, asked: { name, argument } });
-    this.socket.emit(name, argument, (answer) => {
-      say({ c: this.name, request: { name, argument }, answer });
-      if (turn === this.turn) this.answered(request, answer);
+    print({ c: this.name, requested: { name, argument } });
+    this.socket.emit(name, argument, (ack) => {
+      print({ c: this.name, request: { name, argument }, ack });
+      if (turn === this.turn) this.acknowledged(request, ack);
     });
   }
 
-  answered(request, answer) {
-    if (!answer.ok) {
-      if (answer.error.code === "cursor_gone") delete request.argument.after;
-      this.timer = setTimeout(() => this.ask(), RETRY_MS);
+  acknowledged(request, ack) {
+    if (!ack.ok) {
+      if (ack.error.code === "cursor_gone") delete request.argument.after;
+      this.timer = setTimeout(() => this.send(), RETRY_MS);
       return;
     }
-    const { regions, properties } = answer;
-    // A handshake that names nothing would ask for everything.
-    const nothing = regions && !regions.length && !properties.length;
-    this.named = { ...this.named, regions: nothing ? ["nowhere"] : (regions ?? []), properties };
-    if (answer.more) request.argument.after = answer.more;
+    const { regions, properties } = ack;
+    // A handshake without regions and properties would subscribe to everything.
+    const empty = regions && !regions.length && !properties.length;
+    this.named = { ...this.named, regions: empty ? ["nowhere"] : (regions ?? []), properties };
+    if (ack.more) request.argument.after = ack.more;
     else this.requests.shift();
-    this.ask();
+    this.send();
   }
 }
 
@@ -93,7 +93,7 @@ createInterface({ input: process.stdin })
     const client = clients.get(command.c);
     if (command.request) {
       client.requests.push(command.request);
-      if (client.requests.length === 1) client.ask();
+      if (client.requests.length === 1) client.send();
     }
     if (command.drop) client.socket.io.engine?.close();
     if (command.goodbye) client.socket.disconnect().connect();

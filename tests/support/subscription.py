@@ -1,4 +1,4 @@
-"""What a client asked to hear, as the contract reads it."""
+"""The subscription of a client as the contract defines it, without any code of the gateway."""
 
 from __future__ import annotations
 
@@ -11,29 +11,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """`regions` None: everything."""
+    """Regions and properties; `regions` None stands for all events."""
 
     regions: frozenset[str] | None = None
     properties: frozenset[str] = frozenset()
 
     @classmethod
     def of_handshake(cls, auth: Mapping[str, Any]) -> Subscription:
-        """What a client hears that connects with this `auth`."""
+        """Return the subscription of a client that connects with `auth`."""
         regions, properties = auth.get("regions") or (), auth.get("properties") or ()
         if not regions and not properties:
             return cls()
         return cls(frozenset(regions), frozenset(properties))
 
     @classmethod
-    def of_ack(cls, answer: Mapping[str, Any]) -> Subscription:
-        """What an ack says that a client hears now."""
-        if answer["regions"] is None:
+    def of_ack(cls, ack: Mapping[str, Any]) -> Subscription:
+        """Return the subscription that is in force after a request with this `ack`."""
+        if ack["regions"] is None:
             return cls()
-        return cls(frozenset(answer["regions"]), frozenset(answer["properties"]))
+        return cls(frozenset(ack["regions"]), frozenset(ack["properties"]))
 
-    def hears(self, key: str, regions: Iterable[str] | None) -> bool | None:
-        """Whether a property in `regions` is its business; None where that can't be said, because
-        the regions are not known (None).
+    def includes(self, key: str, regions: Iterable[str] | None) -> bool | None:
+        """Return whether a property in `regions` is included.
+
+        None: undecided, because the property's regions are unknown (None).
         """
         if self.regions is None or key in self.properties:
             return True

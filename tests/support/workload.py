@@ -1,7 +1,6 @@
-"""Transactions drawn from a seed: what they write depends on the dice and on nothing else.
+"""Random transactions that depend on the seed alone, not on the contents of the table.
 
-Properties come from a fixed stock of keys. A statement about a key that is not in the table does
-nothing, so the plan needs no knowledge of what the table holds.
+Keys are drawn from a fixed set. A statement with a key that is not in the table has no effect.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from tests.chaos.truth import MARK
+from tests.support.expected_table import UNPUBLISHED_MARK
 
 if TYPE_CHECKING:
     import random
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 Statement: TypeAlias = tuple[str, tuple[Any, ...]]
 
-STOCK: Final = 90
+KEYS: Final = 90
 PLACES: Final = (
     ("TX", "Austin"),
     ("TX", "Dallas"),
@@ -39,7 +38,7 @@ NAMES: Final = (
     "e\u0301",
     "\u202eRTL",
 )
-FIRST: Final = (
+FIRST_ROWS: Final = (
     "insert into properties (id, name, state, city, price, internal_notes)"
     " select key, 'Listing ' || n, state, city, n, %s from"
     " unnest(%s::uuid[], %s::text[], %s::text[]) with ordinality as f(key, state, city, n)"
@@ -54,32 +53,35 @@ RENAME: Final = (
 )
 LARGE_BYTES: Final = 20_000
 PACES: Final = (0.5, 0.15, 0.06, 0.02)
-"""Mean seconds between two transactions of one writer, from calm to a burst."""
+"""Mean seconds between two transactions, from few writes to a burst."""
 PACE_LENGTH: Final = 40
-"""Transactions until the pace changes."""
+"""Transactions until the pace changes, at the second shortest pace."""
 
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """`hold`: seconds that it stays open after each statement. `undone`: the last so many
-    statements are rolled back, by a savepoint or, if that is all, altogether.
+    """A transaction of a writer.
+
+    `hold`: seconds that it stays open after each statement. `rolled_back`: number of its last
+    statements that are rolled back, to a savepoint or, if these are all, with the transaction.
+    `pause`: seconds until the next transaction.
     """
 
     statements: tuple[Statement, ...]
     hold: float
-    undone: int
+    rolled_back: int
     pause: float
 
 
-class Writes:
-    """One writer's plan; its texts and numbers are unlike those of every other."""
+class Workload:
+    """An endless sequence of transactions; texts differ from those of every other `label`."""
 
-    def __init__(self, dice: random.Random, keys: list[uuid.UUID], label: str) -> None:
-        self._dice = dice
+    def __init__(self, rng: random.Random, keys: list[uuid.UUID], label: str) -> None:
+        self._rng = rng
         self._keys = keys
         self._label = label
         self._count = 0
-        self._acts: tuple[tuple[int, Callable[[], Statement]], ...] = (
+        self._statements: tuple[tuple[int, Callable[[], Statement]], ...] = (
             (30, self._price),
             (14, self._several),
             (6, self._unpublished),
@@ -99,37 +101,36 @@ class Writes:
         )
 
     def __iter__(self) -> Iterator[Transaction]:
-        """Without end."""
-        dice = self._dice
+        rng = self._rng
         while True:
-            pace = dice.choice(PACES)
+            pace = rng.choice(PACES)
             for _ in range(max(4, round(PACE_LENGTH * PACES[-2] / pace))):
-                count = dice.choices((1, 2, 3, 6), (70, 15, 10, 5))[0]
+                count = rng.choices((1, 2, 3, 6), (70, 15, 10, 5))[0]
                 statements = tuple(self._statement() for _ in range(count))
-                undone = dice.randint(1, count) if dice.random() < 0.08 else 0
-                hold = dice.uniform(0.05, 0.6) if dice.random() < 0.04 else 0.0
-                yield Transaction(statements, hold, undone, dice.expovariate(1 / pace))
+                rolled_back = rng.randint(1, count) if rng.random() < 0.08 else 0
+                hold = rng.uniform(0.05, 0.6) if rng.random() < 0.04 else 0.0
+                yield Transaction(statements, hold, rolled_back, rng.expovariate(1 / pace))
 
     def first(self, count: int) -> Statement:
-        """The table before the story."""
+        """Return the statement that inserts the first `count` rows."""
         keys = self._keys[:count]
-        places = [self._dice.choice(PLACES) for _ in keys]
+        places = [self._rng.choice(PLACES) for _ in keys]
         return (
-            FIRST,
-            (MARK, keys, [state for state, _ in places], [city for _, city in places]),
+            FIRST_ROWS,
+            (UNPUBLISHED_MARK, keys, [state for state, _ in places], [city for _, city in places]),
         )
 
     def _statement(self) -> Statement:
-        weights = [weight for weight, _ in self._acts]
-        ((_, act),) = self._dice.choices(self._acts, weights)
-        return act()
+        weights = [weight for weight, _ in self._statements]
+        ((_, statement),) = self._rng.choices(self._statements, weights)
+        return statement()
 
     def _key(self) -> uuid.UUID:
-        return self._dice.choice(self._keys)
+        return self._rng.choice(self._keys)
 
     def _number(self) -> int:
         self._count += 1
-        return self._count * 1000 + self._dice.randrange(1000)
+        return self._count * 1000 + self._rng.randrange(1000)
 
     def _text(self) -> str:
         return f"{self._label}{self._number()}"
@@ -144,27 +145,27 @@ class Writes:
         return self._update(
             "price = %s, units = %s, name = %s, latitude = %s, internal_notes = %s",
             self._number(),
-            self._dice.randint(1, 400),
+            self._rng.randint(1, 400),
             self._text(),
-            round(self._dice.uniform(-90, 90), 5),
-            f"{MARK} {self._number()}",
+            round(self._rng.uniform(-90, 90), 5),
+            f"{UNPUBLISHED_MARK} {self._number()}",
         )
 
     def _unpublished(self) -> Statement:
         return self._update(
             "owner_contact = %s, cap_rate = %s",
-            f"{MARK} {self._number()}",
-            self._dice.randrange(999),
+            f"{UNPUBLISHED_MARK} {self._number()}",
+            self._rng.randrange(999),
         )
 
     def _move(self) -> Statement:
-        state, city = self._dice.choice(PLACES)
-        if self._dice.random() < 0.4:
+        state, city = self._rng.choice(PLACES)
+        if self._rng.random() < 0.4:
             return self._update("state = %s, city = %s", state, city)
         return self._update("state = %s, city = %s, price = %s", state, city, self._number())
 
     def _insert(self) -> Statement:
-        state, city = self._dice.choice(PLACES)
+        state, city = self._rng.choice(PLACES)
         return (
             INSERT,
             (
@@ -174,7 +175,7 @@ class Writes:
                 city,
                 self._number(),
                 json.dumps(self._json()),
-                MARK,
+                UNPUBLISHED_MARK,
             ),
         )
 
@@ -190,12 +191,12 @@ class Writes:
 
     def _json(self) -> Any:
         number = self._number()
-        return self._dice.choice(
+        return self._rng.choice(
             (
                 {},
                 {"pool": True, "n": number, "x": number / 8},
                 {"a": {"b": [1, 2.5, None, {"c": "東京"}], "n": number}},
-                {"list": list(range(self._dice.randrange(6))), "at": "2026-01-05 09:00:00+02"},
+                {"list": list(range(self._rng.randrange(6))), "at": "2026-01-05 09:00:00+02"},
                 {"z": 1.0, "e": 1e3, "n": str(number)},
             )
         )
@@ -204,31 +205,31 @@ class Writes:
         return self._update("amenities = %s", json.dumps(self._json()))
 
     def _tags(self) -> Statement:
-        tags = [self._dice.choice(NAMES) for _ in range(self._dice.randrange(4))]
+        tags = [self._rng.choice(NAMES) for _ in range(self._rng.randrange(4))]
         return self._update("tags = %s", tags)
 
     def _name(self) -> Statement:
-        return self._update("name = %s", f"{self._dice.choice(NAMES)} {self._text()}")
+        return self._update("name = %s", f"{self._rng.choice(NAMES)} {self._text()}")
 
     def _nulls(self) -> Statement:
-        column = self._dice.choice(("price", "units", "latitude", "longitude"))
+        column = self._rng.choice(("price", "units", "latitude", "longitude"))
         return self._update(f"{column} = case when {column} is null then 7 end")
 
     def _status(self) -> Statement:
-        return self._update("status = %s", self._dice.choice(("available", "pending", "sold")))
+        return self._update("status = %s", self._rng.choice(("available", "pending", "sold")))
 
     def _large(self) -> Statement:
         # md5 does not compress, so the value is stored out of line.
-        if self._dice.random() < 0.3:
+        if self._rng.random() < 0.3:
             return self._update("address = %s", self._text())
         return self._update(
             "address = (select string_agg(md5(n::text || %s), '') from generate_series(1, %s) n)",
             self._text(),
-            self._dice.randrange(80, LARGE_BYTES // 32),
+            self._rng.randrange(80, LARGE_BYTES // 32),
         )
 
     def _many(self) -> Statement:
-        keys = self._dice.sample(self._keys, 15)
+        keys = self._rng.sample(self._keys, 15)
         return (
             "update properties set price = price + %s where id = any(%s)",
             (self._number(), keys),

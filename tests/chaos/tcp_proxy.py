@@ -1,4 +1,4 @@
-"""The network between one client and the bridge: a TCP proxy that can fail in every way."""
+"""A TCP proxy between one client and the bridge that can reset, stall or lose connections."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 CHUNK = 65536
 
 
-class Line:
-    """Made by `Line.open()`; `url` is where the client connects."""
+class TcpProxy:
+    """Created by `TcpProxy.open()`; the client connects to `url`."""
 
     def __init__(self, port: int) -> None:
         """`port`: the bridge's, on loopback."""
         self._port = port
-        self._ends: dict[asyncio.StreamWriter, asyncio.StreamWriter] = {}
+        self._peers: dict[asyncio.StreamWriter, asyncio.StreamWriter] = {}
         self._dead: set[asyncio.StreamWriter] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -27,51 +27,51 @@ class Line:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, port: int) -> AsyncIterator[Line]:
-        line = cls(port)
-        server = await asyncio.start_server(line._accept, "127.0.0.1", 0)
-        line.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async def open(cls, port: int) -> AsyncIterator[TcpProxy]:
+        proxy = cls(port)
+        server = await asyncio.start_server(proxy._accept, "127.0.0.1", 0)
+        proxy.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         try:
-            yield line
+            yield proxy
         finally:
             server.close()
-            line.cut()
-            tasks = list(line._tasks)
+            proxy.reset()
+            tasks = list(proxy._tasks)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def cut(self) -> None:
-        """Every connection is reset, at both ends."""
-        for writer in self._ends:
+    def reset(self) -> None:
+        """Reset every connection, at both ends."""
+        for writer in self._peers:
             writer.transport.abort()
 
     def stall(self) -> None:
-        """Nothing is read or written any more, and what comes piles up at both ends."""
+        """Stop reading and writing, so that the buffers of both ends fill up."""
         self._flowing.clear()
 
     def resume(self) -> None:
         """End `stall`."""
         self._flowing.set()
 
-    def swallow(self) -> None:
-        """The connections of this moment are half open: what is sent vanishes, nobody is told."""
-        self._dead.update(self._ends)
+    def half_open(self) -> None:
+        """Make the present connections half open: data is dropped, and no end is notified."""
+        self._dead.update(self._peers)
 
     def heal(self) -> None:
-        """End every fault; connections that were half open are reset."""
+        """End every fault; half-open connections are reset."""
         self.resume()
         for writer in self._dead:
             writer.transport.abort()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            there, onward = await asyncio.open_connection("127.0.0.1", self._port)
+            upstream_reader, onward = await asyncio.open_connection("127.0.0.1", self._port)
         except OSError:
             writer.transport.abort()
             return
-        self._ends[writer], self._ends[onward] = onward, writer
-        for pair in ((reader, writer, onward), (there, onward, writer)):
+        self._peers[writer], self._peers[onward] = onward, writer
+        for pair in ((reader, writer, onward), (upstream_reader, onward, writer)):
             task = asyncio.create_task(self._pump(*pair))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -82,7 +82,7 @@ class Line:
         here: asyncio.StreamWriter,
         onward: asyncio.StreamWriter,
     ) -> None:
-        """Carry what comes at one end to the other, and its end too."""
+        """Forward data and the end of the stream from one end to the other."""
         with suppress(ConnectionError):
             while True:
                 await self._flowing.wait()
@@ -94,10 +94,10 @@ class Line:
                     onward.write(data)
                     await onward.drain()
         if here in self._dead:
-            # Its other end hears nothing of it, until `heal`.
+            # The other end is not closed until `heal`.
             here.close()
         else:
             onward.close()
-        self._ends.pop(here, None)
-        if not {here, onward} & self._ends.keys():
+        self._peers.pop(here, None)
+        if not {here, onward} & self._peers.keys():
             self._dead -= {here, onward}
