@@ -40,7 +40,7 @@ class ReplicationSettings(SettingsGroup):
         10,
         gt=0,
         description="Interval between two key scans (find deletes and TRUNCATE); longer if a scan "
-        "of a large table takes more than a fifth of it",
+        "of a large table takes more than a fifth of the interval",
     )
     pass_rows: int = Field(
         10_000,
