@@ -32,6 +32,7 @@ from bridge.ops.endpoints import OpsEndpoints
 from bridge.ops.readiness import Readiness, not_ready
 from bridge.ops.status import StatusReport
 from bridge.options import (
+    admin_secret,
     admission_limits,
     authenticator,
     client_address,
@@ -184,7 +185,7 @@ class Bridge(Starlette):
         self._running: _Running | None = None
         addresses = client_address(settings)
         origins = Origins(settings.cors_origins)
-        admin_auth = AdminAuth(settings.admin_secret, addresses)
+        admin_auth = AdminAuth(admin_secret(settings), addresses)
         self.operations = OpsEndpoints(
             self._status,
             admin_auth=admin_auth,

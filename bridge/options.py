@@ -146,6 +146,12 @@ def _shape(fields: dict[str, Any]) -> str:
     return json.dumps(fields, sort_keys=True)
 
 
+def admin_secret(settings: Settings) -> str | None:
+    """The operators' secret; None: administration is off."""
+    secret = settings.admin_secret
+    return None if secret is None else secret.get_secret_value()
+
+
 def admission_limits(settings: Settings) -> AdmissionLimits:
     return AdmissionLimits(
         connections=settings.connections,
