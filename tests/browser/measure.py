@@ -35,7 +35,7 @@ from tests.acceptance.conftest import bridge_process
 from tests.bench.latency import FIRST, Arrivals, percentiles, realtime
 from tests.browser.conftest import CHROMIUM, FLAGS, NO_WEBGL, WEBGL, which
 from tests.browser.ports import quiet_port
-from tests.browser.site import Site
+from tests.browser.restartable_bridge import RestartableBridge
 from tests.fakes import FakeSource, FakeTable, row, settings
 from tests.serving import served
 
@@ -114,8 +114,8 @@ async def whole_line(*, webgl: bool) -> AsyncIterator[tuple[Sandbox, Page]]:
         sandbox = await stack.enter_async_context(Sandbox.open())
         web = await stack.enter_async_context(web_app(f"http://127.0.0.1:{port}"))
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        site = Site(sandbox, web, port, directory, bridge_process)
-        await stack.enter_async_context(site.up())
+        restartable = RestartableBridge(sandbox, web, port, directory, bridge_process)
+        await stack.enter_async_context(restartable.running())
         yield sandbox, await stack.enter_async_context(tab(web, webgl=webgl))
 
 

@@ -1,4 +1,4 @@
-"""A bridge that can be started, killed and started again at one place, over one log."""
+"""A bridge that can be started, killed and restarted on one port, with one log."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SECONDS = 30
 
 
-class Site:
+class RestartableBridge:
     def __init__(
         self,
         sandbox: Sandbox,
@@ -44,8 +44,8 @@ class Site:
         }
 
     @asynccontextmanager
-    async def up(self, **settings: str) -> AsyncIterator[BridgeProcess]:
-        """Running, and ready. Killed at the end. `settings` are the environment's."""
+    async def running(self, **settings: str) -> AsyncIterator[BridgeProcess]:
+        """Run the bridge, ready inside; killed at the end. `settings`: environment variables."""
         environment = {**self._settings, **settings}
         async with self._run(
             self._directory, "serve", "--port", str(self.port), **environment
@@ -60,11 +60,11 @@ class Site:
     async def kill(self, process: BridgeProcess) -> None:
         await process.end(signal.SIGKILL)
 
-    async def knows_watches(self) -> None:
-        """Until it knows all watches that there are."""
-        [there] = await self.sandbox.execute("select count(*) as n from property_watchers")
+    async def until_watches_loaded(self) -> None:
+        """Wait until the bridge has loaded all watches of the table."""
+        [counted] = await self.sandbox.execute("select count(*) as n from property_watchers")
         async with asyncio.timeout(SECONDS):
-            while (await self.status())["watchers"]["watches"] != there["n"]:
+            while (await self.status())["watchers"]["watches"] != counted["n"]:
                 await asyncio.sleep(0.02)
 
     async def status(self) -> dict[str, Any]:
