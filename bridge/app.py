@@ -46,6 +46,7 @@ from bridge.options import (
 )
 from bridge.pipeline.event_sink import EventSink
 from bridge.pipeline.pipeline import Pipeline
+from bridge.replica import Replica
 from bridge.schema.routes import schema_routes
 from bridge.security.admin_auth import AdminAuth
 from bridge.security.admission import AdmissionMiddleware
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from bridge.gateway.gateway import Gateway
+    from bridge.log.backends import LogBackend
     from bridge.log.base import EventLog
     from bridge.ops.admin import SignOut
     from bridge.rights import Rights
@@ -99,15 +101,60 @@ def create_app(
 
 
 @dataclass(frozen=True, slots=True)
-class _Running:
-    """The parts of one run of the lifespan."""
+class Ingest:
+    """The role that follows the table and appends to the log. One process at a time has it.
 
-    source: Source
-    pipeline: Pipeline
+    `watchers` is None if notifications are off.
+    """
+
     log: EventLog
-    gateway: Gateway
+    source: Source
+    queue: ChangeQueue
+    pipeline: Pipeline
     watchers: WatchSync | None
+
+    def upstream(self) -> UpstreamState:
+        status = self.pipeline.status()
+        return UpstreamState(
+            live=self.source.status().state is SourceState.LIVE and self.log.error is None,
+            reconciled=status.reconciled,
+            scanning=status.scanning,
+        )
+
+    def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
+        """Return what runs until cancelled, by name."""
+        tasks = {"source": self.source.run(self.queue), "pipeline": self.pipeline.run()}
+        if self.watchers is not None:
+            tasks["watchers"] = self.watchers.run()
+        return tasks
+
+
+@dataclass(frozen=True, slots=True)
+class Serve:
+    """The role that serves clients. It receives what they are sent from `replica` alone, which
+    follows the log.
+    """
+
+    replica: Replica
+    gateway: Gateway
+
+    def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
+        """Return what runs until cancelled, by name."""
+        return {"replica": self.replica.run(), "gateway": self.gateway.run()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """The parts of one run of the lifespan. A single process has both roles."""
+
+    log: EventLog
+    ingest: Ingest
+    serve: Serve
     started_at: float
+
+    @property
+    def gateway(self) -> Gateway:
+        return self.serve.gateway
 
 
 class Bridge(Starlette):
@@ -179,79 +226,18 @@ class Bridge(Starlette):
         self.failure = None
         settings = self.settings
         async with AsyncExitStack() as closing:
-            source_of = source_options(settings)
-            table = await _open(self._table or create_table(source_of), closing)
-            source = self._source or create_source(source_of, table)
             backend = create_backend(log_options(settings))
-            events = backend.log
-            closing.push_async_callback(events.close)
-            await events.open()
-            queue = ChangeQueue(settings.queue_changes)
-            watches, presence, clock = WatchIndex(), Presence(), SystemClock()
-            notifier = Notifier(
-                notification_rules(settings),
-                watches,
-                present=presence.users,
-                users=settings.notify_users,
-                scoped=bool(settings.regions_claim),
-                clock=clock,
-            )
-            watchers = None
-            if settings.watchers:
-                if settings.auth == "off":
-                    log.warning(
-                        "no user will be notified: users are identified by their tokens, and "
-                        "BRIDGE_AUTH=off ignores tokens; expected optional or required"
-                    )
-                watchers = WatchSync(
-                    watches, notifier, self._watch_upstream, watch_sync_options(settings)
-                )
-                closing.push_async_callback(watchers.close)
-                await watchers.open()
-            sink = EventSink(
-                settings.projection,
-                events,
-                publish=lambda entries: gateway.publish(entries),  # noqa: PLW0108 - made below
-                add_notifications=None if watchers is None else notifier.add_notifications,
-            )
-            await sink.load()
-            pipeline = Pipeline(
-                projection=settings.projection,
-                table=table,
-                queue=queue,
-                sink=sink,
-                options=reconcile_options(settings),
-                clock=clock,
-            )
-
-            def upstream() -> UpstreamState:
-                status = pipeline.status()
-                return UpstreamState(
-                    live=source.status().state is SourceState.LIVE and events.error is None,
-                    reconciled=status.reconciled,
-                    scanning=status.scanning,
-                )
-
-            gateway = server.Gateway(
-                settings,
-                log=events,
-                store=backend.sessions,
-                rows=sink.rows,
-                upstream=upstream,
-                access=authenticator(settings, store=backend.revocations),
-                presence=presence,
-            )
-            await gateway.open()
-            closing.push_async_callback(gateway.close)
-            self._running = _Running(source, pipeline, events, gateway, watchers, time.monotonic())
+            closing.push_async_callback(backend.log.close)
+            await backend.log.open()
+            replica = Replica(backend.log, settings.projection.known)
+            await replica.load()
+            presence = Presence()
+            ingest = await self._open_ingest(backend.log, replica, presence, closing)
+            serve = await self._open_serve(backend, replica, presence, ingest.upstream, closing)
+            self._running = _Running(backend.log, ingest, serve, time.monotonic())
             try:
                 async with asyncio.TaskGroup() as tasks:
-                    parts = {
-                        "source": source.run(queue),
-                        "pipeline": pipeline.run(),
-                        "gateway": gateway.run(),
-                        **({} if watchers is None else {"watchers": watchers.run()}),
-                    }
+                    parts = {**serve.tasks(), **ingest.tasks()}
                     work = tasks.create_task(self._run(**parts), name="bridge")
                     try:
                         yield
@@ -259,6 +245,78 @@ class Bridge(Starlette):
                         work.cancel()
             finally:
                 self._running = None
+
+    async def _open_ingest(
+        self, log: EventLog, replica: Replica, presence: Presence, closing: AsyncExitStack
+    ) -> Ingest:
+        """Open the parts that follow the table. `replica` shares its rows with the pipeline, so
+        that they are kept once.
+        """
+        settings = self.settings
+        options = source_options(settings)
+        table = await _open(self._table or create_table(options), closing)
+        watches = WatchIndex()
+        notifier = Notifier(
+            notification_rules(settings),
+            watches,
+            present=presence.users,
+            users=settings.notify_users,
+            scoped=bool(settings.regions_claim),
+            clock=SystemClock(),
+        )
+        watchers = await self._open_watchers(watches, notifier, closing)
+        pipeline = Pipeline(
+            projection=settings.projection,
+            table=table,
+            queue=(queue := ChangeQueue(settings.queue_changes)),
+            sink=EventSink(
+                settings.projection,
+                log,
+                replica,
+                add_notifications=None if watchers is None else notifier.add_notifications,
+            ),
+            options=reconcile_options(settings),
+        )
+        return Ingest(log, self._source or create_source(options, table), queue, pipeline, watchers)
+
+    async def _open_watchers(
+        self, watches: WatchIndex, notifier: Notifier, closing: AsyncExitStack
+    ) -> WatchSync | None:
+        settings = self.settings
+        if not settings.watchers:
+            return None
+        if settings.auth == "off":
+            log.warning(
+                "no user will be notified: users are identified by their tokens, and "
+                "BRIDGE_AUTH=off ignores tokens; expected optional or required"
+            )
+        watchers = WatchSync(watches, notifier, self._watch_upstream, watch_sync_options(settings))
+        closing.push_async_callback(watchers.close)
+        await watchers.open()
+        return watchers
+
+    async def _open_serve(
+        self,
+        backend: LogBackend,
+        replica: Replica,
+        presence: Presence,
+        upstream: Callable[[], UpstreamState],
+        closing: AsyncExitStack,
+    ) -> Serve:
+        """Open the parts that serve clients from `replica`."""
+        gateway = server.Gateway(
+            self.settings,
+            log=replica,
+            store=backend.sessions,
+            rows=replica.rows,
+            upstream=upstream,
+            access=authenticator(self.settings, store=backend.revocations),
+            presence=presence,
+        )
+        await gateway.open()
+        closing.push_async_callback(gateway.close)
+        replica.subscribe(gateway.publish)
+        return Serve(replica, gateway)
 
     @asynccontextmanager
     async def _watch_upstream(self) -> AsyncIterator[WatchUpstream]:
@@ -293,18 +351,19 @@ class Bridge(Starlette):
         if running is None:
             short = "the bridge is not running"
             return not_ready(f"{short}: pass its lifespan to the application that mounts it", short)
+        watchers = running.ingest.watchers
         return StatusReport(
-            source=running.source.status(),
-            pipeline=running.pipeline.status(),
+            source=running.ingest.source.status(),
+            pipeline=running.ingest.pipeline.status(),
             hub=running.gateway.hub.counts(),
             connections=self.admission.connections.total,
             rejections=self.admission.rejections,
             slow_clients_closed=running.gateway.slow_clients_closed,
             recoveries=running.gateway.recoveries(),
-            head=str(running.log.head),
+            head=str(running.serve.replica.head),
             log_error=running.log.error,
             started_at=running.started_at,
-            watchers=None if running.watchers is None else running.watchers.status(),
+            watchers=None if watchers is None else watchers.status(),
         )
 
     async def _rights(self, request: Request) -> Rights:

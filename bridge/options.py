@@ -116,15 +116,15 @@ def watch_sync_options(settings: Settings) -> WatchSyncOptions:
 
 
 def watch_log_options(settings: Settings) -> LogOptions:
-    """Options of the log that keeps the rows of the table of watches: the file
-    `bridge-watchers.sqlite3` beside `bridge.sqlite3`. It has no entries.
+    """Options of the log that stores the rows of the table of watches: the file
+    `bridge-watchers.sqlite3` in the directory of `bridge.sqlite3`. It has no entries.
     """
     url = settings.log
     if url != "memory:":
         path = PurePosixPath(url.removeprefix("sqlite:///"))
         url = f"sqlite:///{path.with_name(f'{path.stem}-watchers{path.suffix}')}"
     shape = asdict(watch_projection(settings))
-    # As in files of earlier versions, whose watches are still valid.
+    # As in files of earlier versions, since their watches are still valid.
     shape["region"], shape["published"] = shape["published"], ()
     del shape["member"]
     return LogOptions(url, _shape(shape), events=1, seconds=settings.log_seconds)

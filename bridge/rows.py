@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
     from bridge.changes import Json, Key, Record
 
@@ -72,8 +72,9 @@ class RowStore:
         for key, row in rows:
             self._parts[shard_of(key)][key] = row
 
-    def apply(self, updates: Mapping[Key, bytes | None]) -> None:
-        for key, row in updates.items():
+    def apply(self, updates: Iterable[tuple[Key, bytes | None]]) -> None:
+        """Store each row; None: delete it."""
+        for key, row in updates:
             part = self._parts[shard_of(key)]
             if row is None:
                 part.pop(key, None)

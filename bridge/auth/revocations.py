@@ -1,4 +1,4 @@
-"""Revoked users and sessions, whose tokens are rejected before they expire.
+"""Revoked users and sessions: their tokens are rejected before they expire.
 
 Supabase cannot revoke an access token: after the end of a session it only issues no further ones. A
 revocation is stored until the last of the affected tokens has expired.

@@ -1,4 +1,4 @@
-"""`bridge dev`: runs the bridge with an embedded Supabase and generated traffic.
+"""`bridge dev`: runs the bridge with a miniature Supabase and generated traffic.
 
 Needs no account and no Docker. Nothing remains after it stops, except the data directory if one is
 given.

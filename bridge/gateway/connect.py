@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bridge.gateway.recovery.replay import ReplaySegment
     from bridge.gateway.recovery.sessions import RecoveryOffer, RecoverySessions
     from bridge.gateway.socketio.server import SocketServer
-    from bridge.log.base import EventLog
+    from bridge.log.base import EntryReader
     from bridge.rights import Rights
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class ConnectHandler:
         hub: Hub[str],
         window: Batcher,
         sessions: RecoverySessions,
-        log: EventLog,
+        log: EntryReader,
         clock: Clock,
         updated_at: str | None,
         evicted: Callable[[str], None],

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from bridge.auth.authenticator import Authenticator
     from bridge.clock import Clock
     from bridge.gateway.upstream_status import UpstreamState
-    from bridge.log.base import EventLog, SessionStore
+    from bridge.log.base import EntryReader, SessionStore
     from bridge.rights import Rights
     from bridge.settings import Settings
 
@@ -58,7 +58,7 @@ class Gateway:
         self,
         settings: Settings,
         *,
-        log: EventLog | None = None,
+        log: EntryReader | None = None,
         store: SessionStore | None = None,
         rows: RowStore | None = None,
         upstream: Callable[[], UpstreamState] | None = None,
@@ -73,7 +73,7 @@ class Gateway:
         and sign-outs are not stored. `presence` is kept up to date with the users of clients.
         """
         presence = presence or Presence()
-        self.log: EventLog = log or MemoryEventLog(settings.log_events, settings.log_seconds)
+        self.log: EntryReader = log or MemoryEventLog(settings.log_events, settings.log_seconds)
         self.sessions = RecoverySessions(
             settings.recovery_seconds,
             settings.recovery_clients,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bridge.gateway.snapshot import Snapshots
     from bridge.gateway.subscription import Subscription
     from bridge.gateway.token_expiry import TokenExpiry
-    from bridge.log.base import EventLog
+    from bridge.log.base import EntryReader
     from bridge.rights import Rights
     from bridge.security.rate_limit import SnapshotQuota
 
@@ -44,7 +44,7 @@ class RequestHandlers:
         sessions: RecoverySessions,
         snapshots: Snapshots,
         bearers: TokenExpiry,
-        log: EventLog,
+        log: EntryReader,
         clock: Clock,
         keeper: SessionPersistence | None,
         rations: SnapshotQuota,

@@ -86,7 +86,7 @@ class WatchSink:
 
     async def commit(self, changes: RowChangeSet) -> None:
         await self._log.append((), list(changes.rows.items()))
-        self.rows.apply(changes.rows)
+        self.rows.apply(changes.rows.items())
         self._index(changes.rows.items())
 
     async def store_progress(self, progress: Progress) -> None:

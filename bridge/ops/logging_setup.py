@@ -26,7 +26,7 @@ QUIET_LIBRARIES: Final = (
 ones itself."""
 
 CLIENT_LOGGERS: Final = ("uvicorn.error", "bridge.gateway.engineio")
-"""Loggers whose warnings are caused by clients, which could cause any number of them."""
+"""Loggers of warnings that clients cause, in any number."""
 
 
 def set_up(level: str, *, secrets: Iterable[str] = ()) -> None:

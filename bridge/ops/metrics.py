@@ -86,7 +86,7 @@ class BridgeCollector(Collector):
         yield _counts("recoveries", "Attempts to recover a session by outcome", "outcome", outcomes)
         yield _gauge(
             "clients_away",
-            "Disconnected clients whose sessions can be recovered",
+            "Disconnected clients that can still recover",
             report.recoveries.get("away", 0),
         )
         yield _counts("refusals", "Rejected connections by code", "code", report.rejections)
@@ -105,10 +105,10 @@ def _notified(watchers: WatchSyncStatus) -> Iterable[Metric]:
     yield _counter("users_notified", "Users notified, counted once per change", counts.notified)
     yield _counter(
         "notifications_cut_short",
-        "Changes whose notifications were limited by BRIDGE_NOTIFY_USERS",
+        "Changes with notifications limited by BRIDGE_NOTIFY_USERS",
         counts.cut_short,
     )
-    yield _counter("notifications_failed", "Changes whose notifications failed", counts.failed)
+    yield _counter("notifications_failed", "Changes with failed notifications", counts.failed)
 
 
 def exposition(report: StatusReport | None, *, ready: bool, now: float) -> bytes:

@@ -1,4 +1,4 @@
-"""Turns committed row changes into events: the sink of the listings' pipeline."""
+"""Makes events of row changes and appends them to the log: the sink of the listings."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
 from bridge.pipeline.diff import events_between
-from bridge.rows import RowStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from bridge.changes import Key, Record
     from bridge.events import Event
-    from bridge.log.base import Entry, EventLog, Progress
+    from bridge.log.base import EventLog, Progress
     from bridge.pipeline.merger import RowChangeSet
     from bridge.projection import Projection
-    from bridge.rows import RowChange
+    from bridge.replica import Replica
+    from bridge.rows import RowChange, RowStore
 
 
 def events_of(projection: Projection, rows: RowStore, changes: Iterable[RowChange]) -> list[Event]:
@@ -46,45 +46,39 @@ class AddNotifications(Protocol):
 
 
 class EventSink:
-    """Implements `pipeline.RowSink`: makes events of row changes, stores both in the log in one
-    append, and publishes the entries.
+    """Implements `pipeline.RowSink`: makes events of row changes and appends both to the log.
+
+    The rows that the pipeline compares with are those of a replica that follows the same log and
+    runs in this process, so that they are kept once. A commit waits until it is applied there.
     """
 
     def __init__(
         self,
         projection: Projection,
         log: EventLog,
-        publish: Callable[[Sequence[Entry]], None],
+        replica: Replica,
         *,
         add_notifications: AddNotifications | None = None,
     ) -> None:
-        """`publish` gets entries once they are stored, in order, and must not block."""
-        self.rows = RowStore(projection.known)
+        self.rows = replica.rows
         self.counts: Counter[str] = Counter()
         self._projection = projection
         self._log = log
-        self._publish = publish
+        self._replica = replica
         self._add_notifications = add_notifications
 
     @property
     def progress(self) -> Progress:
         return self._log.progress
 
-    async def load(self) -> None:
-        """Load the stored rows of the log, which is open."""
-        async for rows in self._log.rows():
-            self.rows.load(rows)
-
     async def commit(self, changes: RowChangeSet) -> None:
         events: Sequence[Event] = events_of(self._projection, self.rows, changes.changes)
         if self._add_notifications is not None:
             events = self._add_notifications(events, lambda key: self._public(changes.rows, key))
-        entries = await self._log.append(events, list(changes.rows.items()))
-        self.rows.apply(changes.rows)
-        for entry in entries:
-            public = "public" in entry.event.views
-            self.counts[entry.event.name if public else "member-events"] += 1
-        self._publish(entries)
+        commit = await self._log.append(events, list(changes.rows.items()))
+        await self._replica.applied(commit)
+        for event in events:
+            self.counts[event.name if "public" in event.views else "member-events"] += 1
 
     async def store_progress(self, progress: Progress) -> None:
         await self._log.append((), (), progress)

@@ -1,4 +1,4 @@
-"""An embedded Supabase for development and tests; needs neither Docker nor an account.
+"""A miniature Supabase for development and tests; needs neither Docker nor an account.
 
 A real PostgreSQL with the project's migrations and seed rows, PostgREST's reads and Realtime's
 websocket on one loopback port, with fault injection. Not for production. Needs the `sandbox` extra.

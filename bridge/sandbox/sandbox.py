@@ -34,7 +34,7 @@ CORS = {
 
 
 class Sandbox:
-    """An embedded Supabase. Created by `Sandbox.open()` only; runs inside its `async with`.
+    """A miniature Supabase. Created by `Sandbox.open()` only; runs inside its `async with`.
 
     `supabase_url` and `supabase_key` (service_role) configure the bridge or any Supabase client;
     `anon_key` is the key for browsers. `database_url` is a PostgreSQL URL of the role `postgres`.

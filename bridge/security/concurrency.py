@@ -68,7 +68,7 @@ class ConcurrencyLimiter:
 
 
 class WaitingLimiter:
-    """A `ConcurrencyLimiter` whose callers wait for a slot, in no guaranteed order."""
+    """A `ConcurrencyLimiter` with a queue of callers, served in no guaranteed order."""
 
     def __init__(
         self, per_key: int, total: int, *, waiting_per_key: int, waiting: int, seconds: float

@@ -1,4 +1,4 @@
-"""Origins whose pages may connect. No I/O.
+"""Origins of pages that may connect. No I/O.
 
 A browser sends the `Origin` of the page with every websocket's handshake and every cross-origin
 request, and a page cannot forge it. Other programs send none, or any: the check of the origin

@@ -76,7 +76,7 @@ class LimitSettings(SettingsGroup):
     recovery_clients: int = Field(
         10_000,
         ge=0,
-        description="Disconnected clients whose sessions are kept for recovery, the newest",
+        description="Maximum number of disconnected clients that are kept for recovery, the newest",
     )
     recovery_events: int = Field(
         20_000, ge=0, description="Maximum number of missed events that a recovery replays"

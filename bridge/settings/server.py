@@ -20,7 +20,7 @@ class ServerSettings(SettingsGroup):
     path: str = Field("/socket.io", description="Path of the Socket.IO endpoint")
     cors_origins: Listed = Field(
         ("http://localhost:3000",),
-        description="Origins whose pages may connect; in a label of the host * matches letters, "
+        description="Origins of pages that may connect; in a label of the host * matches letters, "
         "digits and hyphens (https://my-app-*-team.vercel.app), * alone matches any origin",
     )
     trusted_proxies: Listed = Field(

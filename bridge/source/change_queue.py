@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 class ChangeQueue:
     """Changes and gaps in order. `put_nowait` never blocks and never raises: it is called from
-    callbacks of a library whose reader ends silently at an exception. On overflow the whole queue
+    callbacks of a library, and an exception silently ends its reader. On overflow the whole queue
     is dropped and replaced by one `Gap`, so that the table is read instead.
     """
 

@@ -182,7 +182,7 @@ class PostgrestTable:
             data = _decode_long_numbers(data)
         if not isinstance(data, list):
             raise TableUnreadableError(
-                f"reading {self._table}: expected a list of rows, came {type(data).__name__}"
+                f"reading {self._table}: expected a list of rows, got {type(data).__name__}"
             )
         return data
 

@@ -83,10 +83,10 @@ async def cost(
             events_of(projection, rows, decided.changes),
             lambda key: rows.decode(ledger.state(key) or b"[]"),
         )
-        entries = await log.append(events, list(decided.rows.items()))
-        rows.apply(decided.rows)
+        commit = await log.append(events, list(decided.rows.items()))
+        rows.apply(decided.rows.items())
         ledger.applied()
-        hub.publish(entries)
+        hub.publish(commit.entries)
         took = time.process_time() - started
         spent += took
         longest = max(longest, took)

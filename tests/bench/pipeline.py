@@ -84,7 +84,7 @@ def fill(projection: Projection, count: int, rng: random.Random) -> tuple[RowSto
     before = resident()
     for number in range(count):
         record = {name: normalize(value) for name, value in listing(rng, number).items()}
-        rows.apply({record["id"]: rows.encode(record)})
+        rows.apply([(record["id"], rows.encode(record))])
     gc.collect()
     return rows, (resident() - before) / count
 
@@ -136,7 +136,7 @@ async def cost(
         decided = ledger.take()
         events = events_of(projection, rows, decided.changes)
         await log.append(events, list(decided.rows.items()))
-        rows.apply(decided.rows)
+        rows.apply(decided.rows.items())
         ledger.applied()
         spent += time.process_time() - started
     return spent / changes * 1e6

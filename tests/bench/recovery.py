@@ -64,7 +64,7 @@ async def serve(rate: float) -> None:
             due = int((time.monotonic() - began) * rate)
             events = [_event(seq) for seq in range(log.head.seq + 1, due + 1)]
             if events:
-                gateway.publish(await log.append(events, []))
+                gateway.publish((await log.append(events, [])).entries)
             await asyncio.sleep(1 / rate)
 
     async with served(app, drain=gateway.close) as url:

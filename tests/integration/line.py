@@ -12,6 +12,7 @@ from bridge.log.memory import MemoryEventLog
 from bridge.options import reconcile_options, source_options
 from bridge.pipeline.event_sink import EventSink
 from bridge.pipeline.pipeline import Pipeline
+from bridge.replica import Replica
 from bridge.source.base import SourceState
 from bridge.source.change_queue import ChangeQueue
 from bridge.source.factory import create_source, create_table
@@ -35,11 +36,13 @@ class PipelineRig:
         self.inbox = ChangeQueue(settings.queue_changes)
         self.source = create_source(source_options(settings), table)
         log = MemoryEventLog(settings.log_events, settings.log_seconds)
+        self.replica = Replica(log, settings.projection.known)
+        self.replica.subscribe(self._publish)
         self.pipeline = Pipeline(
             projection=settings.projection,
             table=table,
             queue=self.inbox,
-            sink=EventSink(settings.projection, log, publish=self._publish),
+            sink=EventSink(settings.projection, log, self.replica),
             options=reconcile_options(settings),
         )
 
@@ -51,7 +54,7 @@ class PipelineRig:
         rig = cls(settings, table)
         try:
             async with asyncio.TaskGroup() as tasks:
-                parts = (rig.source.run(rig.inbox), rig.pipeline.run())
+                parts = (rig.source.run(rig.inbox), rig.pipeline.run(), rig.replica.run())
                 work = [tasks.create_task(part) for part in parts]
                 try:
                     yield rig

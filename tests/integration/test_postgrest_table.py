@@ -1,4 +1,4 @@
-"""Reads of the table as the bridge makes them, where projects and gateways are not as expected."""
+"""Reads of the table, with unusual columns, projects and gateways."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ async def answering(
         await runner.cleanup()
 
 
-async def test_a_project_that_caps_answers_below_what_is_asked_for_hides_no_row(
+async def test_capped_responses_hide_no_row(
     sandbox: Sandbox,
 ) -> None:
     await sandbox.execute(
@@ -88,7 +88,7 @@ async def test_a_project_that_caps_answers_below_what_is_asked_for_hides_no_row(
         sandbox.rest.max_rows = 1000
 
 
-async def test_keys_of_any_characters_are_found(sandbox: Sandbox) -> None:
+async def test_keys_with_any_characters_are_read(sandbox: Sandbox) -> None:
     await sandbox.execute(
         "create table strange (id text primary key, state text, updated_at timestamptz)"
     )
@@ -104,7 +104,7 @@ async def test_keys_of_any_characters_are_found(sandbox: Sandbox) -> None:
         assert len(await table.recent(since, None, 100)) == len(STRANGE)
 
 
-async def test_keys_too_long_for_one_address_are_read_in_several(sandbox: Sandbox) -> None:
+async def test_keys_too_long_for_one_url_are_read_in_several(sandbox: Sandbox) -> None:
     await sandbox.execute(
         "create table long (id text primary key, state text, updated_at timestamptz);"
         "insert into long select repeat('ü', 200) || n, 'TX' from generate_series(1, 30) n"
@@ -114,7 +114,7 @@ async def test_keys_too_long_for_one_address_are_read_in_several(sandbox: Sandbo
         assert sorted(row["id"] for row in await table.rows(keys)) == sorted(keys)
 
 
-async def test_columns_of_any_name_are_read(sandbox: Sandbox) -> None:
+async def test_columns_with_any_name_are_read(sandbox: Sandbox) -> None:
     await sandbox.execute(
         'create table named ("Id, No" int primary key, "List Price" int, "Zip(5)" text, '
         '"Updated: At" timestamptz default now()); '

@@ -448,7 +448,7 @@ async def test_restart_closes_with_1012_and_needs_a_cold_start(
 async def test_stall_delays_changes_and_loses_none(
     server: Sandbox, faults: Faults, raw: RawClient, table: str
 ) -> None:
-    faults.stall()
+    await faults.stall()
     await insert(server, table, 1)
     assert (await raw.heartbeat())["topic"] == "phoenix"
     faults.resume()
@@ -458,7 +458,7 @@ async def test_stall_delays_changes_and_loses_none(
 async def test_lose_pending_loses_changes_without_a_message(
     server: Sandbox, faults: Faults, raw: RawClient, table: str
 ) -> None:
-    faults.stall()
+    await faults.stall()
     await insert(server, table, 1)
     await faults.lose_pending()
     faults.resume()
@@ -470,7 +470,7 @@ async def test_rebuild_loses_pending_changes_and_sends_system_ok(
     server: Sandbox, faults: Faults, table: str
 ) -> None:
     async with Official.open(server, table) as client:
-        faults.stall()
+        await faults.stall()
         await insert(server, table, 1)
         await faults.rebuild()
         assert await client.system() == "ok"
@@ -483,7 +483,7 @@ async def test_kill_poller_loses_pending_changes_and_recreates_the_slot(
 ) -> None:
     poller = server.realtime.poller
     lost, first = poller.slots_lost, poller.backend_pid
-    faults.stall()
+    await faults.stall()
     await insert(server, table, 1)
     await faults.kill_poller()
     faults.resume()
@@ -543,7 +543,7 @@ async def test_lift_ends_every_lasting_fault(server: Sandbox, faults: Faults, ta
     faults.drop(5)
     faults.no_system()
     faults.refuse()
-    faults.stall()
+    await faults.stall()
     faults.rate_limit(0)
     await faults.apply("lift")
     async with RawClient.open(server) as client:

@@ -749,7 +749,7 @@ async def test_row_gone_before_the_poll_is_only_deleted(
     server: Sandbox, client: RawClient, secured: str
 ) -> None:
     await client.subscribe(binding(secured))
-    server.faults.stall()
+    await server.faults.stall()
     await server.execute(f"insert into {secured} values (1, 'a', 1, 'TX')")
     await server.execute(f"delete from {secured}")
     server.faults.resume()

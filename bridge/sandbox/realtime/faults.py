@@ -327,9 +327,13 @@ class Faults:
 
     # The slot.
 
-    def stall(self) -> None:
-        """Pause the poller. Changes accumulate in the slot until `resume`."""
+    def stall(self) -> Awaitable[None]:
+        """Pause the poller. Changes accumulate in the slot until `resume`.
+
+        A poll in flight may still send changes; await the result to wait for its end.
+        """
         self._target.poller.unpaused.clear()
+        return asyncio.ensure_future(self._target.poller.wait_idle())
 
     def resume(self) -> None:
         """End `stall`: the accumulated changes are sent."""

@@ -137,6 +137,11 @@ class Poller:
         finally:
             await self._disconnect()
 
+    async def wait_idle(self) -> None:
+        """Return when no poll is in flight."""
+        async with self._poll_lock:
+            return
+
     async def skip_pending(self) -> None:
         """Skip all pending changes: advance the slot to the current WAL position."""
         async with self._poll_lock:

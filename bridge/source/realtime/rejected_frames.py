@@ -1,6 +1,6 @@
 """Captures frames that the `realtime` package rejects: it logs them and calls no callback.
 
-A change whose commit timestamp is null (Realtime's errors 400 and 401) and any frame that does not
+A change without a commit timestamp (Realtime's errors 400 and 401) and any frame that does not
 match the package's models is logged as one ERROR record with the whole frame. The record is kept
 out of the logs, since it contains rows, and becomes a `Gap`.
 """

@@ -118,7 +118,7 @@ async def test_positions_go_on_where_they_were(file: File) -> None:
         await log.append([event("a")], [])
         head = log.head
     async with file.open() as log:
-        [entry] = await log.append([event("b")], [])
+        [entry] = (await log.append([event("b")], [])).entries
     assert (entry.position.epoch, entry.position.seq) == (head.epoch, head.seq + 1)
 
 
@@ -134,7 +134,7 @@ async def test_positions_go_on_where_they_were_when_all_entries_have_aged(file: 
         assert log.head == head
         with pytest.raises(PositionGoneError):
             log.after(start)
-        [entry] = await log.append([event("b")], [])
+        [entry] = (await log.append([event("b")], [])).entries
         assert entry.position.seq == head.seq + 1
 
 
@@ -221,7 +221,7 @@ async def test_after_a_refusal_the_first_goes_on(file: File) -> None:
         with pytest.raises(LogUnusableError):
             async with file.open():
                 pass
-        assert len(await log.append([event("a")], [])) == 1
+        assert len((await log.append([event("a")], [])).entries) == 1
 
 
 async def test_a_folder_that_is_not_there_is_named(file: File) -> None:
@@ -405,7 +405,7 @@ async def test_what_a_full_disk_refused_is_stored_when_there_is_room(
             assert log.head == head
             assert not appending.done()
         async with asyncio.timeout(5):
-            [entry] = await appending
+            [entry] = (await appending).entries
         assert log.error is None
         assert log.head == entry.position
     async with file.open() as log:

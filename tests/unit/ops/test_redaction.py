@@ -20,7 +20,7 @@ JWT = "eyJhbGciOiJIUzI1NiJ9.eyJyb2xlIjoic2VydmljZV9yb2xlIn0.c2lnbmF0dXJl-_x"
 
 @pytest.fixture
 def written() -> Iterator[io.StringIO]:
-    """What a logger named "scrubbed" writes through a handler with the filter."""
+    """The output of a logger "scrubbed" through a handler with the filter."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.addFilter(Redactor([KEY]))
@@ -83,7 +83,7 @@ def test_arguments_are_redacted(written: io.StringIO) -> None:
 def test_tracebacks_and_their_causes_are_redacted(written: io.StringIO) -> None:
     try:
         try:
-            raise ValueError(f"bad key {KEY}")  # noqa: TRY301 - a cause is wanted
+            raise ValueError(f"bad key {KEY}")  # noqa: TRY301 - a cause is needed
         except ValueError as error:
             raise RuntimeError(f"https://h/?apikey={JWT}") from error
     except RuntimeError:
@@ -109,7 +109,7 @@ def test_record_with_wrong_arguments_is_logged_and_redacted(written: io.StringIO
 
 @pytest.fixture
 def restored() -> Iterator[None]:
-    """Whatever a test does to logging is undone."""
+    """Restore the logging configuration after a test."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     loggers = [logging.getLogger(name) for name in (*logs.QUIET_LIBRARIES, *logs.CLIENT_LOGGERS)]

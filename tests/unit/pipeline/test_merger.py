@@ -66,7 +66,7 @@ class Told:
     def drain(self) -> list[dict[str, Any]]:
         changes = self.ledger.take()
         events = events_of(self.projection, self.rows, changes.changes)
-        self.rows.apply(changes.rows)
+        self.rows.apply(changes.rows.items())
         self.ledger.applied()
         return [json.loads(event.envelope) for event in events]
 

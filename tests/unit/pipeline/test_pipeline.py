@@ -34,7 +34,7 @@ class RecordingSink:
         self.committed = asyncio.Condition()
 
     async def commit(self, changes: RowChangeSet) -> None:
-        self.rows.apply(changes.rows)
+        self.rows.apply(changes.rows.items())
         self.commits.append(len(changes.changes))
         async with self.committed:
             self.committed.notify_all()
