@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,8 +15,8 @@ from playwright.async_api import async_playwright
 
 from bridge.dev.web import NodeInstallation, WebApp, WebAppError, WebServer, find_app, find_node
 from tests.acceptance.conftest import bridge_process
+from tests.acceptance.restartable_bridge import RestartableBridge
 from tests.browser.ports import quiet_port
-from tests.browser.restartable_bridge import RestartableBridge
 from tests.browser.tab import HIGHLIGHTS, Tab
 
 if TYPE_CHECKING:
@@ -125,8 +126,19 @@ def restartable(
     sandbox: Sandbox, web: WebServer, port: int, tmp_path_factory: pytest.TempPathFactory
 ) -> RestartableBridge:
     """Return a bridge that is not running yet, on the port that the app uses."""
+    return restartable_bridge(sandbox, web.url, port, tmp_path_factory.mktemp("bridge"))
+
+
+def restartable_bridge(
+    sandbox: Sandbox, origin: str, port: int, directory: Path
+) -> RestartableBridge:
+    """Return a bridge with a log in `directory` that allows pages of `origin`."""
     return RestartableBridge(
-        sandbox, web.url, port, tmp_path_factory.mktemp("bridge"), bridge_process
+        partial(bridge_process, directory),
+        sandbox,
+        f"sqlite:///{directory}/log.sqlite3",
+        port=port,
+        BRIDGE_CORS_ORIGINS=f"{origin},{origin.replace('localhost', '127.0.0.1')}",
     )
 
 

@@ -9,8 +9,8 @@ from tests.browser import expected
 
 if TYPE_CHECKING:
     from bridge.sandbox import Sandbox
+    from tests.acceptance.restartable_bridge import RestartableBridge
     from tests.browser.conftest import OpenTab
-    from tests.browser.restartable_bridge import RestartableBridge
     from tests.browser.tab import Tab
 
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from bridge.dev.web import NodeInstallation, WebApp
     from bridge.sandbox import Sandbox
+    from tests.acceptance.restartable_bridge import RestartableBridge
     from tests.browser.conftest import OpenTab
-    from tests.browser.restartable_bridge import RestartableBridge
 
 COUNT_MOUNTS = """
   window.mounted = 0;

@@ -1,4 +1,4 @@
-"""A bridge that can be started, killed and restarted on one port, with one log."""
+"""A bridge that can be ended and restarted on one port, with one log."""
 
 from __future__ import annotations
 
@@ -9,53 +9,58 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from tests.acceptance.test_process import alive
+from tests.acceptance.test_process import alive, free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
-    from pathlib import Path
 
     from bridge.sandbox import Sandbox
     from tests.acceptance.conftest import BridgeProcess
+
+    RunBridge = Callable[..., AbstractAsyncContextManager[BridgeProcess]]
 
 SECONDS = 30
 
 
 class RestartableBridge:
+    """`run` starts `python -m bridge`, see `bridge_process`; `settings`: environment variables."""
+
     def __init__(
         self,
+        run: RunBridge,
         sandbox: Sandbox,
-        origin: str,
-        port: int,
-        directory: Path,
-        run: Callable[..., AbstractAsyncContextManager[BridgeProcess]],
+        log: str,
+        *,
+        port: int | None = None,
+        **settings: str,
     ) -> None:
         self.sandbox = sandbox
-        self.port = port
-        self.url = f"http://127.0.0.1:{port}"
-        self._directory = directory
+        self.port = port or free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
         self._run = run
         self._settings = {
             "SUPABASE_URL": sandbox.supabase_url,
             "SUPABASE_SECRET_KEY": sandbox.supabase_key,
-            "BRIDGE_LOG": f"sqlite:///{directory}/log.sqlite3",
-            "BRIDGE_CORS_ORIGINS": f"{origin},{origin.replace('localhost', '127.0.0.1')}",
+            "BRIDGE_LOG": log,
+            **settings,
         }
 
     @asynccontextmanager
     async def running(self, **settings: str) -> AsyncIterator[BridgeProcess]:
-        """Run the bridge, ready inside; killed at the end. `settings`: environment variables."""
-        environment = {**self._settings, **settings}
-        async with self._run(
-            self._directory, "serve", "--port", str(self.port), **environment
-        ) as process:
+        """Run the bridge, ready inside; killed at the end."""
+        async with self.start(self.port, **settings) as process:
             async with httpx.AsyncClient() as http:
                 await alive(http, self.url)
                 async with asyncio.timeout(SECONDS):
                     while (await http.get(self.url + "/readyz")).status_code != 200:
                         await asyncio.sleep(0.02)
             yield process
+
+    def start(self, port: int, **settings: str) -> AbstractAsyncContextManager[BridgeProcess]:
+        """Start a bridge with these settings on a port, without waiting for it."""
+        environment = {**self._settings, **settings}
+        return self._run("serve", "--port", str(port), **environment)
 
     async def kill(self, process: BridgeProcess) -> None:
         await process.end(signal.SIGKILL)
@@ -68,6 +73,7 @@ class RestartableBridge:
                 await asyncio.sleep(0.02)
 
     async def status(self) -> dict[str, Any]:
+        """Return the answer of GET /status."""
         async with httpx.AsyncClient() as http:
             answer: dict[str, Any] = (await http.get(self.url + "/status")).json()
             return answer
