@@ -1,4 +1,4 @@
-"""A source and a table that do as they are told, and entries to publish."""
+"""A source and a table that a test drives, and entries to publish."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ AT = "2026-01-05T09:00:00Z"
 
 
 def settings(**overrides: Any) -> Settings:
-    """Settings of a bridge whose Supabase is never asked."""
+    """Return settings of a bridge that sends no request to Supabase."""
     overrides.setdefault("log", "memory:")
     return Settings(supabase_url="http://127.0.0.1:9", supabase_secret_key=KEY, **overrides)
 
 
 def row(key: Key, **columns: Any) -> dict[str, Any]:
-    """A whole row of the table; `state` is TX unless it is given."""
+    """Return a whole row of the table; `state` is TX unless given."""
     return {
         "id": key,
         "name": f"Listing {key}",
@@ -78,7 +78,7 @@ def property_event(
 
 
 class FakeSource:
-    """Live as soon as it runs, unless `state` says otherwise. `fail(error)` makes `run` raise."""
+    """A source that is live while it runs, until `become`. `fail(error)` makes `run` raise."""
 
     def __init__(self) -> None:
         self.inbox: ChangeQueue | None = None
@@ -109,7 +109,7 @@ class FakeSource:
 
 
 class FakeTable:
-    """Rows in memory, in key order. `write` and `remove` give the change that a source would."""
+    """Rows in memory. `write` and `remove` return the change that a source would yield."""
 
     def __init__(self, *rows: dict[str, Any]) -> None:
         self.contents: dict[Any, dict[str, Any]] = {row["id"]: row for row in rows}
@@ -163,7 +163,7 @@ class FakeTable:
 
 
 class Everybody(Collection[str]):
-    """As if all users were present."""
+    """A set of all users."""
 
     def __len__(self) -> int:
         return sys.maxsize
@@ -172,4 +172,4 @@ class Everybody(Collection[str]):
         return True
 
     def __iter__(self) -> Iterator[str]:
-        raise NotImplementedError("they can't be counted")
+        raise NotImplementedError("an infinite set")
