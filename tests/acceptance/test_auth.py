@@ -130,8 +130,8 @@ async def test_another_user_on_the_same_page_is_another_client(auth_client: Seed
         await at.publish("TX")
         assert await seqs(client, 1) == [1]
         client.tell(token=token(sub=OTHER))
-        for sid in list(at.gateway.hub.clients):
-            at.gateway._writer.abort(sid)
+        for each in list(at.gateway.clients):
+            at.gateway.writer.abort(each)
         await gone(at)
         await at.publish("TX")
         second = await client.connected()

@@ -18,7 +18,10 @@ from socketio import packet
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from bridge.gateway.delivery.writer import ClientWriter, EngineServer, keep_transport
+from bridge.gateway.client import ClientSession
+from bridge.gateway.delivery.writer import ClientWriter
+from bridge.gateway.engineio.raw_websocket import keep_transport
+from bridge.gateway.engineio.server import EngineServer
 from bridge.gateway.socketio.packet import SocketPacket
 from bridge.gateway.socketio.server import SocketServer
 from bridge.server import serve
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from starlette.types import Receive, Scope, Send
+
+    from bridge.gateway.client import Connection
 
 PING_SECONDS: Final = 0.3
 PONG_SECONDS: Final = 0.2
@@ -59,33 +64,40 @@ class Echo:
         self.server = SocketServer(
             handler=self, connect_seconds=CONNECT_SECONDS, async_handlers=False, **OPTIONS
         )
-        self.wire = ClientWriter(self.server, on_gone=lambda _sid: None)
+        self.wire = ClientWriter(self.server, self.server.clients)
+        self.server.clients.on_remove([self.wire.detach])
         self.ended: list[str] = []
         """Why clients of the main namespace left."""
         self.server.on("connect", self._connected, namespace=CUSTOM)
 
-    async def on_connect(self, eio_sid: str, auth: Any) -> None:
-        sid = self.server.new_sid()
-        self.server.register(eio_sid, sid)
-        if self.wire.attach(sid):
-            self.wire.send_packet(sid, f'0{{"sid":"{sid}"}}')
-            await self._say(sid, ["auth", auth or {}])
+    async def on_connect(self, connection: Connection, auth: Any) -> None:
+        client = ClientSession(self.server.new_sid(), connection)
+        self.server.clients.add(client)
+        if self.wire.attach(client):
+            self.wire.send_packet(client, f'0{{"sid":"{client.sid}"}}')
+            await self._say(client, ["auth", auth or {}])
 
-    async def on_event(self, sid: str, name: str, args: Sequence[Any], ack: int | None) -> None:
+    async def on_event(
+        self, client: ClientSession, name: str, args: Sequence[Any], ack: int | None
+    ) -> None:
         if name == "message":
-            await self._say(sid, ["message-back", *args])
+            await self._say(client, ["message-back", *args])
         elif name == "message-with-ack" and ack is not None:
-            await self._say(sid, list(args), packet.ACK, ack)
+            await self._say(client, list(args), packet.ACK, ack)
 
-    def on_disconnect(self, sid: str, reason: str) -> None:
-        self.wire.detach(sid)
+    def on_disconnect(self, client: ClientSession, reason: str) -> None:
+        self.server.clients.remove(client)
         self.ended.append(reason)
 
     async def _say(
-        self, sid: str, data: list[Any], kind: int = packet.EVENT, ack: int | None = None
+        self,
+        client: ClientSession,
+        data: list[Any],
+        kind: int = packet.EVENT,
+        ack: int | None = None,
     ) -> None:
         """Where `data` holds bytes, each is a frame of its own after the packet."""
-        eio_sid = self.server.manager.eio_sid_from_sid(sid, "/")
+        eio_sid = client.connection.eio_sid
         await self.server._send_packet(eio_sid, SocketPacket(kind, data=data, id=ack))
 
     async def _connected(self, sid: str, _environ: Any, auth: Any) -> None:

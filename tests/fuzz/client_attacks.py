@@ -250,7 +250,7 @@ async def _recovery(stand: Stand, dice: Random) -> str:
     got = await thief.settle()
     if guess != pid and (pid.encode() in got or sid.encode() in got):
         raise Fault(f"who came with the pid {guess!r} became the client of {pid!r}")
-    if guess != pid and (victim.ended or sid not in stand.gateway.hub.clients):
+    if guess != pid and (victim.ended or stand.gateway.clients.get(sid) is None):
         raise Fault(f"who came with the pid {guess!r} ended the client of {pid!r}")
     # The client itself comes back with a position that may be anything.
     victim.hang_up()

@@ -184,7 +184,7 @@ class Stand:
                 async with asyncio.timeout(10):
                     while not bridge.operations.readiness().ready:
                         await asyncio.sleep(0.01)
-                    await stand.gateway.ready()
+                    await stand.gateway.snapshots.wait_ready()
                 await stand.witness.connect()
                 yield stand
         finally:
@@ -198,7 +198,7 @@ class Stand:
 
     @property
     def engine(self) -> Any:
-        return self.gateway._server.eio
+        return self.gateway.server.eio
 
     def connection(self) -> Connection:
         return Connection(self.server, forbidden=CLASSIFIED)
@@ -238,8 +238,7 @@ class Stand:
 
     async def tidied(self) -> None:
         """Connections that were left open are ended, as their timeouts would do."""
-        kept = self.gateway._server.manager.eio_sid_from_sid
-        here = {kept(sid, "/") for sid in self.gateway.hub.clients}
+        here = {client.connection.eio_sid for client in self.gateway.clients}
         for sid, each in list(self.engine.sockets.items()):
             if sid not in here or not self._is_witness(each):
                 each.abort()
@@ -247,10 +246,10 @@ class Stand:
             await asyncio.sleep(0)
         left = [sid for sid, each in self.engine.sockets.items() if not self._is_witness(each)]
         places = self.bridge.admission.connections.total
-        if left or places != 1 or len(self.gateway.hub.clients) != 1:
+        if left or places != 1 or len(self.gateway.clients) != 1:
             raise Fault(
                 f"{len(left)} sessions, {places - 1} places and "
-                f"{len(self.gateway.hub.clients) - 1} clients stayed"
+                f"{len(self.gateway.clients) - 1} clients stayed"
             )
 
     def _is_witness(self, socket: Any) -> bool:

@@ -65,11 +65,11 @@ class Here:
 
     async def lines(self, number: int) -> None:
         async with asyncio.timeout(10):
-            while len(self.gateway._server.eio.websockets) != number:
+            while len(self.gateway.server.eio.websockets) != number:
                 await asyncio.sleep(0.01)
 
     def unsent(self) -> int:
-        return sum(line.unsent for line in self.gateway._server.eio.websockets)
+        return sum(line.unsent for line in self.gateway.server.eio.websockets)
 
 
 @asynccontextmanager
@@ -153,7 +153,7 @@ async def test_who_says_nothing_after_its_handshake_is_parted_with(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with here() as it:
-        monkeypatch.setattr(it.gateway._server, "_connect_seconds", 0.05)
+        monkeypatch.setattr(it.gateway.server, "_connect_seconds", 0.05)
         monkeypatch.setattr(transport, "CLOSE_SECONDS", 0.05)  # nor does it say goodbye
         quiet = [await it.websocket() for _ in range(50)]
         try:

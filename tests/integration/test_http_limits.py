@@ -13,9 +13,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount
 from websockets.asyncio.client import connect
 
-from bridge.gateway.gateway import Gateway
 from bridge.server import http_protocol as http
-from tests.fakes import settings
+from tests.fakes import build
 from tests.serving import served
 
 if TYPE_CHECKING:
@@ -122,7 +121,7 @@ async def test_a_request_that_has_come_may_be_answered_late(
 
 async def test_a_websocket_is_no_request_that_has_to_come(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "REQUEST_SECONDS", 0.5)
-    gateway = Gateway(settings())
+    gateway = build()
     mounted = Starlette(routes=[Mount("/socket.io", app=gateway)])
     async with served(mounted, lifespan="off", drain=gateway.close) as url:
         address = f"{url.replace('http', 'ws')}/socket.io/?EIO=4&transport=websocket"

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import pytest
 
 from bridge.gateway.timers import CLOCK_CHECK_SECONDS, MAX_DUE_PER_STEP, DeadlineTimer
+from tests.unit.gateway.engineio.test_heartbeat import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,9 +28,9 @@ class World:
         self.loop = 0.0
         self.timers: list[Timer] = []
         self.told: list[tuple[float, str]] = []
-        self.deadlines = DeadlineTimer(
+        self.deadlines: DeadlineTimer[str] = DeadlineTimer(
             lambda name: self.told.append((self.now, name)),
-            wall=lambda: self.now,
+            clock=lambda: self.now,
             call_later=self.call_later,
         )
 
@@ -178,3 +180,53 @@ def test_after_the_end_nobody_is_told_of(world: World) -> None:
     world.deadlines.stop()
     world.pass_by(100)
     assert world.told == []
+
+
+# -- by the clock of the event loop
+
+
+def test_deadlines_by_a_clock_that_is_never_stepped_need_no_checks() -> None:
+    clock = Clock()
+    told: list[tuple[float, str]] = []
+    timer: DeadlineTimer[str] = DeadlineTimer(
+        lambda name: told.append((clock.now, name)),
+        clock=clock,
+        call_later=clock.call_later,
+        check_seconds=math.inf,
+    )
+    timer.set("a", 45)
+    clock.run(10)
+    timer.set("b", 55)
+    clock.run(44.9)
+    assert (told, clock.fired) == ([], 0)
+    clock.run(60)
+    assert told == [(45, "a"), (55, "b")]
+    assert clock.fired == 2
+
+
+def test_deadlines_within_a_second_share_a_timer() -> None:
+    clock = Clock()
+    told: list[str] = []
+    timer: DeadlineTimer[str] = DeadlineTimer(
+        told.append, clock=clock, call_later=clock.call_later, check_seconds=math.inf
+    )
+    for number in range(100):
+        timer.set(str(number), clock.now + 45)
+        clock.run(clock.now + 0.01)
+    clock.run(60)
+    assert told == [str(number) for number in range(100)]
+    assert clock.fired == 2
+
+
+def test_stopped_timer_calls_back_no_more() -> None:
+    clock = Clock()
+    told: list[str] = []
+    timer: DeadlineTimer[str] = DeadlineTimer(
+        told.append, clock=clock, call_later=clock.call_later, check_seconds=math.inf
+    )
+    timer.set("a", 45)
+    timer.stop()
+    timer.stop()
+    clock.run(60)
+    assert told == []
+    assert clock.timer is None

@@ -98,7 +98,7 @@ def test_another_transport_has_no_descriptor_to_write_to() -> None:
 
 async def test_a_plain_socket_is_written_to_straight(pair: Pair) -> None:
     piece = EncodedPackets((b"42[]",))
-    ClientWriter._give([pair.owner.outbox], [piece])
+    ClientWriter._write([pair.owner.outbox], [piece])
     assert await pair.read(len(piece.frames)) == piece.frames
     assert pair.owner.pauses == 0
 
@@ -109,12 +109,12 @@ async def test_as_soon_as_the_system_takes_no_more_the_rest_is_kept_in_order(pai
     number = 0
     while not pair.owner.pauses:
         piece = EncodedPackets((b"42[%d,%b]" % (number, b"x" * 3000),))
-        ClientWriter._give([outbox], [piece])
+        ClientWriter._write([outbox], [piece])
         told += piece.frames
         number += 1
     assert outbox.fd == NO_FD
     late = EncodedPackets((b"42[late]",))
-    ClientWriter._give([outbox], [late])
+    ClientWriter._write([outbox], [late])
     assert outbox.queued_bytes > 0
     assert await pair.read(len(told + late.frames)) == told + late.frames
     assert outbox.fd == pair.line.fd != NO_FD
@@ -132,7 +132,7 @@ async def test_whatever_way_it_is_told_everything_arrives_once_and_in_order(pair
             if dice.random() < 0.3:
                 outbox.send(piece)
             else:
-                ClientWriter._give([outbox], [piece])
+                ClientWriter._write([outbox], [piece])
             if dice.random() < 0.1:
                 await asyncio.sleep(0)
         end = EncodedPackets((b"end",))
@@ -150,7 +150,7 @@ async def test_whatever_way_it_is_told_everything_arrives_once_and_in_order(pair
 
 async def test_a_peer_that_is_gone_is_noticed_by_the_transport(pair: Pair) -> None:
     pair.peer.close()
-    ClientWriter._give([pair.owner.outbox], [EncodedPackets((b"42[]",))])
+    ClientWriter._write([pair.owner.outbox], [EncodedPackets((b"42[]",))])
     await pair.owner.gone.wait()
     assert pair.owner.outbox.fd == NO_FD
 
