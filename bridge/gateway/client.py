@@ -30,6 +30,7 @@ class Connection:
         "engine",
         "header_token",
         "is_python",
+        "opened_at",
         "slot",
     )
 
@@ -38,12 +39,15 @@ class Connection:
         eio_sid: str,
         engine: EngineSession | None = None,
         *,
+        opened_at: float = 0.0,
         is_python: bool = False,
         header_token: str | None = None,
         slot: Slot | None = None,
     ) -> None:
         self.eio_sid = eio_sid
         self.engine = engine
+        self.opened_at = opened_at
+        """When it opened, in seconds of the event loop's clock."""
         self.is_python = is_python
         """Whether python-socketio's client opened it, which receives no positions."""
         self.header_token = header_token

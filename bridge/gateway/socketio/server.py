@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 NAMESPACE: Final = "/"
 
 CONNECT_SECONDS: Final = 45.0
-"""Time after which a connection without a client is closed, as by Node's server; up to a second
+"""Age at which a connection without a client is closed, as by Node's server; up to a second
 more."""
 
 MAX_CONNECTS: Final = 20
@@ -160,13 +160,13 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
         connection = Connection(
             eio_sid,
             self.eio.sockets.get(eio_sid),
+            opened_at=asyncio.get_running_loop().time(),
             is_python=is_python_client(_query.get()),
             header_token=_header_token(_headers.get()),
             slot=claim_slot(),
         )
         self.clients.open(connection)
-        now = asyncio.get_running_loop().time()
-        self._connect_timer.set(connection, now + self._connect_seconds)
+        self._connect_timer.set(connection, connection.opened_at + self._connect_seconds)
         return await super()._handle_eio_connect(eio_sid, environ)
 
     def _on_connect_timeout(self, connection: Connection) -> None:
@@ -232,6 +232,8 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
             self._close_connection(connection, self.reason.SERVER_DISCONNECT)
         finally:
             connection.connecting = False
+        if connection.client is not None:
+            self._connect_timer.cancel(connection)
 
     async def _send_connect_error(self, eio_sid: str, namespace: str, message: str) -> None:
         # An object, since clients make an error of its `message`; the library sends a string.
@@ -265,6 +267,9 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
         connection = self.clients.connection(eio_sid)
         if connection is not None:
             self._disconnect(connection, reason or self.reason.CLIENT_DISCONNECT)
+            deadline = connection.opened_at + self._connect_seconds
+            if deadline > asyncio.get_running_loop().time():
+                self._connect_timer.set(connection, deadline)
 
     def _disconnect(self, connection: Connection, reason: str) -> None:
         if self.handler is not None and connection.client is not None:
