@@ -1,7 +1,7 @@
 """Every change of a Supabase table, live over Socket.IO, per region.
 
-`create_app` gives the ASGI application and `Settings` what it is set by. They are imported on first
-use: Supabase's client takes a while to import, and not everybody who asks for a version needs it.
+`create_app` returns the ASGI application, which is configured by `Settings`. Both are imported on
+first use, since Supabase's client is slow to import and not needed for the version.
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ import logging
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
@@ -27,7 +26,7 @@ from bridge.gateway.upstream_status import UpstreamState
 from bridge.log.backends import create_backend
 from bridge.notifications.notifier import Notifier
 from bridge.notifications.watch_index import WatchIndex
-from bridge.notifications.watch_sync import TableFollower, WatchSync
+from bridge.notifications.watch_sync import WatchSync, WatchUpstream
 from bridge.ops.admin import Admin
 from bridge.ops.endpoints import OpsEndpoints
 from bridge.ops.readiness import Readiness, not_ready
@@ -38,9 +37,17 @@ from bridge.options import (
     client_address,
     document_options,
     gateway_options,
+    log_options,
+    notification_rules,
+    reconcile_options,
     source_options,
+    watch_log_options,
+    watch_projection,
+    watch_sync_options,
 )
+from bridge.pipeline.event_sink import EventSink
 from bridge.pipeline.pipeline import Pipeline
+from bridge.replica import Replica
 from bridge.schema.routes import schema_routes
 from bridge.security.admin_auth import AdminAuth
 from bridge.security.admission import AdmissionMiddleware
@@ -59,6 +66,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from bridge.gateway.gateway import Gateway
+    from bridge.log.backends import LogBackend
     from bridge.log.base import EventLog
     from bridge.ops.admin import SignOut
     from bridge.rights import Rights
@@ -94,15 +102,60 @@ def create_app(
 
 
 @dataclass(frozen=True, slots=True)
-class _Running:
-    """The parts of one run of the lifespan."""
+class Ingest:
+    """The role that follows the table and appends to the log. One process at a time has it.
 
-    source: Source
-    pipeline: Pipeline
+    `watchers` is None if notifications are off.
+    """
+
     log: EventLog
-    gateway: Gateway
+    source: Source
+    queue: ChangeQueue
+    pipeline: Pipeline
     watchers: WatchSync | None
+
+    def upstream(self) -> UpstreamState:
+        status = self.pipeline.status()
+        return UpstreamState(
+            live=self.source.status().state is SourceState.LIVE and self.log.error is None,
+            reconciled=status.reconciled,
+            scanning=status.scanning,
+        )
+
+    def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
+        """Return what runs until cancelled, by name."""
+        tasks = {"source": self.source.run(self.queue), "pipeline": self.pipeline.run()}
+        if self.watchers is not None:
+            tasks["watchers"] = self.watchers.run()
+        return tasks
+
+
+@dataclass(frozen=True, slots=True)
+class Serve:
+    """The role that serves clients. It receives what they are sent from `replica` alone, which
+    follows the log.
+    """
+
+    replica: Replica
+    gateway: Gateway
+
+    def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
+        """Return what runs until cancelled, by name."""
+        return {"replica": self.replica.run(), "gateway": self.gateway.run()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """The parts of one run of the lifespan. A single process has both roles."""
+
+    log: EventLog
+    ingest: Ingest
+    serve: Serve
     started_at: float
+
+    @property
+    def gateway(self) -> Gateway:
+        return self.serve.gateway
 
 
 class Bridge(Starlette):
@@ -140,7 +193,7 @@ class Bridge(Starlette):
             secrets=settings.secrets,
         )
         self.admission = AdmissionMiddleware(
-            _SocketEndpoint(self), admission_limits(settings), origins=origins, proxies=addresses
+            _SocketEndpoint(self), admission_limits(settings), origins=origins, addresses=addresses
         )
         super().__init__(
             routes=[
@@ -174,73 +227,18 @@ class Bridge(Starlette):
         self.failure = None
         settings = self.settings
         async with AsyncExitStack() as closing:
-            source_of = source_options(settings)
-            table = await _open(self._table or create_table(source_of), closing)
-            source = self._source or create_source(source_of, table)
-            backend = create_backend(settings)
-            events = backend.log
-            closing.push_async_callback(events.close)
-            await events.open()
-            inbox = ChangeQueue(settings.queue_changes)
-            watches, presence, clock = WatchIndex(), Presence(), SystemClock()
-            notifier = Notifier(
-                settings.notify_rules,
-                watches,
-                present=presence.users,
-                users=settings.notify_users,
-                scoped=bool(settings.regions_claim),
-                clock=clock,
-            )
-            watchers = None
-            if settings.watching is not None:
-                if settings.auth == "off":
-                    log.warning(
-                        "no user will be notified: users are identified by their tokens, and "
-                        "BRIDGE_AUTH=off ignores tokens; expected optional or required"
-                    )
-                watchers = WatchSync(watches, notifier, partial(self._follow, settings.watching))
-                closing.push_async_callback(watchers.close)
-                await watchers.open()
-            pipeline = Pipeline(
-                projection=settings.projection,
-                table=table,
-                log=events,
-                inbox=inbox,
-                publish=lambda entries: gateway.publish(entries),  # noqa: PLW0108 - made below
-                settings=settings,
-                clock=clock,
-                expand=None if watchers is None else notifier.expand,
-            )
-            await pipeline.load()
-
-            def upstream() -> UpstreamState:
-                status = pipeline.status()
-                return UpstreamState(
-                    live=source.status().state is SourceState.LIVE and events.error is None,
-                    reconciled=status.reconciled,
-                    scanning=status.scanning,
-                )
-
-            gateway = build_gateway(
-                gateway_options(settings),
-                log=events,
-                store=backend.sessions,
-                rows=pipeline.rows,
-                upstream=upstream,
-                authenticator=authenticator(settings, store=backend.revocations),
-                presence=presence,
-            )
-            await gateway.open()
-            closing.push_async_callback(gateway.close)
-            self._running = _Running(source, pipeline, events, gateway, watchers, time.monotonic())
+            backend = create_backend(log_options(settings))
+            closing.push_async_callback(backend.log.close)
+            await backend.log.open()
+            replica = Replica(backend.log, settings.projection.known)
+            await replica.load()
+            presence = Presence()
+            ingest = await self._open_ingest(backend.log, replica, presence, closing)
+            serve = await self._open_serve(backend, replica, presence, ingest.upstream, closing)
+            self._running = _Running(backend.log, ingest, serve, time.monotonic())
             try:
                 async with asyncio.TaskGroup() as tasks:
-                    parts = {
-                        "source": source.run(inbox),
-                        "pipeline": pipeline.run(),
-                        "gateway": gateway.run(),
-                        **({} if watchers is None else {"watchers": watchers.run()}),
-                    }
+                    parts = {**serve.tasks(), **ingest.tasks()}
                     work = tasks.create_task(self._run(**parts), name="bridge")
                     try:
                         yield
@@ -249,33 +247,89 @@ class Bridge(Starlette):
             finally:
                 self._running = None
 
-    @asynccontextmanager
-    async def _follow(
-        self, settings: Settings, watchers: WatchSync
-    ) -> AsyncIterator[TableFollower]:
-        """Yield the source and pipeline of the table of watches. They work as those of the
-        listings do, and their events are not published. `settings` are those of this table.
+    async def _open_ingest(
+        self, log: EventLog, replica: Replica, presence: Presence, closing: AsyncExitStack
+    ) -> Ingest:
+        """Open the parts that follow the table. `replica` shares its rows with the pipeline, so
+        that they are kept once.
         """
+        settings = self.settings
+        options = source_options(settings)
+        table = await _open(self._table or create_table(options), closing)
+        watches = WatchIndex()
+        notifier = Notifier(
+            notification_rules(settings),
+            watches,
+            present=presence.users,
+            users=settings.notify_users,
+            scoped=bool(settings.regions_claim),
+            clock=SystemClock(),
+        )
+        watchers = await self._open_watchers(watches, notifier, closing)
+        pipeline = Pipeline(
+            projection=settings.projection,
+            table=table,
+            queue=(queue := ChangeQueue(settings.queue_changes)),
+            sink=EventSink(
+                settings.projection,
+                log,
+                replica,
+                add_notifications=None if watchers is None else notifier.add_notifications,
+            ),
+            options=reconcile_options(settings),
+        )
+        return Ingest(log, self._source or create_source(options, table), queue, pipeline, watchers)
+
+    async def _open_watchers(
+        self, watches: WatchIndex, notifier: Notifier, closing: AsyncExitStack
+    ) -> WatchSync | None:
+        settings = self.settings
+        if not settings.watchers:
+            return None
+        if settings.auth == "off":
+            log.warning(
+                "no user will be notified: users are identified by their tokens, and "
+                "BRIDGE_AUTH=off ignores tokens; expected optional or required"
+            )
+        watchers = WatchSync(watches, notifier, self._watch_upstream, watch_sync_options(settings))
+        closing.push_async_callback(watchers.close)
+        await watchers.open()
+        return watchers
+
+    async def _open_serve(
+        self,
+        backend: LogBackend,
+        replica: Replica,
+        presence: Presence,
+        upstream: Callable[[], UpstreamState],
+        closing: AsyncExitStack,
+    ) -> Serve:
+        """Open the parts that serve clients from `replica`."""
+        gateway = build_gateway(
+            gateway_options(self.settings),
+            log=replica,
+            store=backend.sessions,
+            rows=replica.rows,
+            upstream=upstream,
+            authenticator=authenticator(self.settings, store=backend.revocations),
+            presence=presence,
+        )
+        await gateway.open()
+        closing.push_async_callback(gateway.close)
+        replica.subscribe(gateway.publish)
+        return Serve(replica, gateway)
+
+    @asynccontextmanager
+    async def _watch_upstream(self) -> AsyncIterator[WatchUpstream]:
+        """Open the table of watches, its source and its log; close them after the block."""
         async with AsyncExitStack() as closing:
             source, table = self._watching or (None, None)
-            source_of = source_options(settings)
-            table = await _open(table or create_table(source_of), closing)
-            events = create_backend(settings).log
-            closing.push_async_callback(events.close)
-            await events.open()
-            inbox = ChangeQueue(settings.queue_changes)
-            pipeline = Pipeline(
-                projection=settings.projection,
-                table=table,
-                log=events,
-                inbox=inbox,
-                publish=lambda _entries: None,
-                settings=settings,
-                follow=watchers.follow,
-            )
-            await pipeline.load()
-            source = source or create_source(source_of, table)
-            yield TableFollower(source, inbox, pipeline, events)
+            options = source_options(self.settings, watch_projection(self.settings))
+            table = await _open(table or create_table(options), closing)
+            log = create_backend(watch_log_options(self.settings)).log
+            closing.push_async_callback(log.close)
+            await log.open()
+            yield WatchUpstream(source or create_source(options, table), table, log)
 
     async def drain(self) -> None:
         """Close all client connections and accept no more. Call it before the lifespan ends: a
@@ -298,18 +352,19 @@ class Bridge(Starlette):
         if running is None:
             short = "the bridge is not running"
             return not_ready(f"{short}: pass its lifespan to the application that mounts it", short)
+        watchers = running.ingest.watchers
         return StatusReport(
-            source=running.source.status(),
-            pipeline=running.pipeline.status(),
+            source=running.ingest.source.status(),
+            pipeline=running.ingest.pipeline.status(),
             hub=running.gateway.hub.counts(),
             connections=self.admission.connections.total,
             rejections=self.admission.rejections,
             slow_clients_closed=running.gateway.slow_clients_closed,
             recoveries=running.gateway.recoveries(),
-            head=str(running.log.head),
+            head=str(running.serve.replica.head),
             log_error=running.log.error,
             started_at=running.started_at,
-            watchers=None if running.watchers is None else running.watchers.status(),
+            watchers=None if watchers is None else watchers.status(),
         )
 
     async def _rights(self, request: Request) -> Rights:

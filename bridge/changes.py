@@ -23,6 +23,17 @@ Record: TypeAlias = "Mapping[str, Json]"
 """Column name -> value. A column that is absent is unknown, which is not the same as null."""
 
 
+def json_equal(a: Json, b: Json) -> bool:
+    """JSON equality. Unlike Python's, it keeps `true` and `1` apart."""
+    if type(a) is not type(b):
+        return type(a) in (int, float) and type(b) in (int, float) and bool(a == b)
+    if type(a) is dict:
+        return a.keys() == b.keys() and all(json_equal(a[key], b[key]) for key in a)
+    if type(a) is list:
+        return len(a) == len(b) and all(map(json_equal, a, b))
+    return bool(a == b)
+
+
 class Op(StrEnum):
     INSERT = "INSERT"
     UPDATE = "UPDATE"
@@ -36,7 +47,6 @@ class GapReason(StrEnum):
     RESUBSCRIBED = "resubscribed"  # the server rebuilt the subscription and said so
     OVERFLOW = "overflow"  # changes came faster than the pipeline took them
     UNREADABLE = "unreadable"  # a change arrived that could not be decoded
-    MUTE = "mute"  # the table moved on and the stream did not
     POST_SUBSCRIBE = "settled"  # a little after SUBSCRIBED: what fell between `ok` and the slot
     MISSED_CHANGES = "lost"  # many rows are not what the stream told, though it goes on
 

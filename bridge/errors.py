@@ -1,11 +1,11 @@
-"""Everything that the bridge raises, and every code that a client can see.
+"""Exceptions of the bridge, and the error codes that clients receive.
 
 BridgeError
-├── SettingsError        a setting is missing or wrong: exit 2
-├── TableUnreadable      the table could not be read; says whether trying again can help
-├── LogUnusable          the event log can't be opened or written, and a retry can't help
-├── PositionGone         the log no longer holds what follows a position
-└── Refused              a client's request that changes nothing; carries a `Code`
+├── SettingsError          a setting is missing or wrong: exit code 2
+├── TableUnreadableError   the table can't be read; `permanent` if a retry can't help
+├── LogUnusableError       the event log can't be opened or written, and a retry can't help
+├── PositionGoneError      the log no longer has the entries after a position
+└── RequestRejected        a client's request is rejected and changes nothing; has a `Code`
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from typing import Self
 
 
 class BridgeError(Exception):
-    """Base of all errors that the bridge raises on purpose."""
+    """Base of all exceptions of the bridge."""
 
 
 class SettingsError(BridgeError):
-    """Settings are missing or wrong. The message names each, what came and what was expected."""
+    """Settings are missing or wrong. The message has each name, value and expected value."""
 
 
 class TableUnreadableError(BridgeError):
-    """The table could not be read.
+    """The table can't be read.
 
-    `permanent` says that no retry can help until somebody changes settings, grants or the table.
+    `permanent`: no retry can succeed until settings, grants or the table are changed.
     """
 
     def __init__(self, message: str, *, permanent: bool = False) -> None:
@@ -34,19 +34,19 @@ class TableUnreadableError(BridgeError):
 
 
 class LogUnusableError(BridgeError):
-    """The event log can't be opened or written, and stays so until somebody acts. The message names
-    the file and the way out.
+    """The event log can't be opened or written until an operator acts. The message has the file and
+    the required action.
     """
 
 
 class PositionGoneError(BridgeError):
-    """The log cannot give what follows a position: another epoch, or older than what it keeps."""
+    """The log no longer has the entries after a position: another epoch, or older than the log."""
 
 
 class Code(StrEnum):
-    """Why a client's request was refused. A refused request changed nothing.
+    """Error codes of rejected requests. A rejected request changes nothing.
 
-    Each comes with its `meaning`, a clause that documentation and types quote.
+    Each has a `meaning`, which documentation and generated types quote.
     """
 
     meaning: str
@@ -57,33 +57,42 @@ class Code(StrEnum):
         code.meaning = meaning
         return code
 
-    BAD_REQUEST = "bad_request", "the argument is not of the documented shape"
-    TOO_MANY_ROOMS = "too_many_rooms", "more regions and properties than one client may name"
+    BAD_REQUEST = "bad_request", "the argument does not have the documented shape"
+    TOO_MANY_ROOMS = (
+        "too_many_rooms",
+        "more regions and properties than one client may subscribe to",
+    )
     RATE_LIMITED = (
         "rate_limited",
-        "more requests than one client, or one address, may make; wait a little",
+        "the client or its address exceeds a rate limit; retry later",
     )
     NOT_READY = (
         "not_ready",
-        "the table, or the keys of tokens, have not been read yet; ask again in a few seconds",
+        "the table or the signing keys have not been read yet; retry in a few seconds",
     )
-    CURSOR_GONE = "cursor_gone", "the snapshot's next page can't be given; take a new snapshot"
-    TOKEN_REQUIRED = "token_required", "this bridge lets nobody in without a token"
-    TOKEN_INVALID = "token_invalid", "the token is not one that this bridge believes"
-    TOKEN_EXPIRED = "token_expired", "the token was good once; get a fresh one"
-    SIGNED_OUT = "signed_out", "the token's session was ended; sign in again"
-    REGION_FORBIDDEN = "region_forbidden", "the token doesn't let its bearer hear that region"
+    CURSOR_GONE = (
+        "cursor_gone",
+        "the snapshot's next page is no longer available; request a new snapshot",
+    )
+    TOKEN_REQUIRED = "token_required", "this bridge requires a token"
+    TOKEN_INVALID = (
+        "token_invalid",
+        "the token is malformed, or not issued by this bridge's project",
+    )
+    TOKEN_EXPIRED = "token_expired", "the token has expired; get a new one"
+    SIGNED_OUT = "signed_out", "the token's session was revoked; sign in again"
+    REGION_FORBIDDEN = "region_forbidden", "the token does not grant this region"
     TOO_MANY_CONNECTIONS = (
         "too_many_connections",
-        "too many connections of this address, or in all; come back later",
+        "too many connections of this address or in total; retry later",
     )
-    ORIGIN_FORBIDDEN = "origin_forbidden", "the page is of an origin that may not connect"
-    FORBIDDEN = "forbidden", "for operators only; the message says what it takes"
-    NOT_SUPPORTED = "not_supported", "documented, but this bridge does not offer it"
+    ORIGIN_FORBIDDEN = "origin_forbidden", "pages of this origin may not connect"
+    FORBIDDEN = "forbidden", "for operators only; the message has the requirements"
+    NOT_SUPPORTED = "not_supported", "documented, but not supported by this bridge"
 
 
-class RequestRejected(BridgeError):  # noqa: N818 - states what is the case
-    """A client's request is refused; nothing was changed."""
+class RequestRejected(BridgeError):  # noqa: N818 - a verb of rejection
+    """A client's request is rejected; nothing was changed."""
 
     def __init__(self, code: Code, message: str) -> None:
         super().__init__(message)
@@ -91,5 +100,5 @@ class RequestRejected(BridgeError):  # noqa: N818 - states what is the case
         self.message = message
 
     def to_ack(self) -> dict[str, object]:
-        """The acknowledgement of the wire contract."""
+        """Return the acknowledgement of the wire contract."""
         return {"ok": False, "error": {"code": self.code.value, "message": self.message}}

@@ -6,13 +6,24 @@ that derive the options are all here.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from dataclasses import asdict
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 from bridge.auth.authenticator import Authenticator, AuthOptions
 from bridge.auth.claims import TokenRequirements
+from bridge.auth.policy import AccessPolicy, path, regions_in
 from bridge.gateway.build import GatewayOptions
 from bridge.gateway.recovery.sessions import RecoveryLimits
 from bridge.gateway.request_handlers import RequestLimits
+from bridge.log.backends import LogOptions
+from bridge.notifications.rules import ANY, NotificationRules
+from bridge.notifications.watch_index import WATCH_COLUMNS
+from bridge.notifications.watch_sync import WatchSyncOptions
+from bridge.pipeline.reconciler import ReconcileOptions
+from bridge.pipeline.scan_scheduler import ScanOptions
+from bridge.projection import Projection
 from bridge.schema.asyncapi import DocumentOptions
 from bridge.security.admission import AdmissionLimits
 from bridge.security.client_ip import ClientAddress
@@ -25,7 +36,6 @@ from bridge.source.realtime.watchdog import WatchdogOptions
 if TYPE_CHECKING:
     from bridge.clock import Clock
     from bridge.log.base import RevocationStore
-    from bridge.projection import Projection
     from bridge.settings import Settings
 
 
@@ -68,6 +78,69 @@ def postgrest_options(settings: Settings, projection: Projection | None = None) 
     )
 
 
+def reconcile_options(settings: Settings) -> ReconcileOptions:
+    return ReconcileOptions(
+        page_rows=settings.page_rows,
+        grace=settings.watch_grace,
+        scans=ScanOptions(
+            recent_interval=settings.watch_interval,
+            key_interval=settings.sweep_interval,
+            full_scan_rows=settings.pass_rows,
+        ),
+    )
+
+
+def log_options(settings: Settings) -> LogOptions:
+    """Options of the log of the listings."""
+    shape = asdict(settings.projection)
+    if not shape["member"]:
+        del shape["member"]  # as in files from before there were member columns
+    return LogOptions(settings.log, _shape(shape), settings.log_events, settings.log_seconds)
+
+
+def watch_projection(settings: Settings) -> Projection:
+    """The columns of the table of watches, `settings.watchers`. None of them is published."""
+    schema, _, table = settings.watchers.partition(".")
+    return Projection(
+        key="id",
+        published=WATCH_COLUMNS,
+        region=(),
+        updated_at="updated_at",
+        schema=schema,
+        table=table,
+    )
+
+
+def watch_sync_options(settings: Settings) -> WatchSyncOptions:
+    return WatchSyncOptions(
+        projection=watch_projection(settings),
+        reconcile=reconcile_options(settings),
+        queue_changes=settings.queue_changes,
+    )
+
+
+def watch_log_options(settings: Settings) -> LogOptions:
+    """Options of the log that stores the rows of the table of watches: the file
+    `bridge-watchers.sqlite3` in the directory of `bridge.sqlite3`. It has no entries.
+    """
+    url = settings.log
+    if url != "memory:":
+        path = PurePosixPath(url.removeprefix("sqlite:///"))
+        url = f"sqlite:///{path.with_name(f'{path.stem}-watchers{path.suffix}')}"
+    shape = asdict(watch_projection(settings))
+    # As in files of earlier versions, since their watches are still valid.
+    shape["region"], shape["published"] = shape["published"], ()
+    del shape["member"]
+    return LogOptions(url, _shape(shape), events=1, seconds=settings.log_seconds)
+
+
+def _shape(fields: dict[str, Any]) -> str:
+    """Identify the meaning of stored rows: if any field changes, rows of an earlier run can't be
+    compared with the table, or clients hold rows with other columns.
+    """
+    return json.dumps(fields, sort_keys=True)
+
+
 def admission_limits(settings: Settings) -> AdmissionLimits:
     return AdmissionLimits(
         connections=settings.connections,
@@ -99,10 +172,22 @@ def auth_options(settings: Settings, url: str | None = None) -> AuthOptions:
             issuer=settings.token_issuer or auth_url,
             audience=settings.token_audience,
             leeway=settings.token_leeway,
-            longest=settings.token_seconds,
+            max_lifetime=settings.token_seconds,
         ),
-        policy=settings.rules,
+        policy=access_policy(settings),
         secret=None if secret is None else secret.get_secret_value(),
+    )
+
+
+def access_policy(settings: Settings) -> AccessPolicy:
+    """Maps the claims of a token to rights."""
+    return AccessPolicy(
+        anonymous=regions_in(settings.anonymous_regions),
+        required=settings.auth == "required",
+        regions_claim=path(settings.regions_claim) if settings.regions_claim else (),
+        role_claims=tuple(map(path, settings.role_claims)),
+        all_regions_roles=frozenset(settings.all_regions_roles),
+        member_roles=frozenset(settings.member_roles),
     )
 
 
@@ -137,6 +222,17 @@ def gateway_options(settings: Settings) -> GatewayOptions:
         snapshot_pages_burst=settings.snapshot_pages_burst_per_address,
         token_warning_seconds=settings.token_warning_seconds,
     )
+
+
+def notification_rules(settings: Settings) -> NotificationRules:
+    """Selects the changes that are notified."""
+    statuses: tuple[tuple[str, str], ...] = ()
+    if settings.notify_status == ("on",):
+        statuses = ((ANY, ANY),)
+    elif settings.notify_status != ("off",):
+        pairs = (transition.split(">") for transition in settings.notify_status)
+        statuses = tuple((old.strip(), new.strip()) for old, new in pairs)
+    return NotificationRules(statuses, settings.notify_price_percent, settings.notify_new)
 
 
 def document_options(settings: Settings) -> DocumentOptions:

@@ -1,4 +1,4 @@
-"""What one client may hear. Pure: made of claims by `auth.rules`, obeyed by the hub."""
+"""Rights of one client: regions and columns. No I/O."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 View: TypeAlias = Literal["public", "member"]
-"""Which columns: those of everybody, or also those that only members may see."""
+"""Published columns: public ones only, or also those for members."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """What one client may hear.
+    """Regions and columns that one client may receive.
 
-    `regions`: None for all; a region includes those inside it (`TX` also `TX/Austin`). `user` is
-    the `sub` of the client's token, None for who came without one.
+    `regions`: None for all; a region includes the regions inside it (`TX` also `TX/Austin`). `user`
+    is the `sub` of the client's token; None without a token.
     """
 
     regions: tuple[str, ...] | None = None
@@ -27,26 +27,28 @@ class Rights:
     user: str | None = None
 
     def can_read_region(self, region: str) -> bool:
-        """Whether all that happens in `region` may be heard."""
+        """Whether all events in `region` may be received."""
         return self.regions is None or any(
-            region == mine or region.startswith(mine + "/") for mine in self.regions
+            region == granted or region.startswith(granted + "/") for granted in self.regions
         )
 
     def check(self, region: str) -> None:
-        """Raises `RequestRejected` if that region may not be heard."""
+        """Raises `RequestRejected` if `region` may not be received."""
         if not self.can_read_region(region):
-            raise RequestRejected(Code.REGION_FORBIDDEN, f"region {region} is not yours to hear")
+            raise RequestRejected(
+                Code.REGION_FORBIDDEN, f"your token does not grant region {region}"
+            )
 
     def can_read_row(self, regions: Iterable[str]) -> bool:
-        """Whether a row that is in these regions may be known. One that is in none may be known
-        only to those who may hear all.
+        """Whether a row in these regions may be received. A row without a region needs rights to
+        all regions.
         """
         return self.regions is None or any(map(self.can_read_region, regions))
 
     def in_one_view(self) -> Rights:
-        """The same where all columns are public: everybody has the public view."""
+        """Return these rights with the public view, for a bridge without member columns."""
         return self if self.view == "public" else replace(self, view="public")
 
 
 UNRESTRICTED = Rights()
-"""Of a bridge that checks no tokens: all regions, public columns."""
+"""Rights without authentication: all regions, public columns."""

@@ -10,13 +10,14 @@ for 18 ms when its keys are listed; a part of it takes less than 2 ms.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 import orjson
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
     from bridge.changes import Json, Key, Record
 
@@ -29,6 +30,20 @@ SHARDS: Final = 256
 def shard_of(key: Key) -> int:
     """The number of the part in which `key` is."""
     return hash(key) & (SHARDS - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class RowChange:
+    """One step of one row, as `RowStore` encodes it. None: the row does not exist.
+
+    `committed_at` is RFC 3339: the commit time of the change, or the time of the read that showed
+    the row where the commit time is unknown.
+    """
+
+    key: Key
+    before: bytes | None
+    after: bytes | None
+    committed_at: str
 
 
 class RowStore:
@@ -57,8 +72,9 @@ class RowStore:
         for key, row in rows:
             self._parts[shard_of(key)][key] = row
 
-    def apply(self, updates: Mapping[Key, bytes | None]) -> None:
-        for key, row in updates.items():
+    def apply(self, updates: Iterable[tuple[Key, bytes | None]]) -> None:
+        """Store each row; None: delete it."""
+        for key, row in updates:
             part = self._parts[shard_of(key)]
             if row is None:
                 part.pop(key, None)

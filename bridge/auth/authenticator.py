@@ -1,4 +1,4 @@
-"""Who may come in, and with what rights."""
+"""Authenticates clients by their tokens and returns their rights."""
 
 from __future__ import annotations
 
@@ -38,14 +38,18 @@ class AuthOptions:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Somebody may come in. `claims` are those of the token, None for who has none."""
+    """An accepted client. `claims` are those of its token; None without a token."""
 
     rights: Rights
     claims: Claims | None = None
 
 
 class Authenticator:
-    """The door. Open it first; `run` and `close` are those of its keys."""
+    """Authenticates tokens and returns the client's rights.
+
+    Call `open` before use. `run` refreshes the signing keys until it is cancelled; `close` releases
+    their HTTP client.
+    """
 
     def __init__(
         self,
@@ -57,7 +61,7 @@ class Authenticator:
         sign_outs: RevocationList,
     ) -> None:
         self.mode = mode
-        self.terms = verifier.terms
+        self.terms = verifier.requirements
         self.sign_outs = sign_outs
         self._verifier = verifier
         self._rules = rules
@@ -80,18 +84,19 @@ class Authenticator:
         verifier = TokenVerifier(keys, required, clock, secret=options.secret)
         # A token is accepted for a leeway after its expiry, and one issued up to a leeway ahead of
         # this clock is accepted as well, so a revocation is kept for two leeways longer.
-        sign_outs = RevocationList(store, clock, keep=required.longest + 2 * required.leeway)
+        sign_outs = RevocationList(store, clock, keep=required.max_lifetime + 2 * required.leeway)
         return cls(options.mode, verifier, options.policy, keys=keys, sign_outs=sign_outs)
 
     async def open(self) -> None:
-        """Take up the sign-outs of an earlier process. Raises `errors.LogUnusableError`."""
+        """Load the revocations of earlier processes. Raises `errors.LogUnusableError`."""
         await self.sign_outs.load()
 
     async def authenticate(self, token: str | None) -> Identity:
-        """Raises `RequestRejected`: `token_required`, `token_invalid`, `token_expired`,
-        `signed_out`, or `not_ready` where the project's keys are needed and can't be had.
+        """Return the identity that a token proves, or that of a client without a token.
 
-        What it says holds in the step of the loop in which it returns.
+        Raises `RequestRejected`: `token_required`, `token_invalid`, `token_expired`, `signed_out`,
+        or `not_ready` if the project's keys are required and cannot be fetched. The result is valid
+        in the iteration of the event loop in which it is returned.
         """
         if self.mode == "off":
             token = None
@@ -101,29 +106,30 @@ class Authenticator:
             )
         claims = None if token is None else await self._verifier.verify(token)
         if claims is not None:
-            # Last of all: while keys were waited for, somebody may have been signed out.
+            # Checked last: the session may be revoked while the keys are fetched.
             self.sign_outs.check(claims)
         return Identity(self._rules.rights_for(claims), claims)
 
-    def on_keys_revoked(self, call: Callable[[Collection[str]], None]) -> None:
-        """`call` is told the names of keys that the project shows no more: from here on no token
-        that they signed is believed. One may have been replaced under its name.
+    def on_keys_revoked(self, callback: Callable[[Collection[str]], None]) -> None:
+        """Call `callback` with the `kid`s of keys that the project no longer publishes. Tokens
+        signed with them are rejected from then on. A key may be replaced under the same `kid`.
         """
-        self._keys.on_removed = call
+        self._keys.on_removed = callback
 
     async def describe(self) -> str:
-        """How tokens are checked, with the keys that the project shows now. Raises
-        `jwks_client.JwksUnavailableError`.
+        """Return a text on how tokens are verified, with the keys that the project publishes now.
+        Raises `jwks_client.JwksUnavailableError`.
         """
         if self.mode == "off":
-            return "they are not looked at (BRIDGE_AUTH=off)"
+            return "ignored (BRIDGE_AUTH=off)"
         names = await self._keys.key_names()
         if self._verifier.has_secret:
             names.append("the legacy secret")
-        return f"{self.mode}; checked by {', '.join(names) or 'nothing: the project has no keys'}"
+        keys = ", ".join(names) or "no key: the project has none"
+        return f"{self.mode}; verified with {keys}"
 
     async def run(self) -> None:
-        """Keep the keys fresh, for ever."""
+        """Refresh the signing keys until cancelled."""
         await self._keys.run()
 
     async def close(self) -> None:

@@ -1,6 +1,6 @@
-"""What a user's token says, checked against the time and the settings. Pure.
+"""Validates the claims of a user's token. No I/O; time is passed in.
 
-Its signature is `verifier`'s business; here it holds already.
+The signature has been verified before, in `token_verifier`.
 """
 
 from __future__ import annotations
@@ -15,43 +15,43 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 API_ROLES = ("anon", "service_role")
-"""Of the JWTs that are a project's API keys."""
+"""`role` of the JWTs that are a project's API keys."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """Of one token. Times are Unix seconds."""
+    """Claims of one token. Times are Unix seconds."""
 
     user: str
-    """Its `sub`: the id of the user in Supabase Auth."""
+    """`sub`: the id of the user in Supabase Auth."""
     issued_at: float
     expires_at: float
     session: str | None = None
-    """Its `session_id`: one sign-in of the user, through all its refreshed tokens."""
+    """`session_id`: one sign-in of the user, including all refreshed tokens."""
     values: Mapping[str, Any] | None = None
-    """All claims as they came."""
+    """All claims, unchanged."""
     key: str | None = None
-    """The `kid` of the project's key that proves them; None for the legacy secret."""
+    """`kid` of the project's key that signed them; None for the legacy secret."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenRequirements:
-    """What tokens have to be. Times are seconds."""
+    """Required claims of a token. Times are seconds."""
 
     issuer: str
     audience: str
     leeway: float
-    """By which clocks may differ."""
-    longest: float
-    """The longest life of a token, from `iat` to `exp`."""
+    """Accepted difference between clocks."""
+    max_lifetime: float
+    """Longest accepted lifetime, from `iat` to `exp`."""
 
     def validate(self, values: Mapping[str, Any], now: float) -> Claims:
-        """The claims of a token at `now`, Unix seconds.
+        """Return the claims of a token if they are valid at `now`, in Unix seconds.
 
         Raises `RequestRejected` with `token_expired`, or with `token_invalid` if the token was
         never valid.
         """
-        refuse_api_key(values)
+        reject_api_key(values)
         if values.get("iss") != self.issuer:
             raise _invalid(f"iss to be {self.issuer}", values.get("iss"))
         if self.audience not in _audiences(values.get("aud")):
@@ -66,41 +66,41 @@ class TokenRequirements:
         if issued_at > now + self.leeway:
             raise RequestRejected(
                 Code.TOKEN_INVALID,
-                "the token is from the future: its iat is "
+                "the token was issued in the future: its iat is "
                 f"{issued_at - now:.0f} s ahead of the bridge's clock",
             )
         if "nbf" in values and _time(values, "nbf") > now + self.leeway:
             raise RequestRejected(
-                Code.TOKEN_INVALID, "the token is not valid yet: its nbf is to come"
+                Code.TOKEN_INVALID, "the token is not valid yet: its nbf is in the future"
             )
-        if expires_at - issued_at > self.longest:
+        if expires_at - issued_at > self.max_lifetime:
             raise RequestRejected(
                 Code.TOKEN_INVALID,
-                f"expected tokens that live for at most {self.longest:g} s "
-                f"(BRIDGE_TOKEN_SECONDS), this one lives for {expires_at - issued_at:.0f} s",
+                f"expected a token with a lifetime of at most {self.max_lifetime:g} s "
+                f"(BRIDGE_TOKEN_SECONDS), got one of {expires_at - issued_at:.0f} s",
             )
         if now >= self.ends(expires_at):
-            raise RequestRejected(Code.TOKEN_EXPIRED, "the token has expired: get a fresh one")
+            raise RequestRejected(Code.TOKEN_EXPIRED, "the token has expired: get a new one")
         return Claims(user, issued_at, expires_at, session, values)
 
     def ends(self, expires_at: float) -> float:
-        """When a token is taken no more."""
+        """Return the time from which a token is rejected: its expiry plus the leeway."""
         return expires_at + self.leeway
 
 
-def refuse_api_key(values: Mapping[str, Any]) -> None:
+def reject_api_key(values: Mapping[str, Any]) -> None:
     """Raises `RequestRejected` if these are the claims of one of the project's API keys."""
     role = values.get("role")
     if role in API_ROLES and "sub" not in values:
         raise RequestRejected(
             Code.TOKEN_INVALID,
-            f"this is an API key of the project ({role}), and no user's token: expected the "
+            f"this is an API key of the project ({role}), not a user's token: expected the "
             "access_token of a signed-in user, or none",
         )
 
 
 def at_path(values: Mapping[str, Any] | None, path: Sequence[str]) -> tuple[bool, Any]:
-    """Whether there is a claim at `path`, and its value."""
+    """Return whether there is a claim at `path`, and its value."""
     found: Any = values
     for name in path:
         if not isinstance(found, dict) or name not in found:
@@ -120,8 +120,8 @@ def _time(values: Mapping[str, Any], name: str) -> float:
     return float(value)
 
 
-def _invalid(expected: str, came: Any) -> RequestRejected:
-    """Tells a string that came, shortened; of all else its type."""
-    kind = "nothing" if came is None else type(came).__name__
-    shown = repr(came[:100]) if isinstance(came, str) else kind
-    return RequestRejected(Code.TOKEN_INVALID, f"expected {expected}, came {shown}")
+def _invalid(expected: str, value: Any) -> RequestRejected:
+    """Rejection with the value, if it is a string, at most 100 characters of it; else its type."""
+    kind = "nothing" if value is None else type(value).__name__
+    shown = repr(value[:100]) if isinstance(value, str) else kind
+    return RequestRejected(Code.TOKEN_INVALID, f"expected {expected}, got {shown}")

@@ -1,6 +1,6 @@
-"""A JSON Web Key Set, read with distrust. Pure.
+"""Parses a JSON Web Key Set (RFC 7517) and validates each key. No I/O.
 
-A key is taken for one algorithm, which its type decides: a token can't choose another one for it.
+The type of a key determines its one algorithm, so a token cannot choose another one for it.
 """
 
 from __future__ import annotations
@@ -15,62 +15,65 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MAX_KEYS: Final = 50
-"""More than any project has; what comes after them is not looked at."""
+"""More than any project has; further keys are ignored."""
 
 MIN_RSA_BITS: Final = 2048
+"""As RFC 7518, section 3.3, requires."""
 
 ALGORITHMS: Final = {
     ("EC", "P-256"): ("ES256", {"ES256"}),
     ("RSA", None): ("RS256", {"RS256"}),
     ("OKP", "Ed25519"): ("EdDSA", {"EdDSA", "Ed25519"}),
 }
-"""By `kty` and `crv`: the algorithm of tokens, and what the key's own `alg` may be."""
+"""By `kty` and `crv`: the algorithm of tokens, and the accepted values of the key's own `alg`."""
 
 ASYMMETRIC: Final = frozenset(algorithm for algorithm, _ in ALGORITHMS.values())
 SYMMETRIC: Final = "HS256"
 
 Keys: TypeAlias = "Mapping[str, jwt.PyJWK]"
-"""By `kid`."""
+"""Keys by `kid`."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeySet:
+    """The valid keys of a document."""
+
     keys: Keys
     rejected: tuple[str, ...] = ()
-    """Of each key that can't be used: which one, and why."""
+    """For each key that cannot be used, its index and the reason."""
 
 
 def parse_jwks(body: bytes) -> KeySet:
-    """The keys in a JWKS document. Raises ValueError where it is none."""
+    """Return the keys of a JWKS document. Raises ValueError if it is not one."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise ValueError(f"expected a JWKS document, came no JSON ({error})") from None
-    found = document.get("keys") if isinstance(document, dict) else None
-    if not isinstance(found, list):
-        raise ValueError('expected a JWKS document, {"keys": [...]}, came other JSON')  # noqa: TRY004
+        raise ValueError(f"expected a JWKS document, got no JSON ({error})") from None
+    listed = document.get("keys") if isinstance(document, dict) else None
+    if not isinstance(listed, list):
+        raise ValueError('expected a JWKS document, {"keys": [...]}, got other JSON')  # noqa: TRY004
     keys: dict[str, jwt.PyJWK] = {}
-    passed_over = []
-    for number, each in enumerate(found[:MAX_KEYS]):
+    rejected = []
+    for number, each in enumerate(listed[:MAX_KEYS]):
         try:
             kid, key = _key(each)
             if kid in keys:
                 raise ValueError("another key has the same kid")  # noqa: TRY301
             keys[kid] = key
         except ValueError as error:
-            passed_over.append(f"key {number}: {error}")
-    return KeySet(keys, tuple(passed_over))
+            rejected.append(f"key {number}: {error}")
+    return KeySet(keys, tuple(rejected))
 
 
 def secret_key(secret: str) -> jwt.PyJWK:
-    """The key of the legacy tokens of a project, signed by a secret."""
+    """Return the HS256 key of a project's legacy secret."""
     encoded = jwt.utils.base64url_encode(secret.encode()).decode()
     return jwt.PyJWK.from_dict({"kty": "oct", "k": encoded}, SYMMETRIC)
 
 
 def _key(jwk: Any) -> tuple[str, jwt.PyJWK]:
     if not isinstance(jwk, dict):
-        raise ValueError("expected an object")  # noqa: TRY004 - all faults are told the same way
+        raise ValueError("expected an object")  # noqa: TRY004 - one error type for all reasons
     kid, kty, crv = jwk.get("kid"), jwk.get("kty"), jwk.get("crv")
     if not isinstance(kid, str) or not kid:
         raise ValueError("it has no kid")
@@ -79,14 +82,14 @@ def _key(jwk: Any) -> tuple[str, jwt.PyJWK]:
     if (kty, crv) not in ALGORITHMS:
         raise ValueError(f"kty {kty[:20]!r} with crv {crv and crv[:20]!r} is not one in use")
     if "d" in jwk:
-        raise ValueError("it is a private key, which everybody could sign with")
+        raise ValueError("it is a private key, with which anyone could sign")
     algorithm, names = ALGORITHMS[kty, crv]
     if jwk.get("alg", algorithm) not in names:
         raise ValueError(f"its alg is not {algorithm}")
     if jwk.get("use", "sig") != "sig" or not _verifies(jwk.get("key_ops")):
         raise ValueError("it is not meant for signatures")
     try:
-        # `alg` has been looked at; the library goes by what it is told.
+        # `alg` has been checked above; the library uses the algorithm that is passed.
         key = jwt.PyJWK.from_dict({name: jwk[name] for name in jwk if name != "alg"}, algorithm)
     except (jwt.PyJWTError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"it can't be read ({type(error).__name__})") from None

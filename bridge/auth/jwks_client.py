@@ -1,13 +1,12 @@
-"""A project's public keys, fetched over HTTP when they are needed and kept.
+"""Fetches and caches a project's public keys (JWKS).
 
-- Nothing is fetched before the first token comes. From then on the set is fetched anew every
-  `refresh` seconds, which is how long a key that was revoked is still believed. That one is gone is
-  told to `on_gone`, for the sake of those who are here by it.
-- A key that is not known is looked for in a fresh set. Whoever looks meanwhile waits for the same
-  fetch, and between the beginnings of two of them there are `pause` seconds whatever comes: a flood
-  of made-up keys costs a fetch every `pause` seconds, and delays the token of a new key by them.
-- What can't be fetched or read leaves the keys as they are: through an outage the last good ones
-  are believed.
+- The first token triggers the first fetch. From then on the set is fetched every `refresh` seconds,
+  which bounds how long a revoked key is still accepted. `on_removed` is called with the `kid`s of
+  removed keys, so that clients authenticated with them can be closed.
+- An unknown `kid` triggers a fetch. Concurrent lookups share one fetch, and two fetches start at
+  least `pause` seconds apart: a flood of invented `kid`s costs one fetch per `pause` seconds and
+  delays the first token of a new key by at most that long.
+- A failed fetch leaves the keys unchanged: the last valid set is used during an outage.
 """
 
 from __future__ import annotations
@@ -28,26 +27,26 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 REFRESH_SECONDS: Final = 600.0
-"""Supabase serves the set from caches that are as old."""
+"""The age of the caches from which Supabase serves the set."""
 
 MIN_FETCH_INTERVAL_SECONDS: Final = 5.0
 
 FETCH_SECONDS: Final = 5.0
-"""How long one fetch may take in all."""
+"""Timeout of one fetch in total."""
 
 HEADERS: Final = {"Accept": "application/json", "Accept-Encoding": "identity"}
-"""What is not compressed can't be larger than it looks."""
+"""Without compression, the size of the body is bounded by the bytes received."""
 
 MAX_BYTES: Final = 65_536
-"""Of one set. A key takes 200 to 500."""
+"""Maximum size of a set. A key takes 200 to 500 bytes."""
 
 
 class JwksUnavailableError(Exception):
-    """The keys could not be had, so nothing can be said of a token of a key that is not known."""
+    """The keys could not be fetched, so a token with an unknown key cannot be verified."""
 
 
 class JwksClient:
-    """Close it at the end."""
+    """Cache of the keys at one URL. Call `close` at the end."""
 
     def __init__(
         self,
@@ -57,46 +56,48 @@ class JwksClient:
         pause: float = MIN_FETCH_INTERVAL_SECONDS,
         timeout: float = FETCH_SECONDS,
     ) -> None:
-        """`url` is that of the JWKS document. Times are seconds."""
+        """`url` is the URL of the JWKS document. Times are seconds."""
         self.on_removed: Callable[[Collection[str]], None] = lambda _kids: None
         self._url = url
         self._refresh = refresh
         self._pause = pause
         self._timeout = timeout
         self._keys: jwks.Keys = {}
-        self._passed_over: tuple[str, ...] = ()
-        self._error: str | None = "nothing was fetched yet"
-        self._began = float("-inf")
+        self._rejected: tuple[str, ...] = ()
+        self._error: str | None = "no keys have been fetched yet"
+        self._fetch_started = float("-inf")
         self._fetching: asyncio.Task[None] | None = None
-        self._wanted = asyncio.Event()
+        self._used = asyncio.Event()
         self._client: httpx.AsyncClient | None = None
         self._closed = False
 
     async def get_key(self, kid: str) -> jwt.PyJWK | None:
-        """The key of that name; None: the project has none. Raises `KeysUnavailable`."""
-        self._wanted.set()
+        """Return the key with this `kid`; None if the project has none. Raises
+        `JwksUnavailableError`.
+        """
+        self._used.set()
         if kid not in self._keys:
-            await self._fetched()
+            await self._fetch_shared()
             if kid not in self._keys and self._error is not None:
                 raise JwksUnavailableError(self._error)
         return self._keys.get(kid)
 
     async def key_names(self) -> list[str]:
-        """Fetch the keys, and say which there are. Raises `KeysUnavailable`, which says why."""
-        await self._fetched()
+        """Fetch the keys and return their names. Raises `JwksUnavailableError` with the reason."""
+        await self._fetch_shared()
         if self._error is not None:
             raise JwksUnavailableError(self._error)
         return [f"{key.algorithm_name} {kid}" for kid, key in self._keys.items()]
 
     async def run(self) -> None:
-        """Fetch anew now and then, for ever."""
-        await self._wanted.wait()
+        """Fetch the keys every `refresh` seconds from their first use on, until cancelled."""
+        await self._used.wait()
         while True:
             await asyncio.sleep(self._refresh)
-            await self._fetched()
+            await self._fetch_shared()
 
     async def close(self) -> None:
-        """Nothing is fetched any more. Twice is fine."""
+        """Stop fetching. Idempotent."""
         self._closed = True
         self._error = self._error or "the bridge is stopping"
         if self._fetching is not None:
@@ -105,14 +106,14 @@ class JwksClient:
         if self._client is not None:
             await self._client.aclose()
 
-    async def _fetched(self) -> None:
-        """Return after a fetch, whatever came of it. All who wait share one."""
+    async def _fetch_shared(self) -> None:
+        """Wait for a fetch to finish or fail. Concurrent callers share one."""
         if self._closed:
             return
         if self._fetching is None:
             self._fetching = asyncio.create_task(self._fetch(), name="fetch the project's keys")
         fetching = self._fetching
-        # It is not only this caller's: it goes on if the caller is cancelled.
+        # Shared with other callers, so it continues if this one is cancelled.
         await asyncio.wait([fetching])
         if not fetching.cancelled():
             fetching.result()
@@ -120,8 +121,8 @@ class JwksClient:
     async def _fetch(self) -> None:
         try:
             loop = asyncio.get_running_loop()
-            await asyncio.sleep(max(0.0, self._began + self._pause - loop.time()))
-            self._began = loop.time()
+            await asyncio.sleep(max(0.0, self._fetch_started + self._pause - loop.time()))
+            self._fetch_started = loop.time()
             self._store(jwks.parse_jwks(await self._body()))
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError) as error:
             self._record_failure(error)
@@ -134,44 +135,44 @@ class JwksClient:
         body = b""
         async with (
             asyncio.timeout(self._timeout),
-            self._client.stream("GET", self._url, headers=HEADERS) as answer,
+            self._client.stream("GET", self._url, headers=HEADERS) as response,
         ):
-            if answer.status_code != httpx.codes.OK:
-                raise ValueError(f"expected status 200, came {answer.status_code}")
-            if answer.headers.get("Content-Encoding", "identity") != "identity":
-                raise ValueError("expected a body that is not compressed")
-            async for chunk in answer.aiter_raw(MAX_BYTES):
+            if response.status_code != httpx.codes.OK:
+                raise ValueError(f"expected status 200, got {response.status_code}")
+            if response.headers.get("Content-Encoding", "identity") != "identity":
+                raise ValueError("expected an uncompressed body")
+            async for chunk in response.aiter_raw(MAX_BYTES):
                 body += chunk
                 if len(body) > MAX_BYTES:
-                    raise ValueError(f"expected at most {MAX_BYTES} bytes, came more")
+                    raise ValueError(f"expected at most {MAX_BYTES} bytes, got more")
         return body
 
     def _store(self, found: jwks.KeySet) -> None:
         if self._error is not None and self._keys:
-            log.warning("the keys of users' tokens can be fetched again")
-        if found.rejected and found.rejected != self._passed_over:
-            log.warning("%s: passed over %s", self._url, "; ".join(found.rejected))
+            log.warning("the signing keys of users' tokens can be fetched again")
+        if found.rejected and found.rejected != self._rejected:
+            log.warning("%s: rejected %s", self._url, "; ".join(found.rejected))
         before = self._keys
-        self._keys, self._passed_over, self._error = found.keys, found.rejected, None
-        gone = {kid for kid, key in before.items() if not _same(key, found.keys.get(kid))}
-        if gone:
-            log.info("gone from the project's keys: %s", ", ".join(sorted(gone)))
-            self.on_removed(gone)
+        self._keys, self._rejected, self._error = found.keys, found.rejected, None
+        removed = {kid for kid, key in before.items() if not _same(key, found.keys.get(kid))}
+        if removed:
+            log.info("the project no longer publishes the keys %s", ", ".join(sorted(removed)))
+            self.on_removed(removed)
 
     def _record_failure(self, error: Exception) -> None:
-        said = str(error) or type(error).__name__
+        reason = str(error) or type(error).__name__
         if self._error is None or not self._keys:
             log.error(
-                "the keys of users' tokens can't be fetched from %s (%s); %s",
+                "the signing keys of users' tokens can't be fetched from %s (%s); %s",
                 self._url,
-                said,
-                "those that are known are believed till then"
+                reason,
+                "until then the cached keys are used"
                 if self._keys
-                else "nobody with a token gets in till then",
+                else "until then clients with tokens are rejected",
             )
-        self._error = f"{self._url}: {said}"
+        self._error = f"{self._url}: {reason}"
 
 
 def _same(key: jwt.PyJWK, other: jwt.PyJWK | None) -> bool:
-    """Another key can come under the name of one that is gone."""
+    """Whether both are the same key: another one may be published under the same `kid`."""
     return other is not None and key.key == other.key

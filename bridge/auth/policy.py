@@ -1,10 +1,11 @@
-"""From claims to rights, as the settings say.
+"""Maps the claims of a token to rights. No I/O.
 
-- Who comes without a token hears `anonymous` regions, in the public view.
-- A token opens all regions, or those in the claim that the settings name; in that claim, `*` is all
-  of them. A token without that claim opens the anonymous regions, and none where nobody may come
-  without a token. A claim of another type, too long, or with too many regions opens none.
-- Some roles hear all regions whatever the claim says; some see the columns of members.
+- A client without a token receives the `anonymous` regions, in the public view.
+- A token grants all regions, or those listed in the claim `regions_claim`, in which `*` means all.
+  A token without that claim grants the anonymous regions, or none if tokens are required. A claim
+  of another type, with names that are too long or with too many regions grants none.
+- `all_regions_roles` grant all regions regardless of the claim; `member_roles` grant the member
+  view.
 """
 
 from __future__ import annotations
@@ -26,31 +27,34 @@ log = logging.getLogger(__name__)
 ALL: Final = "*"
 
 MAX_REGIONS: Final = 100
-"""In one claim. Each is a room of every client of the user."""
+"""Maximum number of regions in one claim. Each is a room of every client of the user."""
 
 REGION_CHARACTERS: Final = 200
+"""Longest name of a region."""
 
 Path: TypeAlias = "tuple[str, ...]"
-"""Names of claims, each inside the one before."""
+"""Path of a claim: names, each inside the one before."""
 
 Regions: TypeAlias = "tuple[str, ...] | None"
-"""None for all."""
+"""Names of regions; None: all."""
 
 
 @dataclass(slots=True)
 class AccessPolicy:
+    """Rules that map claims to rights."""
+
     anonymous: Regions = None
     required: bool = False
-    """Whether nobody gets in without a token."""
+    """Whether clients need a token."""
     regions_claim: Path = ()
-    """Where a token says what its bearer may hear; empty: it opens all."""
+    """Path of the claim that lists regions; empty: a token grants all."""
     role_claims: tuple[Path, ...] = ()
     all_regions_roles: frozenset[str] = frozenset()
     member_roles: frozenset[str] = frozenset()
     _warned: bool = False
 
     def rights_for(self, claims: Claims | None) -> Rights:
-        """Of the bearer of a token, or of who came without one."""
+        """Return the rights that claims grant; None: those of a client without a token."""
         if claims is None:
             return Rights(self.anonymous)
         roles = self._roles(claims)
@@ -71,8 +75,8 @@ class AccessPolicy:
     def _regions(self, claims: Claims) -> Regions:
         if not self.regions_claim:
             return None
-        there, value = at_path(claims.values, self.regions_claim)
-        if not there:
+        exists, value = at_path(claims.values, self.regions_claim)
+        if not exists:
             return () if self.required else self.anonymous
         try:
             return regions_in([value] if isinstance(value, str) else value)
@@ -80,7 +84,7 @@ class AccessPolicy:
             if not self._warned:
                 self._warned = True
                 log.warning(
-                    "the claim %s of a token opens no region: %s. This is said once",
+                    "the claim %s of a token grants no region: %s. Logged once",
                     ".".join(self.regions_claim),
                     error,
                 )
@@ -88,23 +92,23 @@ class AccessPolicy:
 
 
 def regions_in(value: Any) -> Regions:
-    """The regions that a list names, without those inside others. Raises ValueError, which says
-    what was expected and not what came.
+    """Return the regions of a list, without those inside others. Raises ValueError with the
+    expected shape, but without the value.
     """
     if not isinstance(value, list | tuple):
-        raise ValueError("expected a list of regions")  # noqa: TRY004 - like its other faults
+        raise ValueError("expected a list of regions")  # noqa: TRY004 - one error type for all reasons
     if len(value) > MAX_REGIONS:
-        raise ValueError(f"expected at most {MAX_REGIONS} regions, came {len(value)}")
+        raise ValueError(f"expected at most {MAX_REGIONS} regions, got {len(value)}")
     if not all(isinstance(name, str) and 0 < len(name) <= REGION_CHARACTERS for name in value):
         raise ValueError(f"expected regions as strings of 1 to {REGION_CHARACTERS} characters")
     if ALL in value:
         return None
-    each = dict.fromkeys(value)
-    return tuple(name for name in each if each.keys().isdisjoint(_around(name)))
+    names = dict.fromkeys(value)
+    return tuple(name for name in names if names.keys().isdisjoint(_containing(name)))
 
 
-def _around(region: str) -> Iterator[str]:
-    """The regions that `region` lies in."""
+def _containing(region: str) -> Iterator[str]:
+    """Yield the regions that contain `region`, widest first."""
     end = region.find("/")
     while end != -1:
         yield region[:end]
@@ -112,7 +116,7 @@ def _around(region: str) -> Iterator[str]:
 
 
 def path(text: str) -> Path:
-    """The path that a setting spells with dots. Raises ValueError."""
+    """Parse the path of a claim, names with dots between them. Raises ValueError."""
     names = tuple(text.split("."))
     if not all(names):
         raise ValueError(
@@ -121,6 +125,6 @@ def path(text: str) -> Path:
     if names[0] == "user_metadata":
         raise ValueError(
             "expected a claim that only the project can write, such as app_metadata.regions; "
-            "users write their user_metadata themselves"
+            "users can write their user_metadata themselves"
         )
     return names

@@ -1,4 +1,4 @@
-"""From a token to the claims that it proves."""
+"""Verifies the signature of a token and returns its claims."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import orjson
 from jwt import PyJWS
 
 from bridge.auth import jwks
-from bridge.auth.claims import refuse_api_key
+from bridge.auth.claims import reject_api_key
 from bridge.auth.jwks_client import JwksUnavailableError
 from bridge.errors import Code, RequestRejected
 
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TOKEN_CHARACTERS: Final = 8192
-"""Of the longest token that is looked at. Supabase's have about 1,000; proxies cut headers off at
-8 KB."""
+"""Longest accepted token. Supabase's have about 1,000 characters; proxies limit headers to 8 KB."""
 
 UNVERIFIED: Final[SigOptions] = {"verify_signature": False}
 
@@ -34,7 +33,7 @@ API_KEYS: Final = ("sb_publishable_", "sb_secret_")
 
 class KeyLookup(Protocol):
     async def get_key(self, kid: str) -> jwt.PyJWK | None:
-        """The public key of that name; None: there is none.
+        """Return the public key with this `kid`; None if there is none.
 
         Raises `jwks_client.JwksUnavailableError`.
         """
@@ -42,96 +41,96 @@ class KeyLookup(Protocol):
 
 
 class TokenVerifier:
-    """Believes tokens that are signed with one of the project's keys: by ES256, RS256 or EdDSA with
-    those that `lookup` knows, by HS256 with the legacy `secret`, where there is one.
+    """Accepts tokens signed with a key of the project: ES256, RS256 or EdDSA with the keys of
+    `lookup`, HS256 with the legacy `secret`, if there is one.
     """
 
     def __init__(
         self,
         lookup: KeyLookup,
-        terms: TokenRequirements,
+        requirements: TokenRequirements,
         clock: Clock,
         *,
         secret: str | None = None,
     ) -> None:
-        self.terms = terms
+        self.requirements = requirements
         self._lookup = lookup
         self._clock = clock
         self._secret = None if secret is None else jwks.secret_key(secret)
         self._jws = PyJWS([*jwks.ASYMMETRIC, jwks.SYMMETRIC])
-        self._legacy_told = False
+        self._legacy_warned = False
 
     @property
     def has_secret(self) -> bool:
-        """Whether tokens that are signed with the legacy secret can be believed."""
+        """Whether tokens signed with the legacy secret can be verified."""
         return self._secret is not None
 
     async def verify(self, token: str) -> Claims:
-        """The token's claims. What it costs beyond a fetch of keys is done on the loop: 20 to 200
-        microseconds, by algorithm.
+        """Return the claims of a valid token. The verification runs on the event loop: 20 to 200
+        microseconds, depending on the algorithm.
 
         Raises `RequestRejected`: `token_invalid`, `token_expired`, or `not_ready` if the project's
-        keys are out of reach.
+        keys cannot be fetched.
         """
         kid, algorithm = self._header(token)
         key = await self._key(kid, algorithm)
-        claims = self.terms.validate(self._proven(token, key, algorithm), self._clock.wall())
+        claims = self.requirements.validate(
+            self._verified(token, key, algorithm), self._clock.wall()
+        )
         return replace(claims, key=key.key_id)
 
     def _header(self, token: str) -> tuple[str | None, str]:
-        """What the token says of its key. Nothing of it is proven."""
+        """Return `kid` and `alg` of the token's header, unverified."""
         if len(token) > TOKEN_CHARACTERS:
             raise _invalid(f"expected a token of at most {TOKEN_CHARACTERS} characters")
         if token.startswith(API_KEYS):
             raise _invalid(
-                "this is an API key of the project, and no user's token: expected the access_token "
+                "this is an API key of the project, not a user's token: expected the access_token "
                 "of a signed-in user, or none"
             )
         try:
-            said = self._jws.decode_complete(token, options=UNVERIFIED)
+            decoded = self._jws.decode_complete(token, options=UNVERIFIED)
         except (jwt.PyJWTError, ValueError):
-            # Not the library's words, which may quote what came.
-            raise _invalid(
-                "expected a JWT, header.payload.signature, came something else"
-            ) from None
-        refuse_api_key(_object(said["payload"]))
-        kid, algorithm = said["header"].get("kid"), said["header"].get("alg")
+            # The library's message may quote the token.
+            raise _invalid("expected a JWT, header.payload.signature, got something else") from None
+        reject_api_key(_object(decoded["payload"]))
+        kid, algorithm = decoded["header"].get("kid"), decoded["header"].get("alg")
         return kid, algorithm if isinstance(algorithm, str) else ""
 
     async def _key(self, kid: str | None, algorithm: str) -> jwt.PyJWK:
         if algorithm == jwks.SYMMETRIC:
-            # Such tokens have a `kid` too, which is not in the project's public set.
+            # HS256 tokens have a `kid`, too, which is not in the project's public set.
             if self._secret is not None:
                 return self._secret
-            if not self._legacy_told:
-                self._legacy_told = True
+            if not self._legacy_warned:
+                self._legacy_warned = True
                 log.warning(
-                    "a token signed with HS256 was refused: if users' tokens are signed with the "
+                    "a token signed with HS256 was rejected: if users' tokens are signed with the "
                     "project's legacy JWT secret, set SUPABASE_JWT_SECRET"
                 )
-            raise _invalid("tokens signed with HS256 are not taken by this bridge")
+            raise _invalid("tokens signed with HS256 are not accepted by this bridge")
         if algorithm not in jwks.ASYMMETRIC:
             raise _invalid("expected a token signed with ES256, RS256, EdDSA or HS256")
         if not kid:
-            raise _invalid("expected a token that names its key (kid)")
+            raise _invalid("expected a token with the kid of its key")
         try:
             key = await self._lookup.get_key(kid)
         except JwksUnavailableError:
             raise RequestRejected(
-                Code.NOT_READY, "tokens can't be checked at present; try again in a few seconds"
+                Code.NOT_READY, "tokens can't be verified at present; try again in a few seconds"
             ) from None
         if key is None:
-            raise _invalid("the token is signed with a key that is none of the project's")
+            raise _invalid("the token is not signed with a key of the project")
         return key
 
-    def _proven(self, token: str, key: jwt.PyJWK, algorithm: str) -> dict[str, Any]:
-        """The payload, if the signature is that of the key, by the key's one algorithm."""
+    def _verified(self, token: str, key: jwt.PyJWK, algorithm: str) -> dict[str, Any]:
+        """Return the payload of a token that is signed with `key`, by the key's algorithm."""
         if key.algorithm_name != algorithm:
-            raise _invalid(f"the token's key is one for {key.algorithm_name}")
+            raise _invalid(f"the token's key is for {key.algorithm_name}")
         try:
             payload: bytes = self._jws.decode_complete(token, key, [algorithm])["payload"]
         except (jwt.PyJWTError, ValueError):
-            raise _invalid("the token's signature is wrong") from None
+            raise _invalid("the token's signature is invalid") from None
         return _object(payload)
 
 
@@ -153,7 +152,7 @@ BEARER_SCHEME: Final = "bearer "
 
 
 def bearer_token(header: str | None) -> str | None:
-    """The token of an `Authorization` header; None where there is none, or another scheme."""
+    """Return the token of an `Authorization` header; None without one or with another scheme."""
     if header is None or header[: len(BEARER_SCHEME)].lower() != BEARER_SCHEME:
         return None
     return header[len(BEARER_SCHEME) :].strip()

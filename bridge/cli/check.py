@@ -1,4 +1,4 @@
-"""`bridge check`: would a bridge with these settings work? One line per answer."""
+"""`bridge check`: checks the settings against the project, one line per check."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from bridge.auth.jwks_client import JwksUnavailableError
 from bridge.errors import TableUnreadableError
 from bridge.ops.redaction import Redactor
-from bridge.options import authenticator, source_options
+from bridge.options import authenticator, source_options, watch_projection
 from bridge.source.base import SourceState
 from bridge.source.change_queue import ChangeQueue
 from bridge.source.factory import create_source, create_table
@@ -17,68 +17,71 @@ from bridge.source.factory import create_source, create_table
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bridge.projection import Projection
     from bridge.settings import Settings
     from bridge.source.base import Source, Table
 
 POLL_SECONDS: Final = 0.05
 
 
-async def check(settings: Settings, say: Callable[[str], None]) -> int:
-    """Read the table and the keys of tokens and join the changes; changes nothing. Gives the exit
-    code: 0 if all went well, 1 if anything did not.
+async def check(settings: Settings, out: Callable[[str], None]) -> int:
+    """Read the table, fetch the keys of tokens and subscribe to the changes, without any write.
+    Return the exit code: 0 if all succeeded, 1 otherwise.
     """
-    hide = Redactor(settings.secrets).text
+    redact = Redactor(settings.secrets).text
 
-    def tell(good: bool, text: str) -> bool:
-        say(f"{'ok  ' if good else 'FAIL'}  {hide(text)}")
-        return good
+    def report(ok: bool, text: str) -> bool:
+        out(f"{'ok  ' if ok else 'FAIL'}  {redact(text)}")
+        return ok
 
-    tell(True, f"settings: table {settings.table} of {settings.supabase_url}")
-    good = tell(*await _tokens(settings))
-    good = await _both(settings, tell) and good
-    if settings.watching is not None:
-        tell(True, f"settings: table {settings.watchers} says who is notified")
-        good = await _both(settings.watching, tell) and good
-    return 0 if good else 1
+    report(True, f"settings: table {settings.table} of {settings.supabase_url}")
+    ok = report(*await _tokens(settings))
+    ok = await _check_table(settings, settings.projection, report) and ok
+    if settings.watchers:
+        report(True, f"settings: table {settings.watchers} lists the watches for notifications")
+        ok = await _check_table(settings, watch_projection(settings), report) and ok
+    return 0 if ok else 1
 
 
-async def _both(settings: Settings, tell: Callable[[bool, str], bool]) -> bool:
-    """Whether the table can be read, and its changes flow."""
-    options = source_options(settings)
+async def _check_table(
+    settings: Settings, projection: Projection, report: Callable[[bool, str], bool]
+) -> bool:
+    """Return whether the table can be read and its changes are received."""
+    options = source_options(settings, projection)
     table = create_table(options)
     try:
         await table.open()
-        readable = tell(*await _read(settings, table))
-        live = tell(*await _join(settings, create_source(options, table)))
+        readable = report(*await _read(projection, table))
+        live = report(*await _join(settings, create_source(options, table)))
     finally:
         await table.close()
     return readable and live
 
 
-async def _read(settings: Settings, table: Table) -> tuple[bool, str]:
-    wanted = settings.projection.selected
+async def _read(projection: Projection, table: Table) -> tuple[bool, str]:
+    columns = projection.selected
     try:
         rows = await table.page(None, 1)
     except TableUnreadableError as error:
         return False, f"table: {error}"
     if not rows:
-        return True, f"table: readable and empty; columns {', '.join(wanted)}"
-    missing = [column for column in wanted if column not in rows[0]]
+        return True, f"table: readable and empty; columns {', '.join(columns)}"
+    missing = [column for column in columns if column not in rows[0]]
     if missing:
         return False, f"table: no column {', '.join(missing)}"
-    return True, f"table: readable, with columns {', '.join(wanted)}"
+    return True, f"table: readable, with columns {', '.join(columns)}"
 
 
 async def _tokens(settings: Settings) -> tuple[bool, str]:
-    """Not to have the project's keys is a fault where nobody gets in without a token."""
-    access = authenticator(settings)
+    """Missing keys of the project are a failure if tokens are required."""
+    auth = authenticator(settings)
     try:
-        return True, f"tokens: {await access.describe()}"
+        return True, f"tokens: {await auth.describe()}"
     except JwksUnavailableError as error:
         needed = settings.auth == "required" and settings.supabase_jwt_secret is None
-        return not needed, f"tokens: none can be checked by the project's keys: {error}"
+        return not needed, f"tokens: the project's keys can't be fetched: {error}"
     finally:
-        await access.close()
+        await auth.close()
 
 
 async def _join(settings: Settings, source: Source) -> tuple[bool, str]:
@@ -88,8 +91,8 @@ async def _join(settings: Settings, source: Source) -> tuple[bool, str]:
         while (passed := time.monotonic() - start) < settings.join_timeout:
             status = source.status()
             if status.state is SourceState.LIVE:
-                return True, f"changes: they flow, {passed:.1f} s after connecting"
-            # A first refusal is an answer; the source would go on for ever.
+                return True, f"changes: subscribed {passed:.1f} s after connecting"
+            # One rejection is a result; the source itself would retry forever.
             if status.error or run.done():
                 break
             await asyncio.sleep(POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""`bridge listen`: a client that prints what it hears, one envelope per line."""
+"""`bridge listen`: a client that prints the events it receives, one envelope per line."""
 
 from __future__ import annotations
 
@@ -23,22 +23,23 @@ async def listen(
     out: Callable[[str], None],
     err: Callable[[str], None],
 ) -> int:
-    """Print events of the bridge at `url` until cancelled; exit code 1 if it can't be reached.
+    """Print the events of the bridge at `url` until cancelled. Return exit code 1 if the bridge
+    can't be reached.
 
-    A path in `url` is where the bridge is mounted: `http://host/live` and `/socket.io` make
+    A path in `url` is the mount path of the bridge: `http://host/live` and `/socket.io` give
     `/live/socket.io`.
     """
     parts = urlsplit(url if "//" in url else f"http://{url}")
     full_path = parts.path.rstrip("/") + path
     auth = {"regions": list(regions), "properties": list(properties)}
 
-    async def heard(_name: str, envelope: Any, *_: Any) -> None:
+    async def on_event(_name: str, envelope: Any, *_: Any) -> None:
         out(json.dumps(envelope, ensure_ascii=False))
 
-    # A session of our own, since the library leaves its own open when it is cancelled.
+    # A session of our own: the library does not close its own when it is cancelled.
     async with aiohttp.ClientSession() as http:
         client = socketio.AsyncClient(handle_sigint=False, http_session=http)
-        client.on("*", heard)
+        client.on("*", on_event)
         client.on("connect", lambda: err("connected"))
         client.on("disconnect", lambda reason: err(f"disconnected: {reason}"))
         try:
@@ -46,7 +47,7 @@ async def listen(
                 f"{parts.scheme}://{parts.netloc}",
                 socketio_path=full_path,
                 auth=auth,
-                # Python's client takes no answer to a poll that holds more than 16 packets.
+                # python-socketio's client rejects polling responses of more than 16 packets.
                 transports=["websocket"],
             )
             await client.wait()

@@ -1,7 +1,7 @@
-"""What a person types: `bridge serve`, `dev`, `check`, `listen`, `schema`.
+"""Command line: `bridge serve`, `dev`, `check`, `listen` and `schema`.
 
-Exit codes: 0 stopped as asked, or all is well; 1 it could not start, or a part of it died, or a
-check failed; 2 settings or arguments are wrong.
+Exit codes: 0 stopped as requested, or the check passed; 1 could not start, a part failed, or the
+check failed; 2 wrong settings or arguments.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-NOWHERE = "http://localhost"
-"""In the place of settings that have to be there and that a command has no use for."""
+UNUSED = "http://localhost"
+"""Value of required settings that a command does not use."""
 
 
 def out(text: str) -> None:
@@ -38,12 +38,12 @@ def err(text: str) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; give its exit code. Wrong arguments exit with 2 from inside."""
+    """Run one command and return its exit code. Raises SystemExit(2) for wrong arguments."""
     args = _parser().parse_args(argv)
     try:
         return int(args.run(args))
     except SettingsError as error:
-        err(f"{error}\n(`bridge serve --help` tells of all settings.)")
+        err(f"{error}\n(`bridge serve --help` lists all settings.)")
         return 2
     except BridgeError as error:
         err(f"bridge: {error}")
@@ -56,8 +56,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="bridge",
         description="Every change of a Supabase table, live over Socket.IO, per region.",
-        epilog="`bridge dev` shows it at work without an account. "
-        "`bridge COMMAND --help` tells more of each.",
+        epilog="`bridge dev` runs a demo without an account. "
+        "`bridge COMMAND --help` describes each command.",
     )
     parser.add_argument("--version", action="version", version=f"bridge {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -65,76 +65,88 @@ def _parser() -> argparse.ArgumentParser:
     add = partial(
         _command, commands, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    serving = add(
-        "serve", _serve, "run the bridge before a Supabase project", epilog=_settings_help()
-    )
+    serving = add("serve", _serve, "run the bridge for a Supabase project", epilog=_settings_help())
     serving.add_argument("--host", help="address to listen on; overrides BRIDGE_HOST")
     serving.add_argument("--port", type=int, help="port to listen on; overrides BRIDGE_PORT")
 
     dev = add(
         "dev",
         _dev,
-        "run the bridge before a miniature Supabase of its own, for development",
-        epilog="Needs no account and no Docker, but the sandbox extra:\n"
+        "run the bridge with a sandbox of Supabase, for development",
+        epilog="Needs neither an account nor Docker, but the sandbox extra:\n"
         "  pip install 'supabase-socketio-bridge[sandbox]'\n\n"
         "BRIDGE_* settings apply, SUPABASE_* ones do not.",
     )
-    dev.add_argument("--port", type=int, help="the bridge's port (default: 8000, or a free one)")
+    dev.add_argument("--port", type=int, help="port of the bridge (default: 8000, or a free one)")
     dev.add_argument(
-        "--data", type=Path, metavar="DIR", help="keep the database there (default: thrown away)"
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="directory of the database (default: a temporary one)",
     )
-    dev.add_argument(
-        "--no-activity", action="store_true", help="change no listings; leave that to me"
-    )
+    dev.add_argument("--no-activity", action="store_true", help="do not change listings")
     dev.add_argument(
         "--web",
         action="store_true",
-        help="serve the web app of deploy/web too, built first where it isn't (needs Node.js)",
+        help="also serve the web app of deploy/web, after a build if needed (needs Node.js)",
     )
     dev.add_argument(
-        "--web-port", type=int, help="the web app's port (default: 3000, or a free one)"
+        "--web-port", type=int, help="port of the web app (default: 3000, or a free one)"
     )
     dev.add_argument(
         "--json",
         action="store_true",
-        help="when ready, print one line of JSON that says where everything is, and nothing else",
+        help="when ready, print one line of JSON with all addresses, and nothing else",
     )
 
     add(
         "check",
         _check,
-        "try the settings: read the table, join its changes; changes nothing",
-        epilog="Exit code 0 if all went well, 1 if not. Settings: `bridge serve --help`.",
+        "check the settings: read the table and subscribe to its changes; read-only",
+        epilog="Exit code 0 if the check passed, 1 if not. Settings: `bridge serve --help`.",
     )
 
-    hear = add("listen", _listen, "connect to a bridge and print what it says, an event per line")
-    hear.add_argument(
-        "url", nargs="?", default="http://127.0.0.1:8000", help="the bridge (default: %(default)s)"
+    listen = add("listen", _listen, "connect to a bridge and print its events, one per line")
+    listen.add_argument(
+        "url",
+        nargs="?",
+        default="http://127.0.0.1:8000",
+        help="URL of the bridge (default: %(default)s)",
     )
-    hear.add_argument(
-        "--region", action="append", default=[], metavar="R", help="only this region; repeatable"
+    listen.add_argument(
+        "--region",
+        action="append",
+        default=[],
+        metavar="R",
+        help="subscribe to this region; repeatable",
     )
-    hear.add_argument(
-        "--property", action="append", default=[], metavar="ID", help="only this one; repeatable"
+    listen.add_argument(
+        "--property",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="subscribe to this property; repeatable",
     )
-    hear.add_argument(
-        "--path", default="/socket.io", help="the bridge's BRIDGE_PATH (default: %(default)s)"
+    listen.add_argument(
+        "--path", default="/socket.io", help="BRIDGE_PATH of the bridge (default: %(default)s)"
     )
 
-    shape = add(
+    schema = add(
         "schema",
         _schema,
-        "print the wire contract: all that goes to clients and back",
-        epilog="The AsyncAPI document is that of the BRIDGE_* settings, and is what a bridge with "
-        "them\nserves at /asyncapi.json. SUPABASE_* ones are not needed.",
+        "print the wire contract: all events, requests and acknowledgements",
+        epilog="The AsyncAPI document depends on the BRIDGE_* settings; a bridge with them serves\n"
+        "it at /asyncapi.json. SUPABASE_* settings are not required.",
     )
-    shape.add_argument(
+    schema.add_argument(
         "--format",
         choices=("json-schema", "asyncapi", "typescript"),
         default="json-schema",
-        help="what to print it as (default: %(default)s)",
+        help="format of the contract (default: %(default)s)",
     )
-    shape.add_argument("--out", type=Path, metavar="FILE", help="write it there instead")
+    schema.add_argument(
+        "--out", type=Path, metavar="FILE", help="write to a file instead of stdout"
+    )
     return parser
 
 
@@ -150,7 +162,7 @@ def _command(
 
 
 def _settings_help() -> str:
-    """Every setting, from the model that reads them."""
+    """Return a text with every setting, generated from the model."""
     lines = ["Settings are read from the environment:", ""]
     for entry in reference.entries():
         shown = "required" if entry.default is None else f"default: {entry.default or 'empty'}"
@@ -160,19 +172,19 @@ def _settings_help() -> str:
 
 
 def _serve(args: argparse.Namespace) -> int:
-    asked = {"host": args.host, "port": args.port}
-    settings = load(**{name: value for name, value in asked.items() if value is not None})
+    given = {"host": args.host, "port": args.port}
+    settings = load(**{name: value for name, value in given.items() if value is not None})
     logs.set_up(settings.log_level, secrets=settings.secrets)
     try:
         listening = serve.listen(settings.host, settings.port)
     except OSError as error:
         err(f"bridge: {serve.refusal(settings.host, settings.port, error)}")
         return 1
-    from bridge.app import create_app  # noqa: PLC0415 - slow to import: --help shall be quick
+    from bridge.app import create_app  # noqa: PLC0415 - slow to import, not needed for --help
 
     with listening:
         log.info(
-            "%s at %s%s, status at %s/status",
+            "serving changes of %s at %s%s, status at %s/status",
             settings.table,
             serve.url(listening),
             settings.path,
@@ -238,7 +250,7 @@ def _schema(args: argparse.Namespace) -> int:
     if args.format == "typescript":
         text = typescript.source()
     elif args.format == "asyncapi":
-        settings = load(supabase_url=NOWHERE, supabase_secret_key=NOWHERE)
+        settings = load(supabase_url=UNUSED, supabase_secret_key=UNUSED)
         text = _json(asyncapi.document(document_options(settings)))
     else:
         text = _json(json_schema.document())

@@ -1,1 +1,1 @@
-"""The wire contract as JSON Schema, AsyncAPI, TypeScript and a page, all made of one catalog."""
+"""The wire contract: models of events and requests, and the parsing of requests. No I/O."""

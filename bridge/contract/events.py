@@ -1,7 +1,7 @@
-"""The documented events: pydantic models, the one source of their JSON Schema.
+"""Models of the emitted events: the single source of their JSON Schema.
 
-Shapes: the wire contract. `property-created`, `property-updated` and `property-deleted` never
-change shape; what is added is optional.
+`property-created`, `property-updated` and `property-deleted` never change their shape; members may
+be added, and are optional.
 """
 
 from __future__ import annotations
@@ -11,27 +11,28 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from typing_extensions import TypeAliasType
 
-# Named types of the schema. Python knows them by what they are.
+# Named types of the schema; in Python they equal the types that they stand for.
 PropertyId = TypeAliasType(
-    "PropertyId", Annotated[str | int, Field(description="The key of a row, as the table has it.")]
+    "PropertyId", Annotated[str | int, Field(description="The key of a row, as in the table.")]
 )
 
 
 Timestamp = TypeAliasType(
     "Timestamp",
     Annotated[
-        str, Field(description="RFC 3339 in UTC with `Z`, fractions as the database gave them.")
+        str,
+        Field(description="RFC 3339 in UTC with `Z`, with the fraction of the database."),
     ],
 )
 
 
 DOCUMENTED: Final = ConfigDict(use_attribute_docstrings=True)
-"""The docstrings of models and fields are what the schema, the types and the pages say of them."""
+"""Docstrings of models and fields are the descriptions in the schema, the types and the page."""
 
 
 WHOLE: Final = ConfigDict(
     use_attribute_docstrings=True,
-    # What has a default is there as well in what the bridge emits.
+    # Members with a default are always present in emitted events.
     json_schema_serialization_defaults_required=True,
 )
 
@@ -43,13 +44,13 @@ def _without_null(schema: dict[str, Any]) -> None:
 
 
 NEVER_NULL: Final = Field(json_schema_extra=_without_null)
-"""Of a member that is absent where it isn't told. Only the schema knows of it: a type of its own
-would be serialised in another way.
+"""For a member that is absent instead of null. This affects the schema only: a type of its own
+would be serialized differently.
 """
 
 
 class PropertyCreatedData(BaseModel):
-    """The published columns of a row: the documented ones, then those that settings add."""
+    """The published columns of a row: the documented ones, then those of the settings."""
 
     model_config = ConfigDict(extra="allow") | WHOLE
     __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
@@ -66,14 +67,14 @@ class PropertyCreatedData(BaseModel):
 
 
 class FieldChange(BaseModel):
-    """A column's value as clients were last told it, and as it is now."""
+    """A column's value as last sent to clients, and its current value."""
 
     model_config = DOCUMENTED
 
     old: Any
-    """As it was last told; null where there was none."""
+    """The value last sent; null if there was none."""
     new: Any
-    """As it is now; null where there is none."""
+    """The current value; null if there is none."""
 
 
 class Move(BaseModel):
@@ -82,39 +83,39 @@ class Move(BaseModel):
     model_config = ConfigDict(populate_by_name=True) | DOCUMENTED
 
     from_: list[str] = Field(alias="from")
-    """The regions that it was in, widest first."""
+    """The regions of the row before the change, widest first."""
     to: list[str]
-    """The regions that it is in now, widest first."""
+    """The regions of the row after the change, widest first."""
 
 
 class PropertyUpdatedData(BaseModel):
-    """What became different, and where it moved if it did."""
+    """The changed columns of a row, and its regions if it moved."""
 
     model_config = DOCUMENTED
 
     property_id: PropertyId
     changes: dict[str, FieldChange]
-    """By column: only those whose value changed, never the key, never `updated_at`."""
+    """Changed values by column, without the key and `updated_at`."""
     updated_at: Timestamp
-    """The row's own `updated_at`, else the time of the commit."""
+    """The row's own `updated_at`, else the commit time."""
     moved: Annotated[Move | None, NEVER_NULL] = None
-    """Where the row left one region for another. Such an update is told in both."""
+    """Present if the row moved to another region. The event is sent to both regions."""
     property: Annotated[PropertyCreatedData | None, NEVER_NULL] = None
-    """With `moved`: the whole new row, for those who did not know it."""
+    """With `moved`: the complete new row, for clients that did not have it."""
 
 
 class PropertyDeletedData(BaseModel):
-    """Which row is gone, and since when."""
+    """A deleted row, and the time of its deletion."""
 
     model_config = DOCUMENTED
 
     property_id: PropertyId
     deleted_at: Timestamp
-    """The time of the commit, or when its absence was found."""
+    """The commit time, or the time at which the bridge found the row missing."""
 
 
 class PropertyCreated(BaseModel):
-    """A row appeared."""
+    """A row was inserted, or became visible to the client."""
 
     model_config = WHOLE
 
@@ -132,7 +133,7 @@ class PropertyUpdated(BaseModel):
 
 
 class PropertyDeleted(BaseModel):
-    """A row is gone."""
+    """A row was deleted, or is no longer visible to the client."""
 
     model_config = WHOLE
 
@@ -141,8 +142,8 @@ class PropertyDeleted(BaseModel):
 
 
 CONTRACT_VERSION = "1.0"
-"""Version of the wire contract: the first number changes when something a client may rely on does,
-the second when something is added."""
+"""Version of the wire contract. The first number changes if anything that a client may rely on
+changes, the second if something is added."""
 
 
 POSITION_HEADER: Final = "Bridge-Position"
@@ -153,11 +154,11 @@ BridgeState = Literal["live", "catching-up", "stale"]
 
 
 class BridgeStatusData(BaseModel):
-    """How the bridge stands to the table, and since when.
+    """State of the bridge relative to the table, and the time since when.
 
-    - `live`: what clients are told is what the table says, but for the stream's lag;
-    - `catching-up`: changes flow, and what may have been missed is being looked for;
-    - `stale`: no changes flow.
+    - `live`: clients are up to date with the table, except for the stream's lag;
+    - `catching-up`: changes are received, and the table is scanned for missed ones;
+    - `stale`: no changes are received.
     """
 
     model_config = WHOLE
@@ -165,11 +166,11 @@ class BridgeStatusData(BaseModel):
     state: BridgeState
     since: Timestamp
     contract: str = CONTRACT_VERSION
-    """The version of the wire contract."""
+    """Version of the wire contract."""
 
 
 class BridgeStatus(BaseModel):
-    """Told when the state changes, and once to every client that connects."""
+    """Sent to every client when the state changes, and once to each client that connects."""
 
     model_config = WHOLE
 
@@ -181,29 +182,29 @@ AuthState = Literal["expiring", "token_expired", "signed_out", "changed"]
 
 
 class AuthStatusData(BaseModel):
-    """How a client's rights stand.
+    """State of a client's token and rights.
 
-    - `expiring`: the token ends soon, at `expires_at`: `authenticate` with a fresh one;
-    - `token_expired`: it has ended. The connection is closed; the client library comes back by
-      itself, and is let in with a fresh token;
-    - `signed_out`: the session was ended by an operator, and the connection is closed;
-    - `changed`: the client's rights are others from here on. `regions` and `properties` are all
-      that it hears now; what it heard beyond that, it hears no more.
+    - `expiring`: the token expires soon, at `expires_at`: send `authenticate` with a new one;
+    - `token_expired`: the token has expired and the connection is closed. The client library
+      reconnects by itself, which succeeds with a new token;
+    - `signed_out`: an operator revoked the session, and the connection is closed;
+    - `changed`: the client's rights have changed. `regions` and `properties` are its whole
+      subscription from now on; it no longer receives events of others.
     """
 
     model_config = WHOLE
 
     state: AuthState
     expires_at: Timestamp | None = None
-    """When the token ends, or ended."""
+    """The expiry of the token."""
     regions: list[str] | None = None
-    """The regions that the client hears; null: everything that it may."""
+    """The regions of the subscription; null: all that the rights allow."""
     properties: list[PropertyId] = []
-    """The properties that it hears beside them."""
+    """The properties of the subscription, in addition to the regions."""
 
 
 class AuthStatus(BaseModel):
-    """Told to one client, of its own token."""
+    """Sent to one client, about its own token."""
 
     model_config = WHOLE
 
@@ -218,7 +219,7 @@ Severity = Literal["info", "important"]
 
 
 class PropertyNotificationData(BaseModel):
-    """A change that concerns one user, who watches the property or its region."""
+    """A change of a property that one user watches, or of a property in a watched region."""
 
     model_config = DOCUMENTED
 
@@ -226,16 +227,16 @@ class PropertyNotificationData(BaseModel):
     kind: NotificationKind
     severity: Severity
     title: str
-    """One line, to be shown as it is."""
+    """One line of text, to be displayed."""
     body: str
-    """A sentence, to be shown as it is."""
+    """One sentence of text, to be displayed."""
     changes: dict[str, FieldChange]
-    """By column, as in `property-updated`."""
+    """Changed values by column, as in `property-updated`."""
     created_at: Timestamp
 
 
 class PropertyNotification(BaseModel):
-    """Told to one user, once for each change, whatever else its clients subscribed to."""
+    """Sent to one user, once per change, independent of the subscriptions of the user's clients."""
 
     model_config = WHOLE
 
@@ -244,15 +245,15 @@ class PropertyNotification(BaseModel):
 
 
 class PropertiesBatchData(BaseModel):
-    """In order, each as it would come alone. What happened to one property is folded into its net
-    difference.
+    """Events in order, each in its own envelope. Several changes of one property are coalesced into
+    their net change.
     """
 
     events: list[PropertyCreated | PropertyUpdated | PropertyDeleted | PropertyNotification]
 
 
 class PropertiesBatch(BaseModel):
-    """Told to clients that asked for batches, in place of the single events."""
+    """Sent to clients that requested batches, instead of single events."""
 
     model_config = WHOLE
 

@@ -1,4 +1,4 @@
-"""What a client asks for, read from whatever it sent."""
+"""Parses the arguments of requests and handshakes, which may hold any JSON value."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from bridge.changes import Key
 
 NAME_LENGTH: Final = 200
-"""Characters of one region or property id. Real ones are shorter; longer ones are not looked at."""
+"""Maximum number of characters of a region or property id. Longer names are rejected."""
 
 INTEGERS: Final = range(-(2**63), 2**64)
 """Integers that a key column can hold."""
@@ -19,7 +19,7 @@ INTEGERS: Final = range(-(2**63), 2**64)
 
 @dataclass(frozen=True, slots=True)
 class RoomSelection:
-    """Regions and properties that a client named, in its order."""
+    """Regions and properties of a request, in the client's order."""
 
     regions: tuple[str, ...] = ()
     properties: tuple[Key, ...] = ()
@@ -30,12 +30,12 @@ class RoomSelection:
 
 
 def parse_selection(argument: Any) -> RoomSelection:
-    """Read the argument of `subscribe` or `unsubscribe`, or a handshake's `auth`.
+    """Parse the argument of `subscribe` or `unsubscribe`, or a handshake's `auth`.
 
-    None is the same as an empty object, a null member the same as an absent one, and members that
-    the contract does not name are passed over: they belong to others, or to later versions.
+    None is equivalent to an empty object, and a null member to an absent one. Unknown members are
+    ignored: they belong to other parsers or to later versions.
 
-    Raises `RequestRejected` with `bad_request` where a member is not of the documented shape.
+    Raises `RequestRejected` with `bad_request` if a member does not have the documented shape.
     """
     if argument is None:
         return RoomSelection()
@@ -48,22 +48,26 @@ def parse_selection(argument: Any) -> RoomSelection:
 
 
 def parse_snapshot_flag(argument: Any) -> bool:
-    """Whether the argument of `subscribe`, which `wanted` took, asks for a snapshot too.
+    """Return whether the argument of `subscribe`, accepted by `parse_selection`, requests a
+    snapshot.
 
-    Raises `RequestRejected` with `bad_request` if that is neither true nor false.
+    Raises `RequestRejected` with `bad_request` if the flag is neither true nor false.
     """
     return _flag(argument, "snapshot")
 
 
 def parse_batch_flag(argument: Any) -> bool:
-    """Whether a handshake's `auth`, which `wanted` took, asks for batches. Raises as above."""
+    """Return whether a handshake's `auth`, accepted by `parse_selection`, requests batches. Raises
+    as `parse_snapshot_flag`.
+    """
     return _flag(argument, "batch")
 
 
 def parse_page_cursor(argument: Any) -> str | None:
-    """The cursor in the argument of `subscribe`, None for the first page.
+    """Return the cursor in the argument of `subscribe`; None for the first page.
 
-    Raises `RequestRejected` with `bad_request` if that is no short string.
+    Raises `RequestRejected` with `bad_request` unless it is a string of at most `NAME_LENGTH`
+    characters.
     """
     value = None if argument is None else argument.get("after")
     if value is not None and not isinstance(value, str):
@@ -72,9 +76,9 @@ def parse_page_cursor(argument: Any) -> str | None:
 
 
 def parse_token(argument: Any) -> str | None:
-    """The token in a handshake's `auth` or in the argument of `authenticate`.
+    """Return the token in a handshake's `auth` or in the argument of `authenticate`, if any.
 
-    Raises `RequestRejected` with `bad_request` if that is no string.
+    Raises `RequestRejected` with `bad_request` if it is not a string.
     """
     value = argument.get("token") if isinstance(argument, dict) else None
     if value is not None and not isinstance(value, str):
@@ -99,7 +103,7 @@ def _list(argument: dict[str, Any], name: str) -> list[Any]:
 
 
 def parse_region(value: Any) -> str:
-    """A region's name. Raises `RequestRejected` with `bad_request`."""
+    """Parse the name of a region. Raises `RequestRejected` with `bad_request`."""
     if not isinstance(value, str) or not value:
         raise _bad("a region as a non-empty string, such as TX", value)
     return _short(value)
@@ -117,25 +121,25 @@ def _short(value: str) -> str:
     if len(value) > NAME_LENGTH:
         raise RequestRejected(
             Code.BAD_REQUEST,
-            f"expected names of at most {NAME_LENGTH} characters, one has {len(value)}",
+            f"expected names of at most {NAME_LENGTH} characters, got one of {len(value)}",
         )
     if not value.isascii():
         try:
             value.encode()
-        except UnicodeEncodeError:  # JSON can spell it, and nobody can store or say it
+        except UnicodeEncodeError:  # valid JSON, but it can be neither stored nor sent
             raise RequestRejected(
-                Code.BAD_REQUEST, "expected names in Unicode, one has half a surrogate pair"
+                Code.BAD_REQUEST, "expected names in Unicode, got one with half a surrogate pair"
             ) from None
     return value
 
 
-def _bad(expected: str, came: Any) -> RequestRejected:
-    """Says the type that came and not the value, which may be as long as the sender likes."""
+def _bad(expected: str, value: Any) -> RequestRejected:
+    """Return a rejection with the type of the value, but without the value, which may be long."""
     kind = {dict: "an object", list: "a list", str: "a string", bool: "true or false"}.get(
-        type(came), "null" if came is None else "a number"
+        type(value), "null" if value is None else "a number"
     )
-    if came == "":
+    if value == "":
         kind = "an empty string"
-    if isinstance(came, bytes | bytearray):
+    if isinstance(value, bytes | bytearray):
         kind = "binary data"
-    return RequestRejected(Code.BAD_REQUEST, f"expected {expected}, came {kind}")
+    return RequestRejected(Code.BAD_REQUEST, f"expected {expected}, got {kind}")

@@ -1,7 +1,7 @@
-"""What clients send and what they are answered, as models: the source of its documentation.
+"""Models of requests and their acknowledgements: the source of their documentation.
 
-Requests are read by `bridge.contract.parse`, which is quicker and says better what was wrong. Both
-accept the same.
+Requests are parsed by `bridge.contract.parse`, which is faster and has more precise errors. Both
+accept the same values.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from bridge.contract.parse import INTEGERS, NAME_LENGTH
 from bridge.errors import Code
 
 REQUEST: Final = ConfigDict(strict=True, extra="ignore") | DOCUMENTED
-"""A null member is the same as an absent one, and members that are not named here are passed over:
-they belong to others, or to later versions."""
+"""A null member is equivalent to an absent one, and unknown members are ignored: they may belong to
+later versions."""
 
 Region = TypeAliasType(
     "Region",
@@ -33,7 +33,7 @@ Region = TypeAliasType(
         Field(
             min_length=1,
             max_length=NAME_LENGTH,
-            description="A region's name: `TX`, or `TX/Austin` where regions have two levels.",
+            description="The name of a region: `TX`, or `TX/Austin` if regions have two levels.",
         ),
     ],
 )
@@ -43,7 +43,7 @@ GivenPropertyId = TypeAliasType(
     Annotated[
         Annotated[str, Field(min_length=1, max_length=NAME_LENGTH)]
         | Annotated[int, Field(ge=INTEGERS.start, le=INTEGERS.stop - 1)],
-        Field(description='A property\'s id as a client names it: `42` and `"42"` are the same.'),
+        Field(description='The id of a property in a request: `42` and `"42"` are the same.'),
     ],
 )
 
@@ -53,7 +53,7 @@ ErrorCode = TypeAliasType(
         Code,
         WithJsonSchema(
             {
-                "description": "Why a request was refused. A refused request changed nothing.",
+                "description": "The reason of a rejection. A rejected request changes nothing.",
                 "oneOf": [{"const": code.value, "description": code.meaning} for code in Code],
             }
         ),
@@ -70,8 +70,8 @@ PropertyRow = TypeAliasType(
 
 
 class HandshakeAuth(BaseModel):
-    """What a client gives as `auth` when it connects. All of it is optional. The client library
-    adds `pid` and `offset` by itself when it comes back.
+    """The `auth` of a client that connects. All members are optional. The client library adds `pid`
+    and `offset` itself when it reconnects.
     """
 
     model_config = REQUEST
@@ -79,17 +79,17 @@ class HandshakeAuth(BaseModel):
     token: str | None = None
     """A Supabase access token."""
     regions: list[Region] | None = None
-    """Regions to hear from the beginning. Who names neither regions nor properties hears all that
-    it may."""
+    """Regions to subscribe to. A client that names neither regions nor properties receives all
+    events that its rights allow."""
     properties: list[GivenPropertyId] | None = None
-    """Single properties to hear from the beginning."""
+    """Properties to subscribe to."""
     batch: bool | None = None
-    """Whether events shall come as `properties-batch`, a burst in few frames."""
+    """Whether events are sent as `properties-batch`, which needs fewer frames for a burst."""
 
 
 class SubscribeRequest(BaseModel):
-    """What to hear from now on, beside what is heard already. The first region or property that a
-    client names replaces the everything of the beginning; naming neither means everything again.
+    """Regions and properties to add to the subscription. The first ones that a client names replace
+    its initial subscription to everything; naming neither subscribes to everything again.
     """
 
     model_config = REQUEST
@@ -97,13 +97,13 @@ class SubscribeRequest(BaseModel):
     regions: list[Region] | None = None
     properties: list[GivenPropertyId] | None = None
     snapshot: bool | None = None
-    """Whether the ack shall carry the current rows of what is named."""
+    """Whether the ack contains the current rows of the named regions and properties."""
     after: Annotated[str, Field(max_length=NAME_LENGTH)] | None = None
-    """For a further page of a snapshot: what the ack before gave as `more`."""
+    """For a further page of a snapshot: `more` of the previous ack."""
 
 
 class UnsubscribeRequest(BaseModel):
-    """What to hear no more. Naming neither means all of it."""
+    """Regions and properties to remove from the subscription. Naming neither removes all."""
 
     model_config = REQUEST
 
@@ -112,7 +112,7 @@ class UnsubscribeRequest(BaseModel):
 
 
 class AuthenticateRequest(BaseModel):
-    """A fresh token for this connection, before the former one ends."""
+    """A new token for this connection, sent before the expiry of the current one."""
 
     model_config = REQUEST
 
@@ -121,61 +121,61 @@ class AuthenticateRequest(BaseModel):
 
 
 class Subscribed(BaseModel):
-    """All that the client hears now, and the snapshot if it asked for one.
+    """The whole subscription of the client, with a snapshot if requested.
 
-    The ack has its place among the events: what came before it is in its rows, what comes after it
-    is not. While there is `more`, ask for it with `after` and the same regions: put each page's
-    rows in the place of what is known, and pass over an event that updates or deletes a property
-    that is not known, since a later page has it as it is then.
+    The ack is ordered with the events: events received before it are included in its rows, events
+    received after it are not. While there is `more`, request it with `after` and the same regions:
+    each page's rows replace the rows that the client has, and an event that updates or deletes an
+    unknown property is ignored, since a later page has its current row.
     """
 
     model_config = DOCUMENTED
 
     ok: Literal[True]
     regions: list[str] | None
-    """Null: everything that the client may hear."""
+    """Null: everything that the client's rights allow."""
     properties: list[PropertyId]
     offset: Annotated[str | None, NEVER_NULL] = None
-    """With a snapshot: the position in the log as of which the rows are."""
+    """With a snapshot: the log position at which the rows are valid."""
     more: Annotated[str | None, NEVER_NULL] = None
-    """With a snapshot that has further pages: what to give as `after` for the next one."""
+    """With a snapshot that has further pages: the value of `after` for the next page."""
     snapshot: Annotated[list[PropertyRow] | None, NEVER_NULL] = None
-    """The current rows, if asked for."""
+    """The current rows, if requested."""
 
 
 class Unsubscribed(BaseModel):
-    """All that the client still hears."""
+    """The whole subscription of the client after the request."""
 
     model_config = DOCUMENTED
 
     ok: Literal[True]
     regions: list[str] | None
-    """Null: everything that the client may hear."""
+    """Null: everything that the client's rights allow."""
     properties: list[PropertyId]
 
 
 class Authenticated(BaseModel):
-    """The token was taken."""
+    """The token was accepted."""
 
     model_config = DOCUMENTED
 
     ok: Literal[True]
     expires_at: Timestamp
-    """When it ends."""
+    """The expiry of the token."""
 
 
 class RefusalReason(BaseModel):
-    """Why a request was refused: a code for programs, a message for people."""
+    """The reason of a rejection: a code for programs, a message for developers."""
 
     model_config = DOCUMENTED
 
     code: ErrorCode
     message: str
-    """What was expected, and what came."""
+    """The expected value, and the one received."""
 
 
 class Refusal(BaseModel):
-    """A refused request changed nothing."""
+    """A rejected request changes nothing."""
 
     model_config = WHOLE
 
@@ -184,8 +184,8 @@ class Refusal(BaseModel):
 
 
 class ConnectRefusal(BaseModel):
-    """The bridge did not let the client in. The client library makes an `Error` of it, with this
-    `message` and `data`, and tells it as `connect_error`.
+    """The bridge rejected the connection. The client library emits it as `connect_error`, with an
+    `Error` that has this `message` and `data`.
     """
 
     model_config = DOCUMENTED

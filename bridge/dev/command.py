@@ -1,6 +1,6 @@
-"""`bridge dev`: a miniature Supabase with a market in it, and the bridge before it.
+"""`bridge dev`: runs the bridge with a miniature Supabase and generated traffic.
 
-Needs no account and no Docker; nothing of it is left when it ends, but a data directory it was
+Needs no account and no Docker. Nothing remains after it stops, except the data directory if one is
 given.
 """
 
@@ -43,21 +43,25 @@ TOKEN_SECONDS: Final = 24 * 3600.0
 
 @dataclass(frozen=True, slots=True)
 class DevOptions:
-    """What the command line asked for. `port` None: 8000, or a free one where that is taken."""
+    """Options of the command line."""
 
     port: int | None = None
+    """None: 8000, or a free port if that is in use."""
     data: Path | None = None
+    """Directory in which the database is kept; None: a temporary one."""
     activity: bool = True
+    """Whether generated traffic changes the listings."""
     json: bool = False
+    """Whether stdout is one line of JSON; messages then go to stderr."""
     web: bool = False
-    """Whether the web app is served too."""
+    """Whether the web app is served, too."""
     web_port: int | None = None
-    """None: 3000, or a free one where that is taken."""
+    """None: 3000, or a free port if that is in use."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Web:
-    """The app, ready to be served."""
+class _WebOptions:
+    """The built web app and the port to serve it on."""
 
     app: WebApp
     node: NodeInstallation
@@ -69,30 +73,32 @@ class _Web:
 
 
 class PortInUseError(BridgeError):
-    """Somebody has the port that was asked for."""
+    """The requested port is in use."""
 
 
 async def dev(options: DevOptions) -> int:
-    """Run until cancelled; gives the exit code. Raises `PortTaken`, `WebFailed` when the web app
-    can't be had or ends by itself, and the sandbox's errors when it can't start.
+    """Run until cancelled. Return the exit code.
+
+    Raises `PortInUseError`; `WebAppError` if the web app is missing, cannot be built or exits;
+    `PostgresError` or `MigrationError` if the sandbox cannot start.
     """
-    # A program that reads our output gets one line of JSON; what is for people goes beside it.
-    tell = _Printer(sys.stderr if options.json else sys.stdout)
+    # With `json`, a program reads stdout, so messages go to stderr.
+    show = _Printer(sys.stderr if options.json else sys.stdout)
     try:
-        with _listen(options.port, PORT, tell) as listening:
-            web = await _web(options, tell) if options.web else None
-            return await _run(options, listening, web, tell)
+        with _listen(options.port, PORT, show) as listening:
+            web = await _prepare_web(options, show) if options.web else None
+            return await _run(options, listening, web, show)
     except* WebAppError as failed:
-        raise _first(failed) from None
+        raise _first_error(failed) from None
 
 
 async def _run(
-    options: DevOptions, listening: socket.socket, web: _Web | None, tell: _Printer
+    options: DevOptions, listening: socket.socket, web: _WebOptions | None, show: _Printer
 ) -> int:
-    tell("Starting PostgreSQL and a miniature Supabase ...")
+    show("Starting PostgreSQL and the Supabase sandbox ...")
     async with Sandbox.open(data=options.data, port=0) as sandbox:
         await _add_demo_user(sandbox)
-        tell("Starting the bridge ...")
+        show("Starting the bridge ...")
         settings = load(
             supabase_url=sandbox.supabase_url,
             supabase_secret_key=sandbox.supabase_key,
@@ -100,7 +106,7 @@ async def _run(
             table="public.properties",
             host=HOST,
             port=listening.getsockname()[1],
-            **_unless_set(
+            **_without_environment(
                 cors_origins=("*",),
                 log=f"sqlite:///{sandbox.home / 'bridge.sqlite3'}",
                 watchers="public.property_watchers",
@@ -111,81 +117,85 @@ async def _run(
             settings = settings.model_copy(update=origins)
         bridge = create_app(settings)
         async with asyncio.TaskGroup() as tasks:
-            beside = tasks.create_task(
-                _when_ready(bridge, listening, sandbox, options=options, web=web, tell=tell)
+            companions = tasks.create_task(
+                _announce_when_ready(
+                    bridge, listening, sandbox, options=options, web=web, show=show
+                )
             )
             code = await serve.serve(bridge, listening)
-            beside.cancel()
-        tell("Stopping ...")
+            companions.cancel()
+        show("Stopping ...")
         return code
 
 
-async def _when_ready(
+async def _announce_when_ready(
     bridge: Bridge,
     listening: socket.socket,
     sandbox: Sandbox,
     *,
     options: DevOptions,
-    web: _Web | None,
-    tell: _Printer,
+    web: _WebOptions | None,
+    show: _Printer,
 ) -> None:
-    while not bridge.operations.readiness().ready:  # noqa: ASYNC110 - readiness is asked for
+    """Wait until the bridge is ready, start the web app, print the URLs, generate traffic."""
+    while not bridge.operations.readiness().ready:  # noqa: ASYNC110 - readiness has no event
         await asyncio.sleep(POLL_SECONDS)
     url = serve.url(listening)
     async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
-        page = None
+        server = None
         if web is not None:
-            tell("Starting the web app ...")
+            show("Starting the web app ...")
             environment = {
                 "BRIDGE_URL": url,
                 "BRIDGE_PATH": bridge.settings.path,
-                "BRIDGE_DEMO_TOKEN": _token(sandbox),
+                "BRIDGE_DEMO_TOKEN": _demo_token(sandbox),
             }
-            page = await stack.enter_async_context(
+            server = await stack.enter_async_context(
                 WebServer.open(web.app, web.node, port=web.port, environment=environment)
             )
-            page.hear = lambda line: tell(f"web: {line}")
-            tasks.create_task(_until_it_ends(page))
+            server.on_output = lambda line: show(f"web: {line}")
+            tasks.create_task(_raise_when_ended(server))
         if options.json:
-            where = {
+            addresses = {
                 "bridge_url": url,
                 "database_url": sandbox.database_url,
                 "supabase_url": sandbox.supabase_url,
                 "supabase_key": sandbox.supabase_key,
-                "user_token": _token(sandbox),
-                **({"web_url": page.url} if page else {}),
+                "user_token": _demo_token(sandbox),
+                **({"web_url": server.url} if server else {}),
             }
-            print(json.dumps(where), flush=True)  # noqa: T201 - the command's output
+            print(json.dumps(addresses), flush=True)  # noqa: T201 - the command's output
         else:
-            tell(_welcome(url, bridge.settings.path, sandbox, page, activity=options.activity))
+            path, activity = bridge.settings.path, options.activity
+            show(_ready_message(url, path, sandbox, server, activity=activity))
         if options.activity:
-            # A seed would tell the same story each time; people come back for another one.
+            # Unseeded, so that each run has other traffic.
             rng = random.Random()  # noqa: S311 - no secret
-            market = TrafficGenerator(sandbox.database_url, rng, interval=TRAFFIC_INTERVAL_SECONDS)
-            tasks.create_task(market.run())
+            traffic = TrafficGenerator(sandbox.database_url, rng, interval=TRAFFIC_INTERVAL_SECONDS)
+            tasks.create_task(traffic.run())
 
 
-async def _web(options: DevOptions, tell: _Printer) -> _Web:
-    """The app, built, and a port for it. Raises what stands against it before anything starts."""
+async def _prepare_web(options: DevOptions, show: _Printer) -> _WebOptions:
+    """Build the app and choose its port. Raises `WebAppError` and `PortInUseError`."""
     app, node = find_app(), find_node()
-    # Node.js binds it itself, a moment later.
-    with _listen(options.web_port, WEB_PORT, tell) as free:
+    # Only a check: Node.js binds the port itself.
+    with _listen(options.web_port, WEB_PORT, show) as free:
         port = free.getsockname()[1]
-    await app.prepare(node, tell)
-    return _Web(app, node, port)
+    await app.prepare(node, show)
+    return _WebOptions(app, node, port)
 
 
-async def _until_it_ends(page: WebServer) -> None:
-    raise await page.ended()
+async def _raise_when_ended(server: WebServer) -> None:
+    raise await server.ended()
 
 
-def _first(group: BaseExceptionGroup[WebAppError]) -> WebAppError:
+def _first_error(group: BaseExceptionGroup[WebAppError]) -> WebAppError:
     first = group.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+    return _first_error(first) if isinstance(first, BaseExceptionGroup) else first
 
 
-def _unless_set(**overrides: Any) -> dict[str, Any]:
-    """What differs from the settings' defaults, where the environment doesn't say otherwise."""
+def _without_environment(**overrides: Any) -> dict[str, Any]:
+    """Return the overrides of defaults, without those that the environment sets."""
     return {
         name: value
         for name, value in overrides.items()
@@ -193,14 +203,15 @@ def _unless_set(**overrides: Any) -> dict[str, Any]:
     }
 
 
-def _welcome(
-    url: str, path: str, sandbox: Sandbox, page: WebServer | None, *, activity: bool
+def _ready_message(
+    url: str, path: str, sandbox: Sandbox, server: WebServer | None, *, activity: bool
 ) -> str:
-    web = f"\n  web app     {page.url}" if page else ""
-    market = (
-        "A listing changes every other second (--no-activity stops the market)."
+    web = f"\n  web app     {server.url}" if server else ""
+    traffic = (
+        f"One listing changes every {TRAFFIC_INTERVAL_SECONDS:g} seconds on average "
+        "(--no-activity turns this off)."
         if activity
-        else "Nothing changes but by your hand."
+        else "No listing changes by itself (--no-activity)."
     )
     return f"""
 Ready.
@@ -210,26 +221,26 @@ Ready.
   contract    {url}/docs
   Supabase    {sandbox.supabase_url}
   database    {sandbox.database_url}
-  user token  {_token(sandbox)}
-              (of a user who watches {DEMO_REGION}, see property_watchers)
+  user token  {_demo_token(sandbox)}
+              (the demo user watches {DEMO_REGION}, see property_watchers)
 
-{market}
+{traffic}
 
-Hear it, in a second terminal:
+Print the events, in a second terminal:
 
   {sys.executable} -m bridge listen {url} --region TX
 
 Change a row, in a third:
 
-  {_change_a_row(sandbox.database_url)}
+  {_update_command(sandbox.database_url)}
 
 Ctrl-C stops everything.
 """
 
 
 async def _add_demo_user(sandbox: Sandbox) -> None:
-    """The demo user is signed up, and watches a region. Once for each database: what is changed of
-    it by hand stays so.
+    """Insert the demo user, with a watch on a region. Done once per database, so that later changes
+    of these rows are kept.
     """
     added = await sandbox.execute(
         "insert into auth.users (id, email) values (%s, %s) on conflict do nothing returning id",
@@ -242,12 +253,13 @@ async def _add_demo_user(sandbox: Sandbox) -> None:
         )
 
 
-def _token(sandbox: Sandbox) -> str:
-    """Of a signed-in user, always the same one."""
+def _demo_token(sandbox: Sandbox) -> str:
+    """Return an access token of the demo user."""
     return sandbox.user_token(DEMO_USER, lifetime=TOKEN_SECONDS, email=DEMO_EMAIL)
 
 
-def _change_a_row(database_url: str) -> str:
+def _update_command(database_url: str) -> str:
+    """Return a shell command that changes a row: with psql if it is installed, else Python."""
     statement = (
         "update properties set price = price - 25000 "
         "where id = (select id from properties where state = 'TX' order by id limit 1)"
@@ -262,23 +274,26 @@ def _change_a_row(database_url: str) -> str:
     )
 
 
-def _listen(port: int | None, usual: int, tell: _Printer) -> socket.socket:
-    """On `port`, or where none was asked for on the usual one, or on a free one."""
+def _listen(port: int | None, default: int, show: _Printer) -> socket.socket:
+    """Bind `port`; if None, the default port, or a free one if that is in use.
+
+    Raises `PortInUseError`.
+    """
     if port is not None:
         try:
             return serve.listen(HOST, port)
         except OSError as error:
             raise PortInUseError(serve.refusal(HOST, port, error)) from None
     try:
-        return serve.listen(HOST, usual)
+        return serve.listen(HOST, default)
     except OSError:
         listening = serve.listen(HOST, 0)
-        tell(f"Port {usual} is taken; taking {listening.getsockname()[1]} instead.")
+        show(f"Port {default} is in use; using {listening.getsockname()[1]}.")
         return listening
 
 
 class _Printer:
-    """Prints for people, line by line as things happen."""
+    """Prints messages, unbuffered."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

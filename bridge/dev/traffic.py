@@ -1,4 +1,4 @@
-"""A market that never sleeps: a slow stream of believable changes to the listings."""
+"""Generates a slow stream of realistic changes to the listings."""
 
 from __future__ import annotations
 
@@ -33,32 +33,33 @@ PLACES = (
 FIRST = ("Amber", "Bluebonnet", "Chestnut", "Driftwood", "Elm", "Foxglove", "Granite", "Heron")
 SECOND = ("Bluff", "Court", "Gate", "Heights", "Knoll", "Mill", "Orchard", "Springs")
 KIND = ("Apartments", "Flats", "Lofts", "Residences")
-RETRY = 1.0
-"""Seconds until the database is tried again after it went away."""
+RETRY_SECONDS = 1.0
+"""Seconds between attempts to connect while the database is unavailable."""
 
 
 class TrafficGenerator:
-    """Writes to the listings, one change each `interval` seconds on average.
+    """Writes to the listings, one change per `interval` seconds on average.
 
-    Which change, of which row, to what: all drawn from `rng`, so the same seed on the same rows
-    gives the same story. Rows are picked by their rank in key order, not by the database's chance.
+    Kind, row and values of each change are drawn from `rng`, so the same seed on the same rows
+    produces the same changes. Rows are selected by their rank in key order, not at random by the
+    database.
     """
 
     def __init__(self, database_url: str, rng: random.Random, interval: float = 2.0) -> None:
         self._url = database_url
         self._rng = rng
         self._interval = interval
-        self._acts: tuple[tuple[int, Callable[[_Connection], Awaitable[str]]], ...] = (
+        self._actions: tuple[tuple[int, Callable[[_Connection], Awaitable[str]]], ...] = (
             (40, self._reprice),
-            (30, self._advance),
-            (14, self._list),
-            (8, self._withdraw),
+            (30, self._change_status),
+            (14, self._insert),
+            (8, self._delete),
             (5, self._correct_units),
             (3, self._relocate),
         )
 
     async def run(self) -> None:
-        """Change things for ever. Waits out a database that is away; ends only when cancelled."""
+        """Write changes until cancelled. Reconnects after the database was unavailable."""
         while True:
             try:
                 async with await psycopg.AsyncConnection.connect(
@@ -68,32 +69,32 @@ class TrafficGenerator:
                         await asyncio.sleep(self._rng.expovariate(1 / self._interval))
                         await self.step(connection)
             except psycopg.OperationalError as error:
-                log.info("market paused, the database is away: %s", error)
-                await asyncio.sleep(RETRY)
+                log.info("traffic paused, the database is unavailable: %s", error)
+                await asyncio.sleep(RETRY_SECONDS)
 
     async def step(self, connection: _Connection) -> str:
-        """One change, committed. Says what it was, in a few words."""
-        weights = [weight for weight, _ in self._acts]
-        ((_, act),) = self._rng.choices(self._acts, weights)
-        done = await act(connection)
-        log.debug("market: %s", done)
-        return done
+        """Write and commit one change. Return a short description of it."""
+        weights = [weight for weight, _ in self._actions]
+        ((_, action),) = self._rng.choices(self._actions, weights)
+        description = await action(connection)
+        log.debug("traffic: %s", description)
+        return description
 
     async def _reprice(self, connection: _Connection) -> str:
         row = await self._pick(connection, "status <> 'sold' and price is not null")
         if row is None:
-            return await self._list(connection)
-        # Sellers come down more often than they go up.
+            return await self._insert(connection)
+        # Prices fall more often than they rise.
         factor = self._rng.choice((0.95, 0.96, 0.97, 0.98, 0.98, 0.99, 1.02))
         price = max(25_000, round(row["price"] * factor / 25_000) * 25_000)
         await _update(connection, row["id"], price=price)
-        return f"{row['name']} now asks {price}"
+        return f"{row['name']} is repriced to {price}"
 
-    async def _advance(self, connection: _Connection) -> str:
-        """From available to pending to sold; one deal in five falls through."""
+    async def _change_status(self, connection: _Connection) -> str:
+        """Move from available to pending to sold; one in five pending ones returns to available."""
         row = await self._pick(connection, "status <> 'sold'")
         if row is None:
-            return await self._list(connection)
+            return await self._insert(connection)
         if row["status"] == "available":
             status = "pending"
         else:
@@ -101,7 +102,7 @@ class TrafficGenerator:
         await _update(connection, row["id"], status=status)
         return f"{row['name']} is {status}"
 
-    async def _list(self, connection: _Connection) -> str:
+    async def _insert(self, connection: _Connection) -> str:
         rng = self._rng
         city, state, latitude, longitude, street = rng.choice(PLACES)
         name = f"{rng.choice(FIRST)} {rng.choice(SECOND)} {rng.choice(KIND)}"
@@ -123,27 +124,27 @@ class TrafficGenerator:
         )
         return f"{name} is new in {city}, {state}"
 
-    async def _withdraw(self, connection: _Connection) -> str:
-        # What was sold leaves first; the market must not run empty either.
+    async def _delete(self, connection: _Connection) -> str:
+        # Sold listings first, so that the table does not become empty.
         row = await self._pick(connection, "status = 'sold'") or await self._pick(connection)
         if row is None:
-            return await self._list(connection)
+            return await self._insert(connection)
         await connection.execute("delete from public.properties where id = %s", (row["id"],))
-        return f"{row['name']} is withdrawn"
+        return f"{row['name']} is deleted"
 
     async def _correct_units(self, connection: _Connection) -> str:
         row = await self._pick(connection, "units is not null")
         if row is None:
-            return await self._list(connection)
+            return await self._insert(connection)
         units = max(1, row["units"] + self._rng.choice((-2, -1, 1, 2)))
         await _update(connection, row["id"], units=units)
         return f"{row['name']} has {units} units"
 
     async def _relocate(self, connection: _Connection) -> str:
-        """A listing that was filed under the wrong city is put right: it changes its region."""
+        """Correct the city of a listing to one of another state, which changes its region."""
         row = await self._pick(connection)
         if row is None:
-            return await self._list(connection)
+            return await self._insert(connection)
         city, state, latitude, longitude, street = self._rng.choice(
             [place for place in PLACES if place[1] != row["state"]]
         )
@@ -159,7 +160,7 @@ class TrafficGenerator:
         return f"{row['name']} moves to {city}, {state}"
 
     async def _pick(self, connection: _Connection, where: str = "true") -> dict[str, Any] | None:
-        """A row that fits `where`, or None; `where` is our own text only."""
+        """Return a row that matches `where`, or None. `where` is interpolated: constants only."""
         cursor = await connection.execute(
             "with fitting as (select id, name, state, price, units, status,"  # noqa: S608
             " row_number() over (order by id) - 1 as rank, count(*) over () as total"

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from bridge.gateway.recovery.sessions import RecoveryLimits
     from bridge.gateway.request_handlers import RequestLimits
     from bridge.gateway.upstream_status import UpstreamState
-    from bridge.log.base import EventLog, SessionStore
+    from bridge.log.base import EntryReader, SessionStore
     from bridge.projection import Projection
     from bridge.rights import Rights
     from bridge.security.origins import Origins
@@ -68,7 +68,7 @@ def build_gateway(
     options: GatewayOptions,
     *,
     authenticator: Authenticator,
-    log: EventLog,
+    log: EntryReader,
     rows: RowStore | None = None,
     store: SessionStore | None = None,
     upstream: Callable[[], UpstreamState] | None = None,

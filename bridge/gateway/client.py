@@ -8,6 +8,7 @@ CONNECT again, and recovery moves a client's identity to a new connection. So th
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,8 +16,19 @@ if TYPE_CHECKING:
     from bridge.gateway.engineio.session import EngineSession
     from bridge.gateway.recovery.sessions import RecoverySession
     from bridge.gateway.subscription import Subscription
-    from bridge.gateway.token_expiry import TrackedToken
     from bridge.security.concurrency import Slot
+
+
+@dataclass(slots=True)
+class ClientToken:
+    """The token of a client, as far as it is needed after admission. Times are Unix seconds."""
+
+    user: str
+    session: str | None
+    expires_at: float
+    key: str | None
+    key_removed: bool = False
+    """Whether the project has removed the key that signed it."""
 
 
 class Connection:
@@ -97,7 +109,7 @@ class ClientSession:
         """Its subscription and rights, while it is a member of its rooms; set by `Hub`."""
         self.batch_group: Subscription | None = None
         """The subscription whose batches it receives; set by `Batcher`."""
-        self.token: TrackedToken | None = None
+        self.token: ClientToken | None = None
         """Set by `TokenExpiry`."""
         self.recovery: RecoverySession | None = None
         """The session under which it can reconnect; None: it can't."""

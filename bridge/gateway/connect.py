@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bridge.gateway.hub import Hub
     from bridge.gateway.recovery.replay import ReplaySegment
     from bridge.gateway.recovery.sessions import RecoveryOffer, RecoverySessions
-    from bridge.log.base import EventLog
+    from bridge.log.base import EntryReader
     from bridge.rights import Rights
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class ConnectHandler:
         hub: Hub,
         batcher: Batcher,
         sessions: RecoverySessions,
-        log: EventLog,
+        log: EntryReader,
         clock: Clock,
         updated_at: str | None,
         new_sid: Callable[[], str],

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from bridge.gateway.socketio.server import SocketServer
     from bridge.gateway.token_expiry import TokenExpiry
     from bridge.gateway.upstream_status import UpstreamState, UpstreamStatus
-    from bridge.log.base import EventLog
+    from bridge.log.base import EntryReader
     from bridge.rights import Rights
     from bridge.security.rate_limit import SnapshotQuota
 
@@ -67,7 +67,7 @@ class Gateway:
     effective_rights: Callable[[Rights], Rights]
     upstream: Callable[[], UpstreamState] | None
     upstream_status: UpstreamStatus
-    log: EventLog
+    log: EntryReader
     clock: Clock
     _open: bool = field(default=True, init=False)
 

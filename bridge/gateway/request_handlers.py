@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from bridge.gateway.snapshot import Snapshots
     from bridge.gateway.subscription import Subscription
     from bridge.gateway.token_expiry import TokenExpiry
-    from bridge.log.base import EventLog
+    from bridge.log.base import EntryReader
     from bridge.rights import Rights
     from bridge.security.rate_limit import SnapshotQuota
 
@@ -59,7 +59,7 @@ class RequestHandlers:
         snapshots: Snapshots,
         quota: SnapshotQuota,
         token_expiry: TokenExpiry,
-        log: EventLog,
+        log: EntryReader,
         clock: Clock,
         limits: RequestLimits,
         effective_rights: Callable[[Rights], Rights],

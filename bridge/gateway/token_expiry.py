@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -13,6 +12,7 @@ from bridge.clock import timestamp
 from bridge.contract.events import AuthStatus, AuthStatusData
 from bridge.contract.parse import parse_token
 from bridge.errors import Code, RequestRejected
+from bridge.gateway.client import ClientToken
 from bridge.gateway.timers import DeadlineTimer
 
 if TYPE_CHECKING:
@@ -27,18 +27,6 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class TrackedToken:
-    """What is stored of a client's token. Times are Unix seconds."""
-
-    user: str
-    session: str | None
-    expires_at: float
-    key: str | None
-    key_removed: bool = False
-    """Whether the project has removed the key that signed it."""
 
 
 class TokenExpiry:
@@ -90,7 +78,7 @@ class TokenExpiry:
         self.untrack(client)
         if claims is None:
             return
-        client.token = TrackedToken(claims.user, claims.session, claims.expires_at, claims.key)
+        client.token = ClientToken(claims.user, claims.session, claims.expires_at, claims.key)
         self._of_user.setdefault(claims.user, {})[client] = None
         if claims.session is not None:
             self._of_session.setdefault(claims.session, {})[client] = None

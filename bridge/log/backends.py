@@ -1,9 +1,8 @@
-"""Which log the settings ask for."""
+"""Creates the event log and the stores beside it."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,13 +14,25 @@ from bridge.log.sqlite.session_store import SqliteSessionStore
 
 if TYPE_CHECKING:
     from bridge.log.base import EventLog, RevocationStore, SessionStore
-    from bridge.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class LogOptions:
+    """`url`: `memory:` or `sqlite:///file`. `shape`: text that identifies the stored columns; a
+    file with another shape begins a new epoch. `events` and `seconds` limit what is kept for
+    replay.
+    """
+
+    url: str
+    shape: str
+    events: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class LogBackend:
-    """A log that is not open yet, and where clients' sessions and sign-outs are kept beside it, if
-    anywhere.
+    """A log that is not open yet, and the stores of clients' sessions and of revocations in the
+    same file, if there is one.
     """
 
     log: EventLog
@@ -29,18 +40,12 @@ class LogBackend:
     revocations: RevocationStore | None = None
 
 
-def create_backend(settings: Settings) -> LogBackend:
-    """The backend of `settings.log`."""
-    events, seconds = settings.log_events, settings.log_seconds
-    if settings.log == "memory:":
-        return LogBackend(MemoryEventLog(events, seconds))
-    database = Database(Path(settings.log.removeprefix("sqlite:///")))
-    # Whatever of this changes, rows that were kept before can't be compared with the table, or
-    # clients hold rows of another shape.
-    shape = asdict(settings.projection)
-    if not shape["member"]:
-        del shape["member"]  # files from before there were views say the same
+def create_backend(options: LogOptions) -> LogBackend:
+    """Return the backend of `options.url`."""
+    if options.url == "memory:":
+        return LogBackend(MemoryEventLog(options.events, options.seconds))
+    database = Database(Path(options.url.removeprefix("sqlite:///")))
     log = SqliteEventLog(
-        database, shape=json.dumps(shape, sort_keys=True), events=events, seconds=seconds
+        database, shape=options.shape, events=options.events, seconds=options.seconds
     )
     return LogBackend(log, SqliteSessionStore(database), SqliteRevocationStore(database))

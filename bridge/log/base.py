@@ -1,4 +1,4 @@
-"""The event log: what was told, in order, with a position for each entry."""
+"""The event log: published events in order, each with its position, and the rows they led to."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
     from bridge.events import Event
 
 RowUpdate: TypeAlias = "tuple[Key, bytes | None]"
-"""A row as it is now known (`rows.Rows` encodes it), or None where it is gone."""
+"""The new state of a row, as `rows.RowStore` encodes it; None: deleted."""
 
 
 SEQ_DIGITS: Final = 19
-"""Of the longest number that a position may spell; clients send them, and Python refuses to read
-the very long ones."""
+"""Digits of the largest number in a position; clients send positions, and Python refuses to parse
+very long numbers."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
-    """Where an entry stands. Clients see it as an opaque string.
+    """The place of an entry in the log; an opaque string for clients.
 
-    `epoch` names one unbroken history. A log that lost its past (a memory log after a restart)
-    starts another epoch, so that a position from before can't be mistaken for a place in it.
+    `epoch` identifies one unbroken history. A log that lost its past (a memory log after a restart)
+    begins another epoch, so that a position of the old one is not taken for a place in it.
     """
 
     epoch: str
@@ -36,7 +36,7 @@ class Position:
 
     @classmethod
     def parse(cls, text: str) -> Position | None:
-        """The position that `text` spells, or None."""
+        """Return the position that `text` spells, or None."""
         epoch, dash, seq = text.rpartition("-")
         if not (dash and epoch and seq.isascii() and seq.isdigit() and len(seq) <= SEQ_DIGITS):
             return None
@@ -45,7 +45,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One event with its position and the wall clock time (Unix seconds) of its append."""
+    """One event with its position and the time (Unix seconds) of its append."""
 
     position: Position
     event: Event
@@ -57,35 +57,57 @@ class Progress:
     """How far the stored rows are known to agree with the table."""
 
     loaded: bool = False
-    """Whether the first pass over the table was completed. Until then nothing may be told."""
+    """Whether the initial load is complete. No event is emitted before that."""
     watermark: str | None = None
-    """Whatever the table's `updated_at` says was changed before then (RFC 3339) is in the rows."""
+    """Every change that the table's `updated_at` dates before this (RFC 3339) is in the rows."""
 
 
-class EventLog(Protocol):
-    """Entries, and the rows they left behind. Opened before anything else is asked of it."""
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What one append stored: entries, row updates, and progress if it was given.
+
+    `number` counts the commits of an open log, from 1. A commit without entries has no position of
+    its own.
+    """
+
+    number: int
+    entries: Sequence[Entry]
+    rows: Sequence[RowUpdate]
+    progress: Progress | None = None
+
+
+class EntryReader(Protocol):
+    """The entries up to a head."""
+
+    @property
+    def head(self) -> Position:
+        """Position of the last entry; before the first one, the position that it will follow."""
+        ...
+
+    def after(self, position: Position) -> Sequence[Entry]:
+        """Return all entries after `position`, in order. Raises `errors.PositionGoneError`."""
+        ...
+
+
+class EventLog(EntryReader, Protocol):
+    """Stores entries and the rows they led to. Call `open` before anything else."""
 
     async def open(self) -> None:
         """Raises `errors.LogUnusableError`."""
         ...
 
     def rows(self) -> AsyncIterator[Sequence[tuple[Key, bytes]]]:
-        """The rows that are stored, some at a time."""
+        """Yield the stored rows, in portions."""
         ...
 
     @property
     def progress(self) -> Progress:
-        """What was stored last."""
+        """The progress that was stored last."""
         ...
 
     @property
     def error(self) -> str | None:
-        """Why nothing can be stored at present; it is tried again until it can."""
-        ...
-
-    @property
-    def head(self) -> Position:
-        """Position of the last entry; before the first one, the position that it will follow."""
+        """Why the log can't be written at present; writes are retried until they succeed."""
         ...
 
     async def append(
@@ -93,41 +115,51 @@ class EventLog(Protocol):
         events: Sequence[Event],
         rows: Sequence[RowUpdate],
         progress: Progress | None = None,
-    ) -> Sequence[Entry]:
-        """Store events, the rows they leave behind, and progress if it is given: all or nothing.
-        Gives the entries. One call at a time.
+    ) -> Commit:
+        """Store events, row updates, and progress if it is given: all or nothing. Return the
+        commit. One call at a time.
 
-        `head` moves in the very step of the loop in which this returns; whoever waits for it can do
-        more in that step. Raises `errors.LogUnusableError` where trying again can't help.
+        `head` moves and followers are woken as soon as the commit is stored, also if this call was
+        cancelled meanwhile. Raises `errors.LogUnusableError` where a retry can't help; nothing is
+        stored then.
         """
         ...
 
-    def after(self, position: Position) -> Sequence[Entry]:
-        """All entries that follow `position`, in order. Raises `errors.PositionGoneError`."""
+    def follow(self, after: Position) -> AsyncIterator[Commit]:
+        """Return the commits after the entry at `after`, as they are appended: each once, in order,
+        without a gap, until the log is closed.
+
+        Raises `errors.PositionGoneError` now if `after` is not of this epoch or the commits after
+        it are not kept, and later if the follower is so far behind that its next commit is not. To
+        build a copy of the rows, follow first, then read `rows()`, then apply the commits: to apply
+        a row update twice does no harm.
+        """
         ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Close the log and end its followers."""
+        ...
 
 
 class SessionStore(Protocol):
-    """What is remembered of clients, beside the log: they may come back after a restart."""
+    """Stores the sessions of clients, which may reconnect after a restart."""
 
     async def load(self) -> Sequence[tuple[str, bytes]]:
-        """All that was put, by its name."""
+        """Return all stored sessions with their names."""
         ...
 
     async def put(self, sessions: Mapping[str, bytes | None]) -> None:
-        """Store each under its name, or forget it; when this returns, it is done."""
+        """Store each session under its name, or delete it (None). Durable when this returns."""
         ...
 
 
 class RevocationStore(Protocol):
-    """Whose tokens are refused, beside the log."""
+    """Stores revoked users and sessions of users."""
 
     async def load(self) -> Sequence[tuple[str, str, float]]:
-        """Kind, name and time (Unix seconds) of all that was put."""
+        """Return kind, name and time (Unix seconds) of each revocation."""
         ...
 
     async def put(self, kind: str, name: str, at: float, *, oldest: float) -> None:
-        """Store it, and forget those from before `oldest`; when this returns, it is done."""
+        """Store a revocation, and delete those from before `oldest`. Durable when this returns."""
         ...

@@ -1,4 +1,4 @@
-"""The log in memory: as fast as it gets, and gone with the process."""
+"""The log in memory: fast, and lost with the process."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bridge.clock import SystemClock
 from bridge.log.base import Progress
+from bridge.log.commit_feed import CommitFeed
 from bridge.log.recent_entries import RecentEntries
 
 if TYPE_CHECKING:
@@ -15,18 +16,19 @@ if TYPE_CHECKING:
     from bridge.changes import Key
     from bridge.clock import Clock
     from bridge.events import Event
-    from bridge.log.base import Entry, Position, RowUpdate
+    from bridge.log.base import Commit, Entry, Position, RowUpdate
 
 
 class MemoryEventLog:
-    """Keeps at most `events` entries, none older than `seconds`. Every instance is an epoch."""
+    """Keeps at most `events` entries, none older than `seconds`. Each instance is an epoch."""
 
     error = None
 
     def __init__(self, events: int, seconds: float, clock: Clock | None = None) -> None:
-        self._tail = RecentEntries(
+        self._entries = RecentEntries(
             secrets.token_hex(6), 0, events=events, seconds=seconds, clock=clock or SystemClock()
         )
+        self._feed = CommitFeed(self._entries.head)
         self._progress = Progress()
 
     async def open(self) -> None: ...
@@ -42,21 +44,25 @@ class MemoryEventLog:
 
     @property
     def head(self) -> Position:
-        return self._tail.head
+        return self._entries.head
 
     async def append(
         self,
         events: Sequence[Event],
-        rows: Sequence[RowUpdate],  # noqa: ARG002 - memory forgets the rows with the entries
+        rows: Sequence[RowUpdate],
         progress: Progress | None = None,
-    ) -> Sequence[Entry]:
-        entries = self._tail.next(events)
-        self._tail.add(entries)
+    ) -> Commit:
+        entries = self._entries.next(events)
+        self._entries.add(entries)
         self._progress = progress or self._progress
-        return entries
+        return self._feed.add(entries, rows, progress)
 
     def after(self, position: Position) -> Sequence[Entry]:
-        return self._tail.after(position)
+        return self._entries.after(position)
+
+    def follow(self, after: Position) -> AsyncIterator[Commit]:
+        return self._feed.follow(after)
 
     async def close(self) -> None:
-        self._tail.clear()
+        self._entries.clear()
+        self._feed.close()

@@ -1,4 +1,4 @@
-"""The newest entries, in memory: what every log answers from."""
+"""The newest entries of a log, in memory: replays are answered from here in every backend."""
 
 from __future__ import annotations
 
@@ -20,30 +20,39 @@ class RecentEntries:
     """Keeps at most `events` entries, none older than `seconds`."""
 
     def __init__(self, epoch: str, seq: int, *, events: int, seconds: float, clock: Clock) -> None:
-        """`seq` is the last number of that epoch that was given."""
+        """`seq`: number of the last entry of that epoch so far."""
         self.head = Position(epoch, seq)
+        self._assigned = seq  # number of the last entry that `next` made
         self._limit = events
         self._seconds = seconds
         self._clock = clock
         self._entries: deque[tuple[float, Entry]] = deque()  # with monotonic seconds
 
     def load(self, entries: Iterable[Entry]) -> None:
-        """Entries of an earlier process, in order, up to the head. The wall clock says how old they
-        are; where it was set back since, they count as new.
+        """Load the entries of an earlier process, in order, up to the head. Their age is that of
+        the wall clock; where it was set back since, they count as new.
         """
         now, wall = self._clock.monotonic(), self._clock.wall()
         self._entries.extend((now - max(0.0, wall - entry.at), entry) for entry in entries)
         self._trim(now)
 
     def next(self, events: Sequence[Event]) -> list[Entry]:
-        """The entries that these events would be, which `add` makes them."""
-        epoch, seq, wall = self.head.epoch, self.head.seq, self._clock.wall()
+        """Return the next entries, of these events. Once they are stored, call `add`; if they can't
+        be, call `give_back`.
+        """
+        epoch, seq, wall = self.head.epoch, self._assigned, self._clock.wall()
+        self._assigned += len(events)
         return [
             Entry(Position(epoch, number), event, wall)
             for number, event in enumerate(events, seq + 1)
         ]
 
+    def give_back(self) -> None:
+        """Reuse the numbers of entries that were made and not added."""
+        self._assigned = self.head.seq
+
     def add(self, entries: Sequence[Entry]) -> None:
+        """Move the head to the last of `entries`, which `next` made."""
         now = self._clock.monotonic()
         if entries:
             self._entries.extend((now, entry) for entry in entries)
@@ -52,11 +61,11 @@ class RecentEntries:
 
     @property
     def first(self) -> int:
-        """The number of the oldest entry that is kept; the next one's where none is."""
+        """Number of the oldest entry that is kept; that of the next one if none is."""
         return self.head.seq + 1 - len(self._entries)
 
     def after(self, position: Position) -> Sequence[Entry]:
-        """All entries that follow `position`, in order. Raises `errors.PositionGoneError`."""
+        """Return all entries after `position`, in order. Raises `errors.PositionGoneError`."""
         self._trim(self._clock.monotonic())
         missing = self.head.seq - position.seq
         if position.epoch != self.head.epoch or missing < 0:
@@ -67,7 +76,7 @@ class RecentEntries:
             raise PositionGoneError(
                 f"{missing} entries follow position {position}, the log keeps {len(self._entries)}"
             )
-        # From the end: a deque is slow in its middle, and most ask for little.
+        # From the end: a deque is slow in its middle, and most callers miss little.
         out = [entry for _, entry in islice(reversed(self._entries), missing)]
         out.reverse()
         return out

@@ -100,7 +100,7 @@ class Notifier:
     def counts(self) -> NotifierCounts:
         return NotifierCounts(self._notified, self._cut_short, self._failed)
 
-    def expand(
+    def add_notifications(
         self, events: Sequence[Event], row_of: Callable[[Key], Record | None]
     ) -> Sequence[Event]:
         """`events`, each followed by the notifications that it is worth. `row_of` gives the public

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from bridge.changes import Key, Record
 
-COLUMNS = ("user_id", "property_id", "region")
+WATCH_COLUMNS: Final = ("user_id", "property_id", "region")
 """What a row of the table says, beside its key `id` and `updated_at`."""
 
 NO_USERS: Final[dict[str, int]] = {}
@@ -30,7 +30,7 @@ class Watch:
     @classmethod
     def of(cls, record: Record) -> Watch | None:
         """The watch that a row says; None where it names no user or nothing to watch."""
-        user, property_id, region = (record.get(column) for column in COLUMNS)
+        user, property_id, region = (record.get(column) for column in WATCH_COLUMNS)
         if user is None or (property_id is None and not region):
             return None
         return cls(

@@ -1,4 +1,4 @@
-"""What operators may do to a running bridge."""
+"""HTTP endpoint that lets operators revoke sessions."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BODY_BYTES: Final = 4096
-"""The longest body of a request."""
+"""Maximum size of a request's body."""
 
 
 class SignOutRequest(BaseModel):
-    """Exactly one of them: all sessions of a user, or one session."""
+    """Exactly one of: `sub`, all sessions of a user; `session_id`, one session."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -46,11 +46,11 @@ class SignOutRequest(BaseModel):
 
 
 class Admin:
-    """`POST /admin/sign-out`. For those who have the operators' secret."""
+    """`POST /admin/sign-out`, for requests with the operators' secret."""
 
     def __init__(self, admin_auth: AdminAuth, sign_out: Callable[[], SignOut | None]) -> None:
-        """`sign_out` gives what signs out, by `sub=` or `session_id=`, and tells how many clients
-        it closed; None while the bridge is not running.
+        """`sign_out` returns a function, or None while the bridge is not running. The function
+        takes `sub=` or `session_id=` and returns the number of clients that it closed.
         """
         self._admin_auth = admin_auth
         self._sign_out = sign_out
@@ -61,25 +61,25 @@ class Admin:
     async def _post_sign_out(self, request: Request) -> Response:
         try:
             self._admin_auth.require_write(request.scope)
-            wanted = _sign_out_request(await _body(request))
-        except AdminRequestRejected as refusal:
-            return rejected(refusal)
+            parsed = _sign_out_request(await _body(request))
+        except AdminRequestRejected as rejection:
+            return rejected(rejection)
         sign_out = self._sign_out()
         if sign_out is None:
             return rejected(AdminRequestRejected(503, Code.NOT_READY, "the bridge is not running"))
         try:
-            closed = await sign_out(**wanted.model_dump(exclude_none=True))
+            closed = await sign_out(**parsed.model_dump(exclude_none=True))
         except LogUnusableError:
             log.exception("a sign-out could not be stored")
-            why = "it holds until the next start, but the log can't be written; sign out again then"
+            why = "valid until the next start: the log can't be written; sign out again after it"
             return rejected(AdminRequestRejected(503, Code.NOT_READY, why))
         return no_store({"ok": True, "closed": closed})
 
 
 async def _body(request: Request) -> Any:
     body = b""
-    async for part in request.stream():
-        body += part
+    async for chunk in request.stream():
+        body += chunk
         if len(body) > BODY_BYTES:
             raise AdminRequestRejected(
                 413, Code.BAD_REQUEST, f"expected at most {BODY_BYTES} bytes"
@@ -94,7 +94,7 @@ def _sign_out_request(body: Any) -> SignOutRequest:
     try:
         return SignOutRequest.model_validate(body)
     except ValidationError as error:
-        # Not what came, which may be longer than anybody wants to read.
+        # Without the value, which may be long.
         fault = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part)[:40] for part in fault["loc"])
         message = fault["msg"].removeprefix("Value error, ")

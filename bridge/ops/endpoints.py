@@ -1,4 +1,4 @@
-"""What operators and their machines ask: alive, ready, and how it stands."""
+"""HTTP endpoints of operations: /livez, /readyz, /status and /metrics."""
 
 from __future__ import annotations
 
@@ -31,24 +31,26 @@ if TYPE_CHECKING:
 
 
 class OpsEndpoints:
-    """The routes over what `look` gives: a `Look`, or why there is none. Anybody may know whether
-    the bridge is alive and ready, `operators` how it stands.
+    """Serves the status of a bridge. /livez and /readyz are public, /status and /metrics need
+    `admin_auth`.
     """
 
     def __init__(
         self,
-        look: Callable[[], StatusReport | Readiness],
+        report: Callable[[], StatusReport | Readiness],
         *,
         admin_auth: AdminAuth,
         stale_after: float,
         secrets: Iterable[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`secrets` never show in an answer, even where an error quotes them."""
-        self._look = look
+        """`report` returns the status, or a `Readiness` with the reason while the bridge does not
+        run. `secrets` are redacted in all responses, since an error may quote them.
+        """
+        self._report = report
         self._admin_auth = admin_auth
         self._stale_after = stale_after
-        self._hide = Redactor(secrets).text
+        self._redact = Redactor(secrets).text
         self._clock = clock
         self._live_at: float | None = None
 
@@ -61,77 +63,77 @@ class OpsEndpoints:
         ]
 
     def readiness(self) -> Readiness:
-        """Whether the bridge can be relied on right now."""
-        return self._evaluate(self._look(), self._clock())
+        """Return whether the bridge is ready now."""
+        return self._evaluate(self._report(), self._clock())
 
     async def _livez(self, _request: Request) -> Response:
         return no_store({"status": "alive"})
 
     async def _readyz(self, _request: Request) -> Response:
-        verdict = self.readiness()
-        return no_store(verdict.body(), 200 if verdict.ready else 503)
+        result = self.readiness()
+        return no_store(result.body(), 200 if result.ready else 503)
 
     async def _status(self, request: Request) -> Response:
         try:
             self._admin_auth.require_read(request.scope)
-        except AdminRequestRejected as refusal:
-            return rejected(refusal)
-        look, now = self._look(), self._clock()
-        verdict = self._evaluate(look, now)
+        except AdminRequestRejected as rejection:
+            return rejected(rejection)
+        report, now = self._report(), self._clock()
+        result = self._evaluate(report, now)
         head = {
             "version": __version__,
-            "ready": verdict.ready,
-            "reason": verdict.reason,
+            "ready": result.ready,
+            "reason": result.reason,
         }
         return no_store(
-            head if isinstance(look, Readiness) else {**head, **self._describe(look, now)}
+            head if isinstance(report, Readiness) else {**head, **self._describe(report, now)}
         )
 
     async def _metrics(self, request: Request) -> Response:
         try:
             self._admin_auth.require_read(request.scope)
-        except AdminRequestRejected as refusal:
-            return rejected(refusal)
-        look, now = self._look(), self._clock()
-        ready = self._evaluate(look, now).ready
-        running = None if isinstance(look, Readiness) else look
+        except AdminRequestRejected as rejection:
+            return rejected(rejection)
+        report, now = self._report(), self._clock()
+        ready = self._evaluate(report, now).ready
+        running = None if isinstance(report, Readiness) else report
         return Response(
             exposition(running, ready=ready, now=now),
             headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"},
         )
 
-    def _evaluate(self, look: StatusReport | Readiness, now: float) -> Readiness:
-        if isinstance(look, Readiness):
+    def _evaluate(self, report: StatusReport | Readiness, now: float) -> Readiness:
+        if isinstance(report, Readiness):
             self._live_at = None
-            verdict = look
+            result = report
         else:
             self._live_at = readiness.live_at(
-                look.source, before=self._live_at, now=now, log_error=look.log_error
+                report.source, before=self._live_at, now=now, log_error=report.log_error
             )
-            verdict = readiness.evaluate(
-                look.source,
-                reconciled=look.pipeline.reconciled,
+            result = readiness.evaluate(
+                report.source,
+                reconciled=report.pipeline.reconciled,
                 live_at=self._live_at,
                 now=now,
                 stale_after=self._stale_after,
-                log_error=look.log_error,
+                log_error=report.log_error,
             )
-        return replace(verdict, reason=verdict.reason and self._hide(verdict.reason))
+        return replace(result, reason=result.reason and self._redact(result.reason))
 
-    def _describe(self, look: StatusReport, now: float) -> dict[str, Any]:
+    def _describe(self, report: StatusReport, now: float) -> dict[str, Any]:
         return {
-            "uptime_seconds": _ago(look.started_at, now),
-            "source": self._source(look.source, now),
-            "pipeline": self._pipeline(look.pipeline),
-            "connections": look.connections,
-            "refusals": dict(look.rejections),
-            "clients": look.hub.clients,
-            "rooms": look.hub.rooms,
-            "clients_cut_off": look.slow_clients_closed,
-            "recoveries": look.recoveries,
-            "log_head": look.head,
-            "log_error": look.log_error and self._hide(look.log_error),
-            "watchers": look.watchers and self._watchers(look.watchers, now),
+            "uptime_seconds": _ago(report.started_at, now),
+            "source": self._source(report.source, now),
+            "pipeline": self._pipeline(report.pipeline),
+            "connections": report.connections,
+            "refusals": dict(report.rejections),
+            "clients": report.hub.clients,
+            "rooms": report.hub.rooms,
+            "clients_cut_off": report.slow_clients_closed,
+            "recoveries": report.recoveries,
+            "log_head": report.head,
+            "log_error": report.log_error and self._redact(report.log_error),
+            "watchers": report.watchers and self._watchers(report.watchers, now),
         }
 
     def _source(self, source: SourceStatus, now: float) -> dict[str, Any]:
@@ -140,7 +142,7 @@ class OpsEndpoints:
             "state_seconds": _ago(source.since, now),
             "proof_seconds_ago": _ago(source.last_activity_at, now),
             "attempts": source.attempts,
-            "error": source.error and self._hide(source.error),
+            "error": source.error and self._redact(source.error),
         }
 
     def _pipeline(self, pipeline: PipelineStatus) -> dict[str, Any]:
@@ -150,14 +152,14 @@ class OpsEndpoints:
             "rows": pipeline.rows,
             "doubts": pipeline.pending_rereads,
             "counts": pipeline.counts,
-            "activity": self._hide(pipeline.activity),
-            "error": pipeline.error and self._hide(pipeline.error),
+            "activity": self._redact(pipeline.activity),
+            "error": pipeline.error and self._redact(pipeline.error),
         }
 
     def _watchers(self, watchers: WatchSyncStatus, now: float) -> dict[str, Any]:
         return {
             "watches": watchers.watches,
-            "error": watchers.error and self._hide(watchers.error),
+            "error": watchers.error and self._redact(watchers.error),
             **asdict(watchers.counts),
             "source": watchers.source and self._source(watchers.source, now),
             "pipeline": watchers.pipeline and self._pipeline(watchers.pipeline),

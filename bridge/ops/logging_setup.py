@@ -1,4 +1,4 @@
-"""Logging of the process: one line per record on stderr, secrets hidden."""
+"""Logging of the process: records on stderr, with secrets redacted."""
 
 from __future__ import annotations
 
@@ -13,20 +13,28 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
 
-QUIET: Final = ("realtime", "websockets", "httpx", "httpcore", "hpack", "uvicorn", "asyncio")
-"""Libraries that tell of every message, request or connection at `info`. The bridge says itself
-what of it matters."""
+QUIET_LIBRARIES: Final = (
+    "realtime",
+    "websockets",
+    "httpx",
+    "httpcore",
+    "hpack",
+    "uvicorn",
+    "asyncio",
+)
+"""Libraries that log every message, request or connection at `info`. The bridge logs the relevant
+ones itself."""
 
-CLIENTS: Final = ("uvicorn.error", "bridge.gateway.engineio")
-"""Whose warnings are about what clients do wrong: anybody can cause as many as they like."""
+CLIENT_LOGGERS: Final = ("uvicorn.error", "bridge.gateway.engineio")
+"""Loggers of warnings that clients cause, in any number."""
 
 
 def set_up(level: str, *, secrets: Iterable[str] = ()) -> None:
-    """Send all logs to stderr, from `level` (a setting's value) on, libraries' from `warning` on,
-    and from `error` on where warnings are about clients.
+    """Log to stderr from `level` on (a value of the setting), libraries from `warning` on, and
+    loggers with warnings caused by clients from `error` on.
 
-    For a process that is the bridge. An application that mounts it has logging of its own, and puts
-    `redaction.Redactor` on its handlers.
+    For a process that runs only the bridge. An application that mounts the bridge configures its
+    own logging and adds `redaction.Redactor` to its handlers.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
@@ -39,18 +47,18 @@ def set_up(level: str, *, secrets: Iterable[str] = ()) -> None:
     root.addHandler(handler)
     root.setLevel(level.upper())
     logging.captureWarnings(capture=True)
-    # What nobody caught would else be printed as it is.
+    # Uncaught exceptions would be printed unredacted otherwise.
     sys.excepthook = _uncaught
     threading.excepthook = lambda args: _uncaught(
         args.exc_type, args.exc_value or args.exc_type(), args.exc_traceback
     )
-    for name in QUIET:
+    for name in QUIET_LIBRARIES:
         logger = logging.getLogger(name)
         logger.setLevel(max(logging.WARNING, root.level))
-        # A handler of its own, which somebody may have given it before, would scrub nothing.
+        # A handler of its own, added before, would not redact.
         logger.handlers.clear()
         logger.propagate = True
-    for name in CLIENTS:
+    for name in CLIENT_LOGGERS:
         logging.getLogger(name).setLevel(max(logging.ERROR, root.level))
 
 
@@ -60,4 +68,4 @@ def _uncaught(
     if issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, traceback)
         return
-    logging.getLogger("bridge").critical("nobody caught this", exc_info=(kind, error, traceback))
+    logging.getLogger("bridge").critical("uncaught exception", exc_info=(kind, error, traceback))

@@ -1,4 +1,4 @@
-"""What `/status` counts, in Prometheus' text format. Made when it is asked for, and only then."""
+"""The counts of /status in Prometheus' text format, created per request."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 
 
 class BridgeCollector(Collector):
-    """How a bridge stands, once. `look` is None while it doesn't run."""
+    """Metrics of one status report; None while the bridge does not run."""
 
-    def __init__(self, look: StatusReport | None, *, ready: bool, now: float) -> None:
-        self._look = look
+    def __init__(self, report: StatusReport | None, *, ready: bool, now: float) -> None:
+        self._report = report
         self._ready = ready
         self._now = now
 
@@ -33,15 +33,15 @@ class BridgeCollector(Collector):
         return ()
 
     def collect(self) -> Iterable[Metric]:
-        yield _gauge("ready", "Whether the bridge can be relied on: 1 or 0", self._ready)
-        if self._look is not None:
-            yield from self._running(self._look)
+        yield _gauge("ready", "Whether the bridge is ready: 1 or 0", self._ready)
+        if self._report is not None:
+            yield from self._running(self._report)
 
-    def _running(self, look: StatusReport) -> Iterable[Metric]:
-        source, pipeline, now = look.source, look.pipeline, self._now
-        yield _gauge("uptime_seconds", "Since the bridge began", now - look.started_at)
+    def _running(self, report: StatusReport) -> Iterable[Metric]:
+        source, pipeline, now = report.source, report.pipeline, self._now
+        yield _gauge("uptime_seconds", "Seconds since the bridge started", now - report.started_at)
         state = GaugeMetricFamily(
-            "bridge_source_state", "The source's state: 1 for the one it is in", labels=["state"]
+            "bridge_source_state", "State of the source: 1 for the current one", labels=["state"]
         )
         for each in SourceState:
             state.add_metric([each.value], float(each is source.state))
@@ -49,62 +49,72 @@ class BridgeCollector(Collector):
         if source.last_activity_at is not None:
             yield _gauge(
                 "source_proof_age_seconds",
-                "Since the source last showed that it lives",
+                "Seconds since the last activity of the source",
                 now - source.last_activity_at,
             )
-        yield _gauge("source_attempts", "Attempts since the source was last live", source.attempts)
-        yield _gauge("rows", "Rows that are known", pipeline.rows)
         yield _gauge(
-            "doubts", "Rows that have to be read before they are told", pipeline.pending_rereads
+            "source_attempts",
+            "Attempts to subscribe since the source was last live",
+            source.attempts,
+        )
+        yield _gauge("rows", "Rows of the table in memory", pipeline.rows)
+        yield _gauge(
+            "doubts",
+            "Rows to be re-read before their changes are published",
+            pipeline.pending_rereads,
         )
         yield _gauge(
-            "reconciled", "Whether the first pass over the table is done", pipeline.reconciled
+            "reconciled", "Whether the first scan of the table is done", pipeline.reconciled
         )
-        yield _counts("pipeline", "What the pipeline did, by kind", "kind", pipeline.counts)
-        yield _gauge("clients", "Clients that are connected", look.hub.clients)
-        yield _gauge("rooms", "Rooms with somebody in them", look.hub.rooms)
+        yield _counts("pipeline", "Work of the pipeline by kind", "kind", pipeline.counts)
+        yield _gauge("clients", "Connected clients", report.hub.clients)
+        yield _gauge("rooms", "Rooms with at least one client", report.hub.rooms)
         yield _gauge(
-            "connections", "Connections, also of those who are no clients yet", look.connections
+            "connections", "Connections, including those without a client yet", report.connections
         )
         yield _gauge(
-            "log_unwritable", "Whether the log can't be written", look.log_error is not None
+            "log_unwritable",
+            "Whether the log can't be written: 1 or 0",
+            report.log_error is not None,
         )
         yield _counter(
             "clients_cut_off",
-            "Clients cut off because they didn't take packets",
-            look.slow_clients_closed,
+            "Clients disconnected because they did not read their packets",
+            report.slow_clients_closed,
         )
-        outcomes = {name: n for name, n in look.recoveries.items() if name != "away"}
-        yield _counts("recoveries", "Attempts to come back, by how they ended", "outcome", outcomes)
-        yield _gauge("clients_away", "Clients that may come back", look.recoveries.get("away", 0))
-        yield _counts("refusals", "Requests refused at the door, by code", "code", look.rejections)
-        if look.watchers is not None:
-            yield from _notified(look.watchers)
+        outcomes = {name: n for name, n in report.recoveries.items() if name != "away"}
+        yield _counts("recoveries", "Attempts to recover a session by outcome", "outcome", outcomes)
+        yield _gauge(
+            "clients_away",
+            "Disconnected clients that can still recover",
+            report.recoveries.get("away", 0),
+        )
+        yield _counts("refusals", "Rejected connections by code", "code", report.rejections)
+        if report.watchers is not None:
+            yield from _notified(report.watchers)
 
 
 def _notified(watchers: WatchSyncStatus) -> Iterable[Metric]:
     counts = watchers.counts
-    yield _gauge("watches", "Watches that are known", watchers.watches)
+    yield _gauge("watches", "Watches in memory", watchers.watches)
     yield _gauge(
         "watchers_unfollowed",
-        "Whether the table of watches can't be followed",
+        "Whether the table of watches can't be followed: 1 or 0",
         watchers.error is not None,
     )
-    yield _counter("users_notified", "Users notified, each once for each change", counts.notified)
+    yield _counter("users_notified", "Users notified, counted once per change", counts.notified)
     yield _counter(
         "notifications_cut_short",
-        "Notifications that more users should have had than may be",
+        "Changes with notifications limited by BRIDGE_NOTIFY_USERS",
         counts.cut_short,
     )
-    yield _counter(
-        "notifications_failed", "Changes of which a fault kept users from hearing", counts.failed
-    )
+    yield _counter("notifications_failed", "Changes with failed notifications", counts.failed)
 
 
-def exposition(look: StatusReport | None, *, ready: bool, now: float) -> bytes:
-    """All metrics, as `CONTENT_TYPE` says."""
+def exposition(report: StatusReport | None, *, ready: bool, now: float) -> bytes:
+    """Return all metrics in the format of `CONTENT_TYPE`."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(BridgeCollector(look, ready=ready, now=now))
+    registry.register(BridgeCollector(report, ready=ready, now=now))
     return generate_latest(registry)
 
 

@@ -1,4 +1,4 @@
-"""Whether the bridge can be relied on right now. Pure: times are passed in."""
+"""Readiness of the bridge. No I/O; times are passed in."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """`reason` says why not, for operators, and is None when ready. `short` says it to anybody:
-    nothing of addresses, errors or times.
+    """Whether the bridge is ready. Otherwise `reason` is for operators, and `short` is public,
+    without addresses, errors and times.
     """
 
     ready: bool
@@ -22,7 +22,7 @@ class Readiness:
     short: str | None = None
 
     def body(self) -> dict[str, object]:
-        """What anybody may know."""
+        """Return the public body of /readyz."""
         if self.ready:
             return {"ready": True}
         return {"ready": False, "reason": self.short}
@@ -40,20 +40,20 @@ def evaluate(
     stale_after: float,
     log_error: str | None = None,
 ) -> Readiness:
-    """Ready once the source has been live and the table has been read, and for as long as the
-    source is live and the log can be written, or both were so within the last `stale_after`
-    seconds: an outage that short is mended before anybody is better served elsewhere.
+    """Return whether the bridge is ready: the source has been live, the first scan of the table is
+    done, and the source is live and the log writable, or both were within the last `stale_after`
+    seconds. A shorter outage ends before a failover would help.
 
-    `live_at` is when that was last known to be the case, None if it never was.
+    `live_at` is the last time at which both were the case; None: never.
     """
     if live_at is None:
         short = "the source has not been live yet"
         return not_ready(f"{short}: {_source(status, now)}", short)
     if not reconciled:
-        short = "the first pass over the table is not done"
+        short = "the first scan of the table is not done"
         return not_ready(short, short)
-    flowing = status.state is SourceState.LIVE and log_error is None
-    if flowing or now - live_at <= stale_after:
+    live = status.state is SourceState.LIVE and log_error is None
+    if live or now - live_at <= stale_after:
         return READY
     if log_error is not None:
         return not_ready(
@@ -70,8 +70,8 @@ def evaluate(
 def live_at(
     status: SourceStatus, *, before: float | None, now: float, log_error: str | None = None
 ) -> float | None:
-    """When the source was last known to be live, and the log could be written: now, or at the
-    source's last proof of life, or when somebody looked `before`.
+    """Return the last time at which the source was live and the log writable: now, at the source's
+    last activity, or `before`, the result of the previous call.
     """
     if log_error is not None:
         return before
@@ -81,7 +81,7 @@ def live_at(
 
 
 def _source(status: SourceStatus, now: float) -> str:
-    text = f"it is {status.state.value} since {max(0.0, now - status.since):.0f} s"
+    text = f"{status.state.value} for {max(0.0, now - status.since):.0f} s"
     return f"{text} ({status.error})" if status.error else text
 
 

@@ -1,4 +1,4 @@
-"""Keeps secrets out of the logs."""
+"""Redacts secrets in logs and responses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 HIDDEN: Final = "[hidden]"
 
-_SHAPES: Final = (
+_PATTERNS: Final = (
     # A JWT: header and payload are JSON objects, so both begin with base64url of `{"`.
     re.compile(r"eyJ[\w-]{6,}\.eyJ[\w-]+(?:\.[\w-]*)?"),
     re.compile(r"sb_secret_[\w-]+"),
@@ -23,38 +23,39 @@ _SHAPES: Final = (
     re.compile(r"(?<=apikey: )[^\s\"'<>,;]+", re.IGNORECASE),
     re.compile(r"(?<=://)[^/@\s\"'<>]+(?=@)"),
 )
-"""What a secret looks like, whoever it belongs to."""
+"""Patterns of secrets, whether known or not."""
 
 _MEMBER: Final = re.compile(r"""((?:token|apikey|secret)["']\s?:\s?["'])[^"']+""", re.IGNORECASE)
-"""A member that holds one, in JSON or in a dict's repr."""
+"""A member that holds a secret, in JSON or in a dict's repr."""
 
-_SHORT: Final = 6
-"""Fewer characters are no secret, and hiding them everywhere would make the logs unreadable."""
+_MIN_CHARACTERS: Final = 6
+"""Shorter values are not redacted: hiding them everywhere would make the logs unreadable."""
 
 _plain = logging.Formatter()
 
 
 class Redactor(logging.Filter):
-    """A filter for handlers: every record that passes has its message, arguments, traceback and
-    stack written out with `HIDDEN` in place of secrets. Nothing is dropped.
+    """A filter for handlers that replaces secrets by `HIDDEN` in the message, arguments, traceback
+    and stack of each record. No record is dropped.
 
-    It has to sit on a handler: a logger's filters see only what is logged on that very logger.
+    Add it to handlers, not to loggers: the filters of a logger are not applied to records of its
+    children.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        """`secrets` are hidden by their value, whatever they look like."""
+        """`secrets` are redacted by their value, in addition to the patterns."""
         super().__init__()
-        known = {form for secret in secrets for form in (secret, quote(secret, safe=""))}
-        # The longest first: one secret may begin with another.
-        ordered = sorted((s for s in known if len(s) >= _SHORT), key=len, reverse=True)
-        self._known = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+        values = {form for secret in secrets for form in (secret, quote(secret, safe=""))}
+        # Longest first, since one secret may be a prefix of another.
+        ordered = sorted((s for s in values if len(s) >= _MIN_CHARACTERS), key=len, reverse=True)
+        self._values = re.compile("|".join(map(re.escape, ordered))) if ordered else None
 
     def text(self, text: str) -> str:
-        """`text` without secrets."""
-        if self._known is not None:
-            text = self._known.sub(HIDDEN, text)
-        for shape in _SHAPES:
-            text = shape.sub(HIDDEN, text)
+        """Return `text` with secrets redacted."""
+        if self._values is not None:
+            text = self._values.sub(HIDDEN, text)
+        for pattern in _PATTERNS:
+            text = pattern.sub(HIDDEN, text)
         return _MEMBER.sub(rf"\g<1>{HIDDEN}", text)
 
     def filter(self, record: logging.LogRecord) -> bool:

@@ -1,4 +1,4 @@
-"""Answers to operators and their machines."""
+"""JSON responses of the operations endpoints."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ if TYPE_CHECKING:
 
 
 def no_store(body: dict[str, Any], status: int = 200) -> Response:
-    """An answer that nobody may keep for another time."""
+    """Return a JSON response that must not be cached."""
     return JSONResponse(body, status, headers={"Cache-Control": "no-store"})
 
 
-def rejected(refusal: AdminRequestRejected) -> Response:
-    """The answer to a request that was refused."""
+def rejected(rejection: AdminRequestRejected) -> Response:
+    """Return the response to a rejected request."""
     return JSONResponse(
-        refusal.to_ack(), refusal.status, headers={"Cache-Control": "no-store", **refusal.headers}
+        rejection.to_ack(),
+        rejection.status,
+        headers={"Cache-Control": "no-store", **rejection.headers},
     )

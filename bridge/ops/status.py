@@ -1,4 +1,4 @@
-"""How a running bridge stands, for those who ask."""
+"""Status of a running bridge, as /status and /metrics report it."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class StatusReport:
-    """How a running bridge stands. Times are seconds of the monotonic clock."""
+    """Status of all parts at one time. Times are seconds of the monotonic clock."""
 
     source: SourceStatus
     pipeline: PipelineStatus
     hub: HubCounts
-    connections: int  # also of those who are no clients yet
-    rejections: Mapping[str, int]  # at the door, by code
+    connections: int  # including those without a Socket.IO client yet
+    rejections: Mapping[str, int]  # rejected connections by code
     slow_clients_closed: int
     recoveries: dict[str, int]
     head: str
-    log_error: str | None  # why the log can't be written at present
+    log_error: str | None  # why the log can't be written; None: it can
     started_at: float
-    watchers: WatchSyncStatus | None = None  # None: nobody is notified of anything
+    watchers: WatchSyncStatus | None = None  # None: notifications are off

@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from bridge.changes import json_equal
 from bridge.contract.events import (
     FieldChange,
     Move,
@@ -110,7 +111,7 @@ def _changes(columns: Iterable[str], old: Record, new: Record) -> dict[str, Fiel
     return {
         column: FieldChange.model_construct(old=old[column], new=new[column])
         for column in columns
-        if not same(old[column], new[column])
+        if not json_equal(old[column], new[column])
     }
 
 
@@ -141,17 +142,6 @@ def _updated(
         regions_after=after,
         changed=shared(tuple(changes)),
     )
-
-
-def same(a: Json, b: Json) -> bool:
-    """JSON equality. Unlike Python's, it keeps `true` and `1` apart."""
-    if type(a) is not type(b):
-        return type(a) in (int, float) and type(b) in (int, float) and a == b
-    if type(a) is dict:
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if type(a) is list:
-        return len(a) == len(b) and all(map(same, a, b))
-    return bool(a == b)
 
 
 def _shown(projection: Projection, key: Key, row: Record, view: View) -> PropertyCreatedData:

@@ -1,59 +1,63 @@
-"""What clients have been told of each row, and what they are told next.
+"""Merges two inputs into one ordered sequence of row changes.
 
-Two witnesses speak of a row: the stream, in commit order but late and with holes, and reads of the
-table, true at one moment. The ledger weaves them into one story per row that never goes back:
+The inputs are the stream (in commit order, but delayed and with possible gaps) and reads of the
+table (consistent at one point in time). A row never moves back to an older state:
 
 - A read that *began after* a change arrived includes that change. This is the only fact about time
-  that is relied on; clocks are not.
-- Where a read told something that the stream had not (a repair), later changes of the row may be
-  older than what was told. Such a row is *ahead*. A change whose record equals the read is the one
-  that it showed: the stream has caught up. A change whose whole old row equals the read comes
-  after it. Anything else is settled by reading the row again, and that read is told instead.
+  that the merger relies on; it compares no clocks.
+- After a read showed a state that the stream had not delivered (a repair), later changes of that
+  row may be older than the state that was emitted: the row is *read ahead* of the stream. A change
+  whose record equals the read is the change that the read showed, and the stream has caught up. A
+  change whose full old row equals the read is its successor. Any other change is undecided: the row
+  is re-read, and the result of that read is emitted.
 
-Pure: no I/O, no clock of its own. Whoever drives it calls `take` and stores what it gives before
-anybody is told.
+No I/O; time is passed in. The caller takes the pending row changes with `take`, stores them, and
+calls `applied` once the row store holds them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from bridge.changes import Change, Op
-from bridge.pipeline import diff
 from bridge.pipeline.ordering import ChangeOrder, Unknown
+from bridge.rows import RowChange
 
 if TYPE_CHECKING:
     from bridge.changes import Key, Record
-    from bridge.events import Event
     from bridge.projection import Projection
     from bridge.rows import RowStore
 
-READ_AHEAD_SECONDS = 30.0
-"""How long a row stays ahead of the stream when nothing of it arrives. Far longer than the stream
-lags; a row that is wrongly still ahead costs one read."""
+READ_AHEAD_SECONDS: Final = 30.0
+"""How long a row counts as ahead of the stream if no change of it arrives. Far longer than the lag
+of the stream; a row that is wrongly kept ahead costs one read."""
 
-MAX_EXPIRED_PER_CALL = 1000
-"""Rows that one call of `expire` forgets; after the repair of a large table there are many."""
+MAX_EXPIRED_PER_CALL: Final = 1000
+"""Rows that one call of `expire` releases; after the repair of a large table there are many."""
 
 
 @dataclass(slots=True)
 class _ReadAhead:
-    """A row whose told state came from a read."""
+    """A row whose last emitted state is from a read."""
 
     until: float
     undecided: int = 0  # arrival number of the newest undecided change; 0: none
-    newest: bytes | Unknown | None = Unknown.UNKNOWN  # the row after that change; None: gone
-    committed_at: str = ""  # when that change was committed
-    flight: list[tuple[int, Change]] | None = None  # arrived during a read
+    newest: bytes | Unknown | None = Unknown.UNKNOWN  # the row after that change; None: deleted
+    committed_at: str = ""  # commit time of that change
+    in_flight: list[tuple[int, Change]] | None = None  # changes that arrived during a read
 
 
 @dataclass(slots=True)
 class RowChangeSet:
-    """What one step decided: stored together, then told."""
+    """What one transaction of the pipeline decided; stored together.
 
-    events: list[Event] = field(default_factory=list)
+    `changes` are the steps to publish, in order. `rows` is the resulting state of each row, also of
+    those that are stored without being published (the initial load).
+    """
+
+    changes: list[RowChange] = field(default_factory=list)
     rows: dict[Key, bytes | None] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
@@ -61,47 +65,51 @@ class RowChangeSet:
 
 
 class ChangeMerger:
+    """Decides what a change or a read means for a row, given its last emitted state in `rows`."""
+
     def __init__(self, projection: Projection, rows: RowStore) -> None:
         self._projection = projection
         self._rows = rows
         self._order = ChangeOrder(projection, rows)
-        self._batch = RowChangeSet()
+        self._set = RowChangeSet()
         self._read_ahead: dict[Key, _ReadAhead] = {}
         self._rereads: dict[Key, None] = {}  # rows that only a read can settle, oldest first
         self._arrivals = 0
         self._reading: int | None = None  # the arrival number at which the read in flight began
-        self._streamed: set[Key] = set()  # rows that the stream told while that read was in flight
+        self._streamed: set[Key] = set()  # rows that the stream changed during the read in flight
         self._load_ahead_until = 0.0
         self._load_streamed: set[Key] = set()
 
-    # -- looking ------------------------------------------------------------------------------
+    # -- state --------------------------------------------------------------------------------
 
     @property
     def pending_rereads(self) -> int:
-        """Rows that wait for a read."""
+        """Number of rows that wait for a re-read."""
         return len(self._rereads)
 
     def state(self, key: Key) -> bytes | None:
-        """The row as told last, or about to be told with the batch that is being made."""
-        if key in self._batch.rows:
-            return self._batch.rows[key]
+        """Return the last emitted state of the row, including changes that are not stored yet."""
+        if key in self._set.rows:
+            return self._set.rows[key]
         return self._rows.get(key)
 
     def rows_to_reread(self, limit: int) -> list[Key]:
-        """Rows that have to be read, oldest doubt first."""
+        """Return up to `limit` keys of rows to re-read, oldest request first."""
         return list(islice(self._rereads, limit))
 
     def differs(self, record: Record) -> bool:
-        """Whether a read record is not what was told, and the stream has not spoken since."""
+        """Return whether a read record differs from the last emitted state, and the stream has not
+        changed the row since the read began.
+        """
         key = record[self._projection.key]
         return key not in self._streamed and self.state(key) != self._rows.encode(record)
 
     # -- the stream ---------------------------------------------------------------------------
 
     def apply_change(self, change: Change, now: float) -> None:
-        """A change arrived from the stream. `now`: monotonic seconds."""
+        """Merge a change from the stream. `now`: monotonic seconds."""
         if change.old_key is not None and change.old_key != change.key:
-            self._renamed(change, now)
+            self._apply_key_change(change, now)
             return
         self._arrivals += 1
         ahead = self._read_ahead.get(change.key) or self._read_ahead_since_load(change.key, now)
@@ -113,30 +121,32 @@ class ChangeMerger:
     # -- reads of the table -------------------------------------------------------------------
 
     def request_reread(self, key: Key) -> None:
-        """The table seems to know more of this row than the stream told: have it read."""
+        """Request a re-read of a row that the table seems to have changed and the stream has not
+        delivered.
+        """
         self._rereads[key] = None
 
     def begin_read(self) -> int:
-        """A read of the table begins, one at a time. Its results are handed in with the number."""
+        """Begin a read of the table; one at a time. Return the number of changes so far."""
         self._streamed.clear()
         self._reading = self._arrivals
         return self._arrivals
 
     def end_read(self) -> None:
-        """The read is over, whether or not it gave anything."""
+        """End the read, whether or not it succeeded."""
         self._streamed.clear()
         self._reading = None
 
     def apply_read(self, key: Key, record: Record | None, now: float, at: str) -> bool:
-        """The read in flight showed this row, or its absence (`record` None).
+        """Merge one row of the read in flight; `record` None: the row does not exist.
 
-        `at` stands in for the commit time that a read can't know. Gives True where the read told
-        what the stream had not (a repair).
+        `at` stands in for the commit time, which a read does not show. Return True if the read
+        showed a state that the stream had not delivered (a repair).
         """
-        assert self._reading is not None, "observe belongs between begin_read and end_read"
+        assert self._reading is not None, "apply_read belongs between begin_read and end_read"
         began = self._reading
         if key in self._streamed:
-            return False  # the stream told the row after this read began
+            return False  # the stream changed the row after this read began
         read = None if record is None else self._rows.encode(record)
         ahead = self._read_ahead.pop(key, None)
         shown = ahead is not None and 0 < ahead.undecided <= began and ahead.newest == read
@@ -146,7 +156,7 @@ class ChangeMerger:
             if repaired:
                 self._read_ahead[key] = _ReadAhead(now + READ_AHEAD_SECONDS)
             return repaired
-        later = [change for number, change in ahead.flight or () if number > began]
+        later = [change for number, change in ahead.in_flight or () if number > began]
         if ahead.undecided <= began:
             self._rereads.pop(key, None)
         if shown:
@@ -158,48 +168,51 @@ class ChangeMerger:
         return repaired
 
     def load_initial(self, record: Record) -> None:
-        """A row read on the very first start: remembered, not told."""
-        self._batch.rows[record[self._projection.key]] = self._rows.encode(record)
+        """Store a row of the initial load, without emitting a change."""
+        self._set.rows[record[self._projection.key]] = self._rows.encode(record)
 
     def drop_initial(self, key: Key) -> None:
-        """A row that an interrupted first fill left behind, and that is gone: it was never told."""
-        self._batch.rows[key] = None
+        """Remove a row that an interrupted initial load left and that no longer exists. It was
+        never emitted, so its removal is not either.
+        """
+        self._set.rows[key] = None
 
     def initial_load_done(self, now: float) -> None:
-        """The first fill is complete: for a while every row is ahead of the stream."""
+        """End the initial load: for a while every row counts as read ahead of the stream."""
         self._load_ahead_until = now + READ_AHEAD_SECONDS
 
     # -- time and storage ---------------------------------------------------------------------
 
     def expire(self, now: float) -> None:
-        """Forget that rows were ahead of a stream that must have passed them by now."""
+        """Release rows that were read ahead of a stream that must have passed them by now."""
         if self._load_ahead_until and now >= self._load_ahead_until:
             self._load_ahead_until = 0.0
             self._load_streamed.clear()
-        over: list[Key] = []
+        expired: list[Key] = []
         for key, ahead in self._read_ahead.items():
-            if ahead.until > now or len(over) == MAX_EXPIRED_PER_CALL:
-                break  # in the order in which they were put
+            if ahead.until > now or len(expired) == MAX_EXPIRED_PER_CALL:
+                break  # in order of insertion
             if key not in self._rereads:
-                over.append(key)
-        for key in over:
+                expired.append(key)
+        for key in expired:
             del self._read_ahead[key]
 
     def take(self) -> RowChangeSet:
-        """The batch so far. The caller stores it and calls `stored`. In between nobody may change
-        what is in it (`change`, `observe`, `fill`, `forget`); everything else may be asked for.
+        """Return the pending row changes. The caller stores them and then calls `applied`; until
+        then no method may be called that adds to them (`apply_change`, `apply_read`,
+        `load_initial`, `drop_initial`). All others may.
         """
-        return self._batch
+        return self._set
 
-    def stored(self) -> None:
-        self._rows.apply(self._batch.rows)
-        self._batch = RowChangeSet()
+    def applied(self) -> None:
+        """The row store holds the rows of the set that `take` returned: start an empty one."""
+        self._set = RowChangeSet()
 
     # -- inside -------------------------------------------------------------------------------
 
-    def _renamed(self, change: Change, now: float) -> None:
-        """A changed key is one property gone and another one new. Values that were not sent again
-        (large, unchanged) are the old row's.
+    def _apply_key_change(self, change: Change, now: float) -> None:
+        """A changed key is a deletion of one property and the creation of another one. Large
+        unchanged values, which the stream does not send again, are those of the old row.
         """
         assert change.old_key is not None
         record = dict(change.record)
@@ -227,8 +240,10 @@ class ChangeMerger:
         ahead = self._read_ahead[key] = _ReadAhead(self._load_ahead_until)
         return ahead
 
-    def _whole(self, change: Change) -> dict[str, object] | None:
-        """The record after the change, unchanged large values filled in; None: unknown."""
+    def _full_record(self, change: Change) -> dict[str, object] | None:
+        """Return the record after the change, with unchanged large values filled in; None: they
+        are unknown.
+        """
         record = change.record
         columns = self._rows.columns
         if all(column in record for column in columns):
@@ -245,19 +260,19 @@ class ChangeMerger:
             self._mark_streamed(change.key)
             self._emit_row(change.key, None, change.committed_at)
             return
-        record = None if change.truncated else self._whole(change)
+        record = None if change.truncated else self._full_record(change)
         if record is None or self._order.may_be_stale(self.state(change.key), change, record):
             self._reread_later(change.key, now)
             return
         if self._reading is not None and len(change.record) < len(self._rows.columns):
-            # Newer than the read in flight, but with holes that were filled from what was known,
-            # which a gap may have made old: neither can be believed.
+            # Newer than the read in flight, but with missing values filled from the known row,
+            # which a gap may have made stale: neither can be trusted.
             self._rereads[change.key] = None
         self._mark_streamed(change.key)
         self._emit_row(change.key, self._rows.encode(record), change.committed_at)
 
     def _reread_later(self, key: Key, now: float) -> None:
-        """Something happened to this row that only a read can tell."""
+        """Request a re-read of a row whose change can't be emitted from the stream alone."""
         self._read_ahead[key] = _ReadAhead(now + READ_AHEAD_SECONDS, self._arrivals)
         self._rereads[key] = None
 
@@ -268,7 +283,7 @@ class ChangeMerger:
             self._load_streamed.add(key)
 
     def _resolve(self, ahead: _ReadAhead, change: Change, now: float) -> None:
-        """A change of a row whose told state came from a read: older, the same, or after it?"""
+        """Merge a change of a row that was read ahead: is it older, the same, or a successor?"""
         state = self.state(change.key)
         if not change.truncated:
             if self._order.is_current(state, change):
@@ -276,15 +291,15 @@ class ChangeMerger:
                 return
             if self._order.is_successor(state, change):
                 self._caught_up(change.key)
-                self._emit_change(change, now)  # its old row vouches for it
+                self._emit_change(change, now)  # its old row proves the order
                 return
         ahead.undecided = self._arrivals
         ahead.newest = self._order.state_after(change)
         ahead.committed_at = change.committed_at
         if self._reading is not None:
-            if ahead.flight is None or ahead.flight[0][0] <= self._reading:
-                ahead.flight = []  # what it held is left over from a read that failed
-            ahead.flight.append((self._arrivals, change))
+            if ahead.in_flight is None or ahead.in_flight[0][0] <= self._reading:
+                ahead.in_flight = []  # its contents are left over from a read that failed
+            ahead.in_flight.append((self._arrivals, change))
         self._rereads[change.key] = None
 
     def _caught_up(self, key: Key) -> None:
@@ -293,16 +308,10 @@ class ChangeMerger:
         self._mark_streamed(key)
 
     def _emit_row(self, key: Key, row: bytes | None, at: str) -> bool:
-        """Put the step from the told state to `row` into the batch. False: there is none."""
-        told = self.state(key)
-        if told == row:
+        """Add the step from the last emitted state to `row`. Return False if they are equal."""
+        before = self.state(key)
+        if before == row:
             return False
-        self._batch.events += diff.events_between(
-            self._projection,
-            key,
-            None if told is None else self._rows.decode(told),
-            None if row is None else self._rows.decode(row),
-            at,
-        )
-        self._batch.rows[key] = row
+        self._set.changes.append(RowChange(key, before, row, at))
+        self._set.rows[key] = row
         return True

@@ -1,13 +1,14 @@
-"""Comparing the table with what was told, and having the ledger tell the difference.
+"""Compares the table with the known rows and has the merger emit the differences.
 
-One loop makes one read at a time: rows that only a read can settle (**doubts**) in every round,
-and a page of the walk that `agenda` says is due. Nothing that is long holds up what is urgent, and
-a large table is read at a pace that leaves it to others.
+One loop makes one read at a time: in every round the rows that the merger wants re-read, and one
+page of the scan that the scheduler finds due. So no long scan delays an urgent re-read, and a large
+table is read at a pace that leaves the database to others.
 
-What a walk finds after a gap is told at once. At all other times the stream is given a grace to
-tell it, in commit order, with the commit's time; what it has not told by then was lost.
+What a scan finds after a gap is emitted at once. At all other times the stream has a grace period
+in which to deliver it, in commit order and with the commit's time; what it has not delivered by
+then it has missed.
 
-The stream flows on meanwhile; `ledger` says why this is safe.
+The stream goes on during reads; `merger` explains why that is safe.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from bridge import clock as clocks
 from bridge.changes import Gap, GapReason
@@ -35,62 +37,75 @@ if TYPE_CHECKING:
     from bridge.changes import Json, Key, Record
     from bridge.clock import Clock
     from bridge.pipeline.merger import ChangeMerger
+    from bridge.pipeline.scan_scheduler import ScanOptions
     from bridge.projection import Projection
     from bridge.rows import RowStore
-    from bridge.settings import Settings
     from bridge.source.base import Table
 
 log = logging.getLogger(__name__)
 
-MAX_KEYS_PER_READ = 100
-"""Keys in one read of single rows: they travel in the URL, whose length is limited."""
+MAX_KEYS_PER_READ: Final = 100
+"""Keys in one read of single rows: they are part of the URL, whose length is limited."""
 
-ROWS_PER_STEP = 256
-"""Rows that are compared in one step of the loop: 1 ms where they are as they were told, 8 ms where
-all of them have changed."""
+ROWS_PER_STEP: Final = 256
+"""Rows that are compared in one step of the loop: 1 ms if none differs from its last emitted state,
+8 ms if all do."""
 
-MAX_MISSED_ROWS = 200
-"""Rows that the stream is found not to have told at one time; more are a gap. Fewer are read one by
-one, in two reads."""
+MAX_MISSED_ROWS: Final = 200
+"""Rows that the stream may miss at one time before that counts as a gap. Up to here they are
+re-read one by one, in two reads."""
 
-MAX_RECENT_ROWS = 1000
-"""Recent rows that every look may read again; past it the cursor follows the time, which relies on
-a table whose clock goes as fast as ours."""
+MAX_RECENT_ROWS: Final = 1000
+"""Recent rows that every recent scan may read again. Beyond it the watermark follows the time,
+which relies on a table whose clock is as fast as ours."""
 
-REPORT_SECONDS = 10.0
-"""Between two lines in the log about a walk under way."""
+REPORT_SECONDS: Final = 10.0
+"""Between two log lines about a scan under way."""
 
-STORE_WATERMARK_SECONDS = 5.0
-"""Between two times at which the cursor is stored: a restart reads so much more."""
+STORE_WATERMARK_SECONDS: Final = 5.0
+"""Between two times at which the watermark is stored: a restart reads that much more."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReconcileOptions:
+    """`page_rows`: rows or keys per page of a scan. `grace`: seconds that the stream has to deliver
+    a change that a scan found.
+    """
+
+    page_rows: int
+    grace: float
+    scans: ScanOptions
 
 
 class Reconciler:
+    """Runs the scans and re-reads of one table."""
+
     def __init__(
         self,
         *,
         projection: Projection,
         rows: RowStore,
-        ledger: ChangeMerger,
+        merger: ChangeMerger,
         table: Table,
-        turn: Callable[[], AbstractAsyncContextManager[ChangeMerger]],
-        keep: Callable[[Progress], Awaitable[None]],
-        settings: Settings,
+        transaction: Callable[[], AbstractAsyncContextManager[ChangeMerger]],
+        store_progress: Callable[[Progress], Awaitable[None]],
+        options: ReconcileOptions,
         clock: Clock,
     ) -> None:
-        """`turn` gives the ledger to one task at a time, and stores and tells what was decided.
-        `keep` stores progress.
-        """
+        """`transaction` gives the merger to one task at a time and commits its row changes."""
         self._projection = projection
         self._rows = rows
-        self._merger = ledger
+        self._merger = merger
         self._table = table
-        self._reader = TableReader(ledger)
-        self._transaction = turn
-        self._store = keep
-        self._settings = settings
+        self._reader = TableReader(merger)
+        self._transaction = transaction
+        self._store = store_progress
+        self._options = options
         self._clock = clock
         self._wake = asyncio.Event()
-        self._scheduler = ScanScheduler(settings)
+        self._scheduler = ScanScheduler(
+            options.scans, has_updated_at=projection.updated_at is not None
+        )
         self._pending = PendingRows()
         self._watermark = Watermark()
         self._stored = Progress()
@@ -106,37 +121,37 @@ class Reconciler:
 
     @property
     def completed_scans(self) -> int:
-        """How often what a gap made doubtful was looked for to the end."""
+        """Number of gaps whose scans are complete."""
         return self._scheduler.completed_scans
 
     @property
     def scanning(self) -> bool:
-        """Whether what the stream missed is being looked for, or about to be."""
+        """Whether a scan for a gap is under way or due."""
         return self._scheduler.catching_up
 
     @property
     def activity(self) -> str:
         """For people."""
-        walk = self._scheduler.current
-        if walk is not None:
-            return walk.describe(len(self._rows))
-        return "watching" if self.completed_scans else "waiting"
+        scan = self._scheduler.current
+        if scan is not None:
+            return scan.describe(len(self._rows))
+        return "following changes" if self.completed_scans else "waiting for the source"
 
-    # -- what the pipeline says ---------------------------------------------------------------
+    # -- called by the pipeline ---------------------------------------------------------------
 
     def resume(self, progress: Progress) -> None:
-        """Go on from what the log has stored."""
+        """Continue from the progress that the log stored."""
         self._stored = progress
         if progress.loaded and self._projection.updated_at:
             self._watermark.resume(progress.watermark)
 
-    def gap(self, gap: Gap, *, fill: bool = False) -> None:
-        """Something may be missing: look for it as soon as the read in flight is over."""
-        self._scheduler.gap(gap, fill=fill)
+    def gap(self, gap: Gap, *, initial_load: bool = False) -> None:
+        """Schedule the scans for a gap, to begin when the read in flight is over."""
+        self._scheduler.gap(gap, initial_load=initial_load)
         self._wake.set()
 
     def check_rereads(self) -> None:
-        """The ledger may have doubts."""
+        """Wake the loop if the merger has requested re-reads."""
         if self._merger.pending_rereads:
             self._wake.set()
 
@@ -147,13 +162,13 @@ class Reconciler:
             self._wake.clear()
             self._merger.expire(self._clock.monotonic())
             self._expire_pending()
-            settled = await self._reread()
-            walk = self._scheduler.next(
+            reread = await self._reread()
+            scan = self._scheduler.next(
                 self._clock.monotonic(), rows=len(self._rows), since=self._since()
             )
-            if walk is not None:
-                await self._step(walk)
-            elif not settled:
+            if scan is not None:
+                await self._step(scan)
+            elif not reread:
                 await self._sleep()
             await self._store_watermark()
 
@@ -165,192 +180,195 @@ class Reconciler:
                 await self._wake.wait()
 
     async def _reread(self) -> bool:
-        """Read some of the rows in doubt. False: there are none."""
+        """Re-read some of the rows that the merger requested. Return False if there are none."""
         keys = self._merger.rows_to_reread(MAX_KEYS_PER_READ)
         if keys:
             await self._read_rows(keys)
         return bool(keys)
 
-    async def _step(self, walk: TableScan) -> None:
+    async def _step(self, scan: TableScan) -> None:
         before, began = self.repaired, self._clock.monotonic()
-        if not walk.begun:
-            await self._begin(walk)
+        if not scan.begun:
+            await self._begin(scan)
             return
-        if walk.unknown:
-            keys, walk.unknown = walk.unknown[:MAX_KEYS_PER_READ], walk.unknown[MAX_KEYS_PER_READ:]
+        if scan.unknown:
+            keys, scan.unknown = scan.unknown[:MAX_KEYS_PER_READ], scan.unknown[MAX_KEYS_PER_READ:]
             await self._read_rows(keys)
-        elif not walk.ended:
-            await self._page(walk)
-        elif (
-            walk.unseen is None or (gone := walk.unseen.pop(self._rows, MAX_KEYS_PER_READ)) is None
-        ):
-            await self._end(walk)
+        elif not scan.ended:
+            await self._page(scan)
+        elif (unseen := self._pop_unseen(scan)) is None:
+            await self._end(scan)
             return
-        elif gone:
-            # What a walk did not meet is gone only if a direct read says so.
-            await self._read_rows(gone, forget=walk.initial_load)
+        elif unseen:
+            # A row that the scan did not meet is deleted only if a direct read does not find it.
+            await self._read_rows(unseen, unpublished=scan.initial_load)
         now = self._clock.monotonic()
-        walk.repaired += self.repaired - before
-        self._scheduler.record_step(walk, now - began, now)
-        if now >= walk.report_due:
-            walk.report_due = now + REPORT_SECONDS
-            log.info("%s, %s", walk.describe(len(self._rows)), walk.found_so_far)
+        scan.repaired += self.repaired - before
+        self._scheduler.record_step(scan, now - began, now)
+        if now >= scan.report_due:
+            scan.report_due = now + REPORT_SECONDS
+            log.info("%s, %s", scan.describe(len(self._rows)), scan.findings)
 
-    # -- a walk -------------------------------------------------------------------------------
+    # -- a scan -------------------------------------------------------------------------------
 
-    async def _begin(self, walk: TableScan) -> None:
+    async def _begin(self, scan: TableScan) -> None:
         now = self._clock.monotonic()
-        walk.begun = True
-        walk.started, walk.wall = now, self._clock.wall()
-        walk.report_due = now + REPORT_SECONDS
-        if walk.kind is ScanKind.RECENT:
-            walk.since = walk.since or EVER
-        if walk.catches_up:
-            log.info("%s begins, %d rows are known", walk.name, len(self._rows))
-        if walk.at_once and walk.kind is not ScanKind.KEYS and self._projection.updated_at:
-            # As it is now, since rows that have been read may change before the walk is over.
+        scan.begun = True
+        scan.started, scan.wall = now, self._clock.wall()
+        scan.report_due = now + REPORT_SECONDS
+        if scan.kind is ScanKind.RECENT:
+            scan.since = scan.since or EVER
+        if scan.catches_up:
+            log.info("%s begins, %d rows are known", scan.name, len(self._rows))
+        if scan.at_once and scan.kind is not ScanKind.KEYS and self._projection.updated_at:
+            # As of now, since rows that were read may change before the scan is complete.
             async with self._reader.read(self._table.newest) as newest:
-                walk.newest = self._newest = self._time_of(newest)
+                scan.newest = self._newest = self._updated_at(newest)
                 if newest is None and self._watermark.at is None:
-                    self._watermark.at = EVER  # whatever comes is later
-        if walk.unseen is not None:
-            for _ in walk.unseen.collect(self._rows):
+                    self._watermark.at = EVER  # every later row is newer
+        if scan.unseen is not None:
+            for _ in scan.unseen.collect(self._rows):
                 await asyncio.sleep(0)
 
-    async def _page(self, walk: TableScan) -> None:
-        limit = self._settings.page_rows
-        if walk.kind is ScanKind.KEYS:
-            async with self._reader.read(partial(self._table.keys, walk.after, limit)) as keys:
-                self._compare_keys(walk, keys)
-        elif walk.kind is ScanKind.RECENT and self._pending_full(walk):
-            walk.ended = True
+    async def _page(self, scan: TableScan) -> None:
+        limit = self._options.page_rows
+        if scan.kind is ScanKind.KEYS:
+            async with self._reader.read(partial(self._table.keys, scan.after, limit)) as keys:
+                self._compare_keys(scan, keys)
+        elif scan.kind is ScanKind.RECENT and self._pending_full(scan):
+            scan.ended = True
             return
         else:
-            async with self._reader.read(self._rows_of(walk, limit)) as records:
-                await self._compare(walk, records)
+            async with self._reader.read(self._rows_of(scan, limit)) as records:
+                await self._compare(scan, records)
             keys = [record[self._projection.key] for record in records]
-            if walk.kind is ScanKind.RECENT and records:
-                walk.since = self._time_of(records[-1])
+            if scan.kind is ScanKind.RECENT and records:
+                scan.since = self._updated_at(records[-1])
         if keys:
-            walk.after = keys[-1]
-        if walk.unseen is not None:
-            walk.unseen.discard(keys)
-        walk.add_page(len(keys))
+            scan.after = keys[-1]
+        if scan.unseen is not None:
+            scan.unseen.discard(keys)
+        scan.add_page(len(keys))
 
-    async def _end(self, walk: TableScan) -> None:
-        if walk.initial_load:
+    async def _end(self, scan: TableScan) -> None:
+        if scan.initial_load:
             self._merger.initial_load_done(self._clock.monotonic())
-        if walk.at_once and walk.kind is not ScanKind.KEYS:
-            self._watermark.advance(walk.newest, walk.wall)
-        elif walk.kind is ScanKind.RECENT:
-            self._watermark.advance(walk.since, walk.wall)
-            if walk.read > MAX_RECENT_ROWS:
+        if scan.at_once and scan.kind is not ScanKind.KEYS:
+            self._watermark.advance(scan.newest, scan.wall)
+        elif scan.kind is ScanKind.RECENT:
+            self._watermark.advance(scan.since, scan.wall)
+            if scan.read > MAX_RECENT_ROWS:
                 self._watermark.advance_idle(
-                    walk.since, walk.wall, walk.started, self._clock.monotonic()
+                    scan.since, scan.wall, scan.started, self._clock.monotonic()
                 )
             await self._check_newest()
-        now, passes = self._clock.monotonic(), self.completed_scans
-        self._scheduler.finished(walk, now)
-        loud = walk.catches_up or walk.found or now - walk.started > REPORT_SECONDS
-        log.log(logging.INFO if loud else logging.DEBUG, walk.summary(now))
-        if walk.initial_load:
+        now, completed = self._clock.monotonic(), self.completed_scans
+        self._scheduler.finished(scan, now)
+        notable = scan.catches_up or scan.found or now - scan.started > REPORT_SECONDS
+        log.log(logging.INFO if notable else logging.DEBUG, scan.summary(now))
+        if scan.initial_load:
             await self._store_progress(Progress(loaded=True, watermark=self._watermark.at))
-        elif self.completed_scans > passes:
+        elif self.completed_scans > completed:
             self._store_due = 0.0
-        # A restart knows the rows from before, and has told now what `updated_at` shows; what is
-        # gone is found by the keys, which in a large table nobody has to wait for.
-        if self.completed_scans > passes or (walk.catches_up and walk.kind is ScanKind.RECENT):
+        # After a restart the rows of the earlier run are known, and the recent scan has emitted
+        # what `updated_at` shows. Deleted rows are found by the key scan, which clients of a large
+        # table need not wait for.
+        if self.completed_scans > completed or (scan.catches_up and scan.kind is ScanKind.RECENT):
             self.first_scan_done.set()
 
     # -- comparing ----------------------------------------------------------------------------
 
-    async def _compare(self, walk: TableScan, records: Sequence[Record]) -> None:
-        """What a page showed, in short steps of the loop."""
-        for some in portions(records, len(records) if walk.initial_load else ROWS_PER_STEP):
-            if walk.initial_load:
-                async with self._transaction() as ledger:
-                    for record in some:
-                        ledger.load_initial(record)
-            elif walk.at_once or self._pending.full:
-                async with self._transaction() as ledger:
+    async def _compare(self, scan: TableScan, records: Sequence[Record]) -> None:
+        """Compare the rows of a page, in short steps of the loop."""
+        for portion in portions(records, len(records) if scan.initial_load else ROWS_PER_STEP):
+            if scan.initial_load:
+                async with self._transaction() as merger:
+                    for record in portion:
+                        merger.load_initial(record)
+            elif scan.at_once or self._pending.full:
+                async with self._transaction() as merger:
                     now, at = self._clock.monotonic(), clocks.timestamp(self._clock.wall())
-                    for record in some:
+                    for record in portion:
                         key = record[self._projection.key]
-                        self.repaired += ledger.apply_read(key, record, now, at)
+                        self.repaired += merger.apply_read(key, record, now, at)
             else:
-                for record in some:
+                for record in portion:
                     if self._merger.differs(record):
-                        self._add_pending(walk, record[self._projection.key], record)
+                        self._add_pending(scan, record[self._projection.key], record)
             await asyncio.sleep(0)
 
-    def _compare_keys(self, walk: TableScan, keys: Sequence[Key]) -> None:
-        at_once = walk.at_once or self._pending.full
+    def _compare_keys(self, scan: TableScan, keys: Sequence[Key]) -> None:
+        at_once = scan.at_once or self._pending.full
         for key in keys:
             if key not in self._rows:
                 if at_once:
-                    walk.unknown.append(key)
+                    scan.unknown.append(key)
                 else:
-                    self._add_pending(walk, key, None)
+                    self._add_pending(scan, key, None)
 
-    async def _read_rows(self, keys: Sequence[Key], *, forget: bool = False) -> None:
-        """Read single rows, and tell them. `forget`: those that are gone were never told."""
+    async def _read_rows(self, keys: Sequence[Key], *, unpublished: bool = False) -> None:
+        """Read single rows and merge them. `unpublished`: rows of an interrupted initial load,
+        whose deletion is not emitted.
+        """
         async with self._reader.read(partial(self._table.rows, keys)) as records:
             found = {record[self._projection.key]: record for record in records}
-            async with self._transaction() as ledger:
+            async with self._transaction() as merger:
                 now, at = self._clock.monotonic(), clocks.timestamp(self._clock.wall())
                 for key in keys:
-                    if forget and key not in found:
-                        ledger.drop_initial(key)
+                    if unpublished and key not in found:
+                        merger.drop_initial(key)
                     else:
-                        self.repaired += ledger.apply_read(key, found.get(key), now, at)
+                        self.repaired += merger.apply_read(key, found.get(key), now, at)
 
-    # -- waiting for the stream ---------------------------------------------------------------
+    # -- pending rows -------------------------------------------------------------------------
 
-    def _add_pending(self, walk: TableScan, key: Key, record: Record | None) -> None:
-        walk.pending += 1
+    def _add_pending(self, scan: TableScan, key: Key, record: Record | None) -> None:
+        scan.pending += 1
         self._pending.add(
             PendingRow(
                 key,
                 None if record is None else self._rows.encode(record),
-                self._clock.monotonic() + self._settings.watch_grace,
-                lost=walk.kind is ScanKind.RECENT,
+                self._clock.monotonic() + self._options.grace,
+                recent=scan.kind is ScanKind.RECENT,
                 watermark=self._watermark.at,
             )
         )
 
     def _expire_pending(self) -> None:
-        """Rows that the table showed changed and that the stream has not told for too long."""
-        now, floor = self._clock.monotonic(), self._pending.oldest_watermark
-        lost = []
-        for suspect in self._pending.pop_expired(now):
-            state = self._merger.state(suspect.key)
-            if state is not None if suspect.row is None else state == suspect.row:
+        """Re-read pending rows that the stream has not delivered within the grace period."""
+        now, oldest = self._clock.monotonic(), self._pending.oldest_watermark
+        missed = []
+        for pending in self._pending.pop_expired(now):
+            state = self._merger.state(pending.key)
+            if state is not None if pending.row is None else state == pending.row:
                 continue
-            self._scheduler.schedule_key_scan(now)  # where one was lost, more may be
-            if suspect.lost:
-                lost.append(suspect.key)
+            self._scheduler.schedule_key_scan(now)  # where one was missed, more may be
+            if pending.recent:
+                missed.append(pending.key)
             else:
-                self._merger.request_reread(suspect.key)
-        if len(lost) > MAX_MISSED_ROWS:
-            self._watermark.rewind(floor)
-            self.gap(Gap(GapReason.MISSED_CHANGES, f"{len(lost)} rows"))
-            log.warning("the stream goes on, but has not told of %d rows", len(lost))
+                self._merger.request_reread(pending.key)
+        if len(missed) > MAX_MISSED_ROWS:
+            self._watermark.rewind(oldest)
+            self.gap(Gap(GapReason.MISSED_CHANGES, f"{len(missed)} rows"))
+            log.warning("the stream is live but has not delivered %d changed rows", len(missed))
         else:
-            for key in lost:
+            for key in missed:
                 self._merger.request_reread(key)
 
-    def _pending_full(self, walk: TableScan) -> bool:
-        """Whether a look has found so many rows that the stream must be given time to tell them."""
-        return not walk.at_once and self._pending.full
+    def _pending_full(self, scan: TableScan) -> bool:
+        """Return whether a recent scan has to wait, so that the stream can deliver its findings."""
+        return not scan.at_once and self._pending.full
 
-    # -- the cursor ---------------------------------------------------------------------------
+    # -- the watermark ------------------------------------------------------------------------
 
     def _since(self) -> str | None:
-        """Where recent rows begin: what waits for the stream has not been told yet."""
+        """Return where recent rows begin: pending rows have not been emitted yet."""
         return self._pending.oldest_watermark or self._watermark.at
 
     async def _store_watermark(self) -> None:
-        """Store the cursor now and then. Not while there are doubts: they are not told either."""
+        """Store the watermark every few seconds, except while re-reads are pending: their rows
+        have not been emitted.
+        """
         at = self._since()
         if not self._stored.loaded or self._merger.pending_rereads or at == self._stored.watermark:
             return
@@ -363,31 +381,35 @@ class Reconciler:
         await self._store(progress)
 
     async def _check_newest(self) -> None:
-        """A newest row that is older than before, or none at all: rows went away. The stream tells
-        ordinary deletes, but never TRUNCATE; a walk over the keys finds out.
+        """Schedule a key scan if the newest row is older than before, or the table is empty: rows
+        were deleted. The stream delivers ordinary deletes, but never TRUNCATE.
         """
         async with self._reader.read(self._table.newest) as newest:
             pass
-        at, now = self._time_of(newest), self._clock.monotonic()
+        at, now = self._updated_at(newest), self._clock.monotonic()
         if newest is None and len(self._rows):
             self._scheduler.schedule_key_scan(now)
         elif at is not None and self._newest is not None and at < self._newest:
-            self._scheduler.schedule_key_scan(now + self._settings.watch_grace)
+            self._scheduler.schedule_key_scan(now + self._options.grace)
         self._newest = at
 
-    # -- pieces -------------------------------------------------------------------------------
+    # -- helpers ------------------------------------------------------------------------------
 
-    def _rows_of(self, walk: TableScan, limit: int) -> Callable[[], Awaitable[Sequence[Record]]]:
-        if walk.since is None:
-            return partial(self._table.page, walk.after, limit)
-        return partial(self._table.recent, walk.since, walk.after, limit)
+    def _pop_unseen(self, scan: TableScan) -> list[Key] | None:
+        return None if scan.unseen is None else scan.unseen.pop(self._rows, MAX_KEYS_PER_READ)
 
-    def _time_of(self, record: Record | None) -> Json:
+    def _rows_of(self, scan: TableScan, limit: int) -> Callable[[], Awaitable[Sequence[Record]]]:
+        if scan.since is None:
+            return partial(self._table.page, scan.after, limit)
+        return partial(self._table.recent, scan.since, scan.after, limit)
+
+    def _updated_at(self, record: Record | None) -> Json:
         column = self._projection.updated_at
         return None if record is None or column is None else record[column]
 
 
 def portions(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
+    """Yield `records` in lists of at most `size`."""
     rest = iter(records)
-    while some := list(islice(rest, size)):
-        yield some
+    while portion := list(islice(rest, size)):
+        yield portion

@@ -1,10 +1,10 @@
-"""One read of the table, tried until it succeeds."""
+"""One read of the table, retried until it succeeds."""
 
 from __future__ import annotations
 
 import logging
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential_jitter
 
@@ -21,23 +21,23 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-FIRST_RETRY_SECONDS = 0.2
-LONGEST_RETRY_SECONDS = 30.0
+FIRST_RETRY_SECONDS: Final = 0.2
+LONGEST_RETRY_SECONDS: Final = 30.0
 """Between attempts of a read that fails; doubling, with jitter."""
 
 
 class TableReader:
-    """Reads of the table on behalf of the ledger, which has to know when each one began."""
+    """Reads of the table whose begin and end the merger records."""
 
-    def __init__(self, ledger: ChangeMerger) -> None:
-        self._ledger = ledger
+    def __init__(self, merger: ChangeMerger) -> None:
+        self._merger = merger
         self.error: str | None = None
         """Why the table can't be read at present."""
 
     @asynccontextmanager
-    async def read(self, ask: Callable[[], Awaitable[T]]) -> AsyncIterator[T]:
-        """The result of `ask`, tried until it succeeds; inside the block it may be handed to the
-        ledger.
+    async def read(self, query: Callable[[], Awaitable[T]]) -> AsyncIterator[T]:
+        """Yield the result of `query`, retried until it succeeds. Its rows may be passed to
+        `ChangeMerger.apply_read` within the block.
         """
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(TableUnreadableError),
@@ -46,23 +46,23 @@ class TableReader:
                 max=LONGEST_RETRY_SECONDS,
                 jitter=FIRST_RETRY_SECONDS,
             ),
-            before_sleep=self._failed,
+            before_sleep=self._on_failure,
         ):
             with attempt:
-                # Each attempt is a read of its own: what arrived during the last one is known now.
-                self._ledger.begin_read()
+                # Each attempt is a read of its own: it includes what arrived during the last one.
+                self._merger.begin_read()
                 try:
-                    result = await ask()
+                    result = await query()
                 except BaseException:
-                    self._ledger.end_read()
+                    self._merger.end_read()
                     raise
         self.error = None
         try:
             yield result
         finally:
-            self._ledger.end_read()
+            self._merger.end_read()
 
-    def _failed(self, state: RetryCallState) -> None:
+    def _on_failure(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         self.error = str(error)
         permanent = isinstance(error, TableUnreadableError) and error.permanent

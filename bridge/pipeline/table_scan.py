@@ -1,4 +1,6 @@
-"""One way over the table, a page at a time, and what it has not met yet. Pure."""
+"""One keyset scan of the table, a page at a time, and the known keys that it has not met yet.
+No I/O.
+"""
 
 from __future__ import annotations
 
@@ -15,63 +17,68 @@ if TYPE_CHECKING:
     from bridge.rows import RowStore
 
 COLLECTED_PER_STEP: Final = 4096
-"""Keys that are put into a set in one step of the loop: about 2 ms."""
+"""Keys that are collected in one step of the loop: about 2 ms."""
 
 SKIPPED_PER_STEP: Final = 10_000
-"""Keys that are passed over in one step of the loop, because they are known no longer."""
+"""Keys that are skipped in one step of the loop, because their rows are no longer known."""
 
 
 class ScanKind(Enum):
-    FULL = "rows"  # all rows, whole, in key order
-    KEYS = "keys"  # all keys
-    RECENT = "recent"  # rows from a moment of `updated_at` on
+    FULL = "rows"  # all rows, all columns, in key order
+    KEYS = "keys"  # all keys, in key order
+    RECENT = "recent"  # rows from a value of `updated_at` on
 
 
 class UnseenKeys:
-    """Keys of known rows that a walk has not met. They are the very objects that `Rows` holds, so
-    that a million of them cost 34 MB and not what their text weighs.
+    """Keys of known rows that a scan has not met. They are the same objects as in `RowStore`, so
+    that a million of them take 34 MB, whatever the length of their text.
     """
 
     def __init__(self) -> None:
-        self._parts: list[set[Key]] = []
+        self._shards: list[set[Key]] = []
 
     def collect(self, rows: RowStore) -> Iterator[None]:
-        """Take all known keys; others may run at every yield. What is known since then is not
-        missed, whether or not it is met.
+        """Collect all known keys; other tasks may run at every yield. A row that becomes known
+        later is not among them, whether or not the scan meets it.
         """
-        gathered = 0
-        for part in range(SHARDS):
-            keys = rows.keys_of(part)
-            self._parts.append(keys)
-            gathered += len(keys)
-            if gathered >= COLLECTED_PER_STEP:
-                gathered = 0
+        collected = 0
+        for shard in range(SHARDS):
+            keys = rows.keys_of(shard)
+            self._shards.append(keys)
+            collected += len(keys)
+            if collected >= COLLECTED_PER_STEP:
+                collected = 0
                 yield
 
     def discard(self, keys: Iterable[Key]) -> None:
         for key in keys:
-            self._parts[shard_of(key)].discard(key)
+            self._shards[shard_of(key)].discard(key)
 
     def pop(self, rows: RowStore, limit: int) -> list[Key] | None:
-        """Up to `limit` keys that were not met and are known still; None: there are no more."""
-        taken: list[Key] = []
-        passed = 0
-        while self._parts and len(taken) < limit and passed < SKIPPED_PER_STEP:
-            if not self._parts[-1]:
-                self._parts.pop()
+        """Remove and return up to `limit` keys that were not met and are still known; None: there
+        are no more.
+        """
+        popped: list[Key] = []
+        skipped = 0
+        while self._shards and len(popped) < limit and skipped < SKIPPED_PER_STEP:
+            if not self._shards[-1]:
+                self._shards.pop()
                 continue
-            passed += 1
-            key = self._parts[-1].pop()
+            skipped += 1
+            key = self._shards[-1].pop()
             if key in rows:
-                taken.append(key)
-        return taken if taken or self._parts else None
+                popped.append(key)
+        return popped if popped or self._shards else None
 
 
 @dataclass(slots=True)
 class TableScan:
-    """`share`: of the time in which it may keep the database busy. `at_once`: what it finds is told
-    without waiting for the stream. `unseen`: it looks for rows that are gone. `catches_up`: it
-    follows a gap.
+    """The state of one scan.
+
+    - `share`: share of time for which it may load the database.
+    - `at_once`: its findings are emitted without a grace period for the stream.
+    - `unseen`: known keys that it has not met, if it looks for deleted rows.
+    - `catches_up`: it was scheduled for a gap.
     """
 
     kind: ScanKind
@@ -82,13 +89,13 @@ class TableScan:
     catches_up: bool = False
     unseen: UnseenKeys | None = None
     since: str | None = None
-    """Where the next page of recent rows begins; `after` says behind which key."""
+    """`updated_at` from which the next page of recent rows begins; `after` is the key."""
     after: Key | None = None
     begun: bool = False
     ended: bool = False
     """Whether all pages are read."""
     unknown: list[Key] = field(default_factory=list)
-    """Keys that it met and that nobody knows; they are read next."""
+    """Keys that it met and whose rows are not known; they are read next."""
     newest: Json = None
     """The greatest `updated_at` when it began."""
     started: float = 0.0
@@ -96,15 +103,16 @@ class TableScan:
     read: int = 0
     repaired: int = 0
     pending: int = 0
-    """Rows that the stream is given time to tell."""
+    """Differing rows that are left to the stream for the grace period."""
     report_due: float = 0.0
     _longest: int = 0
 
     def add_page(self, count: int) -> None:
-        """A page of `count` rows was read.
+        """Record that a page of `count` rows was read.
 
-        A page that is shorter than an earlier one is the last: whatever caps pages capped that one
-        as well. Waiting for an empty page would never end where rows come all the time.
+        A page that is shorter than an earlier one is the last: a server that caps pages would have
+        capped this one too. Waiting for an empty page would never end where rows are inserted all
+        the time.
         """
         self.read += count
         self.ended = count == 0 or count < self._longest
@@ -115,23 +123,26 @@ class TableScan:
         return self.repaired + self.pending
 
     @property
-    def found_so_far(self) -> str:
+    def findings(self) -> str:
+        """For people."""
         if self.initial_load:
-            return "remembered"
-        waiting = f", {self.pending} left to the stream for now" if self.pending else ""
-        return f"{self.repaired} repaired{waiting}"
+            return "stored"
+        pending = f", {self.pending} pending" if self.pending else ""
+        return f"{self.repaired} repaired{pending}"
 
     def describe(self, rows: int) -> str:
-        """For people; `rows` are known."""
-        what = "keys" if self.kind is ScanKind.KEYS else "rows"
-        of = "" if self.initial_load or self.kind is ScanKind.RECENT else f" of about {rows}"
-        return f"{self.name}: {self.read}{of} {what}"
+        """Return its progress, for people. `rows`: number of known rows."""
+        total = "" if self.initial_load or self.kind is ScanKind.RECENT else f" of about {rows}"
+        return f"{self.name}: {self.read}{total} {self._unit}"
 
     def summary(self, now: float) -> str:
-        """For people, when it is over."""
+        """Return its outcome, for people."""
         seconds = now - self.started
-        what = "keys" if self.kind is ScanKind.KEYS else "rows"
         return (
-            f"{self.name}: {self.read} {what}, {self.found_so_far}, {seconds:.2f} s, "
-            f"{self.read / max(seconds, 0.001):.0f} {what}/s"
+            f"{self.name}: {self.read} {self._unit}, {self.findings}, {seconds:.2f} s, "
+            f"{self.read / max(seconds, 0.001):.0f} {self._unit}/s"
         )
+
+    @property
+    def _unit(self) -> str:
+        return "keys" if self.kind is ScanKind.KEYS else "rows"

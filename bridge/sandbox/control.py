@@ -1,4 +1,4 @@
-"""Faults on demand over HTTP, for processes that do not hold the `Sandbox` object."""
+"""Fault injection over HTTP, for processes other than the one that runs the `Sandbox`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from bridge.sandbox.realtime.faults import Faults
 
 
-class Control:
-    """`POST /_sandbox/faults` with `{"name": ..., <options>}`: names that begin with `rest-` are
-    those of `RestFaults.apply`, all others those of `Faults.apply`. `GET` tells what they did, and
-    what was read over REST.
+class FaultControl:
+    """`POST /_sandbox/faults` with `{"name": ..., <options>}` injects a fault: names that begin
+    with `rest-` are those of `PostgrestFaults.apply`, all others those of `Faults.apply`. `GET`
+    returns the counters of Realtime's faults and of REST reads.
     """
 
     def __init__(self, faults: Faults, rest_faults: PostgrestFaults, rest: PostgrestServer) -> None:
@@ -34,21 +34,21 @@ class Control:
         return web.json_response(self._faults.counters() | read)
 
     async def _apply(self, request: web.Request) -> web.Response:
-        # A page of any origin may post a form to loopback, but not JSON without asking first.
+        # A page of any origin may post a form to loopback, but JSON needs a CORS preflight.
         if request.content_type != "application/json":
             return _rejection("expected Content-Type: application/json")
         try:
-            asked = await request.json()
+            fault = await request.json()
         except ValueError as error:
             return _rejection(f"expected JSON: {error}")
-        if not isinstance(asked, dict) or not isinstance(asked.get("name"), str):
+        if not isinstance(fault, dict) or not isinstance(fault.get("name"), str):
             return _rejection('expected an object with "name" and the options of that fault')
-        name = asked.pop("name")
+        name = fault.pop("name")
         try:
             if name.startswith("rest-"):
-                self._rest_faults.apply(name, **asked)
+                self._rest_faults.apply(name, **fault)
             else:
-                await self._faults.apply(name, **asked)
+                await self._faults.apply(name, **fault)
         except (TypeError, ValueError) as error:
             return _rejection(str(error))
         return web.json_response({"ok": True})

@@ -1,8 +1,8 @@
 """The wire contract as an AsyncAPI 3.0 document, from the bridge's side: it sends events and
-receives requests, whose acks are replies.
+receives requests, with acks as replies.
 
-What AsyncAPI has no word for is said in extensions: `x-socketio` on the server (versions and
-transports), on the handshake and on every message (its event, and the arguments it comes with).
+Facts of Socket.IO are in extensions: `x-socketio` on the server (versions and transports), on the
+handshake and on every message (its event and arguments).
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
     from bridge.schema.json_schema import Schema
 
 SINGLE: Final = ("property-created", "property-updated", "property-deleted")
-"""Events of one property, which go to its rooms."""
+"""Events of one property, sent to its rooms."""
 
 OWN: Final = ("properties-batch", "bridge-status", "auth-status")
-"""Events that are made for one client."""
+"""Events sent to single clients."""
 
 PERSONAL: Final = ("property-notification",)
-"""Events of one user."""
+"""Events sent to one user."""
 
 DESCRIPTION: Final = """\
 Every change of the table `{table}`, live over Socket.IO, per region.
 
-A client connects, hears the events of its rooms, and may change what it hears. Each event comes
-with its position in the log; a client that loses its connection for a short while comes back by
-itself with every event that it missed, in order, once (`socket.recovered` is true), and takes a
-snapshot where that can't be. Per property, events come in commit order, each once."""
+A client connects, receives the events of its rooms, and can change its subscription. Each event is
+sent with its position in the log. After a short disconnect a client recovers by itself: it receives
+every missed event once and in order (`socket.recovered` is true), or requests a snapshot if the
+session cannot be recovered. Events of one property are sent in commit order, each once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def _servers(options: DocumentOptions) -> dict[str, Any]:
         "host": "{host}",
         "variables": {
             "host": {
-                "description": "Where the bridge is reached, with the port.",
+                "description": "Host and port of the bridge.",
                 "default": f"localhost:{options.port}",
             }
         },
@@ -90,8 +90,8 @@ def _servers(options: DocumentOptions) -> dict[str, Any]:
             **where,
             "protocol": "ws",
             "pathname": options.path,
-            "description": "Socket.IO, over a websocket or long polling. Inside another "
-            "application its own path comes first.",
+            "description": "Socket.IO, over a websocket or long polling. If the bridge is "
+            "mounted in another application, the mount path comes first.",
             "x-socketio": {
                 "protocol": 5,
                 "engineio": 4,
@@ -114,7 +114,7 @@ def _channels(options: DocumentOptions) -> dict[str, Any]:
             "address": "/",
             "title": "One client",
             "description": "The connection itself, in Socket.IO's main namespace: the handshake, "
-            "requests with their acks, and events for one client alone.",
+            "requests with their acks, and events sent to one client.",
             "messages": _listed(
                 *OWN,
                 "connect",
@@ -128,8 +128,8 @@ def _channels(options: DocumentOptions) -> dict[str, Any]:
             **over_socketio,
             "address": None,
             "title": "Everything",
-            "description": "Every property that the client may hear. Who names neither regions nor "
-            "properties when it connects is here, and who names neither in `subscribe` comes back.",
+            "description": "Every property that the client's rights allow. A client that names "
+            "neither regions nor properties, in the handshake or in `subscribe`, receives it.",
             "messages": _listed(*SINGLE),
         },
         "region": {
@@ -138,12 +138,11 @@ def _channels(options: DocumentOptions) -> dict[str, Any]:
             "title": "One region",
             "description": "The properties of a region, by "
             + ", then ".join(f"`{column}`" for column in options.projection.region)
-            + ". Clients enter with `regions`, at connect or in `subscribe`. What moves is told in "
-            "the region that it leaves and in the one that it enters, once to a client that is in "
-            "both.",
+            + ". Clients subscribe with `regions`, in the handshake or in `subscribe`. An update "
+            "that moves a row is sent to the old and the new region, once to a client in both.",
             "parameters": {
                 "region": {
-                    "description": "The region's name, as `subscribe` takes it.",
+                    "description": "The name of the region, as in `subscribe`.",
                     "examples": ["TX"]
                     if len(options.projection.region) == 1
                     else ["TX", "TX/Austin"],
@@ -155,17 +154,17 @@ def _channels(options: DocumentOptions) -> dict[str, Any]:
             **over_socketio,
             "address": "property:{property_id}",
             "title": "One property",
-            "description": "What happens to one property, wherever it is. Clients enter with "
-            "`properties`, at connect or in `subscribe`.",
-            "parameters": {"property_id": {"description": "The property's id."}},
+            "description": "Events of one property, in any region. Clients subscribe with "
+            "`properties`, in the handshake or in `subscribe`.",
+            "parameters": {"property_id": {"description": "The id of the property."}},
             "messages": _listed(*SINGLE),
         },
         "user": {
             **over_socketio,
             "address": None,
             "title": "One user",
-            "description": "What concerns the user of the client's token, whatever it subscribed "
-            "to.",
+            "description": "Notifications of the user of the client's token, independent of the "
+            "subscription.",
             "messages": _listed(*PERSONAL),
         },
         "properties": {
@@ -182,11 +181,11 @@ QUERY: Final = {
     "type": "object",
     "required": ["EIO", "transport"],
     "properties": {
-        "EIO": {"const": "4", "description": "The version of Engine.IO's protocol."},
+        "EIO": {"const": "4", "description": "Version of the Engine.IO protocol."},
         "transport": {"enum": ["websocket", "polling"]},
         "sid": {
             "type": "string",
-            "description": "Of a connection that moves from polling to a websocket.",
+            "description": "Id of a session that upgrades from polling to a websocket.",
         },
     },
 }
@@ -197,7 +196,7 @@ def _listed(*names: str) -> dict[str, Any]:
 
 
 def _accepted(request: str) -> str:
-    """The message of a request's ack."""
+    """Return the name of the message of a request's ack."""
     return request.removesuffix("e") + "ed"
 
 
@@ -208,30 +207,30 @@ def _operations() -> dict[str, Any]:
     return {
         "connect": {
             **_operation("receive", "client", "connect"),
-            "summary": "Let a client in, or say why not.",
-            "description": "The client library says it as `auth`. Who comes back within the "
-            "recovery window is who it was, with all that it missed.",
+            "summary": "Accept or reject a client.",
+            "description": "Sent by the client library as `auth`. A client that reconnects "
+            "within the recovery window resumes its session and receives the missed events.",
             "reply": _reply("client", "connect-error"),
         },
-        "tellClient": {
+        "emitToClient": {
             **_operation("send", "client", *OWN),
-            "summary": "Tell one client of its batch, of the upstream, of its token.",
+            "summary": "Send one client its batch, the bridge's state or the state of its token.",
         },
-        "tellEverything": {
+        "emitToAll": {
             **_operation("send", "everything", *SINGLE),
-            "summary": "Tell those who hear everything of a change.",
+            "summary": "Send a change to clients that are subscribed to everything.",
         },
-        "tellRegion": {
+        "emitToRegion": {
             **_operation("send", "region", *SINGLE),
-            "summary": "Tell those who hear a region of a change in it.",
+            "summary": "Send a change to clients that are subscribed to its region.",
         },
-        "tellProperty": {
+        "emitToProperty": {
             **_operation("send", "property", *SINGLE),
-            "summary": "Tell those who hear a property of a change of it.",
+            "summary": "Send a change to clients that are subscribed to the property.",
         },
         "notify": {
             **_operation("send", "user", *PERSONAL),
-            "summary": "Tell a user of a change that concerns them.",
+            "summary": "Notify a user of a change.",
         },
         **{
             each.name: {
@@ -243,9 +242,9 @@ def _operations() -> dict[str, Any]:
         },
         "readProperties": {
             **_operation("receive", "properties", "properties"),
-            "summary": "Give the rows of regions, or of all.",
-            "description": "With the token in `Authorization: Bearer …` where the bridge asks for "
-            "one. What is refused is answered as a request is, with a status of 400 or more.",
+            "summary": "Return the rows of regions, or all rows.",
+            "description": "With the token in `Authorization: Bearer …` if the bridge requires "
+            "one. A rejection has the body of a rejected request and a status of 400 or more.",
             "bindings": {
                 "http": {
                     "method": "GET",
@@ -255,7 +254,7 @@ def _operations() -> dict[str, Any]:
                             "region": {
                                 "type": "array",
                                 "items": {"$ref": "#/components/schemas/Region"},
-                                "description": "Repeated for each region; all without it.",
+                                "description": "One per region, repeatable; without it all rows.",
                             }
                         },
                     },
@@ -316,7 +315,7 @@ def _messages(schemas: dict[str, Schema], shown: Examples) -> dict[str, Any]:
                     "properties": {
                         POSITION_HEADER: {
                             "type": "string",
-                            "description": "The position in the log as of which the rows are.",
+                            "description": "The log position at which the rows are valid.",
                         },
                         "ETag": {"type": "string", "description": "For `If-None-Match`."},
                     },
@@ -340,7 +339,7 @@ def _message(schemas: dict[str, Schema], schema: str, wire: dict[str, Any]) -> d
 
 
 def _valid(schema: Any) -> Any:
-    """A schema in AsyncAPI's own dialect, in which a reference stands alone."""
+    """Convert a schema to AsyncAPI's dialect, in which a reference has no other members."""
     if isinstance(schema, list):
         return [_valid(each) for each in schema]
     if not isinstance(schema, dict):

@@ -1,4 +1,4 @@
-"""What the wire contract consists of. Everything that documents it is made of these lists."""
+"""Lists the events and requests of the wire contract. All documents are generated from them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class EventSpec:
 
 @dataclass(frozen=True, slots=True)
 class RequestSpec:
-    """An event that a client emits, and what its ack is called with."""
+    """A request: an event that a client emits, with its acknowledgement."""
 
     name: str
     argument: type[BaseModel]
@@ -42,20 +42,20 @@ REQUESTS: Final[tuple[RequestSpec, ...]] = (
         requests.SubscribeRequest,
         requests.Subscribed,
         requests.SubscribeAck,
-        "Hear more, with the current rows if asked for.",
+        "Add to the subscription; return the current rows if requested.",
     ),
     RequestSpec(
         "unsubscribe",
         requests.UnsubscribeRequest,
         requests.Unsubscribed,
         requests.UnsubscribeAck,
-        "Hear less.",
+        "Remove from the subscription.",
     ),
     RequestSpec(
         "authenticate",
         requests.AuthenticateRequest,
         requests.Authenticated,
         requests.AuthenticateAck,
-        "Go on with a fresh token.",
+        "Replace the token of the connection.",
     ),
 )

@@ -1,6 +1,6 @@
-"""An example of everything that goes over the wire, with the columns that a bridge publishes.
+"""Examples of all messages of the wire contract, with the columns that a bridge publishes.
 
-The property events come from where the real ones come from; the rest is written down here.
+Property events are made by the pipeline's own functions, the others are literals.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bridge.projection import Projection
 
 Examples = dict[str, list[Any]]
-"""Payloads by the name of their message, the most telling one first."""
+"""Payloads by the name of their message, the most typical one first."""
 
 KEY: Final = "5b0c9a3e-2f6d-4c61-9f0e-7a1d2b3c4d5e"
 POSITION: Final = "9f3c2ab1-42"
@@ -46,29 +46,29 @@ ELSEWHERE: Final[Mapping[str, Json]] = {"city": "San Diego", "state": "CA"}
 
 
 def examples(projection: Projection) -> Examples:
-    """Examples of every event, request and ack, as they are in the public view."""
+    """Return examples of every event, request and ack, in the public view."""
     projection = replace(projection, member=())
     row: dict[str, Json] = {c: COLUMNS.get(c, f"some {c}") for c in projection.known}
     if projection.updated_at:
         row[projection.updated_at] = CREATED_AT
-    ours = [c for c in projection.diffed if c not in projection.region]
-    later = [c for c in ours if c in LATER] or ours[:1]
+    columns = [c for c in projection.diffed if c not in projection.region]
+    later = [c for c in columns if c in LATER] or columns[:1]
     changed = _written(projection, row, {c: LATER.get(c, f"another {c}") for c in later})
-    places = {c: value for c, value in ELSEWHERE.items() if c in row}
-    places |= {c: f"another {c}" for c in projection.region if c not in places}
-    elsewhere = _written(projection, changed, places)
-    created = _batched(projection, None, row)
-    updated = _batched(projection, row, changed)
-    moved = _batched(projection, changed, elsewhere)
-    deleted = _batched(projection, elsewhere, None)
+    regions = {c: value for c, value in ELSEWHERE.items() if c in row}
+    regions |= {c: f"another {c}" for c in projection.region if c not in regions}
+    elsewhere = _written(projection, changed, regions)
+    created = _envelopes(projection, None, row)
+    updated = _envelopes(projection, row, changed)
+    moved = _envelopes(projection, changed, elsewhere)
+    deleted = _envelopes(projection, elsewhere, None)
     region = regions_of(row, projection.region)[0]
     known = created[0]["data"]
     changes = updated[0]["data"]["changes"] if updated else {}
     refusal = {
         "code": "bad_request",
-        "message": "expected a list of regions, came a string",
+        "message": "expected a list of regions, got a string",
     }
-    heard = {"ok": True, "regions": [region], "properties": []}
+    subscribed = {"ok": True, "regions": [region], "properties": []}
     return {
         "property-created": created,
         "property-updated": [*updated, *moved],
@@ -93,7 +93,7 @@ def examples(projection: Projection) -> Examples:
                 },
             }
         ],
-        "property-notification": _noticed(changed, changes),
+        "property-notification": _notifications(changed, changes),
         "connect": [{"token": "<access token>", "regions": [region], "batch": True}],
         "connect-error": [{"message": refusal["message"], "data": refusal}],
         "refused": [{"ok": False, "error": refusal}],
@@ -102,11 +102,11 @@ def examples(projection: Projection) -> Examples:
             {"properties": [KEY]},
         ],
         "subscribed": [
-            {**heard, "offset": POSITION, "snapshot": [known]},
+            {**subscribed, "offset": POSITION, "snapshot": [known]},
             {"ok": True, "regions": [region], "properties": [KEY]},
         ],
         "unsubscribe": [{"properties": [KEY]}],
-        "unsubscribed": [heard],
+        "unsubscribed": [subscribed],
         "authenticate": [{"token": "<fresh access token>"}],
         "authenticated": [{"ok": True, "expires_at": CHANGED_AT}],
         "properties": [{}],
@@ -114,8 +114,8 @@ def examples(projection: Projection) -> Examples:
     }
 
 
-def _noticed(row: Mapping[str, Json], changes: Mapping[str, Json]) -> list[Any]:
-    """What a user who watches the property is told of an update."""
+def _notifications(row: Mapping[str, Json], changes: Mapping[str, Json]) -> list[Any]:
+    """Return the notification of an update to a user with a watch of the property."""
     notice = of_update(NotificationRules(), changes, row)
     return [] if notice is None else [orjson.loads(notice.envelope(KEY, CHANGED_AT))]
 
@@ -123,17 +123,17 @@ def _noticed(row: Mapping[str, Json], changes: Mapping[str, Json]) -> list[Any]:
 def _written(
     projection: Projection, row: Mapping[str, Json], values: Mapping[str, Json]
 ) -> dict[str, Json]:
-    """The row after a write of these columns."""
+    """Return the row after a write of these columns."""
     after = {**row, **values}
     if projection.updated_at:
         after[projection.updated_at] = CHANGED_AT
     return after
 
 
-def _batched(
+def _envelopes(
     projection: Projection, old: dict[str, Json] | None, new: dict[str, Json] | None
 ) -> list[dict[str, Any]]:
-    """What the bridge says of it; nothing where the table has nothing that changed."""
+    """Return the emitted envelopes of a change; none if no published column changed."""
     return [
         orjson.loads(each.envelope)
         for each in events_between(projection, KEY, old, new, CHANGED_AT)

@@ -1,4 +1,4 @@
-"""The AsyncAPI document as a page for people: one piece of HTML that needs nothing else."""
+"""Renders the AsyncAPI document as one HTML page without external resources."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ POLICY: Final = (
     f"style-src 'sha256-{base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()}'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""The page's Content-Security-Policy: its own style and nothing else."""
+"""Content-Security-Policy of the page: only its inline style is allowed."""
 
 CONNECT: Final = """\
 import {{ io }} from "socket.io-client";
@@ -40,11 +40,11 @@ socket.on("property-updated", ({{ data }}, position) => {{
 }});"""
 
 TOKEN: Final = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?|\b(true|false|null)\b|-?\d[\d.eE+-]*')
-"""Of JSON text: a string and whether it is a key, a word, or a number."""
+"""Tokens of JSON text: strings (with a colon if a key), literals and numbers."""
 
 
 def render(document: dict[str, Any]) -> str:
-    """The whole page."""
+    """Return the page."""
     return _Page(document).text()
 
 
@@ -54,22 +54,22 @@ class _Page:
         self._schemas: dict[str, Schema] = document["components"]["schemas"]
         self._messages: dict[str, Any] = document["components"]["messages"]
         self._operations: dict[str, Any] = document["operations"]
-        self._anchors = self._places()
+        self._anchors = self._find_anchors()
 
     def text(self) -> str:
         info = self._document["info"]
         sections = [
             ("connect", "Connect", self._connect()),
             ("rooms", "Rooms", self._rooms()),
-            ("events", "Events", "".join(map(self._event, self._sent()))),
-            ("requests", "Requests", "".join(map(self._request, self._received()))),
-            ("codes", "Refusals", self._codes()),
+            ("events", "Events", "".join(map(self._event, self._events()))),
+            ("requests", "Requests", "".join(map(self._request, self._requests()))),
+            ("codes", "Error codes", self._codes()),
             ("http", "Rows over HTTP", self._http()),
-            ("types", "Types", "".join(map(self._declared, self._named()))),
+            ("types", "Types", "".join(map(self._type_section, self._other_types()))),
         ]
         inside = {
-            "events": self._sent(),
-            "requests": [name for name, _ in self._received()],
+            "events": self._events(),
+            "requests": [name for name, _ in self._requests()],
         }
         contents = "".join(
             f'<li><a href="#{anchor}">{title}</a>{_links(inside.get(anchor, ()))}</li>'
@@ -102,10 +102,10 @@ class _Page:
         handshake, refusal = self._messages["connect"], self._messages["connect-error"]
         return (
             f"<p>{inline(server['description'])}</p>{_pre(escape(snippet, quote=False))}"
-            f"<h3 id='handshake'>{_link('handshake', 'What a client may give as auth')}</h3>"
-            f"{self._told(handshake)}{self._fields(self._payload(handshake))}"
-            f"<h3 id='connect-error'>{_link('connect-error', 'When it is not let in')}</h3>"
-            f"{self._told(refusal)}{self._fields(self._payload(refusal))}"
+            f"<h3 id='handshake'>{_link('handshake', 'auth of the handshake')}</h3>"
+            f"{self._summary(handshake)}{self._fields(self._payload(handshake))}"
+            f"<h3 id='connect-error'>{_link('connect-error', 'Rejected connections')}</h3>"
+            f"{self._summary(refusal)}{self._fields(self._payload(refusal))}"
             f"{_examples(refusal)}"
         )
 
@@ -123,7 +123,7 @@ class _Page:
         data = self._schema(self._payload(message)["properties"]["data"])
         listener = f'socket.on("{name}", (envelope, position) => …)'
         return (
-            f'<article><h3 id="{name}">{_link(name, name)}</h3>{self._told(message)}'
+            f'<article><h3 id="{name}">{_link(name, name)}</h3>{self._summary(message)}'
             f'<p class="signature"><code>{escape(listener, quote=False)}</code></p>'
             f"<h4><code>envelope.data</code></h4>{html(data.get('description', ''))}"
             f"{self._fields(data)}{_examples(message)}</article>"
@@ -133,13 +133,13 @@ class _Page:
         name, operation = request
         message = self._messages[name]
         ack = self._messages[_target(operation["reply"]["messages"][0])]
-        emit = f'socket.emit("{name}", request, (answer) => …)'
+        emit = f'socket.emit("{name}", request, (ack) => …)'
         return (
             f'<article><h3 id="{name}">{_link(name, name)}</h3>{html(operation["summary"])}'
             f'<p class="signature"><code>{escape(emit, quote=False)}</code></p>'
-            f"<h4><code>request</code></h4>{self._told(message)}"
+            f"<h4><code>request</code></h4>{self._summary(message)}"
             f"{self._fields(self._payload(message))}{_examples(message)}"
-            f"<h4><code>answer</code></h4>{self._told(ack)}"
+            f"<h4><code>ack</code></h4>{self._summary(ack)}"
             f"{self._fields(self._payload(ack))}{_examples(ack)}</article>"
         )
 
@@ -150,7 +150,7 @@ class _Page:
             f"<p>{inline(each['description'])}</p></li>"
             for each in self._schemas["ErrorCode"]["oneOf"]
         )
-        return f'{self._told(refused)}{_examples(refused)}<ul class="fields">{codes}</ul>'
+        return f'{self._summary(refused)}{_examples(refused)}<ul class="fields">{codes}</ul>'
 
     def _http(self) -> str:
         operation = self._operations["readProperties"]
@@ -160,62 +160,62 @@ class _Page:
             '<p class="signature"><code>GET /properties?region=TX</code></p>'
             f"{html(operation['summary'])}{html(operation['description'])}"
             f"<h4>Query</h4>{self._fields(query)}"
-            f"<h4>Headers of the answer</h4>{self._fields(rows['bindings']['http']['headers'])}"
+            f"<h4>Headers of the response</h4>{self._fields(rows['bindings']['http']['headers'])}"
             f"{_examples(rows)}"
         )
 
-    def _declared(self, name: str) -> str:
+    def _type_section(self, name: str) -> str:
         schema = self._schemas[name]
-        said = html(schema.get("description", ""))
+        body = html(schema.get("description", ""))
         if "properties" in schema:
-            said += self._fields(schema)
+            body += self._fields(schema)
         elif set(schema) - {"description"} and "oneOf" not in schema:
-            said += f'<p class="signature"><code>{self._type(schema)}</code></p>'
-        return f'<article><h3 id="type-{name}">{_link(f"type-{name}", name)}</h3>{said}</article>'
+            body += f'<p class="signature"><code>{self._type(schema)}</code></p>'
+        return f'<article><h3 id="type-{name}">{_link(f"type-{name}", name)}</h3>{body}</article>'
 
     # -- parts ----------------------------------------------------------------------------------
 
-    def _sent(self) -> list[str]:
-        """Names of the events, each once, in the contract's order."""
-        told = {
+    def _events(self) -> list[str]:
+        """Return the names of the events, each once, in the contract's order."""
+        sent = {
             _target(message)
             for operation in self._operations.values()
             if operation["action"] == "send"
             for message in operation["messages"]
         }
-        return [name for name in self._messages if name in told]
+        return [name for name in self._messages if name in sent]
 
-    def _received(self) -> list[tuple[str, Any]]:
-        """Requests of connected clients, with their operations."""
+    def _requests(self) -> list[tuple[str, Any]]:
+        """Return the requests of connected clients, with their operations."""
         return [
             (name, operation)
             for name, operation in self._operations.items()
             if "event" in self._messages.get(name, {}).get("x-socketio", {})
         ]
 
-    def _places(self) -> dict[str, str]:
-        """Where on the page each type is shown, by its name."""
-        own = {"Refusal": "codes", "ErrorCode": "codes"}
+    def _find_anchors(self) -> dict[str, str]:
+        """Return the anchor of each type on the page, by name."""
+        anchors = {"Refusal": "codes", "ErrorCode": "codes"}
         for anchor, message in (("handshake", "connect"), ("connect-error", "connect-error")):
-            own[_target(self._messages[message]["payload"])] = anchor
-        for name in self._sent():
-            own[_target(self._messages[name]["payload"])] = name
-            own[_target(self._payload(self._messages[name])["properties"]["data"])] = name
-        for name, operation in self._received():
+            anchors[_target(self._messages[message]["payload"])] = anchor
+        for name in self._events():
+            anchors[_target(self._messages[name]["payload"])] = name
+            anchors[_target(self._payload(self._messages[name])["properties"]["data"])] = name
+        for name, operation in self._requests():
             ack = self._messages[_target(operation["reply"]["messages"][0])]
-            own[_target(self._messages[name]["payload"])] = name
-            own[_target(ack["payload"])] = name
-        return {name: own.get(name, f"type-{name}") for name in self._schemas}
+            anchors[_target(self._messages[name]["payload"])] = name
+            anchors[_target(ack["payload"])] = name
+        return {name: anchors.get(name, f"type-{name}") for name in self._schemas}
 
-    def _named(self) -> list[str]:
-        """Types that have no section of their own; unions of acks are told with their requests."""
+    def _other_types(self) -> list[str]:
+        """Return the types without a section of their own. Acks are part of their requests."""
         return [
             name
             for name, anchor in self._anchors.items()
             if anchor == f"type-{name}" and not name.endswith("Ack")
         ]
 
-    def _told(self, message: dict[str, Any]) -> str:
+    def _summary(self, message: dict[str, Any]) -> str:
         return html(message["summary"])
 
     def _payload(self, message: dict[str, Any]) -> Schema:
@@ -233,26 +233,26 @@ class _Page:
         return f'<ul class="fields">{"".join(items)}</ul>'
 
     def _field(self, name: str, schema: Schema, *, optional: bool) -> str:
-        said = schema.get("description", "")
+        description = schema.get("description", "")
         return (
             f'<li class="field"><code>{escape(name)}</code>'
             f'<span class="type">{self._type(schema)}</span>'
             + ('<span class="optional">optional</span>' if optional else "")
-            + (f"<p>{inline(said)}</p>" if said else "")
+            + (f"<p>{inline(description)}</p>" if description else "")
             + "</li>"
         )
 
     def _type(self, schema: Schema) -> str:
-        """The type in TypeScript's words, in which named types are links."""
-        (alone,) = schema.get("allOf", [schema])
+        """Return the type in TypeScript's syntax, with links to named types."""
+        (single,) = schema.get("allOf", [schema])
         return re.sub(
             r"[A-Z]\w+",
-            lambda found: (
-                f'<a href="#{self._anchors[found[0]]}">{found[0]}</a>'
-                if found[0] in self._anchors
-                else found[0]
+            lambda match: (
+                f'<a href="#{self._anchors[match[0]]}">{match[0]}</a>'
+                if match[0] in self._anchors
+                else match[0]
             ),
-            escape(type_of(alone), quote=False),
+            escape(type_of(single), quote=False),
         )
 
 
@@ -270,20 +270,20 @@ def _links(names: Iterable[str]) -> str:
 
 
 def _examples(message: dict[str, Any]) -> str:
-    return "".join(_pre(_coloured(example["payload"])) for example in message["examples"])
+    return "".join(_pre(_highlighted(example["payload"])) for example in message["examples"])
 
 
 def _pre(code: str) -> str:
-    # Reachable by keyboard, since it may have to be scrolled.
+    # Focusable by keyboard, since it may have to be scrolled.
     return f'<pre tabindex="0"><code>{code}</code></pre>'
 
 
-def _coloured(value: Any) -> str:
-    """JSON text with its tokens marked."""
+def _highlighted(value: Any) -> str:
+    """Return JSON text with markup for its tokens."""
 
-    def mark(found: re.Match[str]) -> str:
-        kind = ("key" if found[2] else "string") if found[1] else "word"
-        text = escape(found[1] or found[0], quote=False)
-        return f'<span class="{kind}">{text}</span>{found[2] or ""}'
+    def mark(match: re.Match[str]) -> str:
+        kind = ("key" if match[2] else "string") if match[1] else "word"
+        text = escape(match[1] or match[0], quote=False)
+        return f'<span class="{kind}">{text}</span>{match[2] or ""}'
 
     return TOKEN.sub(mark, json.dumps(value, indent=2, ensure_ascii=False))

@@ -1,4 +1,4 @@
-"""Descriptions as HTML. They are written in the little Markdown that docstrings use."""
+"""Renders descriptions, in the subset of Markdown that docstrings use, as HTML."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from html import escape
 
 
 def html(text: str) -> str:
-    """Paragraphs, lists with `- `, and `code`; everything else stands as it is."""
+    """Render paragraphs, lists with `- ` and `code`; other text is escaped only."""
     out = []
     for paragraph in re.split(r"\n\s*\n", text.strip()):
         lead, *items = re.split(r"(?:^|\n)- ", paragraph)
@@ -19,5 +19,5 @@ def html(text: str) -> str:
 
 
 def inline(text: str) -> str:
-    """One run of text, its line ends taken for blanks."""
+    """Render one line of text; line ends become blanks."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(" ".join(text.split()), quote=False))

@@ -1,4 +1,4 @@
-"""The JSON Schema of everything that goes over the wire."""
+"""Generates the JSON Schema of all messages of the wire contract."""
 
 from __future__ import annotations
 
@@ -20,23 +20,22 @@ if TYPE_CHECKING:
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 JSON: Final = "Json"
-"""The name of the type that may be anything."""
+"""Name of the type of any JSON value."""
 
 Mode = Literal["validation", "serialization"]
 Schema = dict[str, Any]
 
 
 def document(projection: Projection | None = None) -> Schema:
-    """JSON Schema 2020-12. The document itself is that of the emitted envelopes; what clients send
-    and are answered is in its `$defs` beside them. With a `projection` it names the columns that
-    this one publishes.
+    """Return a document of JSON Schema 2020-12 for the emitted envelopes. Requests and their
+    acknowledgements are in its `$defs`. With a `projection` it names the published columns.
     """
     return {
         "$schema": DIALECT,
         "title": "The bridge's wire contract",
         "description": "The Socket.IO event name equals `event`; its first argument is the "
-        "envelope, its second one the position in the log, a string. What clients send and are "
-        "answered is in `$defs`.",
+        "envelope, its second one the position in the log, a string. Requests and their "
+        "acknowledgements are in `$defs`.",
         "anyOf": [{"$ref": f"#/$defs/{each.envelope.__name__}"} for each in EMITTED],
         "$defs": definitions(projection),
     }
@@ -45,22 +44,22 @@ def document(projection: Projection | None = None) -> Schema:
 def definitions(
     projection: Projection | None = None, *, refs: str = "#/$defs/{model}"
 ) -> dict[str, Schema]:
-    """The schema of each named type, by name. `refs` is how they refer to each other."""
-    described: list[tuple[str, Mode, TypeAdapter[Any]]] = [
-        (str(number), mode, TypeAdapter(each)) for number, (each, mode) in enumerate(_described())
+    """Return the schema of each named type, by name. `refs` is the template of references."""
+    adapters: list[tuple[str, Mode, TypeAdapter[Any]]] = [
+        (str(number), mode, TypeAdapter(each)) for number, (each, mode) in enumerate(_models())
     ]
-    _, whole = TypeAdapter.json_schemas(described, ref_template=refs)
+    _, whole = TypeAdapter.json_schemas(adapters, ref_template=refs)
     named = {_name(name): _plain(schema) for name, schema in whole["$defs"].items()}
-    named[JSON] = {"description": "Any JSON value, as Supabase gives it."}
-    del named[Code.__name__]  # `ErrorCode` says it with meanings
+    named[JSON] = {"description": "Any JSON value, as Supabase sends it."}
+    del named[Code.__name__]  # `ErrorCode` has the codes with their meanings
     if projection is not None:
         _publish(named[PropertyCreatedData.__name__], projection, refs)
     return named
 
 
 def _publish(row: Schema, projection: Projection, refs: str) -> None:
-    """Have the schema of a row name the columns that are published, and no others but those that
-    are always there. What only members see is not named; they find it among the further columns.
+    """Make the schema of a row name the published columns, and the documented ones, which are
+    always present. Columns for members only are not named; they are among the further columns.
     """
     for column in (c for c in DOCUMENTED if c not in projection.shown("member")):
         row["properties"][column] = {"type": "null", "description": "Not published here."}
@@ -69,7 +68,7 @@ def _publish(row: Schema, projection: Projection, refs: str) -> None:
         row["required"].append(column)
 
 
-def _described() -> Iterator[tuple[Any, Mode]]:
+def _models() -> Iterator[tuple[Any, Mode]]:
     for emitted in EMITTED:
         yield emitted.envelope, "serialization"
     yield requests.HandshakeAuth, "validation"
@@ -81,7 +80,7 @@ def _described() -> Iterator[tuple[Any, Mode]]:
 
 
 def _plain(schema: Any) -> Any:
-    """Without what pydantic adds: titles that repeat a name, defaults that stand for absence."""
+    """Remove titles and defaults that pydantic adds and the contract does not need."""
     if isinstance(schema, list):
         return [_plain(each) for each in schema]
     if not isinstance(schema, dict):

@@ -1,4 +1,4 @@
-"""`GET /asyncapi.json` and `GET /docs`: the contract of the bridge that runs, for whoever asks."""
+"""`GET /asyncapi.json` and `GET /docs`: the contract of the running bridge."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from bridge.schema.asyncapi import DocumentOptions
 
 CACHE: Final = "public, max-age=300"
-"""Both change with the bridge's settings only; after this long a reader asks whether they did."""
+"""Both change only with the bridge's settings; caches revalidate after this time."""
 
 
 def schema_routes(options: DocumentOptions) -> list[BaseRoute]:
-    """Both are made here, once (some 30 ms), and are the same for everybody."""
+    """Return the routes of both documents, which are rendered here once (about 30 ms)."""
     document = asyncapi.document(options)
     return [
         _Document(
@@ -42,11 +42,11 @@ def schema_routes(options: DocumentOptions) -> list[BaseRoute]:
 
 
 class _Document:
-    """Bytes that stay what they are."""
+    """A response that never changes."""
 
     def __init__(self, body: bytes, media_type: str, headers: dict[str, str]) -> None:
         self._body = body
-        # Weak, because it may be compressed.
+        # Weak, since the response may be compressed.
         self._etag = f'W/"{hashlib.sha256(body).hexdigest()[:16]}"'
         self._headers = {
             "Content-Type": media_type,
@@ -61,7 +61,7 @@ class _Document:
         return Route(path, self._get, methods=["GET"], middleware=[gzip])
 
     async def _get(self, request: Request) -> Response:
-        known = (each.strip() for each in request.headers.get("If-None-Match", "").split(","))
-        if any(each in (self._etag, "*") for each in known):
+        tags = (each.strip() for each in request.headers.get("If-None-Match", "").split(","))
+        if any(each in (self._etag, "*") for each in tags):
             return Response(status_code=304, headers=self._headers)
         return Response(self._body, headers=self._headers)

@@ -1,7 +1,7 @@
-"""The wire contract as TypeScript types, for `Socket<ServerToClientEvents, ClientToServerEvents>`.
+"""Generates TypeScript types for `Socket<ServerToClientEvents, ClientToServerEvents>`.
 
-Written from the JSON Schema: its named types become types of the same name, its descriptions doc
-comments. What the schema can say and this can't is an error, never `any`.
+The JSON Schema's named types become types of the same name, its descriptions doc comments. A schema
+without a type here is an error, never `any`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PRIMITIVES: Final = {
 }
 
 HEADER: Final = """\
-// The bridge's wire contract. Written by a program; to renew it:
+// The bridge's wire contract. Generated; to update it:
 //   bridge schema --format typescript --out deploy/web/lib/bridge/contract.ts
 """
 
@@ -39,21 +39,21 @@ JSON_TYPE: Final = (
 )
 
 POSITION: Final = """\
-The listener's second argument, which it may leave out, is the event's position in the log. The
-client library recovers from it; clients of python-socketio are not told it."""
+The listener's second argument, which it may omit, is the event's position in the log. The client
+library uses it for recovery; it is not passed on by python-socketio."""
 
 IDENTIFIER: Final = re.compile(r"[A-Za-z_$][\w$]*")
 
 
 class UnsupportedSchemaError(TypeError):
-    """A schema that has no type here."""
+    """A schema without a TypeScript type."""
 
     def __init__(self, schema: Any) -> None:
-        super().__init__(f"expected a schema that TypeScript has a type for, came {schema!r}")
+        super().__init__(f"expected a schema that TypeScript has a type for, got {schema!r}")
 
 
 def source() -> str:
-    """The module's text. The same contract gives the same text."""
+    """Return the text of the module. It is deterministic."""
     named = definitions()
     parts = [HEADER]
     parts.extend(_declared(name, named[name]) for name in _ordered(named))
@@ -63,24 +63,24 @@ def source() -> str:
 
 
 def _ordered(named: Mapping[str, Schema]) -> list[str]:
-    """Every name once, what a type is made of before it, in the order of the contract."""
+    """Return every name once, in the order of the contract, after the types that it uses."""
     out: dict[str, None] = {JSON: None}
     for each in EMITTED:
-        _place(each.envelope.__name__, named, out)
-    _place("HandshakeAuth", named, out)
+        _add_type(each.envelope.__name__, named, out)
+    _add_type("HandshakeAuth", named, out)
     for request in REQUESTS:
-        _place(request.argument.__name__, named, out)
-        _place(request.ack.__name__, named, out)
+        _add_type(request.argument.__name__, named, out)
+        _add_type(request.ack.__name__, named, out)
     for name in named:
-        _place(name, named, out)
+        _add_type(name, named, out)
     return list(out)
 
 
-def _place(name: str, named: Mapping[str, Schema], out: dict[str, None]) -> None:
+def _add_type(name: str, named: Mapping[str, Schema], out: dict[str, None]) -> None:
     if name in out:
         return
     for inner in _references(named[name]):
-        _place(inner, named, out)
+        _add_type(inner, named, out)
     out[name] = None
 
 
@@ -128,13 +128,13 @@ def _members(schema: Schema) -> str:
         lines.append(f"  {key}{mark}: {type_of(each)};\n")
     others = schema.get("additionalProperties", False)
     if others is not False:
-        lines.append("  /** Further columns, as settings have them. */\n")
+        lines.append("  /** Further columns, by the bridge's settings. */\n")
         lines.append(f"  [column: string]: {type_of(others)};\n")
     return "".join(lines)
 
 
 def type_of(schema: Any) -> str:
-    """The type of a schema, in which named types are named. Raises `Unspeakable`."""
+    """Return the type of a schema, with named types by name. Raises `UnsupportedSchemaError`."""
     if schema is True or not set(schema) - {"description", "default"}:
         return JSON
     if "$ref" in schema:
@@ -161,7 +161,7 @@ def _union(types: Iterable[str]) -> str:
 
 
 def _comment(text: str, indent: str = "") -> str:
-    """A doc comment of `text` with its paragraphs and lists as they are; nothing for no text."""
+    """Return a doc comment with the paragraphs and lists of `text`; empty for an empty text."""
     if not text:
         return ""
     text = text.replace("*/", "*\\/")
@@ -194,9 +194,9 @@ def _emitted(named: Mapping[str, Schema]) -> str:
     )
     names = "\n".join(f"  | {each.envelope.__name__}" for each in EMITTED)
     return (
-        "/** Whatever the bridge emits: `event` says which. */\n"
+        "/** Any envelope that the bridge emits, by `event`. */\n"
         f"export type Envelope =\n{names};\n\n"
-        + _comment(f"What the bridge emits: each event's listener.\n\n{POSITION}")
+        + _comment(f"Listeners of the events that the bridge emits.\n\n{POSITION}")
         + f"export interface ServerToClientEvents {{\n{listeners}}}\n"
     )
 
@@ -210,6 +210,6 @@ def _requests() -> str:
         for each in REQUESTS
     )
     return (
-        _comment("What a client may emit, and what its ack is called with.")
+        _comment("Requests that a client may emit, with the arguments of their acks.")
         + f"export interface ClientToServerEvents {{\n{requests}}}\n"
     )

@@ -1,1 +1,3 @@
-"""Who may ask, from where, and how often. Knows neither Socket.IO nor what is asked for."""
+"""Client addresses, origins, limits and operators' secrets. Independent of Socket.IO and of the
+requests that it protects.
+"""

@@ -1,4 +1,4 @@
-"""Who may ask what only operators may."""
+"""Authentication of operators for /status, /metrics and /admin."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ log = logging.getLogger(__name__)
 
 WRONG_PER_SECOND: Final = 0.2
 WRONG_BURST: Final = 10
-"""Wrong secrets that one address may send. Past it no secret of its is looked at, right or wrong:
-else the right one could be found by trying.
+"""Rate limit of wrong secrets per address. Beyond it every secret of the address is rejected
+unchecked, right or wrong, so that the right one cannot be found by trying.
 """
 
 
 class AdminRequestRejected(RequestRejected):
-    """An operator's request is refused. `status` is HTTP's, `headers` go with it."""
+    """An operator's request is rejected. The response has this HTTP `status` and `headers`."""
 
     def __init__(
         self, status: int, code: Code, message: str, headers: Mapping[str, str] | None = None
@@ -39,36 +39,36 @@ class AdminRequestRejected(RequestRejected):
 
 
 class AdminAuth:
-    """Believes who has the secret. Without a secret, whoever is on this machine may look, and
-    nobody may act.
+    """Authenticates operators by a shared secret. Without a secret, programs on this machine may
+    read, and every write is rejected.
     """
 
     def __init__(
         self,
         secret: SecretStr | None,
-        proxies: ClientAddress,
+        addresses: ClientAddress,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._secret = None if secret is None else secret.get_secret_value().encode()
-        self._proxies = proxies
+        self._addresses = addresses
         self._clock = clock
-        self._wrong = RateLimiter(WRONG_PER_SECOND, WRONG_BURST)
+        self._wrong_secrets = RateLimiter(WRONG_PER_SECOND, WRONG_BURST)
 
     def require_read(self, scope: Mapping[str, Any]) -> None:
-        """Raises `Turned` unless the request may see how the bridge stands."""
+        """Raises `AdminRequestRejected` unless the request may read the bridge's status."""
         if self._secret is not None:
             self._check(self._secret, scope)
         elif not direct_loopback(scope):
             raise AdminRequestRejected(
                 403,
                 Code.FORBIDDEN,
-                "without BRIDGE_ADMIN_SECRET this is told to programs on the bridge's own machine "
+                "without BRIDGE_ADMIN_SECRET this is open to programs on the bridge's own machine "
                 "only; set it and send it as Authorization: Bearer <secret>",
             )
 
     def require_write(self, scope: Mapping[str, Any]) -> None:
-        """Raises `Turned` unless the request may change something."""
+        """Raises `AdminRequestRejected` unless the request may change the bridge's state."""
         if self._secret is None:
             raise AdminRequestRejected(
                 403,
@@ -80,33 +80,33 @@ class AdminAuth:
 
     def _check(self, secret: bytes, scope: Mapping[str, Any]) -> None:
         now = self._clock()
-        address = self._proxies.client(scope)
+        address = self._addresses.client(scope)
         key = address_group(address)
-        wait = self._wrong.wait(key, now)
+        wait = self._wrong_secrets.wait(key, now)
         if wait:
             raise AdminRequestRejected(
                 429,
                 Code.RATE_LIMITED,
-                "too many wrong secrets came from this address",
+                "too many wrong secrets were sent from this address",
                 {"Retry-After": str(int(wait) + 1)},
             )
         sent = _bearer(scope)
         if sent is not None and hmac.compare_digest(sent, secret):
             return
         if sent is not None:
-            self._wrong.acquire(key, now)
-            log.warning("a wrong operators' secret came from %s", address)
+            self._wrong_secrets.acquire(key, now)
+            log.warning("a wrong operators' secret was sent from %s", address)
         raise AdminRequestRejected(
             401,
             Code.FORBIDDEN,
-            "expected Authorization: Bearer <BRIDGE_ADMIN_SECRET>, came "
+            "expected Authorization: Bearer <BRIDGE_ADMIN_SECRET>, got "
             + ("another secret" if sent is not None else "none"),
             {"WWW-Authenticate": "Bearer"},
         )
 
 
 def _bearer(scope: Mapping[str, Any]) -> bytes | None:
-    """What a request bears; None if nothing, or more than one thing."""
+    """Return the bearer token of a request; None if it has none, or several."""
     values = [value for name, value in scope["headers"] if name == b"authorization"]
     if len(values) != 1:
         return None

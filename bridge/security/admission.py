@@ -1,8 +1,8 @@
-"""The door of the Socket.IO endpoint: who is let in to it at all.
+"""Admission to the Socket.IO endpoint: origins, rates of handshakes, and numbers of connections.
 
-A handshake, the first request of an Engine.IO session, takes a place: of its address, and of all.
-Whoever serves the session keeps the place until the session ends; where no session comes of it, the
-place is free again when the request is answered.
+A handshake, the first request of an Engine.IO session, acquires a slot of its address and of the
+total. The server of the session claims the slot and releases it at the end of the session. An
+unclaimed slot is released after the response.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FULL_SECONDS: Final = 10.0
-"""After which somebody for whom there is no place may ask again."""
+"""`Retry-After` of a connection that was rejected for want of a slot."""
 
 ALL: Final = ""
-"""The key of the pace that all share."""
+"""Key of the limit of all handshakes."""
 
-_slot: ContextVar[Slot | None] = ContextVar("place", default=None)
-"""Of the handshake that is being served."""
+_slot: ContextVar[Slot | None] = ContextVar("slot", default=None)
+"""The slot of the handshake that is being served."""
 
 
 def claim_slot() -> Slot | None:
-    """The place of the handshake that is being served. From here on it is the caller's to give
-    back. None where there is no door.
+    """Return the slot of the handshake that is being served; the caller has to release it. None
+    outside of `AdmissionMiddleware`.
     """
-    place = _slot.get()
-    if place is not None:
-        place.claimed = True
-    return place
+    slot = _slot.get()
+    if slot is not None:
+        slot.claimed = True
+    return slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class AdmissionLimits:
 
 
 class AdmissionMiddleware:
-    """An ASGI application around another one."""
+    """ASGI middleware that rejects handshakes beyond the limits and foreign origins."""
 
     def __init__(
         self,
@@ -73,20 +73,20 @@ class AdmissionMiddleware:
         limits: AdmissionLimits,
         *,
         origins: Origins,
-        proxies: ClientAddress,
+        addresses: ClientAddress,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._app = app
         self._origins = origins
-        self._proxies = proxies
+        self._addresses = addresses
         self._clock = clock
         self.connections = ConcurrencyLimiter(limits.connections_per_address, limits.connections)
-        self._pace = RateLimiter(
+        self._rate_per_address = RateLimiter(
             limits.handshakes_per_second_per_address, limits.handshakes_burst_per_address
         )
-        self._pace_of_all = RateLimiter(limits.handshakes_per_second, limits.handshakes_burst)
+        self._rate = RateLimiter(limits.handshakes_per_second, limits.handshakes_burst)
         self.rejections: dict[str, int] = {}
-        """How many were refused, by code."""
+        """Number of rejections by code."""
         self._warned = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,81 +95,82 @@ class AdmissionMiddleware:
             return
         origin, host = _origin(scope)
         if not self._origins.allows(origin, host):
-            refused = RequestRejected(
+            rejection = RequestRejected(
                 Code.ORIGIN_FORBIDDEN,
                 "this page's origin may not connect; BRIDGE_CORS_ORIGINS lists those that may",
             )
-            self._count(refused)
-            await reject(scope, receive, send, refused=refused, status=403)
+            self._count(rejection)
+            await reject(scope, receive, send, rejection=rejection, status=403)
             return
         if not _is_handshake(scope):
             await self._app(scope, receive, send)
             return
         self._warn_of_untrusted_proxy(scope)
-        key = self._proxies.rate_limit_key(scope)
-        place, status, after = self._acquire(key)
-        if isinstance(place, RequestRejected):
-            self._count(place)
+        key = self._addresses.rate_limit_key(scope)
+        slot, status, retry_after = self._acquire(key)
+        if isinstance(slot, RequestRejected):
+            self._count(slot)
             await reject(
                 scope,
                 receive,
                 send,
-                refused=place,
+                rejection=slot,
                 status=status,
-                retry_after=after,
+                retry_after=retry_after,
                 origin=origin,
             )
             return
-        token = _slot.set(place)
+        token = _slot.set(slot)
         try:
             await self._app(scope, receive, send)
         finally:
             _slot.reset(token)
-            if not place.claimed:
-                place.release()
+            if not slot.claimed:
+                slot.release()
 
     def _acquire(self, key: str | None) -> tuple[Slot | RequestRejected, int, float]:
-        """A place, or a refusal with its HTTP status and the seconds to wait. The limits of an
-        address come first: one that asks too much takes nothing from the others.
+        """Return a slot, or a rejection with its HTTP status and the seconds to wait. The limits of
+        the address are checked first, so that an address beyond its limits takes nothing from the
+        others.
         """
         now = self._clock()
-        wait = 0.0 if key is None else self._pace.acquire(key, now)
+        wait = self._rate_per_address.acquire(key, now)
         if wait:
-            why = "too many connections were begun from this address"
+            why = "too many new connections from this address"
             return (
                 RequestRejected(Code.RATE_LIMITED, f"{why}; try again in {wait:.0f} s"),
                 429,
                 wait,
             )
-        place = self.connections.acquire(key)
-        if place is LimitReached.KEY:
-            why = "this address has as many connections as one may have"
+        slot = self.connections.acquire(key)
+        if slot is LimitReached.KEY:
+            why = "this address has the maximum number of connections"
             return RequestRejected(Code.TOO_MANY_CONNECTIONS, why), 429, FULL_SECONDS
-        if isinstance(place, LimitReached):
-            why = "the bridge has as many connections as it takes"
+        if isinstance(slot, LimitReached):
+            why = "the bridge has the maximum number of connections"
             return RequestRejected(Code.TOO_MANY_CONNECTIONS, why), 503, FULL_SECONDS
-        wait = self._pace_of_all.acquire(ALL, now)
+        wait = self._rate.acquire(ALL, now)
         if wait:
-            place.release()
-            return RequestRejected(Code.RATE_LIMITED, "too many connect at once"), 503, wait
-        return place, 200, 0.0
+            slot.release()
+            return RequestRejected(Code.RATE_LIMITED, "too many new connections"), 503, wait
+        return slot, 200, 0.0
 
-    def _count(self, refused: RequestRejected) -> None:
-        code = refused.code.value
+    def _count(self, rejection: RequestRejected) -> None:
+        code = rejection.code.value
         self.rejections[code] = self.rejections.get(code, 0) + 1
 
     def _warn_of_untrusted_proxy(self, scope: Scope) -> None:
-        if not self._warned and self._proxies.is_untrusted_proxy(scope):
+        if not self._warned and self._addresses.is_untrusted_proxy(scope):
             self._warned = True
             log.warning(
-                "requests come through a proxy at %s that BRIDGE_TRUSTED_PROXIES does not name: "
-                "all its clients count as one address, with the limits of one",
+                "requests are forwarded by a proxy at %s that is not in BRIDGE_TRUSTED_PROXIES: "
+                "all its clients share the limits of one address",
                 scope["client"][0],
             )
 
 
 def _origin(scope: Scope) -> tuple[str | None, str]:
-    """The Origin and the Host. Several Origins are none that is allowed."""
+    """Return the Origin and the Host. Several Origins are joined, which matches no pattern."""
     origin: str | None = None
     host = ""
     for name, value in scope["headers"]:
@@ -182,7 +183,7 @@ def _origin(scope: Scope) -> tuple[str | None, str]:
 
 
 def _is_handshake(scope: Scope) -> bool:
-    """Whether a request asks for a new session: the Engine.IO server sees it the same way."""
+    """Whether a request opens a new session, by the same rule as the Engine.IO server."""
     if scope["type"] == "http" and scope["method"] != "GET":
         return False
     query = scope.get("query_string", b"")

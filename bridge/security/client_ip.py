@@ -1,8 +1,8 @@
-"""Whose request it is: the client's address, behind proxies or not. Pure.
+"""Address of the client of a request, behind proxies or not. No I/O.
 
-A header says what whoever sent it likes. So one is believed only where it was written by a proxy
-that is trusted, and of `X-Forwarded-For`, to which each proxy appends, only the part that trusted
-proxies wrote: it is read from the right, up to the first address that is no proxy of ours.
+Any sender can set a forwarding header, so it is used only if the peer is a trusted proxy. Each
+proxy appends to `X-Forwarded-For`; it is read from the right, up to the first address that is not a
+trusted proxy.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 UNKNOWN: Final = "unknown"
-"""The address of a peer that has none, such as one behind a Unix socket."""
+"""Address of a peer without one, such as on a Unix socket."""
 
 FORWARDED_FOR: Final = "x-forwarded-for"
 
-FORWARDING: Final = frozenset(
+FORWARDING_HEADERS: Final = frozenset(
     {
         b"forwarded",
         b"via",
@@ -38,16 +38,18 @@ FORWARDING: Final = frozenset(
         b"fly-forwarded-port",
     }
 )
-"""Headers that say that a request came through somebody else."""
+"""Headers that mark a request as forwarded by a proxy."""
 
-HOPS: Final = 32
-"""Proxies in one header beyond which nobody looks."""
+MAX_HOPS: Final = 32
+"""Maximum number of addresses read from `X-Forwarded-For`."""
 
 _HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
 class ClientAddress:
-    """Which peers are proxies, and in which header they say for whom they ask."""
+    """Finds the client's address of a request, with a list of trusted proxies and the header in
+    which they send it.
+    """
 
     def __init__(
         self,
@@ -56,9 +58,9 @@ class ClientAddress:
         *,
         count_loopback: bool = True,
     ) -> None:
-        """`trusted` are addresses and networks (CIDR). Raises ValueError where one is neither, or
-        where `header` is no name of a header. `count_loopback` says whether what comes straight
-        from this machine is counted under its address like everything else.
+        """`trusted` are addresses and networks (CIDR). Raises ValueError if one is neither, or if
+        `header` is not a valid header name. With `count_loopback`, limits per address apply to
+        direct connections from this machine, too.
         """
         self._count_loopback = count_loopback
         self._trusted = tuple(network(text) for text in trusted)
@@ -68,8 +70,8 @@ class ClientAddress:
         self._chain = header.lower() == FORWARDED_FOR
 
     def client(self, scope: Mapping[str, Any]) -> str:
-        """The address that a request (an ASGI scope) came from, in its shortest form; `UNKNOWN` if
-        its peer has none.
+        """Return the client's address of a request (an ASGI scope), in its shortest form;
+        `UNKNOWN` if the peer has none.
         """
         peer = _peer(scope)
         if peer is None:
@@ -78,30 +80,30 @@ class ClientAddress:
             return str(peer)
         values = [value for name, value in scope["headers"] if name == self._header]
         if not self._chain:
-            said = _address(values[0].decode("latin-1")) if len(values) == 1 else None
-            return str(said or peer)
-        believed = peer
+            sent = _address(values[0].decode("latin-1")) if len(values) == 1 else None
+            return str(sent or peer)
+        client = peer
         hops = b",".join(values).decode("latin-1").split(",")
-        for hop in hops[: -HOPS - 1 : -1]:
-            said = _address(hop)
-            if said is None:
+        for hop in hops[: -MAX_HOPS - 1 : -1]:
+            address = _address(hop)
+            if address is None:
                 break
-            believed = said
-            if not self._trusts(said):
+            client = address
+            if not self._trusts(address):
                 break
-        return str(believed)
+        return str(client)
 
     def rate_limit_key(self, scope: Mapping[str, Any]) -> str | None:
-        """What a request is counted under where something is limited by address: see `household`.
-        None: it isn't.
+        """Return the key of a request for limits per address, see `address_group`; None if it is
+        not limited.
         """
         if not self._count_loopback and direct_loopback(scope):
             return None
         return address_group(self.client(scope))
 
     def is_untrusted_proxy(self, scope: Mapping[str, Any]) -> bool:
-        """Whether a request looks as if it came through a proxy of ours that is not trusted: then
-        all its clients count as one.
+        """Whether a request seems to be forwarded by a local proxy that is not trusted: all its
+        clients then share one address.
         """
         peer = _peer(scope)
         return (
@@ -116,29 +118,29 @@ class ClientAddress:
 
 
 def network(text: str) -> Network:
-    """An address or a network. Raises ValueError, which says what was expected."""
+    """Parse an address or a network. Raises ValueError with the expected syntax."""
     try:
         return ipaddress.ip_network(text, strict=True)
     except ValueError:
         raise ValueError(
-            f"expected addresses and networks, such as 10.0.0.0/8 or fdaa::/16, came {text[:50]!r}"
+            f"expected addresses and networks, such as 10.0.0.0/8 or fdaa::/16, got {text[:50]!r}"
         ) from None
 
 
 def forwarded(scope: Mapping[str, Any]) -> bool:
-    """Whether a request says that it came through somebody else."""
-    return any(name in FORWARDING for name, _ in scope["headers"])
+    """Whether a request has a header of a proxy."""
+    return any(name in FORWARDING_HEADERS for name, _ in scope["headers"])
 
 
 def direct_loopback(scope: Mapping[str, Any]) -> bool:
-    """Whether a request comes from this machine, and not on behalf of anybody else."""
+    """Whether a request is sent from this machine and not forwarded."""
     peer = _peer(scope)
     return peer is not None and peer.is_loopback and not forwarded(scope)
 
 
 def address_group(address: str) -> str:
-    """What is counted as one: an IPv4 address, and of IPv6 the /64, of which one household or one
-    machine has all addresses.
+    """Return the unit of limits per address: an IPv4 address, or the /64 of an IPv6 address, which
+    usually belongs to one household or machine.
     """
     if ":" not in address:
         return address
@@ -151,7 +153,7 @@ def _peer(scope: Mapping[str, Any]) -> Address | None:
 
 
 def _address(text: str) -> Address | None:
-    """An address, with or without a port; None for anything else."""
+    """Parse an address with or without a port; None for anything else."""
     text = text.strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]

@@ -1,4 +1,4 @@
-"""How many of each there are at present. Pure."""
+"""Limits of concurrent uses, per key and in total."""
 
 from __future__ import annotations
 
@@ -9,47 +9,47 @@ from bridge.errors import Code, RequestRejected
 
 
 class LimitReached(Enum):
-    """Why there is no place."""
+    """Which limit has no free slot."""
 
     KEY = auto()
     ALL = auto()
 
 
 class Slot:
-    """One of those that are counted, until it is given back."""
+    """One use that counts until it is released."""
 
-    __slots__ = ("_crowd", "claimed", "key")
+    __slots__ = ("_limiter", "claimed", "key")
 
-    def __init__(self, crowd: ConcurrencyLimiter, key: str | None) -> None:
-        self._crowd: ConcurrencyLimiter | None = crowd
+    def __init__(self, limiter: ConcurrencyLimiter, key: str | None) -> None:
+        self._limiter: ConcurrencyLimiter | None = limiter
         self.key = key
         self.claimed = False
-        """Whether somebody will give it back later than whoever took it."""
+        """Whether another part than the one that acquired the slot will release it."""
 
     def release(self) -> None:
-        """It is free again. To say so twice does no harm."""
-        if self._crowd is not None:
-            self._crowd.release(self.key)
-            self._crowd = None
+        """Free the slot. Idempotent."""
+        if self._limiter is not None:
+            self._limiter.release(self.key)
+            self._limiter = None
 
 
 class ConcurrencyLimiter:
-    """Places for `per_key` of each key and for `in_all`. Remembers keys that have a place only. Who
-    has no key (None) is counted among all, and by nothing else.
+    """At most `per_key` slots per key and `total_limit` in total. Stores only keys with a slot. The
+    key None counts towards the total only.
     """
 
-    def __init__(self, per_key: int, in_all: int) -> None:
+    def __init__(self, per_key: int, total_limit: int) -> None:
         self._per_key = per_key
-        self._in_all = in_all
+        self._total_limit = total_limit
         self._by_key: dict[str, int] = {}
         self.total = 0
 
     def acquire(self, key: str | None) -> Slot | LimitReached:
-        """A place, or why there is none."""
+        """Return a slot, or the limit that is reached."""
         taken = 0 if key is None else self._by_key.get(key, 0)
         if taken >= self._per_key:
             return LimitReached.KEY
-        if self.total >= self._in_all:
+        if self.total >= self._total_limit:
             return LimitReached.ALL
         if key is not None:
             self._by_key[key] = taken + 1
@@ -68,50 +68,54 @@ class ConcurrencyLimiter:
 
 
 class WaitingLimiter:
-    """Gives turns, in no promised order."""
+    """A `ConcurrencyLimiter` with a queue of callers, served in no guaranteed order."""
 
     def __init__(
-        self, per_key: int, in_all: int, *, waiting_per_key: int, waiting: int, seconds: float
+        self, per_key: int, total: int, *, waiting_per_key: int, waiting: int, seconds: float
     ) -> None:
-        """At most `waiting` wait in all, `waiting_per_key` of each key, none of them longer than
+        """At most `waiting` callers wait in total and `waiting_per_key` per key, each for at most
         `seconds`.
         """
-        self._turns = ConcurrencyLimiter(per_key, in_all)
+        self._slots = ConcurrencyLimiter(per_key, total)
         self._waiting = ConcurrencyLimiter(waiting_per_key, waiting)
         self._seconds = seconds
         self._free = asyncio.Event()
 
     @property
     def taken(self) -> int:
-        return self._turns.total
+        """Number of acquired slots."""
+        return self._slots.total
 
     async def acquire(self, key: str | None) -> Slot:
-        """A turn, to be given to `give_back`. Raises `RequestRejected` if there is none in time."""
-        turn = self._turns.acquire(key)
-        if not isinstance(turn, LimitReached):
-            return turn
-        seat = self._waiting.acquire(key)
-        if isinstance(seat, LimitReached):
+        """Return a slot, to be passed to `release`. Raises `RequestRejected` if none is free in
+        time, or if too many callers wait.
+        """
+        slot = self._slots.acquire(key)
+        if not isinstance(slot, LimitReached):
+            return slot
+        waiting = self._waiting.acquire(key)
+        if isinstance(waiting, LimitReached):
             raise _too_many()
         try:
             async with asyncio.timeout(self._seconds):
-                while isinstance(turn, LimitReached):
+                while isinstance(slot, LimitReached):
                     await self._free.wait()
-                    turn = self._turns.acquire(key)
+                    slot = self._slots.acquire(key)
         except TimeoutError:
             raise _too_many() from None
         finally:
-            seat.release()
-        return turn
+            waiting.release()
+        return slot
 
-    def release(self, turn: Slot) -> None:
-        turn.release()
-        # Whoever waits now looks, and whoever comes later waits for the next one.
+    def release(self, slot: Slot) -> None:
+        """Free a slot and wake all waiting callers."""
+        slot.release()
+        # Callers that start to wait later wait for the next release.
         self._free.set()
         self._free = asyncio.Event()
 
 
 def _too_many() -> RequestRejected:
     return RequestRejected(
-        Code.RATE_LIMITED, "too many requests are being answered; try again in a while"
+        Code.RATE_LIMITED, "too many requests are in progress; try again in a few seconds"
     )

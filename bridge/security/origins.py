@@ -1,8 +1,8 @@
-"""Which pages may connect, by their origin. Pure.
+"""Origins of pages that may connect. No I/O.
 
-A browser sends the `Origin` of the page with every websocket's handshake and every request across
-origins, and a page can't forge it. Other programs send none, or what they like: an origin keeps
-foreign pages out, not foreign programs.
+A browser sends the `Origin` of the page with every websocket's handshake and every cross-origin
+request, and a page cannot forge it. Other programs send none, or any: the check of the origin
+excludes foreign pages, not foreign programs.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 ANY: Final = "*"
 
-LONGEST: Final = 512
-"""Characters of an origin beyond which it is none: a scheme, 253 characters of host, a port."""
+MAX_CHARACTERS: Final = 512
+"""Longest accepted origin: a scheme, 253 characters of host, a port."""
 
 DEFAULT_PORTS: Final = {"http": "80", "https": "443", "ws": "80", "wss": "443"}
 
 PRIVATE: Final = frozenset({"localhost", "local", "internal", "test", "lan", "home"})
-"""Last labels below which nobody can register a name."""
+"""Top-level labels below which no public name can be registered."""
 
 _ORIGIN: Final = re.compile(
     r"([a-z][a-z0-9+.-]*)://"
@@ -35,76 +35,76 @@ _LABEL: Final = "[a-z0-9_-]+"
 
 
 class Origins:
-    """Exact origins and patterns, in which `*` stands for one or more letters, digits and hyphens
-    within one label of the host: `https://my-app-*-team.vercel.app`. `*` alone is any origin, and
-    none at all is the origin that the bridge itself is asked at.
+    """A list of origins and patterns. In a pattern, `*` matches one or more letters, digits and
+    hyphens within one label of the host: `https://my-app-*-team.vercel.app`. `*` alone matches any
+    origin. An empty list allows the bridge's own origin.
     """
 
     def __init__(self, patterns: Iterable[str]) -> None:
-        """Raises ValueError, which names the pattern that is wrong and what was expected."""
+        """Raises ValueError with the invalid pattern and the expected syntax."""
         listed = tuple(patterns)
         if ANY in listed and len(listed) > 1:
-            raise ValueError("expected either * alone or a list of origins, came both")
+            raise ValueError("expected either * alone or a list of origins, got both")
         self.any = listed == (ANY,)
-        self._same = not listed
+        self._same_origin = not listed
         self._exact: set[str] = set()
-        self._shapes: list[re.Pattern[str]] = []
+        self._patterns: list[re.Pattern[str]] = []
         for pattern in () if self.any else listed:
             if "*" in pattern:
-                self._shapes.append(_shape(pattern))
+                self._patterns.append(_compiled(pattern))
             else:
-                origin = normal(pattern)
+                origin = normalize_origin(pattern)
                 if origin is None:
                     raise ValueError(_expected(pattern))
                 self._exact.add(origin)
 
     def allows(self, origin: str | None, host: str = "") -> bool:
-        """Whether a page of that origin may connect, at the `Host` that it asked. No origin: it is
-        no page.
+        """Whether a page of `origin` may connect, with a request to `host`. A request without an
+        origin is not sent by a page and is allowed.
         """
         if origin is None or self.any:
             return True
-        it = normal(origin)
-        if it is None:
+        normal = normalize_origin(origin)
+        if normal is None:
             return False
-        if self._same:
-            scheme = it.partition("://")[0]
-            return it == normal(f"{scheme}://{host}")
-        return it in self._exact or any(shape.fullmatch(it) for shape in self._shapes)
+        if self._same_origin:
+            scheme = normal.partition("://")[0]
+            return normal == normalize_origin(f"{scheme}://{host}")
+        return normal in self._exact or any(each.fullmatch(normal) for each in self._patterns)
 
 
-def normal(origin: str) -> str | None:
-    """An origin in lower case and without its scheme's own port; None where it is none."""
-    if len(origin) > LONGEST:
+def normalize_origin(origin: str) -> str | None:
+    """Return an origin in lower case and without its scheme's default port; None if invalid."""
+    if len(origin) > MAX_CHARACTERS:
         return None
     match = _ORIGIN.fullmatch(origin.lower())
-    return None if match is None else _joined(*match.groups())
+    return None if match is None else _origin(*match.groups())
 
 
-def _joined(scheme: str, host: str, port: str | None) -> str:
+def _origin(scheme: str, host: str, port: str | None) -> str:
     port = port and (port.lstrip("0") or "0")
-    plain = port is None or port == DEFAULT_PORTS.get(scheme)
-    return f"{scheme}://{host}" if plain else f"{scheme}://{host}:{port}"
+    default = port is None or port == DEFAULT_PORTS.get(scheme)
+    return f"{scheme}://{host}" if default else f"{scheme}://{host}:{port}"
 
 
-def _shape(pattern: str) -> re.Pattern[str]:
+def _compiled(pattern: str) -> re.Pattern[str]:
     match = _PATTERN.fullmatch(pattern.lower())
-    if match is None or len(pattern) > LONGEST:
+    if match is None or len(pattern) > MAX_CHARACTERS:
         raise ValueError(_expected(pattern))
     scheme, host, port = match.groups()
     labels = host.split(".")
-    own = labels[-1:] if labels[-1] in PRIVATE else labels[-2:]
-    if any("*" in label for label in own) or own == labels:
+    domain = labels[-1:] if labels[-1] in PRIVATE else labels[-2:]
+    if any("*" in label for label in domain) or domain == labels:
         raise ValueError(
             f"expected a domain of one's own after the *, as in https://*.example.org, "
-            f"came {pattern[:80]!r}, which anybody can have a page of"
+            f"got {pattern[:80]!r}, which matches domains of others"
         )
-    return re.compile(re.escape(_joined(scheme, host, port)).replace(r"\*", _LABEL))
+    return re.compile(re.escape(_origin(scheme, host, port)).replace(r"\*", _LABEL))
 
 
 def _expected(pattern: str) -> str:
     return (
         "expected origins such as https://www.example.org (a scheme, a host in ASCII, no path), "
         "patterns such as https://*.example.org, or * alone, "
-        f"came {pattern[:80]!r}"
+        f"got {pattern[:80]!r}"
     )

@@ -24,8 +24,8 @@ ROUNDING: Final = 1e-9
 class RateLimiter:
     """A bucket of `burst` tokens per key, refilled at `per_second` tokens per second.
 
-    Stores one number per key: the time at which its bucket is full again. A key whose bucket is
-    full is evicted. The key None is never limited.
+    Stores one number per key: the time at which its bucket is full again. A key with a full bucket
+    is evicted. The key None is never limited.
     """
 
     def __init__(self, per_second: float, burst: float, *, max_keys: int = MAX_KEYS) -> None:

@@ -1,4 +1,4 @@
-"""The answer to a request that is refused before anybody has looked at what it asks for."""
+"""Responses to requests that are rejected before they are routed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 DENIAL: Final = "websocket.http.response"
-"""The ASGI extension that lets a websocket's handshake be answered like any other request."""
+"""ASGI extension: a websocket's handshake can be answered with an HTTP response."""
 
 
 async def reject(
@@ -23,16 +23,16 @@ async def reject(
     receive: Receive,
     send: Send,
     *,
-    refused: RequestRejected,
+    rejection: RequestRejected,
     status: int,
     retry_after: float | None = None,
     origin: str | None = None,
 ) -> None:
-    """Answer a request, or a websocket's handshake, with `status`, the refusal as JSON, and the
-    whole seconds after which to try again. A page of `origin` may read it.
+    """Respond to a request or a websocket's handshake with `status`, the rejection as JSON, and
+    `retry_after` rounded up to whole seconds. A page of `origin` may read the response.
     """
     headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
-    body = orjson.dumps(refused.to_ack())
+    body = orjson.dumps(rejection.to_ack())
     headers.append((b"content-length", str(len(body)).encode()))
     if retry_after is not None:
         headers.append((b"retry-after", str(max(1, math.ceil(retry_after))).encode()))
@@ -42,9 +42,9 @@ async def reject(
         headers.append((b"vary", b"Origin"))
     kind = ""
     if scope["type"] == "websocket":
-        await receive()  # its connect
+        await receive()  # websocket.connect
         if DENIAL not in scope.get("extensions", {}):
-            await send({"type": "websocket.close", "code": 1013, "reason": refused.code.value})
+            await send({"type": "websocket.close", "code": 1013, "reason": rejection.code.value})
             return
         kind = "websocket."
     start: dict[str, Any] = {"type": f"{kind}http.response.start", "status": status}
@@ -53,7 +53,7 @@ async def reject(
 
 
 class UnavailableResponse:
-    """An ASGI response: 503 with `reason`; a websocket's handshake is refused."""
+    """An ASGI application that responds 503 with `reason` and closes websockets."""
 
     def __init__(self, reason: str) -> None:
         self._reason = reason

@@ -1,14 +1,22 @@
-"""HTTP of clients that don't hurry, or that say too much before anybody can answer.
+"""uvicorn's HTTP protocol with limits on slow and oversized requests.
 
-uvicorn bounds the time between two requests. It does not bound how long a request may take to come,
-how long its headers may be, or how long an answer may wait for its reader.
+uvicorn limits the time between two requests and nothing else. This protocol adds:
 
-What is private in uvicorn and used here, checked with 0.54.0 (`tests/integration/test_http.py` says
-which of it changed, if something does), all of `HttpToolsProtocol`: the parser's callbacks
-`on_message_begin()`, `on_header(name, value)`, `on_headers_complete()`, `on_body(body)` and
-`on_message_complete()`; `handle_websocket_upgrade()`, `timeout_keep_alive_handler()`; `transport`,
-`loop`, `url`, `headers`, `cycle`, `pipeline`, `timeout_keep_alive_task`. An exception in a callback
-counts as a request that can't be read: it is answered 400 and the connection is closed.
+| bound | value | why |
+|---|---|---|
+| time to receive a request with its body | `REQUEST_SECONDS` | slow requests hold connections |
+| time without the client reading its response | `UNREAD_SECONDS` | unread responses hold memory |
+| size of the request target and headers | `HEAD_BYTES` | they are buffered until complete |
+| number of headers | `HEADERS` | each is an object |
+| pipelined requests | `PIPELINED` | uvicorn queues any number |
+
+A proxy in front (nginx, Fly's) reads the whole request before it connects, and buffers the response
+for its reader: behind a trusted proxy that does so this protocol is redundant.
+
+An exception in a parser callback is handled by uvicorn as a request that can't be parsed: response
+400, connection closed.
+
+Private API used here: bridge/README.md, "Private names"; canaries: tests/canaries/test_uvicorn.py.
 """
 
 from __future__ import annotations
@@ -21,20 +29,21 @@ if TYPE_CHECKING:
     import asyncio
 
 REQUEST_SECONDS: Final = 20.0
-"""How long a request may take to come, from its connection or its first byte on, with its body."""
+"""Maximum time to receive a request with its body, from the connection or its first byte on."""
 
 UNREAD_SECONDS: Final = 30.0
-"""How long a client may take nothing of what it was answered."""
+"""Maximum time in which a client reads nothing of its response."""
 
 HEAD_BYTES: Final = 32_768
-"""The longest target and headers of a request, in bytes. A token of a few KB has room."""
+"""Maximum size of a request's target and headers, in bytes. Enough for a token of a few KB."""
 
 HEADERS: Final = 100
-"""The most headers of a request."""
+"""Maximum number of headers of a request."""
 
 PIPELINED: Final = 8
-"""Requests that may wait for the answer to the one before them. No browser and no proxy sends any;
-uvicorn takes as many as there are, and after each answer what has come since."""
+"""Maximum number of requests that wait for the response to the one before. Browsers and proxies
+send none; uvicorn accepts any number, and continues after each response with those received
+since."""
 
 TOO_LONG: Final = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
@@ -43,69 +52,73 @@ TOO_LONG: Final = (
 
 
 class HeaderTooLongError(Exception):
-    """Of a request that nobody will read to its end."""
+    """The headers of a request exceed their limit."""
 
 
 class TooManyRequestsError(Exception):
-    """Of a request before which too many others wait."""
+    """Too many pipelined requests wait on the connection."""
 
 
 class HttpProtocol(HttpToolsProtocol):
     """For `uvicorn.Config(http=...)`."""
 
-    _coming: asyncio.TimerHandle | None = None
-    _unread: asyncio.TimerHandle | None = None
-    _head = 0
-    """Bytes of the present request that are no body."""
+    _request_timer: asyncio.TimerHandle | None = None
+    _unread_timer: asyncio.TimerHandle | None = None
+    _head_size = 0
+    """Received bytes of the current request that are not part of a body."""
     _upgraded = False
-    """Whether the connection is a websocket's now, whose own protocol looks after it."""
+    """Whether the connection belongs to a websocket, which has a protocol of its own."""
 
-    # -- a request comes in time
+    # -- time to receive a request
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._coming = self.loop.call_later(REQUEST_SECONDS, self._on_timeout)
+        self._start_request_timer()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._head = 0
-        if self._coming is None:
-            self._coming = self.loop.call_later(REQUEST_SECONDS, self._on_timeout)
+        self._head_size = 0
+        if self._request_timer is None:
+            self._start_request_timer()
 
     def on_message_complete(self) -> None:
-        self._has_come()
+        self._cancel_request_timer()
         super().on_message_complete()
 
     def handle_websocket_upgrade(self) -> None:
         self._upgraded = True
-        self._has_come()
+        self._cancel_request_timer()
         super().handle_websocket_upgrade()
 
-    def _has_come(self) -> None:
-        if self._coming is not None:
-            self._coming.cancel()
-            self._coming = None
+    def _start_request_timer(self) -> None:
+        self._request_timer = self.loop.call_later(REQUEST_SECONDS, self._on_request_timeout)
 
-    def _on_timeout(self) -> None:
-        self._coming = None
+    def _cancel_request_timer(self) -> None:
+        if self._request_timer is not None:
+            self._request_timer.cancel()
+            self._request_timer = None
+
+    def _on_request_timeout(self) -> None:
+        self._request_timer = None
         self.transport.abort()
 
-    # -- and is not too long
+    # -- size of a request
 
     def data_received(self, data: bytes) -> None:
-        self._head += len(data)
+        self._head_size += len(data)
         super().data_received(data)
         if self.transport.is_closing() or self._upgraded:
             return
-        # The parser gives a header when it is there to its end, and keeps what comes until then.
-        if self._head > HEAD_BYTES:
+        # The parser calls back with whole headers and buffers incomplete ones.
+        if self._head_size > HEAD_BYTES:
             self._reject()
-        elif self._coming is None and self._idle():
-            # What came ended the time that uvicorn gives, and is no request: empty lines.
-            self._coming = self.loop.call_later(REQUEST_SECONDS, self._on_timeout)
+        elif self._request_timer is None and self._idle():
+            # The bytes cancelled uvicorn's keep-alive timer without starting a request: empty
+            # lines.
+            self._start_request_timer()
 
     def on_body(self, body: bytes) -> None:
-        self._head -= len(body)
+        self._head_size -= len(body)
         super().on_body(body)
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -129,33 +142,36 @@ class HttpProtocol(HttpToolsProtocol):
         self.transport.write(TOO_LONG)
         self.transport.close()
 
-    # -- what is answered is read
+    # -- time to read a response
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        if self._unread is None:
-            self._unread = self.loop.call_later(UNREAD_SECONDS, self._cut)
+        if self._unread_timer is None:
+            self._start_unread_timer()
 
     def resume_writing(self) -> None:
-        self._is_read()
+        self._cancel_unread_timer()
         super().resume_writing()
 
     def timeout_keep_alive_handler(self) -> None:
         super().timeout_keep_alive_handler()
-        # To close waits for all that is unsent.
-        if self._unread is None and self.transport.get_write_buffer_size():
-            self._unread = self.loop.call_later(UNREAD_SECONDS, self._cut)
+        # The transport was closed, which waits for its unsent bytes.
+        if self._unread_timer is None and self.transport.get_write_buffer_size():
+            self._start_unread_timer()
 
-    def _is_read(self) -> None:
-        if self._unread is not None:
-            self._unread.cancel()
-            self._unread = None
+    def _start_unread_timer(self) -> None:
+        self._unread_timer = self.loop.call_later(UNREAD_SECONDS, self._on_unread_timeout)
 
-    def _cut(self) -> None:
-        self._unread = None
+    def _cancel_unread_timer(self) -> None:
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
+            self._unread_timer = None
+
+    def _on_unread_timeout(self) -> None:
+        self._unread_timer = None
         self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._has_come()
-        self._is_read()
+        self._cancel_request_timer()
+        self._cancel_unread_timer()
         super().connection_lost(exc)

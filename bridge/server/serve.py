@@ -1,4 +1,4 @@
-"""A bridge as this process: its port, its signals, and its way out."""
+"""Serve the bridge in this process: listening socket, signals, graceful shutdown."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import socket
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import uvicorn
 
@@ -15,19 +15,47 @@ from bridge.server.http_protocol import HttpProtocol
 from bridge.server.websocket_protocol import WebSocketProtocol
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
-    from bridge.app import Bridge
+    from starlette.types import Receive, Scope, Send
 
 GRACE_SECONDS: Final = 5
-"""How long requests that are being answered may take after the bridge was told to stop."""
+"""Time that requests in progress have to finish during shutdown."""
+
+
+class MessageLimit(Protocol):
+    @property
+    def message_bytes(self) -> int:
+        """Maximum size of a received websocket message, in bytes."""
+        ...
+
+
+class ServedBridge(Protocol):
+    """The ASGI application that is served."""
+
+    on_failure: Callable[[BaseException], None]
+    """Called when a task of the bridge failed; the process should be restarted."""
+
+    @property
+    def settings(self) -> MessageLimit: ...
+
+    @property
+    def failure(self) -> BaseException | None:
+        """The exception of the task that failed; None while all run."""
+        ...
+
+    async def drain(self) -> None:
+        """Close all client connections. Called before the server stops."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; `port` 0 takes a free one, an empty `host` every IPv4 and IPv6 address.
+    """Return a listening socket. `port` 0 takes a free one; an empty `host` is every IPv4 and IPv6
+    address.
 
-    What is written to its connections leaves at once. Raises OSError, EADDRINUSE where somebody has
-    the port.
+    Its connections send without delay (TCP_NODELAY). Raises OSError, with EADDRINUSE if the port is
+    in use.
     """
     if not host and socket.has_dualstack_ipv6():
         listening = socket.create_server(
@@ -36,43 +64,43 @@ def listen(host: str, port: int) -> socket.socket:
     else:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listening = socket.create_server((host, port), family=family, backlog=2048)
-    # asyncio does so only for sockets whose protocol number is given, which those of
-    # `create_server` are not; connections have it from the socket that took them. Without it an
-    # event waits until the client has acknowledged the one before, 40 ms later as a rule.
+    # asyncio sets it only on sockets with an explicit protocol number, which those of
+    # `create_server` don't have; accepted connections inherit it. Without it an event waits until
+    # the client has acknowledged the event before, usually 40 ms later.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
 
 
 def refusal(host: str, port: int, error: OSError) -> str:
-    """What `listen` raised, in words."""
-    # The error's own words name the address again.
-    why = os.strerror(error.errno) if error.errno and error.errno > 0 else error
-    return f"can't listen on {host or '*'}:{port}: {why}"
+    """Return a message for an error raised by `listen`."""
+    # The message of the error itself would repeat the address.
+    reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error
+    return f"can't listen on {host or '*'}:{port}: {reason}"
 
 
 def url(listening: socket.socket) -> str:
-    """Where somebody on this machine reaches it."""
+    """Return the URL of a listening socket for clients on this machine."""
     host, port = listening.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}.get(host, host)  # noqa: S104 - compared
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class BridgeServer(uvicorn.Server):
-    """uvicorn around one bridge. Leaves signals to the process and drains before it stops."""
+    """uvicorn for one bridge. Leaves signals to the process, and drains clients before it stops."""
 
-    def __init__(self, bridge: Bridge) -> None:
+    def __init__(self, bridge: ServedBridge) -> None:
         super().__init__(
             uvicorn.Config(
                 bridge,
                 http=HttpProtocol,
                 ws=WebSocketProtocol,
                 ws_max_size=bridge.settings.message_bytes,
-                # Engine.IO has a ping of its own, and compression costs 38 KB a client.
+                # Engine.IO has its own ping, and compression costs 38 KB per client.
                 ws_ping_interval=None,
                 ws_ping_timeout=None,
                 ws_per_message_deflate=False,
-                # Else uvicorn believes what anybody on this machine says of whom it asks for. Whom
-                # the bridge believes is a setting (`guard.address`).
+                # Otherwise uvicorn trusts the forwarding headers of every local peer. The trusted
+                # proxies are a setting of the bridge (`security.client_ip`).
                 proxy_headers=False,
                 access_log=False,
                 log_config=None,
@@ -85,8 +113,8 @@ class BridgeServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Uvicorn would end the process by the signal again after a clean stop, which is no exit
-        code 0.
+        """Leave signals to `until_signalled`. Uvicorn would raise the signal again after a clean
+        shutdown, and the exit code would not be 0.
         """
         yield
 
@@ -95,11 +123,11 @@ class BridgeServer(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-async def serve(bridge: Bridge, listening: socket.socket) -> int:
-    """Serve until cancelled, or until a part of the bridge dies, which gives exit code 1.
+async def serve(bridge: ServedBridge, listening: socket.socket) -> int:
+    """Serve until cancelled, or until a task of the bridge fails, which returns exit code 1.
 
-    Either way clients are let go and the lifespan has ended when this returns. Where the lifespan
-    could not begin, it has been logged and the exit code is 1.
+    In both cases clients are drained and the lifespan has ended on return. A lifespan that failed
+    to start has been logged, and returns 1.
     """
     server = BridgeServer(bridge)
 
@@ -120,14 +148,14 @@ async def serve(bridge: Bridge, listening: socket.socket) -> int:
 async def _run(server: BridgeServer, listening: socket.socket) -> int:
     try:
         await server.serve([listening])
-    except SystemExit:  # uvicorn's word for a lifespan that failed; it has logged why
+    except SystemExit:  # raised by uvicorn if the lifespan failed, after logging the reason
         return 1
     return 0
 
 
 def until_signalled(main: Coroutine[Any, Any, int]) -> int:
-    """Run `main`; give its exit code, or 0 after SIGINT or SIGTERM cancelled it. A second signal
-    cancels what it does to stop.
+    """Run `main` and return its exit code, or 0 after SIGINT or SIGTERM cancelled it. A second
+    signal cancels its cleanup.
     """
 
     async def supervised() -> int:

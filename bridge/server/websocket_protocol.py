@@ -1,24 +1,9 @@
-"""uvicorn's websocket, which an application can take over before it is accepted.
+"""uvicorn's websocket protocol, with websockets that an application can take over.
 
-Of an application that doesn't, nothing changes. For one that does, the handshake is read and
-answered here: most of its time would go into objects that are thrown away with it.
+Nothing changes for an application that does not use it. For one that does, the handshake is parsed
+and answered here: most of its cost would be objects that are discarded right after it.
 
-What is private in uvicorn and used here, checked with 0.54.0 (`tests/unit/test_handover.py` says
-which of it changed, if something does), all of `WebSocketsSansIOProtocol`:
-
-- it gets the handshake in one `data_received`, rebuilt from an HTTP request that was parsed
-  already, after `connection_made` and before anything else;
-- `handle_connect(request)` makes `response`, `scope` and the task that runs the application;
-- `run_asgi()` calls the application with `scope`, and when that is over does nothing but
-  `self.transport.close()` if `handshake_complete`;
-- `send(message)`, `send_500_response()` and `shutdown()` are all that writes before that;
-- `close_sent` is set when a response that refuses the handshake was sent, `handshake_complete` is
-  not, and a call that ends without it is logged as an error;
-- `handle_ping()` answers a ping with what `conn.data_to_send()` gives;
-- `transport`, `connections`, `tasks`, `on_task_complete`, `queue`, `conn`, `default_headers`,
-  `disconnected`, `handshake_initiated`, and what `scope` is made of.
-
-And in asyncio: its transports read `max_size` bytes at a time.
+Private API used here: bridge/README.md, "Private names"; canaries: tests/canaries/test_uvicorn.py.
 """
 
 from __future__ import annotations
@@ -32,7 +17,7 @@ from urllib.parse import unquote
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from bridge.gateway.engineio.raw_websocket import HANDOVER, READ_BYTES, RawWebSocket
+from bridge.gateway.engineio.raw_websocket import HANDOVER, RawWebSocket, limit_read_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,8 +26,8 @@ if TYPE_CHECKING:
 
 
 MAX_UNSENT_FOR_PONG: Final = 65_536
-"""With so much unsent no ping is answered: whoever pings and doesn't read must not fill the buffer.
-"""
+"""Number of unsent bytes from which on pings are not answered: a client that sends pings and does
+not read (a slow client, or an attack) must not fill the write buffer."""
 
 GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 KEY_BYTES: Final = 16
@@ -51,7 +36,7 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class UpgradeRequest:
-    """A websocket's handshake that leaves no question open."""
+    """A websocket handshake of the usual form."""
 
     __slots__ = ("data", "headers", "key", "target")
 
@@ -63,7 +48,7 @@ class UpgradeRequest:
 
     @classmethod
     def read(cls, data: bytes) -> UpgradeRequest | None:
-        """None where anything is unusual: then the library decides."""
+        """Parse a whole request; None if anything is unusual, which is left to the library."""
         first, *lines = data.removesuffix(b"\r\n\r\n").split(b"\r\n")
         try:
             method, target, version = first.decode("ascii").split(" ")
@@ -90,12 +75,12 @@ class UpgradeRequest:
         return cls(data, target, headers, key)
 
     def accept(self, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-        """The answer."""
+        """Return the response that accepts the websocket, with these headers in addition."""
         accept = base64.b64encode(hashlib.sha1(self.key + GUID).digest())  # noqa: S324 - RFC 6455
-        more = b"".join(b"%b: %b\r\n" % header for header in headers)
+        additional = b"".join(b"%b: %b\r\n" % header for header in headers)
         return (
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Accept: %b\r\n%b\r\n" % (accept, more)
+            b"Sec-WebSocket-Accept: %b\r\n%b\r\n" % (accept, additional)
         )
 
 
@@ -111,7 +96,7 @@ def _is_key(value: bytes) -> bool:
 
 
 class _DetachedTransport:
-    """In the place of a transport that was handed over: its former protocol closes it at the end of
+    """Replaces a transport that was handed over, which uvicorn's protocol would close at the end of
     the ASGI call.
     """
 
@@ -122,18 +107,18 @@ class _DetachedTransport:
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """For `uvicorn.Config(ws=...)`. What it does not hand over it keeps from taking all the loop's
-    time, or all memory.
+    """For `uvicorn.Config(ws=...)`. Websockets that are not handed over are limited in the bytes
+    read at a time and in the memory for pongs.
     """
 
     _request: UpgradeRequest | None = None
-    """The handshake while it is neither answered nor given to the library."""
+    """The handshake until it is answered or passed to the library."""
     _began = False
+    """Whether the handshake was received."""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        if hasattr(transport, "max_size"):
-            transport.max_size = READ_BYTES
+        limit_read_size(transport)
 
     def handle_ping(self) -> None:
         pong = b"".join(self.conn.data_to_send())
@@ -143,16 +128,16 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def data_received(self, data: bytes) -> None:
         if not self._began:
             self._began = True
-            # What is compressed can't be shared between clients: the library does that.
+            # Compressed frames can't be shared between clients; the library handles compression.
             request = None if self.config.ws_per_message_deflate else UpgradeRequest.read(data)
             if request is not None:
-                self._call(request)
+                self._run_application(request)
                 return
         self._fall_back()
         super().data_received(data)
 
-    def _call(self, request: UpgradeRequest) -> None:
-        """Run the application, as `handle_connect` does."""
+    def _run_application(self, request: UpgradeRequest) -> None:
+        """Start the ASGI application in a task, as `handle_connect` does."""
         self._request = request
         path, _, query = request.target.partition("?")
         self.scope = {
@@ -180,8 +165,9 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def hand_over(
         self, owner: WebSocketOwner, limit: int, first: Callable[[], bytes]
     ) -> RawWebSocket | None:
-        """A line, accepted; this protocol is out of it then. None where that can't be any more:
-        something was sent, or has come that is not read yet.
+        """Accept the websocket and return it with its transport, which this protocol then has no
+        access to. Return None if it is too late: a response was sent, or bytes were received that
+        nothing has read yet.
         """
         request, transport = self._request, self.transport
         if request is None or self.disconnected or transport.is_closing():
@@ -191,13 +177,13 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self._request = None
         self.connections.discard(self)
         self.transport = _DetachedTransport()  # type: ignore[assignment]
-        # They refer to each other, and would wait for the garbage collector.
+        # Scope and protocol refer to each other, and would stay until garbage collection.
         del self.scope["extensions"][HANDOVER]
-        line = RawWebSocket(transport, self.connections, owner, limit)
-        transport.set_protocol(line)
-        return line
+        websocket = RawWebSocket(transport, self.connections, owner, limit)
+        transport.set_protocol(websocket)
+        return websocket
 
-    # -- whoever doesn't take it over gets what the library makes of the handshake
+    # -- websockets that are not taken over: the library answers the handshake
 
     def _fall_back(self) -> None:
         request = self._request
@@ -210,7 +196,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.response = self.conn.accept(self.request)
             if self.response.status_code == 101:  # noqa: PLR2004 - Switching Protocols
                 return
-        # Not reached: `Request` takes less than the library does.
+        # Not reached: `UpgradeRequest` accepts fewer requests than the library.
         self.transport.close()
         raise ClientDisconnected
 
@@ -218,7 +204,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self._fall_back()
         await super().send(message)
         if self.close_sent and message["type"] == "websocket.http.response.body":
-            # The handshake is over, though refused; uvicorn would log that there was none.
+            # The handshake was rejected; otherwise uvicorn would log that there was no response.
             self.handshake_complete = True
 
     def send_500_response(self) -> None:

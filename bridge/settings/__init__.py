@@ -1,4 +1,4 @@
-"""Everything that can be set."""
+"""Settings of one bridge, read from the environment."""
 
 from bridge.settings.settings import Settings, explain, load
 

@@ -1,76 +1,76 @@
-"""The settings that say who may come in and what they may hear."""
+"""Settings of users' tokens and of the rights that tokens grant."""
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
-
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 
-from bridge.auth.policy import AccessPolicy, path, regions_in
+from bridge.auth.authenticator import AuthMode  # noqa: TC001 - pydantic reads it
+from bridge.auth.policy import path, regions_in
 from bridge.settings.base import Listed, SettingsGroup
 
-AuthMode: TypeAlias = Literal["optional", "required", "off"]
-
 SECRET_BYTES = 32
-"""Of the shortest secret of HS256: as long as what it computes."""
+"""Shortest accepted HS256 secret: the length of its digest."""
 
 
 class AuthSettings(SettingsGroup):
-    """Who may come in, and what they may hear."""
+    """Tokens and rights."""
 
     supabase_jwt_secret: SecretStr | None = Field(
         None,
         validation_alias=AliasChoices("SUPABASE_JWT_SECRET", "supabase_jwt_secret"),
         description="The project's legacy JWT secret, if users' tokens are still signed with it "
-        "(HS256); other keys are fetched from the project",
+        "(HS256); public keys are fetched from the project",
     )
     auth: AuthMode = Field(
         "optional",
-        description="Whether clients need the token of a signed-in user: optional (who has none "
-        "hears what is public, a token that is shown has to be valid), required, or off (tokens "
-        "are not looked at)",
+        description="Whether clients need the token of a signed-in user: optional (clients without "
+        "a token receive public data; a token that is sent has to be valid), required, or off "
+        "(tokens are ignored)",
     )
     token_issuer: str = Field(
-        "", description="iss of users' tokens; empty for <SUPABASE_URL>/auth/v1"
+        "", description="Expected iss of users' tokens; empty: <SUPABASE_URL>/auth/v1"
     )
     token_audience: str = Field(
-        "authenticated", min_length=1, description="aud of users' tokens, or one of several"
+        "authenticated", min_length=1, description="Expected aud of users' tokens"
     )
     token_leeway: float = Field(
-        10, ge=0, le=300, description="By how much the clock of who signs tokens may be off"
+        10, ge=0, le=300, description="Accepted clock difference to the token's issuer"
     )
     token_seconds: float = Field(
         604_800,
         gt=0,
-        description="The longest life of a token, as long as Supabase allows; those that live "
-        "longer are refused, and a sign-out is remembered for that long",
+        description="Longest accepted lifetime of a token (default: Supabase's maximum); also how "
+        "long a sign-out is stored",
     )
     token_warning_seconds: float = Field(
-        60, ge=0, description="How long before its token ends a client is told so"
+        60,
+        ge=0,
+        description="How long before the expiry of its token a client receives auth-status "
+        "expiring",
     )
     anonymous_regions: Listed = Field(
-        ("*",), description="What is heard without a token; * is all, empty is none"
+        ("*",), description="Regions that clients without a token may receive; *: all, empty: none"
     )
     regions_claim: str = Field(
         "",
-        description="The claim that lists the regions which a token opens, with dots, such as "
-        "app_metadata.regions; empty: a token opens all",
+        description="Claim that lists the regions that a token grants, with dots, such as "
+        "app_metadata.regions; empty: a token grants all",
     )
     role_claims: Listed = Field(
         ("role", "app_metadata.role", "app_metadata.roles"),
-        description="The claims that name a user's roles",
+        description="Claims that name a user's roles",
     )
     all_regions_roles: Listed = Field(
-        (), description="Roles that hear all regions, whatever the claim says"
+        (), description="Roles that receive all regions, whatever BRIDGE_REGIONS_CLAIM grants"
     )
-    member_roles: Listed = Field((), description="Roles that also see the columns of members")
+    member_roles: Listed = Field((), description="Roles that also receive BRIDGE_MEMBER_COLUMNS")
 
     @field_validator("supabase_jwt_secret")
     @classmethod
     def _jwt_secret(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and len(value.get_secret_value().encode()) < SECRET_BYTES:
             raise ValueError(
-                f"expected the project's JWT secret, of at least {SECRET_BYTES} bytes, came a "
+                f"expected the project's JWT secret, of at least {SECRET_BYTES} bytes, got a "
                 "shorter one"
             )
         return value
@@ -94,14 +94,3 @@ class AuthSettings(SettingsGroup):
         for each in value:
             path(each)
         return value
-
-    @property
-    def rules(self) -> AccessPolicy:
-        return AccessPolicy(
-            anonymous=regions_in(self.anonymous_regions),
-            required=self.auth == "required",
-            regions_claim=path(self.regions_claim) if self.regions_claim else (),
-            role_claims=tuple(map(path, self.role_claims)),
-            all_regions_roles=frozenset(self.all_regions_roles),
-            member_roles=frozenset(self.member_roles),
-        )

@@ -1,4 +1,4 @@
-"""What all settings have in common: where they are read, and how lists are spelt."""
+"""Base of all groups of settings: prefix of the variables and syntax of lists."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
 
 class SettingsGroup(BaseSettings):
-    """Some of the settings. Each is read from the environment as `BRIDGE_<NAME>`, Supabase's under
+    """A group of settings. Each is read from the variable `BRIDGE_<NAME>`, those of Supabase from
     Supabase's own names. Times are seconds.
     """
 

@@ -1,36 +1,40 @@
-"""The settings of notifications."""
+"""Settings of notifications."""
 
 from __future__ import annotations
 
 from pydantic import Field, field_validator
 
-from bridge.notifications.rules import ANY, NotificationRules
 from bridge.settings.base import Listed, SettingsGroup
 from bridge.settings.project import qualified
 
 
 class NotificationSettings(SettingsGroup):
-    """Who is notified of what."""
+    """Which changes are notified, and to which users."""
 
     watchers: str = Field(
         "",
-        description="The table that says who is notified of what, with its schema, such as "
-        "public.property_watchers; empty: nobody is notified",
+        description="Table of watches: which user is notified of what, with its schema, such as "
+        "public.property_watchers; empty: no notifications",
     )
     notify_status: Listed = Field(
         ("on",),
-        description="Changes of status that are notified: on (all), off, or transitions such as "
+        description="Notified changes of status: on (all), off, or transitions such as "
         "available>pending,*>sold",
     )
     notify_price_percent: float = Field(
-        5, ge=0, description="Price moves that are notified, in percent of the old price; 0: none"
+        5,
+        ge=0,
+        description="Notified changes of price, at least so many percent of the old price; 0: none",
     )
-    notify_new: bool = Field(True, description="Whether new listings in a region are notified")
+    notify_new: bool = Field(
+        True, description="Whether new listings in a watched region are notified"
+    )
     notify_users: int = Field(
         10_000,
         ge=1,
-        description="Users who are notified of one change, at the most, of those who have a client "
-        "connected or one that may come back",
+        description="Maximum number of users notified of one change, among those with a client "
+        "that "
+        "is connected or can be recovered",
     )
 
     @field_validator("watchers")
@@ -52,14 +56,3 @@ class NotificationSettings(SettingsGroup):
         if not value:
             raise ValueError("expected on, off, or transitions such as available>pending,*>sold")
         return value
-
-    @property
-    def notify_rules(self) -> NotificationRules:
-        """Which changes are notified."""
-        statuses: tuple[tuple[str, str], ...] = ()
-        if self.notify_status == ("on",):
-            statuses = ((ANY, ANY),)
-        elif self.notify_status != ("off",):
-            pairs = (transition.split(">") for transition in self.notify_status)
-            statuses = tuple((old.strip(), new.strip()) for old, new in pairs)
-        return NotificationRules(statuses, self.notify_price_percent, self.notify_new)

@@ -1,4 +1,4 @@
-"""The settings of what is followed: the project, its table, and what of it may be told."""
+"""Settings of the project, its table and the published columns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bridge.settings.base import Listed, SettingsGroup
 
 
 class ProjectSettings(SettingsGroup):
-    """The project, its table, and what of it may be told."""
+    """Project and table."""
 
     supabase_url: str = Field(
         validation_alias=AliasChoices("SUPABASE_URL", "supabase_url"),
@@ -26,20 +26,20 @@ class ProjectSettings(SettingsGroup):
     table: str = Field("public.properties", description="The table, with its schema")
     key: str = Field("id", description="The table's key column")
     region: Listed = Field(
-        ("state",), description="Columns that say where a row belongs, widest first"
+        ("state",), description="Columns that make the region of a row, widest first"
     )
     columns: Listed = Field(
         (*DOCUMENTED, "address", "status"),
-        description="The columns that may leave the bridge; no other ever does",
+        description="Published columns; no other column ever leaves the bridge",
     )
     updated_at: str = Field(
         "updated_at",
-        description="The column that moves with every write; empty if the table has none "
-        "(then only full passes over the table find what the stream lost)",
+        description="Column that changes with every write; empty if the table has none (then only "
+        "full scans find changes that the stream missed)",
     )
     member_columns: Listed = Field(
         (),
-        description="Further columns that only members see; without any, all clients see the same",
+        description="Further columns, sent to members only; empty: all clients receive the same",
     )
 
     @field_validator("region", "columns")
@@ -54,26 +54,26 @@ class ProjectSettings(SettingsGroup):
     def _no_envelope(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if "property_id" in value:
             raise ValueError(
-                "expected columns without property_id: the key is told under that name, whatever "
-                "its own is"
+                "expected columns without property_id: the key is published under that name, "
+                "whatever its own name is"
             )
         return value
 
     @field_validator("member_columns")
     @classmethod
     def _hidden(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        # What was wrong by itself is not there, and is complained of anyway.
-        everybodys = {
+        # Settings that failed their own validation are missing here, and reported anyway.
+        public = {
             "BRIDGE_COLUMNS": info.data.get("columns", ()),
             "BRIDGE_KEY": (info.data.get("key"),),
             "BRIDGE_REGION": info.data.get("region", ()),
             "BRIDGE_UPDATED_AT": (info.data.get("updated_at"),),
         }
-        for name, columns in everybodys.items():
+        for name, columns in public.items():
             for column in value:
                 if column in columns:
                     raise ValueError(
-                        f"expected columns that only members see, but everybody is told {column}: "
+                        f"expected columns for members only, but all clients receive {column}: "
                         f"it is in {name}"
                     )
         return value
@@ -91,11 +91,11 @@ class ProjectSettings(SettingsGroup):
     def _secret(cls, value: SecretStr) -> SecretStr:
         secret = value.get_secret_value()
         if not secret.strip():
-            raise ValueError("expected the project's secret key, came an empty value")
+            raise ValueError("expected the project's secret key, got an empty value")
         if secret.startswith("sb_publishable_"):
             raise ValueError(
-                "expected a secret key (sb_secret_... or service_role), came a publishable one, "
-                "which row level security binds"
+                "expected a secret key (sb_secret_... or service_role), got a publishable one, "
+                "which is subject to row level security"
             )
         return value
 
@@ -106,6 +106,7 @@ class ProjectSettings(SettingsGroup):
 
     @property
     def projection(self) -> Projection:
+        """The columns of the table of listings."""
         schema, _, table = self.table.partition(".")
         return Projection(
             key=self.key,
@@ -119,7 +120,7 @@ class ProjectSettings(SettingsGroup):
 
 
 def qualified(table: str) -> str:
-    """The table with its schema. Raises ValueError."""
+    """Return the table with its schema, `public` by default. Raises ValueError."""
     schema, dot, name = table.partition(".")
     if not dot:
         return f"public.{table}"

@@ -1,4 +1,4 @@
-"""The reference of all settings, from the model that reads them: `deploy/README.md` has it.
+"""Reference of all settings, generated from the model, as in `deploy/README.md`.
 
 python -m bridge.settings.reference      prints it as Markdown
 """
@@ -11,24 +11,13 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import AliasChoices
-from pydantic_settings import BaseSettings
 
-from bridge.settings.settings import Settings
+from bridge.settings.settings import GROUPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pydantic.fields import FieldInfo
-
-TITLES: Final = {
-    "project": "Project and table",
-    "server": "Server",
-    "auth": "Tokens and rights",
-    "notifications": "Notifications",
-    "limits": "Limits",
-    "replication": "Source, scans and log",
-}
-"""Heading of each group, by the module that declares its fields."""
 
 MARKUP: Final = re.compile(r"[|*<]")
 
@@ -47,21 +36,21 @@ class SettingEntry:
 
 
 def entries() -> Iterator[SettingEntry]:
-    """Yield every setting, group by group, in the order of the model."""
-    for name, field in Settings.model_fields.items():
-        yield SettingEntry(
-            group=_group(name),
-            names=_names(name, field),
-            default=None if field.is_required() else _spelt(field.default),
-            description=field.description or "",
-        )
+    """Yield every setting, group by group."""
+    for title, group in GROUPS:
+        for name, field in group.model_fields.items():
+            yield SettingEntry(
+                group=title,
+                names=_names(name, field),
+                default=None if field.is_required() else _spelt(field.default),
+                description=field.description or "",
+            )
 
 
 def markdown() -> str:
     """Return one Markdown table per group, each under a heading of level 3."""
     blocks = []
-    for group, some in groupby(entries(), key=lambda entry: entry.group):
-        title = TITLES.get(group, group.capitalize())
+    for title, some in groupby(entries(), key=lambda entry: entry.group):
         lines = [f"### {title}", "", "| setting | default | meaning |", "|---|---|---|"]
         lines += [_row(entry) for entry in some]
         blocks.append("\n".join(lines) + "\n")
@@ -78,17 +67,10 @@ def _row(entry: SettingEntry) -> str:
 
 
 def _escaped(text: str) -> str:
-    """What Markdown would take for markup, escaped outside of code spans."""
+    """Escape characters that Markdown would read as markup, outside of code spans."""
     spans = text.split("`")
     spans[::2] = [MARKUP.sub(r"\\\g<0>", span) for span in spans[::2]]
     return "`".join(spans)
-
-
-def _group(name: str) -> str:
-    """Name of the module whose class declares the field."""
-    models = (each for each in reversed(Settings.__mro__) if issubclass(each, BaseSettings))
-    owner = next(each for each in models if name in each.model_fields)
-    return owner.__module__.rpartition(".")[2]
 
 
 def _names(name: str, field: FieldInfo) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The settings of how the table is followed and where that is kept."""
+"""Settings of the source, of table scans and of the event log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bridge.settings.base import SettingsGroup
 
 
 class ReplicationSettings(SettingsGroup):
-    """How the table is followed, and where what was told is kept."""
+    """Source, scans and log."""
 
     source: Literal["realtime"] = Field(
         "realtime",
@@ -18,46 +18,52 @@ class ReplicationSettings(SettingsGroup):
     )
     log: str = Field(
         "sqlite:///bridge.sqlite3",
-        description="Where events and the rows they left behind are kept: sqlite:///file, "
-        "sqlite:////path/file, or memory: (a restart then begins a new history)",
+        description="Event log and last known rows: sqlite:///file, sqlite:////path/file, or "
+        "memory: (a restart then begins a new epoch)",
     )
-    log_events: int = Field(100_000, ge=1, description="Events that the log keeps at the most")
-    log_seconds: float = Field(900, gt=0, description="How long the log keeps an event")
+    log_events: int = Field(100_000, ge=1, description="Maximum number of events in the log")
+    log_seconds: float = Field(900, gt=0, description="How long the log retains an event")
     join_timeout: float = Field(
-        30, gt=0, description="From connecting to `system` ok; past it the client is built anew"
+        30,
+        gt=0,
+        description="Longest time from connecting to `system` ok; then the Realtime client is "
+        "replaced",
     )
     watch_interval: float = Field(
-        5, gt=0, description="Between two looks at the table's newest rows"
+        5, gt=0, description="Interval between two reads of the table's newest rows"
     )
     watch_grace: float = Field(
-        3, gt=0, description="How long the stream may lag behind the table before it counts as mute"
+        3,
+        gt=0,
+        description="How long the stream may lag behind the table before it is resubscribed",
     )
     sweep_interval: float = Field(
         10,
         gt=0,
-        description="Between two passes over all keys (finds deletes and TRUNCATE); longer where "
-        "the table is so large that a pass takes more than a fifth of it",
+        description="Interval between two key scans (find deletes and TRUNCATE); longer if a scan "
+        "of a large table takes more than a fifth of it",
     )
     pass_rows: int = Field(
         10_000,
         ge=0,
-        description="Rows up to which the whole table is read after every gap, which takes under a "
-        "second; of a larger one what changed since is read, then its keys, then at leisure all",
+        description="Number of rows up to which a gap is repaired by a full scan, which takes "
+        "under a second; of a larger table the rows changed since are read first, then its keys, "
+        "then all rows at a limited rate",
     )
     settle: float = Field(
-        5, gt=0, description="After `system` ok, when the table is read once more"
+        5, gt=0, description="Time after `system` ok at which the table is read once more"
     )
     stale_after: float = Field(
-        30, gt=0, description="How long the source may be down before /readyz says 503"
+        30, gt=0, description="How long the source may be down before /readyz returns 503"
     )
     page_rows: int = Field(1000, ge=1, le=1000, description="Rows per read of the table")
     queue_changes: int = Field(
         20_000,
         ge=1,
-        description="Changes that may wait for the pipeline before they are dropped "
-        "and the table is read instead",
+        description="Changes queued for the pipeline; beyond it they are dropped and the table is "
+        "read instead",
     )
-    log_level: str = Field("info", description="debug, info, warning or error")
+    log_level: str = Field("info", description="Log level: debug, info, warning or error")
 
     @field_validator("log")
     @classmethod

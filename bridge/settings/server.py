@@ -1,4 +1,4 @@
-"""The settings of where the bridge listens, and to whom."""
+"""Settings of the HTTP server: address, origins, proxies and operators."""
 
 from __future__ import annotations
 
@@ -9,34 +9,35 @@ from bridge.security.origins import Origins
 from bridge.settings.base import Listed, SettingsGroup
 
 ADMIN_SECRET_CHARACTERS = 16
-"""Fewer can be guessed."""
+"""A shorter secret can be guessed."""
 
 
 class ServerSettings(SettingsGroup):
-    """Where the bridge listens, and to whom."""
+    """Server."""
 
     host: str = Field("127.0.0.1", description="Address to listen on")
-    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0: a free one")
     path: str = Field("/socket.io", description="Path of the Socket.IO endpoint")
     cors_origins: Listed = Field(
         ("http://localhost:3000",),
-        description="Origins whose pages may connect; in a host's label * stands for letters, "
-        "digits and hyphens (https://my-app-*-team.vercel.app), * alone for any origin",
+        description="Origins of pages that may connect; in a label of the host * matches letters, "
+        "digits and hyphens (https://my-app-*-team.vercel.app), * alone matches any origin",
     )
     trusted_proxies: Listed = Field(
         (),
-        description="Addresses and networks of the proxies before the bridge, which say for whom "
-        "they ask; what others say of that is not believed",
+        description="Addresses and networks of the proxies in front of the bridge; forwarding "
+        "headers of other peers are ignored",
     )
     client_ip_header: str = Field(
         FORWARDED_FOR.title(),
-        description="The header in which trusted proxies say whose request it is: X-Forwarded-For, "
+        description="Header in which trusted proxies send the client's address: X-Forwarded-For, "
         "or one that holds a single address, such as Fly-Client-IP",
     )
     admin_secret: SecretStr | None = Field(
         None,
-        description="What operators send as `Authorization: Bearer ...` for /status, /metrics and "
-        "/admin, 16 characters or more; without one these answer this machine only, /admin nobody",
+        description="Secret of operators, sent as `Authorization: Bearer ...` to /status, /metrics "
+        "and /admin, 16 characters or more; empty: /status and /metrics are open to this machine "
+        "only, /admin is off",
     )
 
     @field_validator("cors_origins")
@@ -67,7 +68,7 @@ class ServerSettings(SettingsGroup):
         if len(secret) < ADMIN_SECRET_CHARACTERS or not (secret.isascii() and secret.isprintable()):
             raise ValueError(
                 f"expected {ADMIN_SECRET_CHARACTERS} or more printable ASCII characters, such as "
-                "`openssl rand -hex 32` gives"
+                "the output of `openssl rand -hex 32`"
             )
         return value
 

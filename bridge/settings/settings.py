@@ -1,23 +1,32 @@
-"""Everything that can be set, in one place: environment variables, `.env`, or keyword arguments."""
+"""All settings of a bridge, from environment variables or keyword arguments."""
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Final
 
 from pydantic import SecretStr, ValidationError
 
 from bridge.errors import SettingsError
-from bridge.notifications.watch_index import COLUMNS
 from bridge.settings.auth import AuthSettings
+from bridge.settings.base import SettingsGroup  # noqa: TC001
 from bridge.settings.limits import LimitSettings
 from bridge.settings.notifications import NotificationSettings
 from bridge.settings.project import ProjectSettings
 from bridge.settings.replication import ReplicationSettings
 from bridge.settings.server import ServerSettings
 
+GROUPS: Final[tuple[tuple[str, type[SettingsGroup]], ...]] = (
+    ("Project and table", ProjectSettings),
+    ("Server", ServerSettings),
+    ("Tokens and rights", AuthSettings),
+    ("Notifications", NotificationSettings),
+    ("Limits", LimitSettings),
+    ("Source, scans and log", ReplicationSettings),
+)
+"""The groups with their titles, in the order of the reference."""
 
-# The last one's come first where all are listed.
+
+# pydantic collects fields from the last base to the first: errors are listed in this order.
 class Settings(
     ReplicationSettings,
     LimitSettings,
@@ -30,45 +39,16 @@ class Settings(
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """The values of all secrets, for those who keep them out of logs and answers."""
+        """The values of all secrets, to be redacted in logs and responses."""
         values = (getattr(self, name) for name in type(self).model_fields)
         return tuple(v.get_secret_value() for v in values if isinstance(v, SecretStr))
 
-    @property
-    def watching(self) -> Settings | None:
-        """Settings of the line that follows the table of watches, as this one follows the listings:
-        the same project, that table, a log beside this one. None: nobody is notified.
-        """
-        if not self.watchers:
-            return None
-        return self.model_copy(
-            update={
-                "table": self.watchers,
-                "key": "id",
-                # Nothing of it is published; whom and what it is about is where a row belongs.
-                "columns": (),
-                "member_columns": (),
-                "region": COLUMNS,
-                "updated_at": "updated_at",
-                "log": _beside(self.log),
-                "log_events": 1,  # nobody comes back to it; the rows are what it is kept for
-            }
-        )
-
-
-def _beside(log: str) -> str:
-    """The log of the watches: `bridge-watchers.sqlite3` beside `bridge.sqlite3`."""
-    if log == "memory:":
-        return log
-    path = PurePosixPath(log.removeprefix("sqlite:///"))
-    return f"sqlite:///{path.with_name(f'{path.stem}-watchers{path.suffix}')}"
-
 
 def load(**overrides: Any) -> Settings:
-    """Settings from the environment and `overrides`.
+    """Return the settings of the environment and of `overrides`, which take precedence.
 
-    Raises `SettingsError`, a line per setting: its name, the value that came (never a secret's) and
-    what was expected.
+    Raises `SettingsError` with one line per missing or wrong setting: its name, its value (never
+    that of a secret) and the expected value.
     """
     try:
         return Settings(**overrides)
@@ -77,7 +57,7 @@ def load(**overrides: Any) -> Settings:
 
 
 def explain(error: ValidationError) -> str:
-    """A line per wrong setting. Secrets' values are left out."""
+    """Return one line per wrong setting, without the values of secrets."""
     lines = []
     for fault in error.errors(include_url=False):
         name = _environment_name(fault["loc"])
@@ -86,8 +66,8 @@ def explain(error: ValidationError) -> str:
         if fault["type"] == "literal_error":
             message = "expected " + fault["ctx"]["expected"].replace("'", "")
         if fault["type"] == "missing":
-            wanted = field.description if field else "a value"
-            lines.append(f"{name} is not set. Expected: {wanted}.")
+            expected = field.description if field else "a value"
+            lines.append(f"{name} is not set. Expected: {expected}.")
         elif "SECRET" in name or "SERVICE_ROLE" in name:
             lines.append(f"{name} is wrong: {message}.")
         else:

@@ -1,4 +1,4 @@
-"""What the pipeline may ask of a source of changes, and of the table behind it."""
+"""Interfaces of a source of changes and of reads of its table."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 
 class SourceState(StrEnum):
-    CONNECTING = "connecting"  # building a client, joining
-    JOINED = "joined"  # the server accepted the join; changes do not flow yet
-    LIVE = "live"  # the server said that changes flow
+    CONNECTING = "connecting"  # connecting and joining
+    JOINED = "joined"  # the join was accepted, no changes are delivered yet
+    LIVE = "live"  # changes are delivered
     DOWN = "down"  # between two attempts
 
 
 @dataclass(frozen=True, slots=True)
 class SourceStatus:
-    """A look at a source. Times are seconds of the monotonic clock.
+    """State of a source. Times are seconds of the monotonic clock.
 
-    `proof_at` is when the upstream last proved that it is alive: a change, a `system` ok, or a look
-    at the table that found nothing newer than what the stream had shown.
+    `last_activity_at` is the last time at which the upstream was known to work: a change, a
+    `system` ok, or a read of the table that found no row newer than the stream's.
     """
 
     state: SourceState
@@ -38,35 +38,37 @@ class SourceStatus:
 class Source(Protocol):
     def status(self) -> SourceStatus: ...
 
-    async def run(self, inbox: ChangeQueue) -> None:
-        """Put changes and gaps into `inbox`, for ever. Recovers from everything that the upstream
-        can do; raises only for a fault of its own.
+    async def run(self, queue: ChangeQueue) -> None:
+        """Put changes and gaps into `queue` until cancelled. Recovers from every failure of the
+        upstream; raises only for a defect of its own.
         """
         ...
 
 
 class Table(Protocol):
-    """Reads of the table. Records hold `Projection.selected`, normalised as changes are.
+    """Reads of the table. Records hold `Projection.selected`, with values as changes have them.
 
-    Every method raises `errors.TableUnreadableError` when the table could not be read.
+    Every method raises `errors.TableUnreadableError` if the table cannot be read.
     """
 
     async def page(self, after: Key | None, limit: int) -> Sequence[Record]:
-        """Up to `limit` rows whose key follows `after`, in key order. Empty: the end."""
+        """Return up to `limit` rows with keys above `after`, in key order. Empty: the end."""
         ...
 
     async def keys(self, after: Key | None, limit: int) -> Sequence[Key]:
-        """As `page`, keys only."""
+        """Return keys as `page` does rows."""
         ...
 
     async def rows(self, keys: Sequence[Key]) -> Sequence[Record]:
-        """Those of `keys` that exist now."""
+        """Return the rows of `keys` that exist now."""
         ...
 
     async def recent(self, since: str, after: Key | None, limit: int) -> Sequence[Record]:
-        """Rows by (`updated_at`, key) from (`since`, `after`) on; `after` None takes `since` in."""
+        """Return up to `limit` rows in the order of (`updated_at`, key), after (`since`, `after`);
+        with `after` None including `since`.
+        """
         ...
 
     async def newest(self) -> Record | None:
-        """The row with the greatest `updated_at`, key and `updated_at` only; None: no rows."""
+        """Return key and `updated_at` of the row with the greatest `updated_at`; None: no rows."""
         ...

@@ -1,4 +1,4 @@
-"""The bounded queue between a source's callbacks and the pipeline."""
+"""Bounded queue between a source's callbacks and the pipeline: the backpressure on the source."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 class ChangeQueue:
-    """Items in order. `put` never blocks and never raises: it is called from library callbacks, in
-    which an exception ends the library's reader without a word. What does not fit is dropped, and
-    one `Gap` stands for it, so that the table is read instead.
+    """Changes and gaps in order. `put_nowait` never blocks and never raises: it is called from
+    callbacks of a library, and an exception silently ends its reader. On overflow the whole queue
+    is dropped and replaced by one `Gap`, so that the table is read instead.
     """
 
     def __init__(self, limit: int) -> None:
@@ -23,15 +23,17 @@ class ChangeQueue:
         self._limit = limit
         self._ready = asyncio.Event()
         self.dropped = 0
+        """Number of items dropped on overflow."""
 
     def __len__(self) -> int:
         return len(self._items)
 
     def put_nowait(self, item: Item) -> None:
+        """Append an item, or replace the queue by a `Gap` if it is full."""
         if len(self._items) >= self._limit:
             self.dropped += len(self._items)
             self._items.clear()
-            self._items.append(Gap(GapReason.OVERFLOW, f"more than {self._limit} changes waiting"))
+            self._items.append(Gap(GapReason.OVERFLOW, f"more than {self._limit} changes queued"))
             if isinstance(item, Gap):
                 self._ready.set()
                 return
@@ -39,13 +41,13 @@ class ChangeQueue:
         self._ready.set()
 
     async def get_many(self, limit: int) -> list[Item]:
-        """Wait for items; give at least one and at most `limit`, in order."""
+        """Wait for items; return at least one and at most `limit`, in order."""
         while not self._items:
             self._ready.clear()
             await self._ready.wait()
         return self.get_many_nowait(limit)
 
     def get_many_nowait(self, limit: int) -> list[Item]:
-        """What is there, at most `limit`, possibly nothing."""
+        """Return at most `limit` items without waiting, possibly none."""
         items = self._items
         return [items.popleft() for _ in range(min(limit, len(items)))]

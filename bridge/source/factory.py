@@ -1,4 +1,4 @@
-"""Chooses the source of changes and the reader of the table; the only module that names either."""
+"""Creates the source of changes and the table reader. No other module names their classes."""
 
 from __future__ import annotations
 

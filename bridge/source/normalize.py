@@ -1,7 +1,7 @@
-"""One spelling per value, so that a row read from the table equals the same row from the stream.
+"""Normalizes values, so that a row read from the table equals the same row from the stream.
 
-The two surfaces of Supabase write some values differently, and a difference in spelling must never
-be told as a change.
+Realtime and PostgREST serialize some values differently, and such a difference must never be
+published as a change.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ _EXACT_FLOAT = 2.0**53
 
 
 def normalize(value: Json) -> Json:
-    """`value` as it is remembered, compared and sent.
+    """Return `value` as it is stored, compared and sent.
 
     - A timestamp becomes RFC 3339 in UTC with `Z`; its fraction is kept as given. One without an
-      offset (`timestamp without time zone`) is taken as UTC.
+      offset (`timestamp without time zone`) is read as UTC.
     - A float without a fraction becomes an int: `100.0` and `100` are one JSON number.
-    - Half of a surrogate pair, which a `json` column may hold as an escape and UTF-8 can't spell,
+    - Half of a surrogate pair, which a `json` column may hold as an escape and UTF-8 cannot encode,
       becomes the replacement character.
-    - Everything else stays. Strings that merely contain a timestamp stay.
+    - Every other value is unchanged, including strings that contain a timestamp.
     """
     if type(value) is str:
         if not value.isascii():
-            return _sound(value)
+            return _encodable(value)
         if len(value) >= _SHORTEST_TIMESTAMP and value[4] == "-" and value[10] in "T ":
             return _timestamp(value)
         return value
@@ -41,28 +41,30 @@ def normalize(value: Json) -> Json:
             return int(value)
         return value
     if type(value) is dict:
-        return _number(value)
+        return _nested(value)
     if type(value) is list:
-        return [normalize(item) if type(item) is not dict else _number(item) for item in value]
+        return [normalize(item) if type(item) is not dict else _nested(item) for item in value]
     return value
 
 
-def _number(value: Json) -> Json:
-    """Inside `json` and `jsonb` only numbers are respelled: their strings are the user's own, as
-    far as they can be spelled at all.
+def _nested(value: Json) -> Json:
+    """Normalize inside `json` and `jsonb`: numbers and surrogates only, since strings there are
+    not timestamps of columns.
     """
     if type(value) is str:
-        return value if value.isascii() else _sound(value)
+        return value if value.isascii() else _encodable(value)
     if type(value) is float:
         return normalize(value)
     if type(value) is dict:
-        return {key if key.isascii() else _sound(key): _number(item) for key, item in value.items()}
+        return {
+            key if key.isascii() else _encodable(key): _nested(item) for key, item in value.items()
+        }
     if type(value) is list:
-        return [_number(item) for item in value]
+        return [_nested(item) for item in value]
     return value
 
 
-def _sound(text: str) -> str:
+def _encodable(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:

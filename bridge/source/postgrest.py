@@ -1,4 +1,4 @@
-"""Reads of the table over PostgREST, through the official `supabase` client."""
+"""Reads of the table over PostgREST, with the official `supabase` client."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from bridge.projection import Projection
 
 TIMEOUT_SECONDS = 20.0
-"""For one read. The client's own default is two minutes, in which a gap would stay open."""
+"""Timeout of one read. The client's default is two minutes, during which a gap would stay open."""
 
-KEYS_BYTES = 6000
-"""What the keys of one read may take of its address, which gateways cut off at 8 kB."""
+MAX_KEYS_BYTES = 6000
+"""Maximum size of the keys in the URL of one read. Gateways limit URLs to 8 kB."""
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_]+")
 
-_PERMANENT = {
+_PERMANENT_ERRORS = {
     "42703": "a column of BRIDGE_COLUMNS, BRIDGE_REGION, BRIDGE_KEY or BRIDGE_UPDATED_AT does not "
     "exist: correct the setting or add the column",
     "42P01": "the table does not exist: correct BRIDGE_TABLE or BRIDGE_WATCHERS, or apply the "
@@ -39,21 +39,21 @@ _PERMANENT = {
     "BRIDGE_WATCHERS, or expose its schema in the project's API settings",
     "PGRST106": "the schema is not exposed: add it in the project's API settings",
     "42501": "the key's role may not read the table: grant select on it to service_role",
-    "PGRST301": "the key was refused: set SUPABASE_SECRET_KEY to this project's secret key",
-    "PGRST303": "the key was refused: set SUPABASE_SECRET_KEY to this project's secret key",
-    "401": "the key was refused: set SUPABASE_SECRET_KEY to this project's secret key",
+    "PGRST301": "the key was rejected: set SUPABASE_SECRET_KEY to this project's secret key",
+    "PGRST303": "the key was rejected: set SUPABASE_SECRET_KEY to this project's secret key",
+    "401": "the key was rejected: set SUPABASE_SECRET_KEY to this project's secret key",
     "22P02": "expected BRIDGE_UPDATED_AT to name a column of dates or timestamps: correct it, or "
     "leave it empty",
     "Invalid API key": "set SUPABASE_SECRET_KEY to this project's secret key",
-    "Unregistered API key": "set SUPABASE_SECRET_KEY to this project's secret key, which must be "
-    "one of the project of SUPABASE_URL",
-    "Legacy API keys are disabled": "set SUPABASE_SECRET_KEY to a secret key (sb_secret_...) in "
-    "the place of the legacy service_role key",
+    "Unregistered API key": "set SUPABASE_SECRET_KEY to a secret key of the project of "
+    "SUPABASE_URL",
+    "Legacy API keys are disabled": "set SUPABASE_SECRET_KEY to a secret key (sb_secret_...) "
+    "instead of the legacy service_role key",
     "Invalid authentication credentials": "set SUPABASE_SECRET_KEY to this project's secret key",
 }
-"""Errors that stay until somebody acts, by PostgREST's or Postgres's code, and what to do. The
-gateways before PostgREST give no code: Supabase's own says what is of API keys, a self-hosted Kong
-the last.
+"""Errors that persist until an operator acts, by the code of PostgREST or Postgres, with advice.
+The gateways in front of PostgREST send a message without a code: the messages on API keys are those
+of Supabase's gateway, the last one is that of a self-hosted Kong.
 """
 
 
@@ -69,7 +69,7 @@ class PostgrestOptions:
 
 
 class PostgrestTable:
-    """Implements `source.base.Table`. Open before the first read, close at the end."""
+    """Implements `source.base.Table`. Call `open` before the first read, `close` at the end."""
 
     def __init__(self, options: PostgrestOptions) -> None:
         self._options = options
@@ -82,7 +82,7 @@ class PostgrestTable:
         self._http = httpx.AsyncClient(
             timeout=TIMEOUT_SECONDS,
             follow_redirects=True,
-            event_hooks={"response": [_refuse_nothing]},
+            event_hooks={"response": [_reject_empty_body]},
         )
         self._client = await acreate_client(
             self._options.url,
@@ -90,7 +90,7 @@ class PostgrestTable:
             AsyncClientOptions(
                 auto_refresh_token=False,
                 persist_session=False,
-                postgrest_client_retry=False,  # reconcile tries again, and says so
+                postgrest_client_retry=False,  # the reconciler retries and logs it
                 schema=self._projection.schema,
                 httpx_client=self._http,
             ),
@@ -110,26 +110,26 @@ class PostgrestTable:
 
     async def rows(self, keys: Sequence[Key]) -> Sequence[Record]:
         found: list[dict[str, Json]] = []
-        for some in _within_an_address(keys):
-            found += await self._named(some)
+        for chunk in _chunks_by_url_size(keys):
+            found += await self._rows_of(chunk)
         return found
 
-    async def _named(self, keys: Sequence[Key]) -> list[dict[str, Json]]:
-        """The project may cap an answer below what was asked for, and says nothing. What an answer
-        leaves out is asked for again, until one gives nothing: only then is it not there.
+    async def _rows_of(self, keys: Sequence[Key]) -> list[dict[str, Json]]:
+        """Read rows by key. The project may cap a response (`max-rows`) without an indication, so
+        missing keys are requested again until a response has none of them.
         """
         column, columns = self._projection.key, self._projection.selected
         found: list[dict[str, Json]] = []
         while keys:
-            wanted = ",".join(map(quoted, keys))
-            query = self._select(columns).filter(column, "in", f"({wanted})")
-            some = self._records(await self._run(query), columns)
-            met = {row[column] for row in some}
-            left = [key for key in keys if key not in met]
-            found += some
-            if len(left) == len(keys):
+            names = ",".join(map(quoted, keys))
+            query = self._select(columns).filter(column, "in", f"({names})")
+            rows = self._records(await self._run(query), columns)
+            read = {row[column] for row in rows}
+            missing = [key for key in keys if key not in read]
+            found += rows
+            if len(missing) == len(keys):
                 break
-            keys = left
+            keys = missing
         return found
 
     async def recent(self, since: str, after: Key | None, limit: int) -> Sequence[Record]:
@@ -137,8 +137,8 @@ class PostgrestTable:
         assert column is not None
         query = self._select(self._projection.selected).gte(column, since)
         if after is not None:
-            at, last, by, then = quoted(since), quoted(after), _name(column), _name(key)
-            query = query.or_(f"{by}.gt.{at},and({by}.eq.{at},{then}.gt.{last})")
+            time, last, by, then = quoted(since), quoted(after), _name(column), _name(key)
+            query = query.or_(f"{by}.gt.{time},and({by}.eq.{time},{then}.gt.{last})")
         query = query.order(_name(column)).order(_name(key)).limit(limit)
         return self._records(await self._run(query), self._projection.selected)
 
@@ -146,11 +146,11 @@ class PostgrestTable:
         column = self._projection.updated_at
         assert column is not None
         columns = (self._projection.key, column)
-        # Not "nulls last", which no index of the column serves: PostgreSQL would read the whole
-        # table, every few seconds.
+        # Without "nulls last", which an index on the column does not support: PostgreSQL would
+        # scan the whole table every few seconds.
         query = self._select(columns).not_.is_(column, "null").order(_name(column), desc=True)
         rows = self._records(await self._run(query.limit(1)), columns)
-        if not rows:  # or null in all of them
+        if not rows:  # the table is empty, or the column is null in all rows
             rows = self._records(await self._run(self._select(columns).limit(1)), columns)
         return rows[0] if rows else None
 
@@ -178,11 +178,11 @@ class PostgrestTable:
                 f"reading {self._table} failed: {type(error).__name__}: {error}"
             ) from error
         data = response.data
-        if isinstance(data, str):  # what the library could not decode
-            data = _with_long_numbers(data)
+        if isinstance(data, str):  # the library could not decode it
+            data = _decode_long_numbers(data)
         if not isinstance(data, list):
             raise TableUnreadableError(
-                f"reading {self._table}: expected a list of rows, came {type(data).__name__}"
+                f"reading {self._table}: expected a list of rows, got {type(data).__name__}"
             )
         return data
 
@@ -193,55 +193,55 @@ class PostgrestTable:
             return [{column: normalize(row[column]) for column in columns} for row in rows]
         except (KeyError, TypeError):
             raise TableUnreadableError(
-                f"reading {self._table}: expected rows with {', '.join(columns)}, came others"
+                f"reading {self._table}: expected rows with {', '.join(columns)}, got others"
             ) from None
 
     def _unreadable(self, error: APIError) -> TableUnreadableError:
-        advice = _PERMANENT.get(str(error.code or error.message))
-        said = " ".join(str(part) for part in (error.code, error.message) if part)
+        advice = _PERMANENT_ERRORS.get(str(error.code or error.message))
+        reason = " ".join(str(part) for part in (error.code, error.message) if part)
         return TableUnreadableError(
-            f"reading {self._table} failed: {said}" + (f"; {advice}" if advice else ""),
+            f"reading {self._table} failed: {reason}" + (f"; {advice}" if advice else ""),
             permanent=advice is not None,
         )
 
 
 def quoted(value: Key) -> str:
-    """`value` for use inside `or=(...)`, where commas, dots and parentheses have a meaning."""
+    """Quote `value` for `or=(...)` and `in.(...)`, where commas and parentheses are syntax."""
     text = str(value).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'
 
 
 def _name(column: str) -> str:
-    """`column` for use in `select`, `order` and `or`; by itself a filter needs no quotes."""
+    """Quote `column` for `select`, `order` and `or`, if needed; plain filters need no quotes."""
     return column if _PLAIN_NAME.fullmatch(column) else quoted(column)
 
 
-def _within_an_address(keys: Iterable[Key]) -> Iterator[list[Key]]:
-    """Portions whose keys fit into one address, in order."""
-    some: list[Key] = []
+def _chunks_by_url_size(keys: Iterable[Key]) -> Iterator[list[Key]]:
+    """Yield chunks of keys that fit into one URL, in order."""
+    chunk: list[Key] = []
     size = 0
     for key in keys:
-        more = len(quote(f"{quoted(key)},", safe=""))
-        if some and size + more > KEYS_BYTES:
-            yield some
-            some, size = [], 0
-        some.append(key)
-        size += more
-    if some:
-        yield some
+        added = len(quote(f"{quoted(key)},", safe=""))
+        if chunk and size + added > MAX_KEYS_BYTES:
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(key)
+        size += added
+    if chunk:
+        yield chunk
 
 
-async def _refuse_nothing(response: httpx.Response) -> None:
-    """PostgREST says `[]` where there are no rows. Nothing at all, as a gateway may answer, must
-    not be taken for an empty table.
+async def _reject_empty_body(response: httpx.Response) -> None:
+    """Raise for a successful response without a body, which a gateway may send: it must not be
+    read as an empty table, for which PostgREST sends `[]`.
     """
     if response.is_success and not await response.aread():
-        raise httpx.RemoteProtocolError(f"came {response.status_code} without a body")
+        raise httpx.RemoteProtocolError(f"got status {response.status_code} without a body")
 
 
-def _with_long_numbers(text: str) -> Any:
-    """The JSON of `text`, or `text` if it is none. Python makes no int of more than 4,300 digits,
-    which `numeric` and `jsonb` may have: those become infinite.
+def _decode_long_numbers(text: str) -> Any:
+    """Decode JSON, or return `text` if it is not JSON. Python converts no integer of more than
+    4,300 digits, which `numeric` and `jsonb` may have: those become infinite.
     """
     try:
         return json.loads(text, parse_int=_number)

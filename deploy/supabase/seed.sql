@@ -1,5 +1,5 @@
--- Listings to start with: made-up buildings on real streets. Written by `supabase db reset`, `supabase
--- start` and the sandbox. Ids are fixed, so links and examples keep working.
+-- Initial listings: fictional buildings on real streets. Inserted by `supabase db reset`, `supabase
+-- start` and the sandbox. Ids are constant, so links and examples stay valid.
 
 -- Austin, TX
 insert into public.properties

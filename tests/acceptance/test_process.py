@@ -76,7 +76,7 @@ async def test_check_says_what_is_wrong(run_bridge: RunBridge) -> None:
     settings, tokens, table, changes = process.text.splitlines()
     assert settings == "ok    settings: table public.properties of http://127.0.0.1:9"
     assert table.startswith("FAIL  table: ")
-    assert tokens.startswith("ok    tokens: none can be checked by the project's keys: http://")
+    assert tokens.startswith("ok    tokens: the project's keys can't be fetched: http://")
     assert changes.startswith("FAIL  changes: ")
     assert "not_shown" not in process.text + process.stderr
 
@@ -90,7 +90,7 @@ async def test_check_says_that_all_is_well(run_bridge: RunBridge, sandbox: Sandb
         assert await process.end() == 0
     lines = process.text.splitlines()
     assert [line[:4] for line in lines] == ["ok  "] * 4
-    assert lines[1].startswith("ok    tokens: optional; checked by ES256 ")
+    assert lines[1].startswith("ok    tokens: optional; verified with ES256 ")
 
 
 async def test_check_finds_fault_with_keys_that_nobody_gets_in_without(
@@ -99,7 +99,9 @@ async def test_check_finds_fault_with_keys_that_nobody_gets_in_without(
     required = {"BRIDGE_AUTH": "required", "BRIDGE_JOIN_TIMEOUT": "1"}
     async with run_bridge("check", **NOWHERE, **required) as process:
         assert await process.end() == 1
-    assert process.text.splitlines()[1].startswith("FAIL  tokens: none can be checked")
+    assert process.text.splitlines()[1].startswith(
+        "FAIL  tokens: the project's keys can't be fetched"
+    )
 
 
 async def test_check_looks_at_the_table_of_watches_too(
@@ -113,7 +115,9 @@ async def test_check_looks_at_the_table_of_watches_too(
         async with run_bridge("check", **environment, BRIDGE_WATCHERS=table) as process:
             assert await process.end() == expected
         lines = process.text.splitlines()
-        assert lines[4] == f"ok    settings: table public.{table} says who is notified"
+        assert (
+            lines[4] == f"ok    settings: table public.{table} lists the watches for notifications"
+        )
         assert [line[:4] for line in lines[:4]] == ["ok  "] * 4
         assert [line[:4] for line in lines[5:]] == (["FAIL"] if expected else ["ok  "]) * 2
 

@@ -90,7 +90,7 @@ class Site:
         for _ in range(number):
             self.count += 1
             event = entry(self.count, region).event
-            self.gateway.publish(await self.log.append([event], []))
+            self.gateway.publish((await self.log.append([event], [])).entries)
 
     def cut(self) -> None:
         """The server ends every connection."""
@@ -232,7 +232,7 @@ async def test_a_batch_brings_what_was_missed(recovery_client: SeedClients) -> N
         await lose(here, client, "network")
         for key in "ab":
             event = entry(1, "TX", key=key, name="property-created").event
-            here.gateway.publish(await here.log.append([event], []))
+            here.gateway.publish((await here.log.append([event], [])).entries)
         assert (await client.connected())["recovered"] is True
         told = await client.event()
         assert told["event"] == "properties-batch"

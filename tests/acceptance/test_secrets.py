@@ -1,4 +1,4 @@
-"""No secret, of the bridge or of its clients, is in anything that it says, whatever goes wrong."""
+"""Secrets of the bridge and of its clients are in none of its output, even after failures."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def raw(port: int, *parts: bytes) -> bytes:
 
 
 async def a_client_that_is_refused(url: str, port: int, token: str) -> None:
-    """A token in all places where a client may put it, rightly or not."""
+    """Sends a token in every part of a request, valid or not."""
     async with httpx.AsyncClient(timeout=10) as http, aiohttp.ClientSession() as session:
         bearer = {"Authorization": f"Bearer {token}"}
         for path in ("/properties", "/status", "/metrics", "/nothing"):
@@ -94,7 +94,7 @@ async def upstream_that_fails(sandbox: Sandbox) -> None:
         await asyncio.sleep(0.3)
 
 
-async def test_secrets_are_in_nothing_that_is_said(
+async def test_secrets_are_redacted_in_all_output(
     run_bridge: RunBridge, sandbox: Sandbox, http: httpx.AsyncClient
 ) -> None:
     port = free_port()
@@ -111,7 +111,7 @@ async def test_secrets_are_in_nothing_that_is_said(
         "BRIDGE_WATCH_INTERVAL": "0.2",
         "BRIDGE_PORT": str(port),
     }
-    said = ""
+    text = ""
     admin = {"Authorization": f"Bearer {ADMIN_SECRET}"}
     try:
         async with run_bridge("serve", **environment) as process:
@@ -137,19 +137,19 @@ async def test_secrets_are_in_nothing_that_is_said(
             answers += [status]
             answers += [await http.get(url + path, headers=admin) for path in ("/metrics",)]
             answers += [await http.get(url + "/readyz")]
-            said += "".join(answer.text + str(answer.headers) for answer in answers)
+            text += "".join(answer.text + str(answer.headers) for answer in answers)
             await process.end(15)
-        said += process.text + process.stderr
+        text += process.text + process.stderr
     finally:
         sandbox.faults.lift()
         sandbox.rest_faults.heal()
     secrets = [sandbox.supabase_key, JWT_SECRET, ADMIN_SECRET, WRONG_SECRET, *tokens]
-    assert [secret[:12] for secret in secrets if secret in said] == []
+    assert [secret[:12] for secret in secrets if secret in text] == []
     signatures = [token.rsplit(".", 1)[-1] for token in tokens]
-    assert [part[:12] for part in signatures if part in said] == []
-    # It did speak of all this.
+    assert [part[:12] for part in signatures if part in text] == []
+    # All of these were logged or sent.
     assert " DEBUG " in process.stderr
     assert "bridge.source" in process.stderr
-    assert "a wrong operators' secret came from 127.0.0.1" in process.stderr
+    assert "a wrong operators' secret was sent from 127.0.0.1" in process.stderr
     assert "Traceback" not in process.stderr
     assert status.json()["source"]["attempts"] > 0

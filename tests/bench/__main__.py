@@ -1,17 +1,18 @@
-"""The gateway beside its peers, in one run on one machine.
+"""Compares the gateway with its peers, in one run on one machine.
 
     python -m tests.bench [--quick] [--json FILE]
     python -m tests.bench fanout|connect|memory|upgrade|slow [--clients N] [--rounds N] [--json F]
     python -m tests.bench recovery|pipeline|latency|log|table|overload [--json FILE] [--help]
     python -m tests.bench tokens
 
-Without a name all of them, each within a time of its own, some fifteen minutes in all; `--quick`
-is a look at whether they run, in three minutes.
+Without a name, all benches run, each with a timeout, in about 15 minutes; `--quick` is a smoke test
+of three minutes.
 
-Compared are this bridge's gateway, Node's socket.io, python-socketio as it comes, a Python loop of
-`transport.write`, and the floor: a C loop of send(). Rounds are interleaved; shown are medians and
-their ratios. Absolute figures say little on a shared machine, ratios hold. `pipeline` and `latency`
-measure what is before the gateway, `log`, `table` and `overload` what is kept and repaired.
+The contenders are this bridge's gateway, Node's socket.io, unmodified python-socketio, a Python
+loop of `transport.write`, and the floor: a C loop of send(). Rounds are interleaved; the output has
+medians and their ratios. On a shared machine absolute figures vary, ratios are stable. `pipeline`
+and `latency` measure the stages before the gateway, `log`, `table` and `overload` storage and
+recovery.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench import connect, everything, fanout, slow, upgrade
+from tests.bench.figures import Figures, number
 from tests.bench.rig import rig
 
 BENCHES: dict[str, tuple[Any, int, list[str]]] = {
@@ -34,7 +36,7 @@ BENCHES: dict[str, tuple[Any, int, list[str]]] = {
     "upgrade": (upgrade, 100, ["bridge", "node"]),
     "slow": (slow, 500, ["bridge"]),
 }
-ELSEWHERE = ("pipeline", "latency", "recovery", "log", "table", "overload", "tokens")
+MODULES = ("pipeline", "latency", "recovery", "log", "table", "overload", "tokens")
 UNITS = {
     "cpu_us": "CPU µs",
     "user_us": "user µs",
@@ -44,21 +46,20 @@ UNITS = {
     "stall_ms": "longest stall ms",
     "step_ms": "longest step CPU ms",
     "kb": "KB each",
-    "grown_kb": "RSS grown KB",
-    "cut_off": "cut off",
+    "grown_kb": "RSS growth KB",
+    "cut_off": "slow clients closed",
     "cut_s": "after s",
-    "cut_kb": "waiting KB",
+    "cut_kb": "unsent KB",
     "gaps": "gaps",
     "repeats": "repeats",
     "reconnects": "reconnects",
     "events": "events",
 }
 
-Figures = dict[str, dict[str, Any]]
-"""Figure by name, by what was measured."""
-
 
 def median(rounds: list[Figures]) -> Figures:
+    """Return the median of each figure; None if a round has none."""
+
     def of(label: str, figure: str) -> Any:
         values = [round_[label][figure] for round_ in rounds]
         return None if None in values else statistics.median(values)
@@ -70,48 +71,43 @@ def median(rounds: list[Figures]) -> Figures:
 
 
 def table(results: dict[str, Figures]) -> str:
-    """Markdown: a line for each contender, with how many times the bridge's CPU it takes."""
+    """Return Markdown tables with a line per contender and the ratio of the bridge's CPU to its."""
     lines = []
     for label, figures in next(iter(results.values())).items():
         heads = [UNITS[name] for name in figures]
         lines += [
-            f"\n| {label} | {' | '.join(heads)} | bridge / it |",
+            f"\n| {label} | {' | '.join(heads)} | CPU bridge / contender |",
             "|---|" + "---:|" * (len(heads) + 1),
         ]
         ours = results["bridge"][label]
-        for name, its in results.items():
-            values = [_number(value) for value in its[label].values()]
-            ratio = ours["cpu_us"] / its[label]["cpu_us"]
-            memory = f" ({ours['kb'] / its[label]['kb']:.2f} KB)" if its[label].get("kb") else ""
+        for name, theirs in results.items():
+            values = [number(value, 2) for value in theirs[label].values()]
+            ratio = ours["cpu_us"] / theirs[label]["cpu_us"]
+            kb = theirs[label].get("kb")
+            memory = f" ({ours['kb'] / kb:.2f} KB)" if kb else ""
             lines.append(f"| {name} | {' | '.join(values)} | {ratio:.2f}{memory} |")
     return "\n".join(lines)
 
 
-def _number(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2f}"
-
-
 def main(argv: list[str] | None = None) -> int:
     given = sys.argv[1:] if argv is None else argv
-    if given and given[0] in ELSEWHERE:
+    if given and given[0] in MODULES:
         sys.argv[1:] = given[1:]
         runpy.run_module(f"tests.bench.{given[0]}", run_name="__main__")
         return 0
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("bench", nargs="?", choices=[*BENCHES, *ELSEWHERE], help="all without it")
-    parser.add_argument("--quick", action="store_true", help="of all, with few clients")
+    parser.add_argument("bench", nargs="?", choices=[*BENCHES, *MODULES], help="default: all")
+    parser.add_argument("--quick", action="store_true", help="run all benches with few clients")
     parser.add_argument("--clients", type=int)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", nargs="+", help="contenders, bridge among them")
-    parser.add_argument("--seconds", type=int, default=50, help="of `slow`")
-    parser.add_argument("--batch", type=int, default=2, help="events at once, of `slow`")
+    parser.add_argument("--only", nargs="+", help="contenders, including bridge")
+    parser.add_argument("--seconds", type=int, default=50, help="duration of `slow`")
+    parser.add_argument("--batch", type=int, default=2, help="events at once in `slow`")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args(given)
     if options.bench is None:
         file = options.json or Path("bench.json")
-        return everything.run(list(everything.PARTS), quick=options.quick, file=file)
+        return everything.run(list(everything.BENCHES), quick=options.quick, file=file)
     module, clients, names = BENCHES[options.bench]
     clients = options.clients or clients
     with rig() as machine:
@@ -120,12 +116,17 @@ def main(argv: list[str] | None = None) -> int:
         rounds: dict[str, list[Figures]] = module.measure(
             machine, names, clients, options.rounds, **more
         )
-    results = {name: median(its) for name, its in rounds.items()}
+    results = {name: median(measured) for name, measured in rounds.items()}
     print(f"{clients:,} clients, medians of {options.rounds} rounds")
     print(table(results))
     if options.json:
-        whole = {"bench": options.bench, "clients": clients, "medians": results, "rounds": rounds}
-        options.json.write_text(json.dumps(whole, indent=2) + "\n")
+        document = {
+            "bench": options.bench,
+            "clients": clients,
+            "medians": results,
+            "rounds": rounds,
+        }
+        options.json.write_text(json.dumps(document, indent=2) + "\n")
     return 0
 
 

@@ -1,31 +1,25 @@
-"""What a client costs that comes and joins a region, and one that is just there."""
+"""CPU per connect with a region, and memory per idle client."""
 
 from __future__ import annotations
 
-import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tests.bench.figures import Figures, in_rounds
 
 if TYPE_CHECKING:
     from tests.bench.rig import Rig
 
 WARM = 300
-"""Clients that come before, so that what a server does only once is not counted."""
+"""Clients connected before the measurement, so that one-time work of a server is not counted."""
 
 
-def measure(
-    rig: Rig, names: list[str], clients: int, rounds: int
-) -> dict[str, list[dict[str, dict[str, Any]]]]:
-    """A new server each time, in turns."""
-    out: dict[str, list[dict[str, dict[str, Any]]]] = {name: [] for name in names}
-    for number in range(rounds):
-        for name in names:
-            print(f"round {number + 1}: {name}", file=sys.stderr)
-            out[name].append(_measure(rig, name, clients))
-    return out
+def measure(rig: Rig, names: list[str], clients: int, rounds: int) -> dict[str, list[Figures]]:
+    """Measure with a new server in each round."""
+    return in_rounds(names, rounds, lambda name: _measure(rig, name, clients))
 
 
-def _measure(rig: Rig, name: str, clients: int) -> dict[str, dict[str, Any]]:
+def _measure(rig: Rig, name: str, clients: int) -> Figures:
     with rig.pair(name, WARM) as (server, load):
         time.sleep(1)
         rss, cpu = server.rss, server.cpu

@@ -1,12 +1,13 @@
-"""What one delivery costs: one event to everybody in a room, and sixteen in one step."""
+"""CPU per delivery: one event to all clients of a room, and sixteen in one loop iteration."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from tests.bench.figures import Figures
 from tests.bench.rig import told
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ SINGLE = {
     "floor": (20, 4.0),
     "stock": (5, 1.0),
 }
-"""Events and their rate, for 5,000 clients: nobody may be late for the next event."""
+"""Number of events and rate per second for 5,000 clients; every server finishes an event before
+the next one is due."""
 
 BATCH = 16
 BATCHES = {
@@ -31,19 +33,17 @@ BATCHES = {
 }
 
 
-def measure(
-    rig: Rig, names: list[str], clients: int, rounds: int
-) -> dict[str, list[dict[str, dict[str, Any]]]]:
-    """All servers have their clients from the beginning, and take turns: a round lasts seconds, so
-    that what else the machine does is in all their figures.
+def measure(rig: Rig, names: list[str], clients: int, rounds: int) -> dict[str, list[Figures]]:
+    """Measure servers in turns, with all clients connected from the start: a round takes seconds,
+    so that the machine's other load affects all figures.
     """
-    out: dict[str, list[dict[str, dict[str, Any]]]] = {name: [] for name in names}
+    out: dict[str, list[Figures]] = {name: [] for name in names}
     with contextlib.ExitStack() as stack:
         pairs = {name: stack.enter_context(rig.pair(name, clients)) for name in names}
         for number in range(-1, rounds):
             for name, pair in pairs.items():
                 if number < 0:
-                    pair[0].ask("tell 2 2 1")  # what is done only once is not counted
+                    pair[0].ask("tell 2 2 1")  # excludes one-time work
                     time.sleep(1)
                 else:
                     print(f"round {number + 1}: {name}", file=sys.stderr)
@@ -51,8 +51,8 @@ def measure(
     return out
 
 
-def _measure(name: str, server: Program, load: Program, clients: int) -> dict[str, dict[str, Any]]:
-    out = {}
+def _measure(name: str, server: Program, load: Program, clients: int) -> Figures:
+    out: Figures = {}
     slower = max(1.0, clients / 5000)
     for label, (count, rate), batch in (
         ("one event", SINGLE[name], 1),

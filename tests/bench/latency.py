@@ -1,12 +1,12 @@
-"""From commit to client, and how much of it is the bridge's own.
+"""Latency from commit to client, and the bridge's share of it.
 
     python -m tests.bench.latency [--seconds 20] [--rate 100] [--json FILE]
 
-A sandbox with Realtime's true rhythm, `bridge serve` as a process of its own, and two listeners:
-one on Realtime itself, one on the bridge over a websocket. Each change carries a number, so that
-its arrivals can be told apart. The bridge's process notes when the `realtime` package handed each
-change over, which splits what comes after Realtime into the package's part (it takes some 0.13 ms
-per message, and hands a poll's burst over as a whole) and the bridge's own.
+Runs a sandbox with Realtime's real delays, `bridge serve` as a process, and two listeners: one on
+Realtime itself, one on the bridge over a websocket. Each change has a number, by which its arrivals
+are matched. The bridge's process records when the `realtime` package passed each change on, which
+splits the time after Realtime into the package's share (about 0.13 ms per message; the burst of one
+poll is passed on as a whole) and the bridge's own.
 """
 
 from __future__ import annotations
@@ -32,44 +32,45 @@ from bridge.cli import main as cli
 from bridge.sandbox import Sandbox
 from bridge.source.change_queue import ChangeQueue
 from tests.acceptance.test_process import free_port
+from tests.bench.figures import percentile
 
-NOTES = "BENCH_NOTES"
-"""Names the file in which the bridge's process notes when changes were handed over."""
+RECORD_FILE = "BENCH_NOTES"
+"""Environment variable with the file in which the bridge's process records arrivals."""
 
 ROWS = 200
 FIRST = 1_000_000_000
-"""Prices from here on are numbers of changes."""
+"""Prices from this value on are numbers of changes."""
 
 
 class Arrivals:
-    """When each change arrived, in seconds of the monotonic clock."""
+    """The arrival of each change, in seconds of the monotonic clock."""
 
     def __init__(self) -> None:
         self.at: dict[int, float] = {}
 
-    def note(self, price: Any) -> None:
+    def record(self, price: Any) -> None:
         if isinstance(price, int) and price >= FIRST:
             self.at[price] = time.monotonic()
 
 
-class NotingInbox(ChangeQueue):
-    """The inbox, noting when the `realtime` package put each change."""
+class RecordingQueue(ChangeQueue):
+    """A change queue that records when the `realtime` package put each change."""
 
     arrivals = Arrivals()
 
     def put_nowait(self, item: Item) -> None:
         if isinstance(item, Change):
-            self.arrivals.note(item.record.get("price"))
+            self.arrivals.record(item.record.get("price"))
         super().put_nowait(item)
 
 
 def serve(arguments: list[str]) -> int:
-    """`bridge serve`, noting."""
-    vars(app)["ChangeQueue"] = NotingInbox
+    """Run `bridge serve` with a recording change queue."""
+    vars(app)["ChangeQueue"] = RecordingQueue
     try:
         return cli.main(["serve", *arguments])
     finally:
-        Path(os.environ[NOTES]).write_text(json.dumps(NotingInbox.arrivals.at), "utf-8")
+        Path(os.environ[RECORD_FILE]).write_text(json.dumps(RecordingQueue.arrivals.at), "utf-8")
 
 
 async def realtime(url: str, key: str, arrivals: Arrivals, live: asyncio.Event) -> None:
@@ -84,7 +85,7 @@ async def realtime(url: str, key: str, arrivals: Arrivals, live: asyncio.Event) 
             if message["event"] == "system":
                 live.set()
             if message["event"] == "postgres_changes":
-                arrivals.note(message["payload"]["data"]["record"]["price"])
+                arrivals.record(message["payload"]["data"]["record"]["price"])
 
 
 async def bridge(socket: ClientConnection, arrivals: Arrivals, live: asyncio.Event) -> None:
@@ -98,7 +99,7 @@ async def bridge(socket: ClientConnection, arrivals: Arrivals, live: asyncio.Eve
             live.set()
         elif text.startswith('42["property-updated"'):
             for change in json.loads(text[2:])[1]["data"]["changes"].values():
-                arrivals.note(change["new"])
+                arrivals.record(change["new"])
 
 
 async def ready(url: str) -> None:
@@ -123,7 +124,7 @@ async def measure(seconds: float, rate: float) -> dict[str, Any]:
             "SUPABASE_URL": sandbox.supabase_url,
             "SUPABASE_SECRET_KEY": sandbox.supabase_key,
         }
-        environment[NOTES] = str(notes := directory / "notes.json")
+        environment[RECORD_FILE] = str(notes := directory / "notes.json")
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", __spec__.name, "--serve", url.rpartition(":")[2],
             env={**os.environ, **environment},
@@ -141,7 +142,7 @@ async def measure(seconds: float, rate: float) -> dict[str, Any]:
         async with asyncio.timeout(30):
             for live in lives:
                 await live.wait()
-        await asyncio.sleep(6)  # until the pass that follows a new subscription is over
+        await asyncio.sleep(6)  # until the scan that follows a new subscription has ended
         rows = await sandbox.execute("select id from properties order by id limit %s", [ROWS])
         started = time.monotonic()
         for number in range(int(seconds * rate)):
@@ -171,7 +172,7 @@ async def measure(seconds: float, rate: float) -> dict[str, Any]:
 def percentiles(seconds: list[float]) -> Iterator[tuple[str, float]]:
     ordered = sorted(seconds)
     for name, share in (("p50", 0.5), ("p99", 0.99), ("max", 1.0)):
-        yield name, ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000
+        yield name, percentile(ordered, share) * 1000
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""A client on a websocket that believes nothing: each event has to follow from those before it."""
+"""A websocket client that checks each event against the ones before it."""
 
 from __future__ import annotations
 
@@ -19,42 +19,42 @@ if TYPE_CHECKING:
     from tests.bench.site import Site
 
 COLUMNS: Final = ("name", "city", "state", "price", "units", "status")
-"""Those that are compared."""
+"""The compared columns."""
 PAUSE_SECONDS: Final = 0.2
-"""Before it connects again."""
+"""Delay of a reconnect."""
 SHOWN: Final = 20
-"""Violations whose text is kept."""
+"""Maximum number of violations that are kept as text."""
 
 Row = dict[str, Any]
 
 
 class Listener:
-    """Connects again whenever its connection ends, and recovers, or reads the rows anew.
+    """Reconnects whenever its connection closes, and recovers or reads the rows again.
 
-    `whole`: it begins with the rows of GET /properties, and every event is checked against them.
-    Without it only what was heard before is known, and the first event of a property is believed.
-    Every update has to name as old what was told last, and to raise `price`, which writers must do;
-    positions have to grow. What does not is in `wrong`.
+    With `whole` it starts from the rows of GET /properties, and checks every event against them.
+    Without, it starts empty, and accepts the first event of each property. The `old` values of an
+    update have to equal the last ones received, its `price` has to rise (writers only raise it),
+    and positions have to increase. Violations are in `wrong`.
     """
 
     def __init__(self, site: Site, name: str, *, whole: bool) -> None:
         self.name = name
         self.rows: dict[str, Row] = {}
         self.counts: Counter[str] = Counter()
-        """created, updated, deleted, cut (connections that ended), recovered, anew, wrong."""
+        """created, updated, deleted, cut (closed connections), recovered, reread, wrong."""
         self.wrong: list[str] = []
         self.states: list[tuple[float, str]] = []
-        """What `bridge-status` said, and when (monotonic seconds)."""
-        self.heard: deque[tuple[float, str, str, Any]] = deque(maxlen=100_000)
-        """When (monotonic seconds), the event, the property, and its `data`."""
+        """Monotonic seconds and state of each `bridge-status`."""
+        self.received: deque[tuple[float, str, str, Any]] = deque(maxlen=100_000)
+        """Monotonic seconds, event, property and `data` of each event."""
         self.connected = asyncio.Event()
-        """Set while it is connected and knows what it has to know."""
+        """Set while it is connected and has recovered or read the rows."""
         self._site = site
         self._whole = whole
         self._pid: str | None = None
         self._offset: str | None = None
-        self._passed = ""  # events up to here are in the rows that were read
-        self._reading: list[list[Any]] | None = None  # what came while they were read
+        self._snapshot_position = ""  # position of the rows: earlier events are contained in them
+        self._buffered: list[list[Any]] | None = None  # events received while reading the rows
 
     async def run(self) -> None:
         address = self._site.url.replace("http", "ws") + "/socket.io/?EIO=4&transport=websocket"
@@ -70,9 +70,7 @@ class Listener:
             await asyncio.sleep(PAUSE_SECONDS)
 
     def differs(self, table: Mapping[str, Row]) -> list[str]:
-        """Properties of which it holds something else than `table`: only those that it has heard
-        of, where it is not `whole`.
-        """
+        """Return the properties that differ from `table`; unless `whole`, only received ones."""
         keys = table.keys() | self.rows.keys() if self._whole else self.rows.keys()
         return [key for key in keys if self.rows.get(key) != table.get(key)]
 
@@ -95,42 +93,42 @@ class Listener:
                         self.connected.set()
                     else:
                         self._pid, self._offset = pid, None
-                        reading = asyncio.create_task(self._begin())
+                        reading = asyncio.create_task(self._read_rows())
                 elif frame.startswith("44"):
-                    self._violate(f"refused: {frame}")
+                    self._report(f"rejected: {frame}")
         finally:
             if reading is not None:
                 reading.cancel()
 
-    async def _begin(self) -> None:
-        """Take the rows as they are, then what came meanwhile."""
-        self.counts["anew"] += 1
+    async def _read_rows(self) -> None:
+        """Read the rows, then apply the events received meanwhile."""
+        self.counts["reread"] += 1
         if self._whole:
-            self._reading = []
-            self._passed, rows = await self._site.rows()
-            self.rows = {row["property_id"]: _known(row) for row in rows}
-            waiting, self._reading = self._reading, None
+            self._buffered = []
+            self._snapshot_position, rows = await self._site.rows()
+            self.rows = {row["property_id"]: _compared(row) for row in rows}
+            waiting, self._buffered = self._buffered, None
             for parts in waiting:
                 self._event(parts)
         self.connected.set()
 
     def _event(self, parts: list[Any]) -> None:
         name, envelope, position = parts
-        if self._reading is not None and name != "bridge-status":
-            self._reading.append(parts)
+        if self._buffered is not None and name != "bridge-status":
+            self._buffered.append(parts)
             return
         if name == "bridge-status":
             self.states.append((time.monotonic(), envelope["data"]["state"]))
             self._offset = position
             return
-        if self._passed and _number(position) <= _number(self._passed):
+        if self._snapshot_position and _number(position) <= _number(self._snapshot_position):
             self._offset = position
             return
-        if self._offset and _again(position, self._offset):
-            self._violate(f"{name} at {position} after {self._offset}")
+        if self._offset and _repeats(position, self._offset):
+            self._report(f"{name} at {position} after {self._offset}")
         self._offset = position
         data = envelope["data"]
-        self.heard.append((time.monotonic(), name, data["property_id"], data))
+        self.received.append((time.monotonic(), name, data["property_id"], data))
         self._apply(name, data)
 
     def _apply(self, name: str, data: dict[str, Any]) -> None:
@@ -139,18 +137,18 @@ class Listener:
         if name == "property-created":
             self.counts["created"] += 1
             if row is not None:
-                self._violate(f"{key} created, and was there")
-            self.rows[key] = _known(data)
+                self._report(f"{key} created, but exists")
+            self.rows[key] = _compared(data)
         elif name == "property-deleted":
             self.counts["deleted"] += 1
             if row is None and self._whole:
-                self._violate(f"{key} deleted, and was not there")
+                self._report(f"{key} deleted, but does not exist")
             self.rows.pop(key, None)
         else:
             self.counts["updated"] += 1
             if row is None:
                 if self._whole:
-                    self._violate(f"{key} updated, and was not there")
+                    self._report(f"{key} updated, but does not exist")
                 row = self.rows[key] = {}
             self._change(key, row, data["changes"])
 
@@ -160,18 +158,18 @@ class Listener:
                 continue
             old, new = change["old"], change["new"]
             if column in row and row[column] != old:
-                self._violate(f"{key}: {column} was told as {row[column]}, and is old as {old}")
+                self._report(f"{key}: {column} was last {row[column]}, but old is {old}")
             if old == new or (column == "price" and new <= old):
-                self._violate(f"{key}: {column} from {old} to {new}")
+                self._report(f"{key}: {column} from {old} to {new}")
             row[column] = new
 
-    def _violate(self, text: str) -> None:
+    def _report(self, text: str) -> None:
         self.counts["wrong"] += 1
         if len(self.wrong) < SHOWN:
             self.wrong.append(f"{self.name}: {text}")
 
 
-def _known(row: Mapping[str, Any]) -> Row:
+def _compared(row: Mapping[str, Any]) -> Row:
     return {column: row[column] for column in COLUMNS}
 
 
@@ -179,6 +177,6 @@ def _number(position: str) -> int:
     return int(position.rpartition("-")[2])
 
 
-def _again(position: str, before: str) -> bool:
+def _repeats(position: str, before: str) -> bool:
     same = position.rpartition("-")[0] == before.rpartition("-")[0]
     return same and _number(position) <= _number(before)

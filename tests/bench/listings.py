@@ -1,4 +1,4 @@
-"""A table of any size, and changes of it."""
+"""Fills the table with any number of listings, and changes them."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
     from tests.bench.listener import Row
     from tests.chaos.platform import Platform
 
-AT_ONCE: Final = 50_000
-"""Rows of one transaction."""
+ROWS_PER_TRANSACTION: Final = 50_000
+"""Rows per transaction of `fill`."""
 CITIES: Final = (
     "array['Austin/TX', 'Dallas/TX', 'San Diego/CA', 'Fresno/CA', 'Reno/NV', 'Albany/NY']"
 )
 
 
 async def fill(platform: Platform, count: int) -> None:
-    """So many listings, of which Realtime shows nothing, as if they had always been there."""
+    """Insert `count` listings without changes on Realtime, as if they had existed before."""
     await platform.fault("stall")
-    for first in range(1, count + 1, AT_ONCE):
-        last = min(count, first + AT_ONCE - 1)
+    for first in range(1, count + 1, ROWS_PER_TRANSACTION):
+        last = min(count, first + ROWS_PER_TRANSACTION - 1)
         await platform.execute(
             "insert into properties (name, address, city, state, price, units, status, latitude,"
             " longitude, created_at, updated_at)"
@@ -40,13 +40,15 @@ async def fill(platform: Platform, count: int) -> None:
 
 
 async def keys(platform: Platform, count: int) -> list[str]:
-    """Of so many listings, anywhere in the table."""
+    """Return the keys of `count` listings."""
     found = await platform.execute(f"select id::text from properties order by id limit {count}")
     return [key for (key,) in found]
 
 
 async def reprice(platform: Platform, which: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """One statement; what has to be told of each: `{"old": ..., "new": ...}` of the price."""
+    """Raise the price of each in one statement. Return the expected change of the price by key,
+    `{"old": ..., "new": ...}`.
+    """
     listed = ", ".join(f"'{key}'" for key in which)
     found = await platform.execute(
         f"update properties set price = price + 1 where id in ({listed})"
@@ -56,6 +58,7 @@ async def reprice(platform: Platform, which: Iterable[str]) -> dict[str, dict[st
 
 
 async def delete(platform: Platform, which: Iterable[str]) -> set[str]:
+    """Delete the listings in one statement. Return the deleted keys."""
     listed = ", ".join(f"'{key}'" for key in which)
     found = await platform.execute(
         f"delete from properties where id in ({listed}) returning id::text"
@@ -64,7 +67,7 @@ async def delete(platform: Platform, which: Iterable[str]) -> set[str]:
 
 
 async def table(platform: Platform) -> dict[str, Row]:
-    """What is there, in the columns that listeners compare."""
+    """Return the rows of the table by key, with the columns that listeners compare."""
     found = await platform.execute(
         "select id::text, name, city, state, price, units, status from properties"
     )

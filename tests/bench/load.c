@@ -1,13 +1,13 @@
-// A load client: holds thousands of Socket.IO connections over websockets (or bare TCP ones), answers
-// pings, counts events and how long they took.
+// A load client: opens thousands of Socket.IO connections over websockets (or plain TCP ones),
+// replies to pings, counts events and measures their latency.
 //
 //   load PORT ws|tcp
 //
-// Reads commands from stdin, a line each, and answers each with a line of JSON:
-//   open N         N more connections, 32 handshakes at a time; answers when all are connected
-//   reset          forget what was counted
-//   stat           what was counted
-// An event is any frame that begins with 42; it carries "t":NANOSECONDS of the monotonic clock.
+// Reads commands from stdin, one per line, and responds to each with a line of JSON:
+//   open N         opens N more connections, 32 handshakes at a time; responds when all are connected
+//   reset          resets the counters
+//   stat           returns the counters
+// An event is any frame that begins with 42; it contains "t":NANOSECONDS of the monotonic clock.
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -29,7 +29,7 @@ enum { AT_ONCE = 32, CHUNK = 1 << 18, BUCKETS = 1 << 20, BUCKET_NS = 20000 };
 struct client {
     int fd;
     enum state state;
-    uint8_t *rest; // the beginning of a frame
+    uint8_t *rest; // an incomplete frame
     size_t rest_size;
 };
 
@@ -55,7 +55,7 @@ static void watch(struct client *c, uint32_t what, int operation) {
     if (epoll_ctl(poller, operation, c->fd, &event)) fail("epoll_ctl");
 }
 
-static void say(struct client *c, const char *text) { // masked with zeroes
+static void send_text(struct client *c, const char *text) { // masked with zeroes
     uint8_t frame[128] = {0x81, (uint8_t)(0x80 | strlen(text))};
     memcpy(frame + 6, text, strlen(text));
     send(c->fd, frame, 6 + strlen(text), MSG_NOSIGNAL);
@@ -111,12 +111,12 @@ static void message(struct client *c, int opcode, const uint8_t *at, size_t size
     if (opcode == 8) lose(c, "the server closed it");
     else if (c->state == OPENING) {
         c->state = JOINING;
-        say(c, "40{\"regions\":[\"TX\"]}");
+        send_text(c, "40{\"regions\":[\"TX\"]}");
     } else if (c->state == JOINING && size > 1 && at[0] == '4' && at[1] == '0') is_ready(c);
     else if (size > 1 && at[0] == '4' && at[1] == '2') event(at, size);
     else if (size && at[0] == '2') {
         pings++;
-        say(c, "3");
+        send_text(c, "3");
     }
 }
 
@@ -194,7 +194,7 @@ static double quantile(double q) {
 
 static void command(void) {
     char line[128];
-    ssize_t got = read(0, line, sizeof line - 1); // one at a time: each is answered before the next
+    ssize_t got = read(0, line, sizeof line - 1); // one command: the next follows the response
     if (got <= 0) exit(0);
     line[got] = 0;
     if (!strncmp(line, "open ", 5)) {

@@ -1,11 +1,11 @@
-"""What a log that survives costs, beside the one in memory.
+"""Cost of the durable event log, compared with the one in memory.
 
     python -m tests.bench log [--rows 1000 100000 1000000] [--json]
 
-Measured are appends of 1, 16 and 256 events with the rows they leave behind (one after the other,
-and the file's disk is the machine's own); how long a single append takes at 100 a second, p50 and
-p99, which is what the durable path adds to an event's way; and what opening a file with so many
-rows costs: seconds, and bytes of memory for each row.
+Measures appends of 1, 16 and 256 events with their rows (sequential, on the machine's own disk);
+the latency of single appends at 100 per second, p50 and p99, which is the latency that durability
+adds to an event; and the cost of opening a file with so many rows: seconds, and bytes of memory per
+row.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ from bridge.pipeline import diff
 from bridge.projection import Projection
 from bridge.rows import RowStore
 from bridge.source.normalize import normalize
-from tests.bench.pipeline import listing, resident
+from tests.bench.figures import percentile
+from tests.bench.machine import resident
+from tests.bench.pipeline import listing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,15 +43,15 @@ if TYPE_CHECKING:
 
 ROUNDS = 3
 SECONDS = 2.0
-"""How long each kind of append goes on."""
-PACE = 100
-"""Appends a second where their latency is measured."""
+"""Duration of each throughput measurement."""
+APPENDS_PER_SECOND = 100
+"""Rate of appends in the latency measurement."""
 
-Batch = tuple[list["Event"], list["RowUpdate"]]
+Append = tuple[list["Event"], list["RowUpdate"]]
 
 
-def batches(size: int, number: int) -> list[Batch]:
-    """Updates of random rows out of 10,000, as the pipeline would append them."""
+def batches(size: int, number: int) -> list[Append]:
+    """Return updates of random rows out of 10,000, as the pipeline appends them."""
     rng = random.Random(size)
     projection = Projection()
     rows = RowStore(projection.known)
@@ -71,8 +73,8 @@ def batches(size: int, number: int) -> list[Batch]:
     return out
 
 
-async def throughput(log: EventLog, prepared: list[Batch]) -> tuple[float, float]:
-    """Events a second, and CPU µs for each, of all threads."""
+async def throughput(log: EventLog, prepared: list[Append]) -> tuple[float, float]:
+    """Return events per second and CPU µs per event, of all threads."""
     done = turn = 0
     started, cpu = time.perf_counter(), time.process_time()
     while time.perf_counter() - started < SECONDS:
@@ -84,15 +86,15 @@ async def throughput(log: EventLog, prepared: list[Batch]) -> tuple[float, float
     return done / spent, (time.process_time() - cpu) / done * 1e6
 
 
-async def latency(log: EventLog, prepared: list[Batch]) -> list[float]:
-    """Milliseconds of each append of one event, at a steady pace."""
+async def latency(log: EventLog, prepared: list[Append]) -> list[float]:
+    """Return the milliseconds of each append of one event, at a constant rate."""
     out = []
-    for turn in range(int(PACE * SECONDS)):
+    for turn in range(int(APPENDS_PER_SECOND * SECONDS)):
         events, rows = prepared[turn % len(prepared)]
         started = time.perf_counter()
         await log.append(events, rows)
         out.append((time.perf_counter() - started) * 1e3)
-        await asyncio.sleep(max(0.0, 1 / PACE - (time.perf_counter() - started)))
+        await asyncio.sleep(max(0.0, 1 / APPENDS_PER_SECOND - (time.perf_counter() - started)))
     return out
 
 
@@ -110,15 +112,15 @@ async def appends(make: Callable[[], EventLog]) -> dict[str, float]:
         figures[f"cpu_us_{size}"] = statistics.median(cpu for _, cpu in rounds)
     log = make()
     await log.open()
-    taken = sorted(await latency(log, batches(1, 200)))
+    ordered = sorted(await latency(log, batches(1, 200)))
     await log.close()
-    figures["p50_ms"] = taken[len(taken) // 2]
-    figures["p99_ms"] = taken[int(len(taken) * 0.99)]
+    figures["p50_ms"] = percentile(ordered, 0.5)
+    figures["p99_ms"] = percentile(ordered, 0.99)
     return figures
 
 
 async def opening(folder: Path, count: int) -> dict[str, float]:
-    """A file with so many rows, written as the first pass does, and opened as a restart does."""
+    """Measure a file with `count` rows, written as by the first scan and opened as by a restart."""
     rng = random.Random(count)
     projection = Projection()
     rows = RowStore(projection.known)
@@ -134,7 +136,7 @@ async def opening(folder: Path, count: int) -> dict[str, float]:
         page = []
         for number in range(start, min(start + 1000, count)):
             record = {name: normalize(value) for name, value in listing(rng, number).items()}
-            # In the order of the keys, as a pass reads them.
+            # In key order, as a table scan reads them.
             page.append((str(uuid.UUID(int=number << 96)), rows.encode(record)))
         await log.append([], page)
     await log.append([], [], Progress(loaded=True))

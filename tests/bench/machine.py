@@ -1,4 +1,4 @@
-"""What processes cost, as the kernel counts it. Linux only."""
+"""CPU time and memory of processes, from /proc. Linux only."""
 
 from __future__ import annotations
 
@@ -10,24 +10,32 @@ from typing import Final
 TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
+def resident(pid: int | str = "self") -> int:
+    """Return the resident bytes of a process."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
 def memory(pid: int) -> tuple[int, int]:
-    """Resident bytes now, and at the most so far or since `forget_peak`."""
-    told = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-    return _kilobytes(told["VmRSS"]), _kilobytes(told["VmHWM"])
+    """Return the resident bytes now and at the peak since the start or `forget_peak`."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    fields = dict(line.split(":", 1) for line in status.splitlines())
+    return _kilobytes(fields["VmRSS"]), _kilobytes(fields["VmHWM"])
 
 
 def forget_peak(pid: int) -> None:
+    """Reset the peak of `memory`."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
 def cpu(pid: int) -> float:
-    """Seconds of one process, with children that it has waited for."""
+    """Return the CPU seconds of a process, including children that it has waited for."""
     fields = _stat(pid)
     return sum(int(fields[n]) for n in (11, 12, 13, 14)) / TICKS
 
 
 def cpu_below(pid: int, name: str) -> float:
-    """Seconds of all processes of that name that descend from `pid`."""
+    """Return the CPU seconds of all descendants of `pid` with that name."""
     children = defaultdict(list)
     names = {}
     for folder in Path("/proc").iterdir():
@@ -36,7 +44,7 @@ def cpu_below(pid: int, name: str) -> float:
                 fields = _stat(int(folder.name))
                 names[int(folder.name)] = (folder / "comm").read_text().strip()
             except (FileNotFoundError, ProcessLookupError):
-                continue  # it ended while this looked
+                continue  # exited meanwhile
             children[int(fields[1])].append(int(folder.name))
     seconds, left = 0.0, [pid]
     while left:
@@ -51,7 +59,7 @@ def cpu_below(pid: int, name: str) -> float:
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields behind the command's name, which may hold anything: state, parent, and so on."""
+    """Return the fields after the command name, which may contain spaces: state, parent, ..."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 

@@ -1,17 +1,17 @@
-"""What notifications cost for each change, and what one watch weighs.
+"""CPU of notifications per change, and memory per watch.
 
     python -m tests.bench.notifications [--watches 0 10000 100000] [--present 1000]
 
-Changes are those of `tests.bench.pipeline`: random rows, each with another price, most of which are
-worth a notification, and half with another status. CPU time of the process for all that is done
-between Realtime's client library and the gateway, the memory log included, and for finding the
-recipients of what came of it; medians of five rounds.
+The changes are those of `tests.bench.pipeline`: random rows, each with a new price, most of which
+cause a notification, and half with a new status. Measures the CPU time of the process for
+everything between Realtime's client library and the gateway, including the memory log, and for
+finding the recipients; medians of five rounds.
 
-- `properties`: as many users as there are watches, each of whom watches one property that exists;
-- `one region`: all of them watch one region, in which a fifth of the changes is;
-- `elsewhere`: they watch what never changes.
+- `properties`: as many users as watches, each watching one existing property;
+- `one region`: all watch one region, which has a fifth of the changes;
+- `elsewhere`: all watch regions without changes.
 
-`--present` of the users have a client here, or one that may come back; the others are told nothing.
+`--present` users have a client that is connected or may reconnect; the others receive nothing.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from bridge.log.memory import MemoryEventLog
 from bridge.notifications.notifier import Notifier
 from bridge.notifications.rules import NotificationRules
 from bridge.notifications.watch_index import Watch, WatchIndex
+from bridge.pipeline.event_sink import events_of
 from bridge.pipeline.merger import ChangeMerger
 from bridge.projection import Projection
 from bridge.rows import RowStore
@@ -54,7 +55,7 @@ WHAT: Final[dict[str, Make]] = {
 
 
 def watching(count: int, make: Make, keys: list[str]) -> tuple[WatchIndex, float]:
-    """Watches, and the bytes that each of them takes."""
+    """Return an index of `count` watches, and the bytes per watch."""
     watches = WatchIndex()
     tracemalloc.start()
     for number in range(count):
@@ -67,7 +68,7 @@ def watching(count: int, make: Make, keys: list[str]) -> tuple[WatchIndex, float
 async def cost(
     rows: RowStore, projection: Projection, changes: int, rng: random.Random, notifier: Notifier
 ) -> tuple[float, float]:
-    """CPU µs per change, and the longest step of the loop in ms of CPU."""
+    """Return CPU µs per change, and the maximum CPU ms of one transaction."""
     ledger, log = ChangeMerger(projection, rows), MemoryEventLog(changes, 900)
     hub = Hub(deliver=_deliver, max_rooms=9)
     spent = longest = 0.0
@@ -77,11 +78,15 @@ async def cost(
             change = decode(data, projection)
             assert change is not None
             ledger.apply_change(change, 0.0)
-        batch = ledger.take()
-        events = notifier.expand(batch.events, lambda key: rows.decode(ledger.state(key) or b"[]"))
-        entries = await log.append(events, list(batch.rows.items()))
-        ledger.stored()
-        hub.publish(entries)
+        decided = ledger.take()
+        events = notifier.add_notifications(
+            events_of(projection, rows, decided.changes),
+            lambda key: rows.decode(ledger.state(key) or b"[]"),
+        )
+        commit = await log.append(events, list(decided.rows.items()))
+        rows.apply(decided.rows.items())
+        ledger.applied()
+        hub.publish(commit.entries)
         took = time.process_time() - started
         spent += took
         longest = max(longest, took)
@@ -89,7 +94,7 @@ async def cost(
 
 
 def _deliver(_entry: Entry, _recipients: Iterable[object]) -> None:
-    raise AssertionError("nobody is connected")
+    raise AssertionError("expected no delivery without a connected client")
 
 
 def measure(what: str, count: int, changes: int, present: int) -> str:
@@ -120,7 +125,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--watches", type=int, nargs="+", default=[0, 10_000, 100_000])
     parser.add_argument("--changes", type=int, default=5_000)
     parser.add_argument("--present", type=int, default=1_000)
-    logging.disable()  # that users are left out
+    logging.disable()  # warnings about skipped users
     options = parser.parse_args(argv)
     print(
         "| watches | of | users notified per change | CPU µs per change | longest turn, CPU ms "

@@ -1,13 +1,13 @@
-"""More changes than anybody planned for: is anything lost, repeated, or out of order?
+"""Overload: counts lost, repeated and disordered events above the planned rate of changes.
 
     python -m tests.bench overload [--transaction 50000] [--rate 2000] [--seconds 60] [--clients 3]
                                    [--json FILE]
 
-The sandbox and `bridge serve` are processes of their own, the log is a SQLite file. One after the
-other: one transaction over all rows; so many changes a second, for so long; the same again, while
-Realtime drops everything past its rate limit during the middle third. Each client begins with the
-rows of GET /properties and checks every event against what it holds: old values, order, positions.
-When all is quiet it must hold what the table holds. Exit code 1 if anything is wrong.
+The sandbox and `bridge serve` are separate processes, the log is a SQLite file. Three loads in
+sequence: one transaction over all rows; a constant rate of changes; the same again, while Realtime
+drops everything above its rate limit during the middle third. Each client starts with the rows of
+GET /properties and checks every event against its rows: old values, order, positions. In the end
+its rows must equal the table. Exit code 1 on any violation.
 """
 
 from __future__ import annotations
@@ -30,23 +30,24 @@ import psycopg
 from tests.bench import listings, machine
 from tests.bench.listener import Listener
 from tests.bench.site import Site
+from tests.bench.tasks import cancelled
 from tests.chaos.platform import Platform
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-TOGETHER: Final = 20
-"""Rows of one transaction where there are many."""
-LOOK_SECONDS: Final = 0.2
-PATIENCE_SECONDS: Final = 300.0
+ROWS_PER_TRANSACTION: Final = 20
+"""Rows per transaction of the constant rate."""
+POLL_SECONDS: Final = 0.2
+TIMEOUT_SECONDS: Final = 300.0
 LIMIT_SHARE: Final = 20
-"""The rate limit is this part of the rate."""
+"""Ratio of the rate to the rate limit."""
 
 Figures = dict[str, Any]
 
 
 class Stage:
-    """A bridge under load, and clients that check it. Made by `Stage.open()`."""
+    """A bridge under load, and clients that check it. Created by `Stage.open()`."""
 
     def __init__(self, platform: Platform, site: Site, listeners: list[Listener]) -> None:
         self.platform = platform
@@ -60,7 +61,7 @@ class Stage:
     async def open(
         cls, rows: int, clients: int, *, pace: float = 1.0, **settings: str
     ) -> AsyncIterator[Stage]:
-        """All is quiet inside: the table is read, the clients hold it."""
+        """Run a bridge that has read the table, with clients that have read its rows."""
         async with AsyncExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             platform = await stack.enter_async_context(Platform.open(pace))
@@ -70,34 +71,34 @@ class Stage:
             await site.ready()
             listeners = [Listener(site, f"client {n}", whole=True) for n in range(clients)]
             for listener in listeners:
-                stack.push_async_callback(_ended, asyncio.create_task(listener.run()))
-            it = cls(platform, site, listeners)
-            it._keys = await listings.keys(platform, rows)
-            async with asyncio.timeout(PATIENCE_SECONDS):
+                stack.push_async_callback(cancelled, asyncio.create_task(listener.run()))
+            stage = cls(platform, site, listeners)
+            stage._keys = await listings.keys(platform, rows)
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 for listener in listeners:
                     await listener.connected.wait()
             await site.quiet()
-            yield it
+            yield stage
 
     async def transaction(self, rows: int) -> Figures:
-        """One transaction of so many rows."""
+        """Measure one transaction over so many rows."""
 
         async def write() -> int:
             return len(await listings.reprice(self.platform, self._keys[:rows]))
 
-        return await self._play(write)
+        return await self._measure(write)
 
     async def steady(self, rate: float, seconds: float) -> Figures:
-        """So many changes a second."""
+        """Measure a constant rate of changes per second."""
 
         async def write() -> int:
             return await self._write(rate, seconds)
 
-        return await self._play(write)
+        return await self._measure(write)
 
     async def limited(self, rate: float, seconds: float, limit: float) -> Figures:
-        """The same, with a limit of so many changes a second, averaged over a minute, from a third
-        of the time on: for another third, and until Realtime has dropped something.
+        """As `steady`, with a rate limit (changes per second, averaged over a minute) during the
+        second third, and longer until Realtime has dropped a change.
         """
 
         async def write() -> int:
@@ -105,16 +106,16 @@ class Stage:
             made = await self._write(rate, seconds / 3)
             await self.platform.fault("rate_limit", changes_per_second=limit)
             made += await self._write(rate, seconds / 3)
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 while await self._dropped() == dropped:
-                    made += await self._write(rate, TOGETHER / rate)
+                    made += await self._write(rate, ROWS_PER_TRANSACTION / rate)
             await self.platform.fault("rate_limit", changes_per_second=None)
             return made + await self._write(rate, seconds / 3)
 
-        return await self._play(write)
+        return await self._measure(write)
 
     async def _dropped(self) -> int:
-        """Changes that the rate limit has swallowed."""
+        """Return the number of changes dropped by the rate limit."""
         return (await self.platform.counters())["rate_limited"]
 
     async def _write(self, rate: float, seconds: float) -> int:
@@ -126,17 +127,17 @@ class Stage:
                 await asyncio.sleep(made / rate - spent)
                 done = await connection.execute(
                     "update properties set price = price + 1 where id = any(%s::uuid[])",
-                    [self._rng.sample(self._keys, TOGETHER)],
+                    [self._rng.sample(self._keys, ROWS_PER_TRANSACTION)],
                 )
                 made += done.rowcount
         return made
 
-    async def _play(self, write: Callable[[], Awaitable[int]]) -> Figures:
+    async def _measure(self, write: Callable[[], Awaitable[int]]) -> Figures:
         before = await self._counts()
         dropped = await self._dropped()
         states = [len(listener.states) for listener in self.listeners]
         machine.forget_peak(self.site.pid)
-        cpu, watch = machine.cpu(self.site.pid), _Watch(self.site)
+        cpu, watch = machine.cpu(self.site.pid), _StatusWatch(self.site)
         watching = asyncio.create_task(watch.run())
         try:
             began = time.monotonic()
@@ -145,15 +146,15 @@ class Stage:
             problems = await self._converged()
             converged = time.monotonic()
         finally:
-            await _ended(watching)
+            await cancelled(watching)
         after = await self._counts()
-        told = {
+        statuses = {
             state
             for listener, start in zip(self.listeners, states, strict=True)
             for _, state in listener.states[start:]
         }
-        if watch.passing and "catching-up" not in told:
-            problems.append("something was looked for, and no client was told")
+        if watch.passing and "catching-up" not in statuses:
+            problems.append("a scan ran, and no client received the status catching-up")
         for listener in self.listeners:
             problems += listener.wrong
         rss, peak = machine.memory(self.site.pid)
@@ -167,20 +168,20 @@ class Stage:
             "bridge CPU s": machine.cpu(self.site.pid) - cpu,
             "RSS MB": rss / 1e6,
             "peak RSS MB": peak / 1e6,
-            "most doubts": watch.doubts,
+            "max rows to re-read": watch.doubts,
             "dropped by Realtime": await self._dropped() - dropped,
             "dropped by the queue": counts["dropped"],
             "repaired": counts["repaired"],
             "passes": counts["passes"],
-            "catching-up was told": "catching-up" in told,
+            "catching-up was sent": "catching-up" in statuses,
             "clients cut": counts["cut"],
             "recovered": counts["recovered"],
-            "began anew": counts["anew"],
+            "read the rows again": counts["reread"],
             "wrong": problems,
         }
 
     async def _counts(self) -> Counter[str]:
-        """Of the pipeline, and of all clients together."""
+        """Return the counts of the pipeline and the sums of those of the clients."""
         pipeline = (await self.site.pipeline())["counts"]
         counts = Counter({name: pipeline[name] for name in ("dropped", "repaired", "passes")})
         for listener in self.listeners:
@@ -188,11 +189,13 @@ class Stage:
         return counts
 
     async def _converged(self) -> list[str]:
-        """What is wrong still when nothing changes any more, or there is no more patience."""
+        """Wait until all clients equal the table and no scan runs. Return what differs after the
+        timeout.
+        """
         table = await listings.table(self.platform)
         differing: dict[str, list[str]] = {}
         with suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 while True:
                     differing = {
                         listener.name: keys
@@ -202,21 +205,21 @@ class Stage:
                     if not differing:
                         await self.site.quiet()
                         return []
-                    await asyncio.sleep(LOOK_SECONDS)
+                    await asyncio.sleep(POLL_SECONDS)
         if not differing:
-            return ["something is looked for without an end"]
+            return ["scans do not end"]
         return [
-            f"{name} holds {len(keys)} properties other than the table does, {keys[0]} is one"
+            f"{name} differs from the table in {len(keys)} properties, such as {keys[0]}"
             for name, keys in differing.items()
         ]
 
 
-class _Watch:
-    """Looks at /status all the time."""
+class _StatusWatch:
+    """Polls /status."""
 
     def __init__(self, site: Site) -> None:
         self.passing = False
-        """Whether it was seen twice in a row that something was looked for."""
+        """Whether two polls in a row found a running scan."""
         self.doubts = 0
         self._site = site
 
@@ -227,14 +230,7 @@ class _Watch:
             self.passing = self.passing or (before and pipeline["passing"])
             before = pipeline["passing"]
             self.doubts = max(self.doubts, pipeline["doubts"])
-            await asyncio.sleep(LOOK_SECONDS)
-
-
-async def _ended(task: asyncio.Task[None]) -> None:
-    """Cancel it. Raises what it died of before."""
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+            await asyncio.sleep(POLL_SECONDS)
 
 
 async def measure(options: argparse.Namespace) -> dict[str, Figures]:
@@ -251,21 +247,21 @@ async def measure(options: argparse.Namespace) -> dict[str, Figures]:
             results[name] = await play()
             print(f"{name}: {results[name]}", file=sys.stderr, flush=True)
             if results[name]["wrong"]:
-                print(stage.site.said[-4000:], file=sys.stderr)
+                print(stage.site.logged[-4000:], file=sys.stderr)
         return results
 
 
 def show(results: dict[str, Figures]) -> str:
     lines = ["| | " + " | ".join(results) + " |", "|---|" + "---:|" * len(results)]
     for figure in next(iter(results.values())):
-        values = (_text(its[figure]) for its in results.values())
+        values = (_text(figures[figure]) for figures in results.values())
         lines.append(f"| {figure} | " + " | ".join(values) + " |")
     return "\n".join(lines)
 
 
 def _text(value: Any) -> str:
     if isinstance(value, list):
-        return "; ".join(value) or "nothing"
+        return "; ".join(value) or "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
@@ -273,7 +269,9 @@ def _text(value: Any) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--transaction", type=int, default=50_000, help="rows of it, and in all")
+    parser.add_argument(
+        "--transaction", type=int, default=50_000, help="rows of the table and of the transaction"
+    )
     parser.add_argument("--rate", type=float, default=2000, help="changes per second")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--clients", type=int, default=3)
@@ -281,10 +279,10 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     results = asyncio.run(measure(options))
     if options.json:
-        whole = {"load": os.getloadavg(), **results}
-        options.json.write_text(json.dumps(whole, indent=2) + "\n")
+        document = {"load": os.getloadavg(), **results}
+        options.json.write_text(json.dumps(document, indent=2) + "\n")
     print(show(results))
-    return 1 if any(its["wrong"] for its in results.values()) else 0
+    return 1 if any(figures["wrong"] for figures in results.values()) else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How long a process does not answer, seen from outside: what holds its loop holds its answers."""
+"""Response times of a process, measured from outside: a blocked event loop delays responses."""
 
 from __future__ import annotations
 
@@ -7,52 +7,54 @@ import time
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
+from tests.bench.figures import percentile
+from tests.bench.tasks import cancelled
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-ASK: Final = b"GET /livez HTTP/1.1\r\nHost: bridge\r\n\r\n"
-EVERY_SECONDS: Final = 0.01
+REQUEST: Final = b"GET /livez HTTP/1.1\r\nHost: bridge\r\n\r\n"
+INTERVAL_SECONDS: Final = 0.01
 
 
 class Pulse:
-    """Asks /livez every 10 ms over one connection, which is made anew where it ends."""
+    """Requests /livez every 10 ms over one connection; reconnects if it closes."""
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self._took: list[float] = []
+        self._durations: list[float] = []
 
     @classmethod
     @asynccontextmanager
-    async def felt(cls, port: int) -> AsyncIterator[Pulse]:
+    async def open(cls, port: int) -> AsyncIterator[Pulse]:
         pulse = cls(port)
         task = asyncio.create_task(pulse._run())
         try:
             yield pulse
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await cancelled(task)
 
     def take(self) -> dict[str, float]:
-        """Milliseconds of the answers since it was asked last; nothing if there were none."""
-        took, self._took = sorted(self._took), []
-        if not took:
+        """Return percentiles in ms of the responses since the last call; empty without any."""
+        ordered, self._durations = sorted(self._durations), []
+        if not ordered:
             return {}
-        return {"p50": _at(took, 0.5), "p99": _at(took, 0.99), "max": _at(took, 1.0)}
+        shares = {"p50": 0.5, "p99": 0.99, "max": 1.0}
+        return {name: percentile(ordered, share) * 1000 for name, share in shares.items()}
 
     async def _run(self) -> None:
         while True:
             with suppress(OSError, asyncio.IncompleteReadError):
-                await self._feel()
-            await asyncio.sleep(EVERY_SECONDS)
+                await self._probe()
+            await asyncio.sleep(INTERVAL_SECONDS)
 
-    async def _feel(self) -> None:
+    async def _probe(self) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
-        fresh = True  # it may have waited for a server that was starting
+        fresh = True  # the first response may have waited for the server's start
         try:
             while True:
-                asked = time.monotonic()
-                writer.write(ASK)
+                sent = time.monotonic()
+                writer.write(REQUEST)
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = next(
                     int(line.split(b":")[1])
@@ -61,12 +63,8 @@ class Pulse:
                 )
                 await reader.readexactly(length)
                 if not fresh:
-                    self._took.append(time.monotonic() - asked)
+                    self._durations.append(time.monotonic() - sent)
                 fresh = False
-                await asyncio.sleep(max(0.0, asked + EVERY_SECONDS - time.monotonic()))
+                await asyncio.sleep(max(0.0, sent + INTERVAL_SECONDS - time.monotonic()))
         finally:
             writer.close()
-
-
-def _at(ordered: list[float], share: float) -> float:
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000

@@ -1,11 +1,11 @@
-"""Random cuts under fire: is anything lost, repeated or out of order?
+"""Connections cut at random under load: counts lost, repeated and disordered events.
 
     python -m tests.bench recovery [--clients 100] [--cuts 100] [--rate 200] [--json FILE]
 
-The server is a process of its own and publishes numbered events of four regions. Each client hears
-two of them and is cut again and again: by a close in order, by a reset, by going on while the old
-connection is half open, or before it has read what it missed; one in five polls. What it heard is
-then compared with what was published. Exit code 1 if they differ.
+The server is a separate process and publishes numbered events of four regions. Each client
+subscribes to two of them and reconnects repeatedly: after a regular close, after a reset, while the
+old connection is half-open, or before it has read the missed events; one client in five polls. The
+received events are then compared with the published ones. Exit code 1 if they differ.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from bridge.gateway.engineio.raw_websocket import keep_transport
 from bridge.gateway.upstream_status import UpstreamState
 from bridge.log.memory import MemoryEventLog
 from bridge.rooms import ALL_ROOM, property_room, region_room
+from tests.bench.figures import percentile
 from tests.fakes import build, settings
 from tests.serving import served
 
@@ -62,7 +63,7 @@ async def serve(rate: float) -> None:
             due = int((time.monotonic() - began) * rate)
             events = [_event(seq) for seq in range(log.head.seq + 1, due + 1)]
             if events:
-                gateway.publish(await log.append(events, []))
+                gateway.publish((await log.append(events, [])).entries)
             await asyncio.sleep(1 / rate)
 
     async with served(app, drain=gateway.close) as url:
@@ -99,17 +100,17 @@ class Client:
         self.pid: str | None = None
         self.offset: str | None = None
         self.seqs: list[int] = []
-        self.begin: int | None = None
-        """The position at which it connected first."""
+        self.start: int | None = None
+        """The position of its first connect."""
         self.counts: Counter[str] = Counter()
         self.took: list[float] = []
         self._ws: aiohttp.ClientWebSocketResponse | None = None
-        self._left: list[aiohttp.ClientWebSocketResponse] = []
+        self._half_open: list[aiohttp.ClientWebSocketResponse] = []
         self._poll = ""
 
     async def run(self, cuts: int, pause: float) -> None:
         await self._connect()
-        while self.begin is None:
+        while self.start is None:
             await self._read()
         for _ in range(cuts):
             with suppress(TimeoutError):
@@ -121,23 +122,23 @@ class Client:
             await self._connect()
 
     async def until(self, last: int) -> None:
-        """Hear all that is left of what was published."""
-        mine = [seq for seq in range(last - len(REGIONS), last + 1) if self._is_mine(seq)]
+        """Receive the remaining events up to number `last`."""
+        mine = [seq for seq in range(last - len(REGIONS), last + 1) if self._is_subscribed(seq)]
         while not self.seqs or self.seqs[-1] < mine[-1]:
             await self._read()
 
-    def judge(self) -> None:
-        """Compare what was heard with what was published."""
-        heard = self.seqs
-        assert self.begin is not None
-        owed = [seq for seq in range(self.begin + 1, heard[-1] + 1) if self._is_mine(seq)]
-        self.counts["heard"] = len(heard)
-        self.counts["lost"] = len(set(owed) - set(heard))
-        self.counts["repeated"] = len(heard) - len(set(heard))
-        self.counts["disordered"] = sum(a > b for a, b in pairwise(heard))
-        self.counts["strange"] = len(set(heard) - set(owed))
+    def check(self) -> None:
+        """Compare the received events with the published ones."""
+        seqs = self.seqs
+        assert self.start is not None
+        expected = [seq for seq in range(self.start + 1, seqs[-1] + 1) if self._is_subscribed(seq)]
+        self.counts["received"] = len(seqs)
+        self.counts["lost"] = len(set(expected) - set(seqs))
+        self.counts["repeated"] = len(seqs) - len(set(seqs))
+        self.counts["disordered"] = sum(a > b for a, b in pairwise(seqs))
+        self.counts["unexpected"] = len(set(seqs) - set(expected))
 
-    def _is_mine(self, seq: int) -> bool:
+    def _is_subscribed(self, seq: int) -> bool:
         return REGIONS[seq % len(REGIONS)] in self.regions
 
     async def _connect(self) -> None:
@@ -153,11 +154,11 @@ class Client:
         else:
             self._ws = await self.http.ws_connect(self.url)
         await self._send("40" + json.dumps(auth))
-        pid, self._answer = self.pid, ""
-        while not self._answer:
+        pid, self._accepted = self.pid, ""
+        while not self._accepted:
             await self._read()
         self.took.append(time.perf_counter() - began)
-        self.pid = json.loads(self._answer[2:])["pid"]
+        self.pid = json.loads(self._accepted[2:])["pid"]
         if pid is not None:
             self.counts["recovered" if pid == self.pid else "not recovered"] += 1
 
@@ -170,22 +171,22 @@ class Client:
 
     async def _read(self) -> None:
         if self._ws is not None:
-            self._take(await self._ws.receive_str())
+            self._receive(await self._ws.receive_str())
             return
         async with self.http.get(self._poll) as response:
             text = await response.text()
         for packet in text.split("\x1e"):
-            self._take(packet)
+            self._receive(packet)
 
-    def _take(self, packet: str) -> None:
+    def _receive(self, packet: str) -> None:
         found = EVENT.search(packet)
         if found:
             self.seqs.append(int(found[1]))
             self.offset = found[2]
         elif packet.startswith("40"):
-            self._answer = packet
-        elif (status := STATUS.match(packet)) and self.begin is None:
-            self.begin = int(status[1])
+            self._accepted = packet
+        elif (status := STATUS.match(packet)) and self.start is None:
+            self.start = int(status[1])
 
     async def _cut(self, how: str) -> None:
         self.counts[how] += 1
@@ -193,12 +194,12 @@ class Client:
         if ws is None:
             if how == "close":
                 await self._send("1")
-            return  # for a client that polls every other end is a half-open one
+            return  # for a polling client every other cut is a half-open connection
         if how == "half-open":
-            self._left.append(ws)
+            self._half_open.append(ws)
             return
         if how == "unread":
-            # As long as it takes that something waits to be read, which then is not.
+            # Long enough that unread events are in the socket's buffer.
             await asyncio.sleep(0.03)
         if how == "close":
             await ws.close()
@@ -225,38 +226,38 @@ async def measure(clients: int, cuts: int, rate: float, pause: float, seed: int)
         url = json.loads(await server.stdout.readline())["url"]
         connector = aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(connector=connector) as http:
-            everybody = [
+            fleet = [
                 Client(url, http, random.Random(f"{seed}-{number}")) for number in range(clients)
             ]
             began = time.monotonic()
             async with asyncio.TaskGroup() as tasks:
-                for client in everybody:
+                for client in fleet:
                     tasks.create_task(client.run(cuts, pause))
             seconds = time.monotonic() - began
             server.stdin.write(b"stop\n")
-            told = json.loads(await server.stdout.readline())
+            report = json.loads(await server.stdout.readline())
             async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
-                for client in everybody:
-                    tasks.create_task(client.until(told["last"]))
+                for client in fleet:
+                    tasks.create_task(client.until(report["last"]))
         counts: Counter[str] = Counter()
-        for client in everybody:
-            client.judge()
+        for client in fleet:
+            client.check()
             counts += client.counts
-        took = sorted(time for client in everybody for time in client.took[1:])
+        took = sorted(time for client in fleet for time in client.took[1:])
         return {
             "clients": clients,
             "cuts": clients * cuts,
             "by kind": {how: counts[how] for how in CUTS},
             "recovered": counts["recovered"],
             "not recovered": counts["not recovered"],
-            "published": told["last"],
-            "heard": counts["heard"],
+            "published": report["last"],
+            "received": counts["received"],
             "lost": counts["lost"],
             "repeated": counts["repeated"],
             "disordered": counts["disordered"],
-            "strange": counts["strange"],
-            "p50 ms": round(took[len(took) // 2] * 1000, 1) if took else None,
-            "p99 ms": round(took[len(took) * 99 // 100] * 1000, 1) if took else None,
+            "unexpected": counts["unexpected"],
+            "p50 ms": round(percentile(took, 0.5) * 1000, 1) if took else None,
+            "p99 ms": round(percentile(took, 0.99) * 1000, 1) if took else None,
             "seconds": round(seconds, 1),
         }
     finally:
@@ -269,9 +270,9 @@ async def measure(clients: int, cuts: int, rate: float, pause: float, seed: int)
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--clients", type=int, default=100)
-    parser.add_argument("--cuts", type=int, default=100, help="of each client")
+    parser.add_argument("--cuts", type=int, default=100, help="per client")
     parser.add_argument("--rate", type=float, default=200, help="events per second")
-    parser.add_argument("--pause", type=float, default=0.3, help="seconds between cuts, about")
+    parser.add_argument("--pause", type=float, default=0.3, help="average seconds between cuts")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
@@ -286,7 +287,7 @@ def main() -> int:
         print(f"{name:>14}  {value}")
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
-    wrong = ("lost", "repeated", "disordered", "strange", "not recovered")
+    wrong = ("lost", "repeated", "disordered", "unexpected", "not recovered")
     return 1 if any(figures[name] for name in wrong) else 0
 
 

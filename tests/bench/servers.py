@@ -1,11 +1,11 @@
-"""The servers that are compared, each as a process: this gateway, python-socketio as it comes, and
-what Python itself takes: a loop of `transport.write` over bare TCP connections.
+"""The servers under comparison, each as a process: this gateway, unmodified python-socketio, and
+the floor of Python: a loop of `transport.write` over plain TCP connections.
 
     python -m tests.bench.servers bridge|stock|python
 
-Prints {"port": P}; then takes lines on stdin: `tell COUNT RATE BATCH` tells BATCH events at once,
-COUNT times at RATE a second; `stall COUNT RATE BATCH` too, and measures how long the loop was held;
-`report` says who was cut off for taking nothing.
+Prints {"port": P}, then reads commands from stdin: `tell COUNT RATE BATCH` publishes BATCH events
+at once, COUNT times at RATE per second; `stall COUNT RATE BATCH` does the same and measures for how
+long the event loop was blocked; `report` prints the slow clients closed since the last command.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ from bridge.server.websocket_protocol import WebSocketProtocol
 from tests.fakes import build
 
 
-class Cuts:
-    """Who was cut off since the last command, when, and with how much waiting."""
+class SlowClientLog:
+    """The slow clients closed since the last command: number, time and unsent bytes."""
 
     began: ClassVar[float] = 0.0
     first: ClassVar[tuple[float, int] | None] = None
     count: ClassVar[Callable[[], int]] = staticmethod(lambda: 0)
-    """As the gateway itself says."""
+    """The gateway's own counter."""
 
     @classmethod
-    def watch(cls, gateway: Gateway) -> None:
+    def attach(cls, gateway: Gateway) -> None:
         engine = gateway.server.eio
-        cut = engine.on_overflow
+        on_overflow = engine.on_overflow
 
-        def noted(socket: Any, unsent: int) -> None:
+        def recorded(socket: Any, unsent: int) -> None:
             cls.first = cls.first or (time.monotonic() - cls.began, unsent)
-            cut(socket, unsent)
+            on_overflow(socket, unsent)
 
-        engine.on_overflow = noted
+        engine.on_overflow = recorded
         cls.count = staticmethod(lambda: gateway.slow_clients_closed)
 
     @classmethod
@@ -62,15 +62,15 @@ class Cuts:
         }
 
 
-Tell = Callable[[int, int], Awaitable[None]]
-"""Tells so many events, numbered from the first one on."""
+Publish = Callable[[int, int], Awaitable[None]]
+"""Publishes events: first sequence number, number of events."""
 
 PING_SECONDS = 300
-"""As in all the servers that are compared, so that no pings come between."""
+"""The same in all servers, so that no ping falls into a measurement."""
 
 
 def envelope(seq: int) -> dict[str, Any]:
-    """An event of the usual length."""
+    """Return an event of typical length."""
     return {
         "event": "property-updated",
         "data": {
@@ -89,25 +89,25 @@ def position(seq: int) -> Position:
     return Position("9f86d081", 1_000_000 + seq)
 
 
-def bridge() -> tuple[Any, Tell, dict[str, Any]]:
+def bridge() -> tuple[Any, Publish, dict[str, Any]]:
     gateway = build()
     gateway.server.eio.ping_interval = PING_SECONDS
-    Cuts.watch(gateway)
+    SlowClientLog.attach(gateway)
 
-    async def tell(seq: int, number: int) -> None:
+    async def publish(seq: int, number: int) -> None:
         entries = []
         for n in range(seq, seq + number):
-            told = envelope(n)
-            key = told["data"]["property_id"]
+            content = envelope(n)
+            key = content["data"]["property_id"]
             rooms = (ALL_ROOM, property_room(key), region_room("TX"))
-            event = Event("property-updated", key, rooms, orjson.dumps(told))
+            event = Event("property-updated", key, rooms, orjson.dumps(content))
             entries.append(Entry(position(n), event, 0.0))
         gateway.hub.publish(entries)
 
-    return gateway, tell, {"ws": WebSocketProtocol}
+    return gateway, publish, {"ws": WebSocketProtocol}
 
 
-def stock() -> tuple[Any, Tell, dict[str, Any]]:
+def stock() -> tuple[Any, Publish, dict[str, Any]]:
     server = socketio.AsyncServer(async_mode="asgi", ping_interval=PING_SECONDS)
 
     async def connect(sid: str, _environ: Any, auth: Any) -> None:
@@ -116,16 +116,16 @@ def stock() -> tuple[Any, Tell, dict[str, Any]]:
 
     server.on("connect", connect)
 
-    async def tell(seq: int, number: int) -> None:
+    async def publish(seq: int, number: int) -> None:
         for n in range(seq, seq + number):
             args = (envelope(n), str(position(n)))
             await server.emit("property-updated", args, to=region_room("TX"))
 
-    return socketio.ASGIApp(server), tell, {"ws": "websockets-sansio"}
+    return socketio.ASGIApp(server), publish, {"ws": "websockets-sansio"}
 
 
-class Bare(asyncio.Protocol):
-    """One of those who are written to and nothing else."""
+class BareConnection(asyncio.Protocol):
+    """A connection that is only written to."""
 
     writes: ClassVar[list[Callable[[bytes], None]]] = []
 
@@ -133,13 +133,13 @@ class Bare(asyncio.Protocol):
         self.writes.append(transport.write)
 
 
-async def tell_bare(seq: int, number: int) -> None:
+async def publish_bare(seq: int, number: int) -> None:
     out = b""
     for n in range(seq, seq + number):
         out += frames.text(
             parcel.encode_event("property-updated", orjson.dumps(envelope(n)), str(position(n)))
         )
-    for write in Bare.writes:
+    for write in BareConnection.writes:
         write(out)
 
 
@@ -147,10 +147,10 @@ async def run(name: str) -> None:
     if name == "python":
         with serve.listen("127.0.0.1", 0) as listening:
             listening.listen(4096)
-            await asyncio.get_running_loop().create_server(Bare, sock=listening)
-            await obey(listening.getsockname()[1], tell_bare)
+            await asyncio.get_running_loop().create_server(BareConnection, sock=listening)
+            await run_commands(listening.getsockname()[1], publish_bare)
         return
-    app, tell, options = {"bridge": bridge, "stock": stock}[name]()
+    app, publish, options = {"bridge": bridge, "stock": stock}[name]()
     config = uvicorn.Config(
         app,
         lifespan="off",
@@ -163,38 +163,38 @@ async def run(name: str) -> None:
     with serve.listen("127.0.0.1", 0) as listening:
         listening.listen(4096)
         serving = asyncio.create_task(uvicorn.Server(config).serve([listening]))
-        await obey(listening.getsockname()[1], tell)
+        await run_commands(listening.getsockname()[1], publish)
         serving.cancel()
 
 
-async def obey(port: int, tell: Tell) -> None:
-    """Do as the lines on stdin say, until they end."""
+async def run_commands(port: int, publish: Publish) -> None:
+    """Run the commands on stdin until it closes."""
     print(json.dumps({"port": port}), flush=True)
     lines = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     while line := (await lines.readline()).decode().split():
         if line[0] == "report":
-            print(json.dumps(Cuts.report()), flush=True)
+            print(json.dumps(SlowClientLog.report()), flush=True)
             continue
-        Cuts.began = time.monotonic()
+        SlowClientLog.began = time.monotonic()
         command, count, rate, batch = line[0], int(line[1]), float(line[2]), int(line[3])
         stall = Stall() if command == "stall" else None
         start = loop.time()
         for n in range(count):
             await asyncio.sleep(max(0.0, start + n / rate - loop.time()))
-            await tell(n * batch, batch)
+            await publish(n * batch, batch)
         if stall is not None:
             await asyncio.sleep(1 / rate)
-        told: dict[str, Any] = {"told": True}
+        result: dict[str, Any] = {"told": True}
         if stall is not None:
-            told["stall_ms"], told["step_ms"] = stall.stop()
-        print(json.dumps(told), flush=True)
+            result["stall_ms"], result["step_ms"] = stall.stop()
+        print(json.dumps(result), flush=True)
 
 
 class Stall:
-    """How long the loop was kept from its work at the worst: by the clock, in which all else that
-    the machine does is too, and the most CPU time that one step of the loop took.
+    """The longest block of the event loop: by the clock, which includes other load of the machine,
+    and as the maximum CPU time of one callback.
     """
 
     EVERY = 0.001
@@ -223,7 +223,7 @@ class Stall:
         self._arm()
 
     def stop(self) -> tuple[float, float]:
-        """Milliseconds."""
+        """Stop measuring. Return the longest block and the longest callback in milliseconds."""
         self._timer.cancel()
         asyncio.Handle._run = self._run  # type: ignore[method-assign]
         return self._worst * 1000, self._step * 1000

@@ -1,4 +1,4 @@
-"""`bridge serve` as a process of its own, which can be killed and started again where it was."""
+"""`bridge serve` as a process that can be killed and restarted with the same log and port."""
 
 from __future__ import annotations
 
@@ -21,21 +21,23 @@ if TYPE_CHECKING:
 
     from tests.chaos.platform import Platform
 
-LOOK_SECONDS: Final = 0.05
+POLL_SECONDS: Final = 0.05
 READY_SECONDS: Final = 600.0
-END_SECONDS: Final = 30.0
-SETTLED: Final = b"something may be missing: settled"
-WALKED: Final = re.compile(r"(walk|pass|look)( [a-z ]+\(?.*?): (\d+) (rows|keys), .*?([\d.]+) s, ")
+STOP_SECONDS: Final = 30.0
+SETTLED: Final = b"may be missing: settled"
+SCAN_LOGGED: Final = re.compile(
+    r"((?:full|recent|key) scan.*?): (\d+) (?:rows|keys), .*?([\d.]+) s, "
+)
 
 
 class Site:
-    """A bridge with a log in `folder`, always on the same port."""
+    """A bridge with its log in `folder`, on a constant port."""
 
     def __init__(self, platform: Platform, folder: Path, **settings: str) -> None:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("BRIDGE_", "SUPABASE_"))}
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._said = folder / "bridge.log"
+        self._log_file = folder / "bridge.log"
         self._environment = clean | {
             "SUPABASE_URL": platform.supabase_url,
             "SUPABASE_SECRET_KEY": platform.supabase_key,
@@ -44,13 +46,13 @@ class Site:
             **settings,
         }
         self._process: asyncio.subprocess.Process | None = None
-        self._began = 0  # where in its log the present process begins
+        self._began = 0  # offset in the log file at which the current process begins
         self._http = httpx.AsyncClient(base_url=self.url, timeout=30)
 
     @classmethod
     @asynccontextmanager
     async def open(cls, platform: Platform, folder: Path, **settings: str) -> AsyncIterator[Site]:
-        """Nothing runs yet inside; whatever runs at the end is killed."""
+        """Prepare a bridge that is not started; kill it at the end if it runs."""
         site = cls(platform, folder, **settings)
         try:
             async with site._http:
@@ -66,27 +68,27 @@ class Site:
         return self._process.pid
 
     @property
-    def said(self) -> str:
-        """All that it has logged so far."""
-        return self._said.read_text()
+    def logged(self) -> str:
+        """The output so far, of all its processes."""
+        return self._log_file.read_text()
 
     @property
     def settled(self) -> bool:
-        """Whether the present process has begun to read the table once more, which it does some
-        seconds after each new subscription.
+        """Whether the current process has begun the scan that follows each new subscription by some
+        seconds.
         """
-        return SETTLED in self._said.read_bytes()[self._began :]
+        return SETTLED in self._log_file.read_bytes()[self._began :]
 
     async def start(self) -> None:
-        """Returns at once; `ready` waits."""
-        with self._said.open("ab") as stderr:
+        """Start the process without waiting for readiness (see `ready`)."""
+        with self._log_file.open("ab") as stderr:
             self._began = stderr.tell()
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "bridge", "serve", env=self._environment, stderr=stderr
             )
 
     async def ready(self) -> float:
-        """Seconds from now until /readyz agrees."""
+        """Wait until /readyz returns 200. Return the seconds waited."""
         began = time.monotonic()
         async with asyncio.timeout(READY_SECONDS):
             while True:
@@ -94,8 +96,8 @@ class Site:
                     if (await self._http.get("/readyz")).status_code == 200:
                         return time.monotonic() - began
                 if self._process is None or self._process.returncode is not None:
-                    raise RuntimeError(f"the bridge has ended:\n{self.said[-2000:]}")
-                await asyncio.sleep(LOOK_SECONDS)
+                    raise RuntimeError(f"the bridge exited:\n{self.logged[-2000:]}")
+                await asyncio.sleep(POLL_SECONDS)
 
     async def kill(self) -> None:
         assert self._process is not None
@@ -103,45 +105,43 @@ class Site:
         await self._process.wait()
 
     async def stop(self) -> int:
-        """The exit code of an end in order."""
+        """Send SIGTERM. Return the exit code."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(END_SECONDS):
+        async with asyncio.timeout(STOP_SECONDS):
             return await self._process.wait()
 
     async def status(self) -> dict[str, Any]:
         answer = await self._http.get("/status")
         answer.raise_for_status()
-        told: dict[str, Any] = answer.json()
-        return told
+        status: dict[str, Any] = answer.json()
+        return status
 
     async def pipeline(self) -> dict[str, Any]:
-        told: dict[str, Any] = (await self.status())["pipeline"]
-        return told
+        pipeline: dict[str, Any] = (await self.status())["pipeline"]
+        return pipeline
 
     async def quiet(self, seconds: float = READY_SECONDS) -> None:
-        """Until nothing is looked for any more and no row is in doubt, after a start not before
-        it has `settled`.
-        """
+        """Wait until the process has `settled`, no scan runs and no row waits for a re-read."""
         async with asyncio.timeout(seconds):
             while True:
                 pipeline = await self.pipeline()
                 if self.settled and not pipeline["passing"] and not pipeline["doubts"]:
                     return
-                await asyncio.sleep(LOOK_SECONDS)
+                await asyncio.sleep(POLL_SECONDS)
 
     async def rows(self) -> tuple[str, list[dict[str, Any]]]:
-        """What GET /properties gives: the position, and the rows at it."""
+        """Return the position and the rows of GET /properties."""
         answer = await self._http.get("/properties")
         answer.raise_for_status()
         return answer.headers["Bridge-Position"], answer.json()
 
-    def walks(self, name: str, since: int = 0) -> list[tuple[int, float]]:
-        """Of the walks whose name begins so and that were logged behind `since` characters: what
-        was read, and the seconds that it took.
+    def scans(self, name: str, since: int = 0) -> list[tuple[int, float]]:
+        """Return (rows or keys read, seconds) of the scans with names that begin with `name` and
+        were logged after `since` characters.
         """
         return [
-            (int(found[3]), float(found[5]))
-            for found in WALKED.finditer(self.said, since)
-            if (found[1] + found[2]).startswith(name)
+            (int(found[2]), float(found[3]))
+            for found in SCAN_LOGGED.finditer(self.logged, since)
+            if found[1].startswith(name)
         ]

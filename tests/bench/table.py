@@ -1,13 +1,13 @@
-"""What the size of the table costs: first fill, restart, repair, memory.
+"""Cost of the table's size: first fill, restart, repair, memory.
 
     python -m tests.bench table [--rows 1000 100000 1000000] [--json FILE]
 
-The sandbox and `bridge serve` are processes of their own, the log is a SQLite file, and one client
-hears everything over a websocket. For each size: the first fill; a restart after `kill -9` with
-nothing changed, and one with 100 rows changed while it was dead, whose events have to name the true
-old values; then Realtime is away for five seconds, once stopped and once mute, while 20 rows change
-and 5 are deleted. Loop figures are the answers of /livez, asked every 10 ms all the time. Exit code
-1 if something was not told, or not truly.
+The sandbox and `bridge serve` are separate processes, the log is a SQLite file, and one client
+receives all events over a websocket. For each size: the first fill; a restart after `kill -9`
+without changes, and one after 100 rows changed while the bridge was down, for which the events must
+have the true old values; then outages of Realtime of five seconds, once stopped and once mute,
+while 20 rows change and 5 are deleted. Loop figures are response times of /livez, requested every
+10 ms throughout. Exit code 1 if an event is missing or wrong.
 """
 
 from __future__ import annotations
@@ -19,31 +19,32 @@ import os
 import sys
 import tempfile
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from tests.bench import listings, machine
+from tests.bench.figures import number
 from tests.bench.listener import Listener
 from tests.bench.pulse import Pulse
 from tests.bench.site import Site
+from tests.bench.tasks import cancelled
 from tests.chaos.platform import Platform
 
 OUTAGE_SECONDS: Final = 5.0
 CHANGED_WHILE_DEAD: Final = 100
 CHANGED: Final = 20
 DELETED: Final = 5
-PATIENCE_SECONDS: Final = 600.0
-SWEEP: Final = "walk over the keys"
+TIMEOUT_SECONDS: Final = 600.0
+KEY_SCAN: Final = "key scan"
 
 Figures = dict[str, Any]
 
 
 class WrongError(Exception):
-    """Something was not told, or not truly."""
+    """An event is missing or wrong."""
 
 
-class Trial:
+class TableTrial:
     """One size of the table."""
 
     def __init__(self, platform: Platform, site: Site, client: Listener, pulse: Pulse) -> None:
@@ -67,23 +68,23 @@ class Trial:
             "peak RSS MB": peak / 1e6,
         }
 
-    async def sweep(self) -> Figures:
-        """What follows every new subscription: the table is looked over for what is gone."""
+    async def key_scan(self) -> Figures:
+        """Measure the key scan for deleted rows, which follows every new subscription."""
         read = await self.platform.counters()
         before, began = self._database(), time.monotonic()
         await self.site.quiet()
         seconds = time.monotonic() - began
         after = await self.platform.counters()
-        walks = self.site.walks(SWEEP)
+        scans = self.site.scans(KEY_SCAN)
         return {
-            "sweep s": walks[-1][1] if walks else None,
-            "sweep database CPU %": (self._database() - before) / seconds * 100,
-            "sweep loop ms": self.pulse.take(),
-            "sweep rows read": after["rows_given"] - read["rows_given"],
+            "key scan s": scans[-1][1] if scans else None,
+            "key scan database CPU %": (self._database() - before) / seconds * 100,
+            "key scan loop ms": self.pulse.take(),
+            "key scan rows read": after["rows_given"] - read["rows_given"],
         }
 
     async def restart(self) -> Figures:
-        """Killed, and nothing has changed since."""
+        """Kill the bridge and restart it without changes."""
         await self._kill()
         self.pulse.take()
         began = time.monotonic()
@@ -97,62 +98,67 @@ class Trial:
             "restart loop ms": self.pulse.take(),
         }
         await self._quiet()
-        if self.client.heard:
-            raise WrongError(f"nothing had changed, and {len(self.client.heard)} events were told")
+        if self.client.received:
+            events = len(self.client.received)
+            raise WrongError(f"expected no event without a change, got {events}")
         after = await self.platform.counters()
         return figures | {"restart rows read": after["rows_given"] - read["rows_given"]}
 
     async def restart_changed(self) -> Figures:
-        """Killed, and rows have changed since."""
+        """Kill the bridge, change rows, and restart it."""
         await self._kill()
-        owed = await listings.reprice(self.platform, await self._some(CHANGED_WHILE_DEAD))
+        expected = await listings.reprice(self.platform, await self._some_keys(CHANGED_WHILE_DEAD))
         began = time.monotonic()
         await self.site.start()
-        at = await self._told(owed, set())
+        at = await self._wait_for_events(expected, set())
         if not self.client.counts["recovered"]:
-            raise WrongError("the client was told that it did not recover")
+            raise WrongError("the client did not recover")
         return {"restart, 100 changed s": at["updated"] - began}
 
     async def outage(self, how: str) -> Figures:
         await self._quiet()
-        some = await self._some(CHANGED + DELETED)
+        some = await self._some_keys(CHANGED + DELETED)
         read = await self.platform.counters()
         began = time.monotonic()
         if how == "stopped":
             await self.platform.fault("restart", seconds=OUTAGE_SECONDS)
         else:
             await self.platform.fault("mute", new=True)
-        owed = await listings.reprice(self.platform, some[:CHANGED])
-        gone = await listings.delete(self.platform, some[CHANGED:])
+        expected = await listings.reprice(self.platform, some[:CHANGED])
+        deleted = await listings.delete(self.platform, some[CHANGED:])
         changed = time.monotonic()
         await asyncio.sleep(began + OUTAGE_SECONDS - time.monotonic())
         if how == "mute":
             await self.platform.fault("unmute")
         over = time.monotonic()
-        await self._told(owed, set())
+        await self._wait_for_events(expected, set())
         after = await self.platform.counters()
-        at = await self._told(owed, gone)
+        at = await self._wait_for_events(expected, deleted)
         return {
-            f"{how}: updates told after, s": max(0.0, at["updated"] - over),
-            f"{how}: deletes told after, s": max(0.0, at["deleted"] - over),
+            f"{how}: updates received after, s": max(0.0, at["updated"] - over),
+            f"{how}: deletes received after, s": max(0.0, at["deleted"] - over),
             f"{how}: from the changes to their events, s": at["updated"] - changed,
             f"{how}: reads": after["reads"] - read["reads"],
             f"{how}: rows read": after["rows_given"] - read["rows_given"],
         }
 
-    async def _told(self, owed: dict[str, dict[str, Any]], gone: set[str]) -> dict[str, float]:
-        """When the last update and the last delete came; raises where one says something else."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
+    async def _wait_for_events(
+        self, prices: dict[str, dict[str, Any]], keys: set[str]
+    ) -> dict[str, float]:
+        """Wait for an update per entry of `prices` and a delete per key. Return the arrival of the
+        last update and of the last delete. Raises `WrongError` if a change of price differs.
+        """
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             while True:
                 updated, deleted = {}, {}
-                for at, event, key, data in self.client.heard:
+                for at, event, key, data in self.client.received:
                     if event == "property-deleted":
                         deleted[key] = at
-                    elif (price := data["changes"]["price"]) != owed.get(key):
-                        raise WrongError(f"{key} was told as {price}, owed is {owed.get(key)}")
+                    elif (price := data["changes"]["price"]) != prices.get(key):
+                        raise WrongError(f"{key}: expected {prices.get(key)}, got {price}")
                     else:
                         updated[key] = at
-                if updated.keys() >= owed.keys() and deleted.keys() >= gone:
+                if updated.keys() >= prices.keys() and deleted.keys() >= keys:
                     return {
                         "updated": max(updated.values()),
                         "deleted": max(deleted.values(), default=0.0),
@@ -162,18 +168,18 @@ class Trial:
     async def _kill(self) -> None:
         await self._quiet()
         await self.site.kill()
-        # Its client has to know, or it is counted as connected still.
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        # Wait until the client has noticed, so that it does not count as connected.
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             while self.client.connected.is_set():
                 await asyncio.sleep(0.01)
 
     async def _quiet(self) -> None:
-        """Until all that follows a new subscription is over, and everything was heard."""
+        """Wait until the scans after a new subscription have ended, and clear received events."""
         await self.client.connected.wait()
         await self.site.quiet()
-        self.client.heard.clear()
+        self.client.received.clear()
 
-    async def _some(self, count: int) -> list[str]:
+    async def _some_keys(self, count: int) -> list[str]:
         return await listings.keys(self.platform, count)
 
     def _database(self) -> float:
@@ -185,32 +191,30 @@ async def measure(count: int) -> Figures:
         async with (
             Platform.open(1.0) as platform,
             Site.open(platform, Path(folder)) as site,
-            Pulse.felt(site.port) as pulse,
+            Pulse.open(site.port) as pulse,
         ):
             await listings.fill(platform, count)
             client = Listener(site, "client", whole=False)
             listening = asyncio.create_task(client.run())
-            trial = Trial(platform, site, client, pulse)
+            trial = TableTrial(platform, site, client, pulse)
             figures: Figures = {"rows": count}
             try:
                 for part in (
                     trial.first_fill(),
-                    trial.sweep(),
+                    trial.key_scan(),
                     trial.restart(),
                     trial.restart_changed(),
                     trial.outage("stopped"),
                     trial.outage("mute"),
                 ):
-                    its = await part
-                    figures |= its
-                    print(f"{count:,} rows: {_line(its)}", file=sys.stderr, flush=True)
+                    measured = await part
+                    figures |= measured
+                    print(f"{count:,} rows: {_line(measured)}", file=sys.stderr, flush=True)
             except (WrongError, TimeoutError):
-                print(site.said[-4000:], file=sys.stderr)
+                print(site.logged[-4000:], file=sys.stderr)
                 raise
             finally:
-                listening.cancel()
-                with suppress(asyncio.CancelledError):
-                    await listening
+                await cancelled(listening)
             if client.wrong:
                 raise WrongError("; ".join(client.wrong))
             await site.stop()
@@ -220,7 +224,7 @@ async def measure(count: int) -> Figures:
 
 def show(results: list[Figures]) -> str:
     smallest = results[0]
-    lines = ["| | " + " | ".join(f"{its['rows']:,} rows" for its in results) + " |"]
+    lines = ["| | " + " | ".join(f"{figures['rows']:,} rows" for figures in results) + " |"]
     lines.append("|---|" + "---:|" * len(results))
 
     def add(label: str, *values: str) -> None:
@@ -228,23 +232,19 @@ def show(results: list[Figures]) -> str:
 
     for name in smallest:
         if name != "rows":
-            add(name, *(_figure(its[name]) for its in results))
+            add(name, *(_figure(figures[name]) for figures in results))
     weights = [
-        (its["RSS MB"] - smallest["RSS MB"]) * 1e6 / (its["rows"] - smallest["rows"])
-        for its in results[1:]
+        (figures["RSS MB"] - smallest["RSS MB"]) * 1e6 / (figures["rows"] - smallest["rows"])
+        for figures in results[1:]
     ]
-    add(f"bytes of RSS for each row past {smallest['rows']:,}", "-", *map(_figure, weights))
+    add(f"bytes of RSS per row above {smallest['rows']:,}", "-", *map(_figure, weights))
     return "\n".join(lines)
 
 
 def _figure(value: Any) -> str:
-    if value is None:
-        return "-"
     if isinstance(value, dict):
-        return " / ".join(f"{name} {its:.0f}" for name, its in value.items()) or "-"
-    if isinstance(value, int):
-        return f"{value:,}"
-    return f"{value:,.1f}" if abs(value) < 100 else f"{value:,.0f}"
+        return " / ".join(f"{name} {share:.0f}" for name, share in value.items()) or "-"
+    return number(value, 1)
 
 
 def _line(figures: Figures) -> str:

@@ -1,8 +1,8 @@
-"""What a token costs at each connect: the check of its signature and claims, and the rules.
+"""CPU per token: verification of signature and claims, and the access policy.
 
     python -m tests.bench.tokens
 
-It is done on the event loop, once per connect and `authenticate`, never per event.
+Both run on the event loop, once per connect and `authenticate`, never per event.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ROUNDS = 5
 CALLS = 1000
 
 
-class _Known:
+class _KnownKeys:
     def __init__(self, keys: jwks.Keys) -> None:
         self._keys = keys
 
@@ -38,7 +38,7 @@ class _Known:
         return self._keys.get(kid)
 
 
-def shown(name: str, seconds: list[float]) -> None:
+def show(name: str, seconds: list[float]) -> None:
     each = [1e6 * taken / CALLS for taken in seconds]
     print(f"| {name} | {statistics.median(each):.1f} | {min(each):.1f}-{max(each):.1f} |")
 
@@ -50,7 +50,7 @@ def timed(name: str, work: Callable[[], object]) -> None:
         for _ in range(CALLS):
             work()
         seconds.append(time.process_time() - began)
-    shown(name, seconds)
+    show(name, seconds)
 
 
 async def checked(name: str, verifier: TokenVerifier, token: str, code: str | None = None) -> None:
@@ -60,18 +60,20 @@ async def checked(name: str, verifier: TokenVerifier, token: str, code: str | No
         for _ in range(CALLS):
             try:
                 await verifier.verify(token)
-            except RequestRejected as refused:
-                assert refused.code.value == code  # noqa: PT017 - no test
+            except RequestRejected as rejected:
+                assert rejected.code.value == code  # noqa: PT017 - not a test
             else:
                 assert code is None
         seconds.append(time.process_time() - began)
-    shown(name, seconds)
+    show(name, seconds)
 
 
 async def main() -> None:
     keys = [Key("ES256", "es"), Key("RS256", "rs"), Key("EdDSA", "ed")]
-    known = _Known({key.kid: jwks._key(key.jwk())[1] for key in keys})
-    terms = TokenRequirements(issuer=ISSUER, audience="authenticated", leeway=10, longest=604_800)
+    known = _KnownKeys({key.kid: jwks._key(key.jwk())[1] for key in keys})
+    terms = TokenRequirements(
+        issuer=ISSUER, audience="authenticated", leeway=10, max_lifetime=604_800
+    )
     verifier = TokenVerifier(known, terms, SystemClock(), secret=SECRET)
     values = claims(
         ISSUER,
@@ -79,10 +81,10 @@ async def main() -> None:
     )
     print("| per connect | CPU µs, median | range |\n|---|---:|---:|")
     for key in keys:
-        await checked(f"a good token, {key.algorithm}", verifier, key.sign(values))
-    await checked("a good token, HS256", verifier, legacy(values))
-    await checked("a wrong signature, ES256", verifier, keys[0].sign(values)[:-4], "token_invalid")
-    await checked("no JWT", verifier, "x" * 1000, "token_invalid")
+        await checked(f"valid token, {key.algorithm}", verifier, key.sign(values))
+    await checked("valid token, HS256", verifier, legacy(values))
+    await checked("wrong signature, ES256", verifier, keys[0].sign(values)[:-4], "token_invalid")
+    await checked("not a JWT", verifier, "x" * 1000, "token_invalid")
     await checked("too long", verifier, "x" * 60_000, "token_invalid")
     rules = AccessPolicy(
         regions_claim=path("app_metadata.regions"),
@@ -90,10 +92,10 @@ async def main() -> None:
         member_roles=frozenset({"agent"}),
     )
     of_ten = await verifier.verify(keys[0].sign(values))
-    timed("rules, ten regions", lambda: rules.rights_for(of_ten))
+    timed("policy, ten regions", lambda: rules.rights_for(of_ten))
     values["app_metadata"]["regions"] = [f"R{number}" for number in range(100)]
     of_hundred = await verifier.verify(keys[0].sign(values))
-    timed("rules, a hundred regions", lambda: rules.rights_for(of_hundred))
+    timed("policy, a hundred regions", lambda: rules.rights_for(of_hundred))
 
 
 if __name__ == "__main__":

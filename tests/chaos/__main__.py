@@ -1,12 +1,12 @@
-"""Everything goes wrong at once, at random, for minutes: is every client told the truth?
+"""Inject random faults for minutes, and check every event that every client receives.
 
     python -m tests.chaos --minutes 5 --seed 7 [--clients 30] [--only kill,cut] [--log memory:]
         [--pause 1.5] [--defaults] [--set page_rows=7] [--json FILE]
 
-A miniature Supabase, the bridge and the clients are processes of their own. Two writers change the
-table while faults are injected; after each round of half a minute everything is healed, and what
-every client was told is compared with what was committed. The same seed gives the same settings,
-clients, writes and faults, though not the same instants. Exit code 1 if anything was wrong.
+The sandbox, the bridge and the clients are processes of their own. Two writers change the table
+while faults are injected; after each round of half a minute all faults are ended, and the events of
+every client are compared with the committed states. The same seed gives the same settings, clients,
+writes and faults, though not the same instants. The exit code is 1 if there was any violation.
 """
 
 from __future__ import annotations
@@ -38,10 +38,14 @@ def main() -> int:
     parser.add_argument("--only", default="", metavar="FAULT,...", help="only these faults")
     parser.add_argument("--log", default="sqlite:", help="memory: or sqlite: (a file)")
     parser.add_argument("--pause", type=float, default=1.5, help="seconds between faults, about")
-    parser.add_argument("--round", type=float, default=30, help="seconds of one round's trouble")
-    parser.add_argument("--patience", type=float, default=60, help="seconds for all to be well")
+    parser.add_argument("--round", type=float, default=30, help="seconds of faults per round")
     parser.add_argument(
-        "--defaults", action="store_true", help="Realtime's true pace, the bridge's default waits"
+        "--patience", type=float, default=60, help="seconds for clients to converge"
+    )
+    parser.add_argument(
+        "--defaults",
+        action="store_true",
+        help="real delays and default waits",
     )
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the bridge"
@@ -61,22 +65,22 @@ def main() -> int:
         round_seconds=args.round,
         pause=args.pause,
         patience=args.patience,
-        hurried=not args.defaults,
+        short_waits=not args.defaults,
         settings=tuple(tuple(pair.split("=", 1)) for pair in args.set),
     )
-    report = asyncio.run(_play(options))
+    report = asyncio.run(_run(options))
     print(report)
     if args.json:
         args.json.write_text(json.dumps(report.as_json(), indent=2, ensure_ascii=False) + "\n")
     return 1 if report.violations or report.notes else 0
 
 
-async def _play(options: Options) -> Report:
-    playing = asyncio.current_task()
-    assert playing is not None
-    # So that a run that is told to end takes everything down that it started.
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, playing.cancel)
-    return await Run(options).play(lambda text: print(text, file=sys.stderr, flush=True))
+async def _run(options: Options) -> Report:
+    running = asyncio.current_task()
+    assert running is not None
+    # On SIGTERM the run stops every process that it started.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
+    return await Run(options).run(lambda line: print(line, file=sys.stderr, flush=True))
 
 
 if __name__ == "__main__":

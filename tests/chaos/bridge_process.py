@@ -1,11 +1,11 @@
-"""`bridge serve` with a wall clock that can be set from outside.
+"""Run `bridge serve` with a wall clock that another process sets.
 
     python -m tests.chaos.bridge_process FILE SLOW
 
-FILE holds how far the clock is off, a double of seconds; whoever writes it steps the clock of the
-running bridge. The monotonic clock stays, as it does in a real machine. SLOW: seconds that the
-source waits where a key or a quota is refused, for which there is no setting. It ends with stdin,
-so that nothing of a run that was killed stays behind.
+FILE holds the offset of the clock, a double of seconds; writing it steps the wall clock of the
+running bridge. The monotonic clock is not affected, as on a real machine. SLOW: seconds for which
+the source waits after a rejected key or an exceeded quota; there is no setting for it. The process
+exits at the end of stdin, so that none is left of a run that was killed.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from pathlib import Path
 
 from bridge.cli import main as cli
 from bridge.clock import SystemClock
-from bridge.source.realtime import disconnects as endings
+from bridge.source.realtime import disconnects
 
 
 def main(file: Path, slow: float) -> int:
-    threading.Thread(target=_end_with_stdin, daemon=True).start()
+    threading.Thread(target=_exit_with_stdin, daemon=True).start()
     with file.open("rb") as opened:
         offset = mmap.mmap(opened.fileno(), 8, access=mmap.ACCESS_READ)
 
@@ -32,11 +32,11 @@ def main(file: Path, slow: float) -> int:
         return time.time() + float(struct.unpack("<d", offset[:8])[0])
 
     SystemClock.wall = wall  # type: ignore[method-assign]
-    endings.SLOW_SECONDS = slow
+    disconnects.SLOW_SECONDS = slow
     return cli.main(["serve"])
 
 
-def _end_with_stdin() -> None:
+def _exit_with_stdin() -> None:
     sys.stdin.buffer.read()
     os._exit(1)
 

@@ -1,4 +1,4 @@
-"""A small disk that can be full."""
+"""A small file system that can be filled up."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BLOCK = bytes(64 * 1024)
 
 
 class Disk:
-    """A file system of its own at `path`. Made by `Disk.mounted()`."""
+    """A file system of 64 MiB at `path`. Created by `Disk.mounted()`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -26,7 +26,7 @@ class Disk:
     @classmethod
     @contextmanager
     def mounted(cls, path: Path) -> Iterator[Disk | None]:
-        """A tmpfs, which only root may mount; None where it can't be had."""
+        """Mount a tmpfs, which requires root; yield None if that fails."""
         path.mkdir()
         done = subprocess.run(
             ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", path],
@@ -42,11 +42,11 @@ class Disk:
             subprocess.run(["umount", "-l", path], check=False)
 
     async def fill(self) -> None:
-        """Leave nothing of it."""
+        """Write a file until no space is left."""
         await asyncio.to_thread(self._fill)
 
     def empty(self) -> None:
-        """Give back what `fill` took."""
+        """Delete the file that `fill` wrote."""
         self._filler.unlink(missing_ok=True)
 
     def _fill(self) -> None:

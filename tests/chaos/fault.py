@@ -1,4 +1,4 @@
-"""What a fault is, and a collection of them."""
+"""The type of a fault, and a registry of faults."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Awaitable, Callable, Iterator
 
-    from tests.chaos.scene import Scene
+    from tests.chaos.environment import Environment
 
-Act: TypeAlias = "Callable[[Scene, random.Random, float], Awaitable[None]]"
-"""Make the trouble, and return when it is over. Gets dice of its own, and how long trouble that
-lasts is to last, in seconds."""
+Inject: TypeAlias = "Callable[[Environment, random.Random, float], Awaitable[None]]"
+"""Inject a fault, and return when it is over. Takes a random generator of its own, and how many
+seconds a lasting fault lasts."""
 
 
-class NotHereError(Exception):
-    """The trouble can't be had on this machine or with these settings."""
+class UnavailableError(Exception):
+    """The fault can't be injected on this machine or with these settings."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """`weight`: how often it happens, beside the others."""
+    """`weight`: how often it is injected, relative to the others."""
 
     name: str
     weight: int
-    act: Act
+    inject: Inject
 
 
 class Faults:
-    """Added to by decorating what makes the trouble."""
+    """A list of faults; calling it returns a decorator that adds one."""
 
     def __init__(self) -> None:
         self._faults: list[Fault] = []
@@ -38,9 +38,9 @@ class Faults:
     def __iter__(self) -> Iterator[Fault]:
         return iter(self._faults)
 
-    def __call__(self, name: str, weight: int = 2) -> Callable[[Act], Act]:
-        def add(act: Act) -> Act:
-            self._faults.append(Fault(name, weight, act))
-            return act
+    def __call__(self, name: str, weight: int = 2) -> Callable[[Inject], Inject]:
+        def add(inject: Inject) -> Inject:
+            self._faults.append(Fault(name, weight, inject))
+            return inject
 
         return add

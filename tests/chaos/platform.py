@@ -1,4 +1,4 @@
-"""The miniature Supabase, seen from outside: its faults over HTTP, its database over SQL."""
+"""The sandbox in another process: faults over HTTP, the database over SQL."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ START_SECONDS = 60
 
 
 class Platform:
-    """Made by `Platform.open()`."""
+    """Created by `Platform.open()`."""
 
-    def __init__(self, process: asyncio.subprocess.Process, where: dict[str, str]) -> None:
-        self.supabase_url = where["supabase_url"]
-        self.supabase_key = where["supabase_key"]
-        self.database_url = where["database_url"]
+    def __init__(self, process: asyncio.subprocess.Process, addresses: dict[str, str]) -> None:
+        self.supabase_url = addresses["supabase_url"]
+        self.supabase_key = addresses["supabase_key"]
+        self.database_url = addresses["database_url"]
         self._process = process
-        self._turns = asyncio.Lock()
+        self._restarting = asyncio.Lock()
         self._http = httpx.AsyncClient(base_url=self.supabase_url, timeout=20)
 
     @classmethod
     @asynccontextmanager
     async def open(cls, pace: float) -> AsyncIterator[Platform]:
-        """`pace` scales the delays of Realtime; 1 is true."""
+        """Start a sandbox. `pace` scales the delays of Realtime; 1 stands for the real ones."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -44,8 +44,8 @@ class Platform:
         assert process.stdout is not None
         try:
             async with asyncio.timeout(START_SECONDS):
-                where = json.loads(await process.stdout.readline())
-            platform = cls(process, where)
+                addresses = json.loads(await process.stdout.readline())
+            platform = cls(process, addresses)
             async with platform._http:
                 yield platform
         finally:
@@ -58,14 +58,15 @@ class Platform:
                 await process.wait()
 
     async def fault(self, name: str, **options: Any) -> None:
-        """One of `bridge.sandbox.realtime.faults.NAMES` or `bridge.sandbox.postgrest.faults.NAMES`.
-        Raises `httpx.HTTPError` where another one is in the way.
+        """Inject a fault of `bridge.sandbox.realtime.faults` or `bridge.sandbox.postgrest.faults`.
+
+        Raises `httpx.HTTPError` if an active fault prevents it.
         """
         answer = await self._http.post("/_sandbox/faults", json={"name": name, **options})
         answer.raise_for_status()
 
     async def counters(self) -> dict[str, int]:
-        """What faults did, and what was read over REST, since it was opened."""
+        """Return the counts of injected faults and of rows read over REST since the start."""
         answer = await self._http.get("/_sandbox/faults")
         answer.raise_for_status()
         counters: dict[str, int] = answer.json()
@@ -76,16 +77,17 @@ class Platform:
         return self._process.pid
 
     async def restart(self, *, crash: bool) -> None:
-        """PostgreSQL goes and comes back."""
+        """Restart PostgreSQL; `crash` ends it without a shutdown."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        async with self._turns:
+        async with self._restarting:
             self._process.stdin.write(b"crash\n" if crash else b"restart\n")
             assert await self._process.stdout.readline(), "the platform has ended"
 
     async def execute(self, statement: str) -> list[tuple[Any, ...]]:
-        """One statement, committed, on a connection of its own. Tries until the database is there
-        and no lock is in the way.
+        """Run one statement, committed, on a connection of its own, and return its rows.
+
+        Retried while the database is down or a lock is held, for up to 60 s.
         """
         async with asyncio.timeout(START_SECONDS):
             while True:

@@ -1,4 +1,4 @@
-"""A client on python-socketio, which knows no recovery: whenever it comes, it reads all again."""
+"""A python-socketio client. It has no recovery, so each connection starts with a snapshot."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import socketio
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.chaos.role import Role
-    from tests.chaos.story import Story
+    from tests.chaos.client_session import ClientSession
+    from tests.chaos.client_spec import ClientSpec
 
 EVENTS = (
     "property-created",
@@ -26,78 +26,80 @@ RETRY_SECONDS = 0.3
 
 
 class PythonClient:
-    """Made by `PythonClient.open()`. Feeds its story.
+    """Created by `PythonClient.open()`. Feeds its session.
 
-    Each connection is a client of its own, because the library, once a connection has ended badly,
-    may wait half a minute for its own loops before it connects again.
+    Each connection has a `socketio.AsyncClient` of its own, because after a connection that broke
+    off the library may wait half a minute for its own loops before it reconnects.
     """
 
-    def __init__(self, role: Role, story: Story, url: str) -> None:
-        self._role = role
-        self._story = story
+    def __init__(self, spec: ClientSpec, session: ClientSession, url: str) -> None:
+        self._spec = spec
+        self._session = session
         self._url = url
-        self._named: dict[str, Any] = role.auth
+        self._auth: dict[str, Any] = spec.auth
         self._requests: list[dict[str, Any]] = []
-        self._turn = 0
+        self._request_count = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        self._life: asyncio.Task[None] | None = None
+        self._connection: asyncio.Task[None] | None = None
         self._client = socketio.AsyncClient()
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, role: Role, story: Story, url: str) -> AsyncIterator[PythonClient]:
-        it = cls(role, story, url)
-        going = asyncio.create_task(it._go())
+    async def open(
+        cls, spec: ClientSpec, session: ClientSession, url: str
+    ) -> AsyncIterator[PythonClient]:
+        client = cls(spec, session, url)
+        running = asyncio.create_task(client._run())
         try:
-            yield it
+            yield client
         finally:
-            for task in (going, *it._tasks):
+            for task in (running, *client._tasks):
                 task.cancel()
-            await asyncio.gather(going, *it._tasks, return_exceptions=True)
+            await asyncio.gather(running, *client._tasks, return_exceptions=True)
 
-    def tell(self, **command: Any) -> None:
-        """As `Fleet.tell`; to go in order and to be dropped are the same here."""
+    def command(self, **command: Any) -> None:
+        """Run a command of `JsClients.command`; `drop` and `goodbye` do the same here."""
         if "request" in command:
             self._requests.append(command["request"])
             if len(self._requests) == 1:
-                self._soon(self._ask())
-        elif self._life is not None:
-            self._life.cancel()
+                self._start(self._send())
+        elif self._connection is not None:
+            self._connection.cancel()
 
-    async def _go(self) -> None:
+    async def _run(self) -> None:
         try:
             while True:
-                self._life = asyncio.create_task(self._live())
-                await asyncio.wait({self._life})
-                if not self._life.cancelled():
-                    self._life.result()
+                self._connection = asyncio.create_task(self._connect())
+                await asyncio.wait({self._connection})
+                if not self._connection.cancelled():
+                    self._connection.result()
                 await asyncio.sleep(RETRY_SECONDS)
         finally:
-            if self._life is not None:
-                self._life.cancel()
-                await asyncio.wait({self._life})
+            if self._connection is not None:
+                self._connection.cancel()
+                await asyncio.wait({self._connection})
 
-    async def _live(self) -> None:
-        """One connection, to its end."""
+    async def _connect(self) -> None:
+        """Connect, and return when the connection has ended."""
         ended, ending = asyncio.Event(), None
         async with aiohttp.ClientSession() as http:
             client = self._client = socketio.AsyncClient(
                 reconnection=False,
-                handle_sigint=False,  # our own loop ends it
+                handle_sigint=False,  # the run itself handles it
                 http_session=http,
             )
-            client.on("connect", self._connected)
+            client.on("connect", self._on_connect)
             client.on("disconnect", lambda _reason: ended.set())
             for name in EVENTS:
-                client.on(name, self._heard)
+                client.on(name, self._on_event)
             try:
                 await client.connect(
                     self._url,
-                    transports=list(self._role.transports),
-                    auth=lambda: self._named,
+                    transports=list(self._spec.transports),
+                    auth=lambda: self._auth,
                     wait_timeout=4,
                 )
-                # Its reader may end without a word, by an answer that broke off.
+                # Its read loop may end without a disconnect event, after a response that broke off.
                 ending = asyncio.create_task(ended.wait())
                 await asyncio.wait(
                     {ending, client.eio.read_loop_task}, return_when=asyncio.FIRST_COMPLETED
@@ -106,62 +108,62 @@ class PythonClient:
                 pass
             finally:
                 client.handlers.clear()
-                if self._story.connected:
-                    self._story.went("")
+                if self._session.connected:
+                    self._session.on_disconnect("")
                 for task in (ending, client.eio.read_loop_task, client.eio.write_loop_task):
                     if task is not None:
                         task.cancel()
 
-    def _connected(self) -> None:
-        self._story.came(self._named, recovered=False, transport=self._client.transport())
+    def _on_connect(self) -> None:
+        self._session.on_connect(self._auth, recovered=False, transport=self._client.transport())
         self._requests = [r for r in self._requests if not r.get("first")]
         for request in self._requests:
             request["argument"].pop("after", None)
-        if self._role.snapshots:
-            names = {k: self._named[k] for k in ("regions", "properties") if self._named.get(k)}
+        if self._spec.snapshots:
+            names = {k: self._auth[k] for k in ("regions", "properties") if self._auth.get(k)}
             argument = {**names, "snapshot": True}
             self._requests.insert(0, {"name": "subscribe", "argument": argument, "first": True})
-        self._soon(self._ask())
+        self._start(self._send())
 
-    def _heard(self, envelope: dict[str, Any]) -> None:
-        self._story.told(envelope, None)
+    def _on_event(self, envelope: dict[str, Any]) -> None:
+        self._session.receive(envelope)
 
-    async def _ask(self) -> None:
+    async def _send(self) -> None:
         if not self._requests or "/" not in self._client.namespaces:
             return
-        self._turn += 1
-        turn, request = self._turn, self._requests[0]
-        asked = {"name": request["name"], "argument": dict(request["argument"])}
+        self._request_count += 1
+        number, request = self._request_count, self._requests[0]
+        sent = {"name": request["name"], "argument": dict(request["argument"])}
 
-        def answered(answer: dict[str, Any]) -> None:
-            self._story.answered(asked, answer)
-            if turn == self._turn:
-                self._soon(self._next(request, answer))
+        def on_ack(ack: dict[str, Any]) -> None:
+            self._session.on_ack(sent, ack)
+            if number == self._request_count:
+                self._start(self._next(request, ack))
 
-        self._story.asked()
+        self._session.on_request()
         with suppress(socketio.exceptions.SocketIOError):
-            await self._client.emit(asked["name"], asked["argument"], callback=answered)
+            await self._client.emit(sent["name"], sent["argument"], callback=on_ack)
 
-    async def _next(self, request: dict[str, Any], answer: dict[str, Any]) -> None:
-        if not answer["ok"]:
-            if answer["error"]["code"] == "cursor_gone":
+    async def _next(self, request: dict[str, Any], ack: dict[str, Any]) -> None:
+        if not ack["ok"]:
+            if ack["error"]["code"] == "cursor_gone":
                 request["argument"].pop("after", None)
             await asyncio.sleep(RETRY_SECONDS)
         else:
-            regions, properties = answer["regions"], answer["properties"]
-            nothing = regions is not None and not regions and not properties
-            self._named = {
-                **self._named,
-                "regions": ["nowhere"] if nothing else regions or [],
+            regions, properties = ack["regions"], ack["properties"]
+            empty = regions is not None and not regions and not properties
+            self._auth = {
+                **self._auth,
+                "regions": ["nowhere"] if empty else regions or [],
                 "properties": properties,
             }
-            if "more" in answer:
-                request["argument"]["after"] = answer["more"]
+            if "more" in ack:
+                request["argument"]["after"] = ack["more"]
             else:
                 self._requests.remove(request)
-        await self._ask()
+        await self._send()
 
-    def _soon(self, doing: Any) -> None:
-        task = asyncio.ensure_future(doing)
+    def _start(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

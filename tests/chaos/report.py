@@ -1,4 +1,4 @@
-"""What a run came to."""
+"""The result of a run."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.chaos.violation import Kind, Violation
+from tests.support.violations import Kind, Violation
 
 SHOWN = 40
-"""Violations that are printed whole; more of the same say little more."""
+"""Violations printed with their context; the others are counted."""
 
 
 @dataclass
@@ -23,12 +23,13 @@ class Report:
     faults: Counter[str] = field(default_factory=Counter)
     violations: list[Violation] = field(default_factory=list)
     journal: list[tuple[float, str]] = field(default_factory=list)
-    """What was done to the bridge, and when."""
+    """The injected faults and their times."""
     slowest: float = 0.0
-    """Seconds until all was told after a round."""
+    """Longest time in seconds until every client converged after a round."""
     slowest_for: str = ""
-    """What was waited for then."""
+    """The client that converged last then, and what it lacked."""
     notes: list[str] = field(default_factory=list)
+    """Why the run stopped early."""
 
     def kinds(self) -> dict[str, int]:
         found = Counter(violation.kind for violation in self.violations)
@@ -45,13 +46,13 @@ class Report:
             "counts": self.counts,
             "faults": dict(self.faults),
             "violations": self.kinds(),
-            "found": [str(self._whole(violation)) for violation in self.violations],
+            "found": [str(self._with_faults(violation)) for violation in self.violations],
         }
 
     def __str__(self) -> str:
         lines = [
             f"seed {self.seed}, log {self.log}, {self.seconds:.0f} s in {self.rounds} rounds",
-            f"slowest   all was told {self.slowest:.1f} s after a round: {self.slowest_for}",
+            f"slowest   converged {self.slowest:.1f} s after a round: {self.slowest_for}",
             "settings  " + ", ".join(f"{k}={v}" for k, v in self.settings.items()),
             "counts    " + ", ".join(f"{k} {v}" for k, v in self.counts.items()),
             f"faults    {self.faults.total()}: "
@@ -59,22 +60,22 @@ class Report:
             "found     " + ", ".join(f"{k} {v}" for k, v in self.kinds().items()),
             *self.notes,
         ]
-        lines += [str(self._whole(violation)) for violation in self.violations[:SHOWN]]
+        lines += [str(self._with_faults(violation)) for violation in self.violations[:SHOWN]]
         if len(self.violations) > SHOWN:
             lines.append(f"... and {len(self.violations) - SHOWN} more")
         return "\n".join(lines)
 
-    def _whole(self, violation: Violation) -> Violation:
-        """With what was done in the seconds before it."""
+    def _with_faults(self, violation: Violation) -> Violation:
+        """Return the violation with the faults of the 12 s before it."""
         around = [
-            f"{at:8.2f} fault {what}"
-            for at, what in self.journal
+            f"{at:8.2f} fault {fault}"
+            for at, fault in self.journal
             if violation.at - 12 <= at <= violation.at + 1
         ]
         return Violation(
             violation.kind,
             violation.client,
-            violation.what,
+            violation.text,
             violation.at,
             violation.key,
             (*violation.context, *around[-14:]),

@@ -1,4 +1,4 @@
-"""The bridge as a process, started again whenever it ends, on the same port with the same log."""
+"""Runs the bridge's process, and restarts it on the same port with the same log."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 READY_SECONDS = 60
 END_SECONDS = 20
-BREATH_SECONDS = 0.2
-"""Between an end that nobody asked for and the next start."""
+RESTART_SECONDS = 0.2
+"""Between an exit that no fault caused and the next start."""
 
 
 class Supervisor:
-    """Made by `Supervisor.open()`. `counts`: starts, kills, stops, and ends by itself."""
+    """Created by `Supervisor.open()`. `counts`: starts, kills, stops, unexpected exits."""
 
     def __init__(self, directory: Path, environment: Mapping[str, str], slow: float) -> None:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("BRIDGE_", "SUPABASE_"))}
@@ -35,11 +35,12 @@ class Supervisor:
         self._clock.write_bytes(struct.pack("<d", 0.0))
         self._process: asyncio.subprocess.Process | None = None
         self._started = asyncio.Event()
-        self._meant = False
+        self._expected = False
         self._delay = 0.0
-        self.forgiven = False
-        """While it is set, an end by itself is none: the disk is full."""
-        self.deaths: list[str] = []
+        self.may_exit = False
+        """While this is set, the process may exit unexpectedly: the disk is full."""
+        self.exits: list[str] = []
+        """Unexpected exits, with the last lines of the log."""
         self.counts: Counter[str] = Counter()
         self.url = f"http://127.0.0.1:{environment['BRIDGE_PORT']}"
 
@@ -48,19 +49,19 @@ class Supervisor:
     async def open(
         cls, directory: Path, environment: Mapping[str, str], slow: float
     ) -> AsyncIterator[Supervisor]:
-        """It is ready inside. `directory` keeps what it says and its clock."""
+        """Start the bridge and wait until it is ready. `directory`: for its log and its clock."""
         supervisor = cls(directory, environment, slow)
-        watching = asyncio.create_task(supervisor._watch())
+        running = asyncio.create_task(supervisor._keep_running())
         try:
             await supervisor.ready()
             yield supervisor
         finally:
-            watching.cancel()
+            running.cancel()
             with suppress(asyncio.CancelledError):
-                await watching
+                await running
 
     async def ready(self) -> None:
-        """Wait until /readyz agrees."""
+        """Wait until GET /readyz answers 200, for up to 60 s."""
         async with asyncio.timeout(READY_SECONDS), httpx.AsyncClient(timeout=2) as http:
             while True:
                 with suppress(httpx.HTTPError):
@@ -69,22 +70,23 @@ class Supervisor:
                 await asyncio.sleep(0.05)
 
     async def running(self) -> asyncio.subprocess.Process:
+        """Return the process, once it is started."""
         await self._started.wait()
         assert self._process is not None
         return self._process
 
     async def kill(self, delay: float) -> None:
-        """SIGKILL; it is started again after `delay` seconds."""
-        await self._end(signal.SIGKILL, delay)
+        """Send SIGKILL; the process is restarted after `delay` seconds."""
+        await self._signal(signal.SIGKILL, delay)
         self.counts["kills"] += 1
 
     async def stop(self, delay: float) -> None:
-        """SIGTERM, as a deployment does."""
-        await self._end(signal.SIGTERM, delay)
+        """Send SIGTERM, as a deployment does."""
+        await self._signal(signal.SIGTERM, delay)
         self.counts["stops"] += 1
 
     async def freeze(self) -> None:
-        """SIGSTOP: it gets no CPU, and nobody is told."""
+        """Send SIGSTOP: the process gets no CPU time, and its connections stay open."""
         (await self.running()).send_signal(signal.SIGSTOP)
 
     async def thaw(self) -> None:
@@ -93,18 +95,18 @@ class Supervisor:
             process.send_signal(signal.SIGCONT)
 
     def set_clock(self, seconds: float) -> None:
-        """How far its wall clock is off from now on, through restarts too."""
+        """Set the offset of the wall clock, also for restarts."""
         with self._clock.open("r+b") as file:
             file.write(struct.pack("<d", seconds))
 
-    def said(self, *words: str) -> list[str]:
-        """Lines of its log with any of `words` in them."""
+    def log_lines(self, *words: str) -> list[str]:
+        """Return the lines of the log that contain any of `words`."""
         lines = self._log.read_text(errors="replace").splitlines()
         return [line for line in lines if any(word in line for word in words)]
 
-    async def _end(self, number: signal.Signals, delay: float) -> None:
+    async def _signal(self, number: signal.Signals, delay: float) -> None:
         process = await self.running()
-        self._meant, self._delay = True, delay
+        self._expected, self._delay = True, delay
         with suppress(ProcessLookupError):
             process.send_signal(number)
             process.send_signal(signal.SIGCONT)
@@ -112,10 +114,10 @@ class Supervisor:
             async with asyncio.timeout(END_SECONDS):
                 await process.wait()
         except TimeoutError:
-            self.deaths.append(f"did not end {END_SECONDS} s after {number.name}")
+            self.exits.append(f"was running {END_SECONDS} s after {number.name}")
             process.kill()
 
-    async def _watch(self) -> None:
+    async def _keep_running(self) -> None:
         try:
             while True:
                 await self._run()
@@ -150,10 +152,10 @@ class Supervisor:
         self._started.set()
         await self._process.wait()
         self._started.clear()
-        if not self._meant:
-            self.counts["ended by itself"] += 1
-            self._delay = BREATH_SECONDS
-            if not self.forgiven:
+        if not self._expected:
+            self.counts["unexpected exits"] += 1
+            self._delay = RESTART_SECONDS
+            if not self.may_exit:
                 last = self._log.read_text(errors="replace").splitlines()[-8:]
-                self.deaths.append(f"code {self._process.returncode}: " + " | ".join(last))
-        self._meant = False
+                self.exits.append(f"code {self._process.returncode}: " + " | ".join(last))
+        self._expected = False

@@ -1,166 +1,121 @@
-"""What Realtime, PostgREST and the database are known to do."""
+"""Faults of Realtime, of PostgREST and of the database."""
 
 from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from tests.chaos.fault import Faults
+from tests.support import faults
+from tests.support.faults import TABLE, LostChanges
 
 if TYPE_CHECKING:
     import random
 
-    from tests.chaos.scene import Scene
+    from tests.chaos.environment import Environment
+    from tests.support.faults import LastingFault
 
 fault = Faults()
 
-TABLE: Final = "public.properties"
-KEY_ONLY: Final = f"alter table {TABLE} replica identity default"
-WHOLE_ROWS: Final = f"alter table {TABLE} replica identity full"
 
-
-# -- Realtime
-
-
-async def _once(scene: Scene, _dice: random.Random, _span: float, name: str, **how: Any) -> None:
-    await scene.platform.fault(name, **how)
-
-
-for word in (
-    "mute",
-    "oversize",
-    "system_error",
-    "system_error_close",
-    "stale_phx_close",
-    "phx_close",
-    "phx_error",
-    "expire_tokens",
-    "half_open",
-    "lose_pending",
-    "rebuild",
-    "kill_poller",
-):
-    fault(word)(partial(_once, name=word))
-for code in (1000, 1001, 1006, 1011, 1012):
-    fault(f"close_{code}", 1)(partial(_once, name="close", code=code))
-
-
-async def _some(scene: Scene, dice: random.Random, _span: float, name: str) -> None:
-    await scene.platform.fault(name, count=dice.randint(1, 12))
-
-
-for word in ("drop", "duplicate", "garble"):
-    fault(word, 3)(partial(_some, name=word))
-
-
-async def _lasting(
-    scene: Scene, _dice: random.Random, span: float, begin: dict[str, Any], end: dict[str, Any]
+async def _inject(
+    env: Environment, _rng: random.Random, _seconds: float, name: str, **options: Any
 ) -> None:
-    await scene.platform.fault(**begin)
-    if begin["name"] in ("late_system", "no_system", "refuse"):
-        await scene.platform.fault("close", code=1006)
-    await asyncio.sleep(span)
-    await scene.platform.fault(**end)
+    await env.platform.fault(name, **options)
 
 
-for word, begin, end in (
-    ("mute_new", {"name": "mute", "new": True}, {"name": "unmute"}),
-    ("rate_limit", {"name": "rate_limit", "changes_per_second": 0}, None),
-    ("late_system", {"name": "late_system", "seconds": 1.0}, {"name": "late_system", "seconds": 0}),
-    ("no_system", {"name": "no_system"}, {"name": "no_system", "lifted": True}),
-    ("refuse", {"name": "refuse"}, {"name": "accept"}),
-    ("stall", {"name": "stall"}, {"name": "resume"}),
-    ("rest_down", {"name": "rest-down"}, {"name": "rest-down", "on": False}),
-    ("rest_hang", {"name": "rest-hang"}, {"name": "rest-hang", "on": False}),
-    ("rest_delay", {"name": "rest-delay", "seconds": 0.2}, {"name": "rest-delay", "seconds": 0}),
+for name in ("mute", "oversize", *faults.CHANNEL_FAULTS, "half_open", *faults.LOSING_FAULTS):
+    fault(name)(partial(_inject, name=name))
+for code in faults.CLOSE_CODES:
+    fault(f"close_{code}", 1)(partial(_inject, name="close", code=code))
+
+
+async def _inject_some(env: Environment, rng: random.Random, _seconds: float, name: str) -> None:
+    await env.platform.fault(name, count=rng.randint(1, 12))
+
+
+for name in faults.COUNTED_FAULTS:
+    fault(name, 3)(partial(_inject_some, name=name))
+
+
+async def _last(
+    env: Environment, _rng: random.Random, seconds: float, lasting: LastingFault
+) -> None:
+    await lasting.start(env.platform)
+    await asyncio.sleep(seconds)
+    await lasting.stop(env.platform)
+
+
+for name, lasting in (
+    ("mute_new", faults.MUTE_ALL),
+    ("rate_limit", faults.RATE_LIMIT),
+    ("late_system", faults.LATE_SYSTEM),
+    ("no_system", faults.NO_SYSTEM),
+    ("refuse", faults.REFUSE),
+    ("stall", faults.STALL),
+    ("rest_down", faults.REST_DOWN),
+    ("rest_hang", faults.REST_HANG),
+    ("rest_delay", faults.REST_DELAY),
 ):
-    ending = end or {"name": "rate_limit", "changes_per_second": None}
-    fault(word)(partial(_lasting, begin=begin, end=ending))
+    fault(name)(partial(_last, lasting=lasting))
 
 
 @fault("rest_fail")
-async def _(scene: Scene, dice: random.Random, _span: float) -> None:
-    status = dice.choice((500, 502, 503, 504, 429))
-    await scene.platform.fault("rest-fail", n=dice.randint(1, 6), status=status)
+async def _(env: Environment, rng: random.Random, _seconds: float) -> None:
+    status = rng.choice((500, 502, 503, 504, 429))
+    await env.platform.fault("rest-fail", n=rng.randint(1, 6), status=status)
 
 
 @fault("realtime_restart")
-async def _(scene: Scene, _dice: random.Random, span: float) -> None:
-    await scene.platform.fault("restart", seconds=span)
+async def _(env: Environment, _rng: random.Random, seconds: float) -> None:
+    await env.platform.fault("restart", seconds=seconds)
 
 
 @fault("stall_and_lose", 3)
-async def _(scene: Scene, dice: random.Random, span: float) -> None:
-    await scene.platform.fault("stall")
-    await asyncio.sleep(span)
-    await scene.platform.fault(dice.choice(("lose_pending", "rebuild", "kill_poller")))
-    await scene.platform.fault("resume")
+async def _(env: Environment, rng: random.Random, seconds: float) -> None:
+    await _last(env, rng, seconds, LostChanges(rng.choice(faults.LOSING_FAULTS)))
 
 
 # -- the database
 
 
-async def _postgres(scene: Scene, _dice: random.Random, _span: float, *, crash: bool) -> None:
-    async with scene.database:
-        await scene.platform.restart(crash=crash)
+async def _restart(env: Environment, _rng: random.Random, _seconds: float, *, crash: bool) -> None:
+    async with env.database:
+        await env.platform.restart(crash=crash)
 
 
-fault("postgres_restart", 1)(partial(_postgres, crash=False))
-fault("postgres_crash", 1)(partial(_postgres, crash=True))
+fault("postgres_restart", 1)(partial(_restart, crash=False))
+fault("postgres_crash", 1)(partial(_restart, crash=True))
 
 
-async def _statements(scene: Scene, _dice: random.Random, span: float, *statements: str) -> None:
-    """One after the other, with a span between them."""
-    async with scene.database:
-        await scene.platform.execute(statements[0])
-        for statement in statements[1:]:
-            await asyncio.sleep(span)
-            await scene.platform.execute(statement)
+@fault("truncate", 1)
+async def _(env: Environment, _rng: random.Random, _seconds: float) -> None:
+    async with env.database:
+        await env.platform.execute(f"truncate {TABLE}")
 
 
-for word, statements in (
-    ("truncate", (f"truncate {TABLE}",)),
-    ("identity", (KEY_ONLY, WHOLE_ROWS)),
-    (
-        "column",
-        (
-            f"alter table {TABLE} add column if not exists floors int default 3",
-            f"alter table {TABLE} drop column if exists floors",
-        ),
-    ),
-    (
-        "publication",
-        (
-            f"alter publication supabase_realtime drop table {TABLE}",
-            f"alter publication supabase_realtime set table {TABLE}",
-        ),
-    ),
-    (
-        "revoke",
-        (f"revoke select on {TABLE} from service_role", f"grant select on {TABLE} to service_role"),
-    ),
-    (
-        "security",
-        (
-            f"alter table {TABLE} disable row level security",
-            f"alter table {TABLE} enable row level security",
-        ),
-    ),
+async def _alter(
+    env: Environment, rng: random.Random, seconds: float, altered: LastingFault
+) -> None:
+    async with env.database:
+        await _last(env, rng, seconds, altered)
+
+
+for name, altered in (
+    ("identity", faults.KEY_IDENTITY),
+    ("column", faults.EXTRA_COLUMN),
+    ("publication", faults.NO_PUBLICATION),
+    ("revoke", faults.NO_SELECT),
+    ("security", faults.NO_ROW_SECURITY),
 ):
-
-    async def _alter(
-        scene: Scene, dice: random.Random, span: float, *, which: tuple[str, ...] = statements
-    ) -> None:
-        await _statements(scene, dice, span, *which)
-
-    fault(word, 1)(_alter)
+    fault(name, 1)(partial(_alter, altered=altered))
 
 
 @fault("huge", 1)
-async def _(scene: Scene, dice: random.Random, span: float) -> None:
-    """A value that is too large for a message of Realtime, and for a client that is slow."""
-    key = dice.choice(scene.keys)
+async def _(env: Environment, rng: random.Random, seconds: float) -> None:
+    """A value that is too large for a message of Realtime, and for the queue of a slow client."""
+    key = rng.choice(env.keys)
     for text in ("(select string_agg(md5(n::text), '') from generate_series(1, 35000) n)", "null"):
-        await scene.platform.execute(f"update {TABLE} set address = {text} where id = '{key}'")
-        await asyncio.sleep(span)
+        await env.platform.execute(f"update {TABLE} set address = {text} where id = '{key}'")
+        await asyncio.sleep(seconds)

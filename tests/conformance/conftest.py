@@ -1,4 +1,4 @@
-"""The echo servers, on each way that a websocket can reach the gateway."""
+"""The echo servers, behind each kind of websocket that the gateway serves."""
 
 from __future__ import annotations
 
@@ -15,48 +15,49 @@ from tests.serving import served
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-WAYS: dict[str, dict[str, Any]] = {
-    # Websockets are taken over from uvicorn; see `bridge/gateway/handover.py`.
+SERVERS: dict[str, dict[str, Any]] = {
+    # Websockets are taken over from uvicorn; see `bridge/server/websocket_protocol.py`.
     "direct": {"ws": WebSocketProtocol, "http": "httptools"},
-    # As any other ASGI server: websockets are the library's, each message an ASGI event.
+    # As any other ASGI server: the library handles websockets, each message is an ASGI event.
     "asgi": {"ws": "websockets-sansio", "http": "h11"},
 }
 
 
 class Echoes:
-    """Both servers, and where they are."""
+    """Both servers and their URLs."""
 
-    def __init__(self, base: str, engine: Any, socketio: echo.Echo) -> None:
+    def __init__(self, base: str, engine: echo.EchoEngine, socketio: echo.Echo) -> None:
         self.engineio = f"{base}/engine.io/"
         self.socketio = f"{base}/socket.io/"
         self.engine = engine
         self.echo = socketio
 
     async def polled(self, sid: str) -> None:
-        """Until a poll of that session of Engine.IO waits."""
+        """Wait until a poll of that Engine.IO session waits."""
         async with asyncio.timeout(2):
             while not self.engine.sockets[sid].queue.polled:
                 await asyncio.sleep(0.001)
 
-    async def ended(self, sid: str) -> None:
-        """Until neither server knows the session."""
+    async def reason(self, sid: str) -> str:
+        """Wait until that Engine.IO session has ended, on whichever server; return its reason."""
         async with asyncio.timeout(2):
             while sid in self.engine.sockets or sid in self.echo.server.eio.sockets:
                 await asyncio.sleep(0.001)
+        return (self.engine.reasons | self.echo.server.reasons)[sid]
 
 
-@pytest.fixture(scope="module", params=WAYS)
+@pytest.fixture(scope="module", params=SERVERS)
 async def echoes(request: pytest.FixtureRequest) -> AsyncIterator[Echoes]:
-    engine, socketio = echo.engine(), echo.Echo()
+    engine, socketio = echo.EchoEngine(), echo.Echo()
 
     async def drain() -> None:
-        await socketio.wire.close_all()
-        for socket in list(engine.sockets.values()):
-            socket.abort()
+        await socketio.writer.close_all()
+        for session in engine.open_sessions():
+            session.abort()
         await engine.shutdown()
 
     app = echo.app(engine, socketio)
-    async with served(app, lifespan="off", drain=drain, **WAYS[request.param]) as base:
+    async with served(app, lifespan="off", drain=drain, **SERVERS[request.param]) as base:
         yield Echoes(base, engine, socketio)
 
 

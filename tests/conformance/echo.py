@@ -1,10 +1,10 @@
-"""Echo servers as the official test suites of Engine.IO and Socket.IO want to find them, made of
-the gateway's own parts: `Engine` and its sockets, `Server` with an edge, `Wire`.
+"""Echo servers for the official test suites of Engine.IO and Socket.IO, made of the gateway's own
+parts: `EngineServer` and its sessions, `SocketServer` with a client handler, `ClientWriter`.
 
     python -m tests.conformance.echo --port 3000 [--stock]
 
-Then run a suite against it; it connects to port 3000. `--stock` serves with uvicorn's own websocket
-protocol, which can't be taken over, as any other ASGI server does.
+Then run a suite against it; the suites connect to port 3000. `--stock` serves with uvicorn's own
+websocket protocol, which can't be taken over, like any other ASGI server.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ PONG_SECONDS: Final = 0.2
 CONNECT_SECONDS: Final = 1.0
 PAYLOAD_BYTES: Final = 1_000_000
 CUSTOM: Final = "/custom"
-"""The one namespace besides the main one. It is python-socketio's own, and not the edge's."""
+"""The only other namespace. It is handled by python-socketio, not by the client handler."""
 
 OPTIONS: Final[dict[str, Any]] = {
     "async_mode": "asgi",
@@ -50,53 +50,69 @@ OPTIONS: Final[dict[str, Any]] = {
 }
 
 
-def engine() -> EngineServer:
-    """Says each message again."""
-    it = EngineServer(**OPTIONS)
-    it.on("message", it.send)
-    return it
+class EchoEngine(EngineServer):
+    """Sends each message back."""
+
+    def __init__(self) -> None:
+        super().__init__(**OPTIONS)
+        self.reasons: dict[str, str] = {}
+        """Why sessions ended, by their sids."""
+        self.on("message", self.send)
+        self.on("disconnect", self.reasons.__setitem__)
+
+
+class EchoSocketServer(SocketServer):
+    """Records why its Engine.IO sessions ended, by their sids."""
+
+    def __init__(self, **options: Any) -> None:
+        self.reasons: dict[str, str] = {}
+        super().__init__(**options)
+
+    async def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
+        self.reasons[eio_sid] = reason
+        await super()._handle_eio_disconnect(eio_sid, reason)
 
 
 class Echo:
-    """The edge of a Socket.IO server that says again what it hears."""
+    """The client handler of a Socket.IO server that sends each event back."""
 
     def __init__(self) -> None:
-        self.server = SocketServer(
+        self.server = EchoSocketServer(
             handler=self, connect_seconds=CONNECT_SECONDS, async_handlers=False, **OPTIONS
         )
-        self.wire = ClientWriter(self.server, self.server.clients)
-        self.server.clients.on_remove([self.wire.detach])
-        self.ended: list[str] = []
-        """Why clients of the main namespace left."""
+        self.writer = ClientWriter(self.server, self.server.clients)
+        self.server.clients.on_remove([self.writer.detach])
+        self.reasons: list[str] = []
+        """Why clients of the main namespace disconnected, in order."""
         self.server.on("connect", self._connected, namespace=CUSTOM)
 
     async def on_connect(self, connection: Connection, auth: Any) -> None:
         client = ClientSession(self.server.new_sid(), connection)
         self.server.clients.add(client)
-        if self.wire.attach(client):
-            self.wire.send_packet(client, f'0{{"sid":"{client.sid}"}}')
-            await self._say(client, ["auth", auth or {}])
+        if self.writer.attach(client):
+            self.writer.send_packet(client, f'0{{"sid":"{client.sid}"}}')
+            await self._send(client, ["auth", auth or {}])
 
     async def on_event(
         self, client: ClientSession, name: str, args: Sequence[Any], ack: int | None
     ) -> None:
         if name == "message":
-            await self._say(client, ["message-back", *args])
+            await self._send(client, ["message-back", *args])
         elif name == "message-with-ack" and ack is not None:
-            await self._say(client, list(args), packet.ACK, ack)
+            await self._send(client, list(args), packet.ACK, ack)
 
     def on_disconnect(self, client: ClientSession, reason: str) -> None:
         self.server.clients.remove(client)
-        self.ended.append(reason)
+        self.reasons.append(reason)
 
-    async def _say(
+    async def _send(
         self,
         client: ClientSession,
         data: list[Any],
         kind: int = packet.EVENT,
         ack: int | None = None,
     ) -> None:
-        """Where `data` holds bytes, each is a frame of its own after the packet."""
+        """Send a packet; bytes in `data` follow as attachments, each in its own frame."""
         eio_sid = client.connection.eio_sid
         await self.server._send_packet(eio_sid, SocketPacket(kind, data=data, id=ack))
 
@@ -109,7 +125,7 @@ class Echo:
         await self.server.emit("auth", auth or {}, to=sid, namespace=CUSTOM)
 
 
-def app(engine: EngineServer, echo: Echo) -> Any:
+def app(engine: EchoEngine, echo: Echo) -> Any:
     inner = Starlette(
         routes=[
             Mount("/engine.io", app=engine.handle_request),
@@ -132,7 +148,7 @@ def main() -> None:
 
     async def run() -> int:
         config = uvicorn.Config(
-            app(engine(), Echo()),
+            app(EchoEngine(), Echo()),
             ws="websockets-sansio" if options.stock else WebSocketProtocol,
             ws_ping_interval=None,
             ws_per_message_deflate=False,

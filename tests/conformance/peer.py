@@ -1,4 +1,4 @@
-"""Clients that speak Engine.IO by hand: nothing is answered or passed over unless it is said."""
+"""Engine.IO clients without a library: nothing is answered or skipped implicitly."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 SECONDS = 3.0
-"""How long anything may take."""
+"""Time limit of each step."""
 
 Answer = tuple[int, str]
 """An HTTP status and a body."""
 
 
 class Polls:
-    """A session over HTTP. `url` is where Engine.IO is served."""
+    """A session over HTTP long-polling. `url` is where Engine.IO is served."""
 
     def __init__(self, http: aiohttp.ClientSession, url: str, opening: dict[str, Any]) -> None:
         self._http = http
@@ -50,12 +50,14 @@ async def request(
 
 
 class Websocket:
-    """A websocket, and what comes on it."""
+    """A websocket connection."""
 
     def __init__(self, ws: aiohttp.ClientWebSocketResponse) -> None:
         self._ws = ws
+        self.pings = 0
+        """Pings that were answered."""
 
-    async def say(self, *packets: str | bytes) -> None:
+    async def send(self, *packets: str | bytes) -> None:
         for packet in packets:
             if isinstance(packet, str):
                 await self._ws.send_str(packet)
@@ -63,7 +65,7 @@ class Websocket:
                 await self._ws.send_bytes(packet)
 
     async def next(self) -> str | bytes:
-        """The next packet, a ping too. Raises EOFError at the end."""
+        """Return the next packet, pings included. Raises EOFError at the end."""
         async with asyncio.timeout(SECONDS):
             message = await self._ws.receive()
         if message.type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
@@ -75,13 +77,14 @@ class Websocket:
         raise EOFError
 
     async def answer(self) -> str | bytes:
-        """The next packet that is no ping. Pings are answered."""
+        """Answer pings and return the next other packet."""
         while (packet := await self.next()) == "2":
-            await self.say("3")
+            await self.send("3")
+            self.pings += 1
         return packet
 
     async def end(self) -> list[str | bytes]:
-        """What comes until the server has closed it. Pings are answered."""
+        """Answer pings and return the other packets until the server closes the websocket."""
         packets = []
         try:
             async with asyncio.timeout(SECONDS):
@@ -95,7 +98,7 @@ class Websocket:
 async def websocket(
     http: aiohttp.ClientSession, url: str, query: str = "EIO=4&transport=websocket", sid: str = ""
 ) -> AsyncIterator[Websocket]:
-    """Raises `aiohttp.WSServerHandshakeError` where the handshake is refused."""
+    """Raises `aiohttp.WSServerHandshakeError` if the handshake is rejected."""
     address = f"{url}?{query}" + (f"&sid={sid}" if sid else "")
     async with asyncio.timeout(SECONDS):
         ws = await http.ws_connect(address)

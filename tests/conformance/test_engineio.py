@@ -1,13 +1,13 @@
-"""Engine.IO, protocol 4: what its official test suite asks of a server, in our words.
+"""Engine.IO, protocol 4: the requirements of its official test suite for servers.
 
-The official one of Socket.IO begins with the same questions, so some are put to both servers.
+The official suite of Socket.IO begins with the same tests, so some run against both servers.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -38,9 +38,7 @@ async def test_polling_opens_a_session_and_offers_websockets(session: Http, url:
     assert opening == {"upgrades": ["websocket"], **OPENING}
 
 
-async def test_a_websocket_opens_a_session_and_offers_nothing_better(
-    session: Http, url: str
-) -> None:
+async def test_websocket_opens_a_session_and_offers_no_upgrade(session: Http, url: str) -> None:
     async with websocket(session, url) as ws:
         packet = str(await ws.next())
     assert packet[0] == "0"
@@ -51,14 +49,14 @@ async def test_a_websocket_opens_a_session_and_offers_nothing_better(
 
 QUERIES = {
     "transport={}": "no protocol version",
-    "EIO=abc&transport={}": "no number for a version",
+    "EIO=abc&transport={}": "an invalid version",
     "EIO=4": "no transport",
-    "EIO=4&transport=abc": "a transport that there isn't",
+    "EIO=4&transport=abc": "an unknown transport",
 }
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=QUERIES.values())
-async def test_polling_with_an_invalid_query_is_a_bad_request(
+async def test_polling_with_an_invalid_query_is_rejected_with_400(
     session: Http, url: str, query: str
 ) -> None:
     status, _ = await request(session, "GET", f"{url}?{query.format('polling')}")
@@ -66,7 +64,7 @@ async def test_polling_with_an_invalid_query_is_a_bad_request(
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=QUERIES.values())
-async def test_a_websocket_with_an_invalid_query_is_refused(
+async def test_websocket_with_an_invalid_query_is_rejected(
     session: Http, url: str, query: str
 ) -> None:
     with pytest.raises(aiohttp.WSServerHandshakeError):
@@ -75,7 +73,9 @@ async def test_a_websocket_with_an_invalid_query_is_refused(
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
-async def test_only_get_opens_a_session(session: Http, url: str, method: str) -> None:
+async def test_method_other_than_get_does_not_open_a_session(
+    session: Http, url: str, method: str
+) -> None:
     status, _ = await request(session, method, f"{url}?EIO=4&transport=polling", "")
     assert status == 400
 
@@ -89,10 +89,10 @@ async def test_only_get_opens_a_session(session: Http, url: str, method: str) ->
         pytest.param("4hello", id="one"),
         pytest.param("4test1\x1e4test2\x1e4test3", id="several"),
         pytest.param("4hello\x1ebAQIDBA==", id="text and bytes"),
-        pytest.param("\x1e".join(f"4{n}" for n in range(40)), id="more than the library takes"),
+        pytest.param("\x1e".join(f"4{n}" for n in range(40)), id="more than the library accepts"),
     ],
 )
-async def test_what_is_posted_comes_back_in_a_poll(
+async def test_posted_packets_are_sent_back_in_a_poll(
     session: Http, echoes: Echoes, payload: str
 ) -> None:
     polls = await Polls.open(session, echoes.engineio)
@@ -101,7 +101,7 @@ async def test_what_is_posted_comes_back_in_a_poll(
 
 
 @pytest.mark.parametrize("payload", ["abc", "", "4good\x1ebad"])
-async def test_what_is_no_packet_ends_a_session_that_polls(
+async def test_invalid_packet_ends_a_polling_session(
     session: Http, echoes: Echoes, payload: str
 ) -> None:
     polls = await Polls.open(session, echoes.engineio)
@@ -110,17 +110,13 @@ async def test_what_is_no_packet_ends_a_session_that_polls(
     assert polls.sid not in echoes.engine.sockets
 
 
-async def test_more_than_the_payload_allowed_ends_a_session_that_polls(
-    session: Http, echoes: Echoes
-) -> None:
+async def test_payload_over_the_limit_ends_a_polling_session(session: Http, echoes: Echoes) -> None:
     polls = await Polls.open(session, echoes.engineio)
     assert (await polls.post("4" + "x" * echo.PAYLOAD_BYTES))[0] == 400
     assert (await polls.get())[0] == 400
 
 
-async def test_a_second_poll_beside_one_that_waits_ends_the_session(
-    session: Http, echoes: Echoes
-) -> None:
+async def test_second_poll_at_a_time_ends_the_session(session: Http, echoes: Echoes) -> None:
     polls = await Polls.open(session, echoes.engineio)
     first = asyncio.create_task(polls.get())
     await echoes.polled(polls.sid)
@@ -129,99 +125,99 @@ async def test_a_second_poll_beside_one_that_waits_ends_the_session(
     assert (await polls.get())[0] == 400
 
 
-async def test_who_hangs_up_while_it_polls_has_ended_its_session(
-    session: Http, echoes: Echoes
-) -> None:
+async def test_disconnect_during_a_poll_ends_the_session(session: Http, echoes: Echoes) -> None:
     polls = await Polls.open(session, echoes.engineio)
     poll = asyncio.create_task(polls.get())
     await echoes.polled(polls.sid)
     poll.cancel()
-    began = time.monotonic()
-    await echoes.ended(polls.sid)
-    assert time.monotonic() - began < echo.PING_SECONDS  # not for want of a pong
+    assert await echoes.reason(polls.sid) == echoes.engine.reason.TRANSPORT_CLOSE
     assert (await polls.get())[0] == 400
 
 
 @pytest.mark.parametrize("packet", ["4hello", b"\x01\x02\x03\x04"], ids=["text", "bytes"])
-async def test_what_is_said_on_a_websocket_comes_back(
+async def test_message_on_a_websocket_is_sent_back(
     session: Http, echoes: Echoes, packet: Any
 ) -> None:
     async with websocket(session, echoes.engineio) as ws:
         await ws.next()
-        await ws.say(packet)
+        await ws.send(packet)
         assert await ws.answer() == packet
 
 
-async def test_what_is_no_packet_closes_a_websocket(session: Http, echoes: Echoes) -> None:
+async def test_invalid_packet_closes_a_websocket(session: Http, echoes: Echoes) -> None:
     async with websocket(session, echoes.engineio) as ws:
         await ws.next()
-        await ws.say("abc")
+        await ws.send("abc")
         assert await ws.end() == []
 
 
 # -- heartbeat
 
 
-async def test_a_session_that_polls_is_pinged_as_long_as_it_answers(
-    session: Http, url: str
-) -> None:
+async def test_polling_session_is_pinged_while_it_answers(session: Http, url: str) -> None:
     polls = await Polls.open(session, url)
     for _ in range(3):
         assert await polls.get() == (200, "2")
         assert await polls.post("3") == (200, "ok")
 
 
-async def test_a_session_that_polls_and_answers_no_ping_ends(session: Http, url: str) -> None:
-    polls = await Polls.open(session, url)
-    assert await polls.get() == (200, "2")
-    began = time.monotonic()
-    assert await polls.get() == (200, "6")  # let go
-    assert time.monotonic() - began > echo.PONG_SECONDS / 2
-    assert (await polls.get())[0] == 400
-
-
-async def test_a_session_that_does_not_even_poll_ends_at_the_same_time(
+async def test_polling_session_that_does_not_answer_a_ping_ends(
     session: Http, echoes: Echoes, url: str
 ) -> None:
     polls = await Polls.open(session, url)
-    await echoes.ended(polls.sid)
+    assert await polls.get() == (200, "2")
+    assert await polls.get() == (200, "6")  # released
+    assert await echoes.reason(polls.sid) == echoes.engine.reason.PING_TIMEOUT
     assert (await polls.get())[0] == 400
 
 
-async def test_a_websocket_is_pinged_as_long_as_it_answers(session: Http, url: str) -> None:
+async def test_session_that_does_not_poll_ends_by_ping_timeout(
+    session: Http, echoes: Echoes, url: str
+) -> None:
+    polls = await Polls.open(session, url)
+    assert await echoes.reason(polls.sid) == echoes.engine.reason.PING_TIMEOUT
+    assert (await polls.get())[0] == 400
+
+
+async def test_websocket_is_pinged_while_it_answers(session: Http, url: str) -> None:
     async with websocket(session, url) as ws:
         await ws.next()
         for _ in range(3):
             assert await ws.next() == "2"
-            await ws.say("3")
+            await ws.send("3")
 
 
-async def test_a_websocket_that_answers_no_ping_is_closed(session: Http, url: str) -> None:
+async def test_websocket_that_does_not_answer_a_ping_is_closed(
+    session: Http, echoes: Echoes, url: str
+) -> None:
     async with websocket(session, url) as ws:
-        assert str(await ws.next())[0] == "0"
-        began = time.monotonic()
+        opening = str(await ws.next())
+        assert opening[0] == "0"
         assert await ws.next() == "2"
-        try:
-            while await ws.next() == "1":  # it is told, and cut off whether it listens or not
-                pass
-        except EOFError:
-            pass
-        took = time.monotonic() - began
-        assert 0.9 * (echo.PING_SECONDS + echo.PONG_SECONDS) < took < 2
+        # CLOSE behind ASGI, nothing otherwise; the connection is aborted in both cases.
+        packets = []
+        with suppress(EOFError):
+            while True:
+                packets.append(await ws.next())
+        assert set(packets) <= {"1"}
+    reason = echoes.engine.reason
+    # Behind ASGI the library's reader waits for as long as the heartbeat, and may end first.
+    ended = await echoes.reason(json.loads(opening[1:])["sid"])
+    assert ended in (reason.PING_TIMEOUT, reason.TRANSPORT_CLOSE)
 
 
 # -- close
 
 
-async def test_a_client_that_polls_can_end_its_session(session: Http, url: str) -> None:
+async def test_polling_client_can_end_its_session(session: Http, url: str) -> None:
     polls = await Polls.open(session, url)
     poll, post = await asyncio.gather(polls.get(), polls.post("1"))
     assert (poll, post) == ((200, "6"), (200, "ok"))
     assert (await polls.get())[0] == 400
 
 
-async def test_a_client_with_a_websocket_can_end_its_session(session: Http, url: str) -> None:
+async def test_websocket_client_can_end_its_session(session: Http, url: str) -> None:
     async with websocket(session, url) as ws:
         await ws.next()
-        await ws.say("1")
+        await ws.send("1")
         assert await ws.end() == []

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz.__main__ import ATTACKS
 from tests.fuzz.stand import Stand
+from tests.support.examples import examples
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,9 +29,7 @@ async def attacked(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Attack
 
 
 @settings(
-    max_examples=EXAMPLES,
-    derandomize=True,
-    deadline=None,
+    max_examples=examples(EXAMPLES),
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -1,7 +1,9 @@
-"""What every fault costs a bridge with its default settings, at the true pace of Realtime, as a
-Markdown table: `python -m tests.integration.faults_report [words of a scenario's name]`.
+"""Print what every fault costs a bridge with default settings and the real delays of Realtime.
 
-Each scenario has a sandbox and a process of its own; several are played at a time.
+    python -m tests.integration.faults_report [part of a scenario's name]
+
+The output is a Markdown table. Each scenario has a sandbox and a process of its own; several run at
+a time. The exit code is the number of scenarios with a violation.
 """
 
 from __future__ import annotations
@@ -13,51 +15,56 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 
 from bridge.sandbox import Sandbox
+from tests.integration.scenario import Outcome, Timing, run
 from tests.integration.scenarios import SCENARIOS
-from tests.integration.stage import Outcome, Tempo, play
+from tests.support.violations import Kind
 
-TRUE = Tempo(settings={}, span=4, pause=0.05, patience=90)
-AT_A_TIME = 4
+DEFAULTS = Timing(settings={}, fault_seconds=4, pause=0.05, patience=90)
+PROCESSES = 4
 HEAD = (
-    "| fault | changes made during it | events told | lost | repeated | out of order "
+    "| fault | changes made during it | events received | lost | repeated | out of order "
     "| seconds until repaired |\n|---|--:|--:|--:|--:|--:|--:|"
 )
+COLUMNS = (Kind.UNCONVERGED, Kind.REPEATED, Kind.DISORDERED, Kind.INVENTED)
+"""Kinds that have a column; others follow the name of the fault."""
 
 
 def line(name: str, outcome: Outcome) -> str:
-    verdict = outcome.verdict
-    disordered = verdict.disordered + verdict.invented
-    wrong = "".join(f"; {complaint}" for complaint in verdict.complaints)
-    if verdict.blended:
-        wrong += f"; {verdict.blended} told with a value from before"
+    """Return a line of the table."""
+    others = [violation for violation in outcome.violations if violation.kind not in COLUMNS]
+    notes = "".join(f"; {violation.key}: {violation.text}" for violation in others)
+    if outcome.blended:
+        notes += f"; {outcome.blended} events with an earlier large value"
+    lost, repeated = outcome.count(Kind.UNCONVERGED), outcome.count(Kind.REPEATED)
+    disordered = outcome.count(Kind.DISORDERED, Kind.INVENTED)
     return (
-        f"| {name}{wrong} | {outcome.changes} | {outcome.events} | {verdict.lost} "
-        f"| {verdict.repeated} | {disordered} | {outcome.seconds:.1f} |"
+        f"| {name}{notes} | {outcome.changes} | {outcome.events} | {lost} "
+        f"| {repeated} | {disordered} | {outcome.seconds:.1f} |"
     )
 
 
-def played(number: int) -> Outcome:
-    """In a process of its own."""
-    # Not `logging.disable`: the source hears of unreadable frames by way of a log record.
+def run_scenario(number: int) -> Outcome:
+    """Run a scenario in a process of its own."""
+    # Not `logging.disable`: the source detects unreadable frames by a log record.
     logging.getLogger().addHandler(logging.NullHandler())
-    return asyncio.run(_played(number))
+    return asyncio.run(_run_scenario(number))
 
 
-async def _played(number: int) -> Outcome:
+async def _run_scenario(number: int) -> Outcome:
     async with Sandbox.open(seed=False) as sandbox:
-        return await play(SCENARIOS[number], sandbox, TRUE)
+        return await run(SCENARIOS[number], sandbox, DEFAULTS)
 
 
 def main(words: str) -> int:
-    """The number of scenarios in which a client was told anything but the truth."""
+    """Return the number of scenarios with a violation."""
     chosen = [n for n, scenario in enumerate(SCENARIOS) if words in scenario.name]
     bad = 0
     print(HEAD)
     with ProcessPoolExecutor(
-        AT_A_TIME, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1
+        PROCESSES, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1
     ) as pool:
-        for number, outcome in zip(chosen, pool.map(played, chosen), strict=True):
-            bad += not outcome.good
+        for number, outcome in zip(chosen, pool.map(run_scenario, chosen), strict=True):
+            bad += bool(outcome.violations)
             print(line(SCENARIOS[number].name, outcome), flush=True)
     return bad
 

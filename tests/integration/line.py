@@ -1,5 +1,5 @@
-"""The bridge from Supabase to the log, without clients' connections: source, pipeline, one client
-that hears everything.
+"""The bridge from Supabase to the log, without clients' connections: the source, the pipeline, and
+one client that receives everything.
 """
 
 from __future__ import annotations
@@ -9,50 +9,55 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from bridge.log.memory import MemoryEventLog
-from bridge.options import source_options
+from bridge.options import reconcile_options, source_options
+from bridge.pipeline.event_sink import EventSink
 from bridge.pipeline.pipeline import Pipeline
+from bridge.replica import Replica
 from bridge.source.base import SourceState
 from bridge.source.change_queue import ChangeQueue
 from bridge.source.factory import create_source, create_table
-from tests.integration.story import Client
+from tests.support.model_client import ModelClient
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
+    from bridge.log.base import Entry
     from bridge.settings import Settings
     from bridge.source.base import Table
 
-LOOK_SECONDS = 0.01
+POLL_SECONDS = 0.01
 
 
-class Line:
-    """Made by `Line.open()`, at work inside its `async with`."""
+class PipelineRig:
+    """Created by `PipelineRig.open()`; runs inside its `async with`."""
 
     def __init__(self, settings: Settings, table: Table) -> None:
-        self.client = Client(settings.projection)
+        self.client = ModelClient(settings.projection)
         self.inbox = ChangeQueue(settings.queue_changes)
         self.source = create_source(source_options(settings), table)
+        log = MemoryEventLog(settings.log_events, settings.log_seconds)
+        self.replica = Replica(log, settings.projection.known)
+        self.replica.subscribe(self._publish)
         self.pipeline = Pipeline(
             projection=settings.projection,
             table=table,
-            log=MemoryEventLog(settings.log_events, settings.log_seconds),
-            inbox=self.inbox,
-            publish=self.client.hear,
-            settings=settings,
+            queue=self.inbox,
+            sink=EventSink(settings.projection, log, self.replica),
+            options=reconcile_options(settings),
         )
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: Settings) -> AsyncIterator[Line]:
+    async def open(cls, settings: Settings) -> AsyncIterator[PipelineRig]:
         table = create_table(source_options(settings))
         await table.open()
-        line = cls(settings, table)
+        rig = cls(settings, table)
         try:
             async with asyncio.TaskGroup() as tasks:
-                parts = (line.source.run(line.inbox), line.pipeline.run())
+                parts = (rig.source.run(rig.inbox), rig.pipeline.run(), rig.replica.run())
                 work = [tasks.create_task(part) for part in parts]
                 try:
-                    yield line
+                    yield rig
                 finally:
                     for task in work:
                         task.cancel()
@@ -60,29 +65,35 @@ class Line:
             await table.close()
 
     async def begin(self) -> None:
-        """Wait for the first picture of the table, which becomes the client's."""
+        """Wait for the initial load, and give its rows to the client as a snapshot."""
         await self.until(lambda: self.pipeline.status().reconciled)
         rows = self.pipeline.rows
         snapshot = {key: row for key in rows if (row := rows.get(key)) is not None}
-        self.client.begin({key: rows.decode(row) for key, row in snapshot.items()})
+        self.client.load({str(key): rows.decode(row) for key, row in snapshot.items()})
 
     @property
     def changes(self) -> int:
-        """How many the stream has brought."""
+        """Number of changes that the stream has delivered."""
         return self.pipeline.status().counts.get("changes", 0)
 
     @property
-    def quiet(self) -> bool:
-        """Whether all that came is told and nothing is being read or doubted."""
+    def idle(self) -> bool:
+        """Whether the stream is live, every change is published, and no read is due."""
         status = self.pipeline.status()
         return (
             self.source.status().state is SourceState.LIVE
             and not len(self.inbox)
             and not status.pending_rereads
-            and status.activity == "watching"
+            and status.activity == "following changes"
         )
 
     async def until(self, reached: Callable[[], bool], seconds: float = 60.0) -> None:
+        """Wait until `reached` returns true. Raises `TimeoutError`."""
         async with asyncio.timeout(seconds):
             while not reached():
-                await asyncio.sleep(LOOK_SECONDS)
+                await asyncio.sleep(POLL_SECONDS)
+
+    def _publish(self, entries: Sequence[Entry]) -> None:
+        """Take the gateway's place. Events before the snapshot are contained in it."""
+        if self.client.complete:
+            self.client.receive_entries(entries)

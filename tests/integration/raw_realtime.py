@@ -1,4 +1,4 @@
-"""A Realtime client without a library: frames out, frames in, nothing in between."""
+"""A Realtime client on a bare websocket, which sends and receives single frames."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bridge.sandbox import Sandbox
 
 PATIENCE = 10.0
-"""Seconds for a frame that has to come."""
+"""Seconds within which an expected frame has to arrive."""
 
 
 def url(sandbox: Sandbox, key: str | None = None, vsn: str = "1.0.0") -> str:
@@ -58,7 +58,7 @@ class RawClient:
         ref: str = "1",
         token: str | None = None,
     ) -> dict[str, Any]:
-        """Ask for it; the reply."""
+        """Send a join. Return the next frame, its reply."""
         payload: dict[str, Any] = {"config": {"postgres_changes": list(bindings)}}
         if token is not None:
             payload["access_token"] = token
@@ -66,7 +66,7 @@ class RawClient:
         return await self.frame()
 
     async def subscribe(self, *bindings: dict[str, Any], **more: Any) -> list[int]:
-        """Join, and wait for `system` ok; the ids."""
+        """Join and wait for `system` ok. Return the ids of the bindings."""
         reply = await self.join(*bindings, **more)
         assert reply["payload"]["status"] == "ok", reply
         system = await self.frame()
@@ -74,7 +74,7 @@ class RawClient:
         return [echo["id"] for echo in reply["payload"]["response"]["postgres_changes"]]
 
     async def data(self) -> dict[str, Any]:
-        """The `data` of the change that has to come next."""
+        """Return the `data` of the next frame, which has to be a change."""
         frame = await self.frame()
         assert frame["event"] == "postgres_changes", frame
         data: dict[str, Any] = frame["payload"]["data"]

@@ -1,4 +1,4 @@
-"""Everything that Realtime is known to do wrong, one scenario each."""
+"""One scenario per fault of Realtime."""
 
 from __future__ import annotations
 
@@ -6,199 +6,193 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from bridge.source.base import SourceState
-from tests.integration.repertoire import Repertoire
+from tests.integration.scenario import ScenarioList
+from tests.support import faults
+from tests.support.faults import LostChanges
 
 if TYPE_CHECKING:
-    from tests.integration.stage import Stage
+    from tests.integration.scenario import ScenarioRun
 
-STREAM = Repertoire()
-
-
-@STREAM.scenario("nothing is wrong")
-async def _(stage: Stage) -> None:
-    await stage.written(60)
+STREAM = ScenarioList()
 
 
-# Changes that do not come, or come wrong.
+@STREAM.add("no fault")
+async def _(run: ScenarioRun) -> None:
+    await run.written(60)
 
 
-@STREAM.scenario("the channel is mute")
-async def _(stage: Stage) -> None:
-    stage.sandbox.faults.mute()
-    await stage.written()
+# Changes that are missing, repeated or unreadable.
 
 
-@STREAM.scenario("every channel is mute for a while, new ones too")
-async def _(stage: Stage) -> None:
-    stage.sandbox.faults.mute(new=True)
-    await stage.until_down()
-    await stage.until_live()
-    await stage.pass_time()
-    stage.sandbox.faults.unmute()
+@STREAM.add("the channel is mute")
+async def _(run: ScenarioRun) -> None:
+    run.sandbox.faults.mute()
+    await run.written()
 
 
-@STREAM.scenario("five changes are dropped")
-async def _(stage: Stage) -> None:
-    before = stage.sandbox.faults.dropped
-    stage.sandbox.faults.drop(5)
-    await stage.until(lambda: stage.sandbox.faults.dropped >= before + 5)
+@STREAM.add("every channel is mute for a while, new ones too")
+async def _(run: ScenarioRun) -> None:
+    await faults.MUTE_ALL.start(run.target)
+    await run.until_down()
+    await run.until_live()
+    await run.fault_time()
+    await faults.MUTE_ALL.stop(run.target)
 
 
-@STREAM.scenario("the last change is dropped, then silence", idle=True)
-async def _(stage: Stage) -> None:
-    before = stage.sandbox.faults.dropped
-    stage.sandbox.faults.drop()
-    await stage.writer.change(stage.keys[0])
-    await stage.until(lambda: stage.sandbox.faults.dropped > before)
+@STREAM.add("five changes are dropped")
+async def _(run: ScenarioRun) -> None:
+    before = run.sandbox.faults.dropped
+    run.sandbox.faults.drop(5)
+    await run.until(lambda: run.sandbox.faults.dropped >= before + 5)
 
 
-@STREAM.scenario("changes come twice")
-async def _(stage: Stage) -> None:
-    before = stage.sandbox.faults.duplicated
-    stage.sandbox.faults.duplicate(20)
-    await stage.until(lambda: stage.sandbox.faults.duplicated >= before + 20)
+@STREAM.add("the last change is dropped, and none follows", only_act_writes=True)
+async def _(run: ScenarioRun) -> None:
+    before = run.sandbox.faults.dropped
+    run.sandbox.faults.drop()
+    await run.writer.change(run.keys[0])
+    await run.until(lambda: run.sandbox.faults.dropped > before)
 
 
-@STREAM.scenario("a frame is over 1 MiB")
-async def _(stage: Stage) -> None:
-    stage.sandbox.faults.oversize()
-    await stage.until_down()
-    await stage.until_live()
+@STREAM.add("changes are repeated")
+async def _(run: ScenarioRun) -> None:
+    before = run.sandbox.faults.duplicated
+    run.sandbox.faults.duplicate(20)
+    await run.until(lambda: run.sandbox.faults.duplicated >= before + 20)
 
 
-@STREAM.scenario("frames are no JSON")
-async def _(stage: Stage) -> None:
-    before = stage.sandbox.faults.garbled
-    stage.sandbox.faults.garble(5)
-    await stage.until(lambda: stage.sandbox.faults.garbled >= before + 5)
+@STREAM.add("a frame is over 1 MiB")
+async def _(run: ScenarioRun) -> None:
+    run.sandbox.faults.oversize()
+    await run.until_down()
+    await run.until_live()
 
 
-@STREAM.scenario("the rate limit swallows changes")
-async def _(stage: Stage) -> None:
-    stage.sandbox.faults.rate_limit(0)
-    await stage.written()
-    stage.sandbox.faults.rate_limit(None)
+@STREAM.add("frames are not JSON")
+async def _(run: ScenarioRun) -> None:
+    before = run.sandbox.faults.garbled
+    run.sandbox.faults.garble(5)
+    await run.until(lambda: run.sandbox.faults.garbled >= before + 5)
 
 
-# Subscriptions that are not what they seem.
+@STREAM.add("the rate limit drops changes")
+async def _(run: ScenarioRun) -> None:
+    await faults.RATE_LIMIT.start(run.target)
+    await run.written()
+    await faults.RATE_LIMIT.stop(run.target)
 
 
-@STREAM.scenario("`system` ok comes late")
-async def _(stage: Stage) -> None:
-    stage.sandbox.faults.late_system(stage.tempo.span)
-    await stage.sandbox.faults.close()
-    await stage.until_down()
-    await stage.until_live()
+# Subscriptions that are accepted and do not work.
 
 
-@STREAM.scenario("joins are accepted and no `system` ok follows for a while")
-async def _(stage: Stage) -> None:
-    stage.sandbox.faults.no_system()
-    await stage.sandbox.faults.close()
-    await stage.until(lambda: stage.line.source.status().state is SourceState.JOINED)
-    await stage.pass_time()
-    await stage.pass_time()
-    stage.sandbox.faults.no_system(lifted=True)
+@STREAM.add("`system` ok is late")
+async def _(run: ScenarioRun) -> None:
+    run.sandbox.faults.late_system(run.timing.fault_seconds)
+    await run.sandbox.faults.close()
+    await run.until_down()
+    await run.until_live()
 
 
-async def _told(stage: Stage, fault: str) -> None:
-    await stage.sandbox.faults.apply(fault)
-    await stage.until_down()
-    await stage.written()
+@STREAM.add("joins are accepted and no `system` ok follows for a while")
+async def _(run: ScenarioRun) -> None:
+    await faults.NO_SYSTEM.start(run.target)
+    await run.until(lambda: run.rig.source.status().state is SourceState.JOINED)
+    await run.fault_time()
+    await run.fault_time()
+    await faults.NO_SYSTEM.stop(run.target)
 
 
-for fault, name in (
-    ("system_error", "`system` says error, the channel stays joined"),
-    ("system_error_close", "`system` says error, and the channel is closed"),
-    ("stale_phx_close", "a phx_close of an older join comes"),
-    ("phx_close", "the server closes the channel"),
-    ("phx_error", "the channel crashes"),
-    ("expire_tokens", "the token expires"),
-):
-    STREAM.scenario(name)(partial(_told, fault=fault))
+async def _end_subscription(run: ScenarioRun, fault: str) -> None:
+    await run.target.fault(fault)
+    await run.until_down()
+    await run.written()
+
+
+for fault, name in faults.CHANNEL_FAULTS.items():
+    STREAM.add(name)(partial(_end_subscription, fault=fault))
 
 
 # Connections.
 
 
-async def _closed(stage: Stage, code: int) -> None:
-    await stage.sandbox.faults.close(code)
-    await stage.until_down()
-    await stage.written()
+async def _close(run: ScenarioRun, code: int) -> None:
+    await run.target.fault("close", code=code)
+    await run.until_down()
+    await run.written()
 
 
-for code in (1000, 1001, 1006, 1011, 1012):
-    STREAM.scenario(f"the socket closes with {code}")(partial(_closed, code=code))
+for code in faults.CLOSE_CODES:
+    STREAM.add(f"the socket closes with {code}")(partial(_close, code=code))
 
 
-@STREAM.scenario("connections are refused for a while")
-async def _(stage: Stage) -> None:
-    stage.sandbox.faults.refuse(stage.tempo.span)
-    await stage.sandbox.faults.close(1006)
-    await stage.pass_time()
+@STREAM.add("connections are refused for a while")
+async def _(run: ScenarioRun) -> None:
+    await faults.REFUSE.start(run.target)
+    await run.fault_time()
+    await faults.REFUSE.stop(run.target)
 
 
-@STREAM.scenario("the connection is half open")
-async def _(stage: Stage) -> None:
-    stage.sandbox.faults.half_open()
-    await stage.written()
+@STREAM.add("the connection is half open")
+async def _(run: ScenarioRun) -> None:
+    run.sandbox.faults.half_open()
+    await run.written()
 
 
-@STREAM.scenario("the server restarts")
-async def _(stage: Stage) -> None:
-    await stage.sandbox.faults.restart(stage.tempo.span)
-    await stage.pass_time()
+@STREAM.add("the server restarts")
+async def _(run: ScenarioRun) -> None:
+    await run.sandbox.faults.restart(run.timing.fault_seconds)
+    await run.fault_time()
 
 
-# The slot.
+# The replication slot.
 
 
-@STREAM.scenario("the stream stands still for a while, then goes on")
-async def _(stage: Stage) -> None:
-    stage.sandbox.faults.stall()
-    await stage.written()
-    await stage.pass_time()
-    stage.sandbox.faults.resume()
+@STREAM.add("the stream stalls for a while, then continues")
+async def _(run: ScenarioRun) -> None:
+    await faults.STALL.start(run.target)
+    await run.written()
+    await run.fault_time()
+    await faults.STALL.stop(run.target)
 
 
-@STREAM.scenario("the stream stands still until it is taken for mute, then tells the past")
-async def _(stage: Stage) -> None:
-    stage.sandbox.faults.stall()
-    await stage.until_down()
-    await stage.until_live()
-    stage.sandbox.faults.resume()
+@STREAM.add("the stream stalls until it is taken for mute, then delivers the past")
+async def _(run: ScenarioRun) -> None:
+    await faults.STALL.start(run.target)
+    await run.until_down()
+    await run.until_live()
+    await faults.STALL.stop(run.target)
 
 
-@STREAM.scenario("pending changes are lost without a word")
-async def _(stage: Stage) -> None:
-    stage.sandbox.faults.stall()
-    await stage.written()
-    await stage.sandbox.faults.lose_pending()
-    stage.sandbox.faults.resume()
+@STREAM.add("pending changes are lost without a notice")
+async def _(run: ScenarioRun) -> None:
+    lost = LostChanges("lose_pending")
+    await lost.start(run.target)
+    await run.written()
+    await lost.stop(run.target)
 
 
-@STREAM.scenario("the subscription is rebuilt, and pending changes are lost")
-async def _(stage: Stage) -> None:
-    stage.sandbox.faults.stall()
-    await stage.written()
-    await stage.sandbox.faults.rebuild()
+@STREAM.add("the subscription is rebuilt, and pending changes are lost")
+async def _(run: ScenarioRun) -> None:
+    lost = LostChanges("rebuild")
+    await lost.start(run.target)
+    await run.written()
+    await lost.stop(run.target)
 
 
-@STREAM.scenario("the poller is killed, and its slot with it")
-async def _(stage: Stage) -> None:
-    poller = stage.sandbox.realtime.poller
-    lost = poller.slots_lost
-    stage.sandbox.faults.stall()
-    await stage.written()
-    await stage.sandbox.faults.kill_poller()
-    stage.sandbox.faults.resume()
-    await stage.until(lambda: poller.slots_lost > lost and poller.backend_pid is not None)
+@STREAM.add("the poller is killed, and its slot is lost")
+async def _(run: ScenarioRun) -> None:
+    poller = run.sandbox.realtime.poller
+    slots = poller.slots_lost
+    lost = LostChanges("kill_poller")
+    await lost.start(run.target)
+    await run.written()
+    await lost.stop(run.target)
+    await run.until(lambda: poller.slots_lost > slots and poller.backend_pid is not None)
 
 
-@STREAM.scenario("one trouble after the other")
-async def _(stage: Stage) -> None:
-    faults = stage.sandbox.faults
-    for trouble, options in (
+@STREAM.add("one fault after the other")
+async def _(run: ScenarioRun) -> None:
+    for fault, options in (
         ("drop", {"count": 3}),
         ("duplicate", {"count": 3}),
         ("close", {"code": 1006}),
@@ -210,5 +204,5 @@ async def _(stage: Stage) -> None:
         ("stale_phx_close", {}),
         ("garble", {"count": 2}),
     ):
-        await faults.apply(trouble, **options)
-        await stage.written(5)
+        await run.target.fault(fault, **options)
+        await run.written(5)

@@ -1,4 +1,4 @@
-"""The door, over real sockets: who is let in, and what the others are told."""
+"""Admission over real sockets: accepted and rejected connections, and the responses."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ class Answer:
         return str(answer["error"]["code"])
 
 
-class Here:
+class Site:
     def __init__(self, bridge: Bridge, url: str, http: aiohttp.ClientSession) -> None:
         self.bridge = bridge
         self.url = url
         self.http = http
 
     async def raw(self, path: str, headers: str = "") -> Answer:
-        """A request by hand. The connection is closed once the answer's head, and a body if it has
-        a length, were read.
+        """Send a request over a new connection. The connection is closed after the head of the
+        response, and after the body if it has a length.
         """
         host, port = self.url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
@@ -78,34 +78,34 @@ class Here:
         return client
 
     async def places(self, number: int) -> None:
-        """Wait until so many places are taken."""
+        """Wait until so many slots are acquired."""
         async with asyncio.timeout(10):
             while self.bridge.admission.connections.total != number:
                 await asyncio.sleep(0.005)
 
 
 @asynccontextmanager
-async def here(**overrides: Any) -> AsyncIterator[Here]:
+async def admitting(**overrides: Any) -> AsyncIterator[Site]:
     bridge = create_app(settings(**overrides), source=FakeSource(), table=FakeTable(row("a")))
     async with (
         served(bridge, drain=bridge.drain, proxy_headers=False) as url,
         aiohttp.ClientSession() as http,
     ):
-        it = Here(bridge, url, http)
+        site = Site(bridge, url, http)
         async with asyncio.timeout(5):
-            while (await it.raw("/readyz")).status != 200:
+            while (await site.raw("/readyz")).status != 200:
                 await asyncio.sleep(0.01)
-        yield it
+        yield site
 
 
 @pytest.mark.parametrize("origin", ["https://www.example.org", "https://a.example.org:443"])
-async def test_pages_of_listed_origins_come_in_both_ways(origin: str) -> None:
-    async with here(cors_origins="https://*.example.org") as it:
-        answer = await it.raw(POLLING, f"Origin: {origin}\r\n")
+async def test_listed_origin_connects_over_both_transports(origin: str) -> None:
+    async with admitting(cors_origins="https://*.example.org") as site:
+        answer = await site.raw(POLLING, f"Origin: {origin}\r\n")
         assert answer.status == 200
         assert answer.headers["access-control-allow-origin"] == origin
-        assert (await it.websocket(f"Origin: {origin}\r\n")).status == 101
-        answer = await it.raw("/properties", f"Origin: {origin}\r\n")
+        assert (await site.websocket(f"Origin: {origin}\r\n")).status == 101
+        answer = await site.raw("/properties", f"Origin: {origin}\r\n")
         assert answer.headers["access-control-allow-origin"] == origin
 
 
@@ -119,83 +119,83 @@ async def test_pages_of_listed_origins_come_in_both_ways(origin: str) -> None:
         "Origin: https://bridge.test\r\n",
     ],
 )
-async def test_pages_of_other_origins_come_in_no_way(headers: str) -> None:
-    async with here(cors_origins="https://*.example.org") as it:
-        for answer in (await it.raw(POLLING, headers), await it.websocket(headers)):
+async def test_other_origin_is_rejected_over_both_transports(headers: str) -> None:
+    async with admitting(cors_origins="https://*.example.org") as site:
+        for answer in (await site.raw(POLLING, headers), await site.websocket(headers)):
             assert (answer.status, answer.code) == (403, "origin_forbidden")
             assert "access-control-allow-origin" not in answer.headers
-        answer = await it.raw("/properties", headers)
+        answer = await site.raw("/properties", headers)
         assert "access-control-allow-origin" not in answer.headers
 
 
-async def test_two_origins_are_none() -> None:
-    async with here(cors_origins="https://*.example.org") as it:
+async def test_request_with_two_origins_is_rejected() -> None:
+    async with admitting(cors_origins="https://*.example.org") as site:
         headers = "Origin: https://www.example.org\r\nOrigin: https://evil.net\r\n"
-        assert (await it.raw(POLLING, headers)).status == 403
-        assert (await it.websocket(headers)).status == 400
+        assert (await site.raw(POLLING, headers)).status == 403
+        assert (await site.websocket(headers)).status == 400
 
 
-async def test_a_foreign_page_can_not_go_on_with_a_session() -> None:
-    async with here(cors_origins="https://*.example.org") as it:
-        async with it.http.get(it.url + POLLING) as response:
+async def test_other_origin_cannot_continue_a_session() -> None:
+    async with admitting(cors_origins="https://*.example.org") as site:
+        async with site.http.get(site.url + POLLING) as response:
             sid = json.loads((await response.text())[1:])["sid"]
         foreign = "Origin: https://evil.net\r\n"
-        assert (await it.raw(f"{POLLING}&sid={sid}", foreign)).status == 403
-        assert (await it.raw(f"{WEBSOCKET}&sid={sid}", UPGRADE + foreign)).status == 403
+        assert (await site.raw(f"{POLLING}&sid={sid}", foreign)).status == 403
+        assert (await site.raw(f"{WEBSOCKET}&sid={sid}", UPGRADE + foreign)).status == 403
 
 
-async def test_what_is_no_page_comes_in_both_ways() -> None:
-    async with here() as it:
-        assert (await it.raw(POLLING)).status == 200
-        assert (await it.websocket()).status == 101
+async def test_request_without_an_origin_connects_over_both_transports() -> None:
+    async with admitting() as site:
+        assert (await site.raw(POLLING)).status == 200
+        assert (await site.websocket()).status == 101
 
 
 @pytest.mark.parametrize("transport", ["polling", "websocket"])
-async def test_an_address_has_so_many_connections(transport: str) -> None:
-    async with here(connections_per_address=2) as it:
-        one, two = await it.connected(transport), await it.connected(transport)
-        for answer in (await it.raw(POLLING), await it.websocket()):
+async def test_connections_are_limited_per_address(transport: str) -> None:
+    async with admitting(connections_per_address=2) as site:
+        one, two = await site.connected(transport), await site.connected(transport)
+        for answer in (await site.raw(POLLING), await site.websocket()):
             assert (answer.status, answer.code) == (429, "too_many_connections")
             assert int(answer.headers["retry-after"]) > 0
-        await one.send("41")  # its farewell, and then its connection's
+        await one.send("41")  # DISCONNECT, and then the end of the connection
         await one.send("1") if transport == "polling" else await one.drop()
-        await it.places(1)
-        three = await it.connected(transport)
-        await it.places(2)
+        await site.places(1)
+        three = await site.connected(transport)
+        await site.places(2)
         for client in (two, three):
             await client.drop()
 
 
-async def test_all_together_have_so_many_connections() -> None:
-    async with here(connections=1, trusted_proxies="127.0.0.1") as it:
-        client = await it.connected()
+async def test_connections_are_limited_in_total() -> None:
+    async with admitting(connections=1, trusted_proxies="127.0.0.1") as site:
+        client = await site.connected()
         for answer in (
-            await it.raw(POLLING, "X-Forwarded-For: 203.0.113.9\r\n"),
-            await it.websocket("X-Forwarded-For: 203.0.113.9\r\n"),
+            await site.raw(POLLING, "X-Forwarded-For: 203.0.113.9\r\n"),
+            await site.websocket("X-Forwarded-For: 203.0.113.9\r\n"),
         ):
             assert (answer.status, answer.code) == (503, "too_many_connections")
             assert int(answer.headers["retry-after"]) > 0
         await client.drop()
-        await it.places(0)
+        await site.places(0)
 
 
-async def test_a_client_that_changes_to_a_websocket_keeps_its_one_place() -> None:
-    async with here(connections_per_address=1) as it:
-        client = await it.connected("polling")
-        async with it.http.ws_connect(
+async def test_upgrade_keeps_the_slot_of_the_connection() -> None:
+    async with admitting(connections_per_address=1) as site:
+        client = await site.connected("polling")
+        async with site.http.ws_connect(
             client._poll.replace("transport=polling", "transport=websocket")
         ) as websocket:
             await websocket.send_str("2probe")
             assert await websocket.receive_str(timeout=5) == "3probe"
             await websocket.send_str("5")
-            await it.places(1)
-            assert (await it.raw(POLLING)).status == 429
-        await it.places(0)
-        assert (await it.raw(POLLING)).status == 200
+            await site.places(1)
+            assert (await site.raw(POLLING)).status == 429
+        await site.places(0)
+        assert (await site.raw(POLLING)).status == 200
 
 
-async def test_requests_that_come_to_nothing_keep_no_place() -> None:
-    async with here(connections_per_address=2) as it:
+async def test_request_without_a_session_releases_its_slot() -> None:
+    async with admitting(connections_per_address=2) as site:
         for path in (
             "/socket.io/?EIO=3&transport=polling",
             "/socket.io/?EIO=4&transport=pigeon",
@@ -204,94 +204,94 @@ async def test_requests_that_come_to_nothing_keep_no_place() -> None:
             "/socket.io/",
         ):
             for _ in range(3):
-                assert (await it.raw(path)).status == 400
-        assert it.bridge.admission.connections.total == 0
+                assert (await site.raw(path)).status == 400
+        assert site.bridge.admission.connections.total == 0
         for _ in range(3):
-            answer = await it.raw(WEBSOCKET, UPGRADE.replace("dGhlIHNhbXBsZSBub25jZQ==", "x"))
+            answer = await site.raw(WEBSOCKET, UPGRADE.replace("dGhlIHNhbXBsZSBub25jZQ==", "x"))
             assert answer.status == 400
-        await it.places(0)
+        await site.places(0)
 
 
-async def test_an_address_may_begin_so_many_connections_at_once() -> None:
-    async with here(
+async def test_handshakes_are_limited_per_address() -> None:
+    async with admitting(
         handshakes_per_second_per_address=0.01,
         handshakes_burst_per_address=3,
         trusted_proxies="127.0.0.1",
-    ) as it:
-        answers = [await it.raw(POLLING) for _ in range(5)]
+    ) as site:
+        answers = [await site.raw(POLLING) for _ in range(5)]
         assert [answer.status for answer in answers] == [200, 200, 200, 429, 429]
         assert answers[-1].code == "rate_limited"
         assert 90 < int(answers[-1].headers["retry-after"]) <= 100
-        assert (await it.websocket()).status == 429
-        # Others are not concerned; addresses of one IPv6 network are one.
+        assert (await site.websocket()).status == 429
+        # Other addresses are not limited; addresses of one IPv6 network are one.
         for n, status in ((1, 200), (2, 200), (3, 200), (4, 429)):
-            answer = await it.raw(POLLING, f"X-Forwarded-For: 2001:db8::{n}\r\n")
+            answer = await site.raw(POLLING, f"X-Forwarded-For: 2001:db8::{n}\r\n")
             assert answer.status == status
-        assert (await it.raw(POLLING, "X-Forwarded-For: 2001:db8:0:1::1\r\n")).status == 200
+        assert (await site.raw(POLLING, "X-Forwarded-For: 2001:db8:0:1::1\r\n")).status == 200
 
 
-async def test_all_together_may_begin_so_many() -> None:
-    async with here(
+async def test_handshakes_are_limited_in_total() -> None:
+    async with admitting(
         handshakes_per_second=0.01, handshakes_burst=2, trusted_proxies="127.0.0.1"
-    ) as it:
-        answers = [await it.raw(POLLING, f"X-Forwarded-For: 203.0.113.{n}\r\n") for n in range(3)]
+    ) as site:
+        answers = [await site.raw(POLLING, f"X-Forwarded-For: 203.0.113.{n}\r\n") for n in range(3)]
         assert [answer.status for answer in answers] == [200, 200, 503]
         assert answers[-1].code == "rate_limited"
         assert int(answers[-1].headers["retry-after"]) > 0
-        assert it.bridge.admission.connections.total == 2
+        assert site.bridge.admission.connections.total == 2
 
 
-async def test_who_claims_an_address_without_being_trusted_is_counted_as_itself(
+async def test_forwarding_header_of_an_untrusted_peer_is_ignored(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with here(connections_per_address=1) as it:
-        assert (await it.raw(POLLING, "X-Forwarded-For: 203.0.113.1\r\n")).status == 200
-        assert (await it.raw(POLLING, "X-Forwarded-For: 203.0.113.2\r\n")).status == 429
-        assert (await it.raw(POLLING, "Fly-Client-IP: 203.0.113.3\r\n")).status == 429
-    assert "BRIDGE_TRUSTED_PROXIES" in caplog.text  # and an operator hears what to set
+    async with admitting(connections_per_address=1) as site:
+        assert (await site.raw(POLLING, "X-Forwarded-For: 203.0.113.1\r\n")).status == 200
+        assert (await site.raw(POLLING, "X-Forwarded-For: 203.0.113.2\r\n")).status == 429
+        assert (await site.raw(POLLING, "Fly-Client-IP: 203.0.113.3\r\n")).status == 429
+    assert "BRIDGE_TRUSTED_PROXIES" in caplog.text  # the log names the setting
 
 
-async def test_refused_pages_may_read_why() -> None:
-    async with here(cors_origins="https://a.example", connections_per_address=1) as it:
-        await it.raw(POLLING)
-        answer = await it.raw(POLLING, "Origin: https://a.example\r\n")
+async def test_rejection_is_readable_for_the_page() -> None:
+    async with admitting(cors_origins="https://a.example", connections_per_address=1) as site:
+        await site.raw(POLLING)
+        answer = await site.raw(POLLING, "Origin: https://a.example\r\n")
         assert answer.code == "too_many_connections"
         assert answer.headers["access-control-allow-origin"] == "https://a.example"
         assert answer.headers["vary"] == "Origin"
 
 
-async def test_refusals_are_counted() -> None:
-    async with here(connections_per_address=1) as it:
+async def test_rejections_are_counted() -> None:
+    async with admitting(connections_per_address=1) as site:
         for _ in range(3):
-            await it.raw(POLLING)
-        status = json.loads((await it.raw("/status")).body)
+            await site.raw(POLLING)
+        status = json.loads((await site.raw("/status")).body)
         assert status["refusals"] == {"too_many_connections": 2}
         assert status["connections"] == 1
 
 
-async def test_by_default_an_office_comes_back_at_once() -> None:
+async def test_default_limits_admit_the_reconnects_of_an_office() -> None:
     """50 people behind one address with two pages each, while their broken connections still
     stand; over polling, which begins with a request more than a websocket.
     """
-    async with here() as it:
+    async with admitting() as site:
         for _ in range(2):
-            answers = await asyncio.gather(*(it.raw(POLLING) for _ in range(100)))
+            answers = await asyncio.gather(*(site.raw(POLLING) for _ in range(100)))
             assert {answer.status for answer in answers} == {200}
-        await it.places(200)
+        await site.places(200)
 
 
-async def test_by_default_all_come_back_at_once() -> None:
-    async with here(trusted_proxies="127.0.0.1") as it:
-        door, now = it.bridge.admission, 0.0
+async def test_default_limits_admit_the_reconnects_of_all_clients() -> None:
+    async with admitting(trusted_proxies="127.0.0.1") as site:
+        door, now = site.bridge.admission, 0.0
         door._clock = lambda: now
         answers = [door._acquire(f"10.0.{n >> 8}.{n & 255}")[1] for n in range(5000)]
         assert set(answers) == {200}
 
 
-async def test_places_are_free_again_when_the_bridge_has_stopped() -> None:
-    async with here() as it:
-        await it.connected("polling")
-        await it.connected("websocket")
-        assert it.bridge.admission.connections.total == 2
-        bridge = it.bridge
+async def test_slots_are_released_when_the_bridge_has_stopped() -> None:
+    async with admitting() as site:
+        await site.connected("polling")
+        await site.connected("websocket")
+        assert site.bridge.admission.connections.total == 2
+        bridge = site.bridge
     assert bridge.admission.connections.total == 0

@@ -62,7 +62,7 @@ class Site:
         for region in regions:
             self.count += 1
             event = entry(self.count, region, key=f"p{self.count}").event
-            self.gateway.publish(await self.log.append([event], []))
+            self.gateway.publish((await self.log.append([event], [])).entries)
 
     @property
     def bearers(self) -> int:

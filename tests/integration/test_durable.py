@@ -86,7 +86,7 @@ class FullDisk:
                 error = sqlite3.OperationalError("database or disk is full")
                 error.sqlite_errorcode = sqlite3.SQLITE_FULL
                 error.sqlite_errorname = "SQLITE_FULL"
-                raise database._TransientError(database._said(error))
+                raise database._TransientError(database._text(error))
             disk._commit(it, jobs)
 
         patch.setattr(database.Database, "_commit", commit)

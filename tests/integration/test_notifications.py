@@ -84,8 +84,8 @@ class Site:
 
     def status(self) -> Any:
         assert self.bridge._running is not None
-        assert self.bridge._running.watchers is not None
-        return self.bridge._running.watchers.status()
+        assert self.bridge._running.ingest.watchers is not None
+        return self.bridge._running.ingest.watchers.status()
 
 
 @asynccontextmanager

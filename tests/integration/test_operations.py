@@ -1,4 +1,4 @@
-"""What operators ask over HTTP, and who else gets it."""
+"""Operations endpoints over HTTP, with and without the secret."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OPERATORS_PATHS = ["/status", "/metrics"]
 
 
 @asynccontextmanager
-async def asked(app: Any, peer: str = "127.0.0.1") -> AsyncIterator[httpx.AsyncClient]:
+async def requested(app: Any, peer: str = "127.0.0.1") -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(app, client=(peer, 40000))
     async with httpx.AsyncClient(transport=transport, base_url="http://bridge.test") as http:
         yield http
@@ -38,12 +38,12 @@ def bridge(**overrides: Any) -> Any:
 
 
 @pytest.mark.parametrize("path", OPERATORS_PATHS)
-async def test_without_a_secret_only_this_machine_is_told(path: str) -> None:
+async def test_status_is_open_to_loopback_only_without_a_secret(path: str) -> None:
     app = bridge()
-    async with asked(app) as http:
+    async with requested(app) as http:
         assert (await http.get(path)).status_code == 200
         behind = await http.get(path, headers={"X-Forwarded-For": "127.0.0.1"})
-    async with asked(app, "203.0.113.9") as http:
+    async with requested(app, "203.0.113.9") as http:
         other = await http.get(path)
     for answer in (behind, other):
         assert answer.status_code == 403
@@ -53,8 +53,8 @@ async def test_without_a_secret_only_this_machine_is_told(path: str) -> None:
 
 @pytest.mark.parametrize("path", OPERATORS_PATHS)
 @pytest.mark.parametrize("peer", ["127.0.0.1", "203.0.113.9"])
-async def test_with_a_secret_whoever_has_it_is_told(path: str, peer: str) -> None:
-    async with asked(bridge(admin_secret=SecretStr(SECRET)), peer) as http:
+async def test_status_is_open_to_bearers_of_the_secret(path: str, peer: str) -> None:
+    async with requested(bridge(admin_secret=SecretStr(SECRET)), peer) as http:
         answer = await http.get(path)
         assert answer.status_code == 401
         assert answer.headers["WWW-Authenticate"] == "Bearer"
@@ -64,10 +64,10 @@ async def test_with_a_secret_whoever_has_it_is_told(path: str, peer: str) -> Non
         assert answer.headers["Cache-Control"] == "no-store"
 
 
-async def test_anybody_may_know_whether_it_is_alive_and_ready_and_no_more() -> None:
+async def test_liveness_and_readiness_are_public_without_details() -> None:
     app = bridge(admin_secret=SecretStr(SECRET))
     app.failure = RuntimeError(f"10.0.0.9:5432 refused {KEY}")
-    async with asked(app, "203.0.113.9") as http:
+    async with requested(app, "203.0.113.9") as http:
         assert (await http.get("/livez")).json() == {"status": "alive"}
         answer = await http.get("/readyz")
         assert answer.status_code == 503
@@ -80,13 +80,13 @@ async def test_anybody_may_know_whether_it_is_alive_and_ready_and_no_more() -> N
 
 
 class SignOuts:
-    """What would sign out, noting whom."""
+    """Records the sign-outs of a test."""
 
     def __init__(self) -> None:
-        self.asked: list[dict[str, str]] = []
+        self.requested: list[dict[str, str]] = []
 
-    async def __call__(self, **whom: str) -> int:
-        self.asked.append(whom)
+    async def __call__(self, **target: str) -> int:
+        self.requested.append(target)
         return 2
 
 
@@ -97,17 +97,17 @@ async def admin(
     operators = AdminAuth(None if secret is None else SecretStr(secret), ClientAddress())
     done = SignOuts()
     app = Starlette(routes=Admin(operators, lambda: done if running else None).routes())
-    async with asked(app) as http:
+    async with requested(app) as http:
         yield http, done
 
 
-@pytest.mark.parametrize("whom", [{"sub": "a-user"}, {"session_id": "a-session"}])
-async def test_a_user_or_a_session_is_signed_out(whom: dict[str, str]) -> None:
+@pytest.mark.parametrize("target", [{"sub": "a-user"}, {"session_id": "a-session"}])
+async def test_sign_out_revokes_a_user_or_a_session(target: dict[str, str]) -> None:
     async with admin() as (http, done):
-        answer = await http.post("/admin/sign-out", json=whom, headers=BEARER)
+        answer = await http.post("/admin/sign-out", json=target, headers=BEARER)
         assert answer.status_code == 200
         assert answer.json() == {"ok": True, "closed": 2}
-        assert done.asked == [whom]
+        assert done.requested == [target]
 
 
 @pytest.mark.parametrize(
@@ -130,55 +130,57 @@ async def test_a_user_or_a_session_is_signed_out(whom: dict[str, str]) -> None:
         (b'{"sub": "' + b"a" * BODY_BYTES + b'"}', 413),
     ],
 )
-async def test_a_bad_request_signs_nobody_out_and_hears_why(body: bytes, status: int) -> None:
+async def test_sign_out_with_a_bad_request_is_rejected_with_a_reason(
+    body: bytes, status: int
+) -> None:
     async with admin() as (http, done):
         answer = await http.post("/admin/sign-out", content=body, headers=BEARER)
         assert answer.status_code == status
         assert answer.json()["error"]["code"] == "bad_request"
         assert "expected" in answer.json()["error"]["message"]
         assert len(answer.text) < 400
-        assert done.asked == []
+        assert done.requested == []
 
 
 @pytest.mark.parametrize(
     ("secret", "headers", "status"),
     [(SECRET, {}, 401), (SECRET, {"Authorization": "Bearer no"}, 401), (None, BEARER, 403)],
 )
-async def test_others_sign_nobody_out(
+async def test_sign_out_without_the_secret_is_rejected(
     secret: str | None, headers: dict[str, str], status: int
 ) -> None:
     async with admin(secret) as (http, done):
         answer = await http.post("/admin/sign-out", json={"sub": "a-user"}, headers=headers)
         assert answer.status_code == status
         assert answer.json()["error"]["code"] == "forbidden"
-        assert done.asked == []
+        assert done.requested == []
 
 
-async def test_a_bridge_that_does_not_run_signs_nobody_out() -> None:
+async def test_sign_out_is_rejected_while_the_bridge_does_not_run() -> None:
     async with admin(running=False) as (http, _):
         answer = await http.post("/admin/sign-out", json={"sub": "a-user"}, headers=BEARER)
         assert answer.status_code == 503
         assert answer.json()["error"]["code"] == "not_ready"
 
 
-async def test_a_sign_out_that_can_not_be_stored_says_so() -> None:
+async def test_sign_out_that_cannot_be_stored_is_reported() -> None:
     async def full(**_whom: str) -> int:
         raise LogUnusableError("the disk is full")
 
     app = Starlette(
         routes=Admin(AdminAuth(SecretStr(SECRET), ClientAddress()), lambda: full).routes()
     )
-    async with asked(app) as http:
+    async with requested(app) as http:
         answer = await http.post("/admin/sign-out", json={"sub": "a-user"}, headers=BEARER)
         assert answer.status_code == 503
         assert "sign out again" in answer.json()["error"]["message"]
 
 
-async def test_the_bridge_itself_signs_out() -> None:
+async def test_sign_out_of_a_running_bridge_succeeds() -> None:
     app = bridge(admin_secret=SecretStr(SECRET))
-    async with asked(app) as http:
+    async with requested(app) as http:
         answer = await http.post("/admin/sign-out", json={"sub": "a-user"}, headers=BEARER)
-        assert answer.status_code == 503  # it does not run yet
+        assert answer.status_code == 503  # the bridge does not run yet
         async with app.lifespan():
             async with asyncio.timeout(5):
                 while (await http.get("/readyz")).status_code != 200:
@@ -188,6 +190,6 @@ async def test_the_bridge_itself_signs_out() -> None:
             assert (await http.post("/admin/sign-out", json={"sub": "a"})).status_code == 401
 
 
-async def test_it_is_a_post() -> None:
+async def test_sign_out_accepts_post_only() -> None:
     async with admin() as (http, _):
         assert (await http.get("/admin/sign-out", headers=BEARER)).status_code == 405

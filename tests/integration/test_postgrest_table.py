@@ -1,7 +1,8 @@
-"""Reads of the table as the bridge makes them, where projects and gateways are not as expected."""
+"""Reads of the table, with unusual columns, projects and gateways."""
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from aiohttp import web
 from bridge.errors import TableUnreadableError
 from bridge.options import postgrest_options
 from bridge.settings import Settings
+from bridge.source import postgrest
 from bridge.source.postgrest import PostgrestTable
 from tests.fakes import KEY
 
@@ -46,10 +48,13 @@ async def read_from(sandbox: Sandbox, name: str, **overrides: Any) -> AsyncItera
 
 
 @asynccontextmanager
-async def answering(body: str, status: int = 200) -> AsyncIterator[PostgrestTable]:
-    """A table behind a gateway that says always the same."""
+async def answering(
+    body: str, status: int = 200, *, delay: float = 0.0
+) -> AsyncIterator[PostgrestTable]:
+    """A table behind a gateway with one response, sent after `delay` seconds."""
 
     async def answer(_: web.Request) -> web.Response:
+        await asyncio.sleep(delay)
         return web.Response(status=status, text=body, content_type="application/json")
 
     app = web.Application()
@@ -66,7 +71,7 @@ async def answering(body: str, status: int = 200) -> AsyncIterator[PostgrestTabl
         await runner.cleanup()
 
 
-async def test_a_project_that_caps_answers_below_what_is_asked_for_hides_no_row(
+async def test_capped_responses_hide_no_row(
     sandbox: Sandbox,
 ) -> None:
     await sandbox.execute(
@@ -83,7 +88,7 @@ async def test_a_project_that_caps_answers_below_what_is_asked_for_hides_no_row(
         sandbox.rest.max_rows = 1000
 
 
-async def test_keys_of_any_characters_are_found(sandbox: Sandbox) -> None:
+async def test_keys_with_any_characters_are_read(sandbox: Sandbox) -> None:
     await sandbox.execute(
         "create table strange (id text primary key, state text, updated_at timestamptz)"
     )
@@ -99,7 +104,7 @@ async def test_keys_of_any_characters_are_found(sandbox: Sandbox) -> None:
         assert len(await table.recent(since, None, 100)) == len(STRANGE)
 
 
-async def test_keys_too_long_for_one_address_are_read_in_several(sandbox: Sandbox) -> None:
+async def test_keys_too_long_for_one_url_are_read_in_several(sandbox: Sandbox) -> None:
     await sandbox.execute(
         "create table long (id text primary key, state text, updated_at timestamptz);"
         "insert into long select repeat('ü', 200) || n, 'TX' from generate_series(1, 30) n"
@@ -109,7 +114,7 @@ async def test_keys_too_long_for_one_address_are_read_in_several(sandbox: Sandbo
         assert sorted(row["id"] for row in await table.rows(keys)) == sorted(keys)
 
 
-async def test_columns_of_any_name_are_read(sandbox: Sandbox) -> None:
+async def test_columns_with_any_name_are_read(sandbox: Sandbox) -> None:
     await sandbox.execute(
         'create table named ("Id, No" int primary key, "List Price" int, "Zip(5)" text, '
         '"Updated: At" timestamptz default now()); '
@@ -130,7 +135,7 @@ async def test_columns_of_any_name_are_read(sandbox: Sandbox) -> None:
         assert await table.recent(newest["Updated: At"], 1, 10) == [second]
 
 
-async def test_numbers_that_python_makes_no_int_of_are_read(sandbox: Sandbox) -> None:
+async def test_numbers_of_more_than_4300_digits_are_read(sandbox: Sandbox) -> None:
     await sandbox.execute(
         "create table huge (id int primary key, state numeric, updated_at timestamptz);"
         "insert into huge values (1, 1e5000), (2, -1e5000), (3, 7)"
@@ -140,7 +145,7 @@ async def test_numbers_that_python_makes_no_int_of_are_read(sandbox: Sandbox) ->
     assert states == [float("inf"), float("-inf"), 7]
 
 
-async def test_a_time_column_that_tells_no_time_is_named(sandbox: Sandbox) -> None:
+async def test_updated_at_column_without_timestamps_is_named(sandbox: Sandbox) -> None:
     await sandbox.execute(
         "create table counted (id int primary key, state text, updated_at bigint)"
     )
@@ -151,24 +156,38 @@ async def test_a_time_column_that_tells_no_time_is_named(sandbox: Sandbox) -> No
 
 
 @pytest.mark.parametrize("body", ["", "null", "<html>", "[1]", '[{"id": 1}]', '[{"id": "a'])
-async def test_what_is_no_list_of_rows_is_no_empty_table(body: str) -> None:
+async def test_response_without_a_list_of_rows_is_not_an_empty_table(body: str) -> None:
     async with answering(body) as table:
         with pytest.raises(TableUnreadableError) as refusal:
             await table.page(None, 10)
     assert not refusal.value.permanent
 
 
+async def test_read_without_a_response_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgrest, "TIMEOUT_SECONDS", 0.05)
+    async with answering("[]", delay=5.0) as table:
+        with pytest.raises(TableUnreadableError, match="ReadTimeout") as error:
+            await table.page(None, 10)
+    assert not error.value.permanent
+
+
+async def test_read_timeout_is_twenty_seconds() -> None:
+    async with answering("[]") as table:
+        assert table._http is not None
+        assert table._http.timeout == httpx.Timeout(20.0)
+
+
 @pytest.mark.parametrize(
     "message", ["Invalid API key", "Unregistered API key", "Legacy API keys are disabled"]
 )
-async def test_a_key_that_the_gateway_refuses_needs_a_person(message: str) -> None:
+async def test_key_that_the_gateway_rejects_needs_an_operator(message: str) -> None:
     async with answering(f'{{"message": "{message}"}}', 401) as table:
         with pytest.raises(TableUnreadableError, match="SUPABASE_SECRET_KEY") as refusal:
             await table.page(None, 10)
     assert refusal.value.permanent
 
 
-async def test_the_newest_row_is_the_one_with_the_latest_time_or_any_where_there_are_none(
+async def test_newest_row_has_the_latest_timestamp_or_is_any_row_without_one(
     sandbox: Sandbox,
 ) -> None:
     await sandbox.execute(
@@ -184,7 +203,7 @@ async def test_the_newest_row_is_the_one_with_the_latest_time_or_any_where_there
         assert newest["id"] == 2
 
 
-async def test_the_newest_row_is_asked_for_in_the_order_of_an_index() -> None:
+async def test_newest_row_is_selected_in_the_order_of_an_index() -> None:
     async with answering("[]") as table:
         sent: list[str] = []
         assert table._http is not None

@@ -51,7 +51,7 @@ class Served:
         data: dict[str, Any],
     ) -> None:
         event = property_event(name, key, regions, data)
-        self.gateway.publish(await self.log.append([event], []))
+        self.gateway.publish((await self.log.append([event], [])).entries)
 
 
 @asynccontextmanager

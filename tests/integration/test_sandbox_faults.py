@@ -1,11 +1,11 @@
-"""Each fault does what it says: on the wire, and to the official client where that is the point."""
+"""Effects of each fault on the wire and, where it matters, on the official client."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import time
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,8 +18,11 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from bridge.sandbox import Sandbox
+from bridge.sandbox.realtime import faults as faults_module
+from bridge.sandbox.realtime import server as realtime_server
 from bridge.sandbox.realtime.faults import NAMES, Faults, UnknownFaultError
-from tests.integration.raw_realtime import RawClient, binding, url
+from tests.integration.gated_sleep import GatedSleep
+from tests.integration.raw_realtime import PATIENCE, RawClient, binding, url
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -64,7 +67,7 @@ async def table(server: Sandbox) -> str:
 
 @pytest.fixture
 async def raw(server: Sandbox, faults: Faults, table: str) -> AsyncIterator[RawClient]:
-    """Subscribed to `table`."""
+    """A client that is subscribed to `table`."""
     async with RawClient.open(server) as client:
         await client.subscribe(binding(table))
         yield client
@@ -75,14 +78,14 @@ async def insert(server: Sandbox, table: str, number: int) -> None:
 
 
 async def until(reached: Any) -> None:
-    """Wait for a condition of the server's own counters."""
+    """Wait for a condition on the server's counters."""
     async with asyncio.timeout(10):
         while not reached():
             await asyncio.sleep(0.01)
 
 
 class Official:
-    """The official client with one channel, what it reported and what it delivered."""
+    """The official client with one channel; queues its states, rows and `system` messages."""
 
     def __init__(self) -> None:
         self.states: asyncio.Queue[RealtimeSubscribeStates] = asyncio.Queue()
@@ -127,7 +130,7 @@ class Official:
 # Changes.
 
 
-async def test_a_muted_channel_hears_nothing_but_its_heartbeat(
+async def test_muted_channel_receives_heartbeat_replies_only(
     server: Sandbox, faults: Faults, raw: RawClient, table: str
 ) -> None:
     muted = faults.muted
@@ -137,7 +140,7 @@ async def test_a_muted_channel_hears_nothing_but_its_heartbeat(
     assert (await raw.heartbeat())["topic"] == "phoenix"
 
 
-async def test_joining_again_ends_a_mute(
+async def test_rejoin_ends_a_mute(
     server: Sandbox, faults: Faults, raw: RawClient, table: str
 ) -> None:
     faults.mute()
@@ -147,7 +150,7 @@ async def test_joining_again_ends_a_mute(
     assert (await raw.data())["record"]["id"] == 1
 
 
-async def test_a_lasting_mute_takes_new_channels_too(
+async def test_mute_with_new_includes_later_channels(
     server: Sandbox, faults: Faults, raw: RawClient, table: str
 ) -> None:
     faults.mute(new=True)
@@ -157,7 +160,7 @@ async def test_a_lasting_mute_takes_new_channels_too(
     await until(lambda: faults.muted == muted + 2)
 
 
-async def test_after_unmute_changes_flow_and_the_old_ones_are_lost(
+async def test_unmute_resumes_changes_and_loses_earlier_ones(
     server: Sandbox, faults: Faults, raw: RawClient, table: str
 ) -> None:
     muted = faults.muted
@@ -169,7 +172,7 @@ async def test_after_unmute_changes_flow_and_the_old_ones_are_lost(
     assert (await raw.data())["record"]["id"] == 2
 
 
-async def test_dropped_changes_reach_nobody_and_are_counted(
+async def test_dropped_changes_are_not_sent_and_are_counted(
     server: Sandbox, faults: Faults, raw: RawClient, table: str
 ) -> None:
     before = faults.dropped
@@ -180,7 +183,7 @@ async def test_dropped_changes_reach_nobody_and_are_counted(
     assert faults.dropped - before == 2
 
 
-async def test_a_duplicate_is_the_same_frame_twice(
+async def test_duplicate_sends_the_same_frame_twice(
     server: Sandbox, faults: Faults, raw: RawClient, table: str
 ) -> None:
     faults.duplicate()
@@ -190,7 +193,7 @@ async def test_a_duplicate_is_the_same_frame_twice(
     assert first == second != third
 
 
-async def test_an_oversized_frame_makes_the_official_client_reconnect(
+async def test_oversized_frame_makes_the_official_client_reconnect(
     server: Sandbox, faults: Faults, table: str
 ) -> None:
     async with Official.open(server, table) as client:
@@ -203,7 +206,7 @@ async def test_an_oversized_frame_makes_the_official_client_reconnect(
         assert await client.row() == 2
 
 
-async def test_an_oversized_frame_is_valid_and_over_a_mebibyte(
+async def test_oversized_frame_is_valid_and_over_a_mebibyte(
     server: Sandbox, faults: Faults, raw: RawClient, table: str
 ) -> None:
     faults.oversize()
@@ -215,7 +218,7 @@ async def test_an_oversized_frame_is_valid_and_over_a_mebibyte(
     assert faults.oversized >= 1
 
 
-async def test_a_garbled_frame_is_no_json(
+async def test_garbled_frame_is_not_json(
     server: Sandbox, faults: Faults, raw: RawClient, table: str
 ) -> None:
     faults.garble()
@@ -227,17 +230,26 @@ async def test_a_garbled_frame_is_no_json(
 # Subscriptions.
 
 
-async def test_a_late_system_is_late_and_so_are_changes(
-    server: Sandbox, faults: Faults, table: str
+async def test_late_system_delays_system_and_changes(
+    server: Sandbox, faults: Faults, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    faults.late_system(0.3)
-    async with RawClient.open(server) as client:
-        began = time.monotonic()
-        await client.subscribe(binding(table))
-        assert time.monotonic() - began >= 0.3
+    delay = GatedSleep(monkeypatch, faults_module, 7.0)
+    faults.late_system(7.0)
+    async with RawClient.open(server) as early, RawClient.open(server) as client:
+        assert (await client.join(binding(table)))["payload"]["status"] == "ok"
+        await asyncio.wait_for(delay.started.wait(), PATIENCE)
+        faults.late_system(0)
+        await early.subscribe(binding(table))
+        await insert(server, table, 1)
+        assert (await early.data())["record"]["id"] == 1
+        assert (await client.heartbeat())["topic"] == "phoenix"
+        delay.release()
+        assert (await client.frame())["payload"]["status"] == "ok"
+        await insert(server, table, 2)
+        assert (await client.data())["record"]["id"] == 2
 
 
-async def test_without_system_a_channel_is_joined_and_deaf_until_lifted(
+async def test_no_system_leaves_a_joined_channel_without_subscription(
     server: Sandbox, faults: Faults, table: str
 ) -> None:
     faults.no_system()
@@ -248,7 +260,7 @@ async def test_without_system_a_channel_is_joined_and_deaf_until_lifted(
         assert (await client.frame())["payload"]["status"] == "ok"
 
 
-async def test_a_system_error_leaves_the_channel_joined_and_deaf(
+async def test_system_error_leaves_a_joined_channel_without_subscription(
     server: Sandbox, faults: Faults, raw: RawClient, table: str
 ) -> None:
     faults.system_error("boom")
@@ -263,7 +275,7 @@ async def test_a_system_error_leaves_the_channel_joined_and_deaf(
     await raw.subscribe(binding(table), topic="realtime:other", ref="2")
 
 
-async def test_after_a_system_error_the_official_client_falls_into_the_stale_close(
+async def test_system_error_makes_the_official_client_apply_the_stale_close(
     server: Sandbox, faults: Faults, table: str
 ) -> None:
     async with Official.open(server, table) as client:
@@ -271,7 +283,7 @@ async def test_after_a_system_error_the_official_client_falls_into_the_stale_clo
         assert [await client.state() for _ in range(3)] == [CHANNEL_ERROR, SUBSCRIBED, CLOSED]
 
 
-async def test_a_system_error_of_the_system_closes_the_channel(
+async def test_system_error_of_extension_system_closes_the_channel(
     faults: Faults, raw: RawClient
 ) -> None:
     faults.system_error_close("bye")
@@ -280,7 +292,7 @@ async def test_a_system_error_of_the_system_closes_the_channel(
     assert (close["event"], close["ref"]) == ("phx_close", "1")
 
 
-async def test_a_stale_close_names_another_join_and_changes_go_on(
+async def test_stale_close_has_another_join_ref_and_changes_continue(
     server: Sandbox, faults: Faults, raw: RawClient, table: str
 ) -> None:
     faults.stale_phx_close()
@@ -290,7 +302,7 @@ async def test_a_stale_close_names_another_join_and_changes_go_on(
     assert (await raw.data())["record"]["id"] == 1
 
 
-async def test_a_stale_close_closes_the_official_clients_channel(
+async def test_stale_close_closes_the_official_clients_channel(
     server: Sandbox, faults: Faults, table: str
 ) -> None:
     async with Official.open(server, table) as client:
@@ -311,7 +323,7 @@ async def test_phx_close_ends_the_channel_and_not_the_socket(
     assert (await raw.heartbeat())["topic"] == "phoenix"
 
 
-async def test_after_phx_error_the_official_client_joins_again(
+async def test_phx_error_makes_the_official_client_rejoin(
     server: Sandbox, faults: Faults, table: str
 ) -> None:
     async with Official.open(server, table) as client:
@@ -319,7 +331,7 @@ async def test_after_phx_error_the_official_client_joins_again(
         assert [await client.state() for _ in range(2)] == [CHANNEL_ERROR, SUBSCRIBED]
 
 
-async def test_expired_tokens_end_channels_as_the_real_expiry_does(
+async def test_expire_tokens_closes_channels_as_a_real_expiry(
     faults: Faults, raw: RawClient
 ) -> None:
     faults.expire_tokens()
@@ -332,7 +344,7 @@ async def test_expired_tokens_end_channels_as_the_real_expiry_does(
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1011, 1012])
-async def test_sockets_close_with_the_code_asked_for(
+async def test_sockets_close_with_the_requested_code(
     faults: Faults, raw: RawClient, code: int
 ) -> None:
     await faults.close(code)
@@ -342,7 +354,7 @@ async def test_sockets_close_with_the_code_asked_for(
     assert closed.value.rcvd.code == code
 
 
-async def test_code_1006_is_no_close_frame_at_all(faults: Faults, raw: RawClient) -> None:
+async def test_close_1006_sends_no_close_frame(faults: Faults, raw: RawClient) -> None:
     await faults.close(1006)
     with pytest.raises(ConnectionClosed) as closed:
         await raw.text()
@@ -350,7 +362,7 @@ async def test_code_1006_is_no_close_frame_at_all(faults: Faults, raw: RawClient
 
 
 @pytest.mark.parametrize("code", [1001, 1006, 1012])
-async def test_the_official_client_comes_back_after_a_close(
+async def test_official_client_reconnects_after_a_close(
     server: Sandbox, faults: Faults, table: str, code: int
 ) -> None:
     async with Official.open(server, table) as client:
@@ -361,7 +373,7 @@ async def test_the_official_client_comes_back_after_a_close(
         assert await client.row() == 1
 
 
-async def test_refused_connections_get_no_answer(server: Sandbox, faults: Faults) -> None:
+async def test_refused_connection_receives_no_response(server: Sandbox, faults: Faults) -> None:
     before = faults.refused
     faults.refuse()
     with pytest.raises((InvalidHandshake, OSError, EOFError)):
@@ -369,22 +381,21 @@ async def test_refused_connections_get_no_answer(server: Sandbox, faults: Faults
     assert faults.refused == before + 1
 
 
-async def test_a_refusal_ends_by_itself(server: Sandbox, faults: Faults) -> None:
-    faults.refuse(0.2)
-    began = time.monotonic()
-    async with asyncio.timeout(5):
-        while True:
-            try:
-                connection = await connect(url(server))
-            except (InvalidHandshake, OSError, EOFError):
-                await asyncio.sleep(0.02)
-            else:
-                break
+async def test_refuse_ends_after_its_seconds(
+    server: Sandbox, faults: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(faults_module, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    faults.refuse(5.0)
+    clock.now += 4.9
+    with pytest.raises((InvalidHandshake, OSError, EOFError)):
+        await connect(url(server))
+    clock.now += 0.2
+    connection = await connect(url(server))
     await connection.close()
-    assert time.monotonic() - began >= 0.2
 
 
-async def test_a_half_open_connection_answers_nothing_and_is_not_closed(
+async def test_half_open_connection_sends_nothing_and_stays_open(
     server: Sandbox, faults: Faults, raw: RawClient, table: str
 ) -> None:
     swallowed = faults.swallowed
@@ -398,7 +409,7 @@ async def test_a_half_open_connection_answers_nothing_and_is_not_closed(
     raw.connection.transport.abort()
 
 
-async def test_connections_made_after_half_open_are_whole(
+async def test_connection_opened_after_half_open_is_unaffected(
     server: Sandbox, faults: Faults, raw: RawClient, table: str
 ) -> None:
     faults.half_open()
@@ -409,37 +420,45 @@ async def test_connections_made_after_half_open_are_whole(
     raw.connection.transport.abort()
 
 
-async def test_a_restart_closes_with_1012_and_is_cold_afterwards(
-    server: Sandbox, faults: Faults, raw: RawClient, table: str
+async def test_restart_closes_with_1012_and_needs_a_cold_start(
+    server: Sandbox,
+    faults: Faults,
+    raw: RawClient,
+    table: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     await faults.restart(seconds=0)
     with pytest.raises(ConnectionClosed) as closed:
         await raw.text()
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 1012
-    began = time.monotonic()
+    monkeypatch.setattr(realtime_server, "COLD_START", (900.0, 900.0))
+    delay = GatedSleep(monkeypatch, realtime_server, 900.0 * PACE)
     async with RawClient.open(server) as client:
-        await client.subscribe(binding(table))
-    assert time.monotonic() - began >= 1.8 * PACE
+        assert (await client.join(binding(table)))["payload"]["status"] == "ok"
+        await asyncio.wait_for(delay.started.wait(), PATIENCE)
+        assert (await client.heartbeat())["topic"] == "phoenix"
+        delay.release()
+        assert (await client.frame())["payload"]["status"] == "ok"
 
 
 # The slot.
 
 
-async def test_a_stall_holds_changes_back_and_loses_none(
+async def test_stall_delays_changes_and_loses_none(
     server: Sandbox, faults: Faults, raw: RawClient, table: str
 ) -> None:
-    faults.stall()
+    await faults.stall()
     await insert(server, table, 1)
     assert (await raw.heartbeat())["topic"] == "phoenix"
     faults.resume()
     assert (await raw.data())["record"]["id"] == 1
 
 
-async def test_pending_changes_are_lost_without_a_word(
+async def test_lose_pending_loses_changes_without_a_message(
     server: Sandbox, faults: Faults, raw: RawClient, table: str
 ) -> None:
-    faults.stall()
+    await faults.stall()
     await insert(server, table, 1)
     await faults.lose_pending()
     faults.resume()
@@ -447,11 +466,11 @@ async def test_pending_changes_are_lost_without_a_word(
     assert (await raw.data())["record"]["id"] == 2
 
 
-async def test_a_rebuild_loses_what_was_pending_and_says_system_ok_again(
+async def test_rebuild_loses_pending_changes_and_sends_system_ok(
     server: Sandbox, faults: Faults, table: str
 ) -> None:
     async with Official.open(server, table) as client:
-        faults.stall()
+        await faults.stall()
         await insert(server, table, 1)
         await faults.rebuild()
         assert await client.system() == "ok"
@@ -459,12 +478,12 @@ async def test_a_rebuild_loses_what_was_pending_and_says_system_ok_again(
         assert await client.row() == 2
 
 
-async def test_a_killed_poller_loses_what_is_pending_and_comes_back(
+async def test_kill_poller_loses_pending_changes_and_recreates_the_slot(
     server: Sandbox, faults: Faults, raw: RawClient, table: str
 ) -> None:
     poller = server.realtime.poller
     lost, first = poller.slots_lost, poller.backend_pid
-    faults.stall()
+    await faults.stall()
     await insert(server, table, 1)
     await faults.kill_poller()
     faults.resume()
@@ -474,7 +493,7 @@ async def test_a_killed_poller_loses_what_is_pending_and_comes_back(
     assert (await raw.data())["record"]["id"] == 2
 
 
-async def test_a_restart_of_postgres_is_survived_without_a_word(
+async def test_restart_of_postgres_keeps_channels_without_a_message(
     server: Sandbox, faults: Faults, raw: RawClient, table: str
 ) -> None:
     lost = server.realtime.poller.slots_lost
@@ -497,7 +516,7 @@ async def test_faults_are_applied_by_name(
     assert (await raw.data())["record"]["id"] == 2
 
 
-async def test_an_awaited_fault_is_awaited_by_name_too(faults: Faults, raw: RawClient) -> None:
+async def test_async_fault_is_awaited_by_name(faults: Faults, raw: RawClient) -> None:
     await faults.apply("close", code=1001)
     with pytest.raises(ConnectionClosed):
         await raw.text()
@@ -508,23 +527,23 @@ async def test_an_awaited_fault_is_awaited_by_name_too(faults: Faults, raw: RawC
     [("nosuch", {}), ("attach", {"server": None}), ("drop", {"many": 1})],
     ids=["unknown", "not a fault", "wrong option"],
 )
-async def test_what_is_no_fault_is_refused_by_name(
+async def test_unknown_fault_or_option_raises(
     faults: Faults, name: str, options: dict[str, Any]
 ) -> None:
     with pytest.raises(UnknownFaultError, match="expected"):
         await faults.apply(name, **options)
 
 
-async def test_every_name_is_a_method_that_says_what_it_does() -> None:
+async def test_every_fault_has_a_docstring() -> None:
     assert all(getattr(Faults, name).__doc__ for name in NAMES)
 
 
-async def test_lift_ends_everything_that_lasts(server: Sandbox, faults: Faults, table: str) -> None:
+async def test_lift_ends_every_lasting_fault(server: Sandbox, faults: Faults, table: str) -> None:
     faults.mute(new=True)
     faults.drop(5)
     faults.no_system()
     faults.refuse()
-    faults.stall()
+    await faults.stall()
     faults.rate_limit(0)
     await faults.apply("lift")
     async with RawClient.open(server) as client:
@@ -533,6 +552,6 @@ async def test_lift_ends_everything_that_lasts(server: Sandbox, faults: Faults, 
         assert (await client.data())["record"]["id"] == 1
 
 
-def test_faults_without_a_server_say_so() -> None:
+def test_faults_without_a_server_raise() -> None:
     with pytest.raises(RuntimeError, match="RealtimeServer"):
         Faults().mute()

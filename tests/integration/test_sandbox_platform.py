@@ -1,5 +1,4 @@
-"""The sandbox's database: what Supabase provides, what the project's files make of it, and that it
-starts, restarts and ends as it should."""
+"""The sandbox's database: platform, migrations, seed, start, restart and stop."""
 
 from __future__ import annotations
 
@@ -23,7 +22,7 @@ from bridge.dev.traffic import TrafficGenerator
 from bridge.sandbox import Sandbox
 from bridge.sandbox.postgres import installation
 from bridge.sandbox.postgres.installation import PostgresError
-from bridge.sandbox.postgres.migrations import MigrationError, provide
+from bridge.sandbox.postgres.migrations import MigrationError, apply_project
 from bridge.sandbox.postgres.server import PostgresServer
 from tests.conftest import options
 
@@ -41,7 +40,7 @@ async def value(sandbox: Sandbox, query: str, params: list[Any] | None = None) -
 
 
 async def gone(pid: int, within: float = 10) -> bool:
-    """Whether process `pid` ends in time."""
+    """Return whether process `pid` exits within so many seconds."""
     end = time.monotonic() + within
     while time.monotonic() < end:
         try:
@@ -54,16 +53,16 @@ async def gone(pid: int, within: float = 10) -> bool:
 
 @pytest.fixture
 def home() -> Iterator[Path]:
-    """A directory for a kept database. Not below pytest's own, which it closes to all but itself:
-    under root the server runs as somebody else."""
+    """A directory for a kept database. Not below pytest's, which only its owner may enter: under
+    root the server runs as another user."""
     with tempfile.TemporaryDirectory() as path:
         yield Path(path)
 
 
-# What the project's files make
+# The project's migrations and seed
 
 
-async def test_the_seed_is_a_market_of_many_states_and_cities(sandbox: Sandbox) -> None:
+async def test_seed_has_many_states_and_cities(sandbox: Sandbox) -> None:
     (row,) = await sandbox.execute(
         "select count(*) as rows, count(distinct state) as states, count(distinct city) as cities,"
         " count(distinct status) as statuses, count(distinct name) as names from properties"
@@ -73,7 +72,7 @@ async def test_the_seed_is_a_market_of_many_states_and_cities(sandbox: Sandbox) 
     assert (row["states"], row["cities"], row["statuses"]) == (8, 27, 3)
 
 
-async def test_the_table_is_published_with_whole_old_rows(sandbox: Sandbox) -> None:
+async def test_table_is_published_with_full_replica_identity(sandbox: Sandbox) -> None:
     assert await sandbox.execute(
         "select pubname, schemaname, tablename from pg_publication_tables"
         " where tablename = 'properties'"
@@ -85,7 +84,7 @@ async def test_the_table_is_published_with_whole_old_rows(sandbox: Sandbox) -> N
 
 
 @pytest.mark.parametrize("role", ["anon", "authenticated"])
-async def test_browsers_may_read_no_internal_column(sandbox: Sandbox, role: str) -> None:
+async def test_browser_roles_may_not_select_internal_columns(sandbox: Sandbox, role: str) -> None:
     rows = await sandbox.execute(
         "select column_name from information_schema.columns where table_name = 'properties'"
         " and not has_column_privilege(%s, 'public.properties', column_name, 'select')",
@@ -96,12 +95,12 @@ async def test_browsers_may_read_no_internal_column(sandbox: Sandbox, role: str)
 
 @pytest.mark.parametrize("role", ["anon", "authenticated"])
 @pytest.mark.parametrize("privilege", ["insert", "update", "delete", "truncate"])
-async def test_browsers_may_not_write(sandbox: Sandbox, role: str, privilege: str) -> None:
+async def test_browser_roles_may_not_write(sandbox: Sandbox, role: str, privilege: str) -> None:
     question = "select has_table_privilege(%s, 'public.properties', %s)"
     assert await value(sandbox, question, [role, privilege]) is False
 
 
-async def test_the_service_role_may_read_and_write_everything(sandbox: Sandbox) -> None:
+async def test_service_role_may_read_and_write(sandbox: Sandbox) -> None:
     for privilege in ("select", "insert", "update", "delete"):
         question = "select has_table_privilege('service_role', 'public.properties', %s)"
         assert await value(sandbox, question, [privilege]) is True
@@ -109,7 +108,7 @@ async def test_the_service_role_may_read_and_write_everything(sandbox: Sandbox) 
     assert await value(sandbox, bypass) is True
 
 
-async def test_updated_at_moves_with_every_write_even_inside_one_transaction(
+async def test_updated_at_increases_with_every_write_of_a_transaction(
     sandbox: Sandbox,
 ) -> None:
     async with await psycopg.AsyncConnection.connect(sandbox.database_url) as connection:
@@ -124,7 +123,7 @@ async def test_updated_at_moves_with_every_write_even_inside_one_transaction(
     assert marks[0] < marks[1] < marks[2]  # type: ignore[operator]
 
 
-async def test_updated_at_never_runs_backwards_on_a_row(sandbox: Sandbox) -> None:
+async def test_updated_at_never_decreases_on_a_row(sandbox: Sandbox) -> None:
     future = "update properties set price = 1 where id = %s returning updated_at > now() as ahead"
     await sandbox.execute("alter table properties disable trigger properties_touch_updated_at")
     await sandbox.execute(
@@ -134,7 +133,7 @@ async def test_updated_at_never_runs_backwards_on_a_row(sandbox: Sandbox) -> Non
     assert await sandbox.execute(future, [OAK_VIEW]) == [{"ahead": True}]
 
 
-async def test_the_reads_of_the_bridge_find_an_index(sandbox: Sandbox) -> None:
+async def test_bridge_queries_use_an_index(sandbox: Sandbox) -> None:
     async with await psycopg.AsyncConnection.connect(sandbox.database_url) as connection:
         await connection.execute("set local enable_seqscan = off")
         for clause, index in (
@@ -148,9 +147,9 @@ async def test_the_reads_of_the_bridge_find_an_index(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("version", [16, 18])
-async def test_the_files_run_on_old_and_new_postgres(version: int) -> None:
+async def test_migrations_apply_on_old_and_new_postgres(version: int) -> None:
     async with PostgresServer(version=version) as postgres:
-        await provide(postgres)
+        await apply_project(postgres)
         async with await psycopg.AsyncConnection.connect(postgres.url()) as connection:
             cursor = await connection.execute(
                 "select current_setting('server_version_num')::int / 10000, count(*)"
@@ -159,43 +158,43 @@ async def test_the_files_run_on_old_and_new_postgres(version: int) -> None:
             assert await cursor.fetchone() == (version, 253)
 
 
-async def test_a_migration_that_fails_is_named_and_leaves_nothing(tmp_path: Path) -> None:
+async def test_failed_migration_is_named_and_rolled_back(tmp_path: Path) -> None:
     files = tmp_path / "supabase"
     (files / "migrations").mkdir(parents=True)
     bad = files / "migrations" / "20260101000000_bad.sql"
     bad.write_text("create table half (id int); select nonsense;")
     async with PostgresServer() as postgres:
         with pytest.raises(MigrationError, match=r"20260101000000_bad\.sql.*nonsense"):
-            await provide(postgres, files=files)
+            await apply_project(postgres, files=files)
         bad.write_text("create table whole (id int);")
-        await provide(postgres, files=files)
+        await apply_project(postgres, files=files)
         async with await psycopg.AsyncConnection.connect(postgres.url()) as connection:
             cursor = await connection.execute("select to_regclass('half'), to_regclass('whole')")
             assert await cursor.fetchone() == (None, "whole")
 
 
-async def test_a_misnamed_migration_is_refused(tmp_path: Path) -> None:
+async def test_misnamed_migration_raises(tmp_path: Path) -> None:
     (tmp_path / "migrations").mkdir()
     (tmp_path / "migrations" / "first.sql").write_text("select 1")
     async with PostgresServer() as postgres:
         with pytest.raises(MigrationError, match="14 digits"):
-            await provide(postgres, files=tmp_path)
+            await apply_project(postgres, files=tmp_path)
 
 
-# What Supabase provides
+# Supabase's platform
 
 
-async def test_the_database_user_is_no_superuser(sandbox: Sandbox) -> None:
+async def test_database_user_is_not_a_superuser(sandbox: Sandbox) -> None:
     assert await value(sandbox, "select current_setting('is_superuser')") == "off"
 
 
-async def test_the_database_user_can_read_the_wal(sandbox: Sandbox) -> None:
+async def test_database_user_can_read_the_wal(sandbox: Sandbox) -> None:
     create = "select lsn is not null from pg_create_logical_replication_slot('t', 'pgoutput', true)"
     async with await psycopg.AsyncConnection.connect(sandbox.database_url) as connection:
         assert await (await connection.execute(create)).fetchone() == (True,)
 
 
-async def test_the_database_takes_nobody_without_the_password(sandbox: Sandbox) -> None:
+async def test_database_rejects_a_wrong_password(sandbox: Sandbox) -> None:
     url = f"postgresql://postgres:wrong@127.0.0.1:{sandbox.postgres.port}/postgres"
     with pytest.raises(psycopg.OperationalError, match="password"):
         await psycopg.AsyncConnection.connect(url)
@@ -212,7 +211,7 @@ async def test_auth_functions_read_the_requests_claims(sandbox: Sandbox) -> None
         assert await cursor.fetchone() == expected
 
 
-# Life and death
+# Start and stop
 
 
 async def test_without_seed_the_table_is_empty() -> None:
@@ -220,14 +219,14 @@ async def test_without_seed_the_table_is_empty() -> None:
         assert await value(sandbox, "select count(*) from properties") == 0
 
 
-async def test_a_kept_database_is_found_again_and_not_filled_twice(home: Path) -> None:
+async def test_kept_database_is_reused_and_seeded_once(home: Path) -> None:
     async with Sandbox.open(home) as sandbox:
         await sandbox.execute("delete from properties where state <> 'TX'")
     async with Sandbox.open(home) as sandbox:
         assert await value(sandbox, "select count(distinct state) from properties") == 1
 
 
-async def test_a_temporary_database_leaves_nothing_behind() -> None:
+async def test_temporary_database_is_removed() -> None:
     async with Sandbox.open() as sandbox:
         place = Path(await value(sandbox, "show data_directory")).parent
         pid = sandbox.postgres._server_pid()
@@ -236,7 +235,7 @@ async def test_a_temporary_database_leaves_nothing_behind() -> None:
     assert not place.exists()
 
 
-async def test_an_exception_inside_ends_the_server() -> None:
+async def test_exception_stops_the_server() -> None:
     pid = 0
     with pytest.raises(ZeroDivisionError):  # noqa: PT012
         async with Sandbox.open() as sandbox:
@@ -246,7 +245,7 @@ async def test_an_exception_inside_ends_the_server() -> None:
 
 
 @pytest.mark.parametrize("after", [0.05, 0.2, 0.35, 0.5, 2.0])
-async def test_a_cancelled_owner_leaves_nothing_behind(
+async def test_cancelled_owner_leaves_no_files(
     after: float, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home.chmod(0o711)
@@ -279,7 +278,7 @@ asyncio.run(main())
 
 
 async def killed(*arguments: str) -> int:
-    """A process that holds a sandbox, killed hard; the pid of its PostgreSQL."""
+    """Kill a process that runs a sandbox. Return the pid of its PostgreSQL."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", SLEEPER, *arguments, stdout=asyncio.subprocess.PIPE
     )
@@ -290,11 +289,11 @@ async def killed(*arguments: str) -> int:
     return pid
 
 
-async def test_a_killed_owner_leaves_no_server() -> None:
+async def test_killed_owner_leaves_no_server() -> None:
     assert await gone(await killed())
 
 
-async def test_a_kept_database_is_whole_after_its_owner_was_killed(home: Path) -> None:
+async def test_kept_database_is_consistent_after_its_owner_was_killed(home: Path) -> None:
     await killed(str(home))
     async with Sandbox.open(home) as sandbox:
         prices = await sandbox.execute("select distinct price from properties where state = 'TX'")
@@ -302,7 +301,7 @@ async def test_a_kept_database_is_whole_after_its_owner_was_killed(home: Path) -
 
 
 @pytest.mark.parametrize("kept", [True, False])
-async def test_a_crash_loses_nothing_that_was_committed(home: Path, kept: bool) -> None:
+async def test_crash_loses_no_committed_write(home: Path, kept: bool) -> None:
     async with Sandbox.open(home if kept else None) as sandbox:
         await sandbox.execute("update properties set price = 7 where id = %s", [OAK_VIEW])
         await sandbox.restart_postgres(crash=True)
@@ -310,8 +309,8 @@ async def test_a_crash_loses_nothing_that_was_committed(home: Path, kept: bool) 
         assert price == 7
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root's server runs as somebody else")
-async def test_a_package_that_the_servers_user_cannot_reach_is_copied(
+@pytest.mark.skipif(os.geteuid() != 0, reason="the server runs as another user under root only")
+async def test_inaccessible_binaries_are_copied(
     monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:
     version, source = installation.binaries(None)
@@ -324,13 +323,13 @@ async def test_a_package_that_the_servers_user_cannot_reach_is_copied(
         assert await value(sandbox, "select 1") == 1
 
 
-async def test_two_sandboxes_live_side_by_side(sandbox: Sandbox) -> None:
+async def test_two_sandboxes_run_concurrently(sandbox: Sandbox) -> None:
     async with Sandbox.open(seed=False) as other:
         assert other.supabase_url != sandbox.supabase_url
         assert await value(other, "select count(*) from properties") == 0
 
 
-async def test_one_directory_serves_one_sandbox(home: Path) -> None:
+async def test_directory_in_use_raises(home: Path) -> None:
     async with Sandbox.open(home) as sandbox:
         with pytest.raises(PostgresError, match="in use by another sandbox"):
             async with Sandbox.open(home):
@@ -338,7 +337,7 @@ async def test_one_directory_serves_one_sandbox(home: Path) -> None:
         assert await value(sandbox, "select 1") == 1
 
 
-async def test_a_write_arrives_at_a_subscriber_of_the_same_project(
+async def test_write_is_delivered_to_a_subscriber(
     sandbox: Sandbox, http: httpx.AsyncClient
 ) -> None:
     client = await acreate_client(sandbox.supabase_url, sandbox.supabase_key, options(http))
@@ -351,7 +350,7 @@ async def test_a_write_arrives_at_a_subscriber_of_the_same_project(
         table="properties",
         schema="public",
     )
-    channel.on_system(lambda _said: ready.set())
+    channel.on_system(lambda _payload: ready.set())
     await channel.subscribe()
     try:
         await asyncio.wait_for(ready.wait(), 10)
@@ -363,24 +362,24 @@ async def test_a_write_arrives_at_a_subscriber_of_the_same_project(
     assert change["record"]["id"] == OAK_VIEW
 
 
-async def test_keys_stay_the_same_from_run_to_run(sandbox: Sandbox) -> None:
+async def test_api_keys_are_constant(sandbox: Sandbox) -> None:
     async with Sandbox.open(seed=False) as other:
         assert (other.supabase_key, other.anon_key) == (sandbox.supabase_key, sandbox.anon_key)
 
 
-async def test_execute_gives_rows_and_nothing_for_statements_without(sandbox: Sandbox) -> None:
+async def test_execute_returns_rows_or_an_empty_list(sandbox: Sandbox) -> None:
     assert await sandbox.execute("select 1 as a, 'x' as b") == [{"a": 1, "b": "x"}]
     assert await sandbox.execute("set application_name = 'x'") == []
 
 
-async def test_execute_connects_again_after_its_connection_was_ended(sandbox: Sandbox) -> None:
+async def test_execute_reconnects_after_its_connection_was_terminated(sandbox: Sandbox) -> None:
     pid = await value(sandbox, "select pg_backend_pid()")
     async with await psycopg.AsyncConnection.connect(sandbox.database_url) as other:
         await other.execute("select pg_terminate_backend(%s, 1000)", (pid,))
     assert await value(sandbox, "select pg_backend_pid()") != pid
 
 
-async def test_reads_fail_while_postgres_is_away_and_work_when_it_is_back(
+async def test_reads_fail_while_postgres_is_stopped(
     sandbox: Sandbox, http: httpx.AsyncClient
 ) -> None:
     client = await acreate_client(sandbox.supabase_url, sandbox.supabase_key, options(http))
@@ -396,7 +395,7 @@ async def test_reads_fail_while_postgres_is_away_and_work_when_it_is_back(
     assert (await query.execute()).data
 
 
-async def test_a_read_whose_connection_breaks_says_so_and_the_next_works(
+async def test_read_on_a_broken_connection_fails_and_the_next_succeeds(
     sandbox: Sandbox, http: httpx.AsyncClient
 ) -> None:
     client = await acreate_client(sandbox.supabase_url, sandbox.supabase_key, options(http))
@@ -414,12 +413,12 @@ async def test_a_read_whose_connection_breaks_says_so_and_the_next_works(
     assert (await query.execute()).data
 
 
-# The market
+# Traffic
 
 
-async def story(seed: int) -> list[str]:
+async def changes_of(seed: int) -> list[str]:
     async with PostgresServer() as postgres:
-        await provide(postgres)
+        await apply_project(postgres)
         activity = TrafficGenerator(postgres.url(), random.Random(seed))
         async with await psycopg.AsyncConnection.connect(
             postgres.url(), autocommit=True
@@ -427,19 +426,19 @@ async def story(seed: int) -> list[str]:
             return [await activity.step(connection) for _ in range(60)]
 
 
-async def test_the_market_tells_the_same_story_for_the_same_seed() -> None:
-    first, again, other = await story(1), await story(1), await story(2)
+async def test_traffic_is_deterministic_per_seed() -> None:
+    first, again, other = await changes_of(1), await changes_of(1), await changes_of(2)
     assert first == again
     assert first != other
 
 
-async def test_the_market_does_all_that_markets_do() -> None:
-    told = " ".join(await story(3))
-    for what in ("asks", "is pending", "is sold", "is new in", "is withdrawn", "moves to", "units"):
-        assert what in told
+async def test_traffic_has_every_kind_of_change() -> None:
+    changes = " ".join(await changes_of(3))
+    for kind in ("repriced", "is pending", "is sold", "is new in", "deleted", "moves to", "units"):
+        assert kind in changes
 
 
-async def test_the_market_goes_on_after_a_restart() -> None:
+async def test_traffic_resumes_after_a_restart_of_postgres() -> None:
     async with Sandbox.open() as sandbox:
         activity = TrafficGenerator(sandbox.database_url, random.Random(1), interval=0.01)
         running = asyncio.create_task(activity.run())
@@ -457,7 +456,7 @@ async def test_the_market_goes_on_after_a_restart() -> None:
             await running
 
 
-async def test_the_market_starts_from_an_empty_table() -> None:
+async def test_traffic_starts_from_an_empty_table() -> None:
     async with Sandbox.open(seed=False) as sandbox:
         activity = TrafficGenerator(sandbox.database_url, random.Random(1))
         async with await psycopg.AsyncConnection.connect(

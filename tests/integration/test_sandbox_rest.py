@@ -1,9 +1,8 @@
-"""The sandbox's REST surface, asked by the official `supabase` client and by bare HTTP."""
+"""The sandbox's REST endpoint, read by the official `supabase` client and over plain HTTP."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING, Any
 
 import jwt
@@ -12,7 +11,10 @@ from postgrest import APIError, CountMethod
 from supabase import acreate_client
 
 from bridge.sandbox.auth import keys
+from bridge.sandbox.postgrest import faults
 from tests.conftest import options
+from tests.integration.gated_sleep import GatedSleep
+from tests.integration.raw_realtime import PATIENCE
 
 if TYPE_CHECKING:
     import httpx
@@ -26,7 +28,7 @@ SEEDED = 253
 
 @pytest.fixture(scope="module", autouse=True)
 async def odd(sandbox: Sandbox) -> None:
-    """A table with what makes JSON and quoting hard, and one that is not granted to anybody."""
+    """A table with values that need care in JSON and quoting, and one without grants."""
     await sandbox.execute(
         """
         create table public.odd (
@@ -76,23 +78,23 @@ async def anonymous(sandbox: Sandbox, http: httpx.AsyncClient) -> AsyncClient:
 # Reads
 
 
-async def test_all_rows_come_with_all_columns(supabase: AsyncClient) -> None:
+async def test_select_star_returns_all_rows_with_all_columns(supabase: AsyncClient) -> None:
     rows = await read(supabase.table("properties").select("*"))
     assert len(rows) == SEEDED
     assert {"id", "owner_contact", "amenities", "tags", "updated_at"} <= rows[0].keys()
 
 
-async def test_selected_columns_come_alone_and_in_order(supabase: AsyncClient) -> None:
+async def test_select_returns_only_its_columns_in_order(supabase: AsyncClient) -> None:
     (row,) = await read(supabase.table("properties").select("price, id").eq("id", OAK_VIEW))
     assert list(row.items()) == [("price", 12_500_000), ("id", OAK_VIEW)]
 
 
-async def test_an_unknown_row_is_an_empty_list(supabase: AsyncClient) -> None:
+async def test_unknown_row_is_an_empty_list(supabase: AsyncClient) -> None:
     query = supabase.table("properties").select("*")
     assert await read(query.eq("id", "00000000-0000-4000-8000-000000000000")) == []
 
 
-async def test_keyset_pages_over_the_key_give_every_row_once(supabase: AsyncClient) -> None:
+async def test_keyset_pages_over_the_key_return_every_row_once(supabase: AsyncClient) -> None:
     seen: list[str] = []
     while True:
         query = supabase.table("properties").select("id").order("id").limit(100)
@@ -104,7 +106,7 @@ async def test_keyset_pages_over_the_key_give_every_row_once(supabase: AsyncClie
     assert seen == sorted(seen)
 
 
-async def test_a_keyset_over_two_columns_continues_after_a_row(supabase: AsyncClient) -> None:
+async def test_keyset_over_two_columns_continues_after_a_row(supabase: AsyncClient) -> None:
     ordered = await read(
         supabase.table("properties").select("id,updated_at").order("updated_at").order("id")
     )
@@ -130,7 +132,7 @@ async def test_comparisons_use_the_columns_type(supabase: AsyncClient) -> None:
     assert rows
 
 
-async def test_neq_leaves_out_what_is_equal(supabase: AsyncClient) -> None:
+async def test_neq_excludes_equal_values(supabase: AsyncClient) -> None:
     rows = await read(supabase.table("properties").select("status").neq("status", "sold"))
     assert {row["status"] for row in rows} == {"available", "pending"}
 
@@ -160,14 +162,14 @@ async def test_ilike_takes_stars_and_ignores_case(supabase: AsyncClient) -> None
     assert "Oak View Apartments" in {row["name"] for row in rows}
 
 
-async def test_order_is_descending_when_asked(supabase: AsyncClient) -> None:
+async def test_order_desc_is_descending(supabase: AsyncClient) -> None:
     rows = await read(supabase.table("properties").select("price").order("price", desc=True))
     prices = [row["price"] for row in rows]
     assert prices == sorted(prices, reverse=True)
 
 
 @pytest.mark.parametrize("first", [True, False])
-async def test_nulls_go_where_they_are_told(supabase: AsyncClient, first: bool) -> None:
+async def test_nulls_are_ordered_first_or_last(supabase: AsyncClient, first: bool) -> None:
     rows = await read(supabase.table("odd").select("id,at").order("at", nullsfirst=first))
     assert [row["at"] is None for row in rows].index(True) == (0 if first else 2)
 
@@ -178,11 +180,11 @@ async def test_range_is_inclusive(supabase: AsyncClient) -> None:
     assert part == every[10:20]
 
 
-async def test_limit_zero_gives_no_rows(supabase: AsyncClient) -> None:
+async def test_limit_zero_returns_no_rows(supabase: AsyncClient) -> None:
     assert await read(supabase.table("properties").select("id").limit(0)) == []
 
 
-async def test_the_cap_on_rows_cuts_without_a_word(sandbox: Sandbox, supabase: AsyncClient) -> None:
+async def test_max_rows_truncates_silently(sandbox: Sandbox, supabase: AsyncClient) -> None:
     sandbox.rest.max_rows = 50
     try:
         for limit in (None, 10_000):
@@ -192,7 +194,7 @@ async def test_the_cap_on_rows_cuts_without_a_word(sandbox: Sandbox, supabase: A
         sandbox.rest.max_rows = 1000
 
 
-async def test_a_count_tells_all_that_match_not_only_the_page(supabase: AsyncClient) -> None:
+async def test_count_includes_matches_outside_the_page(supabase: AsyncClient) -> None:
     answer = (
         await supabase.table("properties")
         .select("id", count=CountMethod.exact)
@@ -210,7 +212,7 @@ async def test_head_counts_without_rows(supabase: AsyncClient) -> None:
     assert (answer.data, answer.count) == ([], SEEDED)
 
 
-async def test_a_page_says_which_rows_it_holds(
+async def test_page_has_a_content_range(
     sandbox: Sandbox, http: httpx.AsyncClient, url: str
 ) -> None:
     answer = await http.get(
@@ -219,7 +221,7 @@ async def test_a_page_says_which_rows_it_holds(
     assert (answer.status_code, answer.headers["Content-Range"]) == (200, "5-14/*")
 
 
-async def test_a_counted_part_is_partial_content(
+async def test_counted_page_is_partial_content(
     sandbox: Sandbox, http: httpx.AsyncClient, url: str
 ) -> None:
     answer = await http.get(
@@ -230,12 +232,12 @@ async def test_a_counted_part_is_partial_content(
     assert (answer.status_code, answer.headers["Content-Range"]) == (206, f"0-9/{SEEDED}")
 
 
-async def test_single_gives_the_object_itself(supabase: AsyncClient) -> None:
+async def test_single_returns_the_object_itself(supabase: AsyncClient) -> None:
     answer = await supabase.table("properties").select("name").eq("id", OAK_VIEW).single().execute()
     assert answer.data == {"name": "Oak View Apartments"}
 
 
-async def test_values_keep_the_shapes_that_postgres_gives_them(
+async def test_values_have_the_json_format_of_postgres(
     sandbox: Sandbox, http: httpx.AsyncClient
 ) -> None:
     answer = await http.get(
@@ -253,7 +255,7 @@ async def test_values_keep_the_shapes_that_postgres_gives_them(
     assert row["extra"] == {"deep": [1, None]}
 
 
-async def test_a_column_with_quotes_and_percent_signs_can_be_selected_and_filtered(
+async def test_column_with_quotes_and_percent_signs_can_be_selected_and_filtered(
     supabase: AsyncClient,
 ) -> None:
     rows = await read(
@@ -262,18 +264,18 @@ async def test_a_column_with_quotes_and_percent_signs_can_be_selected_and_filter
     assert rows == [{'Col "x", %s': 'a,b (c) "d" \\e'}]
 
 
-async def test_a_value_with_commas_and_quotes_can_be_listed(supabase: AsyncClient) -> None:
+async def test_value_with_commas_and_quotes_can_be_listed(supabase: AsyncClient) -> None:
     rows = await read(supabase.table("odd").select("id").in_('Col "x", %s', ['a,b (c) "d" \\e']))
     assert rows == [{"id": 2}]
 
 
-async def test_a_new_table_is_found_at_once(sandbox: Sandbox, supabase: AsyncClient) -> None:
+async def test_new_table_is_readable_immediately(sandbox: Sandbox, supabase: AsyncClient) -> None:
     await sandbox.execute("create table public.fresh as select 1 as id")
     await sandbox.execute("grant select on public.fresh to service_role")
     assert await read(supabase.table("fresh").select("*")) == [{"id": 1}]
 
 
-async def test_concurrent_reads_each_get_their_own_answer(supabase: AsyncClient) -> None:
+async def test_concurrent_reads_return_their_own_rows(supabase: AsyncClient) -> None:
     states = ["TX", "CA", "FL", "GA", "AZ", "CO", "NC", "TN"] * 5
     answers = await asyncio.gather(
         *(read(supabase.table("properties").select("state").eq("state", s)) for s in states)
@@ -293,13 +295,13 @@ async def test_anon_may_not_read_internal_columns(anonymous: AsyncClient, column
     assert (await refusal(anonymous.table("properties").select(columns))).code == "42501"
 
 
-async def test_what_anon_may_not_read_is_unauthorized(
+async def test_read_denied_to_anon_is_unauthorized(
     sandbox: Sandbox, http: httpx.AsyncClient, url: str
 ) -> None:
     assert (await http.get(url, headers=headers(sandbox.anon_key))).status_code == 401
 
 
-async def test_what_a_user_may_not_read_is_forbidden(
+async def test_read_denied_to_a_user_is_forbidden(
     sandbox: Sandbox, http: httpx.AsyncClient, url: str
 ) -> None:
     token = keys.user_token("6f0a4c2e-0000-4000-8000-000000000001")
@@ -307,7 +309,7 @@ async def test_what_a_user_may_not_read_is_forbidden(
     assert (answer.status_code, answer.json()["code"]) == (403, "42501")
 
 
-async def test_row_level_security_sees_the_tokens_claims(
+async def test_row_level_security_reads_the_tokens_claims(
     sandbox: Sandbox, http: httpx.AsyncClient
 ) -> None:
     me = "6f0a4c2e-0000-4000-8000-000000000001"
@@ -327,7 +329,7 @@ async def test_row_level_security_sees_the_tokens_claims(
     assert [row["note"] for row in answer.json()] == ["mine"]
 
 
-async def test_a_table_without_a_grant_is_forbidden(supabase: AsyncClient) -> None:
+async def test_table_without_a_grant_is_forbidden(supabase: AsyncClient) -> None:
     error = await refusal(supabase.table("closed").select("*"))
     assert (error.code, error.message) == ("42501", "permission denied for table closed")
 
@@ -335,7 +337,7 @@ async def test_a_table_without_a_grant_is_forbidden(supabase: AsyncClient) -> No
 # Errors
 
 
-async def test_an_unknown_table_is_not_found_and_a_similar_one_is_named(
+async def test_unknown_table_is_not_found_and_a_similar_one_is_named(
     supabase: AsyncClient,
 ) -> None:
     error = await refusal(supabase.table("propertys").select("*"))
@@ -347,30 +349,30 @@ async def test_tables_outside_public_do_not_exist(supabase: AsyncClient) -> None
     assert (await refusal(supabase.table("schema_migrations").select("*"))).code == "PGRST205"
 
 
-async def test_an_unknown_schema_is_not_acceptable(supabase: AsyncClient) -> None:
+async def test_unknown_schema_is_not_acceptable(supabase: AsyncClient) -> None:
     assert (await refusal(supabase.schema("auth").table("users").select("*"))).code == "PGRST106"
 
 
-async def test_an_unknown_column_is_a_bad_request(supabase: AsyncClient) -> None:
+async def test_unknown_column_is_a_bad_request(supabase: AsyncClient) -> None:
     error = await refusal(supabase.table("properties").select("id").eq("nope", 1))
     assert (error.code, error.message) == ("42703", "column properties.nope does not exist")
 
 
-async def test_a_value_of_the_wrong_type_is_a_bad_request(supabase: AsyncClient) -> None:
+async def test_value_of_the_wrong_type_is_a_bad_request(supabase: AsyncClient) -> None:
     assert (await refusal(supabase.table("properties").select("id").eq("id", "x"))).code == "22P02"
 
 
-async def test_an_unknown_operator_is_a_bad_request(supabase: AsyncClient) -> None:
+async def test_unknown_operator_is_a_bad_request(supabase: AsyncClient) -> None:
     error = await refusal(supabase.table("properties").select("id").filter("id", "near", "1"))
     assert error.code == "PGRST100"
 
 
-async def test_single_refuses_another_number_of_rows(supabase: AsyncClient) -> None:
+async def test_single_rejects_several_rows(supabase: AsyncClient) -> None:
     error = await refusal(supabase.table("properties").select("id").single())
     assert (error.code, error.details) == ("PGRST116", f"The result contains {SEEDED} rows")
 
 
-async def test_a_counted_offset_past_the_end_cannot_be_satisfied(supabase: AsyncClient) -> None:
+async def test_counted_offset_past_the_end_cannot_be_satisfied(supabase: AsyncClient) -> None:
     error = await refusal(
         supabase.table("properties").select("id", count=CountMethod.exact).range(5000, 5010)
     )
@@ -378,7 +380,7 @@ async def test_a_counted_offset_past_the_end_cannot_be_satisfied(supabase: Async
 
 
 @pytest.mark.parametrize("write", ["insert", "update", "delete", "rpc"])
-async def test_writes_are_refused(supabase: AsyncClient, write: str) -> None:
+async def test_writes_are_rejected(supabase: AsyncClient, write: str) -> None:
     table = supabase.table("properties")
     queries: dict[str, Any] = {
         "insert": table.insert({"name": "x"}),
@@ -389,7 +391,7 @@ async def test_writes_are_refused(supabase: AsyncClient, write: str) -> None:
     assert (await refusal(queries[write])).code == "PGRST117"
 
 
-async def test_a_request_without_a_key_is_stopped_at_the_gateway(
+async def test_request_without_a_key_is_rejected_by_the_gateway(
     http: httpx.AsyncClient, url: str
 ) -> None:
     answer = await http.get(url)
@@ -397,7 +399,7 @@ async def test_a_request_without_a_key_is_stopped_at_the_gateway(
     assert answer.json()["message"] == "No API key found in request"
 
 
-async def test_a_key_of_another_project_is_stopped_at_the_gateway(
+async def test_key_of_another_project_is_rejected_by_the_gateway(
     sandbox: Sandbox, http: httpx.AsyncClient
 ) -> None:
     other = jwt.encode({"role": "service_role", "exp": 2**31}, "x" * 32, algorithm="HS256")
@@ -420,7 +422,7 @@ async def test_a_key_of_another_project_is_stopped_at_the_gateway(
     ],
     ids=["not-a-jwt", "nonsense", "another-secret", "expired"],
 )
-async def test_a_bad_token_is_unauthorized(  # noqa: PLR0917
+async def test_bad_token_is_unauthorized(  # noqa: PLR0917
     sandbox: Sandbox, http: httpx.AsyncClient, url: str, token: str, code: str, message: str
 ) -> None:
     answer = await http.get(url, headers=headers(sandbox.anon_key, token))
@@ -429,14 +431,14 @@ async def test_a_bad_token_is_unauthorized(  # noqa: PLR0917
     assert "invalid_token" in answer.headers["WWW-Authenticate"]
 
 
-async def test_an_unsigned_token_is_unauthorized(
+async def test_unsigned_token_is_unauthorized(
     sandbox: Sandbox, http: httpx.AsyncClient, url: str
 ) -> None:
     token = jwt.encode({"role": "service_role"}, "", algorithm="none")
     assert (await http.get(url, headers=headers(sandbox.anon_key, token))).status_code == 401
 
 
-async def test_a_token_for_a_role_of_the_server_itself_is_refused(
+async def test_token_for_the_superuser_role_is_rejected(
     sandbox: Sandbox, http: httpx.AsyncClient, url: str
 ) -> None:
     token = keys.sign({"role": "supabase_admin", "exp": 2**31})
@@ -444,7 +446,7 @@ async def test_a_token_for_a_role_of_the_server_itself_is_refused(
     assert answer.status_code in (401, 403)
 
 
-async def test_head_tells_its_error_in_a_header(sandbox: Sandbox, http: httpx.AsyncClient) -> None:
+async def test_head_has_its_error_in_a_header(sandbox: Sandbox, http: httpx.AsyncClient) -> None:
     answer = await http.head(
         f"{sandbox.supabase_url}/rest/v1/nosuch", headers=headers(sandbox.supabase_key)
     )
@@ -462,7 +464,7 @@ async def test_head_tells_its_error_in_a_header(sandbox: Sandbox, http: httpx.As
         {"or": '("x\\" = 1); drop table properties; --".eq.1)'},
     ],
 )
-async def test_an_injection_attempt_does_nothing(
+async def test_injection_attempt_changes_nothing(
     sandbox: Sandbox, http: httpx.AsyncClient, url: str, parameters: dict[str, str]
 ) -> None:
     answer = await http.get(url, params=parameters, headers=headers(sandbox.supabase_key))
@@ -470,7 +472,7 @@ async def test_an_injection_attempt_does_nothing(
     assert await sandbox.execute("select count(*) as n from properties") == [{"n": SEEDED}]
 
 
-async def test_a_browser_of_any_origin_may_read(
+async def test_cors_allows_reads_of_any_origin(
     sandbox: Sandbox, http: httpx.AsyncClient, url: str
 ) -> None:
     preflight = await http.options(url, headers={"Access-Control-Request-Headers": "apikey"})
@@ -485,7 +487,7 @@ async def test_a_browser_of_any_origin_may_read(
 # Faults
 
 
-async def test_down_answers_as_postgrest_without_its_database(
+async def test_down_responds_as_postgrest_without_its_database(
     sandbox: Sandbox, supabase: AsyncClient
 ) -> None:
     sandbox.rest_faults.down = True
@@ -494,21 +496,30 @@ async def test_down_answers_as_postgrest_without_its_database(
     assert await read(supabase.table("properties").select("id").limit(1))
 
 
-async def test_failures_are_used_up(sandbox: Sandbox, supabase: AsyncClient) -> None:
+async def test_fail_next_affects_the_next_reads_only(
+    sandbox: Sandbox, supabase: AsyncClient
+) -> None:
     sandbox.rest_faults.fail_next(2, 500)
     for _ in range(2):
         assert (await refusal(supabase.table("properties").select("id"))).code == "XX000"
     assert await read(supabase.table("properties").select("id").limit(1))
 
 
-async def test_delay_holds_answers_back(sandbox: Sandbox, supabase: AsyncClient) -> None:
-    sandbox.rest_faults.delay = 0.2
-    before = time.monotonic()
-    await read(supabase.table("properties").select("id").limit(1))
-    assert time.monotonic() - before >= 0.2
+async def test_delay_delays_responses(
+    sandbox: Sandbox, supabase: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delay = GatedSleep(monkeypatch, faults, 7.0)
+    sandbox.rest_faults.delay = 7.0
+    reading = asyncio.create_task(read(supabase.table("properties").select("id").limit(1)))
+    await asyncio.wait_for(delay.started.wait(), PATIENCE)
+    sandbox.rest_faults.delay = 0.0
+    assert await read(supabase.table("properties").select("id").limit(1))
+    assert not reading.done()
+    delay.release()
+    assert len(await reading) == 1
 
 
-async def test_hang_answers_nothing_until_it_ends(sandbox: Sandbox, supabase: AsyncClient) -> None:
+async def test_hang_blocks_responses_until_it_ends(sandbox: Sandbox, supabase: AsyncClient) -> None:
     sandbox.rest_faults.hang = True
     reading = asyncio.create_task(read(supabase.table("properties").select("id").limit(1)))
     done, _ = await asyncio.wait([reading], timeout=0.2)
@@ -517,7 +528,7 @@ async def test_hang_answers_nothing_until_it_ends(sandbox: Sandbox, supabase: As
     assert len(await reading) == 1
 
 
-async def test_another_process_can_ask_for_faults(
+async def test_faults_can_be_injected_over_http(
     sandbox: Sandbox, http: httpx.AsyncClient, supabase: AsyncClient
 ) -> None:
     answer = await http.post(f"{sandbox.supabase_url}/_sandbox/faults", json={"name": "rest-down"})
@@ -525,7 +536,7 @@ async def test_another_process_can_ask_for_faults(
     assert sandbox.rest_faults.down
 
 
-async def test_another_process_can_ask_what_was_read(
+async def test_read_counters_are_served_over_http(
     sandbox: Sandbox, http: httpx.AsyncClient, supabase: AsyncClient
 ) -> None:
     before = (await http.get(f"{sandbox.supabase_url}/_sandbox/faults")).json()
@@ -539,7 +550,7 @@ async def test_another_process_can_ask_what_was_read(
     "asked",
     [{"name": "rest-nonsense"}, {"name": "nonsense"}, {"name": "rest-delay", "hours": 1}, {}, []],
 )
-async def test_an_unknown_fault_is_refused(
+async def test_unknown_fault_is_rejected(
     sandbox: Sandbox, http: httpx.AsyncClient, asked: Any
 ) -> None:
     answer = await http.post(f"{sandbox.supabase_url}/_sandbox/faults", json=asked)
@@ -547,7 +558,7 @@ async def test_an_unknown_fault_is_refused(
     assert answer.json()["error"]
 
 
-async def test_a_foreign_pages_form_cannot_ask_for_faults(
+async def test_form_of_a_foreign_page_cannot_inject_faults(
     sandbox: Sandbox, http: httpx.AsyncClient
 ) -> None:
     answer = await http.post(

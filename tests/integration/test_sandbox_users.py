@@ -1,4 +1,4 @@
-"""The tokens of the sandbox's users, believed as those of Supabase are."""
+"""Access tokens of the sandbox, verified as those of Supabase Auth."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def access(sandbox: Sandbox) -> AsyncIterator[Authenticator]:
     await access.close()
 
 
-async def test_a_users_token_is_believed(sandbox: Sandbox, access: Authenticator) -> None:
+async def test_user_token_is_accepted(sandbox: Sandbox, access: Authenticator) -> None:
     token = sandbox.user_token(USER, app_metadata={"regions": ["TX"]})
     admission = await access.authenticate(token)
     assert admission.rights.user == USER
@@ -38,21 +38,21 @@ async def test_a_users_token_is_believed(sandbox: Sandbox, access: Authenticator
     assert admission.claims.session
 
 
-async def test_an_expired_one_is_not(sandbox: Sandbox, access: Authenticator) -> None:
+async def test_expired_user_token_is_rejected(sandbox: Sandbox, access: Authenticator) -> None:
     with pytest.raises(RequestRejected) as caught:
         await access.authenticate(sandbox.user_token(USER, lifetime=-60))
     assert caught.value.code is Code.TOKEN_EXPIRED
 
 
-async def test_its_api_keys_are_no_users_tokens(sandbox: Sandbox, access: Authenticator) -> None:
+async def test_api_keys_are_rejected_as_user_tokens(
+    sandbox: Sandbox, access: Authenticator
+) -> None:
     for key in (sandbox.anon_key, sandbox.supabase_key):
         with pytest.raises(RequestRejected, match="this is an API key of the project"):
             await access.authenticate(key)
 
 
-async def test_anybody_may_read_the_public_half_of_its_key(
-    sandbox: Sandbox, http: httpx.AsyncClient
-) -> None:
+async def test_jwks_has_the_public_key_only(sandbox: Sandbox, http: httpx.AsyncClient) -> None:
     answer = await http.get(f"{sandbox.supabase_url}/auth/v1/.well-known/jwks.json")
     [key] = answer.json()["keys"]
     assert key["kid"] == jwt.get_unverified_header(sandbox.user_token(USER))["kid"]

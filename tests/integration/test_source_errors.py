@@ -1,4 +1,4 @@
-"""What no repetition can mend: the bridge says what to do, tries slowly, and tells nothing."""
+"""Errors that need an operator: the bridge logs advice, retries slowly and emits nothing."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from bridge.source.base import SourceState
 from bridge.source.postgrest import PostgrestTable
 from bridge.source.realtime import disconnects as endings
 from bridge.source.realtime import source as realtime
-from tests.integration.line import Line
-from tests.integration.story import MARK, Truth
-from tests.integration.writer import Writer
+from tests.integration.line import PipelineRig
+from tests.support.expected_table import UNPUBLISHED_MARK, ExpectedTable
+from tests.support.writer import Writer
 
 if TYPE_CHECKING:
     from bridge.sandbox import Sandbox
@@ -49,55 +49,57 @@ def settings_of(sandbox: Sandbox, **overrides: Any) -> Settings:
     return Settings(**values)
 
 
-async def refused(line: Line) -> SourceStatus:
-    await line.until(lambda: line.source.status().state is SourceState.DOWN)
-    return line.source.status()
+async def refused(rig: PipelineRig) -> SourceStatus:
+    await rig.until(lambda: rig.source.status().state is SourceState.DOWN)
+    return rig.source.status()
 
 
-async def test_a_wrong_key_needs_a_person_and_tells_nothing(
+async def test_wrong_key_needs_an_operator_and_emits_nothing(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with Line.open(settings_of(sandbox, supabase_secret_key=WRONG_KEY)) as line:
-        status = await refused(line)
+    async with PipelineRig.open(settings_of(sandbox, supabase_secret_key=WRONG_KEY)) as rig:
+        status = await refused(rig)
         assert "HTTP 401" in (status.error or "")
         assert "SUPABASE_SECRET_KEY" in (status.error or "")
-        assert not len(line.inbox)
-        assert not line.pipeline.status().reconciled
-    said = [record for record in caplog.records if record.name == "bridge.source.realtime.source"]
-    assert [record.levelname for record in said] == ["ERROR"]
+        assert not len(rig.inbox)
+        assert not rig.pipeline.status().reconciled
+    records = [
+        record for record in caplog.records if record.name == "bridge.source.realtime.source"
+    ]
+    assert [record.levelname for record in records] == ["ERROR"]
     assert WRONG_KEY not in caplog.text
 
 
-async def test_a_wrong_key_is_tried_again_slowly_and_taken_once_it_is_right(
+async def test_wrong_key_is_retried_slowly_until_it_is_accepted(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(endings, "SLOW_SECONDS", 0.5)
     monkeypatch.setattr(endings, "LONGEST_SECONDS", 0.0)
-    async with Line.open(settings_of(sandbox)) as line:
+    async with PipelineRig.open(settings_of(sandbox)) as rig:
         with monkeypatch.context() as rotated:
             rotated.setattr(sandbox.realtime, "_jwt_secret", "rotated, and the bridge not told")
             await sandbox.faults.close(1012)
-            await line.until(lambda: "HTTP 401" in (line.source.status().error or ""))
+            await rig.until(lambda: "HTTP 401" in (rig.source.status().error or ""))
             began = time.monotonic()
-            attempts = line.source.status().attempts
-            await line.until(lambda: line.source.status().attempts > attempts)
+            attempts = rig.source.status().attempts
+            await rig.until(lambda: rig.source.status().attempts > attempts)
             assert time.monotonic() - began >= 0.4
-        await line.until(lambda: line.source.status().state is SourceState.LIVE)
-        assert line.source.status().error is None
+        await rig.until(lambda: rig.source.status().state is SourceState.LIVE)
+        assert rig.source.status().error is None
 
 
-async def test_the_reads_refuse_a_wrong_key_for_good(sandbox: Sandbox) -> None:
+async def test_read_with_a_wrong_key_fails_permanently(sandbox: Sandbox) -> None:
     with pytest.raises(TableUnreadableError, match="SUPABASE_SECRET_KEY") as refusal:
         await newest(settings_of(sandbox, supabase_secret_key=WRONG_KEY))
     assert refusal.value.permanent
 
 
-async def test_a_table_outside_the_publication_needs_a_person(sandbox: Sandbox) -> None:
+async def test_table_outside_the_publication_needs_an_operator(sandbox: Sandbox) -> None:
     await sandbox.execute("create table if not exists public.secluded (id int primary key)")
-    async with Line.open(settings_of(sandbox, table="secluded")) as line:
-        status = await refused(line)
+    async with PipelineRig.open(settings_of(sandbox, table="secluded")) as rig:
+        status = await refused(rig)
         assert "publication supabase_realtime" in (status.error or "")
-        assert not len(line.inbox)
+        assert not len(rig.inbox)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +112,7 @@ async def test_a_table_outside_the_publication_needs_a_person(sandbox: Sandbox) 
     ],
     ids=["column", "region", "updated_at", "table"],
 )
-async def test_a_setting_that_names_what_is_not_there_says_which(
+async def test_setting_with_an_unknown_column_or_table_is_named(
     sandbox: Sandbox, overrides: dict[str, str], advice: str
 ) -> None:
     with pytest.raises(TableUnreadableError, match=advice) as refusal:
@@ -119,7 +121,7 @@ async def test_a_setting_that_names_what_is_not_there_says_which(
 
 
 async def newest(settings: Settings) -> None:
-    """A page of rows, as every pass reads it."""
+    """Read a page of rows, as a scan does."""
     table = PostgrestTable(postgrest_options(settings))
     await table.open()
     try:
@@ -128,44 +130,44 @@ async def newest(settings: Settings) -> None:
         await table.close()
 
 
-async def test_an_unknown_column_leaves_the_stream_waiting_and_tells_nothing(
+async def test_unknown_column_leaves_the_queue_waiting_and_emits_nothing(
     sandbox: Sandbox,
 ) -> None:
-    async with Line.open(settings_of(sandbox, columns="name,nosuch")) as line:
-        await line.until(lambda: line.pipeline.status().error is not None)
-        assert "42703" in (line.pipeline.status().error or "")
+    async with PipelineRig.open(settings_of(sandbox, columns="name,nosuch")) as rig:
+        await rig.until(lambda: rig.pipeline.status().error is not None)
+        assert "42703" in (rig.pipeline.status().error or "")
         await sandbox.execute("update properties set price = 1")
-        await line.until(lambda: len(line.inbox) > 0)
-        assert not line.pipeline.status().reconciled
+        await rig.until(lambda: len(rig.inbox) > 0)
+        assert not rig.pipeline.status().reconciled
 
 
-async def test_a_change_without_the_right_to_read_is_a_gap_and_leaves_no_row_in_the_logs(
+async def test_change_without_select_grant_is_a_gap_and_logs_no_row(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = settings_of(sandbox)
-    writer = Writer(sandbox, Truth(settings.projection), pause=0.005)
+    writer = Writer(sandbox.execute, ExpectedTable(settings.projection), pause=0.005)
     await writer.begin(5)
     caplog.set_level(logging.INFO)
-    async with Line.open(settings) as line:
-        await line.begin()
-        await line.until(lambda: line.pipeline.status().counts["passes"] > 1 and line.quiet)
-        gaps = line.pipeline.status().counts["gaps"]
+    async with PipelineRig.open(settings) as rig:
+        await rig.begin()
+        await rig.until(lambda: rig.pipeline.status().counts["passes"] > 1 and rig.idle)
+        gaps = rig.pipeline.status().counts["gaps"]
         await sandbox.execute("revoke select on public.properties from service_role")
         try:
             await writer.change()
-            await line.until(lambda: line.pipeline.status().counts["gaps"] > gaps)
-            await line.until(lambda: line.pipeline.status().error is not None)
+            await rig.until(lambda: rig.pipeline.status().counts["gaps"] > gaps)
+            await rig.until(lambda: rig.pipeline.status().error is not None)
         finally:
             await sandbox.execute("grant select on public.properties to service_role")
-        await line.client.until(lambda: line.client.rows == writer.truth.now, 20)
+        await rig.client.until(lambda: rig.client.rows == writer.table.rows, 20)
     assert f"{GapReason.UNREADABLE.value} Error 401" in caplog.text
     assert "grant select" in caplog.text
     everything = " ".join(str(record.__dict__) for record in caplog.records)
-    assert MARK not in everything
+    assert UNPUBLISHED_MARK not in everything
     assert "Listing 1" not in everything
 
 
-async def test_all_of_it_can_be_stopped_while_it_waits(sandbox: Sandbox) -> None:
+async def test_source_and_pipeline_can_be_stopped_while_waiting(sandbox: Sandbox) -> None:
     async with asyncio.timeout(5):
-        async with Line.open(settings_of(sandbox, supabase_secret_key=WRONG_KEY)) as line:
-            await refused(line)
+        async with PipelineRig.open(settings_of(sandbox, supabase_secret_key=WRONG_KEY)) as rig:
+            await refused(rig)

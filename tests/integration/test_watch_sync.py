@@ -145,8 +145,8 @@ class Place:
     def status(self) -> WatchSyncStatus:
         running = self.bridge._running
         assert running is not None
-        assert running.watchers is not None
-        return running.watchers.status()
+        assert running.ingest.watchers is not None
+        return running.ingest.watchers.status()
 
     async def until(self, reached: Callable[[], object]) -> None:
         async with asyncio.timeout(20):
@@ -305,8 +305,8 @@ def watched(place: Place) -> set[str]:
     """Who watches anything, as far as the bridge knows."""
     running = place.bridge._running
     assert running is not None
-    assert running.watchers is not None
-    return {watch.user for watch in running.watchers._watches._all.values()}
+    assert running.ingest.watchers is not None
+    return {watch.user for watch in running.ingest.watchers._watches._all.values()}
 
 
 @pytest.mark.usefixtures("users")
@@ -414,10 +414,10 @@ async def test_a_bridge_that_looks_at_no_tokens_says_that_it_notifies_nobody(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with running(faked(auth="off").bridge):
-        assert "nobody will be notified" in caplog.text
+        assert "no user will be notified" in caplog.text
     caplog.clear()
     async with running(faked(auth="required").bridge):
-        assert "nobody will be notified" not in caplog.text
+        assert "no user will be notified" not in caplog.text
 
 
 async def test_where_nobody_is_notified_nothing_is_followed() -> None:
@@ -426,7 +426,7 @@ async def test_where_nobody_is_notified_nothing_is_followed() -> None:
         place = Place(bridge)
         await place.until(lambda: bridge.operations.readiness().ready)
         assert bridge._running is not None
-        assert bridge._running.watchers is None
+        assert bridge._running.ingest.watchers is None
 
 
 async def test_a_source_of_watches_that_dies_is_built_anew_and_the_listings_go_on(

@@ -15,8 +15,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from bridge.gateway.engineio.session import EngineSession
 from bridge.gateway.presence import Presence
+from bridge.log.memory import MemoryEventLog
 from bridge.security.concurrency import ConcurrencyLimiter, Slot
 from tests.fakes import build, entry, settings
+from tests.support.examples import examples
 from tests.tokens import SECRET, claims, legacy
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ class Clients(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner()
         self.presence = Presence()
+        self.log = MemoryEventLog(100, 900)
         self.gateway = build(
             settings(
                 supabase_jwt_secret=SECRET,
@@ -51,6 +54,7 @@ class Clients(RuleBasedStateMachine):
                 recovery_clients=2,
                 batch_seconds=60,
             ),
+            log=self.log,
             presence=self.presence,
         )
         self.limiter = ConcurrencyLimiter(1000, 1000)
@@ -150,7 +154,8 @@ class Clients(RuleBasedStateMachine):
 
         async def publish() -> None:
             event = entry(self.number, *regions).event
-            self.gateway.publish(await self.gateway.log.append([event], []))
+            commit = await self.log.append([event], [])
+            self.gateway.publish(commit.entries)
 
         self.run(publish())
 
@@ -259,7 +264,5 @@ def _has_limited_rights(client: ClientSession) -> bool:
     return client.subscription is not None and client.subscription.rights.regions is not None
 
 
-Clients.TestCase.settings = hypothesis_settings(
-    max_examples=60, stateful_step_count=40, deadline=None
-)
+Clients.TestCase.settings = hypothesis_settings(max_examples=examples(60), stateful_step_count=40)
 test_clients = Clients.TestCase

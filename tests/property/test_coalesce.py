@@ -10,11 +10,13 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bridge.changes import json_equal
 from bridge.gateway.delivery import coalesce as batch
 from bridge.gateway.subscription import Subscription
 from bridge.log.base import Entry, Position
 from bridge.pipeline import diff
 from bridge.projection import Projection
+from tests.support.examples import examples
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -136,7 +138,7 @@ def start(subscription: Subscription, table: dict[Any, Row], places: dict[Any, A
     return client
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=examples(400))
 @given(stories(), subscriptions, st.data())
 def test_a_batch_comes_to_the_same_as_its_events(
     story: tuple[dict[Any, Row], list[Entry]], subscription: Subscription, data: st.DataObject
@@ -163,7 +165,7 @@ def _content(client: Client) -> dict[Any, Row]:
     }
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=examples(200))
 @given(stories())
 def test_a_property_is_told_once_and_nothing_is_told_of_what_came_back(
     story: tuple[dict[Any, Row], list[Entry]],
@@ -175,7 +177,7 @@ def test_a_property_is_told_once_and_nothing_is_told_of_what_came_back(
         names.setdefault(event.key, []).append(event.name)
         data = orjson.loads(event.envelope)["data"]
         for change in data.get("changes", {}).values():
-            assert not diff.same(change["old"], change["new"])
+            assert not json_equal(change["old"], change["new"])
     for told in names.values():
         assert told in (
             ["property-created"],

@@ -18,6 +18,7 @@ from bridge.log.base import Position, Progress
 from bridge.log.memory import MemoryEventLog
 from bridge.log.sqlite.database import Database
 from bridge.log.sqlite.event_log import SqliteEventLog
+from tests.support.examples import examples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,7 +88,7 @@ class Logs(RuleBasedStateMachine):
         ]
         left = [(key, None if value is None else _json(value)) for key, value in rows]
         progress = None if filled is None else Progress(filled, "c" if filled else None)
-        entries = self.runner.run(self.log.append(told, left, progress))
+        entries = self.runner.run(self.log.append(told, left, progress)).entries
         assert [entry.event for entry in entries] == told
         assert [entry.position.seq for entry in entries] == [
             len(self.told) + number for number in range(1, len(told) + 1)
@@ -161,7 +162,7 @@ def _json(value: object) -> bytes:
     return orjson.dumps(value)
 
 
-Logs.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
-Files.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+Logs.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=30)
+Files.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=30)
 test_in_memory = Logs.TestCase
 test_in_a_file = Files.TestCase

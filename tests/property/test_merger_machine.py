@@ -16,9 +16,11 @@ from hypothesis.stateful import (
 )
 
 from bridge.changes import Change
+from bridge.pipeline.event_sink import events_of
 from bridge.pipeline.merger import READ_AHEAD_SECONDS, ChangeMerger
 from bridge.rows import RowStore
 from tests.property.world import LARGE, PROJECTION, Client, Row, World, published
+from tests.support.examples import examples
 
 KEYS = st.sampled_from(["a", "b", "c"])
 STATES = st.sampled_from(["TX", "CA", None])
@@ -44,14 +46,15 @@ class LedgerMachine(RuleBasedStateMachine):
                 assert row is not None
                 self.ledger.load_initial(row)
             self.ledger.initial_load_done(self.now)
-            self.client.rows = published(self.world.table)
+            self.client.load(published(self.world.table))
         self.store()
 
     def store(self) -> None:
-        batch = self.ledger.take()
-        for event in batch.events:
-            self.client.hear(event)
-        self.ledger.stored()
+        changes = self.ledger.take()
+        for event in events_of(PROJECTION, self.rows, changes.changes):
+            self.client.receive_event(event)
+        self.rows.apply(changes.rows.items())
+        self.ledger.applied()
 
     # -- the database --------------------------------------------------------------------------
 
@@ -197,5 +200,5 @@ def _comparable(row: Any) -> str:
 
 assert READ_AHEAD_SECONDS > 20, "the machine's clock must not run past it"
 
-LedgerMachine.TestCase.settings = settings(max_examples=1500, stateful_step_count=40, deadline=None)
+LedgerMachine.TestCase.settings = settings(max_examples=examples(750), stateful_step_count=40)
 TestLedger = LedgerMachine.TestCase

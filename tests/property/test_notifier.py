@@ -5,13 +5,13 @@ says, once, and of nothing else.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bridge.clock import ManualClock
 from bridge.events import Event
 from bridge.gateway.subscription import Subscription
 from bridge.notifications.notifier import Notifier
@@ -20,6 +20,7 @@ from bridge.notifications.watch_index import Watch, WatchIndex
 from bridge.pipeline import diff
 from bridge.projection import Projection
 from bridge.rights import Rights
+from tests.support.examples import examples
 
 AT = "2026-01-05T09:00:00Z"
 PROJECTION = Projection(
@@ -60,15 +61,6 @@ RULES = st.builds(
     new_listings=st.booleans(),
 )
 RIGHTS = st.none() | st.lists(st.sampled_from(REGIONS), max_size=3, unique=True).map(tuple)
-
-
-@dataclass
-class Clock:
-    def monotonic(self) -> float:
-        return 0.0
-
-    def wall(self) -> float:
-        return 0.0
 
 
 def regions(row: dict[str, Any]) -> list[str]:
@@ -118,7 +110,7 @@ def expected(
     return None
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=examples(1000))
 @given(
     rules=RULES,
     puts=WATCHES,
@@ -138,11 +130,11 @@ def test_everybody_is_notified_of_what_the_rules_say_and_of_nothing_else(
     for slot, watch in puts:
         index.set(slot, watch)
         watches[slot] = watch
-    notifier = Notifier(rules, index, present=present, users=100, scoped=True, clock=Clock())
+    notifier = Notifier(rules, index, present=present, users=100, scoped=True, clock=ManualClock())
     for old, new in pairwise(states):
         rows: dict[str | int, dict[str, Any] | None] = {key: new}
         events = diff.events_between(PROJECTION, key, old, new, AT)
-        told = notifier.expand(events, rows.__getitem__)
+        told = notifier.add_notifications(events, rows.__getitem__)
         for user, mine in zip(USERS, rights, strict=True):
             theirs = [watch for watch in watches.values() if watch and watch.user == user]
             wanted = expected(rules, theirs, key, (old, new), mine)

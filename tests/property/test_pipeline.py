@@ -17,17 +17,21 @@ from hypothesis import strategies as st
 from bridge.changes import Gap, GapReason, Key, Record
 from bridge.errors import TableUnreadableError
 from bridge.events import Event
-from bridge.log.base import Entry, Position, Progress
+from bridge.log.base import Commit, Entry, Position, Progress
 from bridge.log.memory import MemoryEventLog
+from bridge.options import reconcile_options
 from bridge.pipeline import pending_rows as suspects
 from bridge.pipeline import reconciler as reconcile
 from bridge.pipeline import table_reader as reading
 from bridge.pipeline import watermark as cursor
+from bridge.pipeline.event_sink import EventSink
 from bridge.pipeline.pipeline import Pipeline
+from bridge.replica import Replica
 from bridge.rows import RowStore
 from bridge.settings import Settings
 from bridge.source.change_queue import ChangeQueue
 from tests.property.world import PROJECTION, Client, World, published
+from tests.support.examples import examples
 
 SETTINGS = Settings(
     supabase_url="http://127.0.0.1:1",
@@ -117,9 +121,7 @@ class StoringLog(MemoryEventLog):
     async def rows(self) -> AsyncIterator[Sequence[tuple[Key, bytes]]]:
         yield list(self.stored.items())
 
-    async def append(
-        self, events: Any, rows: Any, progress: Progress | None = None
-    ) -> Sequence[Entry]:
+    async def append(self, events: Any, rows: Any, progress: Progress | None = None) -> Commit:
         events, rows = list(events), list(rows)
         for _ in range(self._dice.randint(0, self._pause)):
             await asyncio.sleep(0)
@@ -128,10 +130,10 @@ class StoringLog(MemoryEventLog):
                 self.stored.pop(key, None)
             else:
                 self.stored[key] = row
-        entries = await super().append(events, (), progress)
+        commit = await super().append(events, rows, progress)
         if progress is not None and progress.watermark is not None:
             self._check(progress.watermark)
-        return entries
+        return commit
 
     def _check(self, before: str) -> None:
         known = RowStore(PROJECTION.known)
@@ -148,7 +150,7 @@ class Running:
         world: World,
         settings: Settings = SETTINGS,
         log: StoringLog | None = None,
-        expand: Any = None,
+        add_notifications: Any = None,
     ) -> None:
         self.world = world
         self.table = WorldTable(world)
@@ -156,20 +158,20 @@ class Running:
         self.client = Client()
         self.heard = asyncio.Event()
         self.log = log or StoringLog(world, 0)
+        self.replica = Replica(self.log, PROJECTION.known)
+        self.replica.subscribe(self.publish)
         self.pipeline = Pipeline(
             projection=PROJECTION,
             table=self.table,
-            log=self.log,
-            inbox=self.inbox,
-            publish=self.publish,
-            settings=settings,
-            expand=expand,
+            queue=self.inbox,
+            sink=EventSink(PROJECTION, self.log, self.replica, add_notifications=add_notifications),
+            options=reconcile_options(settings),
         )
 
     def publish(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             if entry.event.name != "property-notification":
-                self.client.hear(entry.event)
+                self.client.receive_event(entry.event)
         self.heard.set()
 
     def deliver(self, count: int) -> None:
@@ -179,14 +181,13 @@ class Running:
     async def start(self) -> None:
         await self.run()
         # What was there at the start is not told: a browser reads it.
-        self.client.rows = published(
-            {str(k): self.pipeline.rows.decode(self.pipeline.rows.get(k) or b"")
-             for k in self.pipeline.rows}
-        )  # fmt: skip
+        rows = self.pipeline.rows
+        self.client.load(published({str(k): rows.decode(rows.get(k) or b"") for k in rows}))
 
     async def run(self) -> None:
-        await self.pipeline.load()
+        await self.replica.load()
         self.inbox.put_nowait(Gap(GapReason.SUBSCRIBED))
+        self.following = asyncio.ensure_future(self.replica.run())
         self.task = asyncio.ensure_future(self.pipeline.run())
         while not self.pipeline.status().reconciled:
             assert not self.task.done(), self.task.exception()
@@ -196,7 +197,13 @@ class Running:
         died = self.task.done()
         self.task.cancel()
         [outcome] = await asyncio.gather(self.task, return_exceptions=True)
+        while self.replica.head != self.log.head and not self.following.done():
+            await asyncio.sleep(0)
+        lost = self.following.done()
+        self.following.cancel()
+        [following] = await asyncio.gather(self.following, return_exceptions=True)
         assert not died, outcome
+        assert not lost, following
 
     async def converged(self) -> None:
         async with asyncio.timeout(5):
@@ -314,7 +321,7 @@ def a_world(*, full: bool, rows: str) -> World:
 WORLDS = st.builds(a_world, full=st.booleans(), rows=st.sampled_from(["", "ab", "abcde"]))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400))
 @given(world=WORLDS, size=SIZES, seed=SEEDS, actions=WITH_BACKDATED)
 def test_after_a_gap_the_client_holds_what_the_table_holds(
     world: World, size: Settings, seed: int, actions: list[Action]
@@ -322,7 +329,7 @@ def test_after_a_gap_the_client_holds_what_the_table_holds(
     asyncio.run(simulate(world, size, seed, actions, end_with_gap=True))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(world=WORLDS, size=SIZES, seed=SEEDS, actions=ACTIONS)
 def test_what_the_stream_lost_without_a_word_is_found_all_the_same(
     world: World, size: Settings, seed: int, actions: list[Action]
@@ -330,7 +337,7 @@ def test_what_the_stream_lost_without_a_word_is_found_all_the_same(
     asyncio.run(simulate(world, size, seed, actions, end_with_gap=False))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(world=WORLDS, size=SIZES, seed=SEEDS, before=ACTIONS, after=WITH_BACKDATED)
 def test_after_a_restart_the_client_is_told_what_it_slept_through(
     world: World, size: Settings, seed: int, before: list[Action], after: list[Action]
@@ -357,15 +364,17 @@ async def test_a_pipeline_whose_log_fails_stops_instead_of_telling() -> None:
     world = World(full_identity=True)
     world.put("a", state="TX")
     told: list[Entry] = []
+    log = BrokenLog(10, 60)
+    replica = Replica(log, PROJECTION.known)
+    replica.subscribe(told.extend)
     inbox = ChangeQueue(10)
     inbox.put_nowait(Gap(GapReason.SUBSCRIBED))
     pipeline = Pipeline(
         projection=PROJECTION,
         table=WorldTable(world),
-        log=BrokenLog(10, 60),
-        inbox=inbox,
-        publish=told.extend,
-        settings=SETTINGS,
+        queue=inbox,
+        sink=EventSink(PROJECTION, log, replica),
+        options=reconcile_options(SETTINGS),
     )
     with pytest.raises(ExceptionGroup, match="unhandled"):
         await pipeline.run()

@@ -1,4 +1,4 @@
-"""No claim opens what the rules don't give it, whatever it looks like."""
+"""Claims of any shape grant only the rights of the policy."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def rules(**options: Any) -> AccessPolicy:
 
 
 @given(REGIONS)
-def test_what_is_opened_is_what_the_list_names_and_what_lies_inside(named: list[str]) -> None:
+def test_granted_regions_are_those_listed_and_those_inside(named: list[str]) -> None:
     opened = rules().rights_for(bearer(app_metadata={"regions": named}))
     for place in PLACES:
         inside = any(place == name or place.startswith(f"{name}/") for name in named)
@@ -43,7 +43,7 @@ def test_what_is_opened_is_what_the_list_names_and_what_lies_inside(named: list[
 
 
 @given(REGIONS)
-def test_no_region_is_opened_twice(named: list[str]) -> None:
+def test_regions_are_granted_once(named: list[str]) -> None:
     opened = regions_in(named)
     assert opened is not None
     for region in opened:
@@ -52,7 +52,7 @@ def test_no_region_is_opened_twice(named: list[str]) -> None:
 
 
 @given(JSON)
-def test_all_regions_are_opened_by_the_star_alone(claim: Any) -> None:
+def test_star_grants_all_regions(claim: Any) -> None:
     opened = rules(anonymous=()).rights_for(bearer(app_metadata={"regions": claim})).regions
     star = claim == "*" or (isinstance(claim, list) and "*" in claim)
     assert star or opened is not None
@@ -62,18 +62,18 @@ def test_all_regions_are_opened_by_the_star_alone(claim: Any) -> None:
 
 
 @given(st.dictionaries(st.sampled_from(["role", "app_metadata", "user_metadata", "x"]), JSON))
-def test_any_claims_give_rights_and_never_an_error(values: dict[str, Any]) -> None:
+def test_any_claims_give_rights_without_an_error(values: dict[str, Any]) -> None:
     rights = rules(anonymous=("NV",)).rights_for(bearer(**values))
     assert rights.user == "ada"
-    said = str([values.get("role"), values.get("app_metadata")])
-    if "'agent'" not in said:
+    roles = str([values.get("role"), values.get("app_metadata")])
+    if "'agent'" not in roles:
         assert rights.view == "public"
-    if "'admin'" not in said and "'*'" not in said:
+    if "'admin'" not in roles and "'*'" not in roles:
         assert rights.regions is not None
 
 
 @given(JSON, REGIONS)
-def test_what_users_write_themselves_changes_nothing(written: Any, named: list[str]) -> None:
+def test_user_metadata_does_not_change_rights(written: Any, named: list[str]) -> None:
     claims = {"app_metadata": {"regions": named}, "role": "authenticated"}
     assert rules().rights_for(bearer(**claims, user_metadata=written)) == rules().rights_for(
         bearer(**claims)

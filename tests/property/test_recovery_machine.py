@@ -25,6 +25,7 @@ from bridge.log.sqlite.event_log import SqliteEventLog
 from bridge.log.sqlite.session_store import SqliteSessionStore
 from bridge.rooms import rooms_of
 from tests.fakes import HubBySid
+from tests.support.examples import examples
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -63,7 +64,7 @@ class Recoveries(RuleBasedStateMachine):
         return RecoverySessions(RecoveryLimits(20.0, 2, 12, 10**6))
 
     def _append(self, event: Event) -> Sequence[Entry]:
-        return asyncio.run(self.log.append([event], []))
+        return asyncio.run(self.log.append([event], [])).entries
 
     def _deliver(self, entry: Entry, recipients: Collection[str]) -> None:
         for client in self.clients.values():
@@ -199,7 +200,7 @@ class Restarts(Recoveries):
         return 10**9 + self.now
 
     def _append(self, event: Event) -> Sequence[Entry]:
-        return self.runner.run(self.log.append([event], []))
+        return self.runner.run(self.log.append([event], [])).entries
 
     def _start(self) -> None:
         database = Database(Path(self.folder.name) / "log.sqlite3")
@@ -243,8 +244,8 @@ class Restarts(Recoveries):
         self.is_killed_and_starts_again()
 
 
-Restarts.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+Restarts.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=30)
 test_restarts = Restarts.TestCase
 
-Recoveries.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+Recoveries.TestCase.settings = settings(max_examples=examples(150), stateful_step_count=40)
 test_recoveries = Recoveries.TestCase

@@ -31,6 +31,7 @@ from bridge.rights import UNRESTRICTED, Rights
 from bridge.rooms import regions_of
 from bridge.rows import RowStore
 from tests.property.world import stamp
+from tests.support.examples import examples
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -289,8 +290,8 @@ class Rightful(RuleBasedStateMachine):
         events = diff.events_between(PROJECTION, key, old, new, stamp(self.commits))
 
         async def publish() -> None:
-            entries = await self.log.append(events, [])
-            self.rows.apply({key: None if new is None else self.rows.encode(new)})
+            entries = (await self.log.append(events, [])).entries
+            self.rows.apply([(key, None if new is None else self.rows.encode(new))])
             self.snapshots.apply(entries)
             self.hub.publish(entries)
             self.window.add(entries)
@@ -481,5 +482,5 @@ class Rightful(RuleBasedStateMachine):
         }
 
 
-Rightful.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+Rightful.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=30)
 test_rightful = Rightful.TestCase

@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from bridge.auth import jwks
+from bridge.clock import ManualClock
 from bridge.contract.parse import RoomSelection
 from bridge.errors import RequestRejected
 from bridge.gateway import token_expiry as bearers
 from bridge.options import authenticator
 from tests.fakes import HubBySid, settings
+from tests.support.examples import examples
 from tests.tokens import SECRET, Key, claims, legacy
 
 if TYPE_CHECKING:
@@ -36,17 +38,6 @@ SIGNERS = st.sampled_from([None, "k1", "k2"])
 """Of a token: the legacy secret, or one of the project's keys."""
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.0
-
-    def wall(self) -> float:
-        return self.now
-
-    def monotonic(self) -> float:
-        return self.now
-
-
 @dataclass
 class Borne:
     user: str
@@ -61,7 +52,7 @@ class Borne:
 class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.clock = Clock()
+        self.clock = ManualClock(wall=1_800_000_000.0)
         configured = settings(
             supabase_jwt_secret=SECRET,
             token_leeway=LEEWAY,
@@ -114,7 +105,7 @@ class Machine(RuleBasedStateMachine):
         self.access._keys._store(jwks.parse_jwks(orjson.dumps({"keys": shown})))
 
     def token(self, user: str, session: str, life: int, kid: str | None) -> tuple[str, Borne]:
-        now = int(self.clock.now)
+        now = int(self.clock.wall())
         values = claims(ISSUER, now, sub=user, session_id=session, exp=now + life)
         values["app_metadata"] = {"regions": [f"R-{user}"]}
         key = None if kid is None else self.keys[kid]
@@ -194,7 +185,7 @@ class Machine(RuleBasedStateMachine):
     def sign_out_user(self, user: str) -> None:
         mine = {sid for sid, borne in self.borne.items() if borne.user == user}
         self.signed_out(mine, {"user": user})
-        self.out_users[user] = self.clock.now
+        self.out_users[user] = self.clock.wall()
 
     @rule(session=SESSIONS)
     def sign_out_session(self, session: str) -> None:
@@ -215,7 +206,7 @@ class Machine(RuleBasedStateMachine):
     @rule(seconds=st.integers(1, 90))
     def pass_by(self, seconds: int) -> None:
         for _ in range(seconds):
-            self.clock.now += 1
+            self.clock.advance(1)
             self.told.clear()
             self.parted.clear()
             self.bearers._deadlines._run_due()
@@ -224,11 +215,11 @@ class Machine(RuleBasedStateMachine):
                 if state == "expiring":
                     assert not borne.warned
                     assert not borne.revoked
-                    assert borne.expires_at - WARNING <= self.clock.now
+                    assert borne.expires_at - WARNING <= self.clock.wall()
                     borne.warned = True
                 else:
                     assert state == "token_expired"
-                    assert borne.revoked or self.clock.now >= borne.expires_at + LEEWAY
+                    assert borne.revoked or self.clock.wall() >= borne.expires_at + LEEWAY
                     assert sid in self.parted
             for sid in self.parted:
                 del self.borne[sid]
@@ -240,7 +231,7 @@ class Machine(RuleBasedStateMachine):
         assert {client.sid for client in clients if client.token} == set(self.borne)
         assert len(self.bearers) == len(self.borne)
         for sid, borne in self.borne.items():
-            assert self.clock.now < borne.expires_at + LEEWAY + 1
+            assert self.clock.wall() < borne.expires_at + LEEWAY + 1
             assert not self.refused(borne)
             subscription = self.hub.subscription(sid)
             assert subscription is not None
@@ -259,7 +250,5 @@ class Machine(RuleBasedStateMachine):
         self.run(self.access.close())
 
 
-Machine.TestCase.settings = hypothesis_settings(
-    max_examples=60, stateful_step_count=40, deadline=None
-)
+Machine.TestCase.settings = hypothesis_settings(max_examples=examples(60), stateful_step_count=40)
 test_bearers = Machine.TestCase

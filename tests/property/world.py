@@ -10,9 +10,12 @@ from typing import Any
 from bridge.changes import Change, Op
 from bridge.events import Event
 from bridge.projection import Projection
+from tests.support.model_client import ModelClient
 
 PROJECTION = Projection(key="id", published=("name", "state", "price", "notes"), region=("state",))
 LARGE = "notes"
+NULL_COLUMNS = frozenset({"city", "units", "latitude", "longitude", "created_at"})
+"""Columns of the contract that the projection does not publish; events have null there."""
 
 Row = dict[str, Any]
 
@@ -67,30 +70,18 @@ class World:
         return None if row is None else {"id": key, **row}
 
 
-@dataclass
-class Client:
-    """Applies events as a browser would, and refuses what can't be true."""
+class Client(ModelClient):
+    """Receives events of the log, and fails at the first one that does not follow."""
 
-    rows: dict[str, Row] = field(default_factory=dict)
+    def __init__(self) -> None:
+        super().__init__(PROJECTION, null_columns=NULL_COLUMNS)
+        self.load({})
 
-    def hear(self, event: Event) -> None:
+    def receive_event(self, event: Event) -> None:
         envelope = json.loads(event.envelope)
         assert envelope["event"] == event.name
-        data = dict(envelope["data"])
-        key = data.pop("property_id")
-        if event.name == "property-created":
-            assert key not in self.rows, "created twice"
-            self.rows[key] = {c: data[c] for c in PROJECTION.published}
-        elif event.name == "property-deleted":
-            assert key in self.rows, "deleted what was not there"
-            del self.rows[key]
-        else:
-            assert key in self.rows, "updated what was not there"
-            assert data["changes"] or "moved" in data, "an update that says nothing"
-            for column, change in data["changes"].items():
-                assert self.rows[key][column] == change["old"], "an old value never told"
-                assert change["old"] != change["new"]
-                self.rows[key][column] = change["new"]
+        self.receive(envelope)
+        assert not self.violations, str(self.violations[0])
 
 
 def published(table: dict[str, Row]) -> dict[str, Row]:

@@ -17,6 +17,7 @@ from bridge.security import admin_auth
 from bridge.server import http_protocol
 from bridge.settings import reference
 from tests import documents
+from tests.support import examples
 
 ROOT: Final = documents.ROOT
 DOCUMENTS: Final = {
@@ -80,6 +81,7 @@ def test_named_setting_exists(name: str) -> None:
     known = {variable for entry in reference.entries() for variable in entry.names}
     web = (ROOT / "deploy" / "web" / "lib" / "config.ts").read_text("utf-8")
     known.update(SETTING.findall(web))  # the web app has variables of its own
+    known |= {examples.EXAMPLES_VARIABLE, examples.SEED_VARIABLE}
     assert set(SETTING.findall(READMES[name])) - known == set()
 
 
@@ -157,8 +159,18 @@ def test_mounting_example_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [route.path for route in names["app"].routes] == ["/live"]
 
 
+def test_named_canary_exists() -> None:
+    canaries = (ROOT / "tests" / "canaries").glob("test_*.py")
+    defined = set(
+        re.findall(r"def (test_\w+)", "".join(each.read_text("utf-8") for each in canaries))
+    )
+    named = set(re.findall(r"`(test_\w+)`", MAINTAINERS.partition("## Private names")[2]))
+    assert named
+    assert named <= defined
+
+
 def test_private_name_is_used_where_the_table_has_it() -> None:
-    private = MAINTAINERS.partition("## Private names of libraries")[2]
+    private = MAINTAINERS.partition("## Private names")[2]
     rows = re.findall(r"^\| (`.*?) \| (.*?\.py.*?) \|", private, re.MULTILINE)
     assert len(rows) > 30
     files: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""An app that is small: three commands like the real one's, and nothing of Next.js."""
+"""A small app with the three npm commands of the real one, without Next.js."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 
 BUILD = """
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
-const said = readFileSync("page.txt", "utf8");
-if (said === "broken") {
+const page = readFileSync("page.txt", "utf8");
+if (page === "broken") {
   console.error("page.txt can't be built");
   process.exit(3);
 }
 mkdirSync(".next", { recursive: true });
-writeFileSync(".next/page", said);
+writeFileSync(".next/page", page);
 """
 
 START = """
@@ -21,14 +21,14 @@ import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 
-// A child of its own, as Next.js has some; it may be one that doesn't listen.
-const deaf = process.env.DEAF ? "process.on('SIGTERM', () => {});" : "";
-const sleeper = ["-e", `${deaf} setInterval(() => {}, 1000); console.log("up")`];
+// A child process, as Next.js starts some; optionally one that ignores SIGTERM.
+const ignore = process.env.IGNORE_SIGTERM ? "process.on('SIGTERM', () => {});" : "";
+const sleeper = ["-e", `${ignore} setInterval(() => {}, 1000); console.log("up")`];
 const child = spawn(process.execPath, sleeper, { stdio: ["ignore", "pipe", "ignore"] });
 await new Promise((resolve) => child.stdout.once("data", resolve));
 createServer((request, response) => {
   if (request.url === "/end") {
-    console.log("last words");
+    console.log("last output");
     process.exit(4);
   }
   const { BRIDGE_URL, BRIDGE_PATH, SUPABASE_URL } = process.env;
@@ -40,7 +40,7 @@ createServer((request, response) => {
 
 
 def write(folder: Path, page: str = "one") -> Path:
-    """The folder of such an app, neither installed nor built."""
+    """Write such an app, neither installed nor built. Return its directory."""
     scripts = {"build": "node build.mjs", "start": "node start.mjs"}
     package = {"name": "fake", "version": "1.0.0", "private": True, "scripts": scripts}
     lock = {

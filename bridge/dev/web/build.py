@@ -1,4 +1,4 @@
-"""The app's folder: whether its build is of its present files, and how it gets one."""
+"""The app's directory: installs its dependencies and keeps its build up to date."""
 
 from __future__ import annotations
 
@@ -20,12 +20,10 @@ if TYPE_CHECKING:
     from bridge.dev.web.node import NodeInstallation
 
 GENERATED: Final = ("node_modules", ".next", "next-env.d.ts")
-"""Names in the folder that installing and building make; none of them is part of a build's
-inputs.
-"""
+"""Names in the directory that are created by installing and building; excluded from the digest."""
 
 TAIL: Final = 3000
-"""Characters of a failed command's output that are shown."""
+"""Characters of a failed command's output that are included in the error."""
 
 POLL_SECONDS: Final = 0.1
 
@@ -37,22 +35,22 @@ class WebApp:
     folder: Path
 
     def built(self) -> bool:
-        """Whether there is a build, and of these very files."""
+        """Return whether there is a build of the current files."""
         try:
             return self._stamp.read_text("utf-8") == self.inputs()
         except FileNotFoundError:
             return False
 
     def installed(self) -> bool:
-        """Whether `node_modules` is what package-lock.json asks for, by npm's own note of it."""
+        """Return whether npm installed `node_modules` after package-lock.json last changed."""
         lock = self.folder / "package-lock.json"
         try:
-            return self._npm_note.stat().st_mtime >= lock.stat().st_mtime
+            return self._installed_lock.stat().st_mtime >= lock.stat().st_mtime
         except FileNotFoundError:
             return False
 
     def inputs(self) -> str:
-        """A digest of every file that a build is made from."""
+        """Return a digest of the names and contents of all files that a build depends on."""
         digest = hashlib.sha256()
         for file in self._files():
             content = file.read_bytes()
@@ -61,42 +59,45 @@ class WebApp:
             digest.update(content)
         return digest.hexdigest()
 
-    async def prepare(self, node: NodeInstallation, tell: Callable[[str], None]) -> None:
-        """Install and build what isn't there or is of other files; says so first. Whoever comes at
-        the same time waits for who came first. Raises `WebFailed` with npm's last words.
+    async def prepare(self, node: NodeInstallation, show: Callable[[str], None]) -> None:
+        """Install and build if missing or outdated, and announce it through `show`.
+
+        Concurrent calls, also of other processes, wait for each other. Raises `WebAppError` with
+        the end of npm's output.
         """
-        async with self._alone():
-            await self._install(node, tell)
+        async with self._locked():
+            await self._install(node, show)
             if self.built():
                 return
-            tell(f"Building the web app in {self.folder} (once; half a minute or so) ...")
-            # A file that changes during the build makes the next one, not a wrong one.
+            show(f"Building the web app in {self.folder} (once, about 30 s) ...")
+            # Computed before the build: a file that changes during it causes another build.
             inputs = self.inputs()
             self._stamp.unlink(missing_ok=True)
             await self._npm(node, "run", "build")
             self._stamp.parent.mkdir(exist_ok=True)
             self._stamp.write_text(inputs, "utf-8")
 
-    async def install(self, node: NodeInstallation, tell: Callable[[str], None]) -> None:
-        """Only what the app depends on."""
-        async with self._alone():
-            await self._install(node, tell)
+    async def install(self, node: NodeInstallation, show: Callable[[str], None]) -> None:
+        """Install the dependencies if missing or outdated. Raises `WebAppError`."""
+        async with self._locked():
+            await self._install(node, show)
 
-    async def _install(self, node: NodeInstallation, tell: Callable[[str], None]) -> None:
+    async def _install(self, node: NodeInstallation, show: Callable[[str], None]) -> None:
         if self.installed():
             return
-        tell("Installing what the web app depends on (npm ci) ...")
+        show("Installing the dependencies of the web app (npm ci) ...")
         await self._npm(node, "ci", "--no-audit", "--no-fund")
-        # Without any dependency npm leaves no note.
-        self._npm_note.parent.mkdir(exist_ok=True)
-        self._npm_note.touch()
+        # npm does not write this file for an app without dependencies.
+        self._installed_lock.parent.mkdir(exist_ok=True)
+        self._installed_lock.touch()
 
     @property
     def _stamp(self) -> Path:
         return self.folder / ".next" / "built-from"
 
     @property
-    def _npm_note(self) -> Path:
+    def _installed_lock(self) -> Path:
+        """The record of the installed packages that npm writes."""
         return self.folder / "node_modules" / ".package-lock.json"
 
     def _files(self) -> Iterator[Path]:
@@ -107,19 +108,20 @@ class WebApp:
                     yield Path(place) / name
 
     @contextlib.asynccontextmanager
-    async def _alone(self) -> AsyncIterator[None]:
-        place = os.open(self.folder, os.O_RDONLY)
+    async def _locked(self) -> AsyncIterator[None]:
+        """Hold an exclusive lock on the directory. npm itself does not lock it."""
+        directory = os.open(self.folder, os.O_RDONLY)
         try:
             while True:
                 try:
-                    fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     await asyncio.sleep(POLL_SECONDS)
                 else:
                     break
             yield
         finally:
-            os.close(place)
+            os.close(directory)
 
     async def _npm(self, node: NodeInstallation, *arguments: str) -> None:
         process = await asyncio.create_subprocess_exec(
@@ -130,11 +132,11 @@ class WebApp:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            # A group of its own: what npm starts ends with it.
+            # Its own process group, so that npm's child processes can be killed with it.
             start_new_session=True,
         )
         try:
-            said, _ = await process.communicate()
+            output, _ = await process.communicate()
         except BaseException:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -143,19 +145,21 @@ class WebApp:
         if process.returncode != 0:
             command = " ".join(("npm", *arguments))
             raise WebAppError(
-                f"expected `{command}` to succeed in {self.folder}, came exit code "
-                f"{process.returncode}. It ended so:\n"
-                f"{said.decode(errors='replace').strip()[-TAIL:]}"
+                f"expected `{command}` to succeed in {self.folder}, got exit code "
+                f"{process.returncode}. End of its output:\n"
+                f"{output.decode(errors='replace').strip()[-TAIL:]}"
             )
 
 
 def find_app() -> WebApp:
-    """The app beside the sources. Raises `WebFailed` in an installed package, which has none."""
+    """Return the app of the repository. Raises `WebAppError` in an installed package, which does
+    not contain it.
+    """
     folder = Path(__file__).resolve().parents[3] / "deploy" / "web"
     if not (folder / "package.json").is_file():
         raise WebAppError(
-            f"the web app is part of the repository, not of the installed package: expected it in "
-            f"{folder}, found none. Clone the repository, `pip install -e '.[dev]'` in it, and "
-            "start `bridge dev --web` there"
+            "the web app is part of the repository, not of the installed package: expected it in "
+            f"{folder}, found none. Clone the repository, run `pip install -e '.[sandbox]'` in it, "
+            "and start `bridge dev --web` there"
         )
     return WebApp(folder)

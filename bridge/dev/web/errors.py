@@ -1,4 +1,4 @@
-"""What goes wrong with the web app."""
+"""Errors of the web app."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from bridge.errors import BridgeError
 
 
 class WebAppError(BridgeError):
-    """The web app can't be had: Node.js or the app is missing, it can't be built, or it ended. The
-    message says what to do.
+    """Node.js or the web app is missing, the build failed, or the server exited. The message names
+    the remedy.
     """

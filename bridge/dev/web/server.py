@@ -1,4 +1,4 @@
-"""The built app as a process of its own."""
+"""Runs the built web app as a process."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ HOST: Final = "127.0.0.1"
 START_SECONDS: Final = 60.0
 POLL_SECONDS: Final = 0.05
 LAST_LINES: Final = 20
-"""Lines of its output that are shown when it ends by itself."""
+"""Lines of its output that are included in errors."""
 
 SERVER_ERROR: Final = 500
 PROCESS_GUARD: Final = Path(process_guard.__file__)
 
 
 class WebServer:
-    """Made by `WebServer.open()` only; alive inside its `async with`. `url` is where it answers.
-    `hear`, if it is set, is given each line of its output from then on.
+    """The running web app at `url`. Created by `WebServer.open()` only; runs inside its
+    `async with`. If `on_output` is set, it is called with each further line of output.
     """
 
     def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
         self.url = f"http://localhost:{port}"
-        self.hear: Callable[[str], None] | None = None
+        self.on_output: Callable[[str], None] | None = None
         self._process = process
         self._port = port
-        self._last: deque[str] = deque(maxlen=LAST_LINES)
+        self._last_lines: deque[str] = deque(maxlen=LAST_LINES)
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -54,11 +54,11 @@ class WebServer:
         environment: Mapping[str, str],
         command: Sequence[str] = ("start",),
     ) -> AsyncIterator[Self]:
-        """The app of `app`, answering on `port` of loopback. What it is told of bridge and project
-        is in `environment`; our own settings are not passed on.
+        """Serve `app` on `port` of loopback. `environment` configures it; the bridge's own settings
+        (`BRIDGE_*`, `SUPABASE_*`) are not inherited.
 
-        `command` is npm's. Raises `WebFailed` when it doesn't come up. At the end, and if this
-        process is killed, all of its processes end.
+        `command` is the npm command. Raises `WebAppError` if the app does not respond within
+        `START_SECONDS`. Its process group is stopped at the end, and when this process is killed.
         """
         instructions = {
             "command": [*node.npm, *command],
@@ -83,9 +83,9 @@ class WebServer:
             start_new_session=True,
         )
         server = cls(process, port)
-        reading = asyncio.create_task(server._read())
+        reading = asyncio.create_task(server._read_output())
         try:
-            await server._answering()
+            await server._wait_until_ready()
             yield server
         finally:
             assert process.stdin is not None
@@ -94,14 +94,11 @@ class WebServer:
             await reading
 
     async def ended(self) -> WebAppError:
-        """Wait until it ends by itself; gives what to say about it."""
+        """Wait until the process exits by itself. Return the error that describes it."""
         code = await self._process.wait()
-        last = "\n".join(self._last) or "(nothing)"
-        return WebAppError(
-            f"the web app has ended by itself, with exit code {code}. It had said:\n{last}"
-        )
+        return WebAppError(f"the web app exited with code {code}. {self._output_tail()}")
 
-    async def _answering(self) -> None:
+    async def _wait_until_ready(self) -> None:
         url = f"http://{HOST}:{self._port}/"
         try:
             async with httpx.AsyncClient(timeout=START_SECONDS) as http:
@@ -114,16 +111,18 @@ class WebServer:
                                 return
                         await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
-            last = "\n".join(self._last) or "(nothing)"
             raise WebAppError(
-                f"expected the web app to answer at {url} within {START_SECONDS:g} s, it did not. "
-                f"It had said:\n{last}"
+                f"expected the web app to respond at {url} within {START_SECONDS:g} s, got no "
+                f"response. {self._output_tail()}"
             ) from None
 
-    async def _read(self) -> None:
+    def _output_tail(self) -> str:
+        return "End of its output:\n" + ("\n".join(self._last_lines) or "(nothing)")
+
+    async def _read_output(self) -> None:
         assert self._process.stdout is not None
         async for line in self._process.stdout:
             text = line.decode(errors="replace").rstrip()
-            self._last.append(text)
-            if self.hear is not None:
-                self.hear(text)
+            self._last_lines.append(text)
+            if self.on_output is not None:
+                self.on_output(text)

@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from bridge.changes import json_equal
 from bridge.events import Event
-from bridge.pipeline.diff import same
 from bridge.rooms import rooms_of
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def _events(net: _NetChange, key: Key, view: View) -> list[Event]:
     changes = {
         column: change
         for column, change in net.changes.items()
-        if not same(change["old"], change["new"])
+        if not json_equal(change["old"], change["new"])
     }
     moved = net.before != net.after
     if changes or moved:

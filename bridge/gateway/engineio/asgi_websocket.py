@@ -1,8 +1,7 @@
-"""Websockets behind ASGI, of servers whose websockets can't be taken over.
+"""Websockets behind ASGI, for servers that don't let them be taken over.
 
-What is private in python-engineio and used here, checked with 4.15.1 (`tests/unit/test_engine.py`
-says which of it changed, if something does): `async_drivers.asgi` has `WebSocket`, which accepts in
-its call and then calls the handler that it was made with, and `translate_request`.
+Private API used here: bridge/README.md, "Private names"; canaries:
+tests/canaries/test_engineio.py.
 """
 
 from __future__ import annotations
@@ -17,87 +16,90 @@ from bridge.gateway.engineio.raw_websocket import TRANSPORT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.gateway.engineio.server import EngineServer
-
 HEADERS: Final = {
     name.encode(): "HTTP_" + name.upper().replace("-", "_")
     for name in ("host", "origin", "connection", "upgrade", "x-forwarded-proto", "x-forwarded-host")
 }
-"""Headers of a websocket's request that the library looks at: for the origin and the upgrade."""
+"""Headers of a websocket request that the library reads, for the origin check and the upgrade, with
+their names in its environ."""
 
 
 class AsgiWebSocket(asgi.WebSocket):  # type: ignore[misc]
-    """A websocket behind ASGI, which can be cut while somebody waits to write to it or to read."""
+    """A websocket behind ASGI that can be aborted while a task waits to write to it or to read."""
 
-    def __init__(self, handler: Any, server: EngineServer) -> None:
-        super().__init__(handler, server)
-        self._lines = server.websockets
+    def __init__(self, handler: Any, open_websockets: set[Any]) -> None:
+        """`handler` serves the accepted websocket; `open_websockets` contains it meanwhile."""
+        super().__init__(handler, None)
+        self._open_websockets = open_websockets
         self._transport: Any = None
-        self._waiting: set[asyncio.Task[Any]] = set()
-        self._ended = asyncio.Event()
+        self._waiting_tasks: set[asyncio.Task[Any]] = set()
+        self._aborted = asyncio.Event()
         self.scope: Any = {}
 
     async def __call__(self, environ: dict[str, Any]) -> Any:
         self.scope = environ["asgi.scope"]
         self._transport = self.scope.get("extensions", {}).get(TRANSPORT)
-        self._lines.add(self)
+        self._open_websockets.add(self)
         try:
             return await super().__call__(environ)
         finally:
-            self._lines.discard(self)
+            self._open_websockets.discard(self)
 
     def abort(self) -> None:
-        """End the connection without waiting for the client. The library then sees it closed."""
-        self._ended.set()
-        for task in self._waiting:
+        """Close the connection without waiting for the client. The library gets an OSError, as from
+        a closed connection.
+        """
+        self._aborted.set()
+        for task in self._waiting_tasks:
             task.cancel()
         if self._transport is not None:
             self._transport.abort()
 
     async def send(self, message: Any) -> None:
-        await self._unless_cut(super().send, message)
+        await self._run_until_abort(super().send, message)
 
     async def wait(self) -> Any:
-        message = await self._unless_cut(super().wait)
-        await asyncio.sleep(0)  # many may be there, which would be handled in one step of the loop
+        message = await self._run_until_abort(super().wait)
+        # Many messages may be available, which would be handled in one iteration of the loop.
+        await asyncio.sleep(0)
         return message
 
     async def close(self) -> None:
-        if not self._ended.is_set():
+        if not self._aborted.is_set():
             await super().close()
 
-    async def _unless_cut(self, call: Callable[..., Any], *args: Any) -> Any:
-        if self._ended.is_set():
-            raise OSError("the client was cut off")
+    async def _run_until_abort(self, call: Callable[..., Any], *args: Any) -> Any:
+        if self._aborted.is_set():
+            raise OSError("the websocket was aborted")
         task = asyncio.current_task()
         assert task is not None
-        self._waiting.add(task)
+        self._waiting_tasks.add(task)
         try:
             return await call(*args)
         except asyncio.CancelledError:
-            if self._ended.is_set():  # by `cut`, which nobody but this websocket may hear of
+            if self._aborted.is_set():  # cancelled by `abort`, so the task itself goes on
                 task.uncancel()
-                raise OSError("the client was cut off") from None
+                raise OSError("the websocket was aborted") from None
             raise
         finally:
-            self._waiting.discard(task)
+            self._waiting_tasks.discard(task)
 
 
 class ClientGoneError(Exception):
-    """The client is gone before its request was looked at."""
+    """The client disconnected before its request was handled."""
 
 
 async def translate_request(scope: Any, receive: Any, send: Any) -> Any:
-    """A request as the library wants it. For a websocket without its bodies' reader, a class that
-    the library makes anew for each request, and with those headers only that it looks at.
+    """Return the environ of a request, as the library expects it. The environ of a websocket has no
+    body reader, for which the library creates a class per request, and only the `HEADERS`.
 
-    Raises `HungUp`, where the library would go on with nothing.
+    Raises `ClientGoneError` where the library would continue with an empty environ.
     """
     if scope["type"] != "websocket":
         environ = await asgi.translate_request(scope, receive, send)
         if not environ:
             raise ClientGoneError
-        # It says so, but the server didn't take it for a handshake, and a request is no websocket.
+        # A request with this header that reaches ASGI as HTTP was no handshake to the server.
         environ.pop("HTTP_UPGRADE", None)
         return environ
     if (await receive())["type"] != "websocket.connect":

@@ -1,4 +1,4 @@
-"""Pings for all clients from one timer."""
+"""Engine.IO pings for all clients from one timer. No I/O; time is passed in."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SLACK_SECONDS: Final = 0.05
-"""Who is to be pinged within this time is pinged now, so that the timer runs 20 times a second at
-most while all answer. Who doesn't is given up on time."""
+"""Pings that are due within this time are sent together, which limits the timer to 20 runs per
+second while all clients answer. Timeouts are not delayed by it."""
 
 EARLY_SECONDS: Final = 0.001
-"""How much too early a timer may come, by its own clock."""
+"""Tolerance for a timer that fires before its time by the clock."""
 
 
 class HeartbeatTarget(Protocol):
     def ping(self) -> None: ...
 
     def timed_out(self) -> None:
-        """It did not answer. It has to be forgotten or to be expected anew."""
+        """The ping was not answered. The target is not scheduled any more."""
 
 
 class Heartbeat:
-    """Pings each one `interval` seconds after it last answered, and tells it if it then doesn't
-    answer for `timeout` seconds.
+    """Pings each target `interval` seconds after its last answer, and calls its `timed_out` if the
+    ping is not answered within `timeout` seconds.
     """
 
     def __init__(
@@ -39,24 +39,28 @@ class Heartbeat:
         self._timeout = timeout
         self._clock = clock
         self._call_later = call_later
-        # By when they are due: as all wait equally long, the first to come is the first due.
+        # When each is due. All wait equally long, so insertion order is the order of due times.
         self._idle: dict[HeartbeatTarget, float] = {}
         self._awaiting_pong: dict[HeartbeatTarget, float] = {}
         self._timer: Any = None
 
-    def schedule(self, one: HeartbeatTarget) -> None:
-        """It is there, or has answered; an answer that nobody asked for changes nothing."""
-        self._awaiting_pong.pop(one, None)
-        if one not in self._idle:
-            self._idle[one] = self._clock() + self._interval
-            if len(self._idle) == 1:  # else another is due before it
+    def schedule(self, target: HeartbeatTarget) -> None:
+        """Start with a target, or continue after its answer. An answer without a ping has no
+        effect.
+        """
+        self._awaiting_pong.pop(target, None)
+        if target not in self._idle:
+            self._idle[target] = self._clock() + self._interval
+            if len(self._idle) == 1:  # otherwise another target is due earlier
                 self._arm()
 
-    def cancel(self, one: HeartbeatTarget) -> None:
-        self._idle.pop(one, None)
-        self._awaiting_pong.pop(one, None)
+    def cancel(self, target: HeartbeatTarget) -> None:
+        """Stop pinging a target. Unknown targets are ignored."""
+        self._idle.pop(target, None)
+        self._awaiting_pong.pop(target, None)
 
     def stop(self) -> None:
+        """Cancel all targets and the timer."""
         self._idle.clear()
         self._awaiting_pong.clear()
         self._arm()
@@ -67,8 +71,8 @@ class Heartbeat:
             self._timer = None
         now = self._clock()
         waits = [
-            max(next(iter(due.values())) - now, least)
-            for due, least in ((self._idle, SLACK_SECONDS), (self._awaiting_pong, EARLY_SECONDS))
+            max(next(iter(due.values())) - now, minimum)
+            for due, minimum in ((self._idle, SLACK_SECONDS), (self._awaiting_pong, EARLY_SECONDS))
             if due
         ]
         if waits:
@@ -77,20 +81,20 @@ class Heartbeat:
     def _run_due(self) -> None:
         self._timer = None
         now = self._clock()
-        for one in _due(self._awaiting_pong, now + EARLY_SECONDS):
-            del self._awaiting_pong[one]
-            one.timed_out()
-        for one in _due(self._idle, now + SLACK_SECONDS):
-            del self._idle[one]
-            self._awaiting_pong[one] = now + self._timeout
-            one.ping()
+        for target in _due(self._awaiting_pong, now + EARLY_SECONDS):
+            del self._awaiting_pong[target]
+            target.timed_out()
+        for target in _due(self._idle, now + SLACK_SECONDS):
+            del self._idle[target]
+            self._awaiting_pong[target] = now + self._timeout
+            target.ping()
         self._arm()
 
 
 def _due(waiting: dict[HeartbeatTarget, float], now: float) -> list[HeartbeatTarget]:
     due = []
-    for one, at in waiting.items():
+    for target, at in waiting.items():
         if at > now:
             break
-        due.append(one)
+        due.append(target)
     return due

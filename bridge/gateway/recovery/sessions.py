@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from bridge.gateway.subscription import Subscription
-    from bridge.log.base import Entry, EventLog
+    from bridge.log.base import Entry, EntryReader
     from bridge.rights import Rights
 
 MAX_SUBSCRIPTION_HISTORY: Final = 32
@@ -281,7 +281,7 @@ class RecoverySessions:
         self,
         session: RecoverySession,
         offset: str | None,
-        log: EventLog,
+        log: EntryReader,
         rights: Rights = UNRESTRICTED,
     ) -> list[ReplaySegment] | None:
         """Resume the session of a client that has reconnected with `rights`, which apply from here

@@ -1,15 +1,15 @@
-"""One SQLite file, and the one thread that touches it.
+"""One SQLite file, and the one thread that uses it.
 
-**What is stored is on the disk.** The file is in WAL mode with `synchronous=FULL`: a commit returns
-after the WAL was synced, so neither a killed process nor a power cut takes back what was committed
-(as far as the disk tells the truth of its own cache).
+**Commits are durable.** The file is in WAL mode with `synchronous=FULL`: a commit returns after the
+WAL was synced, so neither a killed process nor a power cut undoes it (as far as the disk reports
+its own cache correctly).
 
-**Commits come in groups.** One transaction is on its way at a time; what is asked for meanwhile
-goes into the next one together. So the slower the disk, the more a sync carries.
+**Commits are grouped.** One transaction runs at a time; writes that are requested meanwhile share
+the next one. So the slower the disk, the more writes share a sync.
 
-**The thread needs the GIL seldom.** Each call of SQLite gives the GIL away and has to get it back,
-which takes up to 5 ms while the loop is busy. So writers put many rows into one statement, as JSON
-that SQLite takes apart itself.
+**The thread seldom needs the GIL.** Each call of SQLite releases the GIL and has to acquire it
+again, which takes up to 5 ms while the loop is busy. So writers put many rows into one statement,
+as JSON that SQLite parses itself.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import logging
 import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
@@ -40,14 +41,14 @@ Job: TypeAlias = "Callable[[sqlite3.Connection], object]"
 """Part of a transaction. It may run again if the transaction could not be committed."""
 
 APPLICATION_ID: Final = 0x42524447
-"""In the file's header: it is ours."""
+"""In the file's header: identifies a log of the bridge."""
 
 FIRST_RETRY_SECONDS: Final = 0.1
 LONGEST_RETRY_SECONDS: Final = 5.0
-"""Between attempts to write to a disk that is full or failing; doubling."""
+"""Between attempts to write to a disk that is full or fails; doubling."""
 
 WAL_BYTES: Final = 16 * 1024 * 1024
-"""What the WAL is cut back to after a large transaction."""
+"""Size to which the WAL is truncated after a large transaction."""
 
 TRANSIENT_ERRORS: Final = frozenset(
     {
@@ -61,15 +62,22 @@ TRANSIENT_ERRORS: Final = frozenset(
         sqlite3.SQLITE_PROTOCOL,
     }
 )
-"""Primary result codes that may be other ones later, with the same file."""
+"""Primary result codes of failures that may pass, with the same file."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Write:
+    job: Job
+    committed: Callable[[], None] | None
+    done: asyncio.Future[None]
 
 
 class _TransientError(Exception):
-    """A transaction was not committed, and may be when it is tried again."""
+    """A transaction was not committed, but may be when it is retried."""
 
 
 class Database:
-    """Open before the first use, close at the end. One process at a time has the file."""
+    """Open before the first use, close at the end. One process at a time can open the file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -77,14 +85,15 @@ class Database:
         """Why nothing can be written at present."""
         self._connection: sqlite3.Connection | None = None
         self._thread: ThreadPoolExecutor | None = None
-        self._waiting: list[tuple[Job, asyncio.Future[None]]] = []
+        self._waiting: list[_Write] = []
         self._writer: asyncio.Task[None] | None = None
 
     async def open(self, migrations: tuple[str, ...]) -> None:
-        """Open or make the file and bring its schema up to the last of `migrations`: SQL scripts,
-        each of which takes the schema one version further.
+        """Open or create the file and apply the `migrations` that it lacks: SQL scripts, each of
+        which raises the schema's version by one.
 
-        Raises `LogUnusable` if it is in use, damaged, not ours, or from a later version.
+        Raises `LogUnusableError` if the file is in use, damaged, not a log of the bridge, or of a
+        later version.
         """
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="bridge-log")
         try:
@@ -94,13 +103,13 @@ class Database:
             raise
 
     async def run(self, work: Callable[[], T]) -> T:
-        """`work()` in the file's thread."""
+        """Return `work()`, run in the file's thread."""
         if self._thread is None:
             raise RuntimeError("expected an open log: call open() first")
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """`work` in the file's thread. Raises `LogUnusable`."""
+        """Return the result of `work`, run in the file's thread. Raises `LogUnusableError`."""
 
         def reading() -> T:
             try:
@@ -110,21 +119,23 @@ class Database:
 
         return await self.run(reading)
 
-    async def write(self, job: Job) -> None:
-        """Run `job` in a transaction, perhaps together with others. When this returns it is on the
-        disk. While the disk is full or fails it is tried again, and `error` says so.
+    async def write(self, job: Job, committed: Callable[[], None] | None = None) -> None:
+        """Run `job` in a transaction, perhaps together with others; durable when this returns.
+        While the disk is full or fails it is retried, and `error` is set.
 
-        Raises `LogUnusable` where trying again can't help. Cancelled, it may or may not happen.
+        `committed` is called in the loop as soon as the transaction is committed, in the order of
+        the calls of `write`, even if the caller was cancelled meanwhile: a job that waits is then
+        still run. Raises `LogUnusableError` where a retry can't help.
         """
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((job, done))
+        self._waiting.append(_Write(job, committed, done))
         if self._writer is None:
             self._writer = asyncio.create_task(self._write(), name="write the log")
         await done
 
     async def close(self) -> None:
-        """Close the file, which gives it to others. What is being written is still written, unless
-        the disk doesn't take it. Twice is fine.
+        """Close the file, so that another process can open it. Waiting writes are still completed,
+        unless the disk fails. Idempotent.
         """
         if self._writer is not None:
             if self.error is not None:
@@ -138,33 +149,35 @@ class Database:
     # -- in the loop ----------------------------------------------------------------------------
 
     async def _write(self) -> None:
-        group: list[tuple[Job, asyncio.Future[None]]] = []
+        group: list[_Write] = []
         try:
             while self._waiting:
                 group, self._waiting = self._waiting, []
-                await self._commit_until_done([job for job, _ in group])
-                for _, done in group:
-                    if not done.done():
-                        done.set_result(None)
+                await self._commit_until_done([write.job for write in group])
+                for write in group:
+                    if write.committed is not None:
+                        write.committed()
+                    if not write.done.done():
+                        write.done.set_result(None)
         except LogUnusableError as error:
             self.error = str(error)
-            for _, done in (*group, *self._waiting):
-                if not done.done():
-                    done.set_exception(error)
+            for write in (*group, *self._waiting):
+                if not write.done.done():
+                    write.done.set_exception(error)
         finally:
-            for _, done in (*group, *self._waiting):
-                done.cancel()
+            for write in (*group, *self._waiting):
+                write.done.cancel()
             self._waiting = []
             self._writer = None
 
     async def _commit_until_done(self, jobs: list[Job]) -> None:
         try:
-            # What a retry needs to begin costs the loop more than a commit does.
+            # Not within the retry loop, whose setup costs more than a commit.
             await self.run(partial(self._commit, jobs))
         except _TransientError:
-            await self._try_again(jobs)
+            await self._retry(jobs)
 
-    async def _try_again(self, jobs: list[Job]) -> None:
+    async def _retry(self, jobs: list[Job]) -> None:
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(_TransientError),
             wait=wait_exponential(multiplier=FIRST_RETRY_SECONDS, max=LONGEST_RETRY_SECONDS),
@@ -177,11 +190,11 @@ class Database:
             self.error = None
 
     def _failed(self, state: RetryCallState) -> None:
-        said = state.outcome.exception() if state.outcome else None
-        self.error = f"the log {self.path} can't be written: {said}"
+        error = state.outcome.exception() if state.outcome else None
+        self.error = f"the log {self.path} can't be written: {error}"
         log.error(
-            "%s; nothing is told until it can be (attempt %d, next in %.1f s). Free space on its "
-            "disk, or see to the disk",
+            "%s; no event is published until it can (attempt %d, next in %.1f s). Free space on "
+            "its disk, or check the disk",
             self.error,
             state.attempt_number,
             state.upcoming_sleep,
@@ -191,12 +204,12 @@ class Database:
 
     def _open(self, migrations: tuple[str, ...]) -> None:
         try:
-            self._make()
+            self._create_file()
             connection = sqlite3.connect(
                 self.path, isolation_level=None, timeout=0, check_same_thread=False
             )
             self._connection = connection
-            # Exclusive, so that a second bridge finds the file taken, and no shared memory is
+            # Exclusive, so that a second bridge can't open the file, and no shared memory is
             # needed, which some volumes don't have.
             connection.execute("PRAGMA locking_mode=EXCLUSIVE")
             connection.execute("PRAGMA journal_mode=WAL")
@@ -205,9 +218,9 @@ class Database:
             connection.execute("BEGIN IMMEDIATE")
             self._migrate(connection, migrations)
             connection.execute("COMMIT")
-            [said] = connection.execute("PRAGMA quick_check(1)").fetchone()
-            if said != "ok":
-                raise self._damaged(" ".join(said.split()))
+            [result] = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if result != "ok":
+                raise self._damaged(" ".join(result.split()))
         except sqlite3.Error as error:
             raise self._unusable(error) from error
         except OSError as error:
@@ -217,8 +230,10 @@ class Database:
                 "can be written"
             ) from error
 
-    def _make(self) -> None:
-        """An empty file is a database to SQLite. It holds what clients are known by: 0600."""
+    def _create_file(self) -> None:
+        """Create the file, empty, which SQLite takes for a database. It holds the ids with which
+        clients resume their sessions, so its mode is 0600.
+        """
         os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
 
     def _migrate(self, connection: sqlite3.Connection, migrations: tuple[str, ...]) -> None:
@@ -253,7 +268,7 @@ class Database:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             if _primary(error) in TRANSIENT_ERRORS:
-                raise _TransientError(_said(error)) from error
+                raise _TransientError(_text(error)) from error
             raise self._unusable(error) from error
 
     def _close(self) -> None:
@@ -273,23 +288,23 @@ class Database:
                 "it; stop the other one, or name another file in BRIDGE_LOG"
             )
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            return self._damaged(_said(error))
-        return LogUnusableError(f"the log {self.path} can't be used: {_said(error)}")
+            return self._damaged(_text(error))
+        return LogUnusableError(f"the log {self.path} can't be used: {_text(error)}")
 
-    def _damaged(self, said: str) -> LogUnusableError:
+    def _damaged(self, reason: str) -> LogUnusableError:
         return LogUnusableError(
-            f"the log {self.path} is damaged, or no SQLite database: {said}. Move it away, with "
-            f"{self.path.name}-wal beside it, and start again: a new history begins, clients are "
-            "told that they did not recover and read the table anew"
+            f"the log {self.path} is damaged, or no SQLite database: {reason}. Move it away, with "
+            f"{self.path.name}-wal next to it, and start again: a new epoch begins, and clients "
+            "load a new snapshot"
         )
 
 
 def _primary(error: sqlite3.Error) -> int:
-    """The primary result code; -1 for errors of Python's own."""
+    """Return the primary result code; -1 for errors of Python's own."""
     code = getattr(error, "sqlite_errorcode", None)
     return -1 if code is None else int(code) & 0xFF
 
 
-def _said(error: sqlite3.Error) -> str:
+def _text(error: sqlite3.Error) -> str:
     name = getattr(error, "sqlite_errorname", None)
     return f"{error} ({name})" if name else str(error)

@@ -1,15 +1,15 @@
-"""The log in one SQLite file: entries and the rows they left behind outlive the process.
+"""The log in one SQLite file: entries and rows are durable.
 
 | table | holds |
 |---|---|
 | `entries` | `seq`, `at` (Unix seconds), `route` (JSON, see `_route`), `envelope` (JSON) |
-| `rows` | `key` (JSON), `row` (JSON, as `rows.Rows` encodes it) |
-| `facts` | `epoch`, `shape`, `filled`, `cursor` |
-| `sessions` | `name`, `session` (see `sqlite_sessions`) |
+| `rows` | `key` (JSON), `row` (JSON, as `rows.RowStore` encodes it) |
+| `facts` | `epoch`, `shape`, `filled` (initial load done), `cursor` (watermark) |
+| `sessions` | `name`, `session` (see `session_store`) |
 | `sign_outs` | `kind` (user or session), `name`, `at` (Unix seconds) |
 
-Replays are answered from memory: what a client may ask for is what was told lately, the same
-entries that the file keeps, and a recovery must not wait for a disk.
+Replays are answered from memory: it holds the same entries as the file, and a recovery must not
+wait for a disk.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from bridge.clock import SystemClock
+from bridge.errors import LogUnusableError
 from bridge.events import Event, shared
 from bridge.log.base import Entry, Position, Progress
+from bridge.log.commit_feed import CommitFeed
 from bridge.log.recent_entries import RecentEntries
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
     from bridge.changes import Key
     from bridge.clock import Clock
-    from bridge.log.base import RowUpdate
+    from bridge.log.base import Commit, RowUpdate
     from bridge.log.sqlite.database import Database
 
 log = logging.getLogger(__name__)
@@ -77,13 +79,13 @@ MIGRATIONS: Final = (
         FROM fact) || ']'
     """,
 )
-"""How the schema came to be what it is. Only ever appended to."""
+"""The steps that make the schema. Append only."""
 
 ROWS_PER_FETCH: Final = 5_000
-"""Rows that are read, and then taken by the loop, in one go: about a millisecond for each."""
+"""Rows that are read, and then loaded by the event loop, in one step: each takes about 1 ms."""
 
-# The route and the envelope of each entry come as one string with a line between them: SQLite takes
-# an array of strings apart in one pass, and nested JSON once more for every part.
+# The route and the envelope of each entry are one string with a line break between them: SQLite
+# parses an array of strings in one pass, and nested JSON once more for every part.
 INSERT_ENTRIES: Final = """
     INSERT INTO entries (seq, at, route, envelope)
     SELECT ? + key, ?, substr(value, 1, instr(value, char(10)) - 1),
@@ -102,7 +104,7 @@ PUT_FACTS: Final = """
 
 
 class SqliteEventLog:
-    """Keeps at most `events` entries, none older than `seconds`; the newest one always."""
+    """Keeps at most `events` entries, none older than `seconds`, but always the newest one."""
 
     def __init__(
         self,
@@ -113,15 +115,16 @@ class SqliteEventLog:
         seconds: float,
         clock: Clock | None = None,
     ) -> None:
-        """`shape` says what the rows mean. A file whose rows mean something else begins a new
-        history: they can't be compared with the table.
+        """`shape` identifies the columns of the rows. A file with another shape begins a new epoch:
+        its rows can't be compared with the table.
         """
         self._database = database
         self._shape = shape
         self._events = events
         self._seconds = seconds
         self._clock = clock or SystemClock()
-        self._tail = self._new_tail("closed", 0)
+        self._entries = self._recent_entries("closed", 0)
+        self._feed = CommitFeed(self._entries.head)
         self._progress = Progress()
 
     async def open(self) -> None:
@@ -130,18 +133,19 @@ class SqliteEventLog:
         if facts.get("shape") != self._shape:
             if facts:
                 log.warning(
-                    "the log %s was kept for other columns or another key: a new history begins, "
-                    "and clients read the table anew",
+                    "the log %s was written for other columns or another key: a new epoch begins, "
+                    "and clients load a new snapshot",
                     self._database.path,
                 )
             facts = {"epoch": secrets.token_hex(6), "shape": self._shape}
             head, entries = 0, []
             await self._database.write(lambda connection: _begin(connection, facts))
         elif not facts.get("filled"):
-            # What a first pass had read when it was cut short is no picture of the table.
+            # The rows of an initial load that was interrupted are incomplete.
             await self._database.write(lambda connection: connection.execute("DELETE FROM rows"))
-        self._tail = self._new_tail(facts["epoch"], head)
-        self._tail.load(entries)
+        self._entries = self._recent_entries(facts["epoch"], head)
+        self._entries.load(entries)
+        self._feed = CommitFeed(self._entries.head)
         self._progress = Progress(bool(facts.get("filled")), facts.get("cursor") or None)
 
     async def rows(self) -> AsyncIterator[Sequence[tuple[Key, bytes]]]:
@@ -163,28 +167,28 @@ class SqliteEventLog:
 
     @property
     def head(self) -> Position:
-        return self._tail.head
+        return self._entries.head
 
     async def append(
         self,
         events: Sequence[Event],
         rows: Sequence[RowUpdate],
         progress: Progress | None = None,
-    ) -> Sequence[Entry]:
-        entries = self._tail.next(events)
+    ) -> Commit:
+        entries = self._entries.next(events)
         statements: list[tuple[str, tuple[Any, ...]]] = []
         if entries:
-            told = orjson.dumps([_stored(event) for event in events]).decode()
+            stored = orjson.dumps([_stored(event) for event in events]).decode()
             first = entries[0].position.seq
-            statements.append((INSERT_ENTRIES, (first, entries[0].at, told)))
-            # The newest stays, so that the next process knows where to go on.
-            keep = min(max(self._tail.first, first + len(entries) - self._events), first)
+            statements.append((INSERT_ENTRIES, (first, entries[0].at, stored)))
+            # The newest entry stays, so that the next process continues its numbers.
+            keep = min(max(self._entries.first, first + len(entries) - self._events), first)
             statements.append((TRIM_ENTRIES, (keep,)))
         if rows:
-            left = orjson.dumps(
+            updates = orjson.dumps(
                 {_text(key): None if row is None else row.decode() for key, row in rows}
             ).decode()
-            statements += [(PUT_ROWS, (left,)), (DROP_ROWS, (left,))]
+            statements += [(PUT_ROWS, (updates,)), (DROP_ROWS, (updates,))]
         if progress is not None:
             facts = {
                 "filled": "yes" if progress.loaded else "",
@@ -196,25 +200,41 @@ class SqliteEventLog:
             for statement, parameters in statements:
                 connection.execute(statement, parameters)
 
-        await self._database.write(job)
-        self._tail.add(entries)
-        self._progress = progress or self._progress
-        return entries
+        commit: Commit | None = None
+
+        def committed() -> None:
+            nonlocal commit
+            self._entries.add(entries)
+            self._progress = progress or self._progress
+            commit = self._feed.add(entries, rows, progress)
+
+        try:
+            # A caller that is cancelled meanwhile does not keep a stored commit from followers.
+            await self._database.write(job, committed)
+        except LogUnusableError:
+            self._entries.give_back()
+            raise
+        assert commit is not None, "the transaction is committed"
+        return commit
 
     def after(self, position: Position) -> Sequence[Entry]:
-        return self._tail.after(position)
+        return self._entries.after(position)
+
+    def follow(self, after: Position) -> AsyncIterator[Commit]:
+        return self._feed.follow(after)
 
     async def close(self) -> None:
-        self._tail.clear()
+        self._entries.clear()
         await self._database.close()
+        self._feed.close()
 
-    def _new_tail(self, epoch: str, seq: int) -> RecentEntries:
+    def _recent_entries(self, epoch: str, seq: int) -> RecentEntries:
         return RecentEntries(
             epoch, seq, events=self._events, seconds=self._seconds, clock=self._clock
         )
 
     def _read(self, connection: sqlite3.Connection) -> tuple[dict[str, str], int, list[Entry]]:
-        """The facts, the number of the last entry, and the newest entries."""
+        """Return the facts, the number of the last entry, and the newest entries."""
         facts = dict(connection.execute("SELECT name, value FROM facts"))
         [head] = connection.execute("SELECT coalesce(max(seq), 0) FROM entries").fetchone()
         found = connection.execute(
@@ -226,9 +246,9 @@ class SqliteEventLog:
 
 
 def _begin(connection: sqlite3.Connection, facts: dict[str, str]) -> None:
-    """A new history. Sessions are of the old one."""
+    """Begin a new epoch. Sessions belong to the old one."""
     for table in ("entries", "rows", "facts", "sessions"):
-        connection.execute(f"DELETE FROM {table}")  # noqa: S608 - a name of ours
+        connection.execute(f"DELETE FROM {table}")  # noqa: S608 - a constant
     connection.execute(PUT_FACTS, (orjson.dumps(facts).decode(),))
 
 
@@ -258,7 +278,7 @@ def _entry(epoch: str, seq: int, at: float, route: str, envelope: bytes) -> Entr
 
 
 def _text(key: Key) -> str:
-    """A key as JSON. Not by orjson, which knows no integers past 64 bits."""
+    """Return a key as JSON. Not with orjson, which rejects integers past 64 bits."""
     return json.dumps(key)
 
 

@@ -1,7 +1,7 @@
-"""The sandbox's API keys: JWTs of the legacy kind, signed with a secret that everybody may know.
+"""The sandbox's API keys: legacy JWT keys, signed with a public secret.
 
-Fixed, so that an `.env` written once stays right, and worthless elsewhere: they open a server on
-loopback that holds made-up rows.
+The keys are constant, so that an `.env` file stays valid. They protect nothing: the server listens
+on loopback and holds generated rows.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ EXPIRES_AT = 4_102_444_800  # 2100-01-01
 
 
 def sign(claims: dict[str, Any]) -> str:
-    """A JWT with just these claims."""
+    """Return a JWT with exactly these claims."""
     return jwt.encode(claims, SECRET, algorithm="HS256")
 
 
 def api_key(role: str) -> str:
-    """The project's key for `role`; the same on every call and every machine."""
+    """Return the project's key for `role`; constant over calls and machines."""
     return sign({"iss": ISSUER, "role": role, "iat": ISSUED_AT, "exp": EXPIRES_AT})
 
 
 def user_token(subject: str, *, lifetime: float = 3600, **claims: Any) -> str:
-    """What Supabase Auth would give a signed-in user, valid for `lifetime` seconds; below zero it
-    is expired already.
+    """Return a user's access token that the sandbox's REST and Realtime accept, valid for
+    `lifetime` seconds (negative: expired). `claims` add to or replace the default claims.
     """
     now = int(time.time())
     return sign(

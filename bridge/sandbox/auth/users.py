@@ -1,5 +1,6 @@
-"""The tokens of signed-in users, and the key set by which they are checked: what of Supabase Auth a
-server needs that trusts it. There is no way to sign up or in.
+"""Issues access tokens of users and serves the JWKS that verifies them.
+
+This is the part of Supabase Auth that a resource server depends on; there is no sign-up or sign-in.
 """
 
 from __future__ import annotations
@@ -17,30 +18,30 @@ from jwt.algorithms import ECAlgorithm
 ALGORITHM: Final = "ES256"
 
 DEMO_USER: Final = "d3300000-0000-4000-8000-000000000001"
-"""The id of the user that `bridge dev` gives a token to."""
+"""The id of the user for which `bridge dev` issues a token."""
 
 
-class Users:
-    """Signs with a key of its own, made anew each time."""
+class UserTokens:
+    """Signs tokens with a key that is generated per instance."""
 
     def __init__(self) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._kid = str(uuid.uuid4())
         self.issuer = ""
-        """Of the tokens; known when the sandbox has its port."""
+        """The `iss` claim; set when the port of the sandbox is bound."""
 
     def key_set(self) -> dict[str, Any]:
-        """The JWKS document."""
-        shown = ECAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
-        about = {"kid": self._kid, "alg": ALGORITHM, "use": "sig", "key_ops": ["verify"]}
-        return {"keys": [{**shown, **about, "ext": True}]}
+        """Return the JWKS document."""
+        public = ECAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
+        metadata = {"kid": self._kid, "alg": ALGORITHM, "use": "sig", "key_ops": ["verify"]}
+        return {"keys": [{**public, **metadata, "ext": True}]}
 
     def token(self, subject: str, *, lifetime: float = 3600, **claims: Any) -> str:
-        """What Supabase Auth would give that user for a new session, valid for `lifetime` seconds;
-        below zero it is expired already. `claims` are added, or take the place of what is there.
+        """Return an access token as Supabase Auth issues it for a new session, valid for `lifetime`
+        seconds (negative: expired). `claims` add to or replace the default claims.
         """
         now = int(time.time())
-        usual = {
+        defaults = {
             "iss": self.issuer,
             "sub": subject,
             "aud": "authenticated",
@@ -56,12 +57,12 @@ class Users:
             "app_metadata": {"provider": "email", "providers": ["email"]},
             "user_metadata": {},
         }
-        return jwt.encode(usual | claims, self._key, ALGORITHM, headers={"kid": self._kid})
+        return jwt.encode(defaults | claims, self._key, ALGORITHM, headers={"kid": self._kid})
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.get("/auth/v1/.well-known/jwks.json", self._show)]
+        return [web.get("/auth/v1/.well-known/jwks.json", self._serve_key_set)]
 
-    async def _show(self, _request: web.Request) -> web.Response:
+    async def _serve_key_set(self, _request: web.Request) -> web.Response:
         return web.json_response(
             text=json.dumps(self.key_set()), headers={"Cache-Control": "public, max-age=600"}
         )

@@ -1,4 +1,4 @@
-"""A few connections that requests share, and that a restart of the server does not spoil."""
+"""A small connection pool that survives restarts of the database."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ CONNECT_TIMEOUT = 5
 
 
 class ServerUnavailableError(psycopg.OperationalError):
-    """No connection could be made."""
+    """A connection could not be opened."""
 
 
-class Connections:
-    """Up to `size` autocommit connections to `url`, opened when first needed."""
+class ConnectionPool:
+    """Up to `size` autocommit connections to `url`, opened on demand."""
 
     def __init__(self, url: str, *, size: int = 8) -> None:
         self._url = url
@@ -28,25 +28,25 @@ class Connections:
         self._slots = asyncio.Semaphore(size)
 
     @asynccontextmanager
-    async def one(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
-        """A connection for this block alone; the block ends every transaction that it begins.
+    async def connection(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+        """Reserve a connection for this block, which must end every transaction that it begins.
 
-        Raises `ServerAway` when there is no server to connect to. A connection that broke, or was
-        left in the middle of something, is not used again.
+        Raises `ServerUnavailableError` if the server does not accept connections. A connection that
+        is broken or inside a transaction after the block is closed, not reused.
         """
         async with self._slots:
             connection = self._free.pop() if self._free else await self._connect()
             try:
                 yield connection
             finally:
-                # A block that was cancelled may have left half an answer behind: not worth reading.
+                # A cancelled block may leave an unread result; such a connection is closed.
                 if connection.info.transaction_status is TransactionStatus.IDLE:
                     self._free.append(connection)
                 else:
                     await connection.close()
 
-    async def discard(self) -> None:
-        """Close the idle ones; those in use are closed by whoever finds them broken."""
+    async def close_idle(self) -> None:
+        """Close the idle connections. Connections in use are closed after their block if broken."""
         while self._free:
             await self._free.pop().close()
 
@@ -55,7 +55,7 @@ class Connections:
             return await psycopg.AsyncConnection.connect(
                 self._url,
                 autocommit=True,
-                # Tables change under a development server; cached plans would stumble over it.
+                # Prepared statements would fail when a developer alters a table.
                 prepare_threshold=None,
                 connect_timeout=CONNECT_TIMEOUT,
             )

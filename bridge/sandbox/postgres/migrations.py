@@ -1,4 +1,4 @@
-"""What Supabase gives a project before its first migration, then the project's own files."""
+"""Creates Supabase's schemas and roles, then applies the project's migrations and seed."""
 
 from __future__ import annotations
 
@@ -20,11 +20,14 @@ MIGRATION = re.compile(r"(?P<version>\d{14})_(?P<name>.+)\.sql")
 
 
 class MigrationError(BridgeError):
-    """A file of the Supabase project is missing, misnamed, or PostgreSQL refused it."""
+    """A file of the Supabase project is missing, misnamed, or fails in PostgreSQL."""
 
 
-def project() -> Path:
-    """The directory with `migrations/` and `seed.sql`: inside the wheel, or beside the sources."""
+def project_directory() -> Path:
+    """Return the directory with `migrations/` and `seed.sql`, of the wheel or of the repository.
+
+    Raises `MigrationError` if there is none.
+    """
     here = Path(__file__).resolve()
     candidates = (here.parents[1] / "supabase", here.parents[3] / "deploy" / "supabase")
     for candidate in candidates:
@@ -34,16 +37,17 @@ def project() -> Path:
     raise MigrationError(f"expected migrations in {tried}, found none")
 
 
-async def provide(
+async def apply_project(
     postgres: PostgresServer, *, files: Path | None = None, seed: bool = True
 ) -> None:
-    """Make `postgres` a Supabase project: platform, migrations, seed rows.
+    """Set up `postgres` as a Supabase project: platform, migrations, seed rows.
 
-    Each is done once and written down where the Supabase CLI writes it down, so a re-used cluster
-    only gets migrations that are new. Raises `ProjectFailed` with the file and PostgreSQL's words.
+    Each step is applied once and recorded in the tables of the Supabase CLI, so that only new
+    migrations are applied to a reused cluster. Raises `MigrationError` with the file and
+    PostgreSQL's message.
     """
     await _platform(postgres)
-    source = files or project()
+    source = files or project_directory()
     async with await psycopg.AsyncConnection.connect(postgres.url(), autocommit=True) as connection:
         applied = {
             row[0]
@@ -68,7 +72,7 @@ async def provide(
                     ).format(match["version"], match["name"]),
                 )
         seed_file = source / "seed.sql"
-        # Rows that a person deleted on purpose do not come back.
+        # Only a new database is seeded: rows deleted since then are not inserted again.
         if seed and fresh and seed_file.exists():
             digest = hashlib.sha256(seed_file.read_bytes()).hexdigest()
             await _apply(
@@ -102,7 +106,7 @@ async def _platform(postgres: PostgresServer) -> None:
 async def _apply(
     connection: psycopg.AsyncConnection[tuple[object, ...]], file: Path, record: sql.Composed
 ) -> None:
-    """Run a whole file and note it, both or neither."""
+    """Run a file and record it, in one transaction."""
     try:
         async with connection.transaction():
             await connection.execute(file.read_bytes())  # noqa: ASYNC240 - small and local

@@ -1,7 +1,7 @@
--- What a Supabase project has before its first migration, as far as migrations, PostgREST and
--- Realtime can tell. Runs once, as supabase_admin, in one transaction.
+-- The state of a Supabase project before its first migration: the parts that migrations, PostgREST
+-- and Realtime depend on. Runs once, as supabase_admin, in one transaction.
 
--- Roles. PostgREST logs in as authenticator and becomes one of the other three per request.
+-- Roles. PostgREST logs in as authenticator and switches to one of the other three per request.
 create role anon nologin noinherit;
 create role authenticated nologin noinherit;
 create role service_role nologin noinherit bypassrls;
@@ -15,20 +15,20 @@ alter role anon set statement_timeout = '3s';
 alter role authenticated set statement_timeout = '8s';
 alter role authenticator set statement_timeout = '8s';
 
--- The person at the keyboard is postgres, who owns the database but is not a superuser.
+-- The developer connects as postgres, which owns the database but is not a superuser.
 alter database postgres owner to postgres;
 alter schema public owner to postgres;
 grant usage on schema public to anon, authenticated, service_role;
 grant pg_monitor, pg_signal_backend, pg_read_all_data to postgres;
 
--- New tables are exposed to nobody: a migration has to grant, as on hosted projects today.
+-- New tables have no grants: a migration has to grant access, as on hosted projects today.
 revoke create on schema public from public;
 
 create schema extensions authorization postgres;
 grant usage on schema extensions to anon, authenticated, service_role;
 alter database postgres set search_path = "$user", public, extensions;
 
--- Auth: the functions that policies call, and as much of the users table as foreign keys need.
+-- Auth: the functions that policies call, and the columns of the users table that foreign keys need.
 create schema auth;
 grant usage on schema auth to anon, authenticated, service_role, postgres;
 
@@ -60,14 +60,14 @@ create function auth.email() returns text language sql stable as $$
   select auth.jwt() ->> 'email'
 $$;
 
--- Realtime keeps its own things here; migrations only have to find the publication.
+-- The schema of Realtime; migrations only need the publication.
 create schema realtime;
 grant usage on schema realtime to anon, authenticated, service_role, postgres;
 
 create publication supabase_realtime;
 alter publication supabase_realtime owner to postgres;
 
--- What `supabase` itself writes down about what it applied.
+-- The records of the Supabase CLI about applied migrations and seeds.
 create schema supabase_migrations authorization postgres;
 create table supabase_migrations.schema_migrations (
   version text primary key,

@@ -1,14 +1,13 @@
-"""A small process between us and a server, so that no server outlives us whatever happens.
+"""Runs a server as a child process and stops it when the owner exits, even if that was killed.
 
-Run as `python -I warden.py <instructions as JSON>`; imports nothing but the standard library. It
-starts the server as its child and reads its own stdin. The pipe's other end is held by the process
-that wants the server: when that end closes, on purpose or because the process was killed, the
-warden stops the server and, if told so, removes its directory. If the server ends by itself, the
-warden ends with its exit code and removes nothing.
+Run as a script, `python -I process_guard.py <instructions as JSON>`; imports only the standard
+library. The owner holds the write end of the guard's stdin. When that end closes, on purpose or
+because the owner was killed, the guard stops the server and removes the directory `remove`, if
+given. If the server exits by itself, the guard exits with the same code and removes nothing.
 
-Instructions: `command`; `log`, the file for its output (else our own stdout and stderr); `user`;
-`cwd`; `signals` that end it, the gentle one first; `group`, whether they go to all processes that
-it started, too; `remove`, a directory.
+Instructions: `command`; `log`, the file for the server's output (default: the guard's own stdout
+and stderr); `user`; `cwd`; `signals` that stop it, in order of severity; `group`, whether they are
+sent to the whole process group; `remove`, a directory.
 """
 
 from __future__ import annotations
@@ -28,13 +27,14 @@ if TYPE_CHECKING:
     from types import FrameType
 
 STOP_SECONDS = 5.0
-"""Seconds that a server may take after each signal."""
+"""Seconds between a signal and the next one."""
 
 SIGNALS = ("SIGINT", "SIGQUIT", "SIGKILL")
-"""PostgreSQL's: fast shutdown (rolls back what runs), then an immediate one, then the axe."""
+"""PostgreSQL's fast shutdown (rolls back open transactions), immediate shutdown, then SIGKILL."""
 
 
 def main(instructions: dict[str, object]) -> int:
+    """Run the server until it or its owner exits. Return the guard's exit code."""
     command = [str(part) for part in _list(instructions["command"])]
     group = bool(instructions.get("group"))
     numbers = [signal.Signals[str(name)] for name in _list(instructions.get("signals", SIGNALS))]
@@ -42,10 +42,10 @@ def main(instructions: dict[str, object]) -> int:
     remove = instructions.get("remove")
     if instructions.get("log"):
         with open(str(instructions["log"]), "ab") as log:  # noqa: PTH123 - pathlib imports slowly
-            # Our own last words belong there too.
+            # Tracebacks of the guard are logged there, too.
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
-    server = subprocess.Popen(  # noqa: S603 - our own parent gave the command
+    server = subprocess.Popen(  # noqa: S603 - the command is the owner's
         command,
         stdin=subprocess.DEVNULL,
         cwd=str(instructions.get("cwd") or "/"),
@@ -60,27 +60,27 @@ def main(instructions: dict[str, object]) -> int:
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
-    threading.Thread(target=_watch_owner, args=(stop,), daemon=True).start()
+    threading.Thread(target=_watch_stdin, args=(stop,), daemon=True).start()
 
     while not stop.wait(0.05):
         code = server.poll()
         if code is not None:
             if group:
-                _end_group(server, numbers)
+                _stop_group(server, numbers)
             return code if code >= 0 else 128 - code
-    (_end_group if group else _end)(server, numbers)
+    (_stop_group if group else _stop)(server, numbers)
     if remove:
         shutil.rmtree(str(remove), ignore_errors=True)
     return 0
 
 
-def _watch_owner(stop: threading.Event) -> None:
+def _watch_stdin(stop: threading.Event) -> None:
     while os.read(0, 1024):
         pass
     stop.set()
 
 
-def _end(server: subprocess.Popen[bytes], numbers: Sequence[signal.Signals]) -> None:
+def _stop(server: subprocess.Popen[bytes], numbers: Sequence[signal.Signals]) -> None:
     for number in numbers:
         server.send_signal(number)
         try:
@@ -90,20 +90,20 @@ def _end(server: subprocess.Popen[bytes], numbers: Sequence[signal.Signals]) -> 
         return
 
 
-def _end_group(server: subprocess.Popen[bytes], numbers: Sequence[signal.Signals]) -> None:
-    """Until nobody of its group is left: a child may outlive the server that started it."""
+def _stop_group(server: subprocess.Popen[bytes], numbers: Sequence[signal.Signals]) -> None:
+    """Stop all processes of the group: a child may outlive the server that started it."""
     for number in numbers:
         _signal_group(server, number)
         until = time.monotonic() + STOP_SECONDS
         while time.monotonic() < until:
-            server.poll()  # or it stays as a zombie, and in the group
+            server.poll()  # reap it: a zombie stays in the group
             if not _signal_group(server, 0):
                 return
             time.sleep(0.02)
 
 
 def _signal_group(server: subprocess.Popen[bytes], number: int) -> bool:
-    """Whether there was anybody to tell."""
+    """Return whether the group has a process."""
     try:
         os.killpg(server.pid, number)
     except ProcessLookupError:

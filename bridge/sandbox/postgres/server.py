@@ -1,4 +1,4 @@
-"""A real PostgreSQL of our own: the wheel's binaries, a data directory, a port on loopback."""
+"""Runs the wheel's PostgreSQL on a data directory and a loopback port."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from typing import IO, TYPE_CHECKING, Self
 from bridge.sandbox.postgres.installation import (
     PostgresError,
     binaries,
-    closed_folder,
     copy_binaries,
+    first_inaccessible,
     initdb_options,
     server_user,
 )
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 SUPERUSER = "supabase_admin"
-"""As at Supabase, `postgres` is not a superuser; migrations that need one fail here too."""
+"""As on Supabase, `postgres` is not a superuser; migrations that need one fail here, too."""
 
-PID_FILE = ("pid", "cluster", "started", "port", "socket", "address", "memory", "status")
-"""What the lines of postmaster.pid are."""
+PID_FILE_LINES = ("pid", "cluster", "started", "port", "socket", "address", "memory", "status")
+"""Names of the lines of postmaster.pid."""
 
 START_TIMEOUT = 30.0
 STOP_TIMEOUT = 20.0
@@ -48,29 +48,29 @@ SETTINGS = {
     "shared_buffers": "64MB",
     "timezone": "UTC",
     "log_timezone": "UTC",
-    # A client that was killed without a goodbye must not hold a slot for a minute.
+    # A client that was killed must not hold its slot for the default of 60 s.
     "wal_sender_timeout": "10s",
     "logging_collector": "off",
-    # Parallel plans buy nothing at this size and cost start-up.
+    # Parallel plans save nothing at this size, and starting the workers takes time.
     "max_parallel_workers": "0",
     "max_logical_replication_workers": "0",
     "jit": "off",
 }
-UNSAFE_BUT_FAST = {
-    # Lost with the machine only. synchronous_commit stays on: without it even a crash of the
-    # server alone, which tests ask for, loses what was committed.
+UNSAFE_SETTINGS = {
+    # Unsafe only if the machine crashes. synchronous_commit stays on: without it a crash of the
+    # server alone, which tests cause, loses committed transactions.
     "fsync": "off",
     "full_page_writes": "off",
 }
 
 
 class PostgresServer:
-    """One PostgreSQL server, alive between `start()` and `stop()`, or inside `async with`.
+    """One PostgreSQL server, running between `start()` and `stop()`, or inside `async with`.
 
-    With `data` the cluster lives in `data/postgres` and survives; it is re-used next time, also
-    after a crash, with the version that made it. Without, it lives in a temporary directory, runs
-    without fsync and is removed at the end. Either way the server ends with this process, even if
-    this process is killed.
+    With `data` the cluster is kept in `data/postgres` and reused, also after a crash, with the
+    version that created it. Without, it is in a temporary directory, runs without fsync and is
+    removed at the end. In both cases the server stops when this process exits, even if it is
+    killed.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class PostgresServer:
         self._log = self._home / "postgres.log"
         self._password_file = self._home / "postgres.password"
         self._password = ""
-        self._warden: asyncio.subprocess.Process | None = None
+        self._guard: asyncio.subprocess.Process | None = None
         self._user = server_user()
         self._version, self._bin = binaries(version or self._cluster_version())
         self._launched_at = 0
@@ -91,12 +91,12 @@ class PostgresServer:
         self.port = port
 
     def url(self, user: str = "postgres") -> str:
-        """A connection URL for `user`. All roles that log in share one random password."""
+        """Return a connection URL for `user`. All login roles share one random password."""
         return f"postgresql://{user}:{self._password}@{HOST}:{self.port}/postgres"
 
     @property
     def home(self) -> Path:
-        """The directory that goes with the server if it is temporary, and stays if it is not."""
+        """The directory of cluster, log and password; removed at the end if it is temporary."""
         return self._home
 
     @property
@@ -105,10 +105,12 @@ class PostgresServer:
 
     @property
     def running(self) -> bool:
-        return self._warden is not None and self._warden.returncode is None
+        return self._guard is not None and self._guard.returncode is None
 
     async def start(self) -> None:
-        """Make the cluster if there is none, start the server, return when it takes connections."""
+        """Create the cluster if there is none, start the server, return when it accepts
+        connections. Raises `PostgresError`.
+        """
         try:
             self._prepare()
             if not (self._cluster / "PG_VERSION").exists():
@@ -121,30 +123,30 @@ class PostgresServer:
             raise
 
     async def stop(self) -> None:
-        """End the server, and remove the directory if it is temporary. Safe to call twice."""
-        if self._warden is not None:
-            await _close(self._warden)
-            self._warden = None
+        """Stop the server, and remove the directory if it is temporary. Idempotent."""
+        if self._guard is not None:
+            await _close(self._guard)
+            self._guard = None
         if self._lock is not None:
             self._lock.close()
             self._lock = None
         if self._temporary:
-            # The warden removes it as well; this is for a start that never got to a warden.
+            # The guard removes it as well; this is for a start that failed before the guard ran.
             await asyncio.to_thread(shutil.rmtree, self._home, ignore_errors=True)
 
     async def restart(self, *, crash: bool = False) -> None:
-        """Stop and start on the same port. `crash` ends it as a power cut would: no checkpoint,
-        temporary slots gone, recovery from the WAL.
+        """Stop and start on the same port. `crash` stops it as a power failure does: without a
+        checkpoint, so that it starts with recovery from the WAL, without temporary slots.
         """
         await self.down(crash=crash)
         await self.up()
 
     async def down(self, *, crash: bool = False) -> None:
-        """End the server and keep everything else, until `up()`."""
-        assert self._warden is not None, "down() needs a started server"
+        """Stop the server and keep its directory and port, until `up()`."""
+        assert self._guard is not None, "down() needs a started server"
         os.kill(self._server_pid(), signal.SIGQUIT if crash else signal.SIGINT)
-        await asyncio.wait_for(self._warden.wait(), STOP_TIMEOUT)
-        await _close(self._warden)
+        await asyncio.wait_for(self._guard.wait(), STOP_TIMEOUT)
+        await _close(self._guard)
 
     async def up(self) -> None:
         """Start the server again after `down()`."""
@@ -166,7 +168,7 @@ class PostgresServer:
         self._home.mkdir(mode=0o700, parents=not self._temporary, exist_ok=not self._temporary)
         self._lock = (self._home / "lock").open("wb")
         try:
-            # Goes with this process, whatever ends it.
+            # The kernel releases the lock when this process exits.
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise PostgresError(f"{self._home} is in use by another sandbox") from None
@@ -176,19 +178,19 @@ class PostgresServer:
         if self._user:
             shutil.chown(self._home, user=self._user)
             shutil.chown(self._password_file, user=self._user)
-            closed = closed_folder(self._home, self._user)
-            if closed:
+            blocked = first_inaccessible(self._home, self._user)
+            if blocked:
                 raise PostgresError(
-                    f"PostgreSQL refuses to run as root, so it runs as {self._user!r}, who may "
-                    f"not enter {closed}. Expected: a data directory that everybody may pass "
-                    f"through to, such as one below /var/tmp, or an ordinary user in place of root."
+                    f"PostgreSQL does not run as root, so it runs as {self._user!r}, which may "
+                    f"not enter {blocked}. Expected: a data directory whose parents are accessible "
+                    f"to every user, such as one below /var/tmp, or a user other than root."
                 )
-            if closed_folder(self._bin, self._user):
-                # A virtual environment below /root, as in many containers.
+            if first_inaccessible(self._bin, self._user):
+                # The virtual environment is below /root, as in many containers.
                 self._bin = copy_binaries(self._bin, self._home / "installation")
 
     async def _initdb(self) -> None:
-        # Built aside and renamed, so that an interrupted initdb is never taken for a cluster.
+        # Created under another name and renamed, so that an interrupted initdb is not used.
         draft = self._home / "postgres.new"
         await asyncio.to_thread(shutil.rmtree, draft, ignore_errors=True)
         process = await asyncio.create_subprocess_exec(
@@ -205,7 +207,7 @@ class PostgresServer:
             extra_groups=[] if self._user else None,
         )
         try:
-            said, _ = await process.communicate()
+            output, _ = await process.communicate()
         except BaseException:
             if process.returncode is None:
                 process.kill()
@@ -213,15 +215,15 @@ class PostgresServer:
             raise
         if process.returncode != 0:
             raise PostgresError(
-                f"initdb could not make a cluster in {self._home}: "
-                f"{said.decode(errors='replace').strip()[-2000:]}"
+                f"initdb could not create a cluster in {self._home}: "
+                f"{output.decode(errors='replace').strip()[-2000:]}"
             )
         draft.rename(self._cluster)
 
     async def _launch(self) -> None:
-        await self._predecessor_gone()
+        await self._wait_for_previous_server()
         self._launched_at = int(time.time())
-        settings = SETTINGS | (UNSAFE_BUT_FAST if self._temporary else {})
+        settings = SETTINGS | (UNSAFE_SETTINGS if self._temporary else {})
         command = [str(self._bin / "postgres"), "-D", str(self._cluster), "-p", str(self.port)]
         for name, value in settings.items():
             command += ["-c", f"{name}={value}"]
@@ -231,45 +233,44 @@ class PostgresServer:
             "log": str(self._log),
             "remove": str(self._home) if self._temporary else None,
         }
-        self._warden = await asyncio.create_subprocess_exec(
+        self._guard = await asyncio.create_subprocess_exec(
             sys.executable,
-            "-I",  # or its neighbours platform.py and socket.py would hide the standard ones
+            "-I",  # no module of this directory or of PYTHONPATH may shadow a standard one
             str(Path(__file__).with_name("process_guard.py")),
             json.dumps(instructions),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
-            # Ctrl-C reaches the whole foreground group; the server must go last, not first.
+            # Ctrl-C signals the whole foreground group; the server must stop after this process.
             start_new_session=True,
         )
         try:
             await asyncio.wait_for(self._ready(), START_TIMEOUT)
         except TimeoutError:
             raise PostgresError(
-                f"PostgreSQL was not ready within {START_TIMEOUT:g} s. {self._last_words()}"
+                f"PostgreSQL was not ready within {START_TIMEOUT:g} s. {self._log_tail()}"
             ) from None
 
     async def _ready(self) -> None:
-        """Poll the line that the server writes about itself; cheaper than refused connections."""
-        assert self._warden is not None
+        """Poll the status in postmaster.pid, which is cheaper than connection attempts."""
+        assert self._guard is not None
         while self._status() != "ready":
-            if self._warden.returncode is not None:
+            if self._guard.returncode is not None:
                 raise PostgresError(
-                    f"PostgreSQL did not start (exit {self._warden.returncode}). "
-                    f"{self._last_words()}"
+                    f"PostgreSQL did not start (exit {self._guard.returncode}). {self._log_tail()}"
                 )
             await asyncio.sleep(0.01)
 
     def _status(self) -> str:
         lines = self._pid_file()
-        if len(lines) < len(PID_FILE):
+        if len(lines) < len(PID_FILE_LINES):
             return ""
-        said = dict(zip(PID_FILE, lines, strict=False))
-        # A file that an earlier server left behind says "ready" too.
-        return said["status"].strip() if int(said["started"]) >= self._launched_at else ""
+        values = dict(zip(PID_FILE_LINES, lines, strict=False))
+        # The file of an earlier server, left by a crash, also has the status "ready".
+        return values["status"].strip() if int(values["started"]) >= self._launched_at else ""
 
-    async def _predecessor_gone(self) -> None:
-        """Wait for the server of a process that was killed a moment ago: its warden is at work."""
+    async def _wait_for_previous_server(self) -> None:
+        """Wait until the guard of an owner that was just killed has stopped its server."""
         for _ in range(500):
             lines = self._pid_file()
             if not lines or not _is_alive(int(lines[0])):
@@ -293,15 +294,15 @@ class PostgresServer:
         except FileNotFoundError:
             return []
 
-    def _last_words(self) -> str:
+    def _log_tail(self) -> str:
         try:
-            return "Its log ends: " + self._log.read_text(errors="replace").strip()[-2000:]
+            return "End of its log: " + self._log.read_text(errors="replace").strip()[-2000:]
         except FileNotFoundError:
-            return "It left no log."
+            return "There is no log."
 
 
 def free_port() -> int:
-    """A TCP port of loopback that nobody uses now."""
+    """Return a TCP port of loopback that is unused now."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
@@ -318,8 +319,8 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-async def _close(warden: asyncio.subprocess.Process) -> None:
-    assert warden.stdin is not None
-    warden.stdin.close()
-    # Shielded by nature: once the pipe is closed the warden finishes whether or not we wait.
-    await warden.wait()
+async def _close(guard: asyncio.subprocess.Process) -> None:
+    assert guard.stdin is not None
+    guard.stdin.close()
+    # Needs no shield: once the pipe is closed the guard finishes even if this is cancelled.
+    await guard.wait()

@@ -1,4 +1,4 @@
-"""Answers other than 200, with the statuses and bodies of PostgREST and of Supabase's gateway."""
+"""Error responses with the statuses and bodies of PostgREST and of Supabase's API gateway."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class PostgrestError(Exception):
-    """PostgREST's error body with its HTTP status."""
+    """A request is rejected, with PostgREST's error body and HTTP status."""
 
     def __init__(
         self,
@@ -33,6 +33,7 @@ class PostgrestError(Exception):
         self.challenge = challenge
 
     def response(self) -> web.Response:
+        """Return the response to the client."""
         # HEAD has no body; clients then read the code from Proxy-Status.
         headers = {"Proxy-Status": f"PostgREST; error={self.code}"}
         if self.challenge:
@@ -52,7 +53,7 @@ class PostgrestError(Exception):
 
 
 class GatewayError(PostgrestError):
-    """What the gateway before PostgREST says; its body is another."""
+    """The API gateway in front of PostgREST rejects the request; its error body differs."""
 
     def __init__(self, message: str, hint: str) -> None:
         super().__init__(401, "", message, hint=hint)
@@ -61,11 +62,11 @@ class GatewayError(PostgrestError):
         return web.json_response({"message": self.message, "hint": self.hint}, status=401)
 
 
-def unparsable(what: str, text: str, column: int, details: str) -> PostgrestError:
+def parse_error(label: str, text: str, column: int, details: str) -> PostgrestError:
     return PostgrestError(
         400,
         "PGRST100",
-        f'"failed to parse {what} ({text})" (line 1, column {column})',
+        f'"failed to parse {label} ({text})" (line 1, column {column})',
         details=details,
     )
 
@@ -104,7 +105,7 @@ def unknown_table(schema: str, table: str, similar: str | None) -> PostgrestErro
 
 
 STATUS_BY_CLASS = (
-    # The first prefix that fits.
+    # SQLSTATE prefix -> HTTP status; the first match applies.
     ("08", 503),
     ("09", 500),
     ("0L", 403),
@@ -134,12 +135,12 @@ STATUS_BY_CLASS = (
 
 
 def from_postgres(error: psycopg.Error, *, authenticated: bool) -> PostgrestError:
-    """How PostgREST tells `error`. An error without an SQLSTATE is a lost connection."""
+    """Return PostgREST's response to `error`. An error without an SQLSTATE is a lost connection."""
     code = error.sqlstate
     if code is None:
         return connection_lost()
-    said = error.diag
-    message = said.message_primary or str(error)
+    diagnostics = error.diag
+    message = diagnostics.message_primary or str(error)
     if code == "42501":
         status = 403 if authenticated else 401
     elif code == "22023" and message.startswith("role ") and message.endswith("does not exist"):
@@ -150,7 +151,7 @@ def from_postgres(error: psycopg.Error, *, authenticated: bool) -> PostgrestErro
         status,
         code,
         message,
-        details=said.message_detail,
-        hint=said.message_hint,
+        details=diagnostics.message_detail,
+        hint=diagnostics.message_hint,
         challenge="Bearer" if status == 401 else None,  # noqa: PLR2004
     )

@@ -1,4 +1,4 @@
-"""How the REST surface can be told to misbehave."""
+"""Faults of the REST endpoint, injected on demand."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ NAMES = ("rest-down", "rest-delay", "rest-hang", "rest-fail", "rest-heal")
 
 
 class PostgrestFaults:
-    """Faults of reads; each holds until it is taken back.
+    """Faults of reads; each lasts until it is reset.
 
-    `down`: 503, as PostgREST answers without its database. `delay`: seconds before every answer.
-    `hang`: requests get no answer until it is False again.
+    `down`: 503, as PostgREST responds without its database. `delay`: seconds before every response.
+    `hang`: requests receive no response until it is False.
     """
 
     def __init__(self) -> None:
@@ -36,18 +36,18 @@ class PostgrestFaults:
             self._answering.set()
 
     def fail_next(self, n: int = 1, status: int = 500) -> None:
-        """Answer the next `n` reads with `status`, then be well again."""
+        """Respond to the next `n` reads with `status`."""
         self._failures.extend([status] * n)
 
     def heal(self) -> None:
-        """Take back every fault, and answer what hangs."""
+        """Reset every fault, and respond to hanging requests."""
         self.down = False
         self.delay = 0.0
         self._failures.clear()
         self.hang = False
 
     def apply(self, name: str, **options: Any) -> None:
-        """The faults by name: `rest-down` (on), `rest-delay` (seconds), `rest-hang` (on),
+        """Inject a fault by name: `rest-down` (on), `rest-delay` (seconds), `rest-hang` (on),
         `rest-fail` (n, status), `rest-heal`. Raises ValueError for another name or option.
         """
         try:
@@ -63,12 +63,12 @@ class PostgrestFaults:
                 case "rest-heal":
                     self.heal(**options)
                 case _:
-                    raise ValueError(f"expected one of {', '.join(NAMES)}, came {name!r}")
+                    raise ValueError(f"expected one of {', '.join(NAMES)}, got {name!r}")
         except TypeError as error:
             raise ValueError(f"{name}: {error}") from error
 
     async def inject(self) -> None:
-        """Called before each answer: wait, hang or raise as told."""
+        """Apply the faults to one request, before its response: wait or raise `PostgrestError`."""
         if self.delay:
             await asyncio.sleep(self.delay)
         await self._answering.wait()
@@ -76,7 +76,7 @@ class PostgrestFaults:
             raise no_schema_cache()
         if self._failures:
             status = self._failures.pop(0)
-            raise PostgrestError(status, "XX000", "a fault that the sandbox was told to have")
+            raise PostgrestError(status, "XX000", "fault injected by the sandbox")
 
     def _down(self, *, on: bool = True) -> None:
         self.down = on

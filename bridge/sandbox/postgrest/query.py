@@ -1,9 +1,9 @@
-"""PostgREST's query string, parsed: which columns, which rows, in what order, how many.
+"""Parses PostgREST's query string: columns, filters, order, limit and offset. No I/O.
 
-The subset that reads of one table need: `select` (columns or `*`), filters, `or=()`/`and=()`
-trees, `order`, `limit`, `offset`. What PostgREST knows and this does not (embedding, casts, JSON
-paths, aggregates) is refused by name, never misread. Nothing here touches SQL: the result holds
-names and values as text, `statement` quotes them.
+Supports the subset for reads of one table: `select` (columns or `*`), filters, `or=()`/`and=()`
+trees, `order`, `limit`, `offset`. Other features of PostgREST (embedding, casts, JSON paths,
+aggregates) are rejected with an error, never misinterpreted. The result contains names and values
+as text; `sql` quotes them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from bridge.sandbox.postgrest.errors import PostgrestError, unparsable
+from bridge.sandbox.postgrest.errors import PostgrestError, parse_error
 from bridge.sandbox.postgrest.scanner import Scanner
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ OPERATORS = ("eq", "neq", "gt", "gte", "lt", "lte", "like", "ilike")
 IS_VALUES = ("null", "not_null", "true", "false", "unknown")
 EXPECTED_OPERATOR = 'expecting "not" or operator (eq, gt, ...)'
 MAX_DEPTH = 20
-"""Nested `and()`/`or()`; deeper ones are an attack on the parser, not a query."""
+"""Maximum nesting of `and()`/`or()`; bounds the recursion of the parser."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class QueryFilter:
 
 @dataclass(frozen=True, slots=True)
 class Logic:
-    """`and` or `or` over conditions."""
+    """`and` or `or` (`word`) over conditions."""
 
     word: str
     parts: tuple[Condition, ...]
@@ -48,6 +48,8 @@ Condition: TypeAlias = "QueryFilter | Logic"
 
 @dataclass(frozen=True, slots=True)
 class Order:
+    """One column of `order`. `nulls_first` None: Postgres' default."""
+
     column: str
     descending: bool = False
     nulls_first: bool | None = None
@@ -55,7 +57,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """`columns` None means all of them. `conditions` must all hold."""
+    """A parsed query string. `columns` None means all. The `conditions` are joined by `and`."""
 
     columns: tuple[str, ...] | None = None
     conditions: tuple[Condition, ...] = ()
@@ -65,7 +67,10 @@ class Query:
 
 
 def parse(parameters: Iterable[tuple[str, str]]) -> Query:
-    """A `Query` from decoded query string pairs, in order. Raises `Refusal` as PostgREST would."""
+    """Return the query of decoded query string pairs, in order.
+
+    Raises `PostgrestError` with PostgREST's status and code.
+    """
     columns: tuple[str, ...] | None = None
     conditions: list[Condition] = []
     order: tuple[Order, ...] = ()
@@ -80,13 +85,13 @@ def parse(parameters: Iterable[tuple[str, str]]) -> Query:
             case "order":
                 order = _order(value)
             case "limit":
-                limit = _count(value, "limit")
+                limit = _integer(value, "limit")
             case "offset":
-                offset = _count(value, "offset")
+                offset = _integer(value, "offset")
             case "apikey" | "columns" | "on_conflict":
-                continue  # the gateway's, or only for writes
+                continue  # parameters of the gateway, or of writes
             case "and" | "or" | "not.and" | "not.or":
-                conditions.append(_tree(key, value))
+                conditions.append(_logic(key, value))
             case _:
                 conditions.append(_filter(key, value))
     if limit is not None and limit < 0:
@@ -104,14 +109,14 @@ def _select(value: str) -> tuple[str, ...] | None:
     names: list[str] = []
     star = False
     while True:
-        if scanner.take("*"):
+        if scanner.accept("*"):
             star = True
         else:
-            names.append(scanner.name())
+            names.append(scanner.column_name())
         if scanner.done:
             break
         if scanner.next in ":(!.":
-            raise scanner.fault(
+            raise scanner.error(
                 'expecting "," or end of input: the sandbox reads plain columns of one table'
             )
         scanner.expect(",")
@@ -126,36 +131,36 @@ def _order(value: str) -> tuple[Order, ...]:
     scanner = Scanner(value, "order")
     terms: list[Order] = []
     while True:
-        column = scanner.name()
+        column = scanner.column_name()
         descending, nulls_first = False, None
-        if scanner.take(".desc"):
+        if scanner.accept(".desc"):
             descending = True
         else:
-            scanner.take(".asc")
-        if scanner.take(".nullsfirst"):
+            scanner.accept(".asc")
+        if scanner.accept(".nullsfirst"):
             nulls_first = True
-        elif scanner.take(".nullslast"):
+        elif scanner.accept(".nullslast"):
             nulls_first = False
         terms.append(Order(column, descending, nulls_first))
         if scanner.done:
             return tuple(terms)
         if scanner.next != ",":
-            raise scanner.fault('expecting "asc", "desc", "nullsfirst" or "nullslast"')
+            raise scanner.error('expecting "asc", "desc", "nullsfirst" or "nullslast"')
         scanner.expect(",")
 
 
-def _count(value: str, what: str) -> int:
+def _integer(value: str, what: str) -> int:
     digits = value.removeprefix("-")
-    # bigint is as far as LIMIT goes; a longer number is a mistake.
+    # LIMIT is a bigint; a longer number is invalid.
     if not (digits.isascii() and digits.isdigit() and len(digits) <= 18):  # noqa: PLR2004
-        raise unparsable(what, value, 1, "expecting a whole number")
+        raise parse_error(what, value, 1, "expecting a whole number")
     return int(value)
 
 
 def _filter(key: str, value: str) -> QueryFilter:
     name = Scanner(key, "tree path")
-    column = name.name()
-    if name.take("."):
+    column = name.column_name()
+    if name.accept("."):
         raise PostgrestError(
             400,
             "PGRST108",
@@ -163,93 +168,93 @@ def _filter(key: str, value: str) -> QueryFilter:
             hint=f"Verify that '{column}' is included in the 'select' query parameter.",
         )
     if not name.done:
-        raise name.fault("expecting end of input")
+        raise name.error("expecting end of input")
     scanner = Scanner(value, "filter")
-    negated = scanner.take("not.")
+    negated = scanner.accept("not.")
     operator = _operator(scanner)
     found: str | tuple[str, ...]
     if operator == "in":
         found = _list(scanner)
         if not scanner.done:
-            raise scanner.fault("expecting end of input")
+            raise scanner.error("expecting end of input")
     else:
-        # Here, unlike inside or=(), the rest is the value as it stands, quotes and all.
+        # Unlike inside or=(), the rest is the literal value, including quotes.
         found = scanner.until("")
-    return QueryFilter(column, operator, _checked(operator, found, scanner), negated)
+    return QueryFilter(column, operator, _check_is_value(operator, found, scanner), negated)
 
 
-def _tree(key: str, value: str) -> Logic:
+def _logic(key: str, value: str) -> Logic:
     scanner = Scanner(value, "logic tree")
     negated = key.startswith("not.")
-    logic = Logic(key.removeprefix("not."), _parts(scanner, 1), negated)
+    logic = Logic(key.removeprefix("not."), _logic_parts(scanner, 1), negated)
     if not scanner.done:
-        raise scanner.fault("expecting end of input")
+        raise scanner.error("expecting end of input")
     return logic
 
 
-def _parts(scanner: Scanner, depth: int) -> tuple[Condition, ...]:
+def _logic_parts(scanner: Scanner, depth: int) -> tuple[Condition, ...]:
     if depth > MAX_DEPTH:
-        raise scanner.fault(f"expecting at most {MAX_DEPTH} nested and()/or()")
+        raise scanner.error(f"expecting at most {MAX_DEPTH} nested and()/or()")
     scanner.expect("(")
-    parts = [_part(scanner, depth)]
-    while scanner.take(","):
-        parts.append(_part(scanner, depth))
+    parts = [_logic_part(scanner, depth)]
+    while scanner.accept(","):
+        parts.append(_logic_part(scanner, depth))
     scanner.expect(")")
     return tuple(parts)
 
 
-def _part(scanner: Scanner, depth: int) -> Condition:
-    while scanner.take(" "):
+def _logic_part(scanner: Scanner, depth: int) -> Condition:
+    while scanner.accept(" "):
         pass
-    start = scanner.at
-    negated = scanner.take("not.")
+    start = scanner.position
+    negated = scanner.accept("not.")
     for word in ("and", "or"):
-        if scanner.text.startswith(f"{word}(", scanner.at):
-            scanner.take(word)
-            return Logic(word, _parts(scanner, depth + 1), negated)
-    scanner.at = start
-    column = scanner.name()
+        if scanner.text.startswith(f"{word}(", scanner.position):
+            scanner.accept(word)
+            return Logic(word, _logic_parts(scanner, depth + 1), negated)
+    scanner.position = start
+    column = scanner.column_name()
     scanner.expect(".")
-    negated = scanner.take("not.")
+    negated = scanner.accept("not.")
     operator = _operator(scanner)
     found = _list(scanner) if operator == "in" else _value(scanner)
-    return QueryFilter(column, operator, _checked(operator, found, scanner), negated)
+    return QueryFilter(column, operator, _check_is_value(operator, found, scanner), negated)
 
 
 def _operator(scanner: Scanner) -> str:
     for operator in (*OPERATORS, "in", "is"):
-        if scanner.take(f"{operator}."):
+        if scanner.accept(f"{operator}."):
             return operator
-    raise scanner.fault(EXPECTED_OPERATOR)
+    raise scanner.error(EXPECTED_OPERATOR)
 
 
 def _value(scanner: Scanner) -> str:
-    """A value inside a tree: quoted if it holds a comma or a parenthesis."""
-    start = scanner.at
+    """Parse a value inside a tree: quoted if it contains a comma or a parenthesis."""
+    start = scanner.position
     quoted = scanner.quoted()
     if quoted is not None and scanner.next in ("", ",", ")"):
         return quoted
-    scanner.at = start
+    scanner.position = start
     return scanner.until(",)")
 
 
 def _list(scanner: Scanner) -> tuple[str, ...]:
     scanner.expect("(")
-    if scanner.take(")"):
+    if scanner.accept(")"):
         return ()
     values = [_value(scanner)]
-    while scanner.take(","):
+    while scanner.accept(","):
         values.append(_value(scanner))
     scanner.expect(")")
     return tuple(values)
 
 
-def _checked(
+def _check_is_value(
     operator: str, value: str | tuple[str, ...], scanner: Scanner
 ) -> str | tuple[str, ...]:
     if operator != "is":
         return value
     assert isinstance(value, str)
     if value.lower() not in IS_VALUES:
-        raise scanner.fault("expecting null or trilean value (unknown, true, false)")
+        raise scanner.error("expecting null or trilean value (unknown, true, false)")
     return value.lower()

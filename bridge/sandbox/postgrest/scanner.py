@@ -1,78 +1,88 @@
-"""Taking PostgREST's little languages apart, one word at a time."""
+"""Tokenizer for the grammars of PostgREST's parameters."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bridge.sandbox.postgrest.errors import unparsable
+from bridge.sandbox.postgrest.errors import parse_error
 
 if TYPE_CHECKING:
     from bridge.sandbox.postgrest.errors import PostgrestError
 
 
 class Scanner:
-    """A place in a text, and what may be taken from it there."""
+    """A text and the current position in it. `label` names the parameter in error messages."""
 
-    def __init__(self, text: str, what: str) -> None:
+    def __init__(self, text: str, label: str) -> None:
         self.text = text
-        self.at = 0
-        self._what = what
+        self.position = 0
+        self._label = label
 
     @property
     def done(self) -> bool:
-        return self.at >= len(self.text)
+        return self.position >= len(self.text)
 
     @property
     def next(self) -> str:
         """The next character, empty at the end."""
-        return self.text[self.at : self.at + 1]
+        return self.text[self.position : self.position + 1]
 
-    def take(self, word: str) -> bool:
-        if not self.text.startswith(word, self.at):
+    def accept(self, word: str) -> bool:
+        """Advance past `word`; return False if the text does not continue with it."""
+        if not self.text.startswith(word, self.position):
             return False
-        self.at += len(word)
+        self.position += len(word)
         return True
 
     def expect(self, word: str) -> None:
-        if not self.take(word):
-            raise self.fault(f'expecting "{word}"')
+        """Advance past `word`. Raises `PostgrestError` if the text does not continue with it."""
+        if not self.accept(word):
+            raise self.error(f'expecting "{word}"')
 
     def until(self, stops: str) -> str:
-        start = self.at
+        """Advance to one of the characters `stops`, or to the end; return the text passed."""
+        start = self.position
         while not self.done and self.next not in stops:
-            self.at += 1
-        return self.text[start : self.at]
+            self.position += 1
+        return self.text[start : self.position]
 
     def quoted(self) -> str | None:
-        """A value in double quotes with backslash escapes, or None if there is none here."""
-        start = self.at
-        if not self.take('"'):
+        """Advance past a double-quoted value with backslash escapes and return it; None if there is
+        none at this position.
+        """
+        start = self.position
+        if not self.accept('"'):
             return None
         out: list[str] = []
         while not self.done:
-            if self.take('"'):
+            if self.accept('"'):
                 return "".join(out)
-            self.take("\\")
+            self.accept("\\")
             out.append(self.next)
-            self.at += 1
-        self.at = start
+            self.position += 1
+        self.position = start
         return None
 
-    def name(self) -> str:
-        """A column's name, quoted or made of letters, digits, `_`, `$`, `-` and inner spaces."""
+    def column_name(self) -> str:
+        """Advance past a column name: quoted, or of letters, digits, `_`, `$`, `-` and inner
+        spaces. Raises `PostgrestError` if there is none.
+        """
         quoted = self.quoted()
         if quoted is not None:
             return quoted
-        start = self.at
+        start = self.position
         while not self.done and (self.next.isalnum() or self.next in "_$ -"):
-            if self.text.startswith("->", self.at):
-                raise self.fault("expecting a plain column: the sandbox reads no JSON paths")
-            self.at += 1
-        name = self.text[start : self.at].strip()
+            if self.text.startswith("->", self.position):
+                raise self.error("expecting a plain column: the sandbox reads no JSON paths")
+            self.position += 1
+        name = self.text[start : self.position].strip()
         if not name:
-            raise self.fault("expecting field name (* or [a..z0..9_$])")
+            raise self.error("expecting field name (* or [a..z0..9_$])")
         return name
 
-    def fault(self, expected: str) -> PostgrestError:
+    def error(self, expected: str) -> PostgrestError:
+        """Return the parse error at this position."""
         found = f'"{self.next}"' if not self.done else "end of input"
-        return unparsable(self._what, self.text, self.at + 1, f"unexpected {found} {expected}")
+        return parse_error(
+            self._label, self.text, self.position + 1, f"unexpected {found} {expected}"
+        )

@@ -1,7 +1,7 @@
-"""PostgREST's reads at `/rest/v1/{table}`, as much as the official `supabase` client needs.
+"""PostgREST's reads at `/rest/v1/{table}`, the subset used by the official `supabase` client.
 
-Rows become JSON in PostgreSQL itself, as the request's own role, so types, column grants and row
-level security behave as they do behind the real thing. Writes and RPC are refused.
+PostgreSQL encodes the rows as JSON under the role of the request, so types, column grants and row
+level security behave as with the real PostgREST. Writes and RPC are rejected.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from bridge.sandbox.postgrest.sql import compose
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from bridge.sandbox.postgres.connections import Connections
+    from bridge.sandbox.postgres.connections import ConnectionPool
     from bridge.sandbox.postgrest.faults import PostgrestFaults
     from bridge.sandbox.postgrest.query import Query
 
 SCHEMA = "public"
-ANONYMOUS = "anon"
+ANONYMOUS_ROLE = "anon"
 MAX_ROWS = 1000
-OBJECT = "application/vnd.pgrst.object+json"
-LISTS = ("", "*/*", "application/*", "application/json", "application/vnd.pgrst.array+json")
-TABLES = (
+OBJECT_TYPE = "application/vnd.pgrst.object+json"
+LIST_TYPES = ("", "*/*", "application/*", "application/json", "application/vnd.pgrst.array+json")
+TABLES_QUERY = (
     "select relname from pg_class "
     "where relnamespace = to_regnamespace($1) and relkind in ('r', 'v', 'm', 'f', 'p')"
 )
-AS_ROLE = "select set_config('role', $1, true), set_config('request.jwt.claims', $2, true)"
+SET_ROLE = "select set_config('role', $1, true), set_config('request.jwt.claims', $2, true)"
 STATEMENT_TIMEOUT = (
     "select set_config('statement_timeout', split_part(setting, '=', 2), true) "
     "from pg_roles, unnest(rolconfig) setting "
@@ -53,7 +53,7 @@ STATEMENT_TIMEOUT = (
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: the role and the claims that the database sees."""
+    """Role and claims of a request, as set in the database session."""
 
     role: str
     claims: dict[str, Any]
@@ -61,20 +61,22 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class ResponsePage:
+    """Rows as JSON text, their number, and the number of all matching rows if counted."""
+
     body: str
     rows: int
     total: int | None
 
 
 class PostgrestServer:
-    """The REST surface. `api_keys` are those that the gateway knows; any JWT signed with `secret`
-    may come as the bearer. `max_rows` caps every answer and says nothing, as Supabase does.
-    `reads` and `rows_given` count what was answered.
+    """The REST endpoint. The gateway accepts `api_keys`; the bearer token may be any JWT signed
+    with `secret`. `max_rows` silently limits every response, as on Supabase. `reads` and
+    `rows_given` count successful responses and their rows.
     """
 
     def __init__(
         self,
-        connections: Connections,
+        connections: ConnectionPool,
         *,
         secret: str,
         api_keys: Collection[str],
@@ -100,8 +102,8 @@ class PostgrestServer:
     async def _root(self, request: web.Request) -> web.Response:
         try:
             self._caller(request)
-        except PostgrestError as refusal:
-            return refusal.response()
+        except PostgrestError as rejection:
+            return rejection.response()
         return web.json_response({"info": {"title": "sandbox"}, "swagger": "2.0", "paths": {}})
 
     async def _refuse_method(self, request: web.Request) -> web.Response:
@@ -117,19 +119,19 @@ class PostgrestServer:
         try:
             await self._faults.inject()
             caller = self._caller(request)
-            _profile(request)
+            _check_profile(request)
             single = _wants_object(request)
             query = parse(request.query.items())
             count = _wants_count(request)
             page = await self._page(caller, request.match_info["table"], query, count)
             self.reads += 1
             self.rows_given += page.rows
-            return _answer(page, query, single=single)
-        except PostgrestError as refusal:
-            return refusal.response()
+            return _response(page, query, single=single)
+        except PostgrestError as rejection:
+            return rejection.response()
 
     def _caller(self, request: web.Request) -> Caller:
-        """First the gateway's check of the key, then PostgREST's of the token."""
+        """Check the API key as the gateway does, then the token as PostgREST does."""
         key = request.headers.get("apikey") or request.query.get("apikey")
         if not key:
             raise GatewayError(
@@ -143,9 +145,9 @@ class PostgrestServer:
         scheme, _, token = request.headers.get("Authorization", f"Bearer {key}").partition(" ")
         if scheme.lower() != "bearer":
             token = key
-        return self._identify(token.strip())
+        return self._verify(token.strip())
 
-    def _identify(self, token: str) -> Caller:
+    def _verify(self, token: str) -> Caller:
         if token.count(".") != 2:  # noqa: PLR2004
             parts = token.count(".") + 1
             raise invalid_token("PGRST301", f"Expected 3 parts in JWT; got {parts}")
@@ -166,39 +168,39 @@ class PostgrestServer:
                 "No suitable key or wrong key type",
                 "None of the keys was able to decode the JWT",
             ) from None
-        return Caller(str(claims.get("role", ANONYMOUS)), claims)
+        return Caller(str(claims.get("role", ANONYMOUS_ROLE)), claims)
 
     async def _page(self, caller: Caller, table: str, query: Query, count: bool) -> ResponsePage:
         limit = self.max_rows if query.limit is None else min(query.limit, self.max_rows)
         statement = compose(query, SCHEMA, table, limit=limit, count=count)
         try:
-            async with self._connections.one() as connection, connection.transaction():
+            async with self._connections.connection() as connection, connection.transaction():
                 cursor = psycopg.AsyncRawCursor(connection)
                 await cursor.execute("set transaction read only")
-                await _must_exist(cursor, table)
+                await _check_table(cursor, table)
                 await cursor.execute(STATEMENT_TIMEOUT, (caller.role,))
-                await cursor.execute(AS_ROLE, (caller.role, json.dumps(caller.claims)))
+                await cursor.execute(SET_ROLE, (caller.role, json.dumps(caller.claims)))
                 await cursor.execute(statement.text, statement.values)
                 row = await cursor.fetchone()
         except ServerUnavailableError as error:
             raise cannot_connect() from error
         except psycopg.Error as error:
             if error.sqlstate is None or error.sqlstate.startswith("57P"):
-                await self._connections.discard()
-            raise from_postgres(error, authenticated=caller.role != ANONYMOUS) from error
+                await self._connections.close_idle()
+            raise from_postgres(error, authenticated=caller.role != ANONYMOUS_ROLE) from error
         assert row is not None
         return ResponsePage(*row)
 
 
-async def _must_exist(cursor: psycopg.AsyncRawCursor[Any], table: str) -> None:
-    await cursor.execute(TABLES, (SCHEMA,))
+async def _check_table(cursor: psycopg.AsyncRawCursor[Any], table: str) -> None:
+    await cursor.execute(TABLES_QUERY, (SCHEMA,))
     tables = [row[0] for row in await cursor.fetchall()]
     if table not in tables:
         similar = difflib.get_close_matches(table, tables, n=1, cutoff=0.75)
         raise unknown_table(SCHEMA, table, similar[0] if similar else None)
 
 
-def _profile(request: web.Request) -> None:
+def _check_profile(request: web.Request) -> None:
     schema = request.headers.get("Accept-Profile", SCHEMA)
     if schema != SCHEMA:
         raise PostgrestError(
@@ -214,9 +216,9 @@ def _wants_object(request: web.Request) -> bool:
         media.partition(";")[0].strip() for media in request.headers.get("Accept", "").split(",")
     ]
     for media in wanted:
-        if media == OBJECT:
+        if media == OBJECT_TYPE:
             return True
-        if media in LISTS:
+        if media in LIST_TYPES:
             return False
     raise PostgrestError(
         406, "PGRST107", f"None of these media types are available: {', '.join(wanted)}"
@@ -225,11 +227,11 @@ def _wants_object(request: web.Request) -> bool:
 
 def _wants_count(request: web.Request) -> bool:
     preferences = ",".join(request.headers.getall("Prefer", [])).replace(" ", "").split(",")
-    # The other two are estimates; at the sandbox's size the truth costs no more.
+    # Planned and estimated counts are exact here: at the sandbox's size that is as fast.
     return any(f"count={kind}" in preferences for kind in ("exact", "planned", "estimated"))
 
 
-def _answer(page: ResponsePage, query: Query, *, single: bool) -> web.Response:
+def _response(page: ResponsePage, query: Query, *, single: bool) -> web.Response:
     total = "*" if page.total is None else str(page.total)
     first, last = query.offset, query.offset + page.rows - 1
     if page.total is not None and query.offset > page.total:
@@ -254,7 +256,7 @@ def _answer(page: ResponsePage, query: Query, *, single: bool) -> web.Response:
     return web.Response(
         status=206 if partial else 200,
         text=body,
-        content_type=OBJECT if single else "application/json",
+        content_type=OBJECT_TYPE if single else "application/json",
         headers={
             "Content-Range": f"{first}-{last}/{total}" if page.rows else f"*/{total}",
             "Content-Profile": SCHEMA,

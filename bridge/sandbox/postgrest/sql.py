@@ -1,5 +1,5 @@
-"""A `Query` as one SQL statement. Names are quoted identifiers, values are server-side parameters:
-no text of a client ever becomes part of the SQL.
+"""Composes a `Query` into one SQL statement. Names become quoted identifiers and values server-side
+parameters: no client text is ever interpolated into the SQL.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ JUNCTIONS = {"and": sql.SQL(" and "), "or": sql.SQL(" or ")}
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """SQL with numbered placeholders (for a raw cursor) and the values of those, in order. Gives
-    one row: the page as JSON text, the rows in it, the rows that match at all or null.
+    """SQL with numbered placeholders (for a raw cursor) and their values, in order. Returns one
+    row: the page as JSON text, its number of rows, the number of all matching rows or null.
     """
 
     text: sql.Composed
@@ -45,7 +45,9 @@ class Statement:
 
 
 def compose(query: Query, schema: str, table: str, *, limit: int, count: bool) -> Statement:
-    """Read up to `limit` rows of `schema.table`; with `count` also count all that match."""
+    """Return a statement that reads up to `limit` rows of `schema.table`; with `count` it also
+    counts all matching rows.
+    """
     return _Composer(schema, table).statement(query, limit, count)
 
 
@@ -71,7 +73,7 @@ class _Composer:
             if count
             else sql.SQL("null::bigint")
         )
-        # The aliases are such as no column has: an error that names one would confuse.
+        # No column has these aliases, so they do not appear in errors about the client's columns.
         text = sql.SQL(
             "select coalesce(json_agg(_page), '[]')::text, count(_page), {} from ({}) _page"
         ).format(total, page_text)
@@ -115,7 +117,7 @@ class _Composer:
             return sql.SQL("{} {}").format(column, IS_TESTS[test.value])
         value = test.value
         if test.operator in ("like", "ilike"):
-            value = value.replace("*", "%")  # PostgREST's alias, since % is clumsy in URLs
+            value = value.replace("*", "%")  # PostgREST's alias: % has to be escaped in URLs
         return sql.SQL("{} {} {}").format(
             column, COMPARISONS[test.operator], self._parameter(value)
         )

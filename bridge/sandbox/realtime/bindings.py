@@ -1,7 +1,8 @@
-"""What a channel asks for: the bindings of its join, parsed as Realtime parses them.
+"""Parses the `postgres_changes` bindings of a join as Realtime does.
 
-Nothing here is checked against the database (see `subscriptions`), nor does a wrong binding raise:
-the real server accepts the join and complains afterwards, so `parse` gives the complaint.
+Bindings are not checked against the database here (see `subscriptions`). The real server accepts a
+join with a wrong binding and sends a `system` error afterwards, so `parse` is called after the
+reply, and its `BindingError` holds the text of that error.
 """
 
 from __future__ import annotations
@@ -33,23 +34,25 @@ OPERATORS = {
     "imatch": "~*",
     "isdistinct": "is distinct from",
 }
-"""Realtime's operator -> SQL's."""
+"""Realtime's operator -> SQL operator."""
 
-WIDTH = 80
-"""Elixir breaks an inspected list over lines beyond this many columns."""
+INSPECT_WIDTH = 80
+"""Columns beyond which Elixir's `inspect` breaks a list over several lines."""
 
-IN_VALUES = 100
-"""As many values may an `in` filter have."""
+MAX_IN_VALUES = 100
+"""Maximum number of values of an `in` filter."""
 
 EVENTS = ("INSERT", "UPDATE", "DELETE")
 
 
 class BindingError(ValueError):
-    """The words of the `system` error that the real server sends."""
+    """A binding cannot be parsed. The message is that of the real server's `system` error."""
 
 
 @dataclass(frozen=True, slots=True)
 class BindingFilter:
+    """One condition of a binding's `filter`."""
+
     column: str
     operator: str
     value: str
@@ -68,14 +71,15 @@ class Binding:
     select: tuple[str, ...] | None = None
 
     def matches(self, op: Op) -> bool:
-        """An event name that Realtime does not know means every event."""
+        """Return whether the event includes `op`. An unknown event name means every event."""
         return self.event not in EVENTS or self.event == op.value
 
     def covers(self, schema: str, table: str) -> bool:
+        """Return whether the binding includes this table; `*` matches every name."""
         return self.schema in ("*", schema) and self.table in ("*", table)
 
     def __str__(self) -> str:
-        """As the server's complaints spell it."""
+        """Return the binding as the real server formats it in error messages."""
         select = "nil" if self.select is None else _inspect_list(self.select)
         return (
             f"[event: {self.event}, schema: {self.schema}, table: {self.table}, "
@@ -83,21 +87,21 @@ class Binding:
         )
 
 
-def identify(raw: Mapping[str, Any]) -> int:
-    """The id of a binding: a hash of its content and of nothing else, so that equal bindings have
-    equal ids on every connection and after every rejoin.
+def binding_id(raw: Mapping[str, Any]) -> int:
+    """Return the id of a binding, a hash of its content only: equal bindings have equal ids on
+    every connection and after every rejoin.
     """
     content = orjson.dumps(raw, option=orjson.OPT_SORT_KEYS)
     return zlib.crc32(content) & 0x7FFFFFF
 
 
 def echo(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """The binding as the join reply repeats it."""
-    return {"id": identify(raw)} | {key: raw[key] for key in sorted(raw)}
+    """Return the binding as the join reply contains it."""
+    return {"id": binding_id(raw)} | {key: raw[key] for key in sorted(raw)}
 
 
 def from_topic(topic: str) -> dict[str, Any]:
-    """The binding that a join without a config asks for, by the topic's old meaning:
+    """Return the binding of a join without a config, from the legacy topic format
     `realtime:schema[:table[:filter]]`.
     """
     names = topic.removeprefix("realtime:").split(":", 2)
@@ -105,7 +109,7 @@ def from_topic(topic: str) -> dict[str, Any]:
 
 
 def parse(raw: Mapping[str, Any]) -> Binding:
-    """Raises `BindingError`."""
+    """Return the parsed binding. Raises `BindingError`."""
     text = raw.get("filter")
     select = raw.get("select")
     if select is not None and not (
@@ -116,21 +120,21 @@ def parse(raw: Mapping[str, Any]) -> Binding:
             'e.g. select: ["col1", "col2"]'
         )
     return Binding(
-        id=identify(raw),
+        id=binding_id(raw),
         event=str(raw.get("event", "*")),
         schema=str(raw.get("schema", "public")),
         table=str(raw.get("table", "*")),
-        filters=tuple(_filter(part) for part in _split(text)) if text else (),
+        filters=tuple(_parse_filter(part) for part in _split_filters(text)) if text else (),
         select=None if select is None else tuple(select),
     )
 
 
-def _split(text: str) -> Sequence[str]:
-    """At commas outside quotes and parentheses: `state=in.(TX,CA),price=gt.5`."""
+def _split_filters(text: str) -> Sequence[str]:
+    """Split at commas outside quotes and parentheses: `state=in.(TX,CA),price=gt.5`."""
     return [part for part in re.findall(r'(?:"[^"]*"|\([^)]*\)|[^,])+', text) if part]
 
 
-def _filter(text: str) -> BindingFilter:
+def _parse_filter(text: str) -> BindingFilter:
     column, equals, rest = text.partition("=")
     if not equals:
         raise BindingError(f"Error parsing `filter` params: {_inspect_list([text])}")
@@ -140,7 +144,7 @@ def _filter(text: str) -> BindingFilter:
         parts = [operator, value] if dot else [operator]
         raise BindingError(f"Error parsing `filter` params: {_inspect_list(parts)}")
     if operator == "in" and value.startswith("(") and value.endswith(")"):
-        value = "{" + value[1:-1] + "}"  # from here on an array, as Postgres writes one
+        value = "{" + value[1:-1] + "}"  # Postgres' array literal
     elif value.startswith('"') and value.endswith('"') and len(value) > 1:
         value = value[1:-1]
     return BindingFilter(column, operator, value, negated)
@@ -161,12 +165,12 @@ def _inspect_filters(filters: Sequence[BindingFilter]) -> str:
         for f in filters
     ]
     flat = "[" + ", ".join("{" + ", ".join(parts) + "}" for parts in tuples) + "]"
-    if len(flat) <= WIDTH:
+    if len(flat) <= INSPECT_WIDTH:
         return flat
     broken: list[str] = []
     for column, operator, value, negated in tuples:
         line = f"{{{column}, {operator}, {value}, {negated}}}"
-        if len(line) > WIDTH - 2:
+        if len(line) > INSPECT_WIDTH - 2:
             line = f"{{{column}, {operator},\n   {value},\n   {negated}}}"
         broken.append(line)
     return "[\n  " + ",\n  ".join(broken) + "\n]"

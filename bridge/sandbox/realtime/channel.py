@@ -1,4 +1,4 @@
-"""One joined channel: its subscription, its token's lifetime, and what it is sent."""
+"""One joined channel: its subscription, the expiry of its token, and its outgoing frames."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import orjson
 import psycopg
 
-from bridge.sandbox.realtime import bindings, phoenix, subscriptions, tokens
-from bridge.sandbox.realtime import pg_catalog as catalog
+from bridge.sandbox.realtime import bindings, pg_catalog, phoenix, subscriptions, tokens
 
 if TYPE_CHECKING:
     import random
@@ -20,32 +19,32 @@ if TYPE_CHECKING:
 
 SUBSCRIBED = "Subscribed to PostgreSQL"
 
-DATABASE_RETRY = (5.0, 10.0)
-"""Seconds until a subscription that met a database error is tried again."""
+DATABASE_RETRY_DELAY = (5.0, 10.0)
+"""Range of seconds until a subscription is retried after a database error."""
 
-RESUBSCRIBE = (1.0, 3.0)
-"""Seconds until a new token is followed by a new subscription."""
+RESUBSCRIBE_DELAY = (1.0, 3.0)
+"""Range of seconds between a new token and the new subscription."""
 
 
 class Tenant(Protocol):
-    """What a channel needs of the server."""
+    """The server, as a channel uses it."""
 
     subscriptions: subscriptions.SubscriptionRegistry
     faults: Faults
-    dice: random.Random
+    rng: random.Random
 
     @property
     def pace(self) -> float: ...
 
-    async def warm(self) -> None:
-        """Return once a slot exists; takes seconds for whoever comes first."""
+    async def wait_for_slot(self) -> None:
+        """Return once the slot exists. On a cold server this takes about 2 s at pace 1."""
         ...
 
 
 class FrameSink(Protocol):
-    """What a channel needs of its socket."""
+    """The socket, as a channel uses it."""
 
-    version: phoenix.Version
+    version: phoenix.PhoenixVersion
 
     def send(self, text: str) -> None: ...
 
@@ -53,43 +52,46 @@ class FrameSink(Protocol):
 
 
 class Channel:
-    """`muted` may be set by anyone: nothing but changes is held back then, and they are lost."""
+    """A channel that was joined with the bindings `requested`.
+
+    While `muted` is set, changes are discarded; all other frames are sent.
+    """
 
     def __init__(
         self,
         tenant: Tenant,
-        wire: FrameSink,
+        sink: FrameSink,
         *,
         topic: str,
         join_ref: str | None,
         token: tokens.AccessToken,
-        wanted: Sequence[Mapping[str, Any]],
+        requested: Sequence[Mapping[str, Any]],
     ) -> None:
         self.topic = topic
         self.join_ref = join_ref
         self.muted = False
         self.closed = False
         self._tenant = tenant
-        self._wire = wire
+        self._sink = sink
         self._token = token
-        self._wanted = wanted
+        self._requested = requested
         self._expiry: asyncio.Task[None] | None = None
         self._subscribing: asyncio.Task[None] | None = None
 
     def open(self) -> None:
-        """Subscribe, and watch the token, in the background."""
-        self._watch_token()
-        if self._wanted:
-            self._subscribing = self._wire.spawn(self._subscribe())
+        """Subscribe and schedule the token's expiry, in the background."""
+        self._schedule_expiry()
+        if self._requested:
+            self._subscribing = self._sink.spawn(self._subscribe())
 
     def deliver(self, data: str, ids: list[int]) -> None:
         if self.muted:
             self._tenant.faults.muted += 1
         else:
-            self._wire.send(phoenix.changes(self._wire.version, self.topic, data, ids))
+            self._sink.send(phoenix.changes(self._sink.version, self.topic, data, ids))
 
     def stop(self) -> None:
-        """End it without a word."""
+        """Close the channel without a frame."""
         self.closed = True
         self._tenant.subscriptions.remove(self)
         for task in (self._expiry, self._subscribing):
@@ -97,29 +99,30 @@ class Channel:
                 task.cancel()
 
     def close(self) -> None:
-        """End it by a `phx_close`."""
+        """Close the channel with a `phx_close`."""
         self.stop()
-        self._say("phx_close")
+        self._send_event("phx_close")
 
     def crash(self) -> None:
-        """End it by a `phx_error`."""
+        """Close the channel with a `phx_error`."""
         self.stop()
-        self._say("phx_error")
+        self._send_event("phx_error")
 
     def expire(self, message: str) -> None:
-        """End it as a bad token does: a `system` error, then `phx_close`."""
+        """Close the channel as for an expired token: a `system` error, then `phx_close`."""
         self.system("error", message, extension="system")
         self.close()
 
     def fail(self, message: str) -> None:
-        """The subscription is gone, a `system` error says so, and the channel stays joined."""
+        """Drop the subscription and send a `system` error; the channel stays joined."""
         self._tenant.subscriptions.remove(self)
         self.system("error", message)
 
     def system(self, status: str, message: str, extension: str = "postgres_changes") -> None:
-        self._wire.send(
+        """Send a `system` message."""
+        self._sink.send(
             phoenix.system(
-                self._wire.version,
+                self._sink.version,
                 self.topic,
                 extension=extension,
                 message=message,
@@ -129,35 +132,35 @@ class Channel:
         )
 
     def send_close(self, ref: str | None) -> None:
-        """A `phx_close` of a channel that `ref` names, and nothing else."""
-        self._wire.send(
+        """Send the `phx_close` of the channel that was joined by `ref`; change no state."""
+        self._sink.send(
             phoenix.frame(
-                self._wire.version, self.topic, "phx_close", "{}", ref=ref, join_ref=ref
+                self._sink.version, self.topic, "phx_close", "{}", ref=ref, join_ref=ref
             )
         )  # fmt: skip
 
-    def renew(self, token: tokens.AccessToken) -> None:
-        """Go on with another token: the subscription is made anew after a while, without a gap."""
+    def refresh_token(self, token: tokens.AccessToken) -> None:
+        """Replace the token. The channel resubscribes after `RESUBSCRIBE_DELAY`, without a gap."""
         self._token = token
-        self._watch_token()
-        self.resubscribe(self._tenant.dice.uniform(*RESUBSCRIBE))
+        self._schedule_expiry()
+        self.resubscribe(self._tenant.rng.uniform(*RESUBSCRIBE_DELAY))
 
     @property
     def token(self) -> tokens.AccessToken:
         return self._token
 
     def resubscribe(self, after: float = 0.0) -> None:
-        """`after` is in seconds at true pace."""
-        if not self._wanted or self.closed:
+        """Subscribe again after `after` seconds (scaled by the pace), unless already closed."""
+        if not self._requested or self.closed:
             return
         if self._subscribing is not None:
             self._subscribing.cancel()
-        self._subscribing = self._wire.spawn(self._subscribe(after * self._tenant.pace))
+        self._subscribing = self._sink.spawn(self._subscribe(after * self._tenant.pace))
 
-    def _say(self, event: str) -> None:
-        self._wire.send(
+    def _send_event(self, event: str) -> None:
+        self._sink.send(
             phoenix.frame(
-                self._wire.version,
+                self._sink.version,
                 self.topic,
                 event,
                 "{}",
@@ -166,14 +169,14 @@ class Channel:
             )
         )
 
-    def _watch_token(self) -> None:
+    def _schedule_expiry(self) -> None:
         if self._expiry is not None:
             self._expiry.cancel()
-        self._expiry = self._wire.spawn(self._expire_later(self._token.expires_at))
+        self._expiry = self._sink.spawn(self._expire_later(self._token.expires_at))
 
     async def _expire_later(self, expires_at: float) -> None:
-        # In pieces, for the clock may jump, and a token may outlive what a timer can hold.
-        while (left := expires_at - time.time()) > 0:  # noqa: ASYNC110 - nobody sets the clock's event
+        # At most 300 s per sleep: the wall clock may be set, and `exp` may exceed a timer's range.
+        while (left := expires_at - time.time()) > 0:  # noqa: ASYNC110 - no event for the clock
             await asyncio.sleep(min(left, 300.0))
         self.expire(tokens.expired(expires_at, time.time()))
 
@@ -181,13 +184,13 @@ class Channel:
         if after:
             await asyncio.sleep(after)
         try:
-            parsed = [bindings.parse(raw) for raw in self._wanted]
+            parsed = [bindings.parse(raw) for raw in self._requested]
         except bindings.BindingError as error:
             self.fail(str(error))
             return
-        await self._tenant.faults.before_system()
-        await self._tenant.warm()
-        reader = catalog.ReaderRole(self._token.role, orjson.dumps(self._token.claims).decode())
+        await self._tenant.faults.wait_before_system()
+        await self._tenant.wait_for_slot()
+        reader = pg_catalog.ReaderRole(self._token.role, orjson.dumps(self._token.claims).decode())
         while True:
             try:
                 await self._tenant.subscriptions.check(parsed, reader.role)
@@ -195,11 +198,11 @@ class Channel:
                 self.fail(str(error))
                 return
             except psycopg.Error:
-                dice, pace = self._tenant.dice, self._tenant.pace
-                await asyncio.sleep(dice.uniform(*DATABASE_RETRY) * pace)
+                rng, pace = self._tenant.rng, self._tenant.pace
+                await asyncio.sleep(rng.uniform(*DATABASE_RETRY_DELAY) * pace)
             else:
                 break
-        self.muted = self._tenant.faults.mutes_new
+        self.muted = self._tenant.faults.mutes_new_channels
         self._tenant.subscriptions.add(
             self, [subscriptions.RealtimeSubscription(self, binding, reader) for binding in parsed]
         )

@@ -1,8 +1,8 @@
-"""Everything that Realtime is known to do wrong, on demand.
+"""Faults of Supabase Realtime, injected on demand.
 
-Each fault is a method; `apply` calls one by name, for the control API. They may be called at any
-time, while clients are connected and while they are not. What a fault does is what the real server
-or the network in front of it has been seen to do, so whoever is tested sees nothing artificial.
+Each fault is a method; `apply` calls one by name, for the control API. A fault may be injected at
+any time, with or without connected clients. All of them were observed on the real server or on the
+network in front of it, so a client under test sees no artificial behaviour.
 """
 
 from __future__ import annotations
@@ -11,20 +11,23 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from bridge.sandbox.realtime import tokens
 
 if TYPE_CHECKING:
-    from bridge.sandbox.realtime.server import RealtimeServer
+    from collections.abc import Collection, Iterator
 
-Shape: TypeAlias = Callable[[str], str]
-"""What becomes of a change's JSON text on its way out."""
+    from bridge.sandbox.realtime.poller import Poller
+    from bridge.sandbox.realtime.subscriptions import SubscriptionRegistry
+
+FrameTransform: TypeAlias = Callable[[str], str]
+"""Maps the JSON text of a change to the text that is sent."""
 
 FRAME_LIMIT = 1_048_576
 """Bytes beyond which the `websockets` client refuses a frame, closing with 1009."""
 
-LOST = "Subscription lost: the sandbox was told to fail"
+SUBSCRIPTION_LOST = "Subscription lost: the sandbox injected a fault"
 
 NAMES = (
     "mute",
@@ -54,21 +57,61 @@ NAMES = (
     "rate_limit",
     "lift",
 )
-"""What `apply` takes."""
+"""The names that `apply` accepts."""
 
 
 class UnknownFaultError(ValueError):
-    """No fault of that name, or not with such options."""
+    """There is no fault of that name, or it does not take these options."""
+
+
+class FaultChannel(Protocol):
+    """A joined channel, as faults use it."""
+
+    muted: bool
+
+    def fail(self, message: str) -> None: ...
+
+    def expire(self, message: str) -> None: ...
+
+    def send_close(self, ref: str | None) -> None: ...
+
+    def close(self) -> None: ...
+
+    def crash(self) -> None: ...
+
+    def resubscribe(self) -> None: ...
+
+
+class FaultSocket(Protocol):
+    """A client's websocket, as faults use it."""
+
+    def freeze(self) -> None: ...
+
+
+class FaultTarget(Protocol):
+    """The server into which faults are injected."""
+
+    subscriptions: SubscriptionRegistry
+    poller: Poller
+
+    @property
+    def sockets(self) -> Collection[FaultSocket]: ...
+
+    def channels(self) -> Iterator[FaultChannel]: ...
+
+    async def close_sockets(self, code: int) -> None: ...
+
+    async def drop_slot(self) -> None: ...
 
 
 class Faults:
-    """Give it to one `RealtimeServer`. Counters only grow; they count changes unless they say
-    otherwise.
+    """The faults of one `RealtimeServer`, which calls `attach`. Counters never decrease; they
+    count changes unless documented otherwise.
     """
 
     def __init__(self) -> None:
         self.dropped = 0
-        """Swallowed by `drop`."""
+        """Discarded by `drop`."""
         self.duplicated = 0
         """Sent twice by `duplicate`."""
         self.oversized = 0
@@ -76,33 +119,33 @@ class Faults:
         self.muted = 0
         """Not sent to a muted channel, once per channel."""
         self.swallowed = 0
-        """Frames that a half-open connection did not get."""
+        """Frames discarded because their connection is half-open."""
         self.refused = 0
-        """Connections turned away by `refuse`."""
-        self.mutes_new = False
-        """Whether channels that subscribe now are mute from the start."""
-        self._server: RealtimeServer | None = None
+        """Connections rejected by `refuse`."""
+        self.mutes_new_channels = False
+        """Whether channels are muted as soon as they subscribe."""
+        self._server: FaultTarget | None = None
         self._drop = 0
         self._duplicate = 0
         self._oversize = 0
         self._garble = 0
         self._refuse_until = 0.0
         self._system_delay = 0.0
-        self._systems = asyncio.Event()
-        self._systems.set()
+        self._system_allowed = asyncio.Event()
+        self._system_allowed.set()
 
-    # Asked by the server.
+    # Called by the server.
 
-    def attach(self, server: RealtimeServer) -> None:
+    def attach(self, server: FaultTarget) -> None:
         self._server = server
 
-    def treat(self) -> list[Shape]:
-        """How often, and in what shape, the next change is to be sent."""
+    def next_frames(self) -> list[FrameTransform]:
+        """Return one transform for each time that the next change is to be sent; counts it."""
         if self._drop:
             self._drop -= 1
             self.dropped += 1
             return []
-        shape = _whole
+        shape = _unchanged
         if self._oversize:
             self._oversize -= 1
             self.oversized += 1
@@ -117,22 +160,22 @@ class Faults:
             return [shape, shape]
         return [shape]
 
-    def refuses(self) -> bool:
-        """Whether a connection is to be turned away now; counts it."""
+    def take_refusal(self) -> bool:
+        """Return whether a new connection is to be rejected now; counts it."""
         refuses = time.monotonic() < self._refuse_until
         self.refused += refuses
         return refuses
 
-    async def before_system(self) -> None:
-        """Returns when a subscription may go on to its `system` ok."""
+    async def wait_before_system(self) -> None:
+        """Return when a subscription may send its `system` ok."""
         if self._system_delay:
             await asyncio.sleep(self._system_delay)
-        await self._systems.wait()
+        await self._system_allowed.wait()
 
     # The control API.
 
     async def apply(self, name: str, **options: Any) -> None:
-        """Call the fault `name`, one of `NAMES`. Raises `UnknownFaultError`."""
+        """Inject the fault `name`, one of `NAMES`. Raises `UnknownFaultError`."""
         if name not in NAMES:
             raise UnknownFaultError(f"expected one of {', '.join(NAMES)}, got {name!r}")
         method = getattr(self, name)
@@ -147,6 +190,7 @@ class Faults:
             await result
 
     def counters(self) -> dict[str, int]:
+        """Return all counters by name, with those of the poller."""
         return {
             "dropped": self.dropped,
             "duplicated": self.duplicated,
@@ -155,12 +199,12 @@ class Faults:
             "muted": self.muted,
             "swallowed": self.swallowed,
             "refused": self.refused,
-            "rate_limited": self._attached.poller.rate_limited,
-            "slots_lost": self._attached.poller.slots_lost,
+            "rate_limited": self._target.poller.rate_limited,
+            "slots_lost": self._target.poller.slots_lost,
         }
 
     def lift(self) -> None:
-        """End every fault that lasts. What was closed or lost stays so."""
+        """End every lasting fault. Closed connections and lost changes are not restored."""
         self.unmute()
         self.drop(0)
         self.duplicate(0)
@@ -172,97 +216,98 @@ class Faults:
         self.resume()
         self.rate_limit(None)
 
-    # Changes that do not come, or come wrong.
+    # Missing and malformed changes.
 
     def mute(self, *, new: bool = False) -> None:
-        """Joined channels get no change any more, while everything else goes on, until they are
-        joined anew. With `new`, channels that subscribe later are mute too, until `unmute`.
+        """Send no changes to the joined channels until they join again; all other frames are still
+        sent. With `new`, channels that subscribe later are muted too, until `unmute`.
         """
-        self.mutes_new = new
-        for channel in self._attached.channels():
+        self.mutes_new_channels = new
+        for channel in self._target.channels():
             channel.muted = True
 
     def unmute(self) -> None:
-        """Changes flow again; what came meanwhile is lost."""
-        self.mutes_new = False
-        for channel in self._attached.channels():
+        """End `mute`. Changes that were committed meanwhile are lost."""
+        self.mutes_new_channels = False
+        for channel in self._target.channels():
             channel.muted = False
 
     def drop(self, count: int = 1) -> None:
-        """The next `count` changes that anyone would have been sent reach nobody."""
+        """Discard the next `count` changes that match a subscription."""
         self._drop = count
 
     def duplicate(self, count: int = 1) -> None:
-        """The next `count` changes are sent twice."""
+        """Send each of the next `count` changes twice."""
         self._duplicate = count
 
     def oversize(self, count: int = 1) -> None:
-        """The next `count` changes come in frames of more than 1 MiB, otherwise valid."""
+        """Send the next `count` changes in frames of more than 1 MiB, otherwise valid."""
         self._oversize = count
 
     def garble(self, count: int = 1) -> None:
-        """The next `count` changes come in frames that are no JSON."""
+        """Send the next `count` changes in frames that are not valid JSON."""
         self._garble = count
 
     def rate_limit(self, changes_per_second: float | None) -> None:
-        """From this rate on, averaged over a minute, changes are consumed and dropped without a
-        word. None: no limit.
+        """Consume and silently drop changes above this rate, averaged over a minute. None: no
+        limit.
         """
-        self._attached.poller.change_limit = changes_per_second
+        self._target.poller.change_limit = changes_per_second
 
-    # Subscriptions that are not what they seem.
+    # Broken subscriptions.
 
     def late_system(self, seconds: float) -> None:
-        """Subscriptions made from now on wait so long for `system` ok, and get nothing before."""
+        """Delay the `system` ok, and all changes before it, of new subscriptions by `seconds`."""
         self._system_delay = seconds
 
     def no_system(self, *, lifted: bool = False) -> None:
-        """Joins are accepted, and neither `system` nor any change follows, until `lifted`."""
+        """Accept joins and send neither `system` nor changes, until called with `lifted`."""
         if lifted:
-            self._systems.set()
+            self._system_allowed.set()
         else:
-            self._systems.clear()
+            self._system_allowed.clear()
 
-    def system_error(self, message: str = LOST) -> None:
-        """Joined channels lose their subscription, are told so and stay joined. Who joins again
-        gets the reply and, after it, the `phx_close` of the channel replaced.
+    def system_error(self, message: str = SUBSCRIPTION_LOST) -> None:
+        """Drop the subscription of each channel and send a `system` error; the channel stays
+        joined. A client that joins again receives the reply and, after it, the `phx_close` of the
+        replaced channel.
         """
-        for channel in tuple(self._attached.channels()):
+        for channel in tuple(self._target.channels()):
             channel.fail(message)
 
-    def system_error_close(self, message: str = LOST) -> None:
-        """A `system` error of extension `system`, then `phx_close`, on every channel."""
-        for channel in tuple(self._attached.channels()):
+    def system_error_close(self, message: str = SUBSCRIPTION_LOST) -> None:
+        """Send a `system` error of extension `system`, then `phx_close`, on every channel."""
+        for channel in tuple(self._target.channels()):
             channel.expire(message)
 
     def expire_tokens(self) -> None:
-        """Every joined channel ends as if its token expired now; the sockets stay open."""
+        """Close every channel as if its token expired now; the sockets stay open."""
         now = time.time()
         self.system_error_close(tokens.expired(now, now))
 
     def stale_phx_close(self, ref: str = "0") -> None:
-        """A `phx_close` of a channel that is no more, by its `ref`, on each channel that is."""
-        for channel in self._attached.channels():
+        """Send on each channel the `phx_close` of an earlier channel, which had the join `ref`."""
+        for channel in self._target.channels():
             channel.send_close(ref)
 
     def phx_close(self) -> None:
-        """The server closes every channel; the sockets stay open."""
-        for channel in tuple(self._attached.channels()):
+        """Close every channel; the sockets stay open."""
+        for channel in tuple(self._target.channels()):
             channel.close()
 
     def phx_error(self) -> None:
-        """Every channel crashes; the sockets stay open."""
-        for channel in tuple(self._attached.channels()):
+        """Crash every channel (`phx_error`); the sockets stay open."""
+        for channel in tuple(self._target.channels()):
             channel.crash()
 
     # Connections.
 
     async def close(self, code: int = 1012) -> None:
-        """Close every socket with `code`; 1006 cuts the connection instead."""
-        await self._attached.close_sockets(code)
+        """Close every socket with `code`; 1006 aborts the connection instead."""
+        await self._target.close_sockets(code)
 
     def refuse(self, seconds: float = float("inf")) -> None:
-        """New connections are cut without an answer, for `seconds` or until `accept`."""
+        """Abort new connections without a response, for `seconds` or until `accept`."""
         self._refuse_until = time.monotonic() + seconds
 
     def accept(self) -> None:
@@ -270,60 +315,64 @@ class Faults:
         self._refuse_until = 0.0
 
     def half_open(self) -> None:
-        """The connections of this moment are neither read, written nor closed from now on."""
-        for socket in self._attached.sockets:
+        """Stop reading, writing and closing the connections that are open now."""
+        for socket in self._target.sockets:
             socket.freeze()
 
     async def restart(self, seconds: float = 5.0, code: int = 1012) -> None:
-        """The server goes, sockets closing with `code`, and is back, cold, after `seconds`."""
+        """Close every socket with `code`, drop the slot, and reject connections for `seconds`."""
         self.refuse(seconds)
-        await self._attached.close_sockets(code)
-        await self._attached.cool()
+        await self._target.close_sockets(code)
+        await self._target.drop_slot()
 
     # The slot.
 
-    def stall(self) -> None:
-        """The poller stands still. Changes pile up in the slot until `resume`."""
-        self._attached.poller.allowed.clear()
+    def stall(self) -> Awaitable[None]:
+        """Pause the poller. Changes accumulate in the slot until `resume`.
+
+        A poll in flight may still send changes; await the result to wait for its end.
+        """
+        self._target.poller.unpaused.clear()
+        return asyncio.ensure_future(self._target.poller.wait_idle())
 
     def resume(self) -> None:
-        """End `stall`: what piled up comes now."""
-        self._attached.poller.allowed.set()
+        """End `stall`: the accumulated changes are sent."""
+        self._target.poller.unpaused.set()
 
     async def lose_pending(self) -> None:
-        """Changes that are committed and not yet sent are lost, and nobody is told."""
-        await self._attached.poller.lose()
+        """Lose the changes that are committed and not yet sent, without a message to clients."""
+        await self._target.poller.skip_pending()
 
     async def rebuild(self) -> None:
-        """As `lose_pending`, but every channel is then subscribed anew and gets a second `system`
-        ok. Together with `stall` before it, it is sure what is lost.
+        """As `lose_pending`, but every channel then resubscribes and receives another `system` ok.
+        After a `stall`, the set of lost changes is deterministic.
         """
-        await self._attached.poller.lose()
+        await self._target.poller.skip_pending()
         self.resume()
-        for channel in tuple(self._attached.channels()):
+        for channel in tuple(self._target.channels()):
             channel.resubscribe()
 
     async def kill_poller(self) -> None:
-        """Terminate the backend that owns the slot: what is pending is lost, and so is what comes
-        until there is a new slot, 0.1 to 1 s later.
+        """Terminate the backend that owns the slot. Pending changes are lost, and so are those
+        committed until the new slot exists, 0.1 to 1 s later.
         """
-        pid = self._attached.poller.backend_pid
+        pid = self._target.poller.backend_pid
         if pid is not None:
-            await self._attached.subscriptions.terminate(pid)
+            await self._target.subscriptions.terminate(pid)
 
     @property
-    def _attached(self) -> RealtimeServer:
+    def _target(self) -> FaultTarget:
         if self._server is None:
-            raise RuntimeError("expected faults to be given to a RealtimeServer first")
+            raise RuntimeError("expected these faults to be attached to a RealtimeServer first")
         return self._server
 
 
-def _whole(data: str) -> str:
+def _unchanged(data: str) -> str:
     return data
 
 
 def _oversized(data: str) -> str:
-    return data + " " * FRAME_LIMIT  # between two tokens JSON allows it
+    return data + " " * FRAME_LIMIT  # JSON allows whitespace between tokens
 
 
 def _garbled(data: str) -> str:

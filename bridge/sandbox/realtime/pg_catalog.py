@@ -1,4 +1,4 @@
-"""What PostgreSQL's catalog says of a changed table, and as whom it is asked."""
+"""Reads the catalog entries of a changed table."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ Connection: TypeAlias = "AsyncConnection[tuple[Any, ...]]"
 
 @dataclass(frozen=True, slots=True)
 class ReaderRole:
-    """As whom changes are looked at. Subscriptions with equal readers share the work."""
+    """Role and claims under which changes are read. Subscriptions with equal readers share the
+    queries.
+    """
 
     role: str
     claims: str
@@ -28,23 +30,27 @@ class ReaderRole:
 
 @dataclass(frozen=True, slots=True)
 class CatalogTable:
-    """What the catalog says of a table at poll time, which may differ from commit time."""
+    """The catalog's description of a table at poll time, which may differ from commit time."""
 
     key: tuple[str, ...]
+    """Columns of the primary key, empty if there is none."""
     rls: bool
     type_names: dict[int, str]
-    """OID -> what `columns` shows, `_text` for arrays."""
+    """Type OID -> name in `columns`, `_text` for arrays."""
     casts: dict[int, str]
-    """OID -> SQL name without a modifier: `character` is char(1) and `bit` is bit(1), which is why
-    Realtime cuts such values to their first character."""
+    """Type OID -> SQL name without a modifier: `character` is char(1) and `bit` is bit(1), which
+    is why Realtime truncates such values to their first character."""
     visible: dict[str, frozenset[str]]
-    """Role -> columns it may select."""
+    """Role -> columns with SELECT privilege."""
 
 
 async def describe(
     connection: Connection, relation: pgoutput.Relation, roles: Sequence[str]
 ) -> CatalogTable:
-    """Raises psycopg's error if the table is gone: the real server loses its slot by that too."""
+    """Return the catalog's description of `relation` for `roles`.
+
+    Raises psycopg's error if the table no longer exists; the real server loses its slot then, too.
+    """
     name = sql.Identifier(relation.schema, relation.table).as_string(connection)
     cursor = await connection.execute(
         """

@@ -1,7 +1,7 @@
-"""Phoenix channel frames: what Realtime's clients and server say to each other. Pure.
+"""Encodes and decodes Phoenix channel frames. No I/O.
 
-Version 1.0.0 writes an object and leaves `join_ref` out of what the server sends; version 2.0.0
-writes an array of five. Keys come in the order in which the real server writes them.
+Version 1.0.0 of the serializer uses an object, without `join_ref` in the server's frames; version
+2.0.0 uses an array of five. Keys are in the order of the real server.
 """
 
 from __future__ import annotations
@@ -13,17 +13,21 @@ from typing import Any
 import orjson
 
 
-class Version(StrEnum):
+class PhoenixVersion(StrEnum):
+    """Version of the serializer, the `vsn` of the connection."""
+
     V1 = "1.0.0"
     V2 = "2.0.0"
 
 
 class UnreadableFrameError(ValueError):
-    """A client sent something that is not a Phoenix message."""
+    """An inbound frame is not a Phoenix message."""
 
 
 @dataclass(frozen=True, slots=True)
-class Inbound:
+class InboundMessage:
+    """A decoded frame of a client."""
+
     topic: str
     event: str
     payload: Any
@@ -32,15 +36,15 @@ class Inbound:
 
 
 def dumps(value: Any) -> str:
-    """Compact JSON."""
+    """Return compact JSON."""
     return orjson.dumps(value).decode()
 
 
-def read(text: str, version: Version) -> Inbound:
-    """The message in `text`. Raises `UnreadableFrameError`."""
+def decode(text: str, version: PhoenixVersion) -> InboundMessage:
+    """Return the message in `text`. Raises `UnreadableFrameError`."""
     try:
         raw = orjson.loads(text)
-        if version is Version.V2:
+        if version is PhoenixVersion.V2:
             join_ref, ref, topic, event, payload = raw
         else:
             topic, event, payload = raw["topic"], raw["event"], raw.get("payload")
@@ -51,11 +55,11 @@ def read(text: str, version: Version) -> Inbound:
         ) from error
     if not isinstance(topic, str) or not isinstance(event, str):
         raise UnreadableFrameError("expected topic and event to be strings")
-    return Inbound(topic, event, payload, ref, join_ref)
+    return InboundMessage(topic, event, payload, ref, join_ref)
 
 
 def frame(
-    version: Version,
+    version: PhoenixVersion,
     topic: str,
     event: str,
     payload: str,
@@ -63,8 +67,8 @@ def frame(
     ref: str | None = None,
     join_ref: str | None = None,
 ) -> str:
-    """A frame around `payload`, which is JSON text already."""
-    if version is Version.V2:
+    """Return a frame with `payload`, which is JSON text already."""
+    if version is PhoenixVersion.V2:
         head = f"{dumps(join_ref)},{dumps(ref)},{dumps(topic)},{dumps(event)}"
         return f"[{head},{payload}]"
     return (
@@ -73,7 +77,7 @@ def frame(
 
 
 def reply(
-    version: Version,
+    version: PhoenixVersion,
     topic: str,
     response: Any,
     *,
@@ -81,12 +85,13 @@ def reply(
     ref: str | None,
     join_ref: str | None = None,
 ) -> str:
+    """Return a `phx_reply` frame."""
     payload = f'{{"response":{dumps(response)},"status":{dumps(status)}}}'
     return frame(version, topic, "phx_reply", payload, ref=ref, join_ref=join_ref)
 
 
 def system(
-    version: Version,
+    version: PhoenixVersion,
     topic: str,
     *,
     extension: str,
@@ -94,6 +99,7 @@ def system(
     status: str,
     join_ref: str | None,
 ) -> str:
+    """Return a `system` frame."""
     payload = dumps(
         {
             "channel": topic.removeprefix("realtime:"),
@@ -105,7 +111,7 @@ def system(
     return frame(version, topic, "system", payload, join_ref=join_ref)
 
 
-def changes(version: Version, topic: str, data: str, ids: list[int]) -> str:
-    """A `postgres_changes` message; `data` is JSON text."""
+def changes(version: PhoenixVersion, topic: str, data: str, ids: list[int]) -> str:
+    """Return a `postgres_changes` frame; `data` is JSON text."""
     payload = f'{{"data":{data},"ids":{dumps(ids)}}}'
     return frame(version, topic, "postgres_changes", payload)

@@ -1,8 +1,9 @@
-"""The one reader of the write-ahead log: polls a temporary slot and hands changes to channels.
+"""Polls a temporary replication slot and routes its changes to channels.
 
-It loses what the real one loses, for the same reasons. That is why it polls by SQL functions and
-does not stream: `pg_logical_slot_get_binary_changes` consumes what it returns, whether or not
-anybody gets to see it, and a temporary slot dies with its backend, taking everything pending along.
+Changes are lost in the same cases as on the real server, and for the same reasons. Therefore it
+polls with SQL functions instead of streaming: `pg_logical_slot_get_binary_changes` consumes the
+changes it returns whether or not they are delivered, and a temporary slot is dropped with its
+backend, together with all pending changes.
 """
 
 from __future__ import annotations
@@ -17,9 +18,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import psycopg
 from psycopg import sql
 
-from bridge.sandbox.realtime import committed, walrus
-from bridge.sandbox.realtime import pg_catalog as catalog
-from bridge.sandbox.realtime import row_security as visibility
+from bridge.sandbox.realtime import committed, pg_catalog, row_security, walrus
 from bridge.source.replication import pgoutput
 
 if TYPE_CHECKING:
@@ -27,53 +26,54 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from bridge.sandbox.realtime.subscriptions import (
+        ChangeReceiver,
         RealtimeSubscription,
-        Receiver,
         SubscriptionRegistry,
     )
 
 log = logging.getLogger(__name__)
 
-INTERVAL = 0.1
-"""Seconds between polls while the slot moves."""
-IDLE = 5
-"""Intervals between polls of a slot that stands still: the first change after quiet waits up to
-500 ms."""
-JITTER = (0.05, 0.1)
-"""Seconds added when the slot moved and nobody had asked for what moved."""
-BATCH = 100
+POLL_INTERVAL = 0.1
+"""Seconds between polls while the slot advances."""
+IDLE_INTERVALS = 5
+"""Intervals between polls while the slot does not advance: the first change after an idle period
+waits up to 500 ms."""
+UNMATCHED_DELAY = (0.05, 0.1)
+"""Range of seconds added after a poll in which no change matched a subscription."""
+MAX_CHANGES_PER_POLL = 100
 """Changes per poll; a soft limit, since a transaction is never split."""
 RATE_WINDOW = 60.0
 """Seconds over which the rate limit averages."""
-RECOVERY = (0.1, 1.0)
-"""Seconds until a lost slot is made anew; doubled by every failure in a row, up to the cap."""
-RECOVERY_CAP = 16.0
-SESSION = (
+RECOVERY_DELAY = (0.1, 1.0)
+"""Range of seconds until a lost slot is recreated; the upper bound doubles with each consecutive
+failure, up to `MAX_RECOVERY_DELAY`."""
+MAX_RECOVERY_DELAY = 16.0
+SESSION_OPTIONS = (
     "-c timezone=UTC -c datestyle=ISO -c intervalstyle=postgres -c bytea_output=hex"
     " -c extra_float_digits=1 -c statement_timeout=15000"
 )
-"""The forms of values on the wire depend on the poller's session. 15 s is the real driver's limit
-for one poll."""
+"""The text format of values depends on the poller's session. 15 s is the real driver's timeout for
+one poll."""
 
-GENERATED_SINCE = 18_00_00
-"""The PostgreSQL version whose pgoutput can send generated columns."""
+GENERATED_COLUMNS_SINCE = 18_00_00
+"""First PostgreSQL version in which pgoutput can publish generated columns."""
 FLUSH_SINCE = 17_00_00
-"""The PostgreSQL version that can flush on request."""
+"""First PostgreSQL version that can flush the WAL on request."""
 FLUSH = (
     "select pg_logical_emit_message(false, 'sandbox', '', true)"
     " where pg_current_wal_insert_lsn() > pg_current_wal_flush_lsn()"
 )
-"""Decoding sees flushed WAL only. With `synchronous_commit` off, as the sandbox has it for speed,
-that may come half a second after the commit, which no real project would show."""
-FLOOR = 0.002
-"""Seconds between polls at the least, whatever the pace."""
+"""Logical decoding reads flushed WAL only. A session with `synchronous_commit` off flushes up to
+half a second after its commit, a delay that no real project has."""
+MIN_INTERVAL = 0.002
+"""Minimum number of seconds between polls, at any pace."""
 
-Outgoing: TypeAlias = tuple["Receiver", str, list[int]]
-"""To whom, the `data` of the change as JSON text, the ids of the bindings that match."""
+Outgoing: TypeAlias = tuple["ChangeReceiver", str, list[int]]
+"""Receiver, `data` of the change as JSON text, ids of the matching bindings."""
 
 
 class Poller:
-    """`run` it as a task. Everything else may be called meanwhile."""
+    """Run `run` as a task. The other methods may be called while it runs."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class Poller:
         subscriptions: SubscriptionRegistry,
         emit: Callable[[Sequence[Outgoing]], None],
         *,
-        dice: random.Random,
+        rng: random.Random,
         pace: float = 1.0,
         change_limit: float | None = None,
     ) -> None:
@@ -90,31 +90,32 @@ class Poller:
         self._publication = publication
         self._subscriptions = subscriptions
         self._emit = emit
-        self._dice = dice
+        self._rng = rng
         self.pace = pace
         self.change_limit = change_limit
-        """(Changes x matching subscriptions) per second, averaged over a minute, from which on
-        changes are consumed and dropped without a word. None: no limit."""
-        self.allowed = asyncio.Event()
-        """Cleared: the slot is left alone, changes pile up."""
-        self.allowed.set()
+        """Maximum (changes x matching subscriptions) per second, averaged over a minute. Changes
+        above it are consumed and silently dropped. None: no limit."""
+        self.unpaused = asyncio.Event()
+        """While cleared, the slot is not polled and changes accumulate in it."""
+        self.unpaused.set()
         self.ready = asyncio.Event()
-        """Set while a slot exists."""
+        """Set while the slot exists."""
         self.rate_limited = 0
         self.slots_lost = 0
-        self._connection: catalog.Connection | None = None
-        self._decoder = pgoutput.Decoder()
+        self._connection: pg_catalog.Connection | None = None
+        self._decoder = pgoutput.PgoutputDecoder()
         self._slot = ""
-        self._polling = asyncio.Lock()
-        self._counted: deque[tuple[float, int]] = deque()
+        self._poll_lock = asyncio.Lock()
+        self._recent_counts: deque[tuple[float, int]] = deque()
 
     @property
     def backend_pid(self) -> int | None:
-        """Of the connection that owns the slot; None while there is no slot."""
+        """Process id of the backend that owns the slot; None while there is no slot."""
         connection = self._connection
         return connection.info.backend_pid if connection and self.ready.is_set() else None
 
     async def run(self) -> None:
+        """Create the slot and poll it until cancelled; recreate it whenever it is lost."""
         failures = 0
         try:
             while True:
@@ -123,21 +124,27 @@ class Poller:
                     failures = 0
                     await self._drain()
                 except (psycopg.Error, LookupError, pgoutput.MalformedMessageError) as error:
-                    # The slot is gone and everything pending with it. Nobody is told. Besides
-                    # what Postgres refuses, that is a table that changed between commit and poll.
-                    log.debug("the slot was lost: %s", error)
+                    # The slot is dropped with all pending changes, and clients are not notified.
+                    # Besides errors of Postgres, the cause may be a table that was altered between
+                    # commit and poll.
+                    log.debug("replication slot lost: %s", error)
                     if self.ready.is_set():
                         self.slots_lost += 1
                 await self._disconnect()
-                upper = min(RECOVERY_CAP, RECOVERY[1] * 2**failures)
+                upper = min(MAX_RECOVERY_DELAY, RECOVERY_DELAY[1] * 2**failures)
                 failures += 1
-                await asyncio.sleep(self._dice.uniform(upper * RECOVERY[0], upper) * self.pace)
+                await asyncio.sleep(self._rng.uniform(upper * RECOVERY_DELAY[0], upper) * self.pace)
         finally:
             await self._disconnect()
 
-    async def lose(self) -> None:
-        """Skip everything that is pending: the slot then starts from now."""
-        async with self._polling:
+    async def wait_idle(self) -> None:
+        """Return when no poll is in flight."""
+        async with self._poll_lock:
+            return
+
+    async def skip_pending(self) -> None:
+        """Skip all pending changes: advance the slot to the current WAL position."""
+        async with self._poll_lock:
             if self._connection is not None and self.ready.is_set():
                 await self._connection.execute(
                     "select pg_replication_slot_advance(%s, pg_current_wal_insert_lsn())",
@@ -149,19 +156,20 @@ class Poller:
             self._database_url,
             autocommit=True,
             connect_timeout=5,
-            options=SESSION,
+            options=SESSION_OPTIONS,
             application_name="realtime_rls",
         )
-        if self._connection.info.server_version >= GENERATED_SINCE:
-            # The real server's plugin sends generated columns; pgoutput has to be told.
+        if self._connection.info.server_version >= GENERATED_COLUMNS_SINCE:
+            # The real server's plugin, wal2json, sends generated columns; for pgoutput the
+            # publication has to include them.
             with suppress(psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedObject):
                 await self._connection.execute(
                     sql.SQL("alter publication {} set (publish_generated_columns = stored)").format(
                         sql.Identifier(self._publication)
                     )
                 )
-        self._decoder = pgoutput.Decoder()
-        self._slot = f"supabase_realtime_replication_slot_{self._dice.getrandbits(32):08x}"
+        self._decoder = pgoutput.PgoutputDecoder()
+        self._slot = f"supabase_realtime_replication_slot_{self._rng.getrandbits(32):08x}"
         await self._connection.execute(
             "select pg_create_logical_replication_slot(%s, 'pgoutput', true)", (self._slot,)
         )
@@ -175,25 +183,29 @@ class Poller:
 
     async def _drain(self) -> None:
         while True:
-            await self.allowed.wait()
-            async with self._polling:
+            await self.unpaused.wait()
+            async with self._poll_lock:
                 moved, delivered = await self._poll()
             if delivered:
-                # Yield: the frames just queued have to leave.
+                # Yield to the writers of the frames just queued.
                 await asyncio.sleep(0)
                 continue
-            wait = INTERVAL + self._dice.uniform(*JITTER) if moved else INTERVAL * IDLE
-            await asyncio.sleep(max(FLOOR, wait * self.pace))
+            wait = (
+                POLL_INTERVAL + self._rng.uniform(*UNMATCHED_DELAY)
+                if moved
+                else POLL_INTERVAL * IDLE_INTERVALS
+            )
+            await asyncio.sleep(max(MIN_INTERVAL, wait * self.pace))
 
     async def _poll(self) -> tuple[bool, bool]:
-        """Whether the slot moved, and whether anybody was sent anything."""
-        assert self._connection is not None, "polled only while open"
+        """Return whether the slot advanced, and whether a change was delivered."""
+        assert self._connection is not None, "polled only while connected"
         if self._connection.info.server_version >= FLUSH_SINCE:
             await self._connection.execute(FLUSH)
         cursor = await self._connection.execute(
             "select data from pg_logical_slot_get_binary_changes("
             "%s, null, %s, 'proto_version', '1', 'publication_names', %s)",
-            (self._slot, BATCH, self._publication),
+            (self._slot, MAX_CHANGES_PER_POLL, self._publication),
             binary=True,
         )
         messages = await cursor.fetchall()
@@ -203,25 +215,29 @@ class Poller:
         sent = await self._dispatch(self._connection, changes) if changes else 0
         return True, sent > 0
 
-    def _decode(self, messages: Iterable[bytes]) -> list[committed.Committed]:
-        changes: list[committed.Committed] = []
+    def _decode(self, messages: Iterable[bytes]) -> list[committed.CommittedChange]:
+        changes: list[committed.CommittedChange] = []
         timestamp = ""
         for data in messages:
             message = self._decoder.decode(data)
             if isinstance(message, pgoutput.RowMessage):
                 changes.append(
-                    committed.Committed(message, timestamp, committed.is_too_large(message))
+                    committed.CommittedChange(message, timestamp, committed.is_too_large(message))
                 )  # fmt: skip
             elif isinstance(message, pgoutput.BeginMessage):
-                timestamp = committed.timestamp(message.committed_at)
-            # TRUNCATE is read and says nothing, as at the real server.
+                timestamp = committed.timestamp(message.commit_timestamp)
+            # TRUNCATE is consumed without a message, as on the real server.
         return changes
 
     async def _dispatch(
-        self, connection: catalog.Connection, changes: Sequence[committed.Committed]
+        self, connection: pg_catalog.Connection, changes: Sequence[committed.CommittedChange]
     ) -> int:
-        outgoing: dict[committed.Committed, list[Outgoing]] = {change: [] for change in changes}
-        by_relation: defaultdict[pgoutput.Relation, list[committed.Committed]] = defaultdict(list)
+        outgoing: dict[committed.CommittedChange, list[Outgoing]] = {
+            change: [] for change in changes
+        }
+        by_relation: defaultdict[pgoutput.Relation, list[committed.CommittedChange]] = defaultdict(
+            list
+        )
         for change in changes:
             by_relation[change.change.relation].append(change)
         for relation, rows in by_relation.items():
@@ -229,7 +245,7 @@ class Poller:
                 relation.schema, relation.table, {row.change.op for row in rows}
             )
             if covering:
-                await _address(connection, relation, rows, covering, outgoing)
+                await _route(connection, relation, rows, covering, outgoing)
         total = sum(len(ids) for sends in outgoing.values() for _, _, ids in sends)
         if total and self._over_limit(total):
             return 0
@@ -242,29 +258,29 @@ class Poller:
         if self.change_limit is None:
             return False
         now = time.monotonic()
-        while self._counted and self._counted[0][0] < now - RATE_WINDOW:
-            self._counted.popleft()
-        if sum(n for _, n in self._counted) / RATE_WINDOW >= self.change_limit:
+        while self._recent_counts and self._recent_counts[0][0] < now - RATE_WINDOW:
+            self._recent_counts.popleft()
+        if sum(n for _, n in self._recent_counts) / RATE_WINDOW >= self.change_limit:
             self.rate_limited += count
             return True
-        self._counted.append((now, count))
+        self._recent_counts.append((now, count))
         return False
 
 
-async def _address(
-    connection: catalog.Connection,
+async def _route(
+    connection: pg_catalog.Connection,
     relation: pgoutput.Relation,
-    rows: Sequence[committed.Committed],
+    rows: Sequence[committed.CommittedChange],
     covering: Sequence[RealtimeSubscription],
-    outgoing: dict[committed.Committed, list[Outgoing]],
+    outgoing: dict[committed.CommittedChange, list[Outgoing]],
 ) -> None:
-    """Add to `outgoing` who is to be sent what for each of `rows`, all of one table."""
+    """Add to `outgoing` the messages and receivers of each of `rows`, all of one table."""
     readers = {subscription.reader for subscription in covering}
-    table = await catalog.describe(connection, relation, sorted({r.role for r in readers}))
+    table = await pg_catalog.describe(connection, relation, sorted({r.role for r in readers}))
     for reader in readers:
-        await visibility.look(connection, table, reader, rows)
+        await row_security.evaluate_visibility(connection, table, reader, rows)
     passing = {
-        test: await visibility.matching(connection, table, test, rows)
+        test: await row_security.matching(connection, table, test, rows)
         for test in {test for subscription in covering for test in subscription.binding.filters}
     }
     groups: defaultdict[tuple[str, tuple[str, ...] | None], list[RealtimeSubscription]] = (
@@ -273,18 +289,20 @@ async def _address(
     for subscription in covering:
         groups[subscription.reader.role, subscription.binding.select].append(subscription)
     for (role, select), group in groups.items():
-        addressed: list[tuple[committed.Committed, dict[Receiver, list[int]]]] = []
+        addressed: list[tuple[committed.CommittedChange, dict[ChangeReceiver, list[int]]]] = []
         for row in rows:
-            ids: dict[Receiver, list[int]] = {}
+            ids: dict[ChangeReceiver, list[int]] = {}
             for subscription in group:
                 if (
                     subscription.binding.matches(row.change.op)
-                    and row.seen[subscription.reader]
+                    and row.visible_to[subscription.reader]
                     and all(row in passing[test] for test in subscription.binding.filters)
                 ):
                     ids.setdefault(subscription.receiver, []).append(subscription.binding.id)
             if ids:
                 addressed.append((row, ids))
-        texts = await walrus.word(connection, table, role, select, [row for row, _ in addressed])
+        texts = await walrus.encode_changes(
+            connection, table, role, select, [row for row, _ in addressed]
+        )
         for (row, by_receiver), data in zip(addressed, texts, strict=True):
             outgoing[row].extend((receiver, data, ids) for receiver, ids in by_receiver.items())

@@ -1,4 +1,4 @@
-"""Which changes a subscription gets: row level security and filters, decided by Postgres itself."""
+"""Evaluates row level security and filters of subscriptions, as queries on Postgres."""
 
 from __future__ import annotations
 
@@ -8,47 +8,53 @@ from psycopg import sql
 
 from bridge.changes import Op
 from bridge.sandbox.realtime import bindings
-from bridge.sandbox.realtime.committed import Committed, known_null, places_of, value_of
+from bridge.sandbox.realtime.committed import (
+    CommittedChange,
+    column_indexes,
+    is_known_null,
+    value_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bridge.sandbox.realtime import pg_catalog as catalog
+    from bridge.sandbox.realtime import pg_catalog
     from bridge.source.replication import pgoutput
 
 
-async def look(
-    connection: catalog.Connection,
-    table: catalog.CatalogTable,
-    reader: catalog.ReaderRole,
-    changes: Sequence[Committed],
+async def evaluate_visibility(
+    connection: pg_catalog.Connection,
+    table: pg_catalog.CatalogTable,
+    reader: pg_catalog.ReaderRole,
+    changes: Sequence[CommittedChange],
 ) -> None:
-    """Find out which rows `reader` sees now; put the answers into `Committed.seen`.
+    """Set `CommittedChange.visible_to[reader]` for each change.
 
-    With row level security off every change is seen. With it on, INSERT and UPDATE are, if the row
-    with that key exists and is visible at this moment, be it as service_role; DELETE always is.
-    Who may not read the key at all is not asked about rows, and is told so instead (`Error 401`).
+    Without row level security every change is visible. With it, an INSERT or UPDATE is visible if
+    the row with that key exists and `reader` can select it now, also as service_role; a DELETE
+    always is. If `reader` has no SELECT privilege on the key, every change counts as visible, and
+    the message contains `Error 401` instead of the row.
     """
-    asked: list[Committed] = []
-    unasked = not table.rls or not table.key or not table.visible[reader.role].issuperset(table.key)
+    checked: list[CommittedChange] = []
+    skipped = not table.rls or not table.key or not table.visible[reader.role].issuperset(table.key)
     for committed in changes:
-        if unasked or committed.change.op is Op.DELETE:
-            committed.seen[reader] = True
+        if skipped or committed.change.op is Op.DELETE:
+            committed.visible_to[reader] = True
         else:
-            asked.append(committed)
-    if not asked:
+            checked.append(committed)
+    if not checked:
         return
-    relation = asked[0].change.relation
-    places = places_of(relation, table.key)
-    keys = [[_text(c.change.new, place) for c in asked] for place in places]
-    names = [sql.Identifier(f"k{n}") for n in range(len(places))]
+    relation = checked[0].change.relation
+    indexes = column_indexes(relation, table.key)
+    keys = [[_text(c.change.new, index) for c in checked] for index in indexes]
+    names = [sql.Identifier(f"k{n}") for n in range(len(indexes))]
     same = sql.SQL(" and ").join(
         sql.SQL("t.{} = k.{}::{}").format(
-            sql.Identifier(relation.columns[place].name),
+            sql.Identifier(relation.columns[index].name),
             name,
-            sql.SQL(table.casts[relation.columns[place].type_oid]),
+            sql.SQL(table.casts[relation.columns[index].type_oid]),
         )
-        for place, name in zip(places, names, strict=True)
+        for index, name in zip(indexes, names, strict=True)
     )
     query = sql.SQL(
         "select k.n from unnest({arrays}) with ordinality k({names}, n)"
@@ -66,18 +72,18 @@ async def look(
         )
         rows = await (await connection.execute(query, keys)).fetchall()
     found = {n for (n,) in rows}
-    for n, committed in enumerate(asked, 1):
-        committed.seen[reader] = n in found
+    for n, committed in enumerate(checked, 1):
+        committed.visible_to[reader] = n in found
 
 
 async def matching(
-    connection: catalog.Connection,
-    table: catalog.CatalogTable,
+    connection: pg_catalog.Connection,
+    table: pg_catalog.CatalogTable,
     test: bindings.BindingFilter,
-    changes: Sequence[Committed],
-) -> set[Committed]:
-    """Those of `changes` that pass `test`: on the new row, for DELETE on what the old row carries.
-    A column that is null or absent passes only tests that are about null.
+    changes: Sequence[CommittedChange],
+) -> set[CommittedChange]:
+    """Return those of `changes` that pass `test`, evaluated on the new tuple, for DELETE on the old
+    one. NULL and absent columns pass only tests for null.
     """
     if not changes:
         return set()
@@ -85,22 +91,22 @@ async def matching(
     column = next((c for c in relation.columns if c.name == test.column), None)
     if column is None:
         return set()
-    place = relation.columns.index(column)
+    index = relation.columns.index(column)
     present = [
-        c for c in changes if isinstance(value_of(c, place), str) or known_null(c, place)
+        c for c in changes if isinstance(value_of(c, index), str) or is_known_null(c, index)
     ]  # fmt: skip
     kind = table.casts[column.type_oid]
     value, verdict = condition(test, kind)
     query = sql.SQL(
         "select n from unnest(%s::text[]) with ordinality v(v, n) where {}"
     ).format(verdict)  # fmt: skip
-    texts = [v if isinstance(v := value_of(c, place), str) else None for c in present]
+    texts = [v if isinstance(v := value_of(c, index), str) else None for c in present]
     cursor = await connection.execute(query, [texts, *value])
     return {present[n - 1] for (n,) in await cursor.fetchall()}
 
 
 def condition(test: bindings.BindingFilter, kind: str) -> tuple[list[str], sql.Composable]:
-    """Parameters and SQL of `test` over `v`, the text of a value of type `kind`."""
+    """Return parameters and SQL of `test` over `v`, the text of a value of type `kind`."""
     operator = sql.SQL(bindings.OPERATORS[test.operator])
     typed = sql.SQL(kind)
     parameters = [test.value]
@@ -118,6 +124,6 @@ def condition(test: bindings.BindingFilter, kind: str) -> tuple[list[str], sql.C
     return parameters, sql.SQL("not ({})").format(verdict) if test.negated else verdict
 
 
-def _text(row: pgoutput.Row | None, place: int) -> str | None:
-    value = row[place] if row is not None else None
+def _text(row: pgoutput.TupleData | None, index: int) -> str | None:
+    value = row[index] if row is not None else None
     return value if isinstance(value, str) else None

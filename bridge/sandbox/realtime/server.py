@@ -1,7 +1,7 @@
-"""Supabase Realtime's websocket, as far as `postgres_changes` goes, in front of a real PostgreSQL.
+"""Supabase Realtime's websocket endpoint, `postgres_changes` only, backed by a real PostgreSQL.
 
-Frames, their order and their delays are those of the real server; `pace` scales the delays. What
-clients may not rely on there, they may not rely on here: see `poller` for what gets lost.
+Frames, their order and their delays are those of the real server; `pace` scales the delays. The
+guarantees are no stronger than the real ones: see `poller` for the cases in which changes are lost.
 """
 
 from __future__ import annotations
@@ -29,24 +29,25 @@ PATH = "/realtime/v1/websocket"
 PUBLICATION = "supabase_realtime"
 
 COLD_START = (1.8, 2.3)
-"""Seconds that the first subscription waits for the slot; what is written meanwhile is lost."""
-REFUSAL_DELAY = 2.0
-"""Seconds that a refused connection waits for its answer."""
-HOUSEKEEPING = 60.0
-TICK = 1.0
-IDLE_STOP = 600.0
-"""Seconds without subscribers after which the slot is given up."""
-MAX_FRAME = 5_000_000
-"""Bytes of one inbound frame."""
+"""Range of seconds that the first subscription waits for the slot. Changes that are committed
+meanwhile are lost."""
+REJECT_DELAY = 2.0
+"""Seconds until a rejected connection receives its response."""
+PUBLICATION_CHECK_SECONDS = 60.0
+TICK_SECONDS = 1.0
+IDLE_STOP_SECONDS = 600.0
+"""Seconds without subscriptions after which the slot is dropped."""
+MAX_FRAME_BYTES = 5_000_000
+"""Maximum size of one inbound frame."""
 
 
 class RealtimeServer:
-    """Mount `routes`, `start`, and `stop` before the HTTP server goes.
+    """Mount `routes`, call `start`, and call `stop` before the HTTP server shuts down.
 
-    `pace` scales every delay that the real server makes clients wait for, polls included: 1.0 is
-    true to it, 0.05 suits tests. `idle_timeout`, in seconds, is not scaled, for clients count on
-    their own heartbeat. `gateway_keys` maps keys that are no JWTs to the JWT that a hosted
-    project's gateway would swap in.
+    `pace` scales every delay of the real server, polls included: 1.0 is its own timing, 0.05 suits
+    tests. `idle_timeout`, in seconds, is not scaled, because clients send heartbeats at their own
+    interval. `gateway_keys` maps API keys that are not JWTs to the JWT that a hosted project's
+    gateway substitutes.
     """
 
     def __init__(
@@ -62,15 +63,15 @@ class RealtimeServer:
         idle_timeout: float = 66.0,
         publication: str = PUBLICATION,
         gateway_keys: Mapping[str, str] | None = None,
-        dice: random.Random | None = None,
+        rng: random.Random | None = None,
     ) -> None:
         self.faults = faults
         self.max_channels = max_channels
         self.idle_timeout = idle_timeout
-        self.housekeeping = HOUSEKEEPING
-        """Seconds between looks at the publication: whether it changed, which makes every
-        subscription anew, with another `system` ok. Not scaled."""
-        self.dice = dice or random.Random()  # noqa: S311 - jitter
+        self.publication_check_seconds = PUBLICATION_CHECK_SECONDS
+        """Seconds between checks of the publication. If its tables changed, every channel
+        resubscribes and receives another `system` ok. Not scaled by `pace`."""
+        self.rng = rng or random.Random()  # noqa: S311 - jitter
         self.subscriptions = SubscriptionRegistry(database_url, publication)
         self.sockets: set[RealtimeSocket] = set()
         self.poller = Poller(
@@ -78,23 +79,23 @@ class RealtimeServer:
             publication,
             self.subscriptions,
             self._emit,
-            dice=self.dice,
+            rng=self.rng,
             pace=pace,
             change_limit=change_limit,
         )
         self._jwt_secret = jwt_secret
         self._max_sockets = max_sockets
         self._gateway_keys = dict(gateway_keys or {})
-        self._warming = asyncio.Lock()
+        self._start_lock = asyncio.Lock()
         self._tasks: asyncio.TaskGroup | None = None
         self._polling: asyncio.Task[None] | None = None
-        self._life: asyncio.Task[None] | None = None
+        self._supervisor: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         faults.attach(self)
 
     @property
     def pace(self) -> float:
-        """May be set at any time; delays that have begun are not changed."""
+        """Scale of the delays. May be set at any time; running delays are not changed."""
         return self.poller.pace
 
     @pace.setter
@@ -105,25 +106,25 @@ class RealtimeServer:
         return [web.get(PATH, self._connect)]
 
     async def start(self) -> None:
-        """Accept connections from now on. The database is not touched before someone subscribes."""
+        """Accept connections. The database is not used before the first subscription."""
         started = asyncio.Event()
         self._stopping.clear()
-        # The task group below owns every other task; this one owns the group.
-        self._life = asyncio.create_task(self._live(started), name="sandbox-realtime")
+        # The task group in `_supervise` owns every other task; this task owns the group.
+        self._supervisor = asyncio.create_task(self._supervise(started), name="sandbox-realtime")
         await started.wait()
 
     async def stop(self) -> None:
-        """Close every socket with 1012, as a real server that is told to go, and give up the
-        slot. Safe to call twice.
+        """Close every socket with 1012, as the real server does on shutdown, and drop the slot.
+        Idempotent.
         """
         self._stopping.set()
         await self.close_sockets(1012)
-        if self._life is not None:
-            life, self._life = self._life, None
+        if self._supervisor is not None:
+            life, self._supervisor = self._supervisor, None
             await life
 
     def channels(self) -> Iterator[Channel]:
-        """Those that are joined now."""
+        """Yield the channels that are joined now."""
         for socket in self.sockets:
             for channel in socket.channels.values():
                 if not channel.closed:
@@ -132,49 +133,49 @@ class RealtimeServer:
     async def close_sockets(self, code: int) -> None:
         await asyncio.gather(*(socket.close(code) for socket in tuple(self.sockets)))
 
-    async def warm(self) -> None:
-        async with self._warming:
+    async def wait_for_slot(self) -> None:
+        async with self._start_lock:
             if self._polling is None or self._polling.done():
-                await asyncio.sleep(self.dice.uniform(*COLD_START) * self.pace)
+                await asyncio.sleep(self.rng.uniform(*COLD_START) * self.pace)
                 assert self._tasks is not None, "start the server first"
                 self._polling = self._tasks.create_task(self.poller.run())
             await self.poller.ready.wait()
 
-    async def cool(self) -> None:
-        """Give up the slot; the next subscription finds a cold server."""
+    async def drop_slot(self) -> None:
+        """Drop the slot. The next subscription waits for a cold start."""
         polling, self._polling = self._polling, None
         if polling is not None:
             polling.cancel()
             await asyncio.wait([polling])
 
     def token(self, text: Any, fallback: tokens.AccessToken) -> tokens.AccessToken:
-        """The token that a join or a renewal brings; `fallback`, the connection's own, where it
-        brings none. Raises `TokenError`.
+        """Return the verified token `text` of a join or refresh, or `fallback`, the token of the
+        connection, if `text` is absent or an API key (`sb_...`). Raises `TokenError`.
         """
         if not isinstance(text, str) or text.startswith("sb_"):
             return tokens.verify(fallback.text, self._jwt_secret)
         return tokens.verify(text, self._jwt_secret)
 
     def _emit(self, sends: Sequence[Outgoing]) -> None:
-        for data_of in self.faults.treat():
+        for data_of in self.faults.next_frames():
             for receiver, data, ids in sends:
                 receiver.deliver(data_of(data), ids)
 
-    async def _live(self, started: asyncio.Event) -> None:
+    async def _supervise(self, started: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as self._tasks:
-            housekeeping = self._tasks.create_task(self._keep_house())
+            housekeeping = self._tasks.create_task(self._watch_publication())
             started.set()
             await self._stopping.wait()
             housekeeping.cancel()
-            await self.cool()
+            await self.drop_slot()
         await self.subscriptions.close()
 
-    async def _keep_house(self) -> None:
+    async def _watch_publication(self) -> None:
         known: frozenset[tuple[str, str]] | None = None
         looked_at = busy_at = time.monotonic()
         while True:
-            await asyncio.sleep(min(TICK, self.housekeeping))
-            if time.monotonic() - looked_at < self.housekeeping:
+            await asyncio.sleep(min(TICK_SECONDS, self.publication_check_seconds))
+            if time.monotonic() - looked_at < self.publication_check_seconds:
                 continue
             looked_at = time.monotonic()
             if self._polling is None:
@@ -182,8 +183,8 @@ class RealtimeServer:
                 continue
             if len(self.subscriptions):
                 busy_at = time.monotonic()
-            elif time.monotonic() - busy_at > IDLE_STOP:
-                await self.cool()
+            elif time.monotonic() - busy_at > IDLE_STOP_SECONDS:
+                await self.drop_slot()
                 continue
             try:
                 published = await self.subscriptions.published()
@@ -196,29 +197,29 @@ class RealtimeServer:
 
     async def _connect(self, request: web.Request) -> web.StreamResponse:
         transport = request.transport
-        if self.faults.refuses() or self._stopping.is_set() or transport is None:
-            # As a server that is not there: no answer.
+        if self.faults.take_refusal() or self._stopping.is_set() or transport is None:
+            # As if no server were listening: no response.
             if transport is not None:
                 transport.abort()
             return web.Response(status=503)
         key = request.query.get("apikey") or request.headers.get("x-api-key")
         if not key:
-            return await self._refuse(401, "API key is missing")
+            return await self._reject(401, "API key is missing")
         try:
             token = tokens.verify(self._gateway_keys.get(key, key), self._jwt_secret)
         except tokens.TokenError as error:
-            return await self._refuse(401, error.brief)
+            return await self._reject(401, error.brief)
         if len(self.sockets) >= self._max_sockets:
-            return await self._refuse(429, "Too many connected users")
+            return await self._reject(429, "Too many connected users")
         response = web.WebSocketResponse(
-            autoping=False,  # a half-open connection must not answer pings
+            autoping=False,  # a half-open connection must not send pongs
             compress=False,
-            max_msg_size=MAX_FRAME,
+            max_msg_size=MAX_FRAME_BYTES,
             timeout=1.0,
         )
         await response.prepare(request)
-        v2 = request.query.get("vsn", "1.0.0") == phoenix.Version.V2
-        version = phoenix.Version.V2 if v2 else phoenix.Version.V1
+        v2 = request.query.get("vsn", "1.0.0") == phoenix.PhoenixVersion.V2
+        version = phoenix.PhoenixVersion.V2 if v2 else phoenix.PhoenixVersion.V1
         assert isinstance(transport, asyncio.Transport), "aiohttp serves over TCP"
         socket = RealtimeSocket(self, response, transport, token, version)
         self.sockets.add(socket)
@@ -228,8 +229,8 @@ class RealtimeServer:
             self.sockets.discard(socket)
         return response
 
-    async def _refuse(self, status: int, error: str) -> web.Response:
-        await asyncio.sleep(REFUSAL_DELAY * self.pace)
+    async def _reject(self, status: int, error: str) -> web.Response:
+        await asyncio.sleep(REJECT_DELAY * self.pace)
         return web.Response(
             status=status,
             text=phoenix.dumps({"error": error}),

@@ -1,8 +1,8 @@
-"""Who is subscribed to what, and the checks that a subscription has to pass.
+"""Registry of the subscriptions, and the checks that a subscription has to pass.
 
-The real server keeps a table, `realtime.subscription`, whose trigger does the checks. This keeps a
-list, and runs the same checks as statements on a connection of its own: that connection may die
-without a change being lost.
+The real server has a table, `realtime.subscription`, with a trigger for the checks. This module
+keeps the subscriptions in memory and runs the same checks as statements on a separate connection,
+which may be lost without losing changes.
 """
 
 from __future__ import annotations
@@ -15,9 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import psycopg
 from psycopg import sql
 
-from bridge.sandbox.realtime import bindings
-from bridge.sandbox.realtime import pg_catalog as catalog
-from bridge.sandbox.realtime import row_security as visibility
+from bridge.sandbox.realtime import bindings, pg_catalog, row_security
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,8 +26,8 @@ CONNECT_TIMEOUT = 5
 """Seconds."""
 
 
-class Receiver(Protocol):
-    """A joined channel, seen from the poller."""
+class ChangeReceiver(Protocol):
+    """A joined channel, as the poller uses it."""
 
     def deliver(self, data: str, ids: list[int]) -> None:
         """Send one change. Must not block, must not raise."""
@@ -40,36 +38,40 @@ class Receiver(Protocol):
 class RealtimeSubscription:
     """One binding of one channel."""
 
-    receiver: Receiver
+    receiver: ChangeReceiver
     binding: bindings.Binding
-    reader: catalog.ReaderRole
+    reader: pg_catalog.ReaderRole
 
 
-class SubscriptionRejected(Exception):  # noqa: N818 - what the server says of it, not a fault of ours
-    """The words of the `system` error; the subscription will not be tried again."""
+class SubscriptionRejected(Exception):  # noqa: N818 - a rejection of the client's request
+    """The database does not accept a binding. The message is that of the real server's `system`
+    error; the subscription is not retried.
+    """
 
 
 class SubscriptionRegistry:
+    """Subscriptions by channel. `len` is the number of channels with one."""
+
     def __init__(self, database_url: str, publication: str) -> None:
         self._database_url = database_url
         self._publication = publication
-        self._connection: catalog.Connection | None = None
+        self._connection: pg_catalog.Connection | None = None
         self._lock = asyncio.Lock()
-        self._subscriptions: dict[Receiver, tuple[RealtimeSubscription, ...]] = {}
+        self._subscriptions: dict[ChangeReceiver, tuple[RealtimeSubscription, ...]] = {}
 
     def __len__(self) -> int:
         return len(self._subscriptions)
 
-    def add(self, receiver: Receiver, subscriptions: Sequence[RealtimeSubscription]) -> None:
-        """Changes flow to `receiver` from now on; replaces what it had."""
+    def add(self, receiver: ChangeReceiver, subscriptions: Sequence[RealtimeSubscription]) -> None:
+        """Set the subscriptions of `receiver`; replaces earlier ones."""
         self._subscriptions[receiver] = tuple(subscriptions)
 
-    def remove(self, receiver: Receiver) -> None:
+    def remove(self, receiver: ChangeReceiver) -> None:
         self._subscriptions.pop(receiver, None)
 
     def covering(self, schema: str, table: str, ops: Iterable[Op]) -> list[RealtimeSubscription]:
-        """Those that may want such a change, filters aside; the bindings of a channel last first,
-        which is the order of `ids` in the real server's messages.
+        """Return the subscriptions to such changes, without evaluating filters. The bindings of a
+        channel are in reverse order, which is the order of `ids` in the real server's messages.
         """
         wanted = set(ops)
         return [
@@ -81,18 +83,20 @@ class SubscriptionRegistry:
         ]
 
     async def check(self, wanted: Sequence[bindings.Binding], role: str) -> None:
-        """Raises `SubscriptionRejected` for the first binding that the database would not take,
-        and psycopg's error when the database could not be asked.
+        """Check bindings against the database.
+
+        Raises `SubscriptionRejected` for the first binding that fails, and psycopg's error if the
+        database cannot be queried.
         """
         async with self._lock:
-            connection = await self._connected()
+            connection = await self._ensure_connected()
             for binding in wanted:
                 await self._check(connection, binding, role)
 
     async def published(self) -> frozenset[tuple[str, str]]:
         """The publication's tables now."""
         async with self._lock:
-            cursor = await (await self._connected()).execute(
+            cursor = await (await self._ensure_connected()).execute(
                 "select schemaname::text, tablename::text from pg_publication_tables"
                 " where pubname = %s",
                 (self._publication,),
@@ -100,9 +104,11 @@ class SubscriptionRegistry:
             return frozenset((schema, table) for schema, table in await cursor.fetchall())
 
     async def terminate(self, pid: int) -> None:
-        """End another backend of the same database."""
+        """Terminate another backend of the same database."""
         async with self._lock:
-            await (await self._connected()).execute("select pg_terminate_backend(%s)", (pid,))
+            await (await self._ensure_connected()).execute(
+                "select pg_terminate_backend(%s)", (pid,)
+            )
 
     async def close(self) -> None:
         async with self._lock:
@@ -110,11 +116,11 @@ class SubscriptionRegistry:
                 await self._connection.close()
                 self._connection = None
 
-    async def _connected(self) -> catalog.Connection:
+    async def _ensure_connected(self) -> pg_catalog.Connection:
         connection = self._connection
         if connection is not None and not connection.closed:
             try:
-                await connection.execute("select 1")  # a restart of Postgres shows only on use
+                await connection.execute("select 1")  # a lost connection is detected only on use
             except psycopg.OperationalError:
                 await connection.close()
             else:
@@ -128,7 +134,7 @@ class SubscriptionRegistry:
         return self._connection
 
     async def _check(
-        self, connection: catalog.Connection, binding: bindings.Binding, role: str
+        self, connection: pg_catalog.Connection, binding: bindings.Binding, role: str
     ) -> None:
         try:
             cursor = await connection.execute(
@@ -162,11 +168,11 @@ class SubscriptionRegistry:
         except (psycopg.OperationalError, psycopg.InterfaceError):
             raise
         except psycopg.Error as error:
-            raise SubscriptionRejected(_complaint(binding, error)) from error
+            raise SubscriptionRejected(_exception_message(binding, error)) from error
 
 
 async def _check_columns(
-    connection: catalog.Connection,
+    connection: pg_catalog.Connection,
     binding: bindings.Binding,
     columns: set[str],
     schema: str,
@@ -185,22 +191,22 @@ async def _check_columns(
             (schema, table, test.column),
         )
         row = await cursor.fetchone()
-        assert row is not None, "the column was there a moment ago"
-        parameters, verdict = visibility.condition(test, str(row[0]))
+        assert row is not None, "the column was in the privilege check above"
+        parameters, verdict = row_security.condition(test, str(row[0]))
         count = await connection.execute(
             "select cardinality(%s::text[])", (test.value if test.operator == "in" else "{}",)
         )
         values = await count.fetchone()
-        if values is not None and values[0] > bindings.IN_VALUES:
+        if values is not None and values[0] > bindings.MAX_IN_VALUES:
             raise psycopg.errors.RaiseException(
-                f"too many values for `in` filter. Maximum {bindings.IN_VALUES}"
+                f"too many values for `in` filter. Maximum {bindings.MAX_IN_VALUES}"
             )
         await connection.execute(
             sql.SQL("select {} from (values (null::text)) t(v)").format(verdict), parameters
         )
 
 
-def _complaint(binding: bindings.Binding, error: psycopg.Error) -> str:
+def _exception_message(binding: bindings.Binding, error: psycopg.Error) -> str:
     words: Any = error.diag.message_primary or str(error)
     code = error.sqlstate or "XX000"
     condition = re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()

@@ -1,4 +1,4 @@
-"""The JWTs that Realtime takes, and the words with which it refuses the others."""
+"""Verifies JWTs as Realtime does, with its error messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ INCOMPLETE = "Fields `role` and `exp` are required in JWT"
 
 
 class TokenError(ValueError):
-    """`code` and `message` are what a join reply is told; a connection gets `brief`."""
+    """A token is not accepted. `code` and `message` are for the join reply, `brief` for the
+    response to a connection.
+    """
 
     def __init__(self, code: str, message: str, brief: str | None = None) -> None:
         super().__init__(f"{code}: {message}")
@@ -25,6 +27,8 @@ class TokenError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
+    """A verified token."""
+
     text: str
     role: str
     expires_at: float
@@ -33,13 +37,14 @@ class AccessToken:
 
 
 def expired(expires_at: float, now: float) -> str:
+    """Return Realtime's message for an expired token. Both arguments are Unix times."""
     return f"Token has expired {max(0, int(now - expires_at))} seconds ago"
 
 
 def verify(text: str, secret: str) -> AccessToken:
-    """The token in `text`, HS256 by `secret`. Raises `TokenError`."""
+    """Return the token in `text`, signed with HMAC and `secret`. Raises `TokenError`."""
     try:
-        # Expiry is looked at below: Realtime says for how long it has passed.
+        # Expiry is checked below: Realtime's message has the seconds since then.
         claims = jwt.decode(
             text,
             secret,

@@ -1,8 +1,8 @@
-"""Row changes as Realtime words them: the JSON that says what happened.
+"""Encodes row changes as the JSON of Realtime's `postgres_changes` messages.
 
-The real server does this inside Postgres, per role, at poll time; so does this, with the same
-casts, because only Postgres knows how Postgres writes a value. Everything is done for a whole poll
-at once: one statement per table, role and shape of row, never one per value.
+The real server does this in Postgres, per role, at poll time. So does this module, with the same
+casts, because the JSON format of each type is defined by Postgres. A whole poll is encoded at once:
+one statement per table, role and set of columns, not one per value.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import orjson
 from psycopg import sql
 
 from bridge.changes import Op
-from bridge.sandbox.realtime.committed import Committed, places_of, value_of
+from bridge.sandbox.realtime.committed import CommittedChange, column_indexes, value_of
 from bridge.source.replication import pgoutput
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bridge.sandbox.realtime import pg_catalog as catalog
+    from bridge.sandbox.realtime import pg_catalog
 
-KEPT_VALUE = 64
-"""Bytes of a value's JSON text that survive the cut."""
+KEPT_VALUE_BYTES = 64
+"""Maximum size in bytes of a value's JSON text in a record that is too large."""
 
 TOO_LARGE = "Error 413: Payload Too Large"
 UNAUTHORIZED = "Error 401: Unauthorized"
@@ -33,140 +33,146 @@ BYTEA = 17
 NUMBERS = frozenset({700, 701, 1700})
 """float4, float8, numeric."""
 NOT_FINITE = frozenset({"NaN", "Infinity", "-Infinity"})
-ARGUMENTS = 40
-"""Pairs per jsonb_build_object: a function takes 100 arguments."""
+PAIRS_PER_CALL = 40
+"""Pairs per jsonb_build_object: a function has at most 100 arguments."""
 
 
-async def word(
-    connection: catalog.Connection,
-    table: catalog.CatalogTable,
+async def encode_changes(
+    connection: pg_catalog.Connection,
+    table: pg_catalog.CatalogTable,
     role: str,
     select: tuple[str, ...] | None,
-    changes: Sequence[Committed],
+    changes: Sequence[CommittedChange],
 ) -> list[str]:
-    """The JSON text of `data` for each of `changes`, as `role` may see it, limited to `select`."""
+    """Return the JSON text of `data` for each of `changes`, with the columns that `role` may
+    select, limited to `select` and the key.
+    """
     if not changes:
         return []
     relation = changes[0].change.relation
     visible = table.visible[role]
     if not table.key:
-        return [_refusal(committed.change, NO_KEY) for committed in changes]
-    shown = [
-        place
-        for place, column in enumerate(relation.columns)
+        return [_error_data(committed.change, NO_KEY) for committed in changes]
+    visible_indexes = [
+        index
+        for index, column in enumerate(relation.columns)
         if column.name in visible
         and (select is None or column.name in select or column.name in table.key)
     ]
-    columns = _columns(relation, table, shown)
-    new = await _records(connection, table, shown, changes, old=False)
-    old = await _records(connection, table, shown, changes, old=True)
+    columns = _columns(relation, table, visible_indexes)
+    new = await _records(connection, table, visible_indexes, changes, old=False)
+    old = await _records(connection, table, visible_indexes, changes, old=True)
     readable = visible.issuperset(table.key)
     texts: list[str] = []
     for n, committed in enumerate(changes):
         change = committed.change
         if not readable and change.op is not Op.DELETE:
-            texts.append(_refusal(change, UNAUTHORIZED))
+            texts.append(_error_data(change, UNAUTHORIZED))
             continue
         errors = orjson.dumps([TOO_LARGE]).decode() if committed.too_large else "null"
         old_record = f'"old_record":{old[n]},' if change.op is not Op.INSERT else ""
         record = f'"record":{new[n]},' if change.op is not Op.DELETE else ""
         texts.append(
             f'{{"columns":{columns},"commit_timestamp":"{committed.timestamp}","errors":{errors},'
-            f"{old_record}{record}{_about(change)}}}"
+            f"{old_record}{record}{_table_fields(change)}}}"
         )
     return texts
 
 
-def _about(change: pgoutput.RowMessage) -> str:
+def _table_fields(change: pgoutput.RowMessage) -> str:
     relation = change.relation
     schema, table = orjson.dumps(relation.schema).decode(), orjson.dumps(relation.table).decode()
     return f'"schema":{schema},"table":{table},"type":"{change.op.value}"'
 
 
-def _refusal(change: pgoutput.RowMessage, error: str) -> str:
+def _error_data(change: pgoutput.RowMessage, error: str) -> str:
     old_record = '"old_record":{},' if change.op is not Op.INSERT else ""
     record = '"record":{},' if change.op is not Op.DELETE else ""
     return (
         f'{{"columns":[],"commit_timestamp":null,"errors":{orjson.dumps([error]).decode()},'
-        f"{old_record}{record}{_about(change)}}}"
+        f"{old_record}{record}{_table_fields(change)}}}"
     )
 
 
-def _columns(relation: pgoutput.Relation, table: catalog.CatalogTable, shown: Sequence[int]) -> str:
-    """In the table's order, with the spaces that jsonb writes."""
+def _columns(
+    relation: pgoutput.Relation, table: pg_catalog.CatalogTable, visible_indexes: Sequence[int]
+) -> str:
+    """Return `columns` in the table's order, with the whitespace of jsonb."""
     described = (
         f'{{"name": {orjson.dumps(column.name).decode()}, '
         f'"type": {orjson.dumps(table.type_names[column.type_oid]).decode()}}}'
-        for column in (relation.columns[place] for place in shown)
+        for column in (relation.columns[index] for index in visible_indexes)
     )
     return f"[{', '.join(described)}]"
 
 
-def _side(
-    committed: Committed, table: catalog.CatalogTable, *, old: bool
+def _known_columns(
+    committed: CommittedChange, table: pg_catalog.CatalogTable, *, old: bool
 ) -> tuple[int, ...] | None:
-    """Which columns of the new or old record are known, None if there is no such record."""
+    """Return the columns that the new or old record contains, None if there is no such record."""
     change = committed.change
     everything = range(len(change.relation.columns))
     if not old:
         if change.new is None:
             return None
-        return tuple(p for p in everything if value_of(committed, p) is not pgoutput.UNCHANGED)
+        return tuple(
+            p for p in everything if value_of(committed, p) is not pgoutput.UNCHANGED_TOAST
+        )
     if change.op is Op.INSERT:
         return None
     names = {column.name for column in change.relation.columns}
-    key = tuple(places_of(change.relation, (name for name in table.key if name in names)))
+    key = tuple(column_indexes(change.relation, (name for name in table.key if name in names)))
     if change.old is None or change.old_is_key:
         return key
-    # Under row level security nobody can be asked whether they may see a row that is gone, so a
-    # DELETE tells its key only, even to service_role.
+    # Policies cannot be evaluated for a deleted row, so with row level security a DELETE contains
+    # the key only, also for service_role.
     return key if change.op is Op.DELETE and table.rls else tuple(everything)
 
 
 async def _records(
-    connection: catalog.Connection,
-    table: catalog.CatalogTable,
-    shown: Sequence[int],
-    changes: Sequence[Committed],
+    connection: pg_catalog.Connection,
+    table: pg_catalog.CatalogTable,
+    visible_indexes: Sequence[int],
+    changes: Sequence[CommittedChange],
     *,
     old: bool,
 ) -> list[str]:
-    """The record of each change as jsonb text, `{}` where there is none."""
+    """Return the record of each change as jsonb text, `{}` if there is none."""
     texts = ["{}"] * len(changes)
-    alike: defaultdict[tuple[tuple[int, ...], bool], list[int]] = defaultdict(list)
-    allowed = set(shown)
+    groups: defaultdict[tuple[tuple[int, ...], bool], list[int]] = defaultdict(list)
+    allowed = set(visible_indexes)
     for n, committed in enumerate(changes):
-        known = _side(committed, table, old=old)
+        known = _known_columns(committed, table, old=old)
         if known is not None:
-            places = tuple(p for p in known if p in allowed)
-            alike[places, committed.too_large].append(n)
-    for (places, cut), members in alike.items():
-        if not places:
+            indexes = tuple(p for p in known if p in allowed)
+            groups[indexes, committed.too_large].append(n)
+    for (indexes, cut), members in groups.items():
+        if not indexes:
             continue
         relation = changes[members[0]].change.relation
         rows = [_row(changes[n], old=old) for n in members]
         arrays = [
-            [_wal_text(relation.columns[place], row[place]) for row in rows] for place in places
+            [_wal_text(relation.columns[index], row[index]) for row in rows] for index in indexes
         ]
-        query = _record_query(relation, table, places, cut=cut)
+        query = _record_query(relation, table, indexes, cut=cut)
         cursor = await connection.execute(query, arrays)
         for n, (text,) in zip(members, await cursor.fetchall(), strict=True):
             texts[n] = text
     return texts
 
 
-def _row(committed: Committed, *, old: bool) -> pgoutput.Row:
+def _row(committed: CommittedChange, *, old: bool) -> pgoutput.TupleData:
     change = committed.change
     if old:
-        # No old tuple: the identity did not change, so the new row still has it.
+        # Without an old tuple the replica identity is unchanged, so the new tuple contains it.
         row = change.old if change.old is not None else change.new
-        assert row is not None, "an update has a new row, a delete an old one"
+        assert row is not None, "an update has a new tuple, a delete an old one"
         return row
-    return tuple(value_of(committed, place) for place in range(len(change.relation.columns)))
+    return tuple(value_of(committed, index) for index in range(len(change.relation.columns)))
 
 
-def _wal_text(column: pgoutput.RelationColumn, value: pgoutput.Value) -> str | None:
-    """The value as wal2json, the real server's plugin, would hand it on."""
+def _wal_text(column: pgoutput.RelationColumn, value: pgoutput.TupleValue) -> str | None:
+    """Return the value as wal2json, the real server's output plugin, formats it."""
     if not isinstance(value, str):
         return None
     if column.type_oid in NUMBERS and value in NOT_FINITE:
@@ -175,30 +181,36 @@ def _wal_text(column: pgoutput.RelationColumn, value: pgoutput.Value) -> str | N
 
 
 def _record_query(
-    relation: pgoutput.Relation, table: catalog.CatalogTable, places: Sequence[int], *, cut: bool
+    relation: pgoutput.Relation,
+    table: pg_catalog.CatalogTable,
+    indexes: Sequence[int],
+    *,
+    cut: bool,
 ) -> sql.Composed:
-    names = [sql.Identifier(f"v{place}") for place in places]
+    names = [sql.Identifier(f"v{index}") for index in indexes]
     pairs = [
         sql.SQL("{}, to_jsonb({}::{})").format(
-            sql.Literal(relation.columns[place].name),
+            sql.Literal(relation.columns[index].name),
             name,
             sql.SQL(
-                "text" if (oid := relation.columns[place].type_oid) == BYTEA else table.casts[oid]
+                "text" if (oid := relation.columns[index].type_oid) == BYTEA else table.casts[oid]
             ),
         )
-        for place, name in zip(places, names, strict=True)
+        for index, name in zip(indexes, names, strict=True)
     ]
     whole = sql.SQL(" || ").join(
-        sql.SQL("jsonb_build_object({})").format(sql.SQL(", ").join(pairs[at : at + ARGUMENTS]))
-        for at in range(0, len(pairs), ARGUMENTS)
+        sql.SQL("jsonb_build_object({})").format(
+            sql.SQL(", ").join(pairs[at : at + PAIRS_PER_CALL])
+        )
+        for at in range(0, len(pairs), PAIRS_PER_CALL)
     )
     if cut:
         whole = sql.SQL(
             "coalesce((select jsonb_object_agg(key, value) from jsonb_each({})"
             " where value <> 'null' and octet_length(value::text) <= {}), '{{}}')"
-        ).format(whole, sql.Literal(KEPT_VALUE))
+        ).format(whole, sql.Literal(KEPT_VALUE_BYTES))
     return sql.SQL("select ({})::text from unnest({}) with ordinality v({}, n) order by n").format(
         whole,
-        sql.SQL(", ").join([sql.SQL("%s::text[]")] * len(places)),
+        sql.SQL(", ").join([sql.SQL("%s::text[]")] * len(indexes)),
         sql.SQL(", ").join(names),
     )

@@ -1,7 +1,7 @@
-"""From the payload of a `postgres_changes` message to a `Change`.
+"""Decodes the payload of a `postgres_changes` message to a `Change`. No I/O.
 
-Shape of the payload: `data` of Realtime's message, as the `realtime` package hands it to callbacks.
-What Realtime is known to garble is found here, and said as doubt.
+The payload is `data` of Realtime's message, as the `realtime` package passes it to callbacks. A
+payload that Realtime is known to truncate is marked as `truncated`.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ if TYPE_CHECKING:
     from bridge.changes import Json, Key
     from bridge.projection import Projection
 
-_CUT_SHORT = frozenset({"bpchar", "bit", "_bpchar", "_bit"})
-"""Types of which Realtime sends only the first character (`char(2)` 'TX' arrives as 'T')."""
+_TRUNCATED_TYPES = frozenset({"bpchar", "bit", "_bpchar", "_bit"})
+"""Types of which Realtime sends only the first character (`char(2)` 'TX' is sent as 'T')."""
 
 _FLOATS = frozenset({"float4", "float8"})
 
 
 class UnreadableChangeError(ValueError):
-    """A payload that names no row: what it said is lost."""
+    """A payload without the key of a row: the change is lost."""
 
 
 def decode(data: Mapping[str, Any], projection: Projection) -> Change | None:
-    """The change that `data` speaks of; None where it is about another table.
+    """Return the change of a payload; None if it is a change of another table.
 
-    Raises `Unreadable` where it can't even be said which row changed.
+    Raises `UnreadableChangeError` if the key of the row cannot be decoded.
     """
     try:
         return _change(data, projection)
     except (KeyError, TypeError, AttributeError) as error:
-        # Not what came: it may hold a row.
+        # Without the payload, which may hold a row.
         raise UnreadableChangeError(
-            f"expected a change as Realtime sends it, came another shape ({type(error).__name__})"
+            f"expected a change in Realtime's format, got another one ({type(error).__name__})"
         ) from None
 
 
@@ -47,18 +47,16 @@ def _change(data: Mapping[str, Any], projection: Projection) -> Change | None:
     op = _op(data.get("type"))
     types = {column["name"]: column["type"] for column in data.get("columns") or ()}
     errors = data.get("errors")
-    record = _known(data.get("record") or {}, types, projection)
+    record = _known_columns(data.get("record") or {}, types, projection)
     raw_old = data.get("old_record") or {}
-    if types.get(projection.key) in _CUT_SHORT:
-        raise UnreadableChangeError(
-            f"the key {projection.key} is of a type that Realtime cuts short"
-        )
+    if types.get(projection.key) in _TRUNCATED_TYPES:
+        raise UnreadableChangeError(f"the key {projection.key} has a type that Realtime truncates")
     key = _key(raw_old if op is Op.DELETE else data.get("record") or {}, projection, errors)
     old_key = None
     if op is Op.UPDATE and raw_old.get(projection.key) is not None:
         old_key = _key(raw_old, projection, errors)
     committed_at = data.get("commit_timestamp")
-    old = _known(raw_old, types, projection)
+    old = _known_columns(raw_old, types, projection)
     return Change(
         op=op,
         key=key,
@@ -66,7 +64,7 @@ def _change(data: Mapping[str, Any], projection: Projection) -> Change | None:
         committed_at=normalize(committed_at) if isinstance(committed_at, str) else "",
         old=old if len(old) == len(projection.known) and not errors else None,
         old_key=old_key if old_key != key else None,
-        truncated=op is not Op.DELETE and (bool(errors) or _garbled(types, projection)),
+        truncated=op is not Op.DELETE and (bool(errors) or _has_truncated_type(types, projection)),
     )
 
 
@@ -74,7 +72,7 @@ def _op(value: Any) -> Op:
     try:
         return Op(getattr(value, "value", value))
     except ValueError:
-        raise UnreadableChangeError(f"expected INSERT, UPDATE or DELETE, came {value!r}") from None
+        raise UnreadableChangeError(f"expected INSERT, UPDATE or DELETE, got {value!r}") from None
 
 
 def _key(record: Mapping[str, Json], projection: Projection, errors: Any) -> Key:
@@ -82,12 +80,12 @@ def _key(record: Mapping[str, Json], projection: Projection, errors: Any) -> Key
     if isinstance(key, str | int) and not isinstance(key, bool):
         return key
     raise UnreadableChangeError(
-        f"expected the row's {projection.key}, came {type(key).__name__} "
+        f"expected the row's {projection.key}, got {type(key).__name__} "
         f"(columns {sorted(record)}, errors {errors})"
     )
 
 
-def _known(
+def _known_columns(
     record: Mapping[str, Json], types: Mapping[str, str], projection: Projection
 ) -> dict[str, Json]:
     known = {}
@@ -96,14 +94,14 @@ def _known(
             continue
         value = record[column]
         if types.get(column) == "bytea" and isinstance(value, str):
-            value = "\\x" + value  # as PostgREST writes it
-        elif types.get(column) in _CUT_SHORT:
+            value = "\\x" + value  # as PostgREST serializes it
+        elif types.get(column) in _TRUNCATED_TYPES:
             continue
         elif types.get(column) in _FLOATS and type(value) is int:
-            value = float(value)  # PostgREST writes 1e+16, Realtime all digits
+            value = float(value)  # PostgREST sends 1e+16, Realtime all digits
         known[column] = normalize(value)
     return known
 
 
-def _garbled(types: Mapping[str, str], projection: Projection) -> bool:
-    return any(types.get(column) in _CUT_SHORT for column in projection.known)
+def _has_truncated_type(types: Mapping[str, str], projection: Projection) -> bool:
+    return any(types.get(column) in _TRUNCATED_TYPES for column in projection.known)

@@ -1,4 +1,4 @@
-"""How a subscription ends, and how long to wait before the next one."""
+"""Reasons for the end of a subscription, and the delay before the next attempt."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _NEEDS_OPERATOR = {
     "InvalidJWTToken": "set SUPABASE_SECRET_KEY to this project's secret key",
     "MalformedJWT": "set SUPABASE_SECRET_KEY to this project's secret key; a self-hosted Realtime "
-    "takes only JWTs, so use its service_role key",
+    "accepts only JWTs, so use its service_role key",
     "JwtSignatureError": "set SUPABASE_SECRET_KEY to this project's secret key",
     "JwtSignerError": "the project's JWT keys are not set up",
     "Unauthorized": "the key's role may not join: use the secret key",
@@ -27,12 +27,12 @@ _NEEDS_OPERATOR = {
     "Unable to subscribe to changes with given parameters": "check that BRIDGE_TABLE exists, is in "
     "the publication supabase_realtime, and that service_role may select from it",
     "HTTP 401": "set SUPABASE_SECRET_KEY to this project's secret key",
-    "HTTP 403": "the project is suspended, or the key is not a JWT where only JWTs are taken",
+    "HTTP 403": "the project is suspended, or the key is not a JWT and only JWTs are accepted",
     "HTTP 404": "no such project: check SUPABASE_URL",
 }
-"""What Realtime says (its beginning or a part), and what somebody has to do about it."""
+"""Messages of Realtime (or parts of them) that need an operator, with advice."""
 
-_QUOTA = (
+_QUOTA_ERRORS = (
     "ChannelRateLimitReached",
     "ConnectionRateLimitReached",
     "ClientJoinRateLimitReached",
@@ -41,31 +41,32 @@ _QUOTA = (
 )
 
 FIRST_SECONDS = 0.5
+"""Upper bound of the first delay; it doubles with each attempt."""
 LONGEST_SECONDS = 30.0
 SLOW_SECONDS = 30.0
-"""Where trying again can't help soon: wrong credentials, an exhausted quota."""
+"""Delay after errors that last for a while: wrong credentials, an exhausted quota."""
 
 
-class SubscriptionEnded(BridgeError):  # noqa: N818 - states what is the case
-    """A subscription is over. `slow`: the next attempt should not come soon."""
+class SubscriptionEnded(BridgeError):  # noqa: N818 - also raised when the bridge closes it
+    """A subscription has ended. `slow`: the next attempt should be delayed."""
 
-    def __init__(self, reason: str, *, needs_a_person: bool = False, slow: bool = False) -> None:
+    def __init__(self, reason: str, *, needs_operator: bool = False, slow: bool = False) -> None:
         super().__init__(reason)
-        self.needs_a_person = needs_a_person
-        self.slow = slow or needs_a_person
+        self.needs_operator = needs_operator
+        self.slow = slow or needs_operator
 
 
 def ended_by(error: Exception | None, state: str = "") -> SubscriptionEnded:
-    """What `error` means, as the library reports it with a channel's `state`.
+    """Classify an error that the library reports with a channel's `state`.
 
-    The words never hold the URL, which carries the key.
+    The reason never contains the URL, which holds the key.
     """
     text = _text(error)
     reason = ": ".join(part for part in (state, text) if part) or "closed"
-    for said, advice in _NEEDS_OPERATOR.items():
-        if said in text:
-            return SubscriptionEnded(f"{reason}; {advice}", needs_a_person=True)
-    return SubscriptionEnded(reason, slow=any(said in text for said in _QUOTA))
+    for message, advice in _NEEDS_OPERATOR.items():
+        if message in text:
+            return SubscriptionEnded(f"{reason}; {advice}", needs_operator=True)
+    return SubscriptionEnded(reason, slow=any(message in text for message in _QUOTA_ERRORS))
 
 
 def _text(error: Exception | None) -> str:
@@ -75,15 +76,15 @@ def _text(error: Exception | None) -> str:
         body = error.response.body or b""
         return f"HTTP {error.response.status_code} {body[:200].decode(errors='replace')}".strip()
     if isinstance(error, InvalidURI):
-        return "the address made of SUPABASE_URL is not a websocket address"
+        return "SUPABASE_URL gives no valid websocket URL"
     if isinstance(error, InvalidHandshake | OSError | EOFError | TimeoutError):
         return f"{type(error).__name__}: {error}"
     return str(error) or type(error).__name__
 
 
 def retry_delay(state: RetryCallState) -> float:
-    """Seconds before the next attempt: exponential with full jitter at its upper half, slow where
-    the ending asks for it.
+    """Return the seconds before the next attempt: exponential backoff with jitter in its upper
+    half, or `SLOW_SECONDS` and more after a `slow` end.
     """
     error = state.outcome.exception() if state.outcome else None
     if isinstance(error, SubscriptionEnded) and error.slow:

@@ -1,8 +1,8 @@
-"""Frames that the `realtime` package drops: it logs them, whole rows and all, and calls nobody.
+"""Captures frames that the `realtime` package rejects: it logs them and calls no callback.
 
-A change whose commit timestamp is null (Realtime's errors 400 and 401) and anything else that does
-not fit the package's models ends as one ERROR line. The line is kept out of the logs, since it
-holds rows, and becomes a `Gap`.
+A change without a commit timestamp (Realtime's errors 400 and 401) and any frame that does not
+match the package's models is logged as one ERROR record with the whole frame. The record is kept
+out of the logs, since it contains rows, and becomes a `Gap`.
 """
 
 from __future__ import annotations
@@ -21,37 +21,36 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LIBRARY_LOGGER = "realtime._async.client"
-MARK = "Unrecognized message format"
-"""As `realtime` 2.34 logs it; a test fails when a version says it otherwise."""
+MESSAGE_PREFIX = "Unrecognized message format"
+"""Prefix of the record in `realtime` 2.34; a test fails if a version changes it."""
 
 
 class _RejectedFrameFilter(logging.Filter):
-    """One for all clients of the process: the package's logger is theirs together, and a filter
-    that keeps a line out keeps it from the filters after it.
+    """One filter for all clients of the process: they share the package's logger, and a filter
+    that drops a record hides it from the filters after it.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.inboxes: list[ChangeQueue] = []
-        self.before = (False, logging.NOTSET)  # how the logger was, to be put back
+        self.queues: list[ChangeQueue] = []
+        self.saved = (False, logging.NOTSET)  # the logger's `disabled` and level, to be restored
 
     def filter(self, record: logging.LogRecord) -> bool:
         message = record.getMessage()
-        if not message.startswith(MARK):
+        if not message.startswith(MESSAGE_PREFIX):
             return True
         if '"postgres_changes"' in message:
-            why = next(
-                (error for error in ("Error 401", "Error 400") if error in message), "unknown shape"
-            )
+            errors = ("Error 401", "Error 400")
+            reason = next((each for each in errors if each in message), "unknown format")
             advice = {
                 "Error 401": "; grant select on the table, its key included, to service_role",
                 "Error 400": "; the table needs a primary key",
-            }.get(why, "")
-            log.error("a change could not be read (%s)%s", why, advice)
-            for inbox in self.inboxes:  # the line doesn't say whose it was
-                inbox.put_nowait(Gap(GapReason.UNREADABLE, why))
+            }.get(reason, "")
+            log.error("a change could not be read (%s)%s", reason, advice)
+            for queue in self.queues:  # the record does not name the client
+                queue.put_nowait(Gap(GapReason.UNREADABLE, reason))
         else:
-            log.warning("the server sent a message of unknown shape (%d bytes)", len(message))
+            log.warning("the server sent a message of unknown format (%d bytes)", len(message))
         return False
 
 
@@ -59,26 +58,26 @@ _REJECTED: Final = _RejectedFrameFilter()
 
 
 @contextmanager
-def capture_rejected_frames(inbox: ChangeQueue) -> Iterator[None]:
-    """While the block runs, a change that the package could not read is a `Gap` in `inbox`. Several
-    may watch at a time; each hears of all.
+def capture_rejected_frames(queue: ChangeQueue) -> Iterator[None]:
+    """Put a `Gap` into `queue` for each change that the package rejects while the block runs. With
+    several blocks at a time, each queue receives the gaps of all.
 
-    The package's logger is woken for so long if it had been silenced, as `logging.config` does by
-    default to every logger that it is not told of: no record, no gap.
+    The package's logger is enabled meanwhile: `logging.config` disables by default every existing
+    logger that it does not configure, and without a record there is no gap.
     """
-    logger, inboxes = logging.getLogger(LIBRARY_LOGGER), _REJECTED.inboxes
-    if not inboxes:
-        _REJECTED.before = (logger.disabled, logger.level)
+    logger, queues = logging.getLogger(LIBRARY_LOGGER), _REJECTED.queues
+    if not queues:
+        _REJECTED.saved = (logger.disabled, logger.level)
         logger.addFilter(_REJECTED)
-    inboxes.append(inbox)
+    queues.append(queue)
     logger.disabled = False
     if not logger.isEnabledFor(logging.ERROR):
         logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        inboxes.remove(inbox)
-        if not inboxes:
+        queues.remove(queue)
+        if not queues:
             logger.removeFilter(_REJECTED)
-            logger.disabled, level = _REJECTED.before
+            logger.disabled, level = _REJECTED.saved
             logger.setLevel(level)

@@ -1,9 +1,8 @@
-"""Supabase Realtime's `postgres_changes`, kept alive through everything that it is known to do.
+"""Source of changes: Supabase Realtime's `postgres_changes`, resubscribed after every failure.
 
-One client, one channel, one unfiltered binding. Whatever goes wrong, the whole client is dropped
-and a new one is built: the library's own reconnecting and rejoining know several ways to end up
-deaf. Callbacks only put on the inbox, and never raise: an exception in one ends the library's
-reader.
+One client, one channel, one unfiltered binding. After any failure the whole client is replaced: the
+library's own reconnecting and rejoining can end in a joined channel that delivers nothing.
+Callbacks only append to the queue and never raise: an exception in one ends the library's reader.
 """
 
 from __future__ import annotations
@@ -45,13 +44,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CLOSE_SECONDS = 1.0
-"""How long an old client may take to say goodbye."""
+"""Timeout of closing a client that is replaced."""
 
 WORKED_SECONDS = 60.0
-"""A session that was live for so long worked, even if nothing happened in the table."""
+"""A session that was live for so long has worked, even without changes of the table."""
 
 TICK_SECONDS = 1.0
-"""Between two looks at what the library does not report: a dead reader, a lost connection."""
+"""Interval of checks for failures that the library does not report: a dead reader, a lost
+connection.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,80 +75,86 @@ class RealtimeSource:
     """Implements `source.base.Source`."""
 
     def __init__(self, options: RealtimeOptions, table: Table) -> None:
-        """`table` is compared with the stream, to detect a subscription that delivers nothing."""
+        """`table` is compared with the stream, to detect a channel that delivers nothing."""
         self._options = options
         self._table = table
         self._state = SourceState.CONNECTING
         self._since = time.monotonic()
-        self._proof_at: float | None = None
+        self._last_activity_at: float | None = None
         self._attempts = 0
         self._error: str | None = None
 
     def status(self) -> SourceStatus:
-        return SourceStatus(self._state, self._since, self._proof_at, self._attempts, self._error)
+        return SourceStatus(
+            self._state, self._since, self._last_activity_at, self._attempts, self._error
+        )
 
-    async def run(self, inbox: ChangeQueue) -> None:
+    async def run(self, queue: ChangeQueue) -> None:
         while True:
-            # A new round of attempts begins, after a short breath, when a session had worked.
+            # After a session that worked, the attempts and their backoff start again.
             async for attempt in AsyncRetrying(
                 retry=retry_if_exception_type(SubscriptionEnded),
                 wait=retry_delay,
-                before_sleep=self._report,
+                before_sleep=self._log_retry,
             ):
                 with attempt:
                     self._attempts = attempt.retry_state.attempt_number
-                    await self._session(inbox)
+                    await self._run_session(queue)
             await asyncio.sleep(random.uniform(0.1, FIRST_SECONDS))  # noqa: S311 - jitter
 
-    async def _session(self, inbox: ChangeQueue) -> None:
-        """One client's life. Returns if it worked for a while, raises `Ended` if it did not."""
+    async def _run_session(self, queue: ChangeQueue) -> None:
+        """Run one client until its subscription ends. Returns if the session worked for a while;
+        raises `SubscriptionEnded` if it did not.
+        """
         session = _Session(
-            self._options, inbox, StreamWatchdog(self._options.watchdog, self._table)
+            self._options, queue, StreamWatchdog(self._options.watchdog, self._table)
         )
-        self._become(SourceState.CONNECTING)
+        self._set_state(SourceState.CONNECTING)
         try:
-            with capture_rejected_frames(inbox):
+            with capture_rejected_frames(queue):
                 await session.join()
-                self._become(SourceState.JOINED)
+                self._set_state(SourceState.JOINED)
                 await session.until_live()
-                self._become(SourceState.LIVE)
+                self._set_state(SourceState.LIVE)
                 self._error = None
-                self._proof_at = time.monotonic()
+                self._last_activity_at = time.monotonic()
                 projection = self._options.projection
                 log.info("subscribed to changes of %s.%s", projection.schema, projection.table)
-                inbox.put_nowait(Gap(GapReason.SUBSCRIBED))
-                await self._watch(session, inbox)
+                queue.put_nowait(Gap(GapReason.SUBSCRIBED))
+                await self._watch(session, queue)
         except SubscriptionEnded as ended:
             self._error = str(ended)
             if not session.worked:
                 raise
-            log.warning("subscription ended after it had worked: %s", ended)
+            log.warning("the subscription ended; it had worked: %s", ended)
         finally:
-            self._become(SourceState.DOWN)
+            self._set_state(SourceState.DOWN)
             await session.close()
 
-    async def _watch(self, session: _Session, inbox: ChangeQueue) -> None:
+    async def _watch(self, session: _Session, queue: ChangeQueue) -> None:
         settle_at = time.monotonic() + self._options.settle
         while True:
             await session.wait(TICK_SECONDS)
             now = time.monotonic()
             if settle_at <= now:
                 settle_at = float("inf")
-                inbox.put_nowait(Gap(GapReason.POST_SUBSCRIBE))
-            if await session.watch.check(now):
-                self._proof_at = now
-            elif session.watch.proof_at is not None:
-                self._proof_at = max(self._proof_at or 0.0, session.watch.proof_at)
+                queue.put_nowait(Gap(GapReason.POST_SUBSCRIBE))
+            if await session.watchdog.check(now):
+                self._last_activity_at = now
+            elif session.watchdog.last_activity_at is not None:
+                self._last_activity_at = max(
+                    self._last_activity_at or 0.0, session.watchdog.last_activity_at
+                )
 
-    def _become(self, state: SourceState) -> None:
+    def _set_state(self, state: SourceState) -> None:
         self._state = state
         self._since = time.monotonic()
 
-    def _report(self, state: RetryCallState) -> None:
+    def _log_retry(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         assert isinstance(error, SubscriptionEnded)
         log.log(
-            logging.ERROR if error.needs_a_person else logging.WARNING,
+            logging.ERROR if error.needs_operator else logging.WARNING,
             "not subscribed (attempt %d, next in %.1f s): %s",
             state.attempt_number,
             state.upcoming_sleep,
@@ -156,17 +163,19 @@ class RealtimeSource:
 
 
 class _Session:
-    """One client with its channel, and how it ended."""
+    """One client with its channel, until its subscription ends."""
 
-    def __init__(self, options: RealtimeOptions, inbox: ChangeQueue, watch: StreamWatchdog) -> None:
+    def __init__(
+        self, options: RealtimeOptions, queue: ChangeQueue, watchdog: StreamWatchdog
+    ) -> None:
         self._options = options
         self._projection = options.projection
-        self._inbox = inbox
-        self.watch = watch
+        self._queue = queue
+        self.watchdog = watchdog
         self._joined = False
         self._live_at: float | None = None
         self._ended: SubscriptionEnded | None = None
-        self._news = asyncio.Event()
+        self._wake = asyncio.Event()
         self._deadline = time.monotonic() + options.join_timeout
         self._client = AsyncRealtimeClient(
             f"{options.url}/realtime/v1",
@@ -176,10 +185,10 @@ class _Session:
 
     @property
     def worked(self) -> bool:
-        """Whether this session is a reason to try again at once."""
+        """Whether this session was live long enough to try again at once."""
         if self._live_at is None:
             return False
-        return self.watch.arrivals > 0 or time.monotonic() - self._live_at > WORKED_SECONDS
+        return self.watchdog.changes > 0 or time.monotonic() - self._live_at > WORKED_SECONDS
 
     async def join(self) -> None:
         channel = self._client.channel("bridge")
@@ -195,23 +204,25 @@ class _Session:
                 await channel.subscribe(self._on_state)
         except Exception as error:
             raise ended_by(error) from error
-        await self._until(lambda: self._joined, "the join was not answered")
+        await self._until(lambda: self._joined, "the server did not respond to the join")
 
     async def until_live(self) -> None:
         await self._until(
             lambda: self._live_at is not None,
-            "the join was accepted, but the server never said that changes flow",
+            "the join was accepted, but the server did not confirm the subscription (`system` ok)",
         )
 
     async def wait(self, seconds: float) -> None:
-        """Let time pass, at most `seconds`. Raises `Ended` as soon as the session is over."""
+        """Wait for an event of the session, at most `seconds`. Raises `SubscriptionEnded` as soon
+        as the session has ended.
+        """
         if self._ended is None:
-            self._news.clear()
+            self._wake.clear()
             try:
                 async with asyncio.timeout(seconds):
-                    await self._news.wait()
+                    await self._wake.wait()
             except TimeoutError:
-                self._notice_silent_death()
+                self._check_connection()
         if self._ended is not None:
             raise self._ended
 
@@ -224,10 +235,10 @@ class _Session:
                     await self._client.remove_all_channels()
                 else:
                     await self._client.close()
-        except Exception as error:  # noqa: BLE001 - the client is dropped, whatever it says
+        except Exception as error:  # noqa: BLE001 - the client is replaced in any case
             log.debug("the old client did not close cleanly: %s", type(error).__name__)
             if connection is not None:
-                connection.transport.abort()  # a peer that is gone never answers the goodbye
+                connection.transport.abort()  # an unreachable peer never confirms the close
         for name in ("_listen_task", "_heartbeat_task"):
             task = getattr(self._client, name, None)
             if task is not None:
@@ -239,53 +250,54 @@ class _Session:
         try:
             change = decode(payload["data"], self._projection)
         except UnreadableChangeError as error:
-            self._inbox.put_nowait(Gap(GapReason.UNREADABLE, str(error)))
+            self._queue.put_nowait(Gap(GapReason.UNREADABLE, str(error)))
         except Exception as error:
             log.exception("a change could not be decoded; the table is read instead")
-            self._inbox.put_nowait(Gap(GapReason.UNREADABLE, type(error).__name__))
+            self._queue.put_nowait(Gap(GapReason.UNREADABLE, type(error).__name__))
         else:
             if change is not None:
-                self._note(change)
-                self._inbox.put_nowait(change)
+                self._record_activity(change)
+                self._queue.put_nowait(change)
 
-    def _note(self, change: Change) -> None:
+    def _record_activity(self, change: Change) -> None:
         column = self._projection.updated_at
-        self.watch.arrived(change.record.get(column) if column else None, time.monotonic())
+        self.watchdog.record_change(change.record.get(column) if column else None, time.monotonic())
 
     def _on_system(self, message: object) -> None:
         if getattr(message, "extension", None) != "postgres_changes":
             return
         if self._live_at is None:
             self._live_at = time.monotonic()
-            self._news.set()
+            self._wake.set()
         else:
-            self._inbox.put_nowait(Gap(GapReason.RESUBSCRIBED))
+            self._queue.put_nowait(Gap(GapReason.RESUBSCRIBED))
 
     def _on_state(self, state: RealtimeSubscribeStates, error: Exception | None) -> None:
         if state == RealtimeSubscribeStates.SUBSCRIBED:
             self._joined = True
-            self._news.set()
+            self._wake.set()
         else:
             self._end(ended_by(error, state.value))
 
-    # -- inside --------------------------------------------------------------------------------
+    # -- internals -----------------------------------------------------------------------------
 
     def _end(self, ended: SubscriptionEnded) -> None:
         if self._ended is None:
             self._ended = ended
-        self._news.set()
+        self._wake.set()
 
-    def _notice_silent_death(self) -> None:
-        # The listener is private, hence the default: there is no public word for a dead reader.
+    def _check_connection(self) -> None:
+        # A private attribute, hence the default: the library does not report a dead reader.
         listener = getattr(self._client, "_listen_task", None)
         if listener is not None and listener.done():
-            self._end(SubscriptionEnded("the client's reader stopped without a word"))
+            self._end(SubscriptionEnded("the client's reader has stopped without an error"))
         elif not self._client.is_connected:
-            self._end(SubscriptionEnded("the connection was lost without a word"))
+            self._end(SubscriptionEnded("the connection was lost without an error"))
 
-    async def _until(self, reached: Callable[[], bool], otherwise: str) -> None:
-        while not reached():
-            left = self._deadline - time.monotonic()
-            if left <= 0:
-                raise SubscriptionEnded(f"{otherwise} within {self._options.join_timeout:g} s")
-            await self.wait(min(left, TICK_SECONDS))
+    async def _until(self, condition: Callable[[], bool], failure: str) -> None:
+        """Wait for a condition. Raises `SubscriptionEnded` with `failure` at the deadline."""
+        while not condition():
+            remaining = self._deadline - time.monotonic()
+            if remaining <= 0:
+                raise SubscriptionEnded(f"{failure} within {self._options.join_timeout:g} s")
+            await self.wait(min(remaining, TICK_SECONDS))

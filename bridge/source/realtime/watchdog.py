@@ -1,7 +1,8 @@
-"""Telling a quiet stream from a mute one.
+"""Detects a mute stream: one that delivers nothing although its table changes.
 
-A joined channel can be deaf for hours. The table's newest row is compared with what the stream has
-shown: a newer row that does not come within the grace, while nothing else comes either, means mute.
+A joined channel can deliver nothing for hours. The table's newest row is compared with the changes
+received: if the stream delivers neither a newer row within the grace nor any other change, it is
+mute and has to be resubscribed.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from bridge.source.base import Table
 
 SILENCE_SECONDS = 300.0
-"""Without an `updated_at` nothing tells quiet from mute: after so long a silence, a new client."""
+"""Without an `updated_at` column the rows cannot be compared: after so long without a change, the
+stream is resubscribed.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,66 +37,69 @@ class WatchdogOptions:
 
 
 class StreamWatchdog:
-    """One session's watch. Times are seconds of the monotonic clock."""
+    """Watchdog of one session. Times are seconds of the monotonic clock."""
 
     def __init__(self, options: WatchdogOptions, table: Table) -> None:
         self._options = options
         self._table = table
         self._column = options.updated_at
         self._due = 0.0
-        self._shown: Json = None  # the greatest `updated_at` that the stream needn't show any more
-        self._based = False
-        self._waiting: tuple[Json, float, int] | None = None  # what for, since when, at how many
-        self.arrivals = 0
-        self.proof_at: float | None = None  # of the newest arrival
+        self._delivered: Json = None  # the greatest `updated_at` received, or older than the stream
+        self._has_baseline = False
+        # The awaited `updated_at`, since when, and the number of changes received until then.
+        self._awaited: tuple[Json, float, int] | None = None
+        self.changes = 0
+        """Number of changes received."""
+        self.last_activity_at: float | None = None
 
-    def arrived(self, updated_at: Json, now: float) -> None:
-        """The stream showed a change."""
-        self.arrivals += 1
-        self.proof_at = now
-        if updated_at is not None and _later(updated_at, self._shown):
-            self._shown = updated_at
+    def record_change(self, updated_at: Json, now: float) -> None:
+        """Record a change that the stream delivered."""
+        self.changes += 1
+        self.last_activity_at = now
+        if updated_at is not None and _later(updated_at, self._delivered):
+            self._delivered = updated_at
 
     async def check(self, now: float) -> bool:
-        """Look at the table if it is time. True: the stream is proven to be up to date.
+        """Read the table's newest row, at most once per interval. Return True if the stream is up
+        to date with it.
 
-        Raises `Ended` when the stream is mute.
+        Raises `SubscriptionEnded` if the stream is mute.
         """
         if now < self._due:
             return False
         self._due = now + self._options.interval
         if self._column is None:
-            if self.proof_at is None:
-                self.proof_at = now
-            if now - self.proof_at > SILENCE_SECONDS:
-                raise SubscriptionEnded(f"nothing came for {SILENCE_SECONDS:g} s; subscribing anew")
+            if self.last_activity_at is None:
+                self.last_activity_at = now
+            if now - self.last_activity_at > SILENCE_SECONDS:
+                raise SubscriptionEnded(f"no changes for {SILENCE_SECONDS:g} s; resubscribing")
             return False
         try:
-            # Bounded, since nothing else of the session is noticed meanwhile.
+            # With a timeout, since no other failure of the session is detected meanwhile.
             async with asyncio.timeout(self._options.interval):
                 newest = await self._table.newest()
         except (TableUnreadableError, TimeoutError):
-            return False  # reconcile reads the same table, and says why it can't
+            return False  # the reconciler reads the same table and logs the error
         at = newest[self._column] if newest is not None else None
-        if not self._based:
-            self._based = True
-            if at is not None and _later(at, self._shown):
-                self._shown = at  # before the stream's time; the pass over the table reads it
+        if not self._has_baseline:
+            self._has_baseline = True
+            if at is not None and _later(at, self._delivered):
+                self._delivered = at  # older than the subscription; table scans read it
         return self._compare(at, now)
 
     def _compare(self, at: Json, now: float) -> bool:
-        if at is None or not _later(at, self._shown):
-            self._waiting = None
+        if at is None or not _later(at, self._delivered):
+            self._awaited = None
             return True
-        if self._waiting is None or self._waiting[2] != self.arrivals:
-            self._waiting = (at, now, self.arrivals)
+        if self._awaited is None or self._awaited[2] != self.changes:
+            self._awaited = (at, now, self.changes)
             self._due = min(self._due, now + self._options.grace)
             return False
-        _, since, _ = self._waiting
+        _, since, _ = self._awaited
         if now - since >= self._options.grace:
             raise SubscriptionEnded(
-                f"mute: the table has a row of {at}, the stream has shown nothing later than "
-                f"{self._shown} for {now - since:.1f} s"
+                f"mute stream: the table has a row of {at}, the stream has delivered none later "
+                f"than {self._delivered} for {now - since:.1f} s"
             )
         return False
 

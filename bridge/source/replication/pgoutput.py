@@ -1,7 +1,9 @@
-"""PostgreSQL's `pgoutput` messages, protocol version 1, from bytes to values. Pure.
+"""Decodes the logical replication messages of `pgoutput`, protocol version 1. No I/O.
 
-A message stands alone except that rows name their table by a number, which an earlier `Relation`
-message explained; `Decoder` keeps those. Values stay in Postgres's text form.
+The message formats are those of the PostgreSQL documentation, "Logical Replication Message
+Formats". Insert, Update and Delete refer to their table by OID only; the Relation message that
+precedes them describes it, so `PgoutputDecoder` keeps the last Relation of each OID. Column values
+stay in Postgres' text format.
 """
 
 from __future__ import annotations
@@ -14,73 +16,93 @@ from typing import TypeAlias
 from bridge.changes import Op
 
 
-class Unchanged(Enum):
-    """A large value that the update did not touch, and that Postgres therefore did not log."""
+class UnchangedToast(Enum):
+    """Type of `UNCHANGED_TOAST`."""
 
     TOAST = "unchanged"
 
 
-UNCHANGED = Unchanged.TOAST
+UNCHANGED_TOAST = UnchangedToast.TOAST
+"""Column kind `u`: a TOASTed value that the update left unchanged. It is not in the WAL."""
 
-Value: TypeAlias = str | Unchanged | None
-Row: TypeAlias = tuple[Value, ...]
+TupleValue: TypeAlias = str | UnchangedToast | None
+"""One column: text (kind `t`), `UNCHANGED_TOAST` (kind `u`), or None for NULL (kind `n`)."""
+
+TupleData: TypeAlias = tuple[TupleValue, ...]
+"""One value per column, in the order of `Relation.columns`."""
 
 
 class MalformedMessageError(ValueError):
-    """The bytes are not a pgoutput message of version 1, or name a table nobody explained."""
+    """The bytes are not a complete message of protocol version 1, or refer to a relation OID that
+    no Relation message has described.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class RelationColumn:
+    """One column of a Relation message."""
+
     name: str
     type_oid: int
-    typmod: int
-    in_identity: bool
-    """True for the columns that old rows carry: the key, or all under REPLICA IDENTITY FULL."""
+    type_modifier: int
+    """`pg_attribute.atttypmod`; -1 if the type has none."""
+    in_replica_identity: bool
+    """True for columns that old tuples contain: the key, or all under REPLICA IDENTITY FULL."""
 
 
 @dataclass(frozen=True, slots=True)
 class Relation:
+    """Message `R`: a table as it is defined from this message on."""
+
     oid: int
     schema: str
     table: str
-    identity: str
-    """`d` default, `n` nothing, `f` full, `i` an index; as `pg_class.relreplident` has it."""
+    replica_identity: str
+    """`pg_class.relreplident`: `d` default, `n` nothing, `f` full, `i` index."""
     columns: tuple[RelationColumn, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class BeginMessage:
+    """Message `B`: start of a transaction."""
+
     final_lsn: int
-    committed_at: int
+    """LSN of the transaction's commit."""
+    commit_timestamp: int
     """Microseconds since 2000-01-01 UTC."""
     xid: int
 
 
 @dataclass(frozen=True, slots=True)
 class CommitMessage:
-    lsn: int
+    """Message `C`: end of a transaction."""
+
+    commit_lsn: int
     end_lsn: int
-    committed_at: int
+    commit_timestamp: int
+    """Microseconds since 2000-01-01 UTC."""
 
 
 @dataclass(frozen=True, slots=True)
 class RowMessage:
-    """One row of one table. `new` is None for DELETE.
+    """Message `I`, `U` or `D`: a change of one row.
 
-    `old` has one value per column; with `old_is_key` only identity columns are filled. None: the
-    update left the identity as it was, or the change is an INSERT.
+    `new` is the new tuple, None for a Delete. `old` is the old tuple: None for an Insert, and for
+    an Update that kept the replica identity. With `old_is_key` (part `K`) only the columns of the
+    replica identity are set in it and the others are None; else (part `O`) all are.
     """
 
     op: Op
     relation: Relation
-    new: Row | None
-    old: Row | None = None
+    new: TupleData | None
+    old: TupleData | None = None
     old_is_key: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class TruncateMessage:
+    """Message `T`."""
+
     relation_oids: tuple[int, ...]
     cascade: bool
     restart_identity: bool
@@ -96,16 +118,17 @@ _BEGIN = struct.Struct(">QqI")
 _COMMIT = struct.Struct(">BQQq")
 
 
-class Decoder:
-    """Decodes the messages of one slot, in the order in which the slot gave them."""
+class PgoutputDecoder:
+    """Decodes the messages of one replication slot. Feed them in the order of the slot."""
 
     def __init__(self) -> None:
         self._relations: dict[int, Relation] = {}
 
     def decode(self, data: bytes) -> Message | None:
-        """The message in `data`; None for kinds that say nothing of rows (Type, Origin, Message).
+        """Return the message in `data`; None for Type (`Y`), Origin (`O`) and Message (`M`).
 
-        Raises `MalformedMessageError`.
+        Raises `MalformedMessageError` if `data` is incomplete, has an unknown message or column
+        kind, or refers to an unknown relation.
         """
         kind = data[:1]
         try:
@@ -127,7 +150,7 @@ class Decoder:
                     return None
         except (struct.error, IndexError, UnicodeDecodeError, ValueError) as error:
             raise MalformedMessageError(
-                f"expected a whole pgoutput message {kind!r}, got {len(data)} bytes: {error}"
+                f"expected a complete pgoutput message {kind!r}, got {len(data)} bytes: {error}"
             ) from error
         raise MalformedMessageError(f"expected one of B C R I U D T Y O M, got {kind!r}")
 
@@ -135,27 +158,29 @@ class Decoder:
         (oid,) = _U32.unpack_from(data, 1)
         relation = self._relations.get(oid)
         if relation is None:
-            raise MalformedMessageError(f"a row of relation {oid} came before its Relation message")
+            raise MalformedMessageError(
+                f"expected a Relation message of relation {oid} before its first row, got none"
+            )
         at = 5
         if kind == b"I":
-            new, _ = _row(data, at + 1)
+            new, _ = _tuple_data(data, at + 1)
             return RowMessage(Op.INSERT, relation, new)
         tag = data[at : at + 1]
         if kind == b"D":
-            old, _ = _row(data, at + 1)
+            old, _ = _tuple_data(data, at + 1)
             return RowMessage(Op.DELETE, relation, None, old, old_is_key=tag == b"K")
         if tag not in (b"K", b"O"):
-            new, _ = _row(data, at + 1)
+            new, _ = _tuple_data(data, at + 1)
             return RowMessage(Op.UPDATE, relation, new)
-        old, at = _row(data, at + 1)
-        new, _ = _row(data, at + 1)
+        old, at = _tuple_data(data, at + 1)
+        new, _ = _tuple_data(data, at + 1)
         return RowMessage(Op.UPDATE, relation, new, old, old_is_key=tag == b"K")
 
 
-def _row(data: bytes, at: int) -> tuple[Row, int]:
+def _tuple_data(data: bytes, at: int) -> tuple[TupleData, int]:
     (count,) = _U16.unpack_from(data, at)
     at += 2
-    values: list[Value] = []
+    values: list[TupleValue] = []
     for _ in range(count):
         kind = data[at]
         at += 1
@@ -163,38 +188,38 @@ def _row(data: bytes, at: int) -> tuple[Row, int]:
             (length,) = _U32.unpack_from(data, at)
             at += 4
             if at + length > len(data):
-                raise ValueError("a value ends after the message")
+                raise ValueError("a column value extends past the end of the message")
             values.append(data[at : at + length].decode())
             at += length
         elif kind == _NULL:
             values.append(None)
         elif kind == _TOAST:
-            values.append(UNCHANGED)
+            values.append(UNCHANGED_TOAST)
         else:
-            raise ValueError(f"expected a value of kind t, n or u, got {kind:#x}")
+            raise ValueError(f"expected a column kind of t, n or u, got {kind:#x}")
     return tuple(values), at
 
 
-def _text(data: bytes, at: int) -> tuple[str, int]:
+def _string(data: bytes, at: int) -> tuple[str, int]:
     end = data.index(b"\0", at)
     return data[at:end].decode(), end + 1
 
 
 def _relation(data: bytes) -> Relation:
     (oid,) = _U32.unpack_from(data, 1)
-    schema, at = _text(data, 5)
-    table, at = _text(data, at)
+    schema, at = _string(data, 5)
+    table, at = _string(data, at)
     identity = chr(data[at])
     (count,) = _U16.unpack_from(data, at + 1)
     at += 3
     columns: list[RelationColumn] = []
     for _ in range(count):
         flags = data[at]
-        name, at = _text(data, at + 1)
+        name, at = _string(data, at + 1)
         type_oid, typmod = _TYPE_AND_MOD.unpack_from(data, at)
         at += 8
-        columns.append(RelationColumn(name, type_oid, typmod, in_identity=bool(flags & 1)))
-    # An empty schema is how pgoutput writes pg_catalog.
+        columns.append(RelationColumn(name, type_oid, typmod, in_replica_identity=bool(flags & 1)))
+    # The format defines an empty namespace as pg_catalog.
     return Relation(oid, schema or "pg_catalog", table, identity, tuple(columns))
 
 

@@ -16,8 +16,7 @@ create table public.properties (
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default clock_timestamp(),
 
-  -- For the people who sell, not for those who look: never granted to browsers, never published
-  -- by the bridge.
+  -- Internal columns for staff: never granted to browsers, never published by the bridge.
   owner_contact text,
   internal_notes text,
   cap_rate numeric(5, 2),
@@ -30,8 +29,8 @@ comment on column public.properties.updated_at is
   'When the row was last written, by the wall clock: see touch_updated_at()';
 
 -- now() is the start of the transaction, so two transactions that overlap can leave a row with a
--- smaller updated_at than it had. The wall clock is read while the row lock is held, so on one row
--- it only ever grows, and "newer than what I saw" is a safe question.
+-- smaller updated_at than before. The wall clock is read while the row lock is held, so updated_at
+-- of a row only increases, and queries for rows newer than a watermark miss no change.
 create function public.touch_updated_at() returns trigger
   language plpgsql
   set search_path = ''
@@ -46,13 +45,13 @@ create trigger properties_touch_updated_at
   before update on public.properties
   for each row execute function public.touch_updated_at();
 
--- Keyset reads: what changed since, and what is in a region. (updated_at, id) also gives the
--- newest row at once.
+-- Keyset reads of rows changed since a time, and of the rows of a region. (updated_at, id) also
+-- serves the query for the newest row.
 create index properties_updated_at_id on public.properties (updated_at, id);
 create index properties_state_id on public.properties (state, id);
 
 -- New tables are not granted to the API roles by default. Without the grant to service_role
--- Realtime answers the bridge with "Error 401: Unauthorized" in place of changes.
+-- Realtime sends the bridge "Error 401: Unauthorized" instead of changes.
 grant select, insert, update, delete on public.properties to service_role;
 grant select (
   id, name, address, city, state, price, units, status, latitude, longitude,
@@ -66,7 +65,7 @@ create policy "Everybody may read listings"
   to anon, authenticated
   using (true);
 
--- Whole old rows in the WAL: consumers that look at it directly see what a row was before.
+-- Complete old rows in the WAL, for consumers that read it directly.
 alter table public.properties replica identity full;
 
 do $$

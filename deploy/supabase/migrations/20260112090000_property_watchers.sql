@@ -1,14 +1,14 @@
--- What users want to be notified of: a property, or a region with all that is in it. Plain SQL for
--- PostgreSQL 16 to 18, after the listings' migration.
+-- Watches of users: a property, or a region with all its properties. Plain SQL for PostgreSQL 16 to
+-- 18, to be applied after the migration of the listings.
 
 create table public.property_watchers (
   id uuid primary key default gen_random_uuid(),
   user_id uuid not null default auth.uid() references auth.users on delete cascade,
-  -- The id of a listing. Deliberately no foreign key: an import that deletes listings and inserts
-  -- them anew, or truncates the table, must not take users' watches away. One of a listing that is
-  -- gone for good says nothing any more and costs its row.
+  -- The id of a listing. Deliberately no foreign key: an import that deletes and reinserts listings,
+  -- or truncates the table, must not delete users' watches. A watch of a listing that no longer
+  -- exists has no effect and costs its row.
   property_id uuid,
-  -- As the bridge names regions: 'TX', or 'TX/Austin' where BRIDGE_REGION=state,city.
+  -- A region path of the bridge: 'TX', or 'TX/Austin' with BRIDGE_REGION=state,city.
   region text check (char_length(region) between 1 and 200),
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default clock_timestamp(),
@@ -24,7 +24,7 @@ create trigger property_watchers_touch_updated_at
   before update on public.property_watchers
   for each row execute function public.touch_updated_at();
 
--- Users write this table themselves, and the bridge holds all of it in memory.
+-- Users write to this table, and the bridge keeps all of it in memory, so rows per user are limited.
 create function public.limit_property_watchers() returns trigger
   language plpgsql
   set search_path = ''
@@ -42,7 +42,7 @@ create trigger property_watchers_limit
   before insert on public.property_watchers
   for each row execute function public.limit_property_watchers();
 
--- Keyset reads of what changed since. The unique constraint serves the questions by user.
+-- Keyset reads of rows changed since a time. The unique constraint serves queries by user.
 create index property_watchers_updated_at_id on public.property_watchers (updated_at, id);
 
 grant select, insert, update, delete on public.property_watchers to service_role;

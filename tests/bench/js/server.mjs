@@ -1,5 +1,5 @@
-// The peer: the official Socket.IO server, one room. Prints {"port": P}; then takes lines
-// "tell COUNT RATE BATCH" on stdin, and "report": it cuts nobody off.
+// The peer: the official Socket.IO server, one room. Prints {"port": P}; then reads commands from
+// stdin: "tell COUNT RATE BATCH", and "report", with constant counters: it closes no slow client.
 import { createServer } from "node:http";
 import { createInterface } from "node:readline";
 import { Server } from "socket.io";
@@ -10,7 +10,7 @@ io.on("connection", (socket) => {
   for (const region of socket.handshake.auth.regions ?? []) socket.join(`region:${region}`);
 });
 
-function tell(seq) {
+function publish(seq) {
   const data = {
     t: 0,
     property_id: `5c1f2c9e-0d7e-4b51-8f0e-${String(seq).padStart(12, "0")}`,
@@ -29,7 +29,7 @@ async function run(count, rate, batch) {
   for (let i = 0; i < count; i++) {
     const early = start + (i * 1000) / rate - performance.now();
     if (early > 0) await sleep(early);
-    for (let b = 0; b < batch; b++) tell(seq++);
+    for (let b = 0; b < batch; b++) publish(seq++);
   }
   console.log(JSON.stringify({ told: true }));
 }

@@ -18,18 +18,18 @@ def read(*keys: Any) -> jwks.KeySet:
 
 
 @pytest.mark.parametrize("key", [ES, RS, ED], ids=lambda key: key.algorithm)
-def test_a_key_is_taken_for_the_algorithm_of_its_type(key: Key) -> None:
+def test_key_has_the_algorithm_of_its_type(key: Key) -> None:
     found = read(key.jwk())
     assert found.keys[key.kid].algorithm_name == key.algorithm
     assert not found.rejected
 
 
 @pytest.mark.parametrize("key", [ES, RS, ED], ids=lambda key: key.algorithm)
-def test_a_key_need_not_say_what_it_is_for(key: Key) -> None:
+def test_key_without_use_and_operations_is_accepted(key: Key) -> None:
     assert key.kid in read(key.jwk(alg=None, use=None, key_ops=None)).keys
 
 
-def test_the_newer_name_of_eddsa_is_known() -> None:
+def test_key_with_the_newer_name_of_eddsa_is_accepted() -> None:
     assert read(ED.jwk(alg="Ed25519")).keys["ed"].algorithm_name == "EdDSA"
 
 
@@ -62,7 +62,7 @@ def test_the_newer_name_of_eddsa_is_known() -> None:
         ({"kty": "oct", "kid": "k", "alg": "HS256", "k": "c2VjcmV0"}, "is not one in use"),
     ],
 )
-def test_a_key_that_does_not_do_is_passed_over_and_the_others_are_taken(jwk: Any, why: str) -> None:
+def test_unusable_key_is_rejected_and_the_others_are_accepted(jwk: Any, why: str) -> None:
     found = read(jwk, RS.jwk(kid="good"))
     assert list(found.keys) == ["good"]
     [said] = found.rejected
@@ -70,17 +70,17 @@ def test_a_key_that_does_not_do_is_passed_over_and_the_others_are_taken(jwk: Any
     assert why in said
 
 
-def test_the_first_of_two_keys_with_one_name_is_taken() -> None:
+def test_first_of_two_keys_with_one_kid_is_accepted() -> None:
     found = read(ES.jwk(kid="same"), RS.jwk(kid="same"))
     assert found.keys["same"].algorithm_name == "ES256"
     assert found.rejected == ("key 1: another key has the same kid",)
 
 
-def test_no_more_keys_than_the_bound_are_looked_at() -> None:
+def test_keys_beyond_the_bound_are_ignored() -> None:
     assert len(read(*(ED.jwk(kid=f"k{n}") for n in range(60))).keys) == jwks.MAX_KEYS
 
 
-def test_a_project_without_keys_has_none() -> None:
+def test_key_set_may_be_empty() -> None:
     assert read() == jwks.KeySet({})
 
 
@@ -88,6 +88,6 @@ def test_a_project_without_keys_has_none() -> None:
     "body",
     [b"", b"<html>", b"[]", b"null", b'{"keys": {}}', b"{}", b'{"keys": ' + b"[" * 5000, b"\xff"],
 )
-def test_what_is_no_key_set_is_refused(body: bytes) -> None:
+def test_document_without_a_key_set_is_rejected(body: bytes) -> None:
     with pytest.raises(ValueError, match="expected a JWKS document"):
         jwks.parse_jwks(body)

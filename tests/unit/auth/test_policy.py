@@ -21,16 +21,16 @@ def regions(value: Any, **options: Any) -> tuple[str, ...] | None:
     return rules.rights_for(claims(app_metadata={"regions": value})).regions
 
 
-def test_without_any_setting_everybody_hears_all() -> None:
+def test_policy_without_settings_grants_all_regions() -> None:
     assert AccessPolicy().rights_for(None) == UNRESTRICTED
     assert AccessPolicy().rights_for(claims()) == Rights(None, "public", "ada")
 
 
-def test_who_has_no_token_hears_the_anonymous_regions() -> None:
+def test_client_without_a_token_receives_the_anonymous_regions() -> None:
     assert AccessPolicy(anonymous=("TX",)).rights_for(None) == Rights(("TX",))
 
 
-def test_a_token_opens_all_regions_where_no_claim_is_named() -> None:
+def test_token_grants_all_regions_without_a_claim_setting() -> None:
     assert AccessPolicy(anonymous=("TX",)).rights_for(claims()).regions is None
 
 
@@ -48,7 +48,7 @@ def test_a_token_opens_all_regions_where_no_claim_is_named() -> None:
         (["TX", "TXA"], ("TX", "TXA")),
     ],
 )
-def test_the_claim_decides_alone(value: Any, opened: Any) -> None:
+def test_regions_claim_grants_its_regions_only(value: Any, opened: Any) -> None:
     assert regions(value, anonymous=None) == opened
     assert regions(value, anonymous=("NV",)) == opened
 
@@ -69,11 +69,11 @@ def test_the_claim_decides_alone(value: Any, opened: Any) -> None:
         [f"R{number}" for number in range(MAX_REGIONS + 1)],
     ],
 )
-def test_a_claim_of_another_shape_opens_nothing(value: Any) -> None:
+def test_claim_of_another_shape_grants_nothing(value: Any) -> None:
     assert regions(value, anonymous=None) == ()
 
 
-def test_what_is_wrong_with_a_claim_is_logged_once_and_without_its_value(
+def test_wrong_claim_is_logged_once_without_its_value(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     rules = AccessPolicy(regions_claim=CLAIM)
@@ -86,17 +86,17 @@ def test_what_is_wrong_with_a_claim_is_logged_once_and_without_its_value(
 
 
 @pytest.mark.parametrize("values", [{}, {"app_metadata": None}, {"app_metadata": {}}])
-def test_a_token_without_the_claim_opens_what_is_public(values: Any) -> None:
+def test_token_without_the_claim_grants_the_anonymous_regions(values: Any) -> None:
     rules = AccessPolicy(regions_claim=CLAIM, anonymous=("TX",))
     assert rules.rights_for(claims(**values)).regions == ("TX",)
 
 
-def test_where_a_token_is_required_one_without_the_claim_opens_nothing() -> None:
+def test_required_token_without_the_claim_grants_nothing() -> None:
     rules = AccessPolicy(regions_claim=CLAIM, anonymous=None, required=True)
     assert rules.rights_for(claims()).regions == ()
 
 
-def test_some_roles_hear_all_whatever_the_claim_says() -> None:
+def test_all_regions_role_receives_all_regions() -> None:
     rules = AccessPolicy(
         regions_claim=CLAIM,
         role_claims=(path("app_metadata.roles"),),
@@ -122,7 +122,7 @@ def test_some_roles_hear_all_whatever_the_claim_says() -> None:
         ({}, "public"),
     ],
 )
-def test_members_are_known_by_their_role(values: Any, view: str) -> None:
+def test_member_role_has_the_member_view(values: Any, view: str) -> None:
     rules = AccessPolicy(
         role_claims=tuple(map(path, ("role", "app_metadata.role", "app_metadata.roles"))),
         member_roles=frozenset({"agent"}),
@@ -130,22 +130,22 @@ def test_members_are_known_by_their_role(values: Any, view: str) -> None:
     assert rules.rights_for(claims(**values)).view == view
 
 
-def test_nobody_without_a_token_is_a_member() -> None:
+def test_client_without_a_token_has_the_public_view() -> None:
     rules = AccessPolicy(role_claims=(path("role"),), member_roles=frozenset({"anon", ""}))
     assert rules.rights_for(None).view == "public"
 
 
 @pytest.mark.parametrize("text", ["user_metadata", "user_metadata.regions"])
-def test_what_users_write_themselves_is_no_claim_to_go_by(text: str) -> None:
-    with pytest.raises(ValueError, match="users write their user_metadata themselves"):
+def test_user_metadata_is_rejected_as_a_claim(text: str) -> None:
+    with pytest.raises(ValueError, match="users can write their user_metadata themselves"):
         path(text)
 
 
 @pytest.mark.parametrize("text", ["", ".", "a.", ".a", "a..b"])
-def test_a_path_has_names_between_its_dots(text: str) -> None:
+def test_claim_path_has_names_between_its_dots(text: str) -> None:
     with pytest.raises(ValueError, match="with dots between them"):
         path(text)
 
 
-def test_a_list_of_regions_may_be_empty() -> None:
+def test_list_of_regions_may_be_empty() -> None:
     assert regions_in(()) == ()

@@ -8,6 +8,7 @@ import pytest
 
 from bridge.auth.claims import Claims
 from bridge.auth.revocations import RevocationList
+from bridge.clock import ManualClock
 from bridge.errors import Code, RequestRejected
 from bridge.log.sqlite.database import Database
 from bridge.log.sqlite.event_log import MIGRATIONS, SqliteEventLog
@@ -20,12 +21,8 @@ if TYPE_CHECKING:
 KEEP = 1000.0
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 5000.5
-
-    def wall(self) -> float:
-        return self.now
+class WallClock(ManualClock):
+    """Fails a read of the monotonic clock, which has no meaning after a restart."""
 
     def monotonic(self) -> float:
         raise AssertionError
@@ -44,13 +41,13 @@ class Store:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> ManualClock:
+    return WallClock(wall=5000.5)
 
 
-def refused(sign_outs: RevocationList, claims: Claims) -> bool:
+def refused(revocations: RevocationList, claims: Claims) -> bool:
     try:
-        sign_outs.check(claims)
+        revocations.check(claims)
     except RequestRejected as refusal:
         return refusal.code is Code.SIGNED_OUT
     return False
@@ -60,48 +57,50 @@ def of(user: str, issued_at: float, session: str | None = None) -> Claims:
     return Claims(user, issued_at, issued_at + 600, session)
 
 
-def test_a_users_tokens_from_before_are_refused_and_those_from_after_are_not(clock: Clock) -> None:
-    sign_outs = RevocationList(None, clock, keep=KEEP)
-    sign_outs.add(user="ada")
-    assert refused(sign_outs, of("ada", 4000))
-    assert refused(sign_outs, of("ada", 5000))  # of the same second
-    assert not refused(sign_outs, of("ada", 5001))
-    assert not refused(sign_outs, of("bob", 4000))
+def test_revoked_user_is_rejected_with_tokens_issued_before(
+    clock: ManualClock,
+) -> None:
+    revocations = RevocationList(None, clock, keep=KEEP)
+    revocations.add(user="ada")
+    assert refused(revocations, of("ada", 4000))
+    assert refused(revocations, of("ada", 5000))  # of the same second
+    assert not refused(revocations, of("ada", 5001))
+    assert not refused(revocations, of("bob", 4000))
 
 
-def test_all_tokens_of_a_session_are_refused_and_no_others(clock: Clock) -> None:
-    sign_outs = RevocationList(None, clock, keep=KEEP)
-    sign_outs.add(session="s1")
-    assert refused(sign_outs, of("ada", 4000, "s1"))
-    assert refused(sign_outs, of("ada", 6000, "s1"))
-    assert not refused(sign_outs, of("ada", 4000, "s2"))
-    assert not refused(sign_outs, of("ada", 4000))
-    assert not refused(sign_outs, of("s1", 4000))
+def test_revoked_session_is_rejected_with_all_its_tokens(clock: ManualClock) -> None:
+    revocations = RevocationList(None, clock, keep=KEEP)
+    revocations.add(session="s1")
+    assert refused(revocations, of("ada", 4000, "s1"))
+    assert refused(revocations, of("ada", 6000, "s1"))
+    assert not refused(revocations, of("ada", 4000, "s2"))
+    assert not refused(revocations, of("ada", 4000))
+    assert not refused(revocations, of("s1", 4000))
 
 
-def test_a_later_sign_out_of_a_user_takes_the_place_of_the_first(clock: Clock) -> None:
-    sign_outs = RevocationList(None, clock, keep=KEEP)
-    sign_outs.add(user="ada")
-    clock.now += 100
-    assert not refused(sign_outs, of("ada", 5050))
-    sign_outs.add(user="ada")
-    assert refused(sign_outs, of("ada", 5050))
-    assert len(sign_outs) == 1
+def test_later_revocation_of_a_user_replaces_the_first(clock: ManualClock) -> None:
+    revocations = RevocationList(None, clock, keep=KEEP)
+    revocations.add(user="ada")
+    clock.advance(100)
+    assert not refused(revocations, of("ada", 5050))
+    revocations.add(user="ada")
+    assert refused(revocations, of("ada", 5050))
+    assert len(revocations) == 1
 
 
-def test_they_are_forgotten_when_no_token_can_be_alive(clock: Clock) -> None:
-    sign_outs = RevocationList(None, clock, keep=KEEP)
-    sign_outs.add(user="ada")
-    sign_outs.add(session="s1")
-    clock.now += KEEP
-    sign_outs.add(session="s2")
-    assert refused(sign_outs, of("ada", 4000))
-    clock.now += 1
-    sign_outs.add(session="s3")
-    assert len(sign_outs) == 2
+def test_revocations_are_deleted_after_the_lifetime_of_tokens(clock: ManualClock) -> None:
+    revocations = RevocationList(None, clock, keep=KEEP)
+    revocations.add(user="ada")
+    revocations.add(session="s1")
+    clock.advance(KEEP)
+    revocations.add(session="s2")
+    assert refused(revocations, of("ada", 4000))
+    clock.advance(1)
+    revocations.add(session="s3")
+    assert len(revocations) == 2
 
 
-async def test_what_is_stored_is_found_again(clock: Clock) -> None:
+async def test_stored_revocations_are_loaded(clock: ManualClock) -> None:
     store = Store()
     first = RevocationList(store, clock, keep=KEEP)
     await first.store([*first.add(user="ada"), *first.add(session="s1")])
@@ -109,13 +108,13 @@ async def test_what_is_stored_is_found_again(clock: Clock) -> None:
     await second.load()
     assert refused(second, of("ada", 4000))
     assert refused(second, of("bob", 4000, "s1"))
-    clock.now += KEEP + 1
+    clock.advance(KEEP + 1)
     third = RevocationList(store, clock, keep=KEEP)
     await third.load()
     assert len(third) == 0
 
 
-async def test_nobody_hears_that_it_is_stored_before_it_is(clock: Clock) -> None:
+async def test_store_returns_after_the_revocation_is_durable(clock: ManualClock) -> None:
     held = asyncio.Event()
 
     class Slow(Store):
@@ -124,28 +123,29 @@ async def test_nobody_hears_that_it_is_stored_before_it_is(clock: Clock) -> None
             await super().put(kind, name, at, oldest=oldest)
 
     store = Slow()
-    sign_outs = RevocationList(store, clock, keep=KEEP)
+    revocations = RevocationList(store, clock, keep=KEEP)
     both = [
-        asyncio.create_task(sign_outs.store(sign_outs.add(user=user))) for user in ("ada", "bob")
+        asyncio.create_task(revocations.store(revocations.add(user=user)))
+        for user in ("ada", "bob")
     ]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert refused(sign_outs, of("bob", 4000))
+    assert refused(revocations, of("bob", 4000))
     assert not any(task.done() for task in both)
     held.set()
     await asyncio.gather(*both)
     assert set(store.kept) == {("user", "ada"), ("user", "bob")}
 
 
-async def test_what_was_added_while_the_file_was_read_is_not_put_back_in_time(
-    clock: Clock,
+async def test_revocation_added_during_the_load_keeps_its_time(
+    clock: ManualClock,
 ) -> None:
     store = Store()
     store.kept["user", "ada"] = 4500
-    sign_outs = RevocationList(store, clock, keep=KEEP)
-    sign_outs.add(user="ada")
-    await sign_outs.load()
-    assert refused(sign_outs, of("ada", 5000))
+    revocations = RevocationList(store, clock, keep=KEEP)
+    revocations.add(user="ada")
+    await revocations.load()
+    assert refused(revocations, of("ada", 5000))
 
 
 # -- in the log's file -----------------------------------------------------------------------------
@@ -159,7 +159,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
     await database.close()
 
 
-async def test_the_file_keeps_the_newest_of_each(database: Database) -> None:
+async def test_revocation_store_keeps_the_newest_of_each(database: Database) -> None:
     store = SqliteRevocationStore(database)
     await store.put("user", "ada", 10.5, oldest=0)
     await store.put("session", "ada", 11, oldest=0)
@@ -167,7 +167,7 @@ async def test_the_file_keeps_the_newest_of_each(database: Database) -> None:
     assert sorted(await store.load()) == [("session", "ada", 11), ("user", "ada", 12)]
 
 
-async def test_the_file_forgets_the_old_ones(database: Database) -> None:
+async def test_revocation_store_deletes_old_revocations(database: Database) -> None:
     store = SqliteRevocationStore(database)
     await store.put("user", "ada", 10, oldest=0)
     await store.put("user", "bob", 20, oldest=10)
@@ -175,7 +175,7 @@ async def test_the_file_forgets_the_old_ones(database: Database) -> None:
     assert sorted(name for _, name, _ in await store.load()) == ["bob", "eve"]
 
 
-async def test_a_new_history_does_not_make_it_forget(tmp_path: Path) -> None:
+async def test_new_epoch_keeps_the_revocations(tmp_path: Path) -> None:
     for shape in ("one", "another"):
         database = Database(tmp_path / "log")
         log = SqliteEventLog(database, shape=shape, events=10, seconds=60)
@@ -187,7 +187,7 @@ async def test_a_new_history_does_not_make_it_forget(tmp_path: Path) -> None:
         await log.close()
 
 
-async def test_a_file_from_before_there_were_sign_outs_is_brought_up(tmp_path: Path) -> None:
+async def test_file_without_revocations_is_migrated(tmp_path: Path) -> None:
     before = Database(tmp_path / "log")
     await before.open(MIGRATIONS[:1])
     await before.write(

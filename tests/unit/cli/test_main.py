@@ -16,7 +16,7 @@ from bridge.settings import Settings
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settings that are good enough to start with, and no others."""
+    """Set the required settings and no others."""
     for name in list(os.environ):
         if name.startswith(("BRIDGE_", "SUPABASE_")):
             monkeypatch.delenv(name)
@@ -25,14 +25,14 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bridge.cli.main.logs.set_up", lambda *_, **__: None)
 
 
-def told(capsys: pytest.CaptureFixture[str]) -> str:
+def stderr_of(capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     "args", [[], ["serve"], ["dev"], ["check"], ["listen"], ["schema"]], ids=" ".join
 )
-def test_every_command_helps(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_has_help(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([*args, "--help"])
     assert ended.value.code == 0
@@ -67,7 +67,7 @@ def test_wrong_arguments_exit_with_2(args: list[str], capsys: pytest.CaptureFixt
     with pytest.raises(SystemExit) as ended:
         main(args)
     assert ended.value.code == 2
-    assert "usage: bridge" in told(capsys)
+    assert "usage: bridge" in stderr_of(capsys)
 
 
 @pytest.mark.parametrize("command", ["serve", "check"])
@@ -77,21 +77,23 @@ def test_wrong_settings_exit_with_2(
     monkeypatch.delenv("SUPABASE_URL")
     monkeypatch.setenv("BRIDGE_PATH", "/")
     assert main([command]) == 2
-    said = told(capsys)
-    assert "SUPABASE_URL is not set" in said
-    assert "BRIDGE_PATH='/' is wrong" in said
-    assert "Traceback" not in said
+    text = stderr_of(capsys)
+    assert "SUPABASE_URL is not set" in text
+    assert "BRIDGE_PATH='/' is wrong" in text
+    assert "Traceback" not in text
 
 
 @pytest.mark.parametrize("command", ["serve", "dev"])
-def test_a_port_that_is_taken_is_named(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_port_in_use_is_named(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert main([command, "--port", str(port)]) == 1
-    assert told(capsys) == f"bridge: can't listen on 127.0.0.1:{port}: Address already in use\n"
+    assert (
+        stderr_of(capsys) == f"bridge: can't listen on 127.0.0.1:{port}: Address already in use\n"
+    )
 
 
-def test_dev_without_the_sandbox_says_what_to_install(
+def test_dev_without_the_sandbox_names_the_extra(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delitem(sys.modules, "bridge.dev.command", raising=False)
@@ -100,15 +102,15 @@ def test_dev_without_the_sandbox_says_what_to_install(
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "psycopg", None)
     assert main(["dev"]) == 1
-    assert "pip install 'supabase-socketio-bridge[sandbox]'" in told(capsys)
+    assert "pip install 'supabase-socketio-bridge[sandbox]'" in stderr_of(capsys)
 
 
-def test_listen_without_aiohttp_says_what_to_install(
+def test_listen_without_aiohttp_names_the_extra(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "aiohttp", None)
     assert main(["listen"]) == 1
-    assert "pip install 'supabase-socketio-bridge[sandbox]'" in told(capsys)
+    assert "pip install 'supabase-socketio-bridge[sandbox]'" in stderr_of(capsys)
 
 
 def test_schema_is_json_schema(capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,7 +120,7 @@ def test_schema_is_json_schema(capsys: pytest.CaptureFixture[str]) -> None:
     assert {"$ref": "#/$defs/PropertyCreated"} in schema["anyOf"]
 
 
-def test_schema_goes_to_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_schema_is_written_to_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "contract.ts"
     assert main(["schema", "--format", "typescript", "--out", str(file)]) == 0
     assert capsys.readouterr().out == ""
@@ -126,12 +128,12 @@ def test_schema_goes_to_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().out == file.read_text()
 
 
-def test_schema_that_can_not_be_written_says_where(
+def test_schema_that_cannot_be_written_names_the_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "missing" / "contract.ts"
     assert main(["schema", "--out", str(file)]) == 1
-    assert told(capsys) == f"bridge: can't write {file}: No such file or directory\n"
+    assert stderr_of(capsys) == f"bridge: can't write {file}: No such file or directory\n"
     assert not file.parent.exists()
 
 
@@ -143,12 +145,12 @@ def test_schema_that_can_not_be_written_says_where(
         ("", "http://127.0.0.1:{}"),
     ],
 )
-def test_where_it_listens_is_told_as_a_url(host: str, url: str) -> None:
+def test_listening_address_is_shown_as_a_url(host: str, url: str) -> None:
     with serve.listen(host, 0) as listening:
         assert serve.url(listening) == url.format(listening.getsockname()[1])
 
 
-def test_an_empty_host_takes_ipv4_and_where_there_is_any_ipv6() -> None:
+def test_empty_host_listens_on_ipv4_and_ipv6_if_available() -> None:
     with serve.listen("", 0) as listening:
         port = listening.getsockname()[1]
         socket.create_connection(("127.0.0.1", port), timeout=2).close()

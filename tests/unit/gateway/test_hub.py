@@ -294,7 +294,7 @@ def test_arguments_of_the_documented_shape_are_read(argument: Any, expected: Roo
     ],
 )
 def test_other_arguments_are_refused(argument: Any, came: str) -> None:
-    with pytest.raises(RequestRejected, match=f"came {came}$") as refused:
+    with pytest.raises(RequestRejected, match=f"got {came}$") as refused:
         parse_selection(argument)
     assert refused.value.code is Code.BAD_REQUEST
 

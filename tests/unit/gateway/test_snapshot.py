@@ -48,7 +48,7 @@ class Table:
         before = self.rows.get(key)
         old = None if before is None else self.rows.decode(before)
         events = diff.events_between(self.projection, key, old, new, AT)
-        self.rows.apply({key: None if new is None else self.rows.encode(new)})
+        self.rows.apply([(key, None if new is None else self.rows.encode(new))])
         self.seq += 1
         self.snapshots.apply([Entry(Position("e", self.seq), event, 0.0) for event in events])
         return [event.envelope for event in events]

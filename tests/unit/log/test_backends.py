@@ -1,19 +1,27 @@
-"""Which log the settings ask for, and what it takes for the same."""
+"""The log that the options select, and when a file continues its epoch."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bridge.log.backends import create_backend
 from bridge.log.base import Position
+from bridge.options import log_options, watch_log_options
 from tests.fakes import settings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bridge.log.backends import LogOptions
+
 
 async def head(path: Path, **overrides: Any) -> Position:
-    log = create_backend(settings(log=f"sqlite:///{path}", **overrides)).log
+    return await head_of(log_options(settings(log=f"sqlite:///{path}", **overrides)))
+
+
+async def head_of(options: LogOptions) -> Position:
+    log = create_backend(options).log
     await log.open()
     try:
         return log.head
@@ -21,7 +29,7 @@ async def head(path: Path, **overrides: Any) -> Position:
         await log.close()
 
 
-async def test_other_member_columns_begin_a_new_history(tmp_path: Path) -> None:
+async def test_log_begins_a_new_epoch_when_member_columns_change(tmp_path: Path) -> None:
     file = tmp_path / "log.sqlite3"
     before = await head(file)
     with_members = await head(file, member_columns=("owner_contact",))
@@ -30,17 +38,21 @@ async def test_other_member_columns_begin_a_new_history(tmp_path: Path) -> None:
     assert (await head(file)).epoch != with_members.epoch
 
 
-async def test_a_log_from_before_there_were_views_is_gone_on_with(
-    tmp_path: Path, monkeypatch: Any
-) -> None:
-    file = tmp_path / "log.sqlite3"
-    # As it was spelled then.
+async def test_log_written_before_there_were_member_columns_keeps_its_epoch(tmp_path: Path) -> None:
     shape = (
         '{"key": "id", "published": ["name", "city", "state", "price", "units", "latitude", '
         '"longitude", "created_at", "address", "status"], "region": ["state"], '
         '"schema": "public", "table": "properties", "updated_at": "updated_at"}'
     )
-    with monkeypatch.context() as patched:
-        patched.setattr("bridge.log.backends.json.dumps", lambda *_args, **_options: shape)
-        before = await head(file)
+    assert log_options(settings()).shape == shape
+    file = tmp_path / "log.sqlite3"
+    earlier = replace(log_options(settings(log=f"sqlite:///{file}")), shape=shape)
+    before = await head_of(earlier)
     assert (await head(file)).epoch == before.epoch
+
+
+def test_log_of_watches_has_the_shape_of_earlier_versions() -> None:
+    assert watch_log_options(settings(watchers="watches")).shape == (
+        '{"key": "id", "published": [], "region": ["user_id", "property_id", "region"], '
+        '"schema": "public", "table": "watches", "updated_at": "updated_at"}'
+    )

@@ -7,24 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from bridge.clock import ManualClock
 from bridge.errors import PositionGoneError
 from bridge.events import Event
 from bridge.log.base import EventLog, Position, Progress
 from bridge.log.memory import MemoryEventLog
 from bridge.log.sqlite.database import Database
 from bridge.log.sqlite.event_log import SqliteEventLog
-
-
-class ManualClock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def wall(self) -> float:
-        return self.now
-
 
 Factory = Callable[[int, float, ManualClock], EventLog]
 
@@ -54,7 +43,7 @@ def event(number: int) -> Event:
 async def test_entries_get_rising_positions_of_one_epoch(factory: Factory) -> None:
     log = factory(10, 60, ManualClock())
     await log.open()
-    entries = await log.append([event(1), event(2)], [])
+    entries = (await log.append([event(1), event(2)], [])).entries
     assert entries[0].position < entries[1].position
     assert log.head == entries[1].position
 
@@ -63,8 +52,8 @@ async def test_what_follows_a_position_is_given_in_order(factory: Factory) -> No
     log = factory(10, 60, ManualClock())
     await log.open()
     start = log.head
-    first = await log.append([event(1)], [])
-    rest = await log.append([event(2), event(3)], [])
+    first = (await log.append([event(1)], [])).entries
+    rest = (await log.append([event(2), event(3)], [])).entries
     assert list(log.after(start)) == [*first, *rest]
     assert list(log.after(first[0].position)) == list(rest)
     assert list(log.after(log.head)) == []
@@ -88,7 +77,7 @@ async def test_past_the_count_the_oldest_entries_are_gone(factory: Factory) -> N
     log = factory(3, 60, ManualClock())
     await log.open()
     start = log.head
-    entries = await log.append([event(n) for n in range(5)], [])
+    entries = (await log.append([event(n) for n in range(5)], [])).entries
     with pytest.raises(PositionGoneError):
         log.after(start)
     assert list(log.after(entries[1].position)) == list(entries[2:])
@@ -100,7 +89,7 @@ async def test_past_their_age_entries_are_gone(factory: Factory) -> None:
     await log.open()
     start = log.head
     await log.append([event(1)], [])
-    clock.now += 61
+    clock.advance(61)
     with pytest.raises(PositionGoneError):
         log.after(start)
     assert list(log.after(log.head)) == []
@@ -124,7 +113,7 @@ async def test_a_new_log_has_no_rows_and_no_progress(factory: Factory) -> None:
 async def test_rows_without_events_move_no_position(factory: Factory) -> None:
     log = factory(10, 60, ManualClock())
     await log.open()
-    assert await log.append([], [("a", b"[1]")]) == []
+    assert (await log.append([], [("a", b"[1]")])).entries == []
     assert log.head.seq == 0
 
 
@@ -140,8 +129,8 @@ async def test_an_entry_is_what_was_appended_and_when(factory: Factory) -> None:
     clock = ManualClock()
     log = factory(10, 60, clock)
     await log.open()
-    [entry] = await log.append([event(7)], [])
-    assert (entry.event, entry.at) == (event(7), clock.now)
+    [entry] = (await log.append([event(7)], [])).entries
+    assert (entry.event, entry.at) == (event(7), clock.wall())
     assert list(log.after(Position(log.head.epoch, 0))) == [entry]
 
 

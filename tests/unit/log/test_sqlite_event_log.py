@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from bridge.changes import Key
+from bridge.clock import ManualClock
 from bridge.errors import LogUnusableError, PositionGoneError
 from bridge.events import Event
 from bridge.log.base import Progress
@@ -29,15 +30,9 @@ from bridge.rooms import user_room
 from tests.fakes import AT, row
 
 
-class ManualClock:
-    def __init__(self, now: float = 1000.0) -> None:
-        self.now = now
-
-    def monotonic(self) -> float:
-        return self.now % 777  # another process counts from elsewhere
-
-    def wall(self) -> float:
-        return self.now
+def restarted(clock: ManualClock) -> ManualClock:
+    """Return the clock of the next process: same wall time, monotonic seconds from elsewhere."""
+    return ManualClock(wall=clock.wall(), monotonic=clock.wall() % 777)
 
 
 class File:
@@ -123,7 +118,7 @@ async def test_positions_go_on_where_they_were(file: File) -> None:
         await log.append([event("a")], [])
         head = log.head
     async with file.open() as log:
-        [entry] = await log.append([event("b")], [])
+        [entry] = (await log.append([event("b")], [])).entries
     assert (entry.position.epoch, entry.position.seq) == (head.epoch, head.seq + 1)
 
 
@@ -133,12 +128,13 @@ async def test_positions_go_on_where_they_were_when_all_entries_have_aged(file: 
         start = log.head
         await log.append([event(n) for n in range(5)], [])
         head = log.head
-    clock.now += 3600
+    clock.advance(3600)
+    clock = restarted(clock)
     async with file.open(clock=clock) as log:
         assert log.head == head
         with pytest.raises(PositionGoneError):
             log.after(start)
-        [entry] = await log.append([event("b")], [])
+        [entry] = (await log.append([event("b")], [])).entries
         assert entry.position.seq == head.seq + 1
 
 
@@ -147,10 +143,11 @@ async def test_entries_age_while_nobody_runs(file: File) -> None:
     async with file.open(clock=clock) as log:
         start = log.head
         await log.append([event("a")], [])
-        clock.now += 50
+        clock.advance(50)
         second = log.head
         await log.append([event("b")], [])
-    clock.now += 30
+    clock.advance(30)
+    clock = restarted(clock)
     async with file.open(clock=clock) as log:
         assert [entry.event.key for entry in log.after(second)] == ["b"]
         with pytest.raises(PositionGoneError):
@@ -162,7 +159,8 @@ async def test_a_clock_that_was_set_back_meanwhile_loses_nothing(file: File) -> 
     async with file.open(clock=clock) as log:
         start = log.head
         await log.append([event("a")], [])
-    clock.now -= 500
+    clock.step_wall(-500)
+    clock = restarted(clock)
     async with file.open(clock=clock) as log:
         assert len(log.after(start)) == 1
 
@@ -223,7 +221,7 @@ async def test_after_a_refusal_the_first_goes_on(file: File) -> None:
         with pytest.raises(LogUnusableError):
             async with file.open():
                 pass
-        assert len(await log.append([event("a")], [])) == 1
+        assert len((await log.append([event("a")], [])).entries) == 1
 
 
 async def test_a_folder_that_is_not_there_is_named(file: File) -> None:
@@ -407,7 +405,7 @@ async def test_what_a_full_disk_refused_is_stored_when_there_is_room(
             assert log.head == head
             assert not appending.done()
         async with asyncio.timeout(5):
-            [entry] = await appending
+            [entry] = (await appending).entries
         assert log.error is None
         assert log.head == entry.position
     async with file.open() as log:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bridge.clock import ManualClock
 from bridge.events import Event
 from bridge.gateway.presence import Presence
 from bridge.gateway.subscription import Subscription
@@ -26,16 +27,6 @@ EVERYBODY = Everybody()
 PROJECTION = Projection(region=("state", "city"))
 
 
-class Clock:
-    now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def wall(self) -> float:
-        return 1_767_603_600.0
-
-
 def watching(*watches: Watch) -> WatchIndex:
     out = WatchIndex()
     for number, watch in enumerate(watches):
@@ -47,10 +38,10 @@ def told(
     watches: WatchIndex, *events: Event | None, present: Collection[str] = EVERYBODY
 ) -> list[Event]:
     made = Notifier(
-        NotificationRules(), watches, present=present, users=100, scoped=True, clock=Clock()
+        NotificationRules(), watches, present=present, users=100, scoped=True, clock=ManualClock()
     )
     given = [event for event in events if event is not None]
-    return list(made.expand(given, row))
+    return list(made.add_notifications(given, row))
 
 
 def change(old: dict[str, Any] | None, new: dict[str, Any] | None) -> Event | None:
@@ -302,12 +293,12 @@ def test_no_more_users_than_may_be_are_told_and_who_watches_the_property_comes_f
         *(Watch(f"u{number}", region="TX") for number in range(10)), Watch(ANN, property="p1")
     )
     made = Notifier(
-        NotificationRules(), watches, present=EVERYBODY, users=3, scoped=True, clock=Clock()
+        NotificationRules(), watches, present=EVERYBODY, users=3, scoped=True, clock=ManualClock()
     )
     event = change(*SOLD)
     assert event is not None
     with caplog.at_level(logging.WARNING):
-        events = list(made.expand([event, event], row))
+        events = list(made.add_notifications([event, event], row))
     assert [room for room in events[1].rooms if "@" not in room] == [
         "user:ann",
         "user:u0",
@@ -346,12 +337,12 @@ def test_a_fault_leaves_the_change_as_it_is(caplog: pytest.LogCaptureFixture) ->
 
     watches = watching(Watch(ANN, property="p1"))
     made = Notifier(
-        NotificationRules(), watches, present=EVERYBODY, users=9, scoped=False, clock=Clock()
+        NotificationRules(), watches, present=EVERYBODY, users=9, scoped=False, clock=ManualClock()
     )
     event = change(*SOLD)
     assert event is not None
     with caplog.at_level(logging.ERROR):
-        assert made.expand([event], broken) == [event]
+        assert made.add_notifications([event], broken) == [event]
     assert made.counts().failed == 1
     assert "nobody is notified" in caplog.text
 
@@ -359,9 +350,9 @@ def test_a_fault_leaves_the_change_as_it_is(caplog: pytest.LogCaptureFixture) ->
 def test_where_no_rights_end_at_regions_a_user_costs_one_room() -> None:
     watches = watching(Watch(ANN, property="p1"))
     made = Notifier(
-        NotificationRules(), watches, present=EVERYBODY, users=9, scoped=False, clock=Clock()
+        NotificationRules(), watches, present=EVERYBODY, users=9, scoped=False, clock=ManualClock()
     )
     event = change(*SOLD)
     assert event is not None
-    [_, notification] = made.expand([event], row)
+    [_, notification] = made.add_notifications([event], row)
     assert notification.rooms == ("user:ann",)

@@ -1,4 +1,4 @@
-"""What Prometheus reads."""
+"""The metrics of a status report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bridge.ops.status import StatusReport
 from bridge.pipeline.pipeline import PipelineStatus
 from bridge.source.base import SourceState, SourceStatus
 
-LOOK = StatusReport(
+REPORT = StatusReport(
     source=SourceStatus(SourceState.LIVE, since=90.0, last_activity_at=99.0, attempts=2),
     pipeline=PipelineStatus(
         reconciled=True,
@@ -37,8 +37,8 @@ LOOK = StatusReport(
 )
 
 
-def samples(look: StatusReport | None, *, ready: bool = True) -> dict[tuple[str, ...], float]:
-    text = exposition(look, ready=ready, now=100.0).decode()
+def samples(report: StatusReport | None, *, ready: bool = True) -> dict[tuple[str, ...], float]:
+    text = exposition(report, ready=ready, now=100.0).decode()
     return {
         (sample.name, *sample.labels.values()): sample.value
         for family in text_string_to_metric_families(text)
@@ -46,9 +46,9 @@ def samples(look: StatusReport | None, *, ready: bool = True) -> dict[tuple[str,
     }
 
 
-def test_what_status_counts_is_there() -> None:
+def test_metrics_have_the_counts_of_the_status() -> None:
     assert (
-        samples(LOOK).items()
+        samples(REPORT).items()
         >= {
             ("bridge_ready",): 1,
             ("bridge_uptime_seconds",): 60,
@@ -73,22 +73,34 @@ def test_what_status_counts_is_there() -> None:
     )
 
 
-def test_a_bridge_that_does_not_run_is_not_ready_and_nothing_else() -> None:
+def test_bridge_that_does_not_run_has_only_the_metric_ready() -> None:
     assert samples(None, ready=False) == {("bridge_ready",): 0}
 
 
-def test_errors_are_no_metrics() -> None:
-    assert b"not for metrics" not in exposition(LOOK, ready=True, now=100.0)
+def test_error_texts_are_not_in_the_metrics() -> None:
+    error = "not for metrics"
+    source = replace(REPORT.source, state=SourceState.DOWN, error=error)
+    pipeline = replace(REPORT.pipeline, activity=error, error=error)
+    watchers = WatchSyncStatus(
+        watches=3,
+        error=error,
+        source=source,
+        pipeline=pipeline,
+        counts=NotifierCounts(notified=0, cut_short=0, failed=0),
+    )
+    report = replace(REPORT, source=source, pipeline=pipeline, log_error=error, watchers=watchers)
+    assert samples(report)["bridge_log_unwritable",] == 1
+    assert error.encode() not in exposition(report, ready=True, now=100.0)
 
 
-def test_the_registry_that_all_share_is_left_alone() -> None:
+def test_global_registry_is_unchanged() -> None:
     before = list(REGISTRY.collect())
-    exposition(LOOK, ready=True, now=100.0)
+    exposition(REPORT, ready=True, now=100.0)
     assert [family.name for family in REGISTRY.collect()] == [family.name for family in before]
     assert not any(family.name.startswith("bridge") for family in before)
 
 
-def test_watches_are_counted_where_users_are_notified() -> None:
+def test_watches_have_metrics_while_notifications_are_on() -> None:
     watchers = WatchSyncStatus(
         watches=3,
         error="not for metrics",
@@ -103,8 +115,8 @@ def test_watches_are_counted_where_users_are_notified() -> None:
         ("bridge_notifications_cut_short_total",): 1,
         ("bridge_notifications_failed_total",): 2,
     }
-    assert samples(replace(LOOK, watchers=watchers)).items() >= expected.items()
-    assert not expected.keys() & samples(LOOK).keys()
+    assert samples(replace(REPORT, watchers=watchers)).items() >= expected.items()
+    assert not expected.keys() & samples(REPORT).keys()
     assert b"not for metrics" not in exposition(
-        replace(LOOK, watchers=watchers), ready=True, now=100.0
+        replace(REPORT, watchers=watchers), ready=True, now=100.0
     )

@@ -29,28 +29,28 @@ def judge(
     return out.reason
 
 
-def test_a_live_source_and_a_table_that_was_read_are_ready() -> None:
+def test_bridge_with_a_live_source_and_a_scanned_table_is_ready() -> None:
     assert judge(LIVE) is None
     assert READY.body() == {"ready": True}
 
 
-def test_a_source_that_was_never_live_is_not_ready() -> None:
+def test_source_that_was_never_live_is_not_ready() -> None:
     joining = SourceStatus(SourceState.JOINED, since=98.0)
     reason = judge(joining, live_at=None)
-    assert reason == "the source has not been live yet: it is joined since 2 s"
+    assert reason == "the source has not been live yet: joined for 2 s"
 
 
-def test_a_table_that_was_not_read_is_not_ready() -> None:
-    assert judge(LIVE, reconciled=False) == "the first pass over the table is not done"
+def test_table_without_a_first_scan_is_not_ready() -> None:
+    assert judge(LIVE, reconciled=False) == "the first scan of the table is not done"
 
 
 @pytest.mark.parametrize("state", [SourceState.DOWN, SourceState.CONNECTING, SourceState.JOINED])
-def test_a_short_outage_is_ready(state: SourceState) -> None:
+def test_short_outage_is_ready(state: SourceState) -> None:
     assert judge(SourceStatus(state, since=99.0), live_at=70.0) is None
 
 
 @pytest.mark.parametrize("state", [SourceState.DOWN, SourceState.CONNECTING, SourceState.JOINED])
-def test_a_long_outage_is_not_ready_however_new_its_last_attempt_is(state: SourceState) -> None:
+def test_long_outage_is_not_ready_after_a_recent_attempt(state: SourceState) -> None:
     status = SourceStatus(state, since=99.9, error="HTTP 503")
     reason = judge(status, live_at=69.9)
     assert reason is not None
@@ -58,7 +58,7 @@ def test_a_long_outage_is_not_ready_however_new_its_last_attempt_is(state: Sourc
     assert reason.endswith("(HTTP 503)")
 
 
-def test_it_is_ready_again_with_the_source() -> None:
+def test_bridge_is_ready_again_after_the_outage() -> None:
     assert judge(DOWN, live_at=10.0) is not None
     assert judge(LIVE, live_at=10.0) is None
 
@@ -71,7 +71,7 @@ def test_it_is_ready_again_with_the_source() -> None:
         (10.0, "disk full in /data", "the log can't be written"),
     ],
 )
-def test_a_body_says_why_not_and_nothing_of_errors_or_times(
+def test_public_body_has_the_reason_without_errors_and_times(
     live_at: float | None, log_error: str | None, short: str
 ) -> None:
     out = evaluate(
@@ -80,7 +80,7 @@ def test_a_body_says_why_not_and_nothing_of_errors_or_times(
     assert out.body() == {"ready": False, "reason": short}
 
 
-def test_a_live_source_is_live_now() -> None:
+def test_live_source_is_live_now() -> None:
     assert live_at(LIVE, before=None, now=100.0) == 100.0
 
 
@@ -88,23 +88,23 @@ def test_a_live_source_is_live_now() -> None:
     ("before", "proof_at", "expected"),
     [(None, None, None), (70.0, None, 70.0), (None, 80.0, 80.0), (90.0, 80.0, 90.0)],
 )
-def test_else_it_was_live_when_last_seen_or_proved(
+def test_source_that_is_down_was_live_at_its_last_activity(
     before: float | None, proof_at: float | None, expected: float | None
 ) -> None:
     status = SourceStatus(SourceState.DOWN, since=98.0, last_activity_at=proof_at)
     assert live_at(status, before=before, now=100.0) == expected
 
 
-def test_a_log_that_can_not_be_written_for_a_short_time_is_ready() -> None:
+def test_log_unwritable_for_a_short_time_is_ready() -> None:
     assert judge(LIVE, live_at=71.0, log_error="disk full") is None
 
 
-def test_a_log_that_can_not_be_written_for_long_is_not_ready_and_says_why() -> None:
+def test_log_unwritable_for_long_is_not_ready_with_a_reason() -> None:
     assert judge(LIVE, live_at=69.0, log_error="disk full") == (
         "for 31 s, more than 30 s: disk full"
     )
 
 
-def test_a_live_source_proves_nothing_while_the_log_can_not_be_written() -> None:
+def test_live_source_does_not_count_while_the_log_is_unwritable() -> None:
     assert live_at(LIVE, before=50.0, now=100.0, log_error="disk full") == 50.0
     assert live_at(LIVE, before=50.0, now=100.0) == 100.0

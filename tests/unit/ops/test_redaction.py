@@ -20,7 +20,7 @@ JWT = "eyJhbGciOiJIUzI1NiJ9.eyJyb2xlIjoic2VydmljZV9yb2xlIn0.c2lnbmF0dXJl-_x"
 
 @pytest.fixture
 def written() -> Iterator[io.StringIO]:
-    """What a logger named "scrubbed" writes through a handler with the filter."""
+    """The output of a logger "scrubbed" through a handler with the filter."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.addFilter(Redactor([KEY]))
@@ -51,7 +51,7 @@ log = logging.getLogger("scrubbed")
         ("postgres://user:pass@host/db", f"postgres://{HIDDEN}@host/db"),
     ],
 )
-def test_secrets_are_hidden_and_the_rest_stays(text: str, left: str) -> None:
+def test_secrets_are_redacted_and_other_text_is_unchanged(text: str, left: str) -> None:
     assert Redactor([KEY]).text(text) == left
 
 
@@ -65,25 +65,25 @@ def test_secrets_are_hidden_and_the_rest_stays(text: str, left: str) -> None:
         "a token: none",
     ],
 )
-def test_what_is_no_secret_stays(text: str) -> None:
+def test_text_without_secrets_is_unchanged(text: str) -> None:
     assert Redactor([KEY, "abc", ""]).text(text) == text
 
 
-def test_of_secrets_that_begin_alike_nothing_is_left() -> None:
+def test_secrets_with_a_common_prefix_are_redacted_entirely() -> None:
     assert Redactor(["secret-one", "secret-one-and-more"]).text("secret-one-and-more") == HIDDEN
 
 
-def test_arguments_are_scrubbed(written: io.StringIO) -> None:
+def test_arguments_are_redacted(written: io.StringIO) -> None:
     log.warning("refused %s with %r", KEY, {"apikey": KEY, "jwt": JWT})
     assert (
         written.getvalue() == f"refused {HIDDEN} with {{'apikey': '{HIDDEN}', 'jwt': '{HIDDEN}'}}\n"
     )
 
 
-def test_tracebacks_and_their_causes_are_scrubbed(written: io.StringIO) -> None:
+def test_tracebacks_and_their_causes_are_redacted(written: io.StringIO) -> None:
     try:
         try:
-            raise ValueError(f"bad key {KEY}")  # noqa: TRY301 - a cause is wanted
+            raise ValueError(f"bad key {KEY}")  # noqa: TRY301 - a cause is needed
         except ValueError as error:
             raise RuntimeError(f"https://h/?apikey={JWT}") from error
     except RuntimeError:
@@ -95,13 +95,13 @@ def test_tracebacks_and_their_causes_are_scrubbed(written: io.StringIO) -> None:
     assert JWT not in text
 
 
-def test_stacks_are_scrubbed(written: io.StringIO) -> None:
+def test_stacks_are_redacted(written: io.StringIO) -> None:
     log.warning("here", stack_info=True)  # sb_secret_in_the_source_line
     assert "Stack (most recent call last)" in written.getvalue()
     assert "sb_secret_in" not in written.getvalue()
 
 
-def test_wrong_arguments_lose_neither_message_nor_secrecy(written: io.StringIO) -> None:
+def test_record_with_wrong_arguments_is_logged_and_redacted(written: io.StringIO) -> None:
     log.warning("only one: %s", "x", KEY)  # noqa: PLE1205 - the fault under test
     assert "only one: %s" in written.getvalue()
     assert KEY not in written.getvalue()
@@ -109,10 +109,10 @@ def test_wrong_arguments_lose_neither_message_nor_secrecy(written: io.StringIO) 
 
 @pytest.fixture
 def restored() -> Iterator[None]:
-    """Whatever a test does to logging is undone."""
+    """Restore the logging configuration after a test."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    loggers = [logging.getLogger(name) for name in (*logs.QUIET, *logs.CLIENTS)]
+    loggers = [logging.getLogger(name) for name in (*logs.QUIET_LIBRARIES, *logs.CLIENT_LOGGERS)]
     before = [(logger.level, logger.handlers[:], logger.propagate) for logger in loggers]
     hooks = sys.excepthook, threading.excepthook
     yield
@@ -127,7 +127,7 @@ def restored() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("restored")
-def test_a_process_logs_to_stderr_scrubbed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_logs_to_stderr_redacted(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     logs.set_up("info", secrets=[KEY])
@@ -154,8 +154,10 @@ def test_libraries_follow_a_level_above_warning(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.usefixtures("restored")
-@pytest.mark.parametrize("name", logs.CLIENTS)
-def test_what_clients_do_wrong_fills_no_log(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", logs.CLIENT_LOGGERS)
+def test_warnings_caused_by_clients_are_not_logged(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     logs.set_up("debug")
@@ -180,7 +182,7 @@ LIBRARIES = (
 
 @pytest.mark.usefixtures("restored")
 @pytest.mark.parametrize("name", LIBRARIES)
-def test_what_libraries_log_is_scrubbed_at_any_level(
+def test_records_of_libraries_are_redacted_at_any_level(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stream = io.StringIO()
@@ -201,7 +203,7 @@ def test_what_libraries_log_is_scrubbed_at_any_level(
 
 
 @pytest.mark.usefixtures("restored")
-def test_what_nobody_catches_is_scrubbed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uncaught_exception_is_redacted(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     logs.set_up("info", secrets=[KEY])
@@ -211,13 +213,13 @@ def test_what_nobody_catches_is_scrubbed(monkeypatch: pytest.MonkeyPatch) -> Non
     thread.start()
     thread.join()
     text = stream.getvalue()
-    assert text.count("CRITICAL bridge: nobody caught this") == 2
+    assert text.count("CRITICAL bridge: uncaught exception") == 2
     assert text.count(HIDDEN) == 2
     assert KEY not in text
 
 
 @pytest.mark.usefixtures("restored")
-def test_a_handler_that_scrubs_nothing_is_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_handler_without_redaction_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
     stream, other = io.StringIO(), io.StringIO()
     logger = logging.getLogger("uvicorn")
     logger.addHandler(logging.StreamHandler(other))

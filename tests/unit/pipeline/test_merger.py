@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from bridge.changes import Change, Op
+from bridge.pipeline.event_sink import events_of
 from bridge.pipeline.merger import READ_AHEAD_SECONDS, ChangeMerger
 from bridge.projection import Projection
-from bridge.rows import RowStore
+from bridge.rows import RowChange, RowStore
 
 P = Projection(published=("name", "state", "price"), region=("state",))
 ROW = {"name": "Oak", "state": "TX", "price": 1, "updated_at": "2026-01-01T00:00:01Z"}
@@ -41,6 +42,7 @@ class Told:
     """A ledger with one known row, and what it tells."""
 
     def __init__(self, known: dict[str, Any] | None = ROW, *, projection: Projection = P) -> None:
+        self.projection = projection
         self.rows = RowStore(projection.known)
         self.ledger = ChangeMerger(projection, self.rows)
         if known is not None:
@@ -62,13 +64,35 @@ class Told:
         return self.drain()
 
     def drain(self) -> list[dict[str, Any]]:
-        events = [json.loads(event.envelope) for event in self.ledger.take().events]
-        self.ledger.stored()
-        return events
+        changes = self.ledger.take()
+        events = events_of(self.projection, self.rows, changes.changes)
+        self.rows.apply(changes.rows.items())
+        self.ledger.applied()
+        return [json.loads(event.envelope) for event in events]
 
 
 def names(events: list[dict[str, Any]]) -> list[str]:
     return [event["event"].removeprefix("property-") for event in events]
+
+
+def test_merger_yields_steps_in_order_and_the_resulting_rows() -> None:
+    told = Told()
+    rows = [told.rows.encode(record) for record in (ROW, later(2, price=2), later(3, price=3))]
+    for change in (update(later(2, price=2)), update(later(3, price=3)), delete()):
+        told.ledger.apply_change(change, 0.0)
+    assert told.ledger.take().changes == [
+        RowChange("k", rows[0], rows[1], AT),
+        RowChange("k", rows[1], rows[2], AT),
+        RowChange("k", rows[2], None, AT),
+    ]
+    assert told.ledger.take().rows == {"k": None}
+
+
+def test_initial_load_stores_rows_without_changes() -> None:
+    told = Told(None)
+    told.ledger.load_initial({"id": "k", **ROW})
+    assert told.ledger.take().changes == []
+    assert told.ledger.take().rows == {"k": told.rows.encode(ROW)}
 
 
 def test_an_update_is_told_with_the_old_value_that_was_told_before() -> None:

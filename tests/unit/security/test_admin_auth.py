@@ -1,4 +1,4 @@
-"""Who may see how the bridge stands, and who may act."""
+"""Authentication of operators."""
 
 from __future__ import annotations
 
@@ -8,22 +8,16 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from bridge.clock import ManualClock
 from bridge.security.admin_auth import WRONG_BURST, AdminAuth, AdminRequestRejected
 from bridge.security.client_ip import ClientAddress
 
 SECRET = "the operators' own secret"
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def operators(secret: str | None = SECRET, clock: Clock | None = None) -> AdminAuth:
-    it = None if secret is None else SecretStr(secret)
-    return AdminAuth(it, ClientAddress(), clock=clock or Clock())
+def operators(secret: str | None = SECRET, clock: ManualClock | None = None) -> AdminAuth:
+    auth = None if secret is None else SecretStr(secret)
+    return AdminAuth(auth, ClientAddress(), clock=(clock or ManualClock()).monotonic)
 
 
 def request(peer: str, *bears: str, **headers: str) -> dict[str, Any]:
@@ -60,13 +54,13 @@ def status(call: Any, scope: dict[str, Any]) -> int:
         (["Bearer \xff\xfe"], 401),
     ],
 )
-def test_with_a_secret_who_bears_it_may_look_and_act(bears: list[str], expected: int) -> None:
+def test_bearer_of_the_secret_may_read_and_write(bears: list[str], expected: int) -> None:
     for peer in ("127.0.0.1", "203.0.113.9"):
         assert status(operators().require_read, request(peer, *bears)) == expected
         assert status(operators().require_write, request(peer, *bears)) == expected
 
 
-def test_without_a_secret_this_machine_may_look() -> None:
+def test_loopback_may_read_without_a_secret() -> None:
     assert status(operators(None).require_read, request("127.0.0.1")) == 200
 
 
@@ -80,34 +74,34 @@ def test_without_a_secret_this_machine_may_look() -> None:
         {"client": None, "headers": []},
     ],
 )
-def test_without_a_secret_nobody_else_may_look(scope: dict[str, Any]) -> None:
+def test_other_addresses_may_not_read_without_a_secret(scope: dict[str, Any]) -> None:
     assert status(operators(None).require_read, scope) == 403
 
 
-def test_without_a_secret_nobody_may_act() -> None:
+def test_writes_are_rejected_without_a_secret() -> None:
     assert status(operators(None).require_write, request("127.0.0.1")) == 403
     assert status(operators(None).require_write, request("127.0.0.1", "Bearer ")) == 403
 
 
-def test_who_guesses_is_not_answered_any_more_even_if_it_guesses_right() -> None:
-    clock = Clock()
-    it = operators(clock=clock)
-    answers = [status(it.require_read, request("203.0.113.9", f"Bearer {n}")) for n in range(20)]
+def test_right_secret_is_rejected_after_too_many_wrong_ones() -> None:
+    clock = ManualClock()
+    auth = operators(clock=clock)
+    answers = [status(auth.require_read, request("203.0.113.9", f"Bearer {n}")) for n in range(20)]
     assert answers == [401] * WRONG_BURST + [429] * (20 - WRONG_BURST)
-    assert status(it.require_read, request("203.0.113.9", f"Bearer {SECRET}")) == 429
-    assert status(it.require_read, request("203.0.113.10", f"Bearer {SECRET}")) == 200
-    clock.now = 3600.0
-    assert status(it.require_read, request("203.0.113.9", f"Bearer {SECRET}")) == 200
+    assert status(auth.require_read, request("203.0.113.9", f"Bearer {SECRET}")) == 429
+    assert status(auth.require_read, request("203.0.113.10", f"Bearer {SECRET}")) == 200
+    clock.advance(3600)
+    assert status(auth.require_read, request("203.0.113.9", f"Bearer {SECRET}")) == 200
 
 
-def test_who_bears_nothing_has_not_guessed() -> None:
-    it = operators()
+def test_request_without_a_secret_does_not_count_as_a_wrong_one() -> None:
+    auth = operators()
     for _ in range(50):
-        assert status(it.require_read, request("203.0.113.9")) == 401
-    assert status(it.require_read, request("203.0.113.9", f"Bearer {SECRET}")) == 200
+        assert status(auth.require_read, request("203.0.113.9")) == 401
+    assert status(auth.require_read, request("203.0.113.9", f"Bearer {SECRET}")) == 200
 
 
-def test_what_was_guessed_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_wrong_secret_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         status(operators().require_read, request("203.0.113.9", "Bearer nearly-the-secret"))
     assert "203.0.113.9" in caplog.text

@@ -1,4 +1,4 @@
-"""How many of each there are."""
+"""Limits of concurrent uses."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from hypothesis import strategies as st
 from bridge.security.concurrency import ConcurrencyLimiter, LimitReached, Slot
 
 
-def test_each_key_has_so_many_places() -> None:
+def test_slots_are_limited_per_key() -> None:
     crowd = ConcurrencyLimiter(2, 10)
     assert [type(crowd.acquire("a")) for _ in range(3)] == [Slot, Slot, LimitReached]
     assert isinstance(crowd.acquire("b"), Slot)
 
 
-def test_all_together_have_so_many() -> None:
+def test_slots_are_limited_in_total() -> None:
     crowd = ConcurrencyLimiter(2, 3)
     assert [crowd.acquire(str(n)) for n in range(4)][-1] is LimitReached.ALL
 
 
-def test_its_own_limit_is_told_first() -> None:
+def test_limit_of_the_key_is_reported_first() -> None:
     crowd = ConcurrencyLimiter(1, 1)
     crowd.acquire("a")
     assert crowd.acquire("a") is LimitReached.KEY
 
 
-def test_a_place_that_is_given_back_is_free_once() -> None:
+def test_slot_is_released_once() -> None:
     crowd = ConcurrencyLimiter(1, 10)
     place = crowd.acquire("a")
     assert isinstance(place, Slot)
@@ -37,7 +37,7 @@ def test_a_place_that_is_given_back_is_free_once() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=100))
-def test_only_keys_with_places_are_remembered(steps: list[tuple[str, bool]]) -> None:
+def test_limiter_stores_only_keys_with_slots(steps: list[tuple[str, bool]]) -> None:
     crowd = ConcurrencyLimiter(3, 6)
     held: dict[str, list[Slot]] = {"a": [], "b": [], "c": []}
     for key, comes in steps:
@@ -52,7 +52,7 @@ def test_only_keys_with_places_are_remembered(steps: list[tuple[str, bool]]) -> 
         assert all(len(places) <= 3 for places in held.values())
 
 
-def test_who_has_no_key_is_counted_among_all_only() -> None:
+def test_key_none_counts_in_total_only() -> None:
     crowd = ConcurrencyLimiter(1, 3)
     places = [crowd.acquire(None) for _ in range(3)]
     assert all(isinstance(place, Slot) for place in places)

@@ -1,4 +1,4 @@
-"""Which pages may connect."""
+"""Origins that may connect."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ VERCEL = "https://my-app-*-team.vercel.app"
         ("http://*.localhost:3000", "http://tenant.localhost:3000"),
     ],
 )
-def test_pages_of_listed_origins_may_connect(pattern: str, origin: str) -> None:
+def test_listed_origin_is_allowed(pattern: str, origin: str) -> None:
     assert Origins([pattern]).allows(origin)
 
 
@@ -69,20 +69,20 @@ def test_pages_of_listed_origins_may_connect(pattern: str, origin: str) -> None:
         (VERCEL, "https://other-x-team.vercel.app"),
     ],
 )
-def test_pages_of_other_origins_may_not(pattern: str, origin: str) -> None:
+def test_other_origin_is_not_allowed(pattern: str, origin: str) -> None:
     assert not Origins([pattern]).allows(origin)
 
 
-def test_what_is_no_page_may_connect() -> None:
+def test_request_without_an_origin_is_allowed() -> None:
     assert Origins(["https://www.example.org"]).allows(None)
 
 
-def test_any_origin_is_any_origin() -> None:
+def test_star_allows_any_origin() -> None:
     assert Origins(["*"]).allows("null")
     assert Origins(["*"]).allows("https://evil.net")
 
 
-def test_with_none_listed_the_bridges_own_pages_may_connect() -> None:
+def test_empty_list_allows_the_bridges_own_origin() -> None:
     own = Origins([])
     assert own.allows("https://bridge.example.org", "bridge.example.org")
     assert own.allows("https://bridge.example.org", "Bridge.example.org:443")
@@ -117,19 +117,19 @@ def test_with_none_listed_the_bridges_own_pages_may_connect() -> None:
         "https://" + "a" * 600,
     ],
 )
-def test_wrong_patterns_are_told_with_what_came(pattern: str) -> None:
+def test_invalid_pattern_is_named(pattern: str) -> None:
     with pytest.raises(ValueError, match="expected") as error:
         Origins([pattern])
     assert pattern[:60] in str(error.value)
 
 
-def test_any_origin_and_a_list_contradict_each_other() -> None:
-    with pytest.raises(ValueError, match="came both"):
+def test_star_with_other_origins_is_rejected() -> None:
+    with pytest.raises(ValueError, match="got both"):
         Origins(["*", "https://www.example.org"])
 
 
 @given(st.text(max_size=40), st.text(max_size=40))
-def test_a_star_never_stands_for_what_begins_another_host(before: str, after: str) -> None:
+def test_star_in_a_label_never_matches_another_host(before: str, after: str) -> None:
     origin = f"https://{before}.example.org{after}"
     if Origins(["https://*.example.org"]).allows(origin):
         assert set(before.lower()) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_")
@@ -137,6 +137,6 @@ def test_a_star_never_stands_for_what_begins_another_host(before: str, after: st
 
 
 @given(st.text(max_size=60), st.text(max_size=60))
-def test_whatever_comes_it_is_answered(origin: str, host: str) -> None:
+def test_any_origin_header_is_handled(origin: str, host: str) -> None:
     assert Origins([]).allows(origin, host) in (True, False)
     assert Origins([VERCEL]).allows(origin, host) is False or "vercel" in origin.lower()

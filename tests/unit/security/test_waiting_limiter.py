@@ -1,4 +1,4 @@
-"""A few at a time, and the others wait a little."""
+"""A limiter of concurrent uses with a waiting queue."""
 
 from __future__ import annotations
 
@@ -10,72 +10,72 @@ from bridge.errors import Code, RequestRejected
 from bridge.security.concurrency import WaitingLimiter
 
 
-def turns(seconds: float = 5.0) -> WaitingLimiter:
+def limited(seconds: float = 5.0) -> WaitingLimiter:
     return WaitingLimiter(2, 3, waiting_per_key=2, waiting=3, seconds=seconds)
 
 
-async def test_who_comes_early_has_its_turn_at_once() -> None:
-    it = turns()
+async def test_slot_is_acquired_without_waiting_if_free() -> None:
+    limiter = limited()
     for key in "aab":
-        await it.acquire(key)
-    assert it.taken == 3
+        await limiter.acquire(key)
+    assert limiter.taken == 3
 
 
-async def test_the_others_wait_until_there_is_one() -> None:
-    it = turns()
-    first, _ = [await it.acquire("a") for _ in range(2)]
-    waiting = asyncio.create_task(it.acquire("a"))
+async def test_caller_waits_until_a_slot_is_released() -> None:
+    limiter = limited()
+    first, _ = [await limiter.acquire("a") for _ in range(2)]
+    waiting = asyncio.create_task(limiter.acquire("a"))
     await asyncio.sleep(0)
     assert not waiting.done()
-    it.release(first)
+    limiter.release(first)
     await waiting
-    assert it.taken == 2
+    assert limiter.taken == 2
 
 
-async def test_one_key_leaves_turns_to_others() -> None:
-    it = turns()
+async def test_slots_of_one_key_leave_slots_to_others() -> None:
+    limiter = limited()
     for _ in range(2):
-        await it.acquire("a")
-    waiting = asyncio.create_task(it.acquire("a"))
-    await it.acquire("b")
+        await limiter.acquire("a")
+    waiting = asyncio.create_task(limiter.acquire("a"))
+    await limiter.acquire("b")
     await asyncio.sleep(0)
     assert not waiting.done()
     waiting.cancel()
 
 
-async def test_so_many_may_wait_and_the_others_are_refused() -> None:
-    it = turns()
-    held = [await it.acquire("a") for _ in range(2)]
-    waiting = [asyncio.create_task(it.acquire("a")) for _ in range(2)]
+async def test_callers_beyond_the_waiting_limit_are_rejected() -> None:
+    limiter = limited()
+    held = [await limiter.acquire("a") for _ in range(2)]
+    waiting = [asyncio.create_task(limiter.acquire("a")) for _ in range(2)]
     await asyncio.sleep(0)
     with pytest.raises(RequestRejected) as refused:
-        await it.acquire("a")
+        await limiter.acquire("a")
     assert refused.value.code is Code.RATE_LIMITED
     for turn in held:
-        it.release(turn)
+        limiter.release(turn)
     for turn in await asyncio.gather(*waiting):
-        it.release(turn)
-    assert it.taken == 0
+        limiter.release(turn)
+    assert limiter.taken == 0
 
 
-async def test_nobody_waits_longer_than_is_set() -> None:
-    it = turns(seconds=0.01)
-    first, _ = [await it.acquire("a") for _ in range(2)]
+async def test_waiting_caller_is_rejected_after_the_timeout() -> None:
+    limiter = limited(seconds=0.01)
+    first, _ = [await limiter.acquire("a") for _ in range(2)]
     with pytest.raises(RequestRejected):
-        await it.acquire("a")
-    it.release(first)
-    await it.acquire("a")  # who gave up keeps no seat and no turn
+        await limiter.acquire("a")
+    limiter.release(first)
+    await limiter.acquire("a")  # the rejected caller holds neither a slot nor a place in the queue
 
 
-async def test_who_is_cancelled_while_waiting_keeps_nothing() -> None:
-    it = turns()
-    held = [await it.acquire("a") for _ in range(2)]
+async def test_cancelled_caller_holds_no_slot() -> None:
+    limiter = limited()
+    held = [await limiter.acquire("a") for _ in range(2)]
     for _ in range(5):
-        waiting = asyncio.create_task(it.acquire("a"))
+        waiting = asyncio.create_task(limiter.acquire("a"))
         await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
     for turn in held:
-        it.release(turn)
-    assert it.taken == 0
-    assert [await it.acquire("a") for _ in range(2)]
+        limiter.release(turn)
+    assert limiter.taken == 0
+    assert [await limiter.acquire("a") for _ in range(2)]

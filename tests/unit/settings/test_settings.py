@@ -7,6 +7,13 @@ import pytest
 from bridge.auth.claims import Claims
 from bridge.auth.policy import AccessPolicy
 from bridge.errors import SettingsError
+from bridge.options import (
+    access_policy,
+    notification_rules,
+    source_options,
+    watch_log_options,
+    watch_projection,
+)
 from bridge.projection import Projection
 from bridge.rights import UNRESTRICTED
 from bridge.settings import Settings, load
@@ -16,7 +23,7 @@ SECRET = "sb_secret_that_must_not_show"
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only what a test sets is set."""
+    """Remove the settings of the environment, except the required ones."""
     import os
 
     for name in list(os.environ):
@@ -26,7 +33,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUPABASE_SECRET_KEY", SECRET)
 
 
-def test_url_and_key_are_enough() -> None:
+def test_settings_need_only_url_and_key() -> None:
     settings = load()
     assert settings.supabase_url == "https://ref.supabase.co"
     assert settings.supabase_secret_key.get_secret_value() == SECRET
@@ -34,7 +41,7 @@ def test_url_and_key_are_enough() -> None:
     assert settings.projection == Projection()
 
 
-def test_everything_missing_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_settings_are_named_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SUPABASE_URL")
     monkeypatch.delenv("SUPABASE_SECRET_KEY")
     with pytest.raises(SettingsError) as error:
@@ -45,18 +52,20 @@ def test_everything_missing_is_named_at_once(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("name", ["SUPABASE_SECRET_KEY", "SUPABASE_SERVICE_ROLE_KEY"])
-def test_the_key_has_two_names(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secret_key_has_two_names(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SUPABASE_SECRET_KEY")
     monkeypatch.setenv(name, "a-legacy-key")
     assert load().supabase_secret_key.get_secret_value() == "a-legacy-key"
 
 
-def test_the_newer_name_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_newer_name_of_the_secret_key_takes_precedence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUPABASE_SERVICE_ROLE_KEY", "a-legacy-key")
     assert load().supabase_secret_key.get_secret_value() == SECRET
 
 
-def test_keyword_arguments_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keyword_arguments_take_precedence_over_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("BRIDGE_PORT", "9000")
     settings = load(supabase_url="http://other", supabase_secret_key="other-key", port=1)
     assert settings.supabase_url == "http://other"
@@ -103,7 +112,7 @@ def test_an_empty_updated_at_is_none_in_the_projection(monkeypatch: pytest.Monke
     assert (projection.schema, projection.table) == ("crm", "listings")
 
 
-def test_a_region_column_can_not_be_hidden_as_moves_tell_it(
+def test_region_column_cannot_be_a_member_column(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("BRIDGE_REGION", "branch")
@@ -112,7 +121,7 @@ def test_a_region_column_can_not_be_hidden_as_moves_tell_it(
         load()
 
 
-def test_columns_that_are_wrong_by_themselves_are_complained_of_once(
+def test_invalid_columns_are_reported_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("BRIDGE_COLUMNS", "")
@@ -139,7 +148,7 @@ def test_columns_that_are_wrong_by_themselves_are_complained_of_once(
         ("BRIDGE_LOG_LEVEL", "loud", "expected debug, info, warning or error"),
         ("BRIDGE_CORS_ORIGINS", "www.example.org", "expected origins such as"),
         ("BRIDGE_CORS_ORIGINS", "https://*.org", "expected a domain of one's own"),
-        ("BRIDGE_CORS_ORIGINS", "*,https://a.example", "came both"),
+        ("BRIDGE_CORS_ORIGINS", "*,https://a.example", "got both"),
         ("BRIDGE_TRUSTED_PROXIES", "10.0.0.1/8", "expected addresses and networks"),
         ("BRIDGE_CLIENT_IP_HEADER", "X Real", "expected the name of a header"),
         ("BRIDGE_CONNECTIONS", "0", "greater than or equal to 1"),
@@ -168,13 +177,13 @@ def test_columns_that_are_wrong_by_themselves_are_complained_of_once(
         ("BRIDGE_TOKEN_LEEWAY", "301", "less than or equal to 300"),
         ("BRIDGE_TOKEN_SECONDS", "0", "greater than 0"),
         ("BRIDGE_TOKEN_WARNING_SECONDS", "-1", "greater than or equal to 0"),
-        ("BRIDGE_REGIONS_CLAIM", "user_metadata.regions", "users write their user_metadata"),
+        ("BRIDGE_REGIONS_CLAIM", "user_metadata.regions", "users can write their user_metadata"),
         ("BRIDGE_REGIONS_CLAIM", "a..b", "with dots between them"),
-        ("BRIDGE_ROLE_CLAIMS", "role,user_metadata.role", "users write their user_metadata"),
+        ("BRIDGE_ROLE_CLAIMS", "role,user_metadata.role", "users can write their user_metadata"),
         ("BRIDGE_ANONYMOUS_REGIONS", "x" * 201, "expected regions as strings of 1 to 200"),
     ],
 )
-def test_a_wrong_value_is_named_with_what_came_and_what_was_expected(
+def test_wrong_setting_is_named_with_its_value_and_the_expected_one(
     variable: str, value: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, value)
@@ -188,13 +197,13 @@ def test_a_wrong_value_is_named_with_what_came_and_what_was_expected(
 @pytest.mark.parametrize(
     ("key", "expected"),
     [
-        ("", "came an empty value"),
-        ("   ", "came an empty value"),
-        ("sb_publishable_not_to_be_shown", "came a publishable one"),
+        ("", "got an empty value"),
+        ("   ", "got an empty value"),
+        ("sb_publishable_not_to_be_shown", "got a publishable one"),
     ],
 )
 @pytest.mark.parametrize("name", ["SUPABASE_SECRET_KEY", "SUPABASE_SERVICE_ROLE_KEY"])
-def test_a_wrong_key_is_named_and_not_shown(
+def test_wrong_secret_key_is_named_and_not_shown(
     key: str, expected: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SUPABASE_SECRET_KEY")
@@ -209,7 +218,7 @@ def test_a_wrong_key_is_named_and_not_shown(
 
 
 @pytest.mark.parametrize("value", ["short", "sixteen\ncharacters", "sechzehn Zeichen und ein ü"])
-def test_a_wrong_admin_secret_is_named_and_not_shown(
+def test_wrong_admin_secret_is_named_and_not_shown(
     value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BRIDGE_ADMIN_SECRET", value)
@@ -219,12 +228,12 @@ def test_a_wrong_admin_secret_is_named_and_not_shown(
     assert value not in str(error.value)
 
 
-def test_the_values_of_all_secrets_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_have_the_values_of_all_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BRIDGE_ADMIN_SECRET", "an operators' secret")
     assert set(load().secrets) >= {SECRET, "an operators' secret"}
 
 
-def test_a_key_shows_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secret_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load()
     assert SECRET not in repr(settings) + str(settings) + settings.model_dump_json()
     monkeypatch.setenv("BRIDGE_PORT", "http")
@@ -233,7 +242,7 @@ def test_a_key_shows_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     assert SECRET not in str(error.value)
 
 
-def test_all_faults_come_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_settings_are_named_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BRIDGE_PORT", "http")
     monkeypatch.setenv("BRIDGE_PATH", "/")
     with pytest.raises(SettingsError) as error:
@@ -241,28 +250,28 @@ def test_all_faults_come_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(str(error.value).splitlines()) == 2
 
 
-def test_an_unknown_keyword_is_refused() -> None:
+def test_unknown_keyword_is_rejected() -> None:
     with pytest.raises(SettingsError, match="BRIDGE_COLOUR='red' is wrong"):
         load(colour="red")
 
 
-def test_settings_do_not_change() -> None:
+def test_settings_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load().port = 1  # type: ignore[misc]
 
 
-def test_every_setting_says_what_it_is_for() -> None:
+def test_every_setting_has_a_description() -> None:
     assert all(field.description for field in Settings.model_fields.values())
 
 
-def test_rules_are_what_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_access_policy_is_made_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BRIDGE_AUTH", "required")
     monkeypatch.setenv("BRIDGE_ANONYMOUS_REGIONS", "TX, CA/San Diego")
     monkeypatch.setenv("BRIDGE_REGIONS_CLAIM", "app_metadata.regions")
     monkeypatch.setenv("BRIDGE_ROLE_CLAIMS", "app_metadata.role")
     monkeypatch.setenv("BRIDGE_ALL_REGIONS_ROLES", "admin,owner")
     monkeypatch.setenv("BRIDGE_MEMBER_ROLES", "agent")
-    assert load().rules == AccessPolicy(
+    assert access_policy(load()) == AccessPolicy(
         anonymous=("TX", "CA/San Diego"),
         required=True,
         regions_claim=("app_metadata", "regions"),
@@ -272,13 +281,13 @@ def test_rules_are_what_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> Non
     )
 
 
-def test_by_default_everybody_hears_all_and_nobody_is_a_member() -> None:
-    rules = load().rules
+def test_access_policy_grants_all_regions_and_no_membership_by_default() -> None:
+    rules = access_policy(load())
     assert rules.rights_for(None) == UNRESTRICTED
     assert rules.rights_for(Claims("ada", 0, 1, values={"role": "service_role"})).view == "public"
 
 
-def test_the_jwt_secret_shows_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jwt_secret_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUPABASE_JWT_SECRET", "too-short-not-to-be-shown")
     with pytest.raises(SettingsError) as error:
         load()
@@ -293,7 +302,7 @@ def test_the_jwt_secret_shows_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_by_default_nobody_is_notified() -> None:
-    assert load().watching is None
+    assert not load().watchers
 
 
 def test_the_table_of_watches_is_followed_with_settings_of_its_own() -> None:
@@ -301,13 +310,11 @@ def test_the_table_of_watches_is_followed_with_settings_of_its_own() -> None:
         watchers="watches", log="sqlite:////data/bridge.sqlite3", member_columns="cap_rate"
     )
     assert settings.watchers == "public.watches"
-    watching = settings.watching
-    assert watching is not None
-    assert watching.log == "sqlite:////data/bridge-watchers.sqlite3"
-    assert watching.supabase_url == settings.supabase_url
-    assert watching.projection.selected == ("id", "user_id", "property_id", "region", "updated_at")
-    assert watching.projection.published == ()
-    assert (watching.projection.schema, watching.projection.table) == ("public", "watches")
+    projection = watch_projection(settings)
+    assert watch_log_options(settings).url == "sqlite:////data/bridge-watchers.sqlite3"
+    assert source_options(settings, projection).realtime.url == settings.supabase_url
+    assert projection.selected == ("id", "user_id", "property_id", "region", "updated_at")
+    assert (projection.schema, projection.table) == ("public", "watches")
 
 
 @pytest.mark.parametrize(
@@ -320,9 +327,7 @@ def test_the_table_of_watches_is_followed_with_settings_of_its_own() -> None:
     ],
 )
 def test_the_watches_are_kept_beside_the_log(log: str, beside: str) -> None:
-    watching = load(watchers="watches", log=log).watching
-    assert watching is not None
-    assert watching.log == beside
+    assert watch_log_options(load(watchers="watches", log=log)).url == beside
 
 
 @pytest.mark.parametrize(
@@ -339,12 +344,14 @@ def test_notified_statuses_are_on_off_or_transitions(
     monkeypatch.setenv("BRIDGE_NOTIFY_STATUS", text)
     monkeypatch.setenv("BRIDGE_NOTIFY_PRICE_PERCENT", "2.5")
     monkeypatch.setenv("BRIDGE_NOTIFY_NEW", "false")
-    rules = load().notify_rules
+    rules = notification_rules(load())
     assert (rules.statuses, rules.price_percent, rules.new_listings) == (statuses, 2.5, False)
 
 
 @pytest.mark.parametrize("text", ["", "yes", "a>", ">b", "a>b>c", "on,off", "a>b,off"])
-def test_other_words_for_them_are_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_other_values_of_notified_statuses_are_rejected(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
     monkeypatch.setenv("BRIDGE_NOTIFY_STATUS", text)
     with pytest.raises(SettingsError, match=r"BRIDGE_NOTIFY_STATUS=.* is wrong: expected on, off"):
         load()
@@ -358,7 +365,7 @@ def test_other_words_for_them_are_refused(monkeypatch: pytest.MonkeyPatch, text:
         ("BRIDGE_NOTIFY_USERS", "0"),
     ],
 )
-def test_what_can_not_be_notified_by_is_refused(
+def test_invalid_notification_settings_are_rejected(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -367,7 +374,7 @@ def test_what_can_not_be_notified_by_is_refused(
 
 
 @pytest.mark.parametrize("name", ["BRIDGE_COLUMNS", "BRIDGE_MEMBER_COLUMNS"])
-def test_a_column_cannot_take_the_name_under_which_the_key_is_told(
+def test_column_cannot_have_the_published_name_of_the_key(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, "price,property_id")
@@ -375,7 +382,7 @@ def test_a_column_cannot_take_the_name_under_which_the_key_is_told(
         load()
 
 
-def test_this_machine_is_counted_only_where_a_limit_per_address_is_set(
+def test_loopback_is_limited_only_if_a_limit_per_address_is_set(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert not load().count_loopback

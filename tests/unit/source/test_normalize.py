@@ -1,4 +1,4 @@
-"""Spelling of values: two surfaces, one spelling."""
+"""Normalization of values from the stream and from table reads."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from bridge.source.normalize import normalize
         ),
     ],
 )
-def test_a_value_gets_its_one_spelling(given_: object, expected: object) -> None:
+def test_value_is_normalized(given_: object, expected: object) -> None:
     assert normalize(given_) == expected
     assert type(normalize(given_)) is type(expected)
 
@@ -51,7 +51,7 @@ def test_a_value_gets_its_one_spelling(given_: object, expected: object) -> None
         12345678901234567890,
     ],
 )
-def test_everything_else_stays_as_it_is(value: object) -> None:
+def test_other_values_are_unchanged(value: object) -> None:
     assert normalize(value) == value
     assert type(normalize(value)) is type(value)
 
@@ -62,7 +62,7 @@ def test_everything_else_stays_as_it_is(value: object) -> None:
         lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     )
 )
-def test_a_spelling_once_normalised_never_changes_again(value: object) -> None:
+def test_normalization_is_idempotent(value: object) -> None:
     assert normalize(normalize(value)) == normalize(value)
 
 
@@ -77,6 +77,6 @@ def test_a_spelling_once_normalised_never_changes_again(value: object) -> None:
         ("é\U0001f4a5", "é\U0001f4a5"),
     ],
 )
-def test_what_utf_8_can_not_spell_is_replaced(value: Any, sound: Any) -> None:
+def test_lone_surrogate_is_replaced(value: Any, sound: Any) -> None:
     assert normalize(value) == sound
     orjson.dumps(normalize(value))

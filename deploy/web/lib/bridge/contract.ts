@@ -1,16 +1,16 @@
-// The bridge's wire contract. Written by a program; to renew it:
+// The bridge's wire contract. Generated; to update it:
 //   bridge schema --format typescript --out deploy/web/lib/bridge/contract.ts
 
-/** Any JSON value, as Supabase gives it. */
+/** Any JSON value, as Supabase sends it. */
 export type Json = string | number | boolean | null | Json[] | { [name: string]: Json };
 
-/** The key of a row, as the table has it. */
+/** The key of a row, as in the table. */
 export type PropertyId = string | number;
 
-/** RFC 3339 in UTC with `Z`, fractions as the database gave them. */
+/** RFC 3339 in UTC with `Z`, with the fraction of the database. */
 export type Timestamp = string;
 
-/** The published columns of a row: the documented ones, then those that settings add. */
+/** The published columns of a row: the documented ones, then those of the settings. */
 export interface PropertyCreatedData {
   property_id: PropertyId;
   name: string | null;
@@ -21,42 +21,42 @@ export interface PropertyCreatedData {
   latitude: number | null;
   longitude: number | null;
   created_at: Timestamp | null;
-  /** Further columns, as settings have them. */
+  /** Further columns, by the bridge's settings. */
   [column: string]: Json;
 }
 
-/** A row appeared. */
+/** A row was inserted, or became visible to the client. */
 export interface PropertyCreated {
   event: "property-created";
   data: PropertyCreatedData;
 }
 
-/** A column's value as clients were last told it, and as it is now. */
+/** A column's value as last sent to clients, and its current value. */
 export interface FieldChange {
-  /** As it was last told; null where there was none. */
+  /** The value last sent; null if there was none. */
   old: Json;
-  /** As it is now; null where there is none. */
+  /** The current value; null if there is none. */
   new: Json;
 }
 
 /** The regions that a property left and entered. */
 export interface Move {
-  /** The regions that it was in, widest first. */
+  /** The regions of the row before the change, widest first. */
   from: string[];
-  /** The regions that it is in now, widest first. */
+  /** The regions of the row after the change, widest first. */
   to: string[];
 }
 
-/** What became different, and where it moved if it did. */
+/** The changed columns of a row, and its regions if it moved. */
 export interface PropertyUpdatedData {
   property_id: PropertyId;
-  /** By column: only those whose value changed, never the key, never `updated_at`. */
+  /** Changed values by column, without the key and `updated_at`. */
   changes: { [column: string]: FieldChange };
-  /** The row's own `updated_at`, else the time of the commit. */
+  /** The row's own `updated_at`, else the commit time. */
   updated_at: Timestamp;
-  /** Where the row left one region for another. Such an update is told in both. */
+  /** Present if the row moved to another region. The event is sent to both regions. */
   moved?: Move;
-  /** With `moved`: the whole new row, for those who did not know it. */
+  /** With `moved`: the complete new row, for clients that did not have it. */
   property?: PropertyCreatedData;
 }
 
@@ -66,131 +66,131 @@ export interface PropertyUpdated {
   data: PropertyUpdatedData;
 }
 
-/** Which row is gone, and since when. */
+/** A deleted row, and the time of its deletion. */
 export interface PropertyDeletedData {
   property_id: PropertyId;
-  /** The time of the commit, or when its absence was found. */
+  /** The commit time, or the time at which the bridge found the row missing. */
   deleted_at: Timestamp;
 }
 
-/** A row is gone. */
+/** A row was deleted, or is no longer visible to the client. */
 export interface PropertyDeleted {
   event: "property-deleted";
   data: PropertyDeletedData;
 }
 
-/** A change that concerns one user, who watches the property or its region. */
+/** A change of a property that one user watches, or of a property in a watched region. */
 export interface PropertyNotificationData {
   property_id: PropertyId;
   kind: "status-changed" | "price-dropped" | "price-raised" | "new-listing";
   severity: "info" | "important";
-  /** One line, to be shown as it is. */
+  /** One line of text, to be displayed. */
   title: string;
-  /** A sentence, to be shown as it is. */
+  /** One sentence of text, to be displayed. */
   body: string;
-  /** By column, as in `property-updated`. */
+  /** Changed values by column, as in `property-updated`. */
   changes: { [column: string]: FieldChange };
   created_at: Timestamp;
 }
 
-/** Told to one user, once for each change, whatever else its clients subscribed to. */
+/** Sent to one user, once per change, independent of the subscriptions of the user's clients. */
 export interface PropertyNotification {
   event: "property-notification";
   data: PropertyNotificationData;
 }
 
 /**
- * In order, each as it would come alone. What happened to one property is folded into its net
- * difference.
+ * Events in order, each in its own envelope. Several changes of one property are coalesced into
+ * their net change.
  */
 export interface PropertiesBatchData {
   events: (PropertyCreated | PropertyUpdated | PropertyDeleted | PropertyNotification)[];
 }
 
-/** Told to clients that asked for batches, in place of the single events. */
+/** Sent to clients that requested batches, instead of single events. */
 export interface PropertiesBatch {
   event: "properties-batch";
   data: PropertiesBatchData;
 }
 
 /**
- * How the bridge stands to the table, and since when.
- * - `live`: what clients are told is what the table says, but for the stream's lag;
- * - `catching-up`: changes flow, and what may have been missed is being looked for;
- * - `stale`: no changes flow.
+ * State of the bridge relative to the table, and the time since when.
+ * - `live`: clients are up to date with the table, except for the stream's lag;
+ * - `catching-up`: changes are received, and the table is scanned for missed ones;
+ * - `stale`: no changes are received.
  */
 export interface BridgeStatusData {
   state: "live" | "catching-up" | "stale";
   since: Timestamp;
-  /** The version of the wire contract. */
+  /** Version of the wire contract. */
   contract: string;
 }
 
-/** Told when the state changes, and once to every client that connects. */
+/** Sent to every client when the state changes, and once to each client that connects. */
 export interface BridgeStatus {
   event: "bridge-status";
   data: BridgeStatusData;
 }
 
 /**
- * How a client's rights stand.
- * - `expiring`: the token ends soon, at `expires_at`: `authenticate` with a fresh one;
- * - `token_expired`: it has ended. The connection is closed; the client library comes back by
- *   itself, and is let in with a fresh token;
- * - `signed_out`: the session was ended by an operator, and the connection is closed;
- * - `changed`: the client's rights are others from here on. `regions` and `properties` are all
- *   that it hears now; what it heard beyond that, it hears no more.
+ * State of a client's token and rights.
+ * - `expiring`: the token expires soon, at `expires_at`: send `authenticate` with a new one;
+ * - `token_expired`: the token has expired and the connection is closed. The client library
+ *   reconnects by itself, which succeeds with a new token;
+ * - `signed_out`: an operator revoked the session, and the connection is closed;
+ * - `changed`: the client's rights have changed. `regions` and `properties` are its whole
+ *   subscription from now on; it no longer receives events of others.
  */
 export interface AuthStatusData {
   state: "expiring" | "token_expired" | "signed_out" | "changed";
-  /** When the token ends, or ended. */
+  /** The expiry of the token. */
   expires_at: Timestamp | null;
-  /** The regions that the client hears; null: everything that it may. */
+  /** The regions of the subscription; null: all that the rights allow. */
   regions: string[] | null;
-  /** The properties that it hears beside them. */
+  /** The properties of the subscription, in addition to the regions. */
   properties: PropertyId[];
 }
 
-/** Told to one client, of its own token. */
+/** Sent to one client, about its own token. */
 export interface AuthStatus {
   event: "auth-status";
   data: AuthStatusData;
 }
 
-/** A region's name: `TX`, or `TX/Austin` where regions have two levels. */
+/** The name of a region: `TX`, or `TX/Austin` if regions have two levels. */
 export type Region = string;
 
-/** A property's id as a client names it: `42` and `"42"` are the same. */
+/** The id of a property in a request: `42` and `"42"` are the same. */
 export type GivenPropertyId = string | number;
 
 /**
- * What a client gives as `auth` when it connects. All of it is optional. The client library adds
- * `pid` and `offset` by itself when it comes back.
+ * The `auth` of a client that connects. All members are optional. The client library adds `pid` and
+ * `offset` itself when it reconnects.
  */
 export interface HandshakeAuth {
   /** A Supabase access token. */
   token?: string | null;
   /**
-   * Regions to hear from the beginning. Who names neither regions nor properties hears all that it
-   * may.
+   * Regions to subscribe to. A client that names neither regions nor properties receives all events
+   * that its rights allow.
    */
   regions?: Region[] | null;
-  /** Single properties to hear from the beginning. */
+  /** Properties to subscribe to. */
   properties?: GivenPropertyId[] | null;
-  /** Whether events shall come as `properties-batch`, a burst in few frames. */
+  /** Whether events are sent as `properties-batch`, which needs fewer frames for a burst. */
   batch?: boolean | null;
 }
 
 /**
- * What to hear from now on, beside what is heard already. The first region or property that a
- * client names replaces the everything of the beginning; naming neither means everything again.
+ * Regions and properties to add to the subscription. The first ones that a client names replace its
+ * initial subscription to everything; naming neither subscribes to everything again.
  */
 export interface SubscribeRequest {
   regions?: Region[] | null;
   properties?: GivenPropertyId[] | null;
-  /** Whether the ack shall carry the current rows of what is named. */
+  /** Whether the ack contains the current rows of the named regions and properties. */
   snapshot?: boolean | null;
-  /** For a further page of a snapshot: what the ack before gave as `more`. */
+  /** For a further page of a snapshot: `more` of the previous ack. */
   after?: string | null;
 }
 
@@ -198,65 +198,65 @@ export interface SubscribeRequest {
 export type PropertyRow = PropertyCreatedData;
 
 /**
- * All that the client hears now, and the snapshot if it asked for one.
+ * The whole subscription of the client, with a snapshot if requested.
  *
- * The ack has its place among the events: what came before it is in its rows, what comes after it
- * is not. While there is `more`, ask for it with `after` and the same regions: put each page's rows
- * in the place of what is known, and pass over an event that updates or deletes a property that is
- * not known, since a later page has it as it is then.
+ * The ack is ordered with the events: events received before it are included in its rows, events
+ * received after it are not. While there is `more`, request it with `after` and the same regions:
+ * each page's rows replace the rows that the client has, and an event that updates or deletes an
+ * unknown property is ignored, since a later page has its current row.
  */
 export interface Subscribed {
   ok: true;
-  /** Null: everything that the client may hear. */
+  /** Null: everything that the client's rights allow. */
   regions: string[] | null;
   properties: PropertyId[];
-  /** With a snapshot: the position in the log as of which the rows are. */
+  /** With a snapshot: the log position at which the rows are valid. */
   offset?: string;
-  /** With a snapshot that has further pages: what to give as `after` for the next one. */
+  /** With a snapshot that has further pages: the value of `after` for the next page. */
   more?: string;
-  /** The current rows, if asked for. */
+  /** The current rows, if requested. */
   snapshot?: PropertyRow[];
 }
 
-/** Why a request was refused. A refused request changed nothing. */
+/** The reason of a rejection. A rejected request changes nothing. */
 export type ErrorCode =
-  /** the argument is not of the documented shape */
+  /** the argument does not have the documented shape */
   | "bad_request"
-  /** more regions and properties than one client may name */
+  /** more regions and properties than one client may subscribe to */
   | "too_many_rooms"
-  /** more requests than one client, or one address, may make; wait a little */
+  /** the client or its address exceeds a rate limit; retry later */
   | "rate_limited"
-  /** the table, or the keys of tokens, have not been read yet; ask again in a few seconds */
+  /** the table or the signing keys have not been read yet; retry in a few seconds */
   | "not_ready"
-  /** the snapshot's next page can't be given; take a new snapshot */
+  /** the snapshot's next page is no longer available; request a new snapshot */
   | "cursor_gone"
-  /** this bridge lets nobody in without a token */
+  /** this bridge requires a token */
   | "token_required"
-  /** the token is not one that this bridge believes */
+  /** the token is malformed, or not issued by this bridge's project */
   | "token_invalid"
-  /** the token was good once; get a fresh one */
+  /** the token has expired; get a new one */
   | "token_expired"
-  /** the token's session was ended; sign in again */
+  /** the token's session was revoked; sign in again */
   | "signed_out"
-  /** the token doesn't let its bearer hear that region */
+  /** the token does not grant this region */
   | "region_forbidden"
-  /** too many connections of this address, or in all; come back later */
+  /** too many connections of this address or in total; retry later */
   | "too_many_connections"
-  /** the page is of an origin that may not connect */
+  /** pages of this origin may not connect */
   | "origin_forbidden"
-  /** for operators only; the message says what it takes */
+  /** for operators only; the message has the requirements */
   | "forbidden"
-  /** documented, but this bridge does not offer it */
+  /** documented, but not supported by this bridge */
   | "not_supported";
 
-/** Why a request was refused: a code for programs, a message for people. */
+/** The reason of a rejection: a code for programs, a message for developers. */
 export interface RefusalReason {
   code: ErrorCode;
-  /** What was expected, and what came. */
+  /** The expected value, and the one received. */
   message: string;
 }
 
-/** A refused request changed nothing. */
+/** A rejected request changes nothing. */
 export interface Refusal {
   ok: false;
   error: RefusalReason;
@@ -264,47 +264,47 @@ export interface Refusal {
 
 export type SubscribeAck = Subscribed | Refusal;
 
-/** What to hear no more. Naming neither means all of it. */
+/** Regions and properties to remove from the subscription. Naming neither removes all. */
 export interface UnsubscribeRequest {
   regions?: Region[] | null;
   properties?: GivenPropertyId[] | null;
 }
 
-/** All that the client still hears. */
+/** The whole subscription of the client after the request. */
 export interface Unsubscribed {
   ok: true;
-  /** Null: everything that the client may hear. */
+  /** Null: everything that the client's rights allow. */
   regions: string[] | null;
   properties: PropertyId[];
 }
 
 export type UnsubscribeAck = Unsubscribed | Refusal;
 
-/** A fresh token for this connection, before the former one ends. */
+/** A new token for this connection, sent before the expiry of the current one. */
 export interface AuthenticateRequest {
   /** A Supabase access token of the same user. */
   token: string;
 }
 
-/** The token was taken. */
+/** The token was accepted. */
 export interface Authenticated {
   ok: true;
-  /** When it ends. */
+  /** The expiry of the token. */
   expires_at: Timestamp;
 }
 
 export type AuthenticateAck = Authenticated | Refusal;
 
 /**
- * The bridge did not let the client in. The client library makes an `Error` of it, with this
- * `message` and `data`, and tells it as `connect_error`.
+ * The bridge rejected the connection. The client library emits it as `connect_error`, with an
+ * `Error` that has this `message` and `data`.
  */
 export interface ConnectRefusal {
   message: string;
   data: RefusalReason;
 }
 
-/** Whatever the bridge emits: `event` says which. */
+/** Any envelope that the bridge emits, by `event`. */
 export type Envelope =
   | PropertyCreated
   | PropertyUpdated
@@ -315,41 +315,41 @@ export type Envelope =
   | PropertyNotification;
 
 /**
- * What the bridge emits: each event's listener.
+ * Listeners of the events that the bridge emits.
  *
- * The listener's second argument, which it may leave out, is the event's position in the log. The
- * client library recovers from it; clients of python-socketio are not told it.
+ * The listener's second argument, which it may omit, is the event's position in the log. The client
+ * library uses it for recovery; it is not passed on by python-socketio.
  */
 export interface ServerToClientEvents {
-  /** A row appeared. */
+  /** A row was inserted, or became visible to the client. */
   "property-created": (envelope: PropertyCreated, position?: string) => void;
   /** Published columns of a row changed. */
   "property-updated": (envelope: PropertyUpdated, position?: string) => void;
-  /** A row is gone. */
+  /** A row was deleted, or is no longer visible to the client. */
   "property-deleted": (envelope: PropertyDeleted, position?: string) => void;
-  /** Told to clients that asked for batches, in place of the single events. */
+  /** Sent to clients that requested batches, instead of single events. */
   "properties-batch": (envelope: PropertiesBatch, position?: string) => void;
-  /** Told when the state changes, and once to every client that connects. */
+  /** Sent to every client when the state changes, and once to each client that connects. */
   "bridge-status": (envelope: BridgeStatus, position?: string) => void;
-  /** Told to one client, of its own token. */
+  /** Sent to one client, about its own token. */
   "auth-status": (envelope: AuthStatus, position?: string) => void;
-  /** Told to one user, once for each change, whatever else its clients subscribed to. */
+  /** Sent to one user, once per change, independent of the subscriptions of the user's clients. */
   "property-notification": (envelope: PropertyNotification, position?: string) => void;
 }
 
-/** What a client may emit, and what its ack is called with. */
+/** Requests that a client may emit, with the arguments of their acks. */
 export interface ClientToServerEvents {
-  /** Hear more, with the current rows if asked for. */
+  /** Add to the subscription; return the current rows if requested. */
   subscribe: (
     request: SubscribeRequest,
     ack: (answer: SubscribeAck) => void,
   ) => void;
-  /** Hear less. */
+  /** Remove from the subscription. */
   unsubscribe: (
     request: UnsubscribeRequest,
     ack: (answer: UnsubscribeAck) => void,
   ) => void;
-  /** Go on with a fresh token. */
+  /** Replace the token of the connection. */
   authenticate: (
     request: AuthenticateRequest,
     ack: (answer: AuthenticateAck) => void,

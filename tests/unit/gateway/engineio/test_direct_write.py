@@ -1,9 +1,8 @@
-"""Frames written past the transport: in order, whole, and never to another connection."""
+"""Frames written directly to a socket: in order, whole, and never to another connection."""
 
 from __future__ import annotations
 
 import asyncio
-import asyncio.selector_events
 import os
 import random
 import socket
@@ -14,53 +13,48 @@ import pytest
 
 from bridge.gateway.delivery.writer import ClientWriter
 from bridge.gateway.engineio.encoding import EncodedPackets
-from bridge.gateway.engineio.raw_websocket import DIRECT_WRITE_TRANSPORT, NO_FD, RawWebSocket
+from bridge.gateway.engineio.raw_websocket import NO_FD, RawWebSocket
 from bridge.gateway.engineio.send_queue import SendQueue
-
-CHANGED = (
-    "asyncio changed something private that bridge/gateway/transport.py relies on "
-    "(its docstring says what): "
-)
 
 
 class Owner:
-    """What a session does with its line, as far as it concerns writing."""
+    """The part of a session that concerns writing."""
 
     def __init__(self) -> None:
-        self.outbox = SendQueue(1 << 40, lambda unsent: pytest.fail(f"cut off with {unsent}"))
+        self.queue = SendQueue(1 << 40, lambda unsent: pytest.fail(f"closed with {unsent} bytes"))
         self.pauses = 0
-        self.fd_when_lost: int | None = None
         self.fd = NO_FD
-        self.gone = asyncio.Event()
+        self.inode_when_closed: int | None = None
+        self.closed = asyncio.Event()
 
-    def on_message(self, line: RawWebSocket, message: str | bytes) -> None: ...
+    def on_message(self, websocket: RawWebSocket, message: str | bytes) -> None: ...
 
-    def on_pause(self, _line: RawWebSocket) -> None:
+    def on_pause(self, _websocket: RawWebSocket) -> None:
         self.pauses += 1
-        self.outbox.pause()
+        self.queue.pause()
 
-    def on_resume(self, _line: RawWebSocket) -> None:
-        self.outbox.resume()
+    def on_resume(self, _websocket: RawWebSocket) -> None:
+        self.queue.resume()
 
-    def on_close(self, _line: RawWebSocket) -> None:
-        self.fd_when_lost = os.fstat(self.fd).st_ino
-        self.outbox.discard()
-        self.gone.set()
+    def on_close(self, _websocket: RawWebSocket) -> None:
+        self.inode_when_closed = os.fstat(self.fd).st_ino
+        self.queue.discard()
+        self.closed.set()
 
 
 class Pair:
-    """A line on a real socket, and its peer's end."""
+    """A websocket on a socket pair, and the peer's end."""
 
-    def __init__(self, owner: Owner, line: RawWebSocket, peer: socket.socket) -> None:
+    def __init__(self, owner: Owner, websocket: RawWebSocket, peer: socket.socket) -> None:
         self.owner = owner
-        self.line = line
+        self.websocket = websocket
         self.peer = peer
 
     async def read(self, size: int) -> bytes:
         out = b""
         while len(out) < size:
             part = await asyncio.get_running_loop().sock_recv(self.peer, 1 << 16)
-            assert part, f"expected {size} bytes, the end came after {len(out)}"
+            assert part, f"expected {size} bytes, the stream ended after {len(out)}"
             out += part
         return out
 
@@ -72,94 +66,89 @@ async def pair() -> AsyncIterator[Pair]:
     peer.setblocking(False)
     transport, _ = await asyncio.get_running_loop().connect_accepted_socket(asyncio.Protocol, ours)
     owner = Owner()
-    line = RawWebSocket(transport, set(), owner, 1000)
-    transport.set_protocol(line)
-    owner.fd = line.fd
-    owner.outbox.attach(line)
-    yield Pair(owner, line, peer)
+    websocket = RawWebSocket(transport, set(), owner, 1000)
+    transport.set_protocol(websocket)
+    owner.fd = websocket.fd
+    owner.queue.attach(websocket)
+    yield Pair(owner, websocket, peer)
     transport.abort()
-    await owner.gone.wait()
+    await owner.closed.wait()
     peer.close()
 
 
-def test_asyncios_own_transport_is_known_by_its_name() -> None:
-    kind = asyncio.selector_events._SelectorSocketTransport  # type: ignore[attr-defined]
-    assert (kind.__module__, kind.__qualname__) == DIRECT_WRITE_TRANSPORT, (
-        CHANGED + "the transport's name"
-    )
-
-
-def test_another_transport_has_no_descriptor_to_write_to() -> None:
+def test_foreign_transport_has_no_descriptor() -> None:
     class Foreign(asyncio.Transport):
         def write(self, data: Any) -> None: ...
 
     assert RawWebSocket(Foreign(), set(), Owner(), 1000).fd == NO_FD
 
 
-async def test_a_plain_socket_is_written_to_straight(pair: Pair) -> None:
-    piece = EncodedPackets((b"42[]",))
-    ClientWriter._write([pair.owner.outbox], [piece])
-    assert await pair.read(len(piece.frames)) == piece.frames
+async def test_frames_are_written_directly_to_a_plain_socket(pair: Pair) -> None:
+    packets = EncodedPackets((b"42[]",))
+    ClientWriter._write([pair.owner.queue], [packets])
+    assert await pair.read(len(packets.frames)) == packets.frames
     assert pair.owner.pauses == 0
 
 
-async def test_as_soon_as_the_system_takes_no_more_the_rest_is_kept_in_order(pair: Pair) -> None:
-    outbox = pair.owner.outbox
-    told = b""
+async def test_frames_are_queued_in_order_once_the_socket_buffer_is_full(pair: Pair) -> None:
+    queue = pair.owner.queue
+    sent = b""
     number = 0
     while not pair.owner.pauses:
-        piece = EncodedPackets((b"42[%d,%b]" % (number, b"x" * 3000),))
-        ClientWriter._write([outbox], [piece])
-        told += piece.frames
+        packets = EncodedPackets((b"42[%d,%b]" % (number, b"x" * 3000),))
+        ClientWriter._write([queue], [packets])
+        sent += packets.frames
         number += 1
-    assert outbox.fd == NO_FD
+    assert queue.fd == NO_FD
     late = EncodedPackets((b"42[late]",))
-    ClientWriter._write([outbox], [late])
-    assert outbox.queued_bytes > 0
-    assert await pair.read(len(told + late.frames)) == told + late.frames
-    assert outbox.fd == pair.line.fd != NO_FD
+    ClientWriter._write([queue], [late])
+    assert queue.queued_bytes > 0
+    assert await pair.read(len(sent + late.frames)) == sent + late.frames
+    assert queue.fd == pair.websocket.fd != NO_FD
 
 
-async def test_whatever_way_it_is_told_everything_arrives_once_and_in_order(pair: Pair) -> None:
+async def test_frames_arrive_once_and_in_order_by_every_way_of_writing(pair: Pair) -> None:
     dice = random.Random(7)
-    outbox = pair.owner.outbox
-    told = []
+    queue = pair.owner.queue
+    sent = []
 
-    async def tell() -> None:
+    async def send() -> None:
         for number in range(2000):
-            piece = EncodedPackets((b"42[%d,%b]" % (number, b"x" * dice.choice((1, 100, 5000))),))
-            told.append(piece.frames)
+            size = dice.choice((1, 100, 5000))
+            packets = EncodedPackets((b"42[%d,%b]" % (number, b"x" * size),))
+            sent.append(packets.frames)
             if dice.random() < 0.3:
-                outbox.send(piece)
+                queue.send(packets)
             else:
-                ClientWriter._write([outbox], [piece])
+                ClientWriter._write([queue], [packets])
             if dice.random() < 0.1:
                 await asyncio.sleep(0)
         end = EncodedPackets((b"end",))
-        told.append(end.frames)
-        outbox.send(end)
+        sent.append(end.frames)
+        queue.send(end)
 
-    telling = asyncio.create_task(tell())
-    heard = b""
-    while not heard.endswith(b"end"):
-        heard += await asyncio.get_running_loop().sock_recv(pair.peer, dice.choice((100, 40_000)))
-    await telling
-    assert heard == b"".join(told)
+    sending = asyncio.create_task(send())
+    received = b""
+    while not received.endswith(b"end"):
+        size = dice.choice((100, 40_000))
+        received += await asyncio.get_running_loop().sock_recv(pair.peer, size)
+    await sending
+    assert received == b"".join(sent)
     assert pair.owner.pauses > 10
 
 
-async def test_a_peer_that_is_gone_is_noticed_by_the_transport(pair: Pair) -> None:
+async def test_transport_notices_a_peer_that_is_gone_after_a_direct_write(pair: Pair) -> None:
     pair.peer.close()
-    ClientWriter._write([pair.owner.outbox], [EncodedPackets((b"42[]",))])
-    await pair.owner.gone.wait()
-    assert pair.owner.outbox.fd == NO_FD
+    ClientWriter._write([pair.owner.queue], [EncodedPackets((b"42[]",))])
+    await pair.owner.closed.wait()
+    assert pair.owner.queue.fd == NO_FD
 
 
-async def test_a_lines_descriptor_is_still_its_own_when_it_is_lost(pair: Pair) -> None:
-    """Else what is written to it could reach whoever was given the number next."""
+async def test_descriptor_still_belongs_to_the_websocket_when_it_is_closed(pair: Pair) -> None:
+    """Otherwise a direct write could reach the connection that got the same number next."""
     own = os.fstat(pair.owner.fd).st_ino
-    pair.line.abort()
-    assert pair.owner.outbox.fd == NO_FD
-    await pair.owner.gone.wait()
-    assert pair.owner.fd_when_lost == own, CHANGED + "sockets are closed before connection_lost"
-    assert pair.line.fd == NO_FD
+    pair.websocket.abort()
+    assert pair.owner.queue.fd == NO_FD
+    await pair.owner.closed.wait()
+    assert pair.owner.inode_when_closed == own
+    assert pair.websocket.fd == NO_FD

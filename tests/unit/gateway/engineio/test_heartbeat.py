@@ -1,62 +1,49 @@
-"""Pings for all from one timer, on a clock that the tests move."""
+"""Pings of all clients from one timer, on a manual clock."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bridge.clock import ManualClock, ManualTimer
 from bridge.gateway.engineio.heartbeat import Heartbeat
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class Clock:
+class OneTimerClock(ManualClock):
+    """Rejects a second timer at a time."""
+
     def __init__(self) -> None:
-        self.now = 0.0
-        self.timer: Timer | None = None
-        self.fired = 0
+        super().__init__(monotonic=0.0)
 
-    def __call__(self) -> float:
-        return self.now
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> ManualTimer:
+        assert not self.timers, "one timer at a time"
+        return super().call_later(seconds, callback)
 
-    def call_later(self, seconds: float, call: Callable[[], None]) -> Timer:
-        assert self.timer is None, "one timer at a time"
-        self.timer = Timer(self, self.now + seconds, call)
-        return self.timer
-
-    def run(self, until: float) -> None:
-        while (timer := self.timer) is not None and timer.at <= until:
-            self.now, self.timer = timer.at, None
-            self.fired += 1
-            timer.call()
-        self.now = until
+    def advance_to(self, at: float) -> None:
+        self.advance(at - self.monotonic())
 
 
-class Timer:
-    def __init__(self, clock: Clock, at: float, call: Callable[[], None]) -> None:
-        self.clock, self.at, self.call = clock, at, call
+class Target:
+    """Records its pings and timeouts. With a heartbeat it answers each ping at once."""
 
-    def cancel(self) -> None:
-        self.clock.timer = None
-
-
-class One:
-    def __init__(self, clock: Clock, heart: Heartbeat | None = None) -> None:
-        self.clock, self.heart = clock, heart
+    def __init__(self, clock: OneTimerClock, answers: Heartbeat | None = None) -> None:
+        self._clock, self._answers = clock, answers
         self.pings: list[float] = []
-        self.gone: list[float] = []
+        self.timeouts: list[float] = []
 
     def ping(self) -> None:
-        self.pings.append(round(self.clock.now, 2))
-        if self.heart is not None:
-            self.heart.schedule(self)  # it answers at once
+        self.pings.append(round(self._clock.monotonic(), 2))
+        if self._answers is not None:
+            self._answers.schedule(self)
 
     def timed_out(self) -> None:
-        self.gone.append(round(self.clock.now, 2))
+        self.timeouts.append(round(self._clock.monotonic(), 2))
 
 
-def heart(clock: Clock, interval: float = 25, timeout: float = 20) -> Heartbeat:
-    return Heartbeat(interval, timeout, clock=clock, call_later=clock.call_later)
+def heartbeat_on(clock: OneTimerClock, interval: float = 25, timeout: float = 20) -> Heartbeat:
+    return Heartbeat(interval, timeout, clock=clock.monotonic, call_later=clock.call_later)
 
 
 def near(times: list[float], *expected: float) -> bool:
@@ -65,92 +52,92 @@ def near(times: list[float], *expected: float) -> bool:
     )
 
 
-def test_who_answers_is_pinged_again_an_interval_later() -> None:
-    clock = Clock()
-    it = heart(clock)
-    one = One(clock, it)
-    it.schedule(one)
-    clock.run(80)
-    assert near(one.pings, 25, 50, 75)
-    assert one.gone == []
+def test_target_that_answers_is_pinged_again_after_the_interval() -> None:
+    clock = OneTimerClock()
+    heartbeat = heartbeat_on(clock)
+    target = Target(clock, heartbeat)
+    heartbeat.schedule(target)
+    clock.advance_to(80)
+    assert near(target.pings, 25, 50, 75)
+    assert target.timeouts == []
 
 
-def test_who_does_not_answer_is_told_once() -> None:
-    clock = Clock()
-    it = heart(clock)
-    one = One(clock)
-    it.schedule(one)
-    clock.run(200)
-    assert near(one.pings, 25)
-    assert near(one.gone, 45)
+def test_target_that_does_not_answer_times_out_once() -> None:
+    clock = OneTimerClock()
+    heartbeat = heartbeat_on(clock)
+    target = Target(clock)
+    heartbeat.schedule(target)
+    clock.advance_to(200)
+    assert near(target.pings, 25)
+    assert near(target.timeouts, 45)
 
 
-def test_an_answer_that_nobody_asked_for_delays_nothing() -> None:
-    clock = Clock()
-    it = heart(clock)
-    one = One(clock)
-    it.schedule(one)
-    clock.run(20)
-    it.schedule(one)
-    clock.run(26)
-    assert near(one.pings, 25)
+def test_answer_without_a_ping_does_not_delay_the_next_ping() -> None:
+    clock = OneTimerClock()
+    heartbeat = heartbeat_on(clock)
+    target = Target(clock)
+    heartbeat.schedule(target)
+    clock.advance_to(20)
+    heartbeat.schedule(target)
+    clock.advance_to(26)
+    assert near(target.pings, 25)
 
 
-def test_who_is_forgotten_is_left_alone() -> None:
-    clock = Clock()
-    it = heart(clock)
-    resting, asked = One(clock), One(clock)
-    it.schedule(asked)
-    clock.run(26)
-    it.schedule(resting)
-    it.cancel(resting)
-    it.cancel(asked)
-    it.cancel(One(clock))
-    clock.run(200)
-    assert (resting.pings, resting.gone, asked.gone) == ([], [], [])
+def test_cancelled_targets_are_neither_pinged_nor_timed_out() -> None:
+    clock = OneTimerClock()
+    heartbeat = heartbeat_on(clock)
+    idle, awaited = Target(clock), Target(clock)
+    heartbeat.schedule(awaited)
+    clock.advance_to(26)
+    heartbeat.schedule(idle)
+    heartbeat.cancel(idle)
+    heartbeat.cancel(awaited)
+    heartbeat.cancel(Target(clock))
+    clock.advance_to(200)
+    assert (idle.pings, idle.timeouts, awaited.timeouts) == ([], [], [])
 
 
-def test_many_that_are_due_together_are_one_beat() -> None:
-    clock = Clock()
-    it = heart(clock)
-    many = [One(clock, it) for _ in range(1000)]
-    for n, one in enumerate(many):
-        clock.run(n / 100_000)
-        it.schedule(one)
-    clock.run(30)
-    assert clock.fired <= 2
-    assert all(near(one.pings, 25) for one in many)
+def test_pings_that_are_due_within_the_slack_are_sent_by_one_timer_run() -> None:
+    clock = OneTimerClock()
+    heartbeat = heartbeat_on(clock)
+    targets = [Target(clock, heartbeat) for _ in range(1000)]
+    for number, target in enumerate(targets):
+        clock.advance_to(number / 100_000)
+        heartbeat.schedule(target)
+    clock.advance_to(30)
+    assert clock.callbacks_run <= 2
+    assert all(near(target.pings, 25) for target in targets)
 
 
-def test_a_short_interval_is_not_held_up_by_a_long_timeout() -> None:
-    clock = Clock()
-    it = heart(clock, interval=1, timeout=100)
-    silent = One(clock)
-    it.schedule(silent)
-    clock.run(2)
-    one = One(clock, it)
-    it.schedule(one)
-    clock.run(4.5)
-    assert near(one.pings, 3, 4.1)
+def test_long_timeout_does_not_delay_pings_of_a_short_interval() -> None:
+    clock = OneTimerClock()
+    heartbeat = heartbeat_on(clock, interval=1, timeout=100)
+    silent = Target(clock)
+    heartbeat.schedule(silent)
+    clock.advance_to(2)
+    target = Target(clock, heartbeat)
+    heartbeat.schedule(target)
+    clock.advance_to(4.5)
+    assert near(target.pings, 3, 4.1)
 
 
-def test_after_stop_nothing_happens() -> None:
-    clock = Clock()
-    it = heart(clock)
-    one = One(clock)
-    it.schedule(one)
-    it.stop()
-    clock.run(100)
-    assert one.pings == []
+def test_stop_cancels_every_ping() -> None:
+    clock = OneTimerClock()
+    heartbeat = heartbeat_on(clock)
+    target = Target(clock)
+    heartbeat.schedule(target)
+    heartbeat.stop()
+    clock.advance_to(100)
+    assert target.pings == []
 
 
-def test_who_does_not_answer_is_given_up_on_time_whoever_is_pinged_just_before() -> None:
-    clock = Clock()
-    it = heart(clock, interval=0.3, timeout=0.2)
-    mute, other = One(clock), One(clock, it)
-    it.schedule(mute)
-    clock.run(0.17)
-    it.schedule(other)
-    clock.run(1)
+def test_timeout_is_not_delayed_by_the_slack_of_another_ping() -> None:
+    clock = OneTimerClock()
+    heartbeat = heartbeat_on(clock, interval=0.3, timeout=0.2)
+    silent, other = Target(clock), Target(clock, heartbeat)
+    heartbeat.schedule(silent)
+    clock.advance_to(0.17)
+    heartbeat.schedule(other)
+    clock.advance_to(1)
     assert other.pings[0] == 0.47
-    assert mute.gone == [0.5]
+    assert silent.timeouts == [0.5]

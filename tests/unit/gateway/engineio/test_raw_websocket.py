@@ -1,43 +1,50 @@
-"""The private parts of uvicorn that are relied on, and lines on a transport that does as told."""
+"""Raw websockets on an in-memory transport."""
 
 from __future__ import annotations
 
 import asyncio
-import inspect
 from typing import Any
 
 import pytest
-import uvicorn
 
-from bridge.gateway.engineio import raw_websocket as transport
+from bridge.clock import ManualClock
 from bridge.gateway.engineio import ws_frames as frames
 from bridge.gateway.engineio.raw_websocket import (
+    CLOSE_SECONDS,
+    HANDOVER,
     READ_BYTES,
     TRANSPORT,
     RawWebSocket,
     keep_transport,
+    limit_read_size,
+    take_over,
 )
+from tests.unit.gateway.engineio.fakes import FakeTransport, RecordingOwner
 from tests.unit.gateway.engineio.test_ws_frames import masked
 
-CHANGED = (
-    "uvicorn changed something private that bridge/gateway/transport.py relies on "
-    "(its docstring lists it): "
-)
+Opened = tuple[RawWebSocket, FakeTransport, RecordingOwner, set[Any]]
 
 
-# -- what is private and relied on
+def opened() -> Opened:
+    """An open websocket, its transport, its owner, and the server's open connections."""
+    transport, owner, connections = FakeTransport(), RecordingOwner(), set[Any]()
+    return RawWebSocket(transport, connections, owner, 1000), transport, owner, connections  # type: ignore[arg-type]
 
 
-def test_a_server_stops_what_is_in_its_connections_and_waits_for_them() -> None:
-    source = inspect.getsource(uvicorn.Server.shutdown)
-    assert "connection.shutdown()" in source, CHANGED + "Server.shutdown()"
-    source = inspect.getsource(uvicorn.Server._wait_tasks_to_complete)
-    assert "while self.server_state.connections" in source, CHANGED + "Server waits"
+@pytest.fixture
+async def clock(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
+    """Time of the running loop's `call_later`."""
+    manual = ManualClock()
+    monkeypatch.setattr(asyncio.get_running_loop(), "call_later", manual.call_later)
+    return manual
 
 
-def test_a_transport_is_kept_where_the_server_shows_it() -> None:
+# -- the transport under a request
+
+
+def test_keep_transport_stores_the_transport_that_the_server_exposes() -> None:
     class Protocol:
-        transport = Transport()
+        transport = FakeTransport()
 
         async def send(self, message: Any) -> None: ...
 
@@ -46,7 +53,7 @@ def test_a_transport_is_kept_where_the_server_shows_it() -> None:
     assert scope["extensions"][TRANSPORT] is Protocol.transport
 
 
-def test_a_transport_is_not_invented() -> None:
+def test_keep_transport_stores_nothing_without_an_exposed_transport() -> None:
     async def send(message: Any) -> None: ...
 
     scope: dict[str, Any] = {"type": "websocket"}
@@ -57,160 +64,145 @@ def test_a_transport_is_not_invented() -> None:
     assert scope == {"type": "lifespan"}
 
 
-# -- lines
+def test_limit_read_size_leaves_a_transport_without_such_a_limit() -> None:
+    class Selector:
+        max_size = 262_144
+
+    selector, other = Selector(), object()
+    limit_read_size(selector)
+    limit_read_size(other)
+    assert selector.max_size == READ_BYTES == 4096
 
 
-class Transport:
-    def __init__(self) -> None:
-        self.written = b""
-        self.calls: list[str] = []
-
-    def write(self, data: bytes) -> None:
-        self.written += data
-
-    def get_write_buffer_size(self) -> int:
-        return 7
-
-    def is_closing(self) -> bool:
-        return "close" in self.calls or "abort" in self.calls
-
-    def __getattr__(self, name: str) -> Any:
-        if name not in ("close", "abort", "pause_reading", "resume_reading"):
-            raise AttributeError(name)
-        return lambda: self.calls.append(name)
+def test_take_over_returns_none_if_the_server_does_not_offer_it() -> None:
+    for extensions in ({}, {HANDOVER: object()}):
+        scope = {"type": "websocket", "extensions": extensions}
+        assert take_over(scope, RecordingOwner(), 1) is None
+    assert take_over({"type": "websocket"}, RecordingOwner(), 1) is None
 
 
-class Owner:
-    def __init__(self) -> None:
-        self.told: list[Any] = []
-
-    def on_message(self, line: RawWebSocket, message: str | bytes) -> None:
-        self.told.append(message)
-
-    def on_pause(self, line: RawWebSocket) -> None:
-        self.told.append("paused")
-
-    def on_resume(self, line: RawWebSocket) -> None:
-        self.told.append("resumed")
-
-    def on_close(self, line: RawWebSocket) -> None:
-        assert line.unsent == 0
-        line.write(b"never")
-        self.told.append("lost")
+# -- reading
 
 
-def line() -> tuple[RawWebSocket, Transport, Owner, set[Any]]:
-    carrier, owner, connections = Transport(), Owner(), set[Any]()
-    return RawWebSocket(carrier, connections, owner, 1000), carrier, owner, connections  # type: ignore[arg-type]
+async def test_websocket_passes_messages_to_its_owner_and_answers_pings() -> None:
+    websocket, transport, owner, _ = opened()
+    websocket.data_received(masked("ü".encode()) + masked(b"\x00", frames.BINARY))
+    websocket.data_received(masked(b"?", frames.PING) + masked(b"!", frames.PONG))
+    assert owner.events == ["ü", b"\x00"]
+    assert transport.written == b"\x8a\x01?"
 
 
-async def test_a_line_gives_its_owner_what_it_hears_and_answers_pings() -> None:
-    it, carrier, owner, _ = line()
-    it.data_received(masked("ü".encode()) + masked(b"\x00", frames.BINARY))
-    it.data_received(masked(b"?", frames.PING) + masked(b"!", frames.PONG))
-    assert owner.told == ["ü", b"\x00"]
-    assert carrier.written == b"\x8a\x01?"
-    it.pause_writing()
-    it.resume_writing()
-    assert (it.unsent, owner.told[-2:]) == (7, ["paused", "resumed"])
+async def test_websocket_passes_backpressure_to_its_owner() -> None:
+    websocket, _, owner, _ = opened()
+    websocket.pause_writing()
+    websocket.resume_writing()
+    assert (websocket.unsent, owner.events) == (7, ["pause", "resume"])
 
 
-async def test_of_pings_that_come_together_the_last_is_answered() -> None:
-    it, carrier, owner, _ = line()
-    it.data_received(b"".join(masked(b"%d" % n, frames.PING) for n in range(100)) + masked(b"x"))
-    assert carrier.written == frames.frame(frames.PONG, b"99")
-    assert owner.told == ["x"]
+async def test_websocket_answers_the_last_of_pings_that_are_read_together() -> None:
+    websocket, transport, owner, _ = opened()
+    pings = b"".join(masked(b"%d" % number, frames.PING) for number in range(100))
+    websocket.data_received(pings + masked(b"x"))
+    assert transport.written == frames.frame(frames.PONG, b"99")
+    assert owner.events == ["x"]
 
 
-async def test_a_line_reads_a_little_at_a_time() -> None:
-    it, _, owner, _ = line()
-    buffer = it.get_buffer(-1)
+async def test_websocket_reads_at_most_read_bytes_at_a_time() -> None:
+    websocket, _, owner, _ = opened()
+    buffer = websocket.get_buffer(-1)
     assert len(buffer) == READ_BYTES
     for message in (b"one", b"two"):
         data = masked(message)
         buffer[: len(data)] = data
-        it.buffer_updated(len(data))
-    assert owner.told == ["one", "two"]
+        websocket.buffer_updated(len(data))
+    assert owner.events == ["one", "two"]
 
 
-async def test_a_peer_that_pings_and_does_not_read_is_answered_once_when_it_does() -> None:
-    it, carrier, _, _ = line()
-    it.pause_writing()
-    for n in range(100):
-        it.data_received(masked(b"%d" % n, frames.PING))
-    assert carrier.written == b""
-    it.resume_writing()
-    assert carrier.written == frames.frame(frames.PONG, b"99")
-    it.pause_writing()
-    it.resume_writing()
-    assert carrier.written == frames.frame(frames.PONG, b"99")
+async def test_websocket_defers_one_pong_while_its_peer_does_not_read() -> None:
+    websocket, transport, _, _ = opened()
+    websocket.pause_writing()
+    for number in range(100):
+        websocket.data_received(masked(b"%d" % number, frames.PING))
+    assert transport.written == b""
+    websocket.resume_writing()
+    assert transport.written == frames.frame(frames.PONG, b"99")
+    websocket.pause_writing()
+    websocket.resume_writing()
+    assert transport.written == frames.frame(frames.PONG, b"99")
 
 
-async def test_a_peer_that_closes_is_answered_and_then_not_heard() -> None:
-    it, carrier, owner, connections = line()
-    it.data_received(masked(b"\x03\xe9", frames.CLOSE) + masked(b"late"))
-    assert carrier.written == frames.close(1001)
-    assert carrier.calls == ["close"]
-    assert it in connections
-    it.connection_lost(None)
-    assert owner.told == ["paused", "lost"]
+# -- closing
+
+
+async def test_websocket_answers_a_close_frame_and_ignores_later_messages() -> None:
+    websocket, transport, owner, connections = opened()
+    websocket.data_received(masked(b"\x03\xe9", frames.CLOSE) + masked(b"late"))
+    assert transport.written == frames.close(1001)
+    assert transport.calls == ["close"]
+    assert websocket in connections
+    websocket.connection_lost(None)
+    assert owner.events == ["pause", "close"]
     assert connections == set()
 
 
 @pytest.mark.parametrize(("data", "code"), [(b"\x81\x00", 1002), (masked(b"\xff"), 1007)])
-async def test_who_breaks_the_protocol_is_told_so(data: bytes, code: int) -> None:
-    it, carrier, owner, _ = line()
-    it.data_received(data)
-    assert carrier.written == frames.close(code)
-    assert carrier.calls == ["close"]
-    assert owner.told == ["paused"]
-    it.connection_lost(None)
-
-
-async def test_a_line_that_closes_waits_for_the_answer_but_not_for_ever(
-    monkeypatch: pytest.MonkeyPatch,
+async def test_websocket_closes_with_the_code_of_a_protocol_violation(
+    data: bytes, code: int
 ) -> None:
-    monkeypatch.setattr(transport, "CLOSE_SECONDS", 0.02)
-    it, carrier, owner, _ = line()
-    it.write(b"said before")
-    it.close()
-    it.close()
-    it.write(b"said after")
-    it.data_received(masked(b"ignored"))
-    assert carrier.written == b"said before" + frames.close(1000)
-    assert carrier.calls == []
-    await asyncio.sleep(0.05)
-    assert carrier.calls == ["abort"]
-    it.connection_lost(None)
-    assert owner.told == ["paused", "lost"]
+    websocket, transport, owner, _ = opened()
+    websocket.data_received(data)
+    assert transport.written == frames.close(code)
+    assert transport.calls == ["close"]
+    assert owner.events == ["pause"]
+    websocket.connection_lost(None)
 
 
-async def test_a_line_that_was_answered_closes() -> None:
-    it, carrier, _, _ = line()
-    it.close()
-    it.data_received(masked(b"\x03\xe8", frames.CLOSE))
-    assert carrier.calls == ["close"]
-    it.connection_lost(None)
+async def test_websocket_aborts_if_its_close_frame_is_not_answered(clock: ManualClock) -> None:
+    websocket, transport, owner, _ = opened()
+    websocket.write(b"written before")
+    websocket.close()
+    websocket.close()
+    websocket.write(b"written after")
+    websocket.data_received(masked(b"ignored"))
+    assert transport.written == b"written before" + frames.close(1000)
+    clock.advance(CLOSE_SECONDS - 0.1)
+    assert transport.calls == []
+    clock.advance(0.1)
+    assert transport.calls == ["abort"]
+    websocket.connection_lost(None)
+    assert owner.events == ["pause", "close"]
 
 
-async def test_a_half_closed_line_is_over() -> None:
-    it, carrier, owner, _ = line()
-    assert it.eof_received() is False  # the transport closes itself
-    it.write(b"late")
-    assert carrier.written == b""
-    it.connection_lost(None)
-    assert owner.told == ["paused", "lost"]
+async def test_websocket_closes_its_transport_once_its_close_frame_is_answered(
+    clock: ManualClock,
+) -> None:
+    websocket, transport, _, _ = opened()
+    websocket.close()
+    websocket.data_received(masked(b"\x03\xe8", frames.CLOSE))
+    assert transport.calls == ["close"]
+    websocket.connection_lost(None)
+    assert clock.timers == []
 
 
-async def test_a_line_can_be_held_and_stops_with_its_server() -> None:
-    it, carrier, _, _ = line()
-    it.pause_reading()
-    it.resume_reading()
-    it.shutdown()
-    it.pause_reading()
-    it.resume_reading()
-    assert carrier.calls == ["pause_reading", "resume_reading", "close"]
-    assert carrier.written == frames.close(1012)
-    it.connection_lost(None)
-    it.pause_reading()
-    it.abort()
+async def test_websocket_ends_if_its_peer_closes_one_side() -> None:
+    websocket, transport, owner, _ = opened()
+    assert websocket.eof_received() is False  # asyncio closes the transport then
+    websocket.write(b"late")
+    assert transport.written == b""
+    websocket.connection_lost(None)
+    assert owner.events == ["pause", "close"]
+
+
+async def test_websocket_pauses_reading_and_closes_with_1012_on_shutdown() -> None:
+    websocket, transport, _, _ = opened()
+    websocket.pause_reading()
+    websocket.resume_reading()
+    websocket.shutdown()
+    websocket.pause_reading()
+    websocket.resume_reading()
+    assert transport.calls == ["pause_reading", "resume_reading", "close"]
+    assert transport.written == frames.close(1012)
+    websocket.connection_lost(None)
+    websocket.pause_reading()
+    websocket.abort()
+    assert transport.calls == ["pause_reading", "resume_reading", "close"]

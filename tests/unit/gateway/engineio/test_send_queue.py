@@ -1,4 +1,4 @@
-"""What a client is told goes straight out or is held; nothing overtakes anything."""
+"""Packets of one client are written at once or queued, in order, and a slow client is reported."""
 
 from __future__ import annotations
 
@@ -7,27 +7,31 @@ from typing import TYPE_CHECKING
 
 import engineio.packet as eio
 import pytest
-from engineio import payload
 
-from bridge.gateway.engineio import send_queue as module
+from bridge.clock import ManualClock
 from bridge.gateway.engineio.encoding import EncodedPackets
 from bridge.gateway.engineio.raw_websocket import NO_FD
-from bridge.gateway.engineio.send_queue import MAX_POLL_PACKETS, PACKET_OVERHEAD_BYTES, SendQueue
+from bridge.gateway.engineio.send_queue import (
+    MAX_POLL_PACKETS,
+    PACKET_OVERHEAD_BYTES,
+    SLOW_CLIENT_GRACE_SECONDS,
+    SendQueue,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def piece(text: str) -> EncodedPackets:
+def packets(text: str) -> EncodedPackets:
     return EncodedPackets((b"4" + text.encode(),))
 
 
-class Line:
-    """A line that takes so many writes before it is paused, then one more each time it is told."""
+class FakeWebSocket:
+    """Pauses its queue after `takes` writes; from then on, after each one."""
 
-    def __init__(self, outbox: SendQueue, takes: int = 1000, fd: int = NO_FD) -> None:
+    def __init__(self, queue: SendQueue, takes: int = 1000, fd: int = NO_FD) -> None:
         self.fd = fd
-        self.outbox = outbox
+        self.queue = queue
         self.takes = takes
         self.written: list[bytes] = []
         self.closed = False
@@ -38,435 +42,443 @@ class Line:
         self.takes -= 1
         self.written.append(data[2:])
         if self.takes <= 0:
-            self.outbox.pause()
+            self.queue.pause()
 
     def close(self) -> None:
         self.closed = True
 
 
-def quiet(limit: int = 10_000) -> SendQueue:
+def new_queue(limit: int = 10_000) -> SendQueue:
+    """A queue that fails the test if its client is reported as slow."""
+
     def fail(unsent: int) -> None:
-        pytest.fail(f"cut off with {unsent} bytes")
+        pytest.fail(f"reported as slow with {unsent} bytes")
 
     return SendQueue(limit, fail)
 
 
-async def taken(outbox: SendQueue) -> list[str]:
-    return [packet.encode() for packet in await outbox.take(1)]
+async def poll(queue: SendQueue) -> list[str]:
+    return [packet.encode() for packet in await queue.take(1)]
 
 
-# -- a line
+# -- a websocket
 
 
-def test_with_a_line_a_piece_is_written_before_tell_returns() -> None:
-    outbox = quiet()
-    line = Line(outbox)
-    outbox.attach(line)
-    outbox.send(piece("a"))
-    assert line.written == [b"4a"]
-    assert outbox.queued_bytes == 0
+def test_packets_are_written_before_send_returns() -> None:
+    queue = new_queue()
+    websocket = FakeWebSocket(queue)
+    queue.attach(websocket)
+    queue.send(packets("a"))
+    assert websocket.written == [b"4a"]
+    assert queue.queued_bytes == 0
 
 
-def test_what_was_held_goes_first_when_a_line_comes() -> None:
-    outbox = quiet()
-    line = Line(outbox)
-    outbox.send(piece("a"))
-    outbox.send(piece("b"))
-    outbox.attach(line)
-    outbox.send(piece("c"))
-    assert line.written == [b"4a", b"4b", b"4c"]
+def test_queued_packets_are_written_first_to_an_attached_websocket() -> None:
+    queue = new_queue()
+    websocket = FakeWebSocket(queue)
+    queue.send(packets("a"))
+    queue.send(packets("b"))
+    queue.attach(websocket)
+    queue.send(packets("c"))
+    assert websocket.written == [b"4a", b"4b", b"4c"]
 
 
-def test_a_line_that_resumes_gets_what_was_held_and_stops_where_it_is_full() -> None:
-    outbox = quiet()
-    line = Line(outbox, takes=1)
-    outbox.attach(line)
+def test_queued_packets_are_written_on_resume_until_the_next_pause() -> None:
+    queue = new_queue()
+    websocket = FakeWebSocket(queue, takes=1)
+    queue.attach(websocket)
     for name in "abcd":
-        outbox.send(piece(name))
-    assert line.written == [b"4a"]
-    line.takes = 2
-    outbox.resume()
-    outbox.send(piece("e"))
-    assert line.written == [b"4a", b"4b", b"4c"]
-    line.takes = 10
-    outbox.resume()
-    outbox.send(piece("f"))
-    assert b"".join(line.written) == b"4a4b4c4d4e4f"
-    assert outbox.queued_bytes == 0
+        queue.send(packets(name))
+    assert websocket.written == [b"4a"]
+    websocket.takes = 2
+    queue.resume()
+    queue.send(packets("e"))
+    assert websocket.written == [b"4a", b"4b", b"4c"]
+    websocket.takes = 10
+    queue.resume()
+    queue.send(packets("f"))
+    assert b"".join(websocket.written) == b"4a4b4c4d4e4f"
+    assert queue.queued_bytes == 0
 
 
-def test_the_end_comes_after_what_is_held() -> None:
-    outbox = quiet()
-    line = Line(outbox, takes=1)
-    outbox.attach(line)
-    outbox.send(piece("a"))
-    outbox.send(piece("b"))
-    outbox.end()
-    outbox.send(piece("never"))
-    assert not line.closed
-    line.takes = 10
-    outbox.resume()
-    assert (line.written, line.closed) == ([b"4a", b"4b"], True)
+def test_end_closes_the_websocket_after_queued_packets() -> None:
+    queue = new_queue()
+    websocket = FakeWebSocket(queue, takes=1)
+    queue.attach(websocket)
+    queue.send(packets("a"))
+    queue.send(packets("b"))
+    queue.end()
+    queue.send(packets("never"))
+    assert not websocket.closed
+    websocket.takes = 10
+    queue.resume()
+    assert (websocket.written, websocket.closed) == ([b"4a", b"4b"], True)
 
 
-def test_what_is_dropped_is_gone() -> None:
-    outbox = quiet()
-    line = Line(outbox)
-    outbox.attach(line)
-    outbox.pause()
-    outbox.send(piece("a"))
-    outbox.discard()
-    outbox.send(piece("b"))
-    line.takes = 10
-    outbox.resume()
-    assert (line.written, outbox.queued_bytes, outbox.unsent) == ([], 0, 0)
+def test_discard_drops_queued_and_later_packets() -> None:
+    queue = new_queue()
+    websocket = FakeWebSocket(queue)
+    queue.attach(websocket)
+    queue.pause()
+    queue.send(packets("a"))
+    queue.discard()
+    queue.send(packets("b"))
+    websocket.takes = 10
+    queue.resume()
+    assert (websocket.written, queue.queued_bytes, queue.unsent) == ([], 0, 0)
 
 
-def test_what_is_drained_is_held_no_more() -> None:
-    outbox = quiet()
-    outbox.send(piece("a"))
-    outbox.send(piece("b"))
-    assert outbox.drain() == piece("a").frames + piece("b").frames
-    assert (outbox.drain(), outbox.queued_bytes) == (b"", 0)
-    line = Line(outbox)
-    outbox.attach(line)
-    outbox.send(piece("c"))
-    assert line.written == [b"4c"]
+def test_drain_returns_the_frames_and_empties_the_queue() -> None:
+    queue = new_queue()
+    queue.send(packets("a"))
+    queue.send(packets("b"))
+    assert queue.drain() == packets("a").frames + packets("b").frames
+    assert (queue.drain(), queue.queued_bytes) == (b"", 0)
+    websocket = FakeWebSocket(queue)
+    queue.attach(websocket)
+    queue.send(packets("c"))
+    assert websocket.written == [b"4c"]
 
 
-# -- kept back
+# -- on hold
 
 
-def test_what_is_kept_back_goes_out_in_order_when_it_is_let_go() -> None:
-    outbox = quiet()
-    line = Line(outbox)
-    outbox.attach(line)
-    outbox.hold("a reason")
+def test_packets_on_hold_are_written_in_order_after_unhold() -> None:
+    queue = new_queue()
+    websocket = FakeWebSocket(queue)
+    queue.attach(websocket)
+    queue.hold("a reason")
     for name in "ab":
-        outbox.send(piece(name))
-    assert line.written == []
-    outbox.unhold("a reason")
-    outbox.send(piece("c"))
-    assert line.written == [b"4a", b"4b", b"4c"]
-    assert outbox.queued_bytes == 0
+        queue.send(packets(name))
+    assert websocket.written == []
+    queue.unhold("a reason")
+    queue.send(packets("c"))
+    assert websocket.written == [b"4a", b"4b", b"4c"]
+    assert queue.queued_bytes == 0
 
 
-def test_a_line_that_resumes_gets_nothing_that_is_kept_back() -> None:
-    outbox = quiet()
-    line = Line(outbox)
-    outbox.attach(line)
-    outbox.pause()
-    outbox.hold("a reason")
-    outbox.send(piece("a"))
-    outbox.resume()
-    assert line.written == []
-    outbox.unhold("a reason")
-    assert line.written == [b"4a"]
+def test_packets_on_hold_are_not_written_on_resume() -> None:
+    queue = new_queue()
+    websocket = FakeWebSocket(queue)
+    queue.attach(websocket)
+    queue.pause()
+    queue.hold("a reason")
+    queue.send(packets("a"))
+    queue.resume()
+    assert websocket.written == []
+    queue.unhold("a reason")
+    assert websocket.written == [b"4a"]
 
 
-def test_a_line_that_is_full_gets_nothing_that_is_let_go() -> None:
-    outbox = quiet()
-    line = Line(outbox)
-    outbox.attach(line)
-    outbox.hold("a reason")
-    outbox.send(piece("a"))
-    outbox.pause()
-    outbox.unhold("a reason")
-    assert line.written == []
-    outbox.resume()
-    assert line.written == [b"4a"]
+def test_packets_are_not_written_to_a_paused_websocket_after_unhold() -> None:
+    queue = new_queue()
+    websocket = FakeWebSocket(queue)
+    queue.attach(websocket)
+    queue.hold("a reason")
+    queue.send(packets("a"))
+    queue.pause()
+    queue.unhold("a reason")
+    assert websocket.written == []
+    queue.resume()
+    assert websocket.written == [b"4a"]
 
 
-def test_a_line_that_comes_gets_nothing_that_is_kept_back() -> None:
-    outbox = quiet()
-    line = Line(outbox)
-    outbox.hold("a reason")
-    outbox.send(piece("a"))
-    outbox.attach(line)
-    assert line.written == []
-    outbox.unhold("a reason")
-    assert line.written == [b"4a"]
+def test_packets_on_hold_are_not_written_to_an_attached_websocket() -> None:
+    queue = new_queue()
+    websocket = FakeWebSocket(queue)
+    queue.hold("a reason")
+    queue.send(packets("a"))
+    queue.attach(websocket)
+    assert websocket.written == []
+    queue.unhold("a reason")
+    assert websocket.written == [b"4a"]
 
 
-def test_the_end_waits_for_what_is_kept_back() -> None:
-    outbox = quiet()
-    line = Line(outbox)
-    outbox.attach(line)
-    outbox.hold("a reason")
-    outbox.send(piece("a"))
-    outbox.end()
-    assert not line.closed
-    outbox.unhold("a reason")
-    assert (line.written, line.closed) == ([b"4a"], True)
+def test_end_waits_for_packets_on_hold() -> None:
+    queue = new_queue()
+    websocket = FakeWebSocket(queue)
+    queue.attach(websocket)
+    queue.hold("a reason")
+    queue.send(packets("a"))
+    queue.end()
+    assert not websocket.closed
+    queue.unhold("a reason")
+    assert (websocket.written, websocket.closed) == ([b"4a"], True)
 
 
-async def test_a_poll_waits_for_what_is_kept_back() -> None:
-    outbox = quiet()
-    outbox.hold("a reason")
-    outbox.send(piece("a"))
-    poll = asyncio.create_task(taken(outbox))
+async def test_poll_waits_for_packets_on_hold() -> None:
+    queue = new_queue()
+    queue.hold("a reason")
+    queue.send(packets("a"))
+    waiting = asyncio.create_task(poll(queue))
     for _ in range(3):
         await asyncio.sleep(0)
-    assert not poll.done()
-    outbox.unhold("a reason")
-    assert await poll == ["4a"]
+    assert not waiting.done()
+    queue.unhold("a reason")
+    assert await waiting == ["4a"]
 
 
-def test_what_is_kept_back_for_two_reasons_waits_for_both() -> None:
-    outbox = quiet()
-    line = Line(outbox)
-    outbox.attach(line)
-    outbox.hold("one")
-    outbox.send(piece("a"))
-    outbox.hold("two")
-    outbox.hold("two")
-    outbox.send(piece("b"))
-    outbox.unhold("two")
-    outbox.unhold("two")
-    assert line.written == []
-    outbox.unhold("one")
-    assert line.written == [b"4a", b"4b"]
+def test_packets_on_hold_for_two_reasons_wait_for_both() -> None:
+    queue = new_queue()
+    websocket = FakeWebSocket(queue)
+    queue.attach(websocket)
+    queue.hold("one")
+    queue.send(packets("a"))
+    queue.hold("two")
+    queue.hold("two")
+    queue.send(packets("b"))
+    queue.unhold("two")
+    queue.unhold("two")
+    assert websocket.written == []
+    queue.unhold("one")
+    assert websocket.written == [b"4a", b"4b"]
 
 
-async def test_what_was_told_before_is_not_kept_back() -> None:
+async def test_packets_sent_before_hold_are_not_held() -> None:
     for polling in (True, False):
-        outbox = quiet()
-        line = Line(outbox)
-        outbox.send(piece("a"))
-        outbox.hold("a reason")
-        outbox.send(piece("b"))
+        queue = new_queue()
+        websocket = FakeWebSocket(queue)
+        queue.send(packets("a"))
+        queue.hold("a reason")
+        queue.send(packets("b"))
         if polling:
-            assert await taken(outbox) == ["4a"]
-            assert outbox.queued_bytes > 0
-        outbox.attach(line)
-        assert line.written == ([] if polling else [b"4a"])
-        outbox.unhold("a reason")
-        assert line.written[-1] == b"4b"
-        assert outbox.queued_bytes == 0
+            assert await poll(queue) == ["4a"]
+            assert queue.queued_bytes > 0
+        queue.attach(websocket)
+        assert websocket.written == ([] if polling else [b"4a"])
+        queue.unhold("a reason")
+        assert websocket.written[-1] == b"4b"
+        assert queue.queued_bytes == 0
 
 
-async def test_the_last_poll_takes_what_is_kept_back() -> None:
-    outbox = quiet()
-    outbox.hold("a reason")
-    outbox.send(piece("a"))
-    outbox.end()
-    assert await taken(outbox) == ["4a"]
-    outbox.unhold("a reason")
-    assert outbox.queued_bytes == 0
+async def test_poll_after_the_end_takes_packets_on_hold() -> None:
+    queue = new_queue()
+    queue.hold("a reason")
+    queue.send(packets("a"))
+    queue.end()
+    assert await poll(queue) == ["4a"]
+    queue.unhold("a reason")
+    assert queue.queued_bytes == 0
 
 
 # -- polls
 
 
-async def test_a_poll_takes_all_that_is_held_and_waits_where_nothing_is() -> None:
-    outbox = quiet()
-    outbox.send(piece("a"))
-    await outbox.put(eio.Packet(eio.PING))
-    assert await taken(outbox) == ["4a", "2"]
-    waiting = asyncio.create_task(taken(outbox))
+async def test_poll_takes_all_queued_packets_or_waits_for_one() -> None:
+    queue = new_queue()
+    queue.send(packets("a"))
+    await queue.put(eio.Packet(eio.PING))
+    assert await poll(queue) == ["4a", "2"]
+    waiting = asyncio.create_task(poll(queue))
     await asyncio.sleep(0)
-    outbox.send(piece("b"))
+    queue.send(packets("b"))
     assert await waiting == ["4b"]
 
 
-async def test_a_poll_that_gave_up_takes_nothing() -> None:
-    outbox = quiet()
+async def test_cancelled_poll_takes_nothing() -> None:
+    queue = new_queue()
     with pytest.raises(TimeoutError):
-        await outbox.take(0.01)
-    given_up = asyncio.create_task(taken(outbox))
+        await queue.take(0.01)
+    cancelled = asyncio.create_task(poll(queue))
     await asyncio.sleep(0)
-    given_up.cancel()
-    outbox.send(piece("a"))
-    assert await taken(outbox) == ["4a"]
+    cancelled.cancel()
+    queue.send(packets("a"))
+    assert await poll(queue) == ["4a"]
 
 
-async def test_polls_that_wait_get_a_noop_when_a_line_comes() -> None:
-    outbox = quiet()
-    line = Line(outbox)
-    polls = [asyncio.create_task(taken(outbox)) for _ in range(2)]
+async def test_waiting_polls_get_a_noop_when_a_websocket_is_attached() -> None:
+    queue = new_queue()
+    websocket = FakeWebSocket(queue)
+    polls = [asyncio.create_task(poll(queue)) for _ in range(2)]
     await asyncio.sleep(0)
-    outbox.attach(line)
-    outbox.send(piece("a"))
+    queue.attach(websocket)
+    queue.send(packets("a"))
     assert await asyncio.gather(*polls) == [["6"], ["6"]]
-    assert line.written == [b"4a"]
-    assert await taken(outbox) == ["6"]
+    assert websocket.written == [b"4a"]
+    assert await poll(queue) == ["6"]
 
 
-async def test_a_poll_that_is_released_takes_nothing() -> None:
-    outbox = quiet()
-    poll = asyncio.create_task(taken(outbox))
+async def test_released_poll_takes_nothing() -> None:
+    queue = new_queue()
+    waiting = asyncio.create_task(poll(queue))
     await asyncio.sleep(0)
-    outbox.release_polls()
-    outbox.send(piece("a"))
-    assert await poll == ["6"]
-    assert await taken(outbox) == ["4a"]
+    queue.release_polls()
+    queue.send(packets("a"))
+    assert await waiting == ["6"]
+    assert await poll(queue) == ["4a"]
 
 
-async def test_at_the_end_polls_take_the_rest_and_then_nothing() -> None:
-    outbox = quiet()
-    outbox.send(piece("a"))
-    outbox.put_nowait(None)
-    assert await taken(outbox) == ["4a"]
-    assert await taken(outbox) == []
-    outbox = quiet()
-    poll = asyncio.create_task(taken(outbox))
+async def test_polls_after_the_end_take_the_rest_and_then_nothing() -> None:
+    queue = new_queue()
+    queue.send(packets("a"))
+    queue.put_nowait(None)
+    assert await poll(queue) == ["4a"]
+    assert await poll(queue) == []
+    queue = new_queue()
+    waiting = asyncio.create_task(poll(queue))
     await asyncio.sleep(0)
-    outbox.end()
-    assert await poll == []
+    queue.end()
+    assert await waiting == []
 
 
-# -- the bound
+# -- slow clients
 
 
 @pytest.fixture
-def fair(monkeypatch: pytest.MonkeyPatch) -> float:
-    monkeypatch.setattr(module, "SLOW_CLIENT_GRACE_SECONDS", 0.05)
-    return 0.05
+async def clock(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
+    """Time of the running loop's `call_later`."""
+    manual = ManualClock()
+    monkeypatch.setattr(asyncio.get_running_loop(), "call_later", manual.call_later)
+    return manual
 
 
-async def test_who_takes_a_burst_in_time_is_not_cut_off(fair: float) -> None:
-    outbox = quiet(limit=1000)
-    line = Line(outbox, takes=1)
-    outbox.attach(line)
+async def test_client_that_drains_a_burst_within_the_grace_is_not_reported(
+    clock: ManualClock,
+) -> None:
+    queue = new_queue(limit=1000)
+    websocket = FakeWebSocket(queue, takes=1)
+    queue.attach(websocket)
     for _ in range(100):
-        outbox.send(piece("x" * 100))
-    await asyncio.sleep(fair / 2)
-    line.takes = 1000
-    outbox.resume()
-    await asyncio.sleep(fair)
-    assert len(line.written) == 100
+        queue.send(packets("x" * 100))
+    clock.advance(SLOW_CLIENT_GRACE_SECONDS / 2)
+    websocket.takes = 1000
+    queue.resume()
+    clock.advance(SLOW_CLIENT_GRACE_SECONDS)
+    assert len(websocket.written) == 100
 
 
-async def test_who_does_not_take_it_in_time_is_cut_off_once(fair: float) -> None:
-    cut: list[int] = []
-    outbox = SendQueue(1000, cut.append)
-    line = Line(outbox, takes=1)
-    outbox.attach(line)
+async def test_slow_client_is_reported_once_after_the_grace(clock: ManualClock) -> None:
+    reported: list[int] = []
+    queue = SendQueue(1000, reported.append)
+    websocket = FakeWebSocket(queue, takes=1)
+    queue.attach(websocket)
     for _ in range(101):
-        outbox.send(piece("x" * 97))
-    await asyncio.sleep(2 * fair)
-    assert cut == [100 * (100 + PACKET_OVERHEAD_BYTES)]
+        queue.send(packets("x" * 97))
+    clock.advance(SLOW_CLIENT_GRACE_SECONDS - 0.01)
+    assert reported == []
+    clock.advance(SLOW_CLIENT_GRACE_SECONDS)
+    assert reported == [100 * (100 + PACKET_OVERHEAD_BYTES)]
 
 
-async def test_what_was_told_meanwhile_does_not_count_against_a_client_yet(fair: float) -> None:
-    """One that keeps up, if late, is not cut off, however much is told at any moment."""
-    outbox = quiet(limit=1000)
-    line = Line(outbox)
-    outbox.attach(line)
-    outbox.pause()
+async def test_packets_sent_during_the_grace_do_not_count(clock: ManualClock) -> None:
+    """A client that keeps up, if late, is not closed, however much is sent at any moment."""
+    queue = new_queue(limit=1000)
+    websocket = FakeWebSocket(queue)
+    queue.attach(websocket)
+    queue.pause()
     for _ in range(6):
         for _ in range(20):
-            outbox.send(piece("x" * 100))
-        await asyncio.sleep(fair * 0.6)
-        line.takes = 20
-        outbox.resume()
-    assert len(line.written) == 120
+            queue.send(packets("x" * 100))
+        clock.advance(SLOW_CLIENT_GRACE_SECONDS * 0.6)
+        websocket.takes = 20
+        queue.resume()
+    assert len(websocket.written) == 120
 
 
-async def test_polls_that_never_come_are_bounded_too(fair: float) -> None:
-    cut: list[int] = []
-    outbox = SendQueue(1000, cut.append)
+async def test_client_that_does_not_poll_is_reported_as_slow(clock: ManualClock) -> None:
+    reported: list[int] = []
+    queue = SendQueue(1000, reported.append)
     for _ in range(20):
-        await outbox.put(eio.Packet(eio.MESSAGE, "x"))
-    await asyncio.sleep(2 * fair)
-    assert len(cut) == 1
+        await queue.put(eio.Packet(eio.MESSAGE, "x"))
+    clock.advance(2 * SLOW_CLIENT_GRACE_SECONDS)
+    assert len(reported) == 1
 
 
-async def test_a_noop_of_the_library_is_for_a_poll_that_waits_and_for_nobody_else() -> None:
-    outbox = quiet()
-    await outbox.put(eio.Packet(eio.NOOP))
-    assert outbox.queued_bytes == 0
-    poll = asyncio.create_task(taken(outbox))
+async def test_client_below_the_limit_is_not_checked(clock: ManualClock) -> None:
+    queue = new_queue(limit=1000)
+    queue.send(packets("x" * 800))
+    assert clock.timers == []
+    clock.advance(2 * SLOW_CLIENT_GRACE_SECONDS)
+    assert queue.queued_bytes == 801 + 4 + PACKET_OVERHEAD_BYTES
+
+
+# -- NOOP
+
+
+async def test_noop_of_the_library_releases_a_waiting_poll_only() -> None:
+    queue = new_queue()
+    await queue.put(eio.Packet(eio.NOOP))
+    assert queue.queued_bytes == 0
+    waiting = asyncio.create_task(poll(queue))
     states = []
     await asyncio.sleep(0)
-    states.append(outbox.polled)
-    await outbox.put(eio.Packet(eio.NOOP))
-    states.append(outbox.polled)
+    states.append(queue.polled)
+    await queue.put(eio.Packet(eio.NOOP))
+    states.append(queue.polled)
     assert states == [True, False]
-    assert await poll == ["6"]
+    assert await waiting == ["6"]
 
 
-async def test_within_the_bound_nobody_looks(fair: float) -> None:
-    outbox = quiet(limit=1000)
-    outbox.send(piece("x" * 900))
-    await asyncio.sleep(2 * fair)
-    assert outbox.queued_bytes == 901 + 4 + PACKET_OVERHEAD_BYTES
+# -- polls of clients that decode few packets at a time
 
 
-# -- polls of clients that take few packets at a time
+async def test_poll_of_a_client_without_positions_is_limited_and_the_next_gets_the_rest() -> None:
+    queue = new_queue()
+    queue.positions = False
+    sent = [str(number) for number in range(MAX_POLL_PACKETS + 2)]
+    for text in sent:
+        queue.send(packets(text))
+    first = await poll(queue)
+    queue.send(packets("later"))
+    assert first == [f"4{text}" for text in sent[:MAX_POLL_PACKETS]]
+    assert await poll(queue) == [*(f"4{text}" for text in sent[MAX_POLL_PACKETS:]), "4later"]
+    assert queue.queued_bytes == 0
 
 
-async def test_a_poll_of_a_client_without_positions_gets_few_packets_the_next_the_rest() -> None:
-    outbox = quiet()
-    outbox.positions = False
-    told = [str(number) for number in range(MAX_POLL_PACKETS + 2)]
-    for text in told:
-        outbox.send(piece(text))
-    first = await taken(outbox)
-    outbox.send(piece("later"))
-    assert first == [f"4{text}" for text in told[:MAX_POLL_PACKETS]]
-    assert await taken(outbox) == [*(f"4{text}" for text in told[MAX_POLL_PACKETS:]), "4later"]
-    assert outbox.queued_bytes == 0
-
-
-async def test_a_poll_of_a_client_with_positions_gets_all() -> None:
-    outbox = quiet()
-    outbox.positions = True
+async def test_poll_of_a_client_with_positions_gets_all_packets() -> None:
+    queue = new_queue()
+    queue.positions = True
     for number in range(MAX_POLL_PACKETS + 2):
-        outbox.send(piece(str(number)))
-    assert len(await taken(outbox)) == MAX_POLL_PACKETS + 2
+        queue.send(packets(str(number)))
+    assert len(await poll(queue)) == MAX_POLL_PACKETS + 2
 
 
-def test_python_engineio_takes_no_fewer_packets_than_it_is_given() -> None:
-    assert payload.Payload.max_decode_packets >= MAX_POLL_PACKETS
+# -- direct writes
 
 
-# -- a descriptor to write to
+def test_queue_has_the_descriptor_of_a_writable_websocket() -> None:
+    queue = new_queue()
+    assert queue.fd == NO_FD
+    queue.attach(FakeWebSocket(queue, fd=7))
+    assert queue.fd == 7
 
 
-def test_while_a_line_can_be_written_to_its_descriptor_is_known() -> None:
-    outbox = quiet()
-    assert outbox.fd == NO_FD
-    outbox.attach(Line(outbox, fd=7))
-    assert outbox.fd == 7
-
-
-def test_a_line_without_a_descriptor_has_none_to_write_to() -> None:
-    outbox = quiet()
-    outbox.attach(Line(outbox))
-    assert outbox.write is not None
-    assert outbox.fd == NO_FD
+def test_queue_has_no_descriptor_of_a_websocket_without_one() -> None:
+    queue = new_queue()
+    queue.attach(FakeWebSocket(queue))
+    assert queue.write is not None
+    assert queue.fd == NO_FD
 
 
 @pytest.mark.parametrize(
     "stop",
     [
         SendQueue.pause,
-        lambda outbox: outbox.hold("a reason"),
+        lambda queue: queue.hold("a reason"),
         SendQueue.end,
         SendQueue.discard,
     ],
-    ids=["pause", "keep back", "end", "drop"],
+    ids=["pause", "hold", "end", "discard"],
 )
-def test_a_line_that_must_not_be_written_to_has_no_descriptor(
+def test_queue_has_no_descriptor_while_it_must_not_write(
     stop: Callable[[SendQueue], None],
 ) -> None:
-    outbox = quiet()
-    outbox.attach(Line(outbox, fd=7))
-    stop(outbox)
-    assert outbox.fd == NO_FD
+    queue = new_queue()
+    queue.attach(FakeWebSocket(queue, fd=7))
+    stop(queue)
+    assert queue.fd == NO_FD
 
 
-def test_a_descriptor_comes_back_only_once_nothing_is_held() -> None:
-    outbox = quiet()
-    line = Line(outbox, takes=1, fd=7)
-    outbox.attach(line)
+def test_queue_has_the_descriptor_again_once_it_is_empty() -> None:
+    queue = new_queue()
+    websocket = FakeWebSocket(queue, takes=1, fd=7)
+    queue.attach(websocket)
     for number in range(3):
-        outbox.send(piece(str(number)))
-    assert outbox.fd == NO_FD  # one was written, two are held
-    line.takes = 1
-    outbox.resume()
-    assert outbox.fd == NO_FD
-    line.takes = 1000
-    outbox.resume()
-    assert outbox.fd == 7
+        queue.send(packets(str(number)))
+    assert queue.fd == NO_FD  # one was written, two are queued
+    websocket.takes = 1
+    queue.resume()
+    assert queue.fd == NO_FD
+    websocket.takes = 1000
+    queue.resume()
+    assert queue.fd == 7

@@ -1,4 +1,4 @@
-"""From Realtime's payloads to changes, with the faults that Realtime is known to make."""
+"""Decoding of Realtime's payloads, including those that it is known to truncate."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def payload(type_: str, **fields: Any) -> dict[str, Any]:
     }
 
 
-def test_an_insert_keeps_the_known_columns_only() -> None:
+def test_insert_keeps_known_columns_only() -> None:
     change = decode(payload("INSERT", record=RECORD), P)
     assert change is not None
     assert (change.op, change.key) == (Op.INSERT, "k")
@@ -55,32 +55,32 @@ def test_an_insert_keeps_the_known_columns_only() -> None:
     assert change.old is None
 
 
-def test_the_whole_old_row_is_kept_under_full_identity() -> None:
+def test_old_row_is_kept_under_replica_identity_full() -> None:
     change = decode(payload("UPDATE", record=RECORD, old_record={**RECORD, "price": 0}), P)
     assert change is not None
     assert change.old is not None
     assert change.old["price"] == 0
 
 
-def test_an_old_row_of_the_key_alone_is_no_old_row() -> None:
+def test_old_record_of_the_key_alone_is_no_old_row() -> None:
     change = decode(payload("UPDATE", record=RECORD, old_record={"id": "k"}), P)
     assert change is not None
     assert (change.old, change.old_key) == (None, None)
 
 
-def test_a_changed_key_is_noticed() -> None:
+def test_changed_key_is_detected() -> None:
     change = decode(payload("UPDATE", record=RECORD, old_record={"id": "before"}), P)
     assert change is not None
     assert (change.key, change.old_key) == ("k", "before")
 
 
-def test_a_delete_is_known_by_its_old_key() -> None:
+def test_delete_has_the_old_key() -> None:
     change = decode(payload("DELETE", old_record={"id": "k"}), P)
     assert change is not None
     assert (change.op, change.key, change.record, change.truncated) == (Op.DELETE, "k", {}, False)
 
 
-def test_a_missing_column_stays_missing() -> None:
+def test_missing_column_stays_missing() -> None:
     record = {key: value for key, value in RECORD.items() if key != "name"}
     change = decode(payload("UPDATE", record=record, old_record={"id": "k"}), P)
     assert change is not None
@@ -88,7 +88,7 @@ def test_a_missing_column_stays_missing() -> None:
     assert not change.truncated
 
 
-def test_values_that_were_cut_off_make_a_change_doubtful() -> None:
+def test_change_with_cut_off_values_is_truncated() -> None:
     errors = ["Error 413: Payload Too Large"]
     change = decode(payload("UPDATE", record={"id": "k"}, old_record={"id": "k"}, errors=errors), P)
     assert change is not None
@@ -96,7 +96,7 @@ def test_values_that_were_cut_off_make_a_change_doubtful() -> None:
 
 
 @pytest.mark.parametrize("type_", ["bpchar", "bit", "_bpchar", "_bit"])
-def test_a_type_that_realtime_cuts_to_one_character_makes_a_change_doubtful(type_: str) -> None:
+def test_change_with_a_type_cut_to_one_character_is_truncated(type_: str) -> None:
     record = {**RECORD, "state": "T"}
     change = decode(payload("INSERT", record=record, types={"state": type_}), P)
     assert change is not None
@@ -104,19 +104,19 @@ def test_a_type_that_realtime_cuts_to_one_character_makes_a_change_doubtful(type
     assert "state" not in change.record
 
 
-def test_an_unknown_column_of_such_a_type_does_no_harm() -> None:
+def test_unknown_column_of_a_truncated_type_is_ignored() -> None:
     record = {**RECORD, "internal_notes": "s"}
     change = decode(payload("INSERT", record=record, types={"internal_notes": "bpchar"}), P)
     assert change is not None
     assert not change.truncated
 
 
-def test_a_key_of_such_a_type_may_be_another_rows() -> None:
+def test_key_of_a_truncated_type_is_unreadable() -> None:
     with pytest.raises(UnreadableChangeError, match="the key id"):
         decode(payload("DELETE", old_record={"id": "T"}, types={"id": "bpchar"}), P)
 
 
-def test_a_float_is_spelled_as_postgrest_spells_it() -> None:
+def test_float_is_decoded_as_postgrest_serializes_it() -> None:
     record = {**RECORD, "price": 10**16, "name": 10**16}
     types = {"price": "float8", "name": "numeric"}
     change = decode(payload("INSERT", record=record, types=types), P)
@@ -125,7 +125,7 @@ def test_a_float_is_spelled_as_postgrest_spells_it() -> None:
     assert rows.encode(change.record) == b"[1e+16,10000000000000000]"
 
 
-def test_bytea_is_spelled_as_postgrest_spells_it() -> None:
+def test_bytea_is_decoded_as_postgrest_serializes_it() -> None:
     change = decode(
         payload("INSERT", record={**RECORD, "name": "00ff"}, types={"name": "bytea"}), P
     )
@@ -134,7 +134,7 @@ def test_bytea_is_spelled_as_postgrest_spells_it() -> None:
 
 
 @pytest.mark.parametrize("field", ["schema", "table"])
-def test_a_change_of_another_table_is_none_of_ours(field: str) -> None:
+def test_change_of_another_table_is_ignored(field: str) -> None:
     assert decode(payload("INSERT", record=RECORD, **{field: "other"}), P) is None
 
 
@@ -150,7 +150,7 @@ def test_a_change_of_another_table_is_none_of_ours(field: str) -> None:
         payload("TRUNCATE"),
     ],
 )
-def test_a_payload_that_names_no_row_is_unreadable(data: dict[str, Any]) -> None:
+def test_payload_without_a_key_is_unreadable(data: dict[str, Any]) -> None:
     with pytest.raises(UnreadableChangeError, match="expected"):
         decode(data, P)
 
@@ -168,7 +168,7 @@ def test_a_payload_that_names_no_row_is_unreadable(data: dict[str, Any]) -> None
         payload("INSERT", record=RECORD, type=["INSERT"]),
     ],
 )
-def test_a_payload_of_another_shape_is_unreadable_and_says_nothing_of_the_row(
+def test_payload_of_another_shape_is_unreadable_without_quoting_the_row(
     data: dict[str, Any],
 ) -> None:
     with pytest.raises(UnreadableChangeError) as error:
@@ -177,7 +177,7 @@ def test_a_payload_of_another_shape_is_unreadable_and_says_nothing_of_the_row(
 
 
 @pytest.mark.parametrize("at", [7, None, {}, []])
-def test_a_commit_time_that_is_none_is_empty(at: Any) -> None:
+def test_missing_commit_time_is_empty(at: Any) -> None:
     change = decode(payload("INSERT", record=RECORD, commit_timestamp=at), P)
     assert change is not None
     assert change.committed_at == ""

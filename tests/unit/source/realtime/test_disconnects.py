@@ -1,4 +1,4 @@
-"""What an ending means, who has to act, and when the next attempt comes."""
+"""Classification of disconnects, and the delay before the next attempt."""
 
 from __future__ import annotations
 
@@ -42,56 +42,56 @@ def attempt(number: int, error: Exception) -> RetryCallState:
     return state
 
 
-@pytest.mark.parametrize(("said", "advice"), SAID)
-def test_what_only_a_person_can_mend_says_what_to_do(said: str, advice: str) -> None:
-    ended = ended_by(Exception(said), "CHANNEL_ERROR")
-    assert ended.needs_a_person
+@pytest.mark.parametrize(("message", "advice"), SAID)
+def test_error_for_an_operator_has_advice(message: str, advice: str) -> None:
+    ended = ended_by(Exception(message), "CHANNEL_ERROR")
+    assert ended.needs_operator
     assert ended.slow
-    assert str(ended).startswith(f"CHANNEL_ERROR: {said}; ")
+    assert str(ended).startswith(f"CHANNEL_ERROR: {message}; ")
     assert advice in str(ended).split("; ", 1)[1]
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-def test_a_refused_connection_needs_a_person(status: int) -> None:
+def test_rejected_connection_needs_an_operator(status: int) -> None:
     ended = ended_by(refused(status, b'{"error": "no"}'))
-    assert ended.needs_a_person
+    assert ended.needs_operator
     assert str(ended).startswith(f'HTTP {status} {{"error": "no"}}; ')
 
 
 @pytest.mark.parametrize(
     "error", [refused(429), Exception("ChannelRateLimitReached: Too many channels")]
 )
-def test_an_exhausted_quota_is_slow_and_needs_nobody(error: Exception) -> None:
+def test_exhausted_quota_is_slow_and_needs_no_operator(error: Exception) -> None:
     ended = ended_by(error)
     assert ended.slow
-    assert not ended.needs_a_person
+    assert not ended.needs_operator
 
 
 @pytest.mark.parametrize(
     "error",
     [None, refused(503), OSError("no route"), TimeoutError(), Exception("RealtimeRestarting")],
 )
-def test_what_passes_by_itself_is_tried_again_soon(error: Exception | None) -> None:
+def test_temporary_error_is_retried_soon(error: Exception | None) -> None:
     ended = ended_by(error, "CLOSED")
     assert not ended.slow
     assert str(ended).startswith("CLOSED")
 
 
-def test_the_address_is_never_said_for_it_carries_the_key() -> None:
+def test_reason_never_contains_the_url_with_the_key() -> None:
     ended = ended_by(InvalidURI("ws://host/?apikey=sb_secret_1", "isn't a valid URI"))
     assert "sb_secret_1" not in str(ended)
     assert "SUPABASE_URL" in str(ended)
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 7, 10_000])
-def test_pauses_double_with_jitter_up_to_a_bound(number: int) -> None:
+def test_retry_delay_doubles_with_jitter_up_to_a_bound(number: int) -> None:
     bound = min(LONGEST_SECONDS, FIRST_SECONDS * 2 ** (min(number, 20) - 1))
     pauses = [retry_delay(attempt(number, SubscriptionEnded("lost"))) for _ in range(50)]
     assert all(bound / 2 <= seconds <= bound for seconds in pauses)
     assert len(set(pauses)) > 1
 
 
-def test_wrong_credentials_are_tried_slowly_from_the_first_time() -> None:
+def test_wrong_credentials_are_retried_slowly_from_the_first_time() -> None:
     assert (
-        retry_delay(attempt(1, SubscriptionEnded("HTTP 401", needs_a_person=True))) >= SLOW_SECONDS
+        retry_delay(attempt(1, SubscriptionEnded("HTTP 401", needs_operator=True))) >= SLOW_SECONDS
     )

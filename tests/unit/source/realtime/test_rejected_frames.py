@@ -1,4 +1,4 @@
-"""Frames that the official client drops become gaps, and their rows stay out of the logs."""
+"""Frames that the official client rejects become gaps, and their rows are not logged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from realtime import AsyncRealtimeClient
 
 from bridge.changes import Gap, GapReason, Item
 from bridge.source.change_queue import ChangeQueue
-from bridge.source.realtime.rejected_frames import LIBRARY_LOGGER, MARK, capture_rejected_frames
+from bridge.source.realtime.rejected_frames import (
+    LIBRARY_LOGGER,
+    MESSAGE_PREFIX,
+    capture_rejected_frames,
+)
 
 SECRET = "seller wants out by June"
 
@@ -38,7 +42,7 @@ def frame(event: str = "postgres_changes", **data: Any) -> str:
 
 
 class _Socket:
-    """A connection that gives one frame, then is not the client's any more."""
+    """A connection that delivers one frame and is then no longer the client's."""
 
     def __init__(self, client: AsyncRealtimeClient, text: str) -> None:
         self._client = client
@@ -55,13 +59,13 @@ class _Socket:
 
 
 async def received(text: str) -> list[Item]:
-    """What the inbox holds after the official client has read `text`."""
-    inbox = ChangeQueue(10)
+    """Return the queued items after the official client has read `text`."""
+    queue = ChangeQueue(10)
     client = AsyncRealtimeClient("ws://127.0.0.1:9/realtime/v1", "key", auto_reconnect=False)
     client._ws_connection = _Socket(client, text)  # type: ignore[assignment]
-    with capture_rejected_frames(inbox):
+    with capture_rejected_frames(queue):
         await client._listen()
-    return inbox.get_many_nowait(10)
+    return queue.get_many_nowait(10)
 
 
 @pytest.mark.parametrize(
@@ -69,10 +73,10 @@ async def received(text: str) -> list[Item]:
     [
         ("Error 401: Unauthorized", "Error 401", "grant select"),
         ("Error 400: Bad Request, no primary key", "Error 400", "primary key"),
-        ("Error 418: I'm a teapot", "unknown shape", ""),
+        ("Error 418: I'm a teapot", "unknown format", ""),
     ],
 )
-async def test_a_change_that_the_client_can_not_read_is_a_gap_and_says_what_to_do(
+async def test_rejected_change_is_a_gap_with_advice(
     caplog: pytest.LogCaptureFixture, error: str, why: str, advice: str
 ) -> None:
     with caplog.at_level(logging.INFO):
@@ -81,7 +85,7 @@ async def test_a_change_that_the_client_can_not_read_is_a_gap_and_says_what_to_d
     assert advice in caplog.text
 
 
-async def test_no_log_record_holds_what_was_in_the_row(caplog: pytest.LogCaptureFixture) -> None:
+async def test_log_records_do_not_contain_the_row(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         await received(frame(errors=["Error 401: Unauthorized"]))
     assert caplog.records
@@ -89,23 +93,23 @@ async def test_no_log_record_holds_what_was_in_the_row(caplog: pytest.LogCapture
 
 
 @pytest.mark.parametrize(("name", "value"), [("disabled", True), ("level", logging.CRITICAL)])
-async def test_a_silenced_library_does_not_silence_gaps(
+async def test_disabled_logger_does_not_suppress_gaps(
     monkeypatch: pytest.MonkeyPatch, name: str, value: object
 ) -> None:
     library = logging.getLogger(LIBRARY_LOGGER)
     monkeypatch.setattr(library, name, value)
     library.manager._clear_cache()  # type: ignore[attr-defined]
-    assert await received(frame()) == [Gap(GapReason.UNREADABLE, "unknown shape")]
+    assert await received(frame()) == [Gap(GapReason.UNREADABLE, "unknown format")]
     assert getattr(library, name) == value
 
 
-async def test_a_frame_cut_in_the_middle_is_a_gap_too(caplog: pytest.LogCaptureFixture) -> None:
+async def test_truncated_frame_is_a_gap(caplog: pytest.LogCaptureFixture) -> None:
     text = frame()
-    assert await received(text[: len(text) - 30]) == [Gap(GapReason.UNREADABLE, "unknown shape")]
+    assert await received(text[: len(text) - 30]) == [Gap(GapReason.UNREADABLE, "unknown format")]
     assert SECRET not in caplog.text
 
 
-async def test_other_frames_of_unknown_shape_are_a_warning_without_contents(
+async def test_other_frames_of_unknown_format_are_a_warning_without_contents(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     assert await received(frame(event="gossip")) == []
@@ -113,22 +117,22 @@ async def test_other_frames_of_unknown_shape_are_a_warning_without_contents(
     assert SECRET not in caplog.text
 
 
-async def test_other_words_of_the_library_pass(caplog: pytest.LogCaptureFixture) -> None:
+async def test_other_records_of_the_library_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     with capture_rejected_frames(ChangeQueue(1)):
         logging.getLogger(LIBRARY_LOGGER).error("something else")
     assert caplog.messages == ["something else"]
 
 
-async def test_after_the_block_nothing_is_kept_out(caplog: pytest.LogCaptureFixture) -> None:
-    inbox = ChangeQueue(1)
-    with capture_rejected_frames(inbox):
+async def test_records_are_logged_after_the_block(caplog: pytest.LogCaptureFixture) -> None:
+    queue = ChangeQueue(1)
+    with capture_rejected_frames(queue):
         pass
-    logging.getLogger(LIBRARY_LOGGER).error("%s: x", MARK)
-    assert not len(inbox)
+    logging.getLogger(LIBRARY_LOGGER).error("%s: x", MESSAGE_PREFIX)
+    assert not len(queue)
     assert len(caplog.records) == 1
 
 
-async def test_two_that_watch_at_a_time_both_hear_of_it_until_each_has_gone(
+async def test_gaps_are_put_into_the_queues_of_all_open_blocks(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     logger = logging.getLogger(LIBRARY_LOGGER)
@@ -138,11 +142,11 @@ async def test_two_that_watch_at_a_time_both_hear_of_it_until_each_has_gone(
         outer = capture_rejected_frames(first)
         outer.__enter__()
         with capture_rejected_frames(second):
-            logger.error('%s: "postgres_changes"', MARK)
-            outer.__exit__(None, None, None)  # ends before the one that began after it
-            logger.error('%s: "postgres_changes"', MARK)
+            logger.error('%s: "postgres_changes"', MESSAGE_PREFIX)
+            outer.__exit__(None, None, None)  # the outer block ends first
+            logger.error('%s: "postgres_changes"', MESSAGE_PREFIX)
         assert (len(first), len(second)) == (1, 2)
         assert logger.disabled is True
     finally:
         logger.disabled = False
-    assert MARK not in caplog.text
+    assert MESSAGE_PREFIX not in caplog.text

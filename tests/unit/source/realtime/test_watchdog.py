@@ -1,9 +1,9 @@
-"""A mute stream is noticed, a quiet one is left alone."""
+"""A mute stream is detected, a quiet one is not."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,6 +13,9 @@ from bridge.source.realtime.disconnects import SubscriptionEnded
 from bridge.source.realtime.watchdog import SILENCE_SECONDS, StreamWatchdog
 from tests.fakes import FakeTable, row, settings
 
+if TYPE_CHECKING:
+    from bridge.changes import Record
+
 INTERVAL, GRACE = 5.0, 3.0
 
 
@@ -21,11 +24,11 @@ def at(second: int) -> str:
 
 
 class Stream:
-    """A watch over a table with one row, written at `at(...)`."""
+    """A watchdog over a table with one row, written at `at(...)`."""
 
     def __init__(self, **overrides: Any) -> None:
         self.table = FakeTable(row("p1", updated_at=at(0)))
-        self.watch = StreamWatchdog(
+        self.watchdog = StreamWatchdog(
             watchdog_options(settings(watch_interval=INTERVAL, watch_grace=GRACE, **overrides)),
             self.table,
         )
@@ -34,126 +37,133 @@ class Stream:
         self.table.write(row("p1", updated_at=at(second)))
 
 
-async def test_a_quiet_table_proves_that_the_stream_is_up_to_date() -> None:
+async def test_stream_of_a_quiet_table_is_up_to_date() -> None:
     stream = Stream()
-    assert [await stream.watch.check(now) for now in (0.0, 5.0, 500.0)] == [True] * 3
+    assert [await stream.watchdog.check(now) for now in (0.0, 5.0, 500.0)] == [True] * 3
 
 
-async def test_a_row_that_the_stream_does_not_show_within_the_grace_means_mute() -> None:
+async def test_stream_without_a_newer_row_within_the_grace_is_mute() -> None:
     stream = Stream()
-    await stream.watch.check(0.0)
+    await stream.watchdog.check(0.0)
     stream.write(1)
-    assert not await stream.watch.check(5.0)
+    assert not await stream.watchdog.check(5.0)
     with pytest.raises(
-        SubscriptionEnded, match="mute: the table has a row of 2026-01-05T09:00:01Z"
+        SubscriptionEnded, match="mute stream: the table has a row of 2026-01-05T09:00:01Z"
     ):
-        await stream.watch.check(8.0)
+        await stream.watchdog.check(8.0)
 
 
-async def test_the_second_look_comes_as_soon_as_the_grace_is_over() -> None:
+async def test_watchdog_checks_again_as_soon_as_the_grace_is_over() -> None:
     stream = Stream()
-    await stream.watch.check(0.0)
+    await stream.watchdog.check(0.0)
     stream.write(1)
-    await stream.watch.check(5.0)
-    assert not await stream.watch.check(7.9)
+    await stream.watchdog.check(5.0)
+    assert not await stream.watchdog.check(7.9)
     with pytest.raises(SubscriptionEnded):
-        await stream.watch.check(8.0)
+        await stream.watchdog.check(8.0)
 
 
-async def test_a_row_that_the_stream_shows_in_time_proves_it_alive() -> None:
+async def test_stream_that_delivers_the_row_in_time_is_up_to_date() -> None:
     stream = Stream()
-    await stream.watch.check(0.0)
+    await stream.watchdog.check(0.0)
     stream.write(1)
-    await stream.watch.check(5.0)
-    stream.watch.arrived(at(1), 6.0)
-    assert await stream.watch.check(8.0)
-    assert stream.watch.proof_at == 6.0
+    await stream.watchdog.check(5.0)
+    stream.watchdog.record_change(at(1), 6.0)
+    assert await stream.watchdog.check(8.0)
+    assert stream.watchdog.last_activity_at == 6.0
 
 
-async def test_a_stream_that_lags_and_makes_progress_is_alive() -> None:
+async def test_stream_that_lags_and_progresses_is_not_mute() -> None:
     stream = Stream()
-    await stream.watch.check(0.0)
+    await stream.watchdog.check(0.0)
     for second in range(1, 50):
         stream.write(second)
-        stream.watch.arrived(at(second - 1), second * GRACE)
-        assert not await stream.watch.check(10.0 + second * GRACE)
+        stream.watchdog.record_change(at(second - 1), second * GRACE)
+        assert not await stream.watchdog.check(10.0 + second * GRACE)
 
 
-async def test_progress_that_stops_means_mute() -> None:
+async def test_stream_that_stops_progressing_is_mute() -> None:
     stream = Stream()
-    await stream.watch.check(0.0)
+    await stream.watchdog.check(0.0)
     stream.write(9)
-    await stream.watch.check(5.0)
-    stream.watch.arrived(at(1), 6.0)
-    assert not await stream.watch.check(8.0)
-    with pytest.raises(
-        SubscriptionEnded, match=r"nothing later than 2026-01-05T09:00:01Z for 3\.0 s"
-    ):
-        await stream.watch.check(11.0)
+    await stream.watchdog.check(5.0)
+    stream.watchdog.record_change(at(1), 6.0)
+    assert not await stream.watchdog.check(8.0)
+    with pytest.raises(SubscriptionEnded, match=r"none later than 2026-01-05T09:00:01Z for 3\.0 s"):
+        await stream.watchdog.check(11.0)
 
 
-async def test_what_was_written_before_the_session_need_not_be_shown() -> None:
+async def test_stream_need_not_deliver_rows_older_than_the_session() -> None:
     stream = Stream()
     stream.write(30)
-    assert await stream.watch.check(0.0)
-    assert await stream.watch.check(5.0)
+    assert await stream.watchdog.check(0.0)
+    assert await stream.watchdog.check(5.0)
 
 
-async def test_a_change_without_updated_at_counts_as_life() -> None:
+async def test_change_without_updated_at_counts_as_progress() -> None:
     stream = Stream()
-    await stream.watch.check(0.0)
+    await stream.watchdog.check(0.0)
     stream.write(1)
-    await stream.watch.check(5.0)
-    stream.watch.arrived(None, 6.0)  # a DELETE
-    assert not await stream.watch.check(8.0)
+    await stream.watchdog.check(5.0)
+    stream.watchdog.record_change(None, 6.0)  # a DELETE
+    assert not await stream.watchdog.check(8.0)
 
 
-async def test_an_emptied_table_is_no_sign_of_muteness() -> None:
+async def test_stream_of_an_emptied_table_is_not_mute() -> None:
     stream = Stream()
-    await stream.watch.check(0.0)
+    await stream.watchdog.check(0.0)
     stream.table.contents.clear()
-    assert await stream.watch.check(5.0)
+    assert await stream.watchdog.check(5.0)
 
 
-async def test_fractions_of_any_length_compare_as_times() -> None:
+async def test_timestamps_with_fractions_of_any_length_are_compared_as_times() -> None:
     stream = Stream()
     stream.table.write(row("p1", updated_at="2026-01-05T09:00:01.5Z"))
-    await stream.watch.check(0.0)
+    await stream.watchdog.check(0.0)
     stream.table.write(row("p1", updated_at="2026-01-05T09:00:01.25Z"))
-    assert await stream.watch.check(5.0)
+    assert await stream.watchdog.check(5.0)
 
 
-async def test_an_unreadable_table_proves_nothing_and_ends_nothing() -> None:
+async def test_unreadable_table_neither_confirms_nor_ends_the_session() -> None:
     class Unreadable(FakeTable):
         async def newest(self) -> None:
             raise TableUnreadableError("down")
 
-    watch = StreamWatchdog(watchdog_options(settings(watch_interval=INTERVAL)), Unreadable())
-    assert not await watch.check(0.0)
-    assert not await watch.check(100.0)
+    watchdog = StreamWatchdog(watchdog_options(settings(watch_interval=INTERVAL)), Unreadable())
+    assert not await watchdog.check(0.0)
+    assert not await watchdog.check(100.0)
 
 
-async def test_a_table_that_does_not_answer_holds_nobody_up() -> None:
+async def test_table_without_a_response_does_not_block_the_session() -> None:
     class Hanging(FakeTable):
         async def newest(self) -> None:
             await asyncio.Event().wait()
 
-    watch = StreamWatchdog(watchdog_options(settings(watch_interval=0.01)), Hanging())
+    watchdog = StreamWatchdog(watchdog_options(settings(watch_interval=0.01)), Hanging())
     async with asyncio.timeout(5):
-        assert not await watch.check(0.0)
+        assert not await watchdog.check(0.0)
 
 
-async def test_the_table_is_not_asked_before_the_interval_is_over() -> None:
-    stream = Stream()
-    await stream.watch.check(0.0)
-    stream.write(1)
-    assert not await stream.watch.check(4.9)
-    assert not await stream.watch.check(5.0)
+async def test_table_is_read_once_per_interval() -> None:
+    class Counting(FakeTable):
+        reads = 0
+
+        async def newest(self) -> Record | None:
+            self.reads += 1
+            return await super().newest()
+
+    table = Counting(row("p1", updated_at=at(0)))
+    watchdog = StreamWatchdog(watchdog_options(settings(watch_interval=INTERVAL)), table)
+    reads = []
+    for now in (0.0, 1.0, 4.9, 5.0, 9.9, 10.0):
+        await watchdog.check(now)
+        reads.append(table.reads)
+    assert reads == [1, 1, 1, 2, 2, 3]
 
 
-async def test_without_updated_at_a_long_silence_is_as_good_as_mute() -> None:
+async def test_stream_without_updated_at_is_resubscribed_after_a_long_silence() -> None:
     stream = Stream(updated_at="")
-    assert not await stream.watch.check(0.0)
-    assert not await stream.watch.check(SILENCE_SECONDS)
-    with pytest.raises(SubscriptionEnded, match="nothing came"):
-        await stream.watch.check(SILENCE_SECONDS + INTERVAL)
+    assert not await stream.watchdog.check(0.0)
+    assert not await stream.watchdog.check(SILENCE_SECONDS)
+    with pytest.raises(SubscriptionEnded, match="no changes for"):
+        await stream.watchdog.check(SILENCE_SECONDS + INTERVAL)

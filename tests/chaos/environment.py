@@ -1,0 +1,43 @@
+"""The processes, clients and proxies of a run, as the faults use them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tests.chaos.client_spec import ClientSpec
+    from tests.chaos.disk import Disk
+    from tests.chaos.js_clients import JsClients
+    from tests.chaos.platform import Platform
+    from tests.chaos.python_client import PythonClient
+    from tests.chaos.supervisor import Supervisor
+    from tests.chaos.tcp_proxy import TcpProxy
+
+
+@dataclass
+class Environment:
+    """`disk`: the file system of the log, None if the log is in memory."""
+
+    platform: Platform
+    bridge: Supervisor
+    disk: Disk | None
+    specs: Sequence[ClientSpec]
+    keys: Sequence[str]
+    proxies: Mapping[str, TcpProxy]
+    js_clients: Mapping[str, JsClients]
+    python_clients: Mapping[str, PythonClient]
+    process: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by a fault of the bridge's process."""
+    database: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while PostgreSQL restarts or the table is altered."""
+
+    def command(self, name: str, **command: Any) -> None:
+        """Send a command to a client."""
+        if name in self.python_clients:
+            self.python_clients[name].command(**command)
+        else:
+            self.js_clients[name].command(name, **command)

@@ -1,0 +1,68 @@
+"""`Pipeline` merges, stores and publishes the changes of its queue in commits of limited size."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from bridge.log.base import Progress
+from bridge.options import reconcile_options
+from bridge.pipeline.pipeline import Pipeline
+from bridge.projection import Projection
+from bridge.rows import RowStore
+from bridge.source.change_queue import ChangeQueue
+from tests.fakes import FakeTable, row, settings
+
+if TYPE_CHECKING:
+    from bridge.pipeline.merger import RowChangeSet
+
+PROJECTION = Projection()
+CHANGES_PER_COMMIT = 256
+"""The bound that the design states: 256 changes of about 30 µs each; not taken from the code."""
+
+
+class RecordingSink:
+    """Stores nothing but the rows; records the number of row changes of each commit."""
+
+    def __init__(self) -> None:
+        self.rows = RowStore(PROJECTION.known)
+        self.progress = Progress()
+        self.counts: Counter[str] = Counter()
+        self.commits: list[int] = []
+        self.committed = asyncio.Condition()
+
+    async def commit(self, changes: RowChangeSet) -> None:
+        self.rows.apply(changes.rows.items())
+        self.commits.append(len(changes.changes))
+        async with self.committed:
+            self.committed.notify_all()
+
+    async def store_progress(self, progress: Progress) -> None:
+        self.progress = progress
+
+
+async def test_commit_has_at_most_256_changes_of_a_full_queue() -> None:
+    stored = [row(f"{n:04}", price=0) for n in range(1000)]
+    table, sink, queue = FakeTable(*stored), RecordingSink(), ChangeQueue(10_000)
+    sink.rows.load([(each["id"], sink.rows.encode(each)) for each in stored])
+    sink.progress = Progress(loaded=True)
+    for n in range(1000):
+        queue.put_nowait(table.write(row(f"{n:04}", price=n + 1)))
+    pipeline = Pipeline(
+        projection=PROJECTION,
+        table=table,
+        queue=queue,
+        sink=sink,
+        options=reconcile_options(settings()),
+    )
+    running = asyncio.create_task(pipeline.run())
+    try:
+        async with asyncio.timeout(20), sink.committed:
+            await sink.committed.wait_for(lambda: sum(sink.commits) == 1000)
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+    assert max(sink.commits) == CHANGES_PER_COMMIT
