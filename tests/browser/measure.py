@@ -2,10 +2,10 @@
 
     python -m tests.browser.measure [--changes 200] [--seconds 10] [--rate 1000] [--webgl]
 
-First the whole line on one machine: the sandbox with Realtime's true rhythm, `bridge serve` as a
-process, the built app as another, Chromium. A listener on Realtime itself says how much of the way
-is Realtime's poll. Then the tab alone: the bridge, before a source and a table in memory that can
-give as many changes as are asked for, some 20 bursts a second.
+First the full stack on one machine: the sandbox with the real delays of Realtime, `bridge serve`
+and the built app as processes, Chromium. A listener on Realtime itself measures the share of its
+poll. Then the tab alone: the bridge with a source and a table in memory, which emit any number of
+changes, in some 20 bursts a second.
 
 Frames count as dropped where more than 50 ms lie between two of them; long tasks are those that the
 browser itself reports, of 50 ms and more. Without `--webgl` the map is the message that it needs
@@ -31,11 +31,16 @@ from playwright.async_api import Page, async_playwright
 from bridge.app import create_app
 from bridge.dev.web import WebServer, find_app, find_node
 from bridge.sandbox import Sandbox
-from tests.acceptance.conftest import bridge_process
 from tests.bench.latency import FIRST, Arrivals, percentiles, realtime
-from tests.browser.conftest import CHROMIUM, FLAGS, NO_WEBGL, WEBGL, which
+from tests.browser.conftest import (
+    CHROMIUM,
+    FLAGS,
+    NO_WEBGL,
+    WEBGL,
+    restartable_bridge,
+    which,
+)
 from tests.browser.ports import quiet_port
-from tests.browser.site import Site
 from tests.fakes import FakeSource, FakeTable, row, settings
 from tests.serving import served
 
@@ -108,14 +113,14 @@ async def tab(url: str, *, webgl: bool) -> AsyncIterator[Page]:
 
 
 @contextlib.asynccontextmanager
-async def whole_line(*, webgl: bool) -> AsyncIterator[tuple[Sandbox, Page]]:
+async def full_stack(*, webgl: bool) -> AsyncIterator[tuple[Sandbox, Page]]:
     port = quiet_port()
     async with contextlib.AsyncExitStack() as stack:
         sandbox = await stack.enter_async_context(Sandbox.open())
         web = await stack.enter_async_context(web_app(f"http://127.0.0.1:{port}"))
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        site = Site(sandbox, web, port, directory, bridge_process)
-        await stack.enter_async_context(site.up())
+        restartable = restartable_bridge(sandbox, web, port, directory)
+        await stack.enter_async_context(restartable.running())
         yield sandbox, await stack.enter_async_context(tab(web, webgl=webgl))
 
 
@@ -124,7 +129,7 @@ async def latency(changes: int, *, webgl: bool) -> dict[str, dict[str, float]]:
     rng = random.Random(1)
     straight, live = Arrivals(), asyncio.Event()
     committed: dict[int, tuple[float, float]] = {}
-    async with whole_line(webgl=webgl) as (sandbox, page):
+    async with full_stack(webgl=webgl) as (sandbox, page):
         listening = asyncio.create_task(
             realtime(sandbox.supabase_url, sandbox.supabase_key, straight, live)
         )

@@ -35,7 +35,7 @@ async def test_restart_emits_changes_made_meanwhile_relative_to_stored_rows(
     bridge, source = bridged(tmp_path, table)
     async with site(bridge, bridge) as here:
         await here.ready()
-        async with here.hearing() as heard:
+        async with here.receiving() as heard:
             source.put(table.write(row("p1", price=5)))
             async with asyncio.timeout(5):
                 await heard.get()

@@ -49,7 +49,7 @@ async def test_restart_is_ready_before_the_key_scan_is_complete(tmp_path: Path) 
         assert status["pipeline"]["counts"]["property-updated"] == 1
         assert status["pipeline"]["passing"] is True
         assert len((await here.get("/properties"))[1]) == 2
-        async with here.hearing() as heard:
+        async with here.receiving() as heard:
             table.light.set()
             async with asyncio.timeout(5):
                 assert (await heard.get())["event"] == "property-deleted"
@@ -85,7 +85,7 @@ async def test_watermark_passes_many_rows_with_one_updated_at(
         async with asyncio.timeout(10):
             await table.nothing.wait()
         assert 2 in table.looks  # they were read, for as long as there may be more of them
-        async with here.hearing() as heard:
+        async with here.receiving() as heard:
             source.put(table.write(row("p1", price=5, updated_at="2031-01-01T00:00:00Z")))
             async with asyncio.timeout(5):
                 assert (await heard.get())["data"]["changes"]["price"]["new"] == 5
