@@ -33,7 +33,7 @@ class KeysInTheDark(FakeTable):
         return await super().keys(after, limit)
 
 
-async def test_after_a_restart_it_is_ready_before_all_keys_are_looked_over(tmp_path: Path) -> None:
+async def test_restart_is_ready_before_the_key_scan_is_complete(tmp_path: Path) -> None:
     table = KeysInTheDark(row("p1"), row("p2"))
     large = settings(log=f"sqlite:///{tmp_path / 'log.sqlite3'}", pass_rows=1)
     bridge = create_app(large, source=FakeSource(), table=table)
@@ -71,7 +71,7 @@ class CountingTable(FakeTable):
         return found
 
 
-async def test_many_rows_of_one_moment_are_not_read_again_for_ever(
+async def test_watermark_passes_many_rows_with_one_updated_at(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(cursor, "OVERLAP_SECONDS", 0.2)

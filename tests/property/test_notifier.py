@@ -118,7 +118,7 @@ def expected(
     rights=st.lists(RIGHTS, min_size=len(USERS), max_size=len(USERS)),
     present=st.sets(st.sampled_from((*USERS, "a", "b", "c")), min_size=2),
 )
-def test_everybody_is_notified_of_what_the_rules_say_and_of_nothing_else(
+def test_users_are_notified_exactly_as_the_rules_require(
     rules: NotificationRules,
     puts: list[tuple[int, Watch | None]],
     story: tuple[str, list[dict[str, Any] | None]],
