@@ -18,8 +18,8 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from bridge.auth.token_verifier import bearer_token
 from bridge.clock import SystemClock
 from bridge.errors import Code, RequestRejected
-from bridge.gateway import gateway as server
-from bridge.gateway.delivery.writer import keep_transport
+from bridge.gateway.build import build_gateway
+from bridge.gateway.engineio.raw_websocket import keep_transport
 from bridge.gateway.http_snapshot import SnapshotEndpoint
 from bridge.gateway.presence import Presence
 from bridge.gateway.upstream_status import UpstreamState
@@ -37,6 +37,7 @@ from bridge.options import (
     authenticator,
     client_address,
     document_options,
+    gateway_options,
     log_options,
     notifier_options,
     reconcile_options,
@@ -300,13 +301,13 @@ class Bridge(Starlette):
         closing: AsyncExitStack,
     ) -> Serve:
         """Open the parts that serve clients from `replica`."""
-        gateway = server.Gateway(
-            self.settings,
+        gateway = build_gateway(
+            gateway_options(self.settings),
             log=replica,
             store=backend.sessions,
             rows=replica.rows,
             upstream=upstream,
-            access=authenticator(self.settings, store=backend.revocations),
+            authenticator=authenticator(self.settings, store=backend.revocations),
             presence=presence,
         )
         await gateway.open()
@@ -367,9 +368,8 @@ class Bridge(Starlette):
         gateway = self._gateway()
         if gateway is None:
             raise RequestRejected(Code.NOT_READY, "the bridge is not running")
-        return (
-            await gateway.access.authenticate(bearer_token(request.headers.get("Authorization")))
-        ).rights
+        token = bearer_token(request.headers.get("Authorization"))
+        return (await gateway.authenticator.authenticate(token)).rights
 
     def _sign_out(self) -> SignOut | None:
         gateway = self._gateway()

@@ -1,16 +1,17 @@
-"""Names of the rooms of a row's events.
+"""From a row to its regions, and from these to the rooms of its events.
 
-| room | clients in it |
+| room | members |
 |---|---|
-| `everything` | subscribed to everything, with rights to all regions |
-| `region:TX` | subscribed to a region |
-| `property:<id>` | subscribed to a property, with rights to all regions |
-| `property@2:TX:<id>` | subscribed to a property, with rights to this region among others |
-| `user:<sub>`, `user@2:TX:<sub>` | of one user, with rights to all regions or to some |
-| `member/...` | any of these, with rights to member columns |
+| `everything` | clients that named nothing and have rights to all regions |
+| `region:TX` | clients subscribed to a region |
+| `property:<id>` | clients subscribed to a property that have rights to all regions |
+| `property@2:TX:<id>` | clients subscribed to a property with rights to this region among others |
+| `user:<sub>`, `user@2:TX:<sub>` | the same two kinds, for a user's own notifications |
+| `member/...` | any of these, for clients with the member view |
 
-A client with rights to some regions only is never in a room that has events of another one, so
-rights need no check at delivery.
+A client whose rights are limited to some regions is never in a room with events of another region,
+so no rights are checked during delivery. (Only a move concerns two regions with one event, see
+`bridge.gateway.visibility`.)
 """
 
 from __future__ import annotations
@@ -38,35 +39,37 @@ def region_room(region: str) -> str:
 
 
 def property_room(key: Key, within: str | None = None) -> str:
-    """Return the room of one property, or of its events `within` one region if that is given."""
+    """Return the room of one property, or of its events `within` one region."""
     return _scoped("property", key, within)
 
 
 def user_room(user: str, within: str | None = None) -> str:
-    """Return the room of one user's notifications, by the `sub` of its tokens."""
+    """Return the room of one user, by the `sub` of its tokens, or of its events `within` one
+    region.
+    """
     return _scoped("user", user, within)
 
 
 def _scoped(kind: str, name: Key, within: str | None) -> str:
-    # The length separates the region from the name: neither can be taken for part of the other.
+    # Its length separates the region from the name, whatever characters they contain.
     return f"{kind}:{name}" if within is None else f"{kind}@{len(within)}:{within}:{name}"
 
 
 def member_room(room: str) -> str:
-    """Return the room for clients with rights to member columns that corresponds to `room`."""
+    """Return the room of the same events in the member view."""
     return _MEMBER + room
 
 
 def rooms_of(key: Key, regions: Iterable[str], *views: View) -> tuple[str, ...]:
-    """Return all rooms of a property's event in these regions (old and new ones for a move) and
-    views (the public one by default). Public rooms are first.
+    """Return the rooms of an event of a property in these regions (those of both places for a move)
+    in these views, by default the public one. Public rooms are first.
     """
-    each = tuple(dict.fromkeys(regions))
+    names = tuple(dict.fromkeys(regions))
     rooms = (
         ALL_ROOM,
         property_room(key),
-        *map(region_room, each),
-        *(property_room(key, region) for region in each),
+        *map(region_room, names),
+        *(property_room(key, region) for region in names),
     )
     if "member" not in views:
         return rooms
@@ -77,7 +80,8 @@ def rooms_of(key: Key, regions: Iterable[str], *views: View) -> tuple[str, ...]:
 def regions_of(record: Record, columns: Sequence[str]) -> tuple[str, ...]:
     """Return the regions of a row, widest first: `("TX", "TX/Austin")` for `state, city`.
 
-    A null or empty column ends the path: without a state a row is in no region.
+    A null or empty column ends the path: a row without a state is in no region. Equal results are
+    one object.
     """
     path: list[str] = []
     out: list[str] = []

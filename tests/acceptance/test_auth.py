@@ -132,8 +132,8 @@ async def test_other_user_on_the_same_page_is_a_new_client(auth_client: SeedClie
         await at.publish("TX")
         assert await seqs(client, 1) == [1]
         client.command(token=token(sub=OTHER))
-        for sid in list(at.gateway.hub.clients):
-            at.gateway._writer.abort(sid)
+        for each in list(at.gateway.clients):
+            at.gateway.writer.abort(each)
         await until_no_clients(at)
         await at.publish("TX")
         second = await client.connected()

@@ -14,8 +14,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from bridge.gateway.gateway import Gateway
-from tests.fakes import entry, settings
+from tests.fakes import build, entry
 from tests.serving import served
 
 if TYPE_CHECKING:
@@ -181,7 +180,7 @@ async def test_dev_prints_its_addresses(run_bridge: RunBridge) -> None:
 async def test_listen_prints_the_events_of_a_region(
     run_bridge: RunBridge,
 ) -> None:
-    gateway = Gateway(settings())
+    gateway = build()
     app = Starlette(routes=[Mount("/live/socket.io", app=gateway)])
     async with (
         served(app, drain=gateway.close) as url,

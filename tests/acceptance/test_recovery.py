@@ -11,10 +11,10 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from bridge import create_app
-from bridge.gateway.delivery.writer import keep_transport
+from bridge.gateway.engineio.raw_websocket import keep_transport
 from bridge.gateway.gateway import Gateway
 from bridge.log.memory import MemoryEventLog
-from tests.fakes import FakeSource, FakeTable, entry, row, settings
+from tests.fakes import FakeSource, FakeTable, build, entry, row, settings
 from tests.serving import served
 from tests.support.tcp_proxy import TcpProxy
 
@@ -42,15 +42,15 @@ class ProxiedGateway:
 
     def cut(self) -> None:
         """End every connection on the server's side."""
-        for sid in list(self.gateway.hub.clients):
-            self.gateway._writer.abort(sid)
+        for client in list(self.gateway.clients):
+            self.gateway.writer.abort(client)
 
 
 @asynccontextmanager
 async def proxied(**overrides: Any) -> AsyncIterator[ProxiedGateway]:
     configured = settings(**overrides)
     log = MemoryEventLog(configured.log_events, configured.log_seconds)
-    gateway = Gateway(configured, log=log)
+    gateway = build(configured, log=log)
     inner = Starlette(routes=[Mount("/socket.io", app=gateway)])
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

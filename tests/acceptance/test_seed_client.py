@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from bridge.gateway.gateway import Gateway
-from tests.fakes import entry, settings
+from tests.fakes import build, entry
 from tests.serving import served
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def gate() -> AsyncIterator[tuple[Gateway, str]]:
-    gateway = Gateway(settings())
+    gateway = build()
     app = Starlette(routes=[Mount("/socket.io", app=gateway)])
     async with served(app, drain=gateway.close) as url:
         yield gateway, url
@@ -111,7 +111,9 @@ async def test_client_reconnects_after_the_server_has_cut_it_off(
     for transport in ("polling", "websocket"):
         async with seed_client(url, transports=[transport], reconnectionDelay=50) as client:
             sid = (await client.connected())["connected"]
-            gateway._writer.abort(sid)
+            cut = gateway.clients.get(sid)
+            assert cut is not None
+            gateway.writer.abort(cut)
             assert (await client.next("disconnected"))["disconnected"] != "io server disconnect"
             back = await client.connected()
             assert back["recovered"] is True
