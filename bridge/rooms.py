@@ -9,8 +9,8 @@
 | `user:<sub>`, `user@2:TX:<sub>` | the same two kinds, for a user's own notifications |
 | `member/...` | any of these, for clients with the member view |
 
-A client whose rights are limited to some regions is never in a room with events of another region,
-so no rights are checked during delivery. (Only a move concerns two regions with one event, see
+A client with rights to some regions only is never in a room with events of another region, so no
+rights are checked during delivery. (Only a move concerns two regions with one event, see
 `bridge.gateway.visibility`.)
 """
 

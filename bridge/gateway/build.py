@@ -210,7 +210,7 @@ def _is_allowed_origin(origins: Origins, origin: str | None, environ: Mapping[st
 
 def _library_logger(name: str) -> logging.Logger:
     """Return a logger to pass to a library. Without one the libraries set up a handler of their
-    own, whose output is not redacted; at level INFO they log every packet.
+    own, with unredacted output; at level INFO they log every packet.
     """
     logger = logging.getLogger(name)
     if logger.level == logging.NOTSET:

@@ -108,7 +108,7 @@ class ClientSession:
         self.subscription: Subscription | None = None
         """Its subscription and rights, while it is a member of its rooms; set by `Hub`."""
         self.batch_group: Subscription | None = None
-        """The subscription whose batches it receives; set by `Batcher`."""
+        """The subscription that its batches are made for; set by `Batcher`."""
         self.token: ClientToken | None = None
         """Set by `TokenExpiry`."""
         self.recovery: RecoverySession | None = None

@@ -61,8 +61,8 @@ class ClientRegistry:
             connection.slot.release()
 
     def add(self, client: ClientSession) -> None:
-        """Register a client, whose connection has no other one. Raises ValueError if its sid is
-        in use.
+        """Register a client. Raises ValueError if its sid is in use, or its connection has a client
+        already.
         """
         if client.sid in self._clients or client.connection.client is not None:
             raise ValueError(f"client {client.sid} is connected already")

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 MAX_CONCURRENT_COLLECTS: Final = 2
-"""Requests whose rows are collected at a time; the others wait. Each holds references to all its
+"""Requests that collect their rows at a time; the others wait. Each holds references to all its
 rows."""
 
 MAX_RESPONSES_PER_ADDRESS: Final = 4

@@ -68,7 +68,7 @@ class Hub:
         self._regions_of_key = regions_of_key
         self._presence = presence or Presence()
         self._joined = 0  # clients with a subscription
-        self._limited = 0  # clients in rooms whose rights are limited to some regions
+        self._limited = 0  # clients in rooms with rights to some regions only
         # The members of a room are keys of a dict, which keeps the order in which they connected.
         self._rooms: dict[str, dict[ClientSession, None]] = {}
 

@@ -86,7 +86,7 @@ class RequestHandlers:
 
     @property
     def limited_clients(self) -> int:
-        """Number of clients whose requests are being counted."""
+        """Number of clients with a rate limit bucket that is not full."""
         return len(self._limiter)
 
     async def handle(

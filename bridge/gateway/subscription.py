@@ -27,7 +27,7 @@ class Subscription:
 
     @property
     def rooms(self) -> tuple[str, ...]:
-        """The rooms whose events the client receives."""
+        """The rooms that the client is a member of."""
         rights = self.rights
         rooms = self._all_regions() if rights.regions is None else self._within(rights.regions)
         if rights.view == "member":

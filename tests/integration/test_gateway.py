@@ -273,12 +273,22 @@ async def test_events_named_as_the_librarys_own_change_nothing() -> None:
         assert await one.until(1) == [2]
 
 
-async def test_who_leaves_is_forgotten() -> None:
+async def test_client_that_disconnects_is_removed_from_every_part() -> None:
     async with gateway() as served:
-        async with client(served.url), client(served.url, "polling"):
-            await served.clients(2)
+        hub, batcher = served.gateway.hub, served.gateway.batcher
+        batching = {"batch": True, "regions": ["TX"]}
+        async with (
+            client(served.url),
+            client(served.url, "polling"),
+            client(served.url, auth=batching),
+            client(served.url, "polling", batching),
+        ):
+            await served.clients(4)
+            assert (hub.counts().rooms, batcher.clients) == (1, 2)
         await served.clients(0)
-        served.publish(entry(1))
+        served.publish(entry(1, "TX"))
+        assert (hub.counts().rooms, batcher.clients, batcher.waiting) == (0, 0, 0)
+        assert len(served.gateway.clients) == 0
 
 
 async def test_nothing_is_heard_before_the_connection_is_accepted() -> None:

@@ -5,8 +5,8 @@ one client receives, and the result is delivered to the rooms of the first and o
 the property: a client subscribed to a region has its state at the beginning if it was there then,
 and needs its state at the end if it is there now. What lies between is of no use to any client.
 
-- updates become one: each column with its first `old` and last `new`; a column whose value is
-  restored is left out, and an update without any column left is dropped;
+- updates become one: each column with its first `old` and last `new`; a column is left out if its
+  value is restored, and an update without any column left is dropped;
 - a creation absorbs later updates, and a creation followed by a deletion is dropped;
 - a deletion absorbs the updates before it, and is delivered to the first place only;
 - a deletion followed by a creation stays two events;

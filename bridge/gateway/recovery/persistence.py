@@ -1,7 +1,7 @@
 """Stores recovery sessions, so that clients can recover after a restart.
 
-Most changes of sessions are stored a moment later, many at a time: a client whose session was not
-stored yet reconnects as a new one, and is informed of it. Only a changed subscription must not be
+Most changes of sessions are stored a moment later, many at a time: if a session was not stored yet,
+its client reconnects as a new one, and is informed of it. Only a changed subscription must not be
 lost, since its client would reconnect with the earlier one unnoticed. So its ack is held until it
 is stored, with everything that is sent to the client after it.
 """

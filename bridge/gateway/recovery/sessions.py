@@ -13,8 +13,8 @@ it has missed nothing before that. The same holds for an offset from before that
 official client keeps from an earlier session until its first event.
 
 A reconnecting client must be of the same user and still have the rights to what its session has
-received, which `replay` decides; otherwise it is a new client. A session whose pid another user
-presents stays with its own user.
+received, which `replay` decides; otherwise it is a new client. A pid that
+another user presents leaves its session as it is.
 """
 
 from __future__ import annotations
@@ -223,14 +223,14 @@ class RecoverySessions:
 
     @property
     def away(self) -> int:
-        """Number of sessions whose client is disconnected."""
+        """Number of sessions of disconnected clients."""
         return len(self._away)
 
     def by_pid(self, pid: str) -> RecoverySession | None:
         return self._by_pid.get(pid)
 
     def load(self, sessions: Iterable[RecoverySession], now: float) -> None:
-        """Add stored sessions, whose clients are disconnected."""
+        """Add stored sessions; their clients are disconnected."""
         for session in sorted(sessions, key=lambda session: session.disconnected_at or now):
             self._by_pid[session.pid] = session
             self._mark_away(session)
@@ -313,7 +313,7 @@ class RecoverySessions:
         return segments
 
     def expire(self, now: float) -> None:
-        """Drop the sessions whose clients have been disconnected for too long."""
+        """Drop the sessions of clients that have been disconnected for too long."""
         while self._away:
             session = next(iter(self._away.values()))
             assert session.disconnected_at is not None

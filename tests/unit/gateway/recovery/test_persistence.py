@@ -270,9 +270,13 @@ async def test_the_end_does_not_wait_for_a_store_that_takes_nothing(
     assert "will reconnect as new ones" in caplog.text
 
 
-async def test_the_end_of_a_broken_store_is_no_failure_of_its_own() -> None:
+async def test_close_warns_of_a_store_that_cannot_be_written(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     store = Store()
     store.broken = True
     process = Process(store, wall=1000, started=5)
     process.open("s1", TEXAS, at(0))
     await process.keeper.close()
+    assert store.kept == {}
+    assert "sessions could not be stored" in caplog.text
