@@ -109,7 +109,7 @@ async def site(access: Authenticator | None = None, **overrides: Any) -> AsyncIt
 
 
 @transports
-async def test_a_refused_token_is_answered_with_its_code(transport: str) -> None:
+async def test_rejected_token_is_answered_with_its_code(transport: str) -> None:
     async with site() as at:
         for given, code in (
             ("nonsense", "token_invalid"),
@@ -123,7 +123,7 @@ async def test_a_refused_token_is_answered_with_its_code(transport: str) -> None
 
 
 @transports
-async def test_a_good_token_gets_in(transport: str) -> None:
+async def test_valid_token_is_accepted(transport: str) -> None:
     async with site() as at, client(at.url, transport, {"token": token()}) as one:
         await at.publish("TX")
         assert await one.until(1) == [1]
@@ -143,7 +143,7 @@ async def test_of_a_client_that_was_evicted_and_did_not_recover_nothing_is_kept(
             assert await at.gateway.sign_out(sub=USER) == 1
 
 
-async def test_where_tokens_are_optional_who_has_none_hears_what_is_public() -> None:
+async def test_optional_auth_gives_clients_without_a_token_the_public_view() -> None:
     async with site(**REGIONS, anonymous_regions="TX") as at:
         async with client(at.url) as one, client(at.url, auth={"token": None}) as two:
             await at.publish("CA", "TX")
@@ -153,7 +153,7 @@ async def test_where_tokens_are_optional_who_has_none_hears_what_is_public() -> 
         assert at.bearers == 0
 
 
-async def test_where_a_token_is_required_nobody_gets_in_without() -> None:
+async def test_required_auth_rejects_clients_without_a_token() -> None:
     async with site(auth="required") as at:
         assert await at.code({}) == "token_required"
         assert await at.code(None) == "token_required"
@@ -172,7 +172,7 @@ async def test_where_tokens_are_off_anything_goes() -> None:
         assert at.bearers == 0
 
 
-async def test_a_token_opens_the_regions_in_its_claim_and_no_other() -> None:
+async def test_token_gives_rights_to_the_regions_in_its_claim_only() -> None:
     async with site(**REGIONS) as at, client(at.url, auth={"token": token("TX", "NV")}) as one:
         await at.publish("CA", "TX", "NV", "TX/Austin")
         assert await one.until(2) == [2, 3]
@@ -185,7 +185,7 @@ async def test_a_token_opens_the_regions_in_its_claim_and_no_other() -> None:
 
 
 @transports
-async def test_a_token_may_come_in_the_header_of_the_connection(transport: str) -> None:
+async def test_token_is_accepted_in_the_authorization_header(transport: str) -> None:
     async with site(auth="required", **REGIONS) as at:
         headers = {"Authorization": f"Bearer {token('TX')}"}
         async with client(at.url, transport, headers=headers) as one:
@@ -206,7 +206,7 @@ async def test_the_token_in_auth_goes_before_the_one_in_the_header() -> None:
         assert await at.code({"token": "nonsense"}, headers=headers) == "token_invalid"
 
 
-async def test_an_api_key_is_told_that_it_is_one() -> None:
+async def test_api_key_is_rejected_as_an_api_key() -> None:
     async with site() as at:
         key = legacy({"iss": "supabase", "role": "anon", "iat": 1, "exp": 4102444800})
         refusal = await at.refused({"token": key})
@@ -227,7 +227,7 @@ async def with_keys(**overrides: Any) -> AsyncIterator[tuple[Site, tokens.JwksSe
             yield at, server, key
 
 
-async def test_who_cannot_be_checked_is_not_refused_but_tries_again() -> None:
+async def test_unverifiable_token_closes_the_connection_without_an_error() -> None:
     async with with_keys() as (at, server, key):
         server.answer = tokens.plain(b"no", 503)
         auth = {"token": key.sign(claims(server.issuer))}
@@ -277,7 +277,7 @@ async def test_a_second_handshake_on_a_connection_waits_for_nothing() -> None:
             assert at.gateway.hub.counts().clients == at.bearers == 1
 
 
-async def test_who_leaves_while_its_token_is_looked_at_leaves_nothing_behind() -> None:
+async def test_client_that_disconnects_during_authentication_leaves_nothing() -> None:
     async with with_keys() as (at, server, key):
         asked, released = asyncio.Event(), asyncio.Event()
 
@@ -305,7 +305,7 @@ async def test_who_leaves_while_its_token_is_looked_at_leaves_nothing_behind() -
         assert at.gateway.sessions.away == len(at.gateway.sessions)
 
 
-async def test_who_is_signed_out_while_its_token_is_looked_at_does_not_get_in() -> None:
+async def test_client_signed_out_during_authentication_is_rejected() -> None:
     async with with_keys() as (at, server, key):
         asked, released = asyncio.Event(), asyncio.Event()
 
@@ -333,7 +333,7 @@ def auth_status(args: list[Any]) -> Any:
     return envelope["data"]
 
 
-async def test_a_fresh_token_says_until_when_it_is_good() -> None:
+async def test_ack_of_authenticate_has_the_expiry() -> None:
     async with site() as at, client(at.url, auth={"token": token()}) as one:
         now = int(SystemClock().wall())
         fresh = legacy(claims(ISSUER, exp=now + 7200))
@@ -344,7 +344,7 @@ async def test_a_fresh_token_says_until_when_it_is_good() -> None:
         assert at.bearers == 1
 
 
-async def test_who_came_without_a_token_may_sign_in() -> None:
+async def test_client_without_a_token_may_authenticate_later() -> None:
     async with site(**REGIONS, anonymous_regions="TX") as at, client(at.url) as one:
         answer = await one.ask("authenticate", {"token": token("TX", "CA")})
         assert answer["ok"]
@@ -357,7 +357,7 @@ async def test_who_came_without_a_token_may_sign_in() -> None:
         assert at.bearers == 1
 
 
-async def test_rights_that_shrink_end_what_is_heard_from_the_next_event_on() -> None:
+async def test_reduced_rights_apply_from_the_next_event_on() -> None:
     async with site(**REGIONS) as at:
         auth = {"token": token("TX", "CA"), "regions": ["TX", "CA"]}
         async with client(at.url, auth=auth) as one:
@@ -382,7 +382,7 @@ async def test_rights_that_grow_open_more_without_a_new_connection() -> None:
         assert await one.until(1) == [2]
 
 
-async def test_a_batch_that_waits_is_told_under_the_rights_of_its_time() -> None:
+async def test_waiting_batch_is_sent_under_the_rights_of_its_time() -> None:
     async with site(**REGIONS, batch_seconds=600) as at:
         auth = {"token": token("TX", "CA"), "batch": True}
         async with client(at.url, auth=auth) as one:
@@ -426,7 +426,7 @@ async def test_a_refused_token_changes_nothing(argument: Any, code: str) -> None
 
 
 @transports
-async def test_a_token_that_ends_is_told_of_before_and_then_the_connection_ends(
+async def test_token_expiry_is_announced_and_then_closes_the_connection(
     transport: str,
 ) -> None:
     async with site(token_warning_seconds=1) as at:
@@ -452,7 +452,7 @@ async def test_a_token_that_ends_is_told_of_before_and_then_the_connection_ends(
 
 
 @transports
-async def test_a_token_ends_with_the_key_that_signed_it(transport: str) -> None:
+async def test_token_ends_when_its_signing_key_is_removed(transport: str) -> None:
     async with with_keys() as (at, server, key):
         other = Key("ES256", "other")
         server.keys.append(other.jwk())
@@ -518,7 +518,7 @@ async def test_a_refused_renewal_extends_nothing() -> None:
             await one.ended()
 
 
-async def test_what_a_batch_still_waits_for_is_told_before_the_end() -> None:
+async def test_waiting_batch_is_sent_before_the_connection_is_closed() -> None:
     async with site(token_warning_seconds=0, batch_seconds=600) as at:
         auth = {"token": token(life=3, iat=int(SystemClock().wall())), "batch": True}
         async with client(at.url, auth=auth) as one:
@@ -529,7 +529,7 @@ async def test_what_a_batch_still_waits_for_is_told_before_the_end() -> None:
 
 
 @transports
-async def test_clients_of_the_python_library_come_back_too(transport: str) -> None:
+async def test_python_client_reconnects_after_token_expiry(transport: str) -> None:
     async with site(token_warning_seconds=0) as at, aiohttp.ClientSession() as http:
         lives = iter([3.0, 3600.0])
         told: asyncio.Queue[str] = asyncio.Queue()
@@ -573,7 +573,7 @@ async def test_the_end_of_one_token_is_no_matter_to_others() -> None:
 
 
 @transports
-async def test_signing_out_a_session_ends_its_clients_and_refuses_its_tokens(
+async def test_sign_out_of_a_session_closes_its_clients_and_rejects_its_tokens(
     transport: str,
 ) -> None:
     async with site() as at:
@@ -603,7 +603,7 @@ async def test_signing_out_a_session_ends_its_clients_and_refuses_its_tokens(
             assert at.gateway.hub.counts().clients == at.bearers == 1
 
 
-async def test_signing_out_a_user_ends_all_that_it_has_and_lets_it_sign_in_again() -> None:
+async def test_sign_out_of_a_user_closes_its_clients_and_allows_a_new_sign_in() -> None:
     async with site(token_leeway=10) as at:
         async with (
             client(at.url, auth={"token": token(session_id="s1")}) as one,
@@ -624,7 +624,7 @@ async def test_signing_out_a_user_ends_all_that_it_has_and_lets_it_sign_in_again
             assert await one.until(1) == [2]
 
 
-async def test_signing_out_nobody_who_is_here_is_remembered_too() -> None:
+async def test_sign_out_without_clients_is_stored() -> None:
     async with site() as at:
         assert await at.gateway.sign_out(session_id="s1") == 0
         assert await at.code({"token": token(session_id="s1")}) == "signed_out"
@@ -633,7 +633,7 @@ async def test_signing_out_nobody_who_is_here_is_remembered_too() -> None:
 @pytest.mark.parametrize(
     "what", [{}, {"sub": ""}, {"session_id": ""}, {"sub": "a", "session_id": "b"}]
 )
-async def test_signing_out_has_to_say_who(what: dict[str, str]) -> None:
+async def test_sign_out_needs_a_session_or_a_user(what: dict[str, str]) -> None:
     async with site() as at:
         with pytest.raises(ValueError, match="expected either a session_id or a sub"):
             await at.gateway.sign_out(**what)
@@ -642,7 +642,7 @@ async def test_signing_out_has_to_say_who(what: dict[str, str]) -> None:
 # -- recovery --------------------------------------------------------------------------------------
 
 
-async def test_nobody_comes_back_as_another_user() -> None:
+async def test_reconnect_as_another_user_is_a_new_client() -> None:
     async with site() as at, client(at.url, auth={"token": token()}) as one:
         await at.publish("TX")
         await one.until(1)
@@ -662,7 +662,7 @@ async def test_nobody_comes_back_as_another_user() -> None:
         assert await one.until(2) == [1, 2]
 
 
-async def test_who_signed_in_on_its_way_comes_back_as_that_user() -> None:
+async def test_client_that_authenticated_later_reconnects_as_that_user() -> None:
     async with site() as at, client(at.url) as one:
         assert (await one.ask("authenticate", {"token": token()}))["ok"]
         await one.drop()
@@ -675,7 +675,7 @@ async def test_who_signed_in_on_its_way_comes_back_as_that_user() -> None:
         assert not one.recovered  # the pid is that of the one before by now
 
 
-async def test_who_signed_in_on_its_way_recovers_with_its_token() -> None:
+async def test_client_that_authenticated_later_recovers_with_its_token() -> None:
     async with site() as at, client(at.url) as one:
         assert (await one.ask("authenticate", {"token": token()}))["ok"]
         await one.drop()
@@ -735,7 +735,7 @@ async def test_rows_over_http_are_those_that_the_token_opens() -> None:
         assert (status, answer["error"]["code"]) == (401, "signed_out")
 
 
-async def test_where_a_token_is_required_http_requires_it_too() -> None:
+async def test_required_auth_applies_to_http() -> None:
     async with whole(*ROWS, auth="off") as (_, url):
         assert len((await asked(url, "nonsense"))[1]) == 3
     source = FakeSource()

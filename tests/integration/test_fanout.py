@@ -138,7 +138,7 @@ async def connected(server: Served, **options: Any) -> AsyncIterator[Raw]:
 # -- upgrades
 
 
-async def test_upgrades_under_fire_lose_and_repeat_nothing_and_nobody_has_to_come_again() -> None:
+async def test_upgrades_under_load_lose_and_repeat_nothing_without_a_reconnect() -> None:
     """100 official clients move from polling to websockets while 200 events a second are told."""
     assert install_node(), "Node comes with the development dependencies"
     async with gateway() as server:
@@ -179,7 +179,7 @@ async def test_upgrades_under_fire_lose_and_repeat_nothing_and_nobody_has_to_com
         assert server.gateway.slow_clients_closed == 0
 
 
-async def test_a_poll_that_waits_is_answered_when_its_client_moves_away() -> None:
+async def test_waiting_poll_is_answered_when_its_client_upgrades() -> None:
     async with gateway() as server, aiohttp.ClientSession() as http:
         async with http.get(server.polling) as response:
             sid = json.loads((await response.text())[1:])["sid"]
@@ -212,7 +212,7 @@ async def test_a_poll_that_waits_is_answered_when_its_client_moves_away() -> Non
 
 
 @pytest.mark.parametrize("end", ["3probe", "40", "close"])
-async def test_an_upgrade_that_is_given_up_leaves_the_client_with_its_polls(end: str) -> None:
+async def test_abandoned_upgrade_leaves_the_client_polling(end: str) -> None:
     async with gateway() as server, aiohttp.ClientSession() as http:
         async with http.get(server.polling) as response:
             sid = json.loads((await response.text())[1:])["sid"]
@@ -236,7 +236,7 @@ async def test_an_upgrade_that_is_given_up_leaves_the_client_with_its_polls(end:
 # -- order
 
 
-async def test_answers_and_what_one_client_is_told_come_between_what_all_are_told() -> None:
+async def test_acks_and_single_events_keep_their_place_among_broadcasts() -> None:
     async with gateway() as server, connected(server) as one, connected(server) as other:
         await server.until(2)
         first = next(iter(server.gateway.clients))
@@ -259,7 +259,7 @@ async def test_answers_and_what_one_client_is_told_come_between_what_all_are_tol
             assert [await other.seq() for _ in range(4)] == [at, at + 1, at + 3, at + 4]
 
 
-async def test_a_request_is_answered_after_all_that_was_told_before_it() -> None:
+async def test_ack_follows_everything_sent_before_it() -> None:
     async with gateway() as server, connected(server) as one:
         for turn in range(50):
             one.send(f'42{turn}["subscribe",{{"regions":["TX"]}}]')
@@ -271,7 +271,7 @@ async def test_a_request_is_answered_after_all_that_was_told_before_it() -> None
 # -- clients that are slow, and bursts
 
 
-async def test_a_burst_told_at_once_cuts_off_only_who_does_not_take_it() -> None:
+async def test_burst_disconnects_only_slow_clients() -> None:
     async with (
         gateway(client_bytes=500_000) as server,
         connected(server) as healthy,
@@ -316,7 +316,7 @@ async def test_a_stalled_client_costs_the_others_nothing() -> None:
         assert server.gateway.slow_clients_closed == 1
 
 
-async def test_what_waits_for_a_stalled_client_is_what_others_are_written() -> None:
+async def test_queue_of_a_stalled_client_shares_the_frames_of_others() -> None:
     """It holds references; its own copy is what the transport took before it paused."""
     async with gateway(client_bytes=10**9) as server:
         async with connected(server, limit=1024) as one, connected(server, limit=1024) as two:
@@ -336,7 +336,7 @@ async def test_what_waits_for_a_stalled_client_is_what_others_are_written() -> N
 # -- ends
 
 
-async def test_who_answers_no_ping_is_let_go() -> None:
+async def test_client_without_a_pong_is_disconnected() -> None:
     async with gateway() as server:
         server.engine.ping_interval = server.engine.ping_timeout = 0.2
         async with connected(server) as silent, connected(server) as awake:
@@ -358,7 +358,7 @@ async def test_who_answers_no_ping_is_let_go() -> None:
 
 
 @pytest.mark.parametrize("how", ["reset", "half", "closed"])
-async def test_what_is_told_to_a_connection_that_is_gone_harms_nobody(
+async def test_broadcast_to_a_lost_connection_is_harmless(
     how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with gateway() as server, connected(server) as healthy:
@@ -402,7 +402,7 @@ async def test_a_half_closed_connection_that_is_not_read_does_not_stay(
 @pytest.mark.parametrize(
     "data", [b"\x81\x00", masked(b"x"), masked(b"\xff"), masked(b"y" * 70_000)]
 )
-async def test_who_does_not_speak_the_protocol_is_let_go(
+async def test_connection_with_malformed_frames_is_closed(
     data: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transport, "CLOSE_SECONDS", 0.2)
@@ -413,7 +413,7 @@ async def test_who_does_not_speak_the_protocol_is_let_go(
 
 
 @pytest.mark.parametrize("drain", [True, False])
-async def test_a_server_that_stops_lets_its_clients_go(drain: bool) -> None:
+async def test_stopping_server_closes_its_connections(drain: bool) -> None:
     """By itself where it drains as `bridge serve` does, and as uvicorn asks it to elsewhere."""
     async with gateway(drain=drain) as server, connected(server) as one:
         await server.until(1)
@@ -456,7 +456,7 @@ def _wrapping(app: Any) -> Any:
     ],
     ids=["stock", "wsproto", "deflate", "wrapped"],
 )
-async def test_without_a_handover_it_is_the_same(options: dict[str, Any]) -> None:
+async def test_gateway_works_without_a_handover(options: dict[str, Any]) -> None:
     async with (
         gateway(**options) as server,
         aiohttp.ClientSession() as http,

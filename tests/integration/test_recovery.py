@@ -73,7 +73,7 @@ transports = pytest.mark.parametrize("transport", ["polling", "websocket"])
 
 
 @transports
-async def test_who_drops_comes_back_as_who_it_was_with_all_it_missed(transport: str) -> None:
+async def test_dropped_client_recovers_with_all_missed_events(transport: str) -> None:
     async with gateway() as served, client(served.url, transport, {"regions": ["TX"]}) as one:
         assert one.pid
         sid, pid = one.sid, one.pid
@@ -91,7 +91,7 @@ async def test_who_drops_comes_back_as_who_it_was_with_all_it_missed(transport: 
         assert served.gateway.hub.counts().clients == 1
 
 
-async def test_every_event_ends_with_its_position() -> None:
+async def test_event_ends_with_its_position() -> None:
     async with gateway() as served, client(served.url) as one:
         await served.publish("TX")
         await one.until(1)
@@ -100,7 +100,7 @@ async def test_every_event_ends_with_its_position() -> None:
         assert position == str(served.log.head)
 
 
-async def test_who_got_no_event_yet_recovers_from_where_it_connected() -> None:
+async def test_client_without_an_event_recovers_from_its_connect() -> None:
     async with gateway() as served:
         await served.publish("TX", number=5)
         async with client(served.url) as one:
@@ -150,7 +150,7 @@ async def test_a_half_open_connection_is_evicted(transport: str) -> None:
         assert (await one.until(6))[-1] == 6
 
 
-async def test_what_was_on_its_way_to_the_old_connection_is_not_told_twice() -> None:
+async def test_event_queued_for_the_old_connection_is_not_sent_twice() -> None:
     """The event waits for the end of this step when the client comes back within it."""
     async with gateway() as served, client(served.url) as one, aiohttp.ClientSession() as http:
         later = await http.ws_connect(one.url)
@@ -171,7 +171,7 @@ async def test_what_was_on_its_way_to_the_old_connection_is_not_told_twice() -> 
         await later.close()
 
 
-async def test_the_latest_subscription_is_recovered_and_each_event_by_that_of_its_time() -> None:
+async def test_recovery_restores_the_subscription_and_filters_by_its_history() -> None:
     async with gateway() as served, client(served.url, auth={"regions": ["TX"]}) as one:
         await served.publish("TX")  # 1
         await served.publish("CA")  # 2, before it subscribes
@@ -193,7 +193,7 @@ async def test_the_latest_subscription_is_recovered_and_each_event_by_that_of_it
         assert answer == {"ok": True, "regions": ["CA"], "properties": ["x"]}
 
 
-async def test_who_says_goodbye_does_not_come_back() -> None:
+async def test_client_that_sent_disconnect_does_not_recover() -> None:
     async with gateway() as served, client(served.url) as one:
         await one.send("41")
         await one.drop()
@@ -204,7 +204,7 @@ async def test_who_says_goodbye_does_not_come_back() -> None:
         assert one.pid != pid
 
 
-async def test_an_engine_that_closes_in_order_is_no_goodbye() -> None:
+async def test_engine_close_packet_does_not_end_the_session() -> None:
     async with gateway() as served, client(served.url, "polling") as one:
         await one.send("1")
         await served.publish("TX")
@@ -225,7 +225,7 @@ async def test_an_engine_that_closes_in_order_is_no_goodbye() -> None:
     ],
     ids=lambda overrides: next(iter(overrides)),
 )
-async def test_past_a_bound_it_is_a_new_client_and_gets_no_part(overrides: Any) -> None:
+async def test_recovery_above_a_limit_makes_a_new_client_without_events(overrides: Any) -> None:
     async with gateway(**overrides) as served, client(served.url) as one:
         pid, sid = one.pid, one.sid
         await one.drop()
@@ -242,7 +242,7 @@ async def test_past_a_bound_it_is_a_new_client_and_gets_no_part(overrides: Any) 
 
 
 @pytest.mark.parametrize("change", ["future", "garbage", "epoch", "digits", "type", "pid"])
-async def test_what_is_forged_or_foreign_is_a_new_client_that_is_told_nothing(change: str) -> None:
+async def test_forged_or_foreign_offer_makes_a_new_client_without_events(change: str) -> None:
     async with gateway() as served, client(served.url) as one:
         await served.publish("TX")
         await one.until(1)
@@ -295,13 +295,13 @@ async def test_auth_is_checked_again() -> None:
         assert one.recovered
 
 
-async def test_a_gateway_that_recovers_nobody_says_no_pid() -> None:
+async def test_gateway_without_recovery_sends_no_pid() -> None:
     async with gateway(recovery_seconds=0) as served, client(served.url) as one:
         assert one.pid is None
         assert len(served.gateway.sessions) == 0
 
 
-async def test_batch_clients_get_what_they_missed_as_one_batch() -> None:
+async def test_batching_client_recovers_with_one_batch() -> None:
     async with (
         gateway(batch_seconds=0.01) as served,
         client(served.url, auth={"batch": True}) as one,
@@ -320,7 +320,7 @@ async def test_batch_clients_get_what_they_missed_as_one_batch() -> None:
 
 @pytest.mark.filterwarnings("ignore:Unclosed connection:ResourceWarning")
 @transports
-async def test_pythons_own_client_gets_events_without_positions(transport: str) -> None:
+async def test_python_client_receives_events_without_positions(transport: str) -> None:
     """It calls handlers with exactly what was sent, so a handler of one parameter would break."""
     async with gateway() as served, aiohttp.ClientSession() as http:
         sio = socketio.AsyncClient(reconnection=False, handle_sigint=False, http_session=http)
@@ -339,7 +339,7 @@ async def test_pythons_own_client_gets_events_without_positions(transport: str) 
         await sio.disconnect()
 
 
-def test_pythons_own_client_is_known_by_its_url() -> None:
+def test_python_client_is_recognised_by_its_url() -> None:
     """If this fails, python-engineio's client builds its URLs in another way: find out what tells
     it from the JavaScript client now, for `handshake.is_python_client`."""
     client = socketio.AsyncClient().eio

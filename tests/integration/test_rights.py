@@ -125,7 +125,7 @@ def names(heard: list[list[Any]]) -> list[str]:
     return [event["event"] for args in heard for event in args[1]["data"].get("events", [args[1]])]
 
 
-async def test_each_view_hears_its_columns_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_view_receives_its_columns_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
     async with (
         site(monkeypatch, listing("a")) as here,
         client(here.url) as public,
@@ -151,7 +151,7 @@ async def test_each_view_hears_its_columns_and_no_others(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("batch", [False, True])
-async def test_a_property_comes_and_goes_where_rights_end(
+async def test_property_appears_and_vanishes_at_the_border_of_rights(
     monkeypatch: pytest.MonkeyPatch, batch: bool
 ) -> None:
     auth = {"rights": TEXAS, "batch": batch}
@@ -172,7 +172,7 @@ async def test_a_property_comes_and_goes_where_rights_end(
         assert "CA" not in json.dumps(heard)
 
 
-async def test_what_is_forbidden_is_refused_at_connect_and_later(
+async def test_subscription_beyond_rights_is_rejected_at_connect_and_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with site(monkeypatch, listing("a"), listing("c", state="CA")) as here:
@@ -221,7 +221,7 @@ async def comeback(one: Client, rights: dict[str, Any] | None) -> bool:
 
 
 @pytest.mark.parametrize("batch", [False, True])
-async def test_who_comes_back_with_the_same_rights_has_missed_nothing(
+async def test_reconnect_with_the_same_rights_recovers(
     monkeypatch: pytest.MonkeyPatch, batch: bool
 ) -> None:
     rights = {"regions": ["TX"], "view": "member", "user": "m"}
@@ -258,7 +258,7 @@ async def test_who_comes_back_with_the_same_rights_has_missed_nothing(
         ({"regions": ["TX", "CA"], "user": "t"}, TEXAS),
     ],
 )
-async def test_who_comes_back_with_other_rights_is_a_new_client_and_told_nothing(
+async def test_reconnect_with_other_rights_is_a_new_client_without_events(
     monkeypatch: pytest.MonkeyPatch, then: dict[str, Any] | None, now: dict[str, Any] | None
 ) -> None:
     async with (
@@ -282,7 +282,7 @@ async def test_who_comes_back_with_other_rights_is_a_new_client_and_told_nothing
         assert running.gateway.recoveries()["rights"] == 1
 
 
-async def test_a_pid_is_of_no_use_to_another_user_and_stays_of_use_to_its_own(
+async def test_pid_is_useless_to_another_user_and_valid_for_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with (
@@ -384,7 +384,7 @@ async def test_refusals_over_http_have_their_status(monkeypatch: pytest.MonkeyPa
         assert "WWW-Authenticate" not in headers
 
 
-async def test_without_member_columns_members_see_and_hear_what_all_do(
+async def test_members_have_the_public_view_without_member_columns(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with (

@@ -113,7 +113,7 @@ def published(table: FakeTable, *states: str) -> dict[Any, dict[str, Any]]:
     }
 
 
-async def test_a_snapshot_comes_with_the_ack_and_its_position() -> None:
+async def test_snapshot_is_in_the_ack_with_its_position() -> None:
     async with site(row("a"), row("b", state="CA")) as here, client(here.url) as one:
         answer = await one.ask("subscribe", {"regions": ["TX"], "snapshot": True})
         assert answer["ok"] is True
@@ -209,7 +209,7 @@ class Watcher:
 
 @pytest.mark.parametrize("transport", ["websocket", "polling"])
 @pytest.mark.parametrize("batch", [False, True])
-async def test_snapshot_and_events_come_to_the_table_at_500_changes_a_second(
+async def test_snapshot_and_events_equal_the_table_at_500_changes_a_second(
     transport: str, batch: bool
 ) -> None:
     rows = [row(f"p{n:03}", state=("TX", "CA", "NV")[n % 3], price=n) for n in range(400)]
@@ -235,7 +235,7 @@ async def test_snapshot_and_events_come_to_the_table_at_500_changes_a_second(
             assert view.positions == sorted(set(view.positions))
 
 
-async def test_batches_come_at_most_once_a_window() -> None:
+async def test_batch_is_sent_at_most_once_per_window() -> None:
     async with (
         site(row("a"), batch_seconds=0.1) as here,
         client(here.url, auth={"batch": True}) as one,
@@ -260,7 +260,7 @@ async def test_batches_come_at_most_once_a_window() -> None:
         assert first[0][0] == "property-updated"
 
 
-async def test_the_state_is_told_at_connect_and_when_it_changes(
+async def test_bridge_status_is_sent_at_connect_and_on_change(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(status, "GRACE_SECONDS", 0.1)
@@ -289,7 +289,7 @@ async def test_the_state_is_told_at_connect_and_when_it_changes(
             assert two.recovered
 
 
-async def test_a_pass_for_what_was_missed_is_catching_up() -> None:
+async def test_scan_for_missed_changes_is_catching_up() -> None:
     async with site(row("a")) as here, client(here.url) as one:
         await one.ask("subscribe", {"snapshot": True})
         gate = asyncio.Event()
@@ -397,7 +397,7 @@ async def test_an_etag_holds_until_something_happens() -> None:
         ("?region=a&region=b&region=c", "too_many_rooms"),
     ],
 )
-async def test_bad_parameters_are_told(query: str, code: str) -> None:
+async def test_unknown_parameter_is_named_in_the_error(query: str, code: str) -> None:
     async with site(row("a"), max_rooms=2) as here, got(here, query) as (response, body):
         assert response.status == 400
         assert body["ok"] is False
@@ -405,7 +405,7 @@ async def test_bad_parameters_are_told(query: str, code: str) -> None:
         assert body["error"]["message"]
 
 
-async def test_pages_of_the_configured_origins_may_read_it() -> None:
+async def test_configured_origins_may_read_the_response() -> None:
     async with site(row("a"), cors_origins="http://a.example") as here:
         async with got(here, Origin="http://a.example") as (response, _):
             assert response.headers["Access-Control-Allow-Origin"] == "http://a.example"
@@ -414,7 +414,7 @@ async def test_pages_of_the_configured_origins_may_read_it() -> None:
             assert "Access-Control-Allow-Origin" not in response.headers
 
 
-async def test_a_page_may_ask_whether_it_may_send_a_token() -> None:
+async def test_preflight_request_allows_a_token() -> None:
     asked = {
         "Access-Control-Request-Method": "GET",
         "Access-Control-Request-Headers": "authorization, if-none-match",

@@ -140,7 +140,7 @@ def start(subscription: Subscription, table: dict[Any, Row], places: dict[Any, A
 
 @settings(max_examples=examples(400))
 @given(stories(), subscriptions, st.data())
-def test_a_batch_comes_to_the_same_as_its_events(
+def test_batch_has_the_same_result_as_its_events(
     story: tuple[dict[Any, Row], list[Entry]], subscription: Subscription, data: st.DataObject
 ) -> None:
     table, entries = story
@@ -167,7 +167,7 @@ def _content(client: Client) -> dict[Any, Row]:
 
 @settings(max_examples=examples(200))
 @given(stories())
-def test_a_property_is_told_once_and_nothing_is_told_of_what_came_back(
+def test_property_has_one_net_change_without_restored_values(
     story: tuple[dict[Any, Row], list[Entry]],
 ) -> None:
     _, entries = story

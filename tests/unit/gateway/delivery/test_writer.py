@@ -55,7 +55,7 @@ def test_a_piece_is_the_same_for_websockets_and_polls() -> None:
     assert [json.loads(text[2:])[2] for text in texts] == ["e-0", "e-1", "e-2"]
 
 
-def test_an_event_is_encoded_once_with_its_position_and_once_without() -> None:
+def test_event_is_encoded_once_with_position_and_once_without() -> None:
     told = telling(1)
     assert told.encoded(position=True) is told.encoded(position=True)
     assert told.encoded(position=False) is told.encoded(position=False)
