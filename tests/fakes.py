@@ -1,4 +1,4 @@
-"""A source and a table that do as they are told, and entries to publish."""
+"""A source and a table under a test's control, entries to publish, and clients by sid."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ AT = "2026-01-05T09:00:00Z"
 
 
 def settings(**overrides: Any) -> Settings:
-    """Settings of a bridge whose Supabase is never asked."""
+    """Settings of a bridge that never reaches its Supabase."""
     overrides.setdefault("log", "memory:")
     return Settings(supabase_url="http://127.0.0.1:9", supabase_secret_key=KEY, **overrides)
 
@@ -104,7 +104,7 @@ def client_session(sid: str, *, batching: bool = False) -> ClientSession:
 
 
 class HubBySid:
-    """A hub whose clients are made and named by their sids."""
+    """A hub with clients that are made and named by their sids."""
 
     def __init__(
         self, *, deliver: Callable[[Entry, Collection[str]], None], **options: Any
@@ -152,7 +152,7 @@ class HubBySid:
 
     @property
     def sids(self) -> list[str]:
-        """Those of clients that have joined."""
+        """The sids of clients that have joined."""
         return [sid for sid, client in self.client_of.items() if client.subscription is not None]
 
     def _client(self, sid: str, *, batching: bool) -> ClientSession:
@@ -185,7 +185,7 @@ class SessionsBySid:
 
 
 class FakeSource:
-    """Live as soon as it runs, unless `state` says otherwise. `fail(error)` makes `run` raise."""
+    """Live as soon as it runs, until `become`. `fail(error)` makes `run` raise."""
 
     def __init__(self) -> None:
         self.inbox: ChangeQueue | None = None
@@ -216,7 +216,7 @@ class FakeSource:
 
 
 class FakeTable:
-    """Rows in memory, in key order. `write` and `remove` give the change that a source would."""
+    """Rows in memory, in key order. `write` and `remove` return the change that a source yields."""
 
     def __init__(self, *rows: dict[str, Any]) -> None:
         self.contents: dict[Any, dict[str, Any]] = {row["id"]: row for row in rows}
@@ -270,7 +270,7 @@ class FakeTable:
 
 
 class Everybody(Collection[str]):
-    """As if all users were present."""
+    """A collection that contains every user."""
 
     def __len__(self) -> int:
         return sys.maxsize

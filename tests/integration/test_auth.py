@@ -1,4 +1,4 @@
-"""Clients with tokens: who gets in, what they hear, and how that changes and ends."""
+"""Clients with tokens: authentication, rights, changes of rights, and expiry."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Site:
         self.count = 0
 
     async def publish(self, *regions: str) -> None:
-        """One event of each region, numbered on."""
+        """Publish one event of each region, with the next numbers."""
         for region in regions:
             self.count += 1
             event = entry(self.count, region, key=f"p{self.count}").event
@@ -105,7 +105,7 @@ async def site(access: Authenticator | None = None, **overrides: Any) -> AsyncIt
         yield Site(gateway, log, url)
 
 
-# -- who gets in -----------------------------------------------------------------------------------
+# -- authentication --------------------------------------------------------------------------------
 
 
 @transports
@@ -214,7 +214,7 @@ async def test_api_key_is_rejected_as_an_api_key() -> None:
         assert "this is an API key of the project (anon)" in refusal["message"]
 
 
-# -- while keys are waited for ---------------------------------------------------------------------
+# -- while keys are fetched ------------------------------------------------------------------------
 
 
 @asynccontextmanager
@@ -236,7 +236,7 @@ async def test_unverifiable_token_closes_the_connection_without_an_error() -> No
             assert await one.answer() is None
             assert at.gateway.hub.counts().clients == 0
         async with socketio.AsyncSimpleClient() as other:
-            # As every client's library does: the connection ends, so it comes again.
+            # As every client's library does: the connection ends, so it reconnects.
             connecting = asyncio.create_task(
                 other.connect(at.url, auth=auth, transports=["websocket"], wait_timeout=20)
             )
@@ -339,7 +339,7 @@ async def test_ack_of_authenticate_has_the_expiry() -> None:
         fresh = legacy(claims(ISSUER, exp=now + 7200))
         answer = await one.ask("authenticate", {"token": fresh})
         assert answer == {"ok": True, "expires_at": timestamp(now + 7200)}
-        # Nothing that it may hear is other than before, so nothing is said of it.
+        # Its effective rights are the same as before, so no auth-status is sent.
         assert one.heard == []
         assert at.bearers == 1
 
@@ -442,7 +442,7 @@ async def test_token_expiry_is_announced_and_then_closes_the_connection(
             await one.ended()
             assert at.gateway.hub.counts().clients == at.bearers == 0
             assert at.gateway.sessions.away == 1
-            # It comes back by itself; with the stale token it is told so.
+            # It reconnects by itself; with the stale token it is rejected.
             assert await at.code(one.auth) == "token_expired"
             await at.publish("TX", "TX")
             one.auth = {"token": token()}
@@ -466,7 +466,7 @@ async def test_token_ends_when_its_signing_key_is_removed(transport: str) -> Non
             await at.publish("TX")
             server.keys = [other.jwk()]
             at.gateway.authenticator._keys._pause = 0.01
-            # Looked for, as it is not known: a fresh set comes.
+            # An unknown key makes the bridge fetch the keys again.
             assert await at.code({"token": Key("ES256", "made up").sign(claims(server.issuer))})
             assert auth_status(await one.next_event("auth-status"))["state"] == "token_expired"
             await one.ended()
@@ -490,7 +490,7 @@ async def test_a_fresh_token_by_another_key_outlives_the_first_ones() -> None:
             server.keys = [other.jwk()]
             at.gateway.authenticator._keys._pause = 0.01
             assert await at.code({"token": Key("ES256", "made up").sign(claims(server.issuer))})
-            await asyncio.sleep(1.1)  # by when whoever has to go has gone
+            await asyncio.sleep(1.1)  # by then the connections that have to end have ended
             await at.publish("TX")
             assert await one.until(1) == [1]
             assert len(one.heard) == 1
@@ -585,7 +585,7 @@ async def test_sign_out_of_a_session_closes_its_clients_and_rejects_its_tokens(
         ):
             await at.publish("TX")
             assert await at.gateway.sign_out(session_id="s1") == 2
-            # Who has no poll open is told by the next one.
+            # Without an open poll the next one is answered with the end.
             for it in (one, two):
                 assert auth_status(await it.next_event("auth-status"))["state"] == "signed_out"
                 assert it.seqs == [1]
@@ -594,7 +594,7 @@ async def test_sign_out_of_a_session_closes_its_clients_and_rejects_its_tokens(
             await at.publish("TX")
             assert await three.until(2) == [1, 2]
             assert await at.code({"token": mine}) == "signed_out"
-            # Nor can it come back as who it was.
+            # Nor can it recover.
             assert await at.code({"token": mine, "pid": one.pid}) == "signed_out"
             # A fresh token of the same session is as good as the old one.
             assert await at.code({"token": token(session_id="s1", life=60)}) == "signed_out"
@@ -656,7 +656,7 @@ async def test_reconnect_as_another_user_is_a_new_client() -> None:
                 assert not thief.recovered
                 assert thief.sid != one.sid
                 await thief.drop()
-        # The session is still there for who owns it.
+        # The session still exists for its owner.
         await one.connect()
         assert one.recovered
         assert await one.until(2) == [1, 2]
@@ -771,7 +771,7 @@ async def test_a_restart_forgets_no_sign_out(tmp_path: Any) -> None:
             assert await gateway.sign_out(session_id="s1") == 1
             await one.ended()
         assert await gateway.sign_out(sub=OTHER) == 0
-    # Not even a new history makes it forget.
+    # Revocations survive a new epoch of the log.
     async with whole(*ROWS, log=log, columns="id,name") as (_, url):
         for bearer in (signed_out, token(sub=OTHER)):
             status, answer, _ = await asked(url, bearer)

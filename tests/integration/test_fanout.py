@@ -1,4 +1,4 @@
-"""What goes wrong between a server and thousands of clients, made to happen over real sockets."""
+"""Faults between a server and thousands of clients, produced over real sockets."""
 
 from __future__ import annotations
 
@@ -59,9 +59,12 @@ class Served:
                 await asyncio.sleep(0.005)
 
     async def nothing_open(self) -> None:
-        async with asyncio.timeout(5):
-            while self.engine.websockets or self.engine.sockets:
-                await asyncio.sleep(0.005)
+        """Wait until no connection is open."""
+        until = time.monotonic() + 5
+        while self.engine.websockets or self.engine.sockets:
+            open_now = (len(self.engine.websockets), len(self.engine.sockets))
+            assert time.monotonic() < until, f"{open_now} websockets and sessions are still open"
+            await asyncio.sleep(0.005)
 
 
 @asynccontextmanager
@@ -77,7 +80,7 @@ async def gateway(
 
 
 class Raw:
-    """A websocket client whose every byte is the test's."""
+    """A websocket client that sends exactly the bytes of the test."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
@@ -94,7 +97,7 @@ class Raw:
             return first & 15, await self.reader.readexactly(size)
 
     async def text(self) -> str:
-        """The next packet that is no status and no ping."""
+        """Return the next packet that is neither a status nor a ping."""
         while True:
             opcode, payload = await self.frame()
             assert opcode == 1, (opcode, payload)
@@ -139,7 +142,7 @@ async def connected(server: Served, **options: Any) -> AsyncIterator[Raw]:
 
 
 async def test_upgrades_under_load_lose_and_repeat_nothing_without_a_reconnect() -> None:
-    """100 official clients move from polling to websockets while 200 events a second are told."""
+    """100 official clients upgrade from polling to websockets at 200 events a second."""
     assert install_node(), "Node comes with the development dependencies"
     async with gateway() as server:
         assert NODE is not None
@@ -317,7 +320,7 @@ async def test_a_stalled_client_costs_the_others_nothing() -> None:
 
 
 async def test_queue_of_a_stalled_client_shares_the_frames_of_others() -> None:
-    """It holds references; its own copy is what the transport took before it paused."""
+    """The queue holds references; only the transport's buffer is a copy of its own."""
     async with gateway(client_bytes=10**9) as server:
         async with connected(server, limit=1024) as one, connected(server, limit=1024) as two:
             for raw in (one, two):
@@ -414,7 +417,7 @@ async def test_connection_with_malformed_frames_is_closed(
 
 @pytest.mark.parametrize("drain", [True, False])
 async def test_stopping_server_closes_its_connections(drain: bool) -> None:
-    """By itself where it drains as `bridge serve` does, and as uvicorn asks it to elsewhere."""
+    """By draining, as `bridge serve` does, and by uvicorn's shutdown of each connection."""
     async with gateway(drain=drain) as server, connected(server) as one:
         await server.until(1)
         server.publish(1)
@@ -433,7 +436,7 @@ async def test_stopping_server_closes_its_connections(drain: bool) -> None:
 
 
 def _wrapping(app: Any) -> Any:
-    """Middleware that wants to see all that is sent, and says so by taking the handover away."""
+    """Middleware that inspects everything that is sent, so it removes the handover."""
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         scope.get("extensions", {}).pop(HANDOVER, None)

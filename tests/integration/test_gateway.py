@@ -1,4 +1,4 @@
-"""Real clients over real sockets; only what the pipeline publishes is made up."""
+"""Real clients over real sockets, with entries that no pipeline made."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from bridge.gateway.subscription import Subscription
 
 # Python's client does not read all of its answers to the end. They are collected here, so that no
-# other test is blamed.
+# other test fails.
 pytestmark = pytest.mark.filterwarnings("ignore:Unclosed connection:ResourceWarning")
 
 
@@ -39,7 +39,7 @@ def collected() -> Iterator[None]:
 
 
 class Served:
-    """A gateway on a port, and what to do to it."""
+    """A gateway on a port."""
 
     def __init__(self, gateway: Gateway, url: str) -> None:
         self.gateway = gateway
@@ -81,7 +81,7 @@ async def gateway(**overrides: Any) -> AsyncIterator[Served]:
 
 
 class Client:
-    """A Socket.IO client and all it heard, acks as ("ack", answer)."""
+    """A Socket.IO client and everything it received, acks as ("ack", answer)."""
 
     def __init__(self, http: aiohttp.ClientSession) -> None:
         self.sio = socketio.AsyncClient(reconnection=False, handle_sigint=False, http_session=http)
@@ -103,7 +103,7 @@ class Client:
         return await self.sio.call(name, data, timeout=5)
 
     async def until(self, count: int) -> list[int]:
-        """The `seq` of what was heard, once there are `count`."""
+        """Return the `seq` of the received events, once there are `count`."""
         async with asyncio.timeout(10):
             while len(self.heard) < count:
                 self._news.clear()
@@ -292,7 +292,7 @@ async def test_client_that_disconnects_is_removed_from_every_part() -> None:
 
 
 async def test_event_is_not_sent_before_connect() -> None:
-    """Else a client that sets up its listeners on `connect`, as many do, would lose it."""
+    """Otherwise a client that sets up its listeners on `connect`, as many do, would lose it."""
     async with gateway() as served, aiohttp.ClientSession() as http:
         stop = asyncio.Event()
 

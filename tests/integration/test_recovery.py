@@ -1,4 +1,4 @@
-"""Connection state recovery, spoken as the official JavaScript client speaks it."""
+"""Connection state recovery, by packets as the official JavaScript client sends them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Served:
         self.count = 0
 
     async def publish(self, *regions: str, number: int = 1) -> None:
-        """So many events of `regions`, numbered on."""
+        """Publish `number` events of `regions`, with the next numbers."""
         for _ in range(number):
             self.count += 1
             await self.event(*regions, data={"property_id": "p1", "seq": self.count})
@@ -151,7 +151,7 @@ async def test_a_half_open_connection_is_evicted(transport: str) -> None:
 
 
 async def test_event_queued_for_the_old_connection_is_not_sent_twice() -> None:
-    """The event waits for the end of this step when the client comes back within it."""
+    """The event still waits for the end of the iteration in which the client reconnects."""
     async with gateway() as served, client(served.url) as one, aiohttp.ClientSession() as http:
         later = await http.ws_connect(one.url)
         eio_sid = json.loads((await later.receive_str())[1:])["sid"]
@@ -321,7 +321,7 @@ async def test_batching_client_recovers_with_one_batch() -> None:
 @pytest.mark.filterwarnings("ignore:Unclosed connection:ResourceWarning")
 @transports
 async def test_python_client_receives_events_without_positions(transport: str) -> None:
-    """It calls handlers with exactly what was sent, so a handler of one parameter would break."""
+    """It passes all arguments to handlers, so a handler with one parameter would fail."""
     async with gateway() as served, aiohttp.ClientSession() as http:
         sio = socketio.AsyncClient(reconnection=False, handle_sigint=False, http_session=http)
         heard: asyncio.Queue[Any] = asyncio.Queue()
@@ -340,8 +340,9 @@ async def test_python_client_receives_events_without_positions(transport: str) -
 
 
 def test_python_client_is_recognised_by_its_url() -> None:
-    """If this fails, python-engineio's client builds its URLs in another way: find out what tells
-    it from the JavaScript client now, for `handshake.is_python_client`."""
+    """If this fails, python-engineio's client builds its URLs in another way: find out how it
+    differs from the JavaScript client now, for `socketio.server.is_python_client`.
+    """
     client = socketio.AsyncClient().eio
     for transport in ("polling", "websocket"):
         for url in ("http://x", "http://x?token=1"):

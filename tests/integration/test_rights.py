@@ -1,5 +1,5 @@
-"""Views and limited rights, from the source to real sockets and over HTTP. Who has which rights is
-what a client says of itself here; tokens are another matter.
+"""Views and limited rights, from the source to real sockets and over HTTP. Clients state their own
+rights here; tokens are tested elsewhere.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def given(rights: dict[str, Any] | None) -> Rights:
 
 
 class Trusting:
-    """Believes what a client says of its rights, at connect and in `grant`."""
+    """Accepts the rights that a client states, at connect and in `grant`."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -113,7 +113,7 @@ def listing(key: str, **columns: Any) -> dict[str, Any]:
 
 
 async def listen(one: Client, until: str) -> list[list[Any]]:
-    """What comes up to the event that holds the text `until`."""
+    """Return the events up to the one that contains the text `until`."""
     before = len(one.heard)
     async with asyncio.timeout(5):
         while not one.heard[before:] or until not in json.dumps(one.heard[-1]):
@@ -294,7 +294,7 @@ async def test_pid_is_useless_to_another_user_and_valid_for_its_own(
         thief.pid, thief.offset = one.pid, one.offset
         await thief.drop()
         assert not await comeback(thief, {"view": "member", "user": "thief"})
-        # The one it belongs to is still there, and can come back.
+        # The client that owns it is still connected, and can reconnect.
         here.write(listing("a", name="first"))
         assert names(await listen(one, "first")) == ["property-updated"]
         await one.drop()

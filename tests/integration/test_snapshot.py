@@ -42,7 +42,7 @@ class Site:
         return str(running.log.head)
 
     async def settled(self) -> None:
-        """Until everything that was written has been told."""
+        """Wait until every change has been published."""
         head = ""
         while head != self.head:
             head = self.head
@@ -162,7 +162,7 @@ async def trade(here: Site) -> None:
 
 
 class Watcher:
-    """A client that fetches a snapshot in pages, and then hears events through a drop."""
+    """A client that fetches a snapshot in pages, and receives events across a drop."""
 
     def __init__(self, one: Client, *regions: str) -> None:
         self.one = one
@@ -171,7 +171,7 @@ class Watcher:
         self.enough = asyncio.Event()
 
     async def hear(self) -> str:
-        """Take one packet in; gives it if it is no event."""
+        """Receive one packet; return it if it is no event."""
         packet = await self.one.packet()
         if not packet.startswith("42"):
             return packet
@@ -450,5 +450,5 @@ async def test_before_the_table_is_read_there_are_no_rows(monkeypatch: pytest.Mo
         monkeypatch.setattr("bridge.gateway.snapshot.WAIT_SECONDS", 5)
         asking = asyncio.create_task(one.ask("subscribe", {"snapshot": True}))
         await asyncio.sleep(0.05)
-        gate.set()  # a request waits a little for what is about to be there
+        gate.set()  # a request waits for the first snapshot
         assert len((await asking)["snapshot"]) == 1

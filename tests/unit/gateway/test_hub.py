@@ -22,7 +22,7 @@ TX, CA, NV = map(region_room, ("TX", "CA", "NV"))
 
 
 class Post:
-    """Where a hub delivers: (seq, recipients), in order."""
+    """Records deliveries of a hub as (seq, recipients), in order."""
 
     def __init__(self) -> None:
         self.deliveries: list[tuple[int, list[str]]] = []
@@ -54,7 +54,7 @@ def hears(hub: HubBySid, *rooms: str) -> list[str]:
 
 
 def steps(call: Callable[[], object]) -> int:
-    """The number of instructions that the interpreter runs for `call`."""
+    """Return the number of instructions that the interpreter runs for `call`."""
     count = 0
 
     def trace(frame: FrameType, event: str, _argument: object) -> Any:
@@ -72,7 +72,7 @@ def steps(call: Callable[[], object]) -> int:
     return count
 
 
-# -- who hears what
+# -- subscriptions
 
 
 def test_client_without_names_is_subscribed_to_everything(hub: HubBySid) -> None:
@@ -209,7 +209,7 @@ def test_event_without_recipients_is_not_delivered(hub: HubBySid, post: Post) ->
     assert post.deliveries == []
 
 
-# -- refusals change nothing
+# -- rejected requests change nothing
 
 
 def test_more_rooms_than_the_bound_are_refused_and_change_nothing(hub: HubBySid) -> None:
@@ -319,7 +319,7 @@ def test_a_snapshot_that_is_neither_true_nor_false_is_refused() -> None:
         parse_snapshot_flag({"snapshot": "yes"})
 
 
-# -- who stands aside, and who comes back
+# -- batching and restored clients
 
 
 def test_batching_client_has_a_subscription_but_is_no_recipient(hub: HubBySid) -> None:

@@ -1,4 +1,4 @@
-"""Users are present as long as they have a client here, or one that may come back."""
+"""A user is present while it has a client that is connected or may reconnect."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Sessions(SessionsBySid):
 
 
 def gone(them: Sessions, sid: str, rights: Rights, now: float = 0.0) -> None:
-    """A client that came once has lost its connection."""
+    """Connect a client and end its connection."""
     here = hub(Presence())
     them.open(sid, here.join(sid, ALL, rights=rights), HEAD)
     them.disconnected(sid, now)

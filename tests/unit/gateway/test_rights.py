@@ -1,4 +1,4 @@
-"""A hub obeys the rights of its clients: who may hear what, from the very next event on."""
+"""The hub applies the rights of its clients, from the next event on."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WHERE = {"in_tx": ("TX",), "in_ca": ("CA",), "nowhere": ()}
 
 
 class House:
-    """A hub, and what each client was told: (event, changed columns or None)."""
+    """A hub, and the events that each client received, with their changed columns."""
 
     def __init__(self) -> None:
         self.hub = HubBySid(deliver=self._deliver, max_rooms=MAX_ROOMS, regions_of_key=self._where)
@@ -144,7 +144,7 @@ def test_move_is_translated_only_if_a_client_has_limited_rights(
     assert house.told == {"all": ["updated+state"], "t": ["updated+state"]}
 
 
-# -- refusals
+# -- rejected subscriptions
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_properties_in_many_regions_are_bounded(house: House) -> None:
     assert house.hub.counts() == before
 
 
-# -- other rights
+# -- changed rights
 
 
 def test_new_rights_hold_from_the_next_event_on(house: House) -> None:

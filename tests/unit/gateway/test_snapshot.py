@@ -39,12 +39,12 @@ class Table:
         self.seq = 0
 
     def write(self, key: Key, new: dict[str, Any] | None) -> bytes:
-        """Change a row and tell; gives the envelope."""
+        """Change a row, publish the event and return its envelope."""
         [envelope] = self.write_all(key, new)
         return envelope
 
     def write_all(self, key: Key, new: dict[str, Any] | None) -> list[bytes]:
-        """The same, where it may be told in two ways."""
+        """Change a row and publish its events, one or two."""
         before = self.rows.get(key)
         old = None if before is None else self.rows.decode(before)
         events = diff.events_between(self.projection, key, old, new, AT)
@@ -87,7 +87,7 @@ async def test_rows_are_the_data_of_property_created() -> None:
         event = orjson.loads(diff.created(projection, "p1", new).envelope)
         assert data == event["data"]
         assert list(data) == list(event["data"])
-    assert data["state"] is None  # known, and not published
+    assert data["state"] is None  # read, but not published
 
 
 async def test_regions_are_found_at_every_width() -> None:
@@ -252,7 +252,7 @@ async def test_pages_merged_with_events_equal_the_table() -> None:
 
 
 def hear(known: dict[Any, dict[str, Any]], event: dict[str, Any]) -> None:
-    """A client of region TX hears an event."""
+    """Apply an event to a client of region TX."""
     data = event["data"]
     key = data["property_id"]
     if event["event"] == "property-created":

@@ -10,7 +10,7 @@ DOWN = UpstreamState(live=False, reconciled=True, scanning=False)
 
 
 def states(teller: UpstreamStatus) -> str:
-    """Its state, which a type checker doesn't see change."""
+    """Return the state; a function, since a type checker does not see it change."""
     return teller.state
 
 

@@ -1,4 +1,4 @@
-"""What a move is to a client whose rights end at some regions."""
+"""Moves are translated for clients with rights to some regions only."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TO_CA = move(("TX", "Austin"), ("CA", "Reno"))
 
 
 def spelled(event: Event) -> list[tuple[str, Any]]:
-    """Names and values in their order."""
+    """Return names and values in their order."""
     return list(orjson.loads(event.envelope)["data"].items())
 
 

@@ -26,7 +26,7 @@ TX, CA = Subscription(("TX",)), Subscription(("CA",))
 
 
 class Post:
-    """Where a window delivers: (recipients, position, seqs)."""
+    """Records deliveries of a batcher as (recipients, position, seqs)."""
 
     def __init__(self) -> None:
         self.frames: list[tuple[list[str], int, list[int]]] = []
@@ -46,7 +46,7 @@ def post() -> Post:
 
 
 class Window:
-    """A batcher whose clients are made and named by their sids."""
+    """A batcher with clients that are made and named by their sids."""
 
     def __init__(self, deliver: Callable[[Entry, Collection[str]], None]) -> None:
         self.client_of: dict[str, ClientSession] = {}
@@ -176,7 +176,7 @@ async def test_full_window_is_flushed_before_its_end(
     assert len(post.frames) > 1
     window.flush()
     assert [seq for _, _, seqs in post.frames for seq in seqs] == list(range(30))
-    # Each position is a place to go on from: what it ends with, and no more, was told.
+    # A client can resume from each position: everything up to it was sent, and no more.
     assert [position for _, position, _ in post.frames] == [f[2][-1] for f in post.frames]
 
 
@@ -221,7 +221,7 @@ async def test_move_in_a_batch_is_translated_for_limited_rights(window: Window) 
     for name, regions in {"old": ("TX",), "new": ("CA",), "both": ("TX", "CA")}.items():
         window.set(name, Subscription(rights=Rights(regions)))
     window.set("all", Subscription())
-    # First within its place, then out of it: folded, it is one move.
+    # An update within its region, then a move: coalesced into one move.
     states = [row("p1"), row("p1", price=5), row("p1", price=5, state="CA")]
     told = [
         e

@@ -1,4 +1,4 @@
-"""What one step tells goes out together, in order, and in portions."""
+"""Events of one iteration are sent together, in order, and in slices."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class World:
-    """A dispatcher, its loop, and all that clients were given."""
+    """A broadcaster, its event loop, and everything written to clients."""
 
     def __init__(self) -> None:
         self.heard: dict[str, list[int]] = {}
@@ -39,7 +39,7 @@ class World:
             self.heard.setdefault(client, []).extend(parcel)
 
     def step(self) -> int:
-        """One step of the loop; how many writes it made."""
+        """Run one iteration of the loop and return its number of writes."""
         before = len(self.writes)
         soon, self.soon[:] = list(self.soon), []
         for call in soon:

@@ -17,7 +17,7 @@ PROJECTION = Projection()
 
 
 def told(*states: dict[str, Any] | None, key: str = "p1") -> list[Entry]:
-    """The entries that take a property through these states."""
+    """Return the entries that take a property through these states."""
     entries = []
     for number, (old, new) in enumerate(pairwise(states)):
         [event] = diff.events_between(PROJECTION, key, old, new, AT)
@@ -26,7 +26,7 @@ def told(*states: dict[str, Any] | None, key: str = "p1") -> list[Entry]:
 
 
 def folded(entries: list[Entry]) -> list[tuple[str, tuple[str, ...], dict[str, Any]]]:
-    """Name, regions and data of each event."""
+    """Return name, region rooms and data of each coalesced event."""
     return [
         (event.name, _regions(event), orjson.loads(event.envelope)["data"])
         for event in batch.coalesce(entries, "updated_at")
@@ -34,7 +34,7 @@ def folded(entries: list[Entry]) -> list[tuple[str, tuple[str, ...], dict[str, A
 
 
 def _regions(event: Event) -> tuple[str, ...]:
-    """Its rooms of regions, which are those that its facts name."""
+    """Return its region rooms, which are those of its regions."""
     rooms = tuple(room for room in event.rooms if room.startswith("region:"))
     assert rooms == tuple(map(region_room, event.regions))
     return rooms

@@ -1,4 +1,4 @@
-"""What is sent: events, joined and in the form of each transport."""
+"""Events are encoded once, joined, and sent in the form of each transport."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def telling(seq: int, **data: str) -> EncodedEvent:
 
 
 def framed(data: bytes) -> list[str]:
-    """The text messages in websocket frames, as a client reads them."""
+    """Return the text messages in websocket frames, as a client decodes them."""
     client = Protocol(CLIENT, state=OPEN)
     client.receive_data(data)
     out = []

@@ -1,4 +1,4 @@
-"""Sessions in a store: taken up by the next process, and no other than they were."""
+"""Stored sessions are loaded by the next process unchanged."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MORE = Subscription(("TX", "CA"), ("p1", 7))
 
 
 class Store:
-    """In memory. `put` waits for `gate`, and fails where it is told to."""
+    """In memory. `put` waits for `gate`, and fails while `broken`."""
 
     def __init__(self) -> None:
         self.kept: dict[str, bytes] = {}
@@ -50,7 +50,7 @@ class Store:
 
 
 class Process(SessionsBySid):
-    """One process's sessions over the store. Each has a monotonic clock of its own."""
+    """The sessions of one process over the store, with its own monotonic clock."""
 
     def __init__(self, store: Store, *, wall: float, started: float, limit: int = 10) -> None:
         super().__init__()

@@ -32,7 +32,7 @@ BOTH = Subscription(("TX", "CA"))
 
 
 class Story(SessionsBySid):
-    """A log to write into, and sessions over it."""
+    """A log to append to, and sessions over it."""
 
     def __init__(self, **overrides: Any) -> None:
         super().__init__()
@@ -174,7 +174,7 @@ async def test_a_session_of_many_and_long_names_remembers_fewer_subscriptions() 
     assert not session.complete
     await story.tell("TX")
     story.changed("s", Subscription(("g" * MAX_HISTORY_BYTES,)), story.head)
-    assert len(session.subscriptions) == 1  # whatever it takes, the last one is what it hears
+    assert len(session.subscriptions) == 1  # the present subscription is kept, whatever its size
     story.changed("s", CA, story.head)
     assert [s for _, s in session.subscriptions] == [CA]
     assert story.resume(session.pid, str(story.head)) == []
@@ -185,10 +185,10 @@ async def test_session_expires_after_its_disconnect() -> None:
     pids = [story.open(name, TX, story.head).pid for name in "abc"]
     story.disconnected("a", 100)
     story.disconnected("b", 105)
-    story.disconnected("b", 200)  # a second word of the same end
+    story.disconnected("b", 200)  # reported again
     assert story.resume(pids[0], None, 110) is None
     assert story.resume(pids[1], None, 114.9) == []
-    assert story.resume(pids[2], None, 10_000) == []  # never left
+    assert story.resume(pids[2], None, 10_000) == []  # never disconnected
     assert story.sessions.outcomes == {RecoveryOutcome.UNKNOWN: 1, RecoveryOutcome.RECOVERED: 2}
 
 
@@ -277,12 +277,12 @@ MEMBER = Rights(view="member", user="u")
         (ALL, Subscription(("TX",), rights=T), True),
         (T, Subscription(("TX",), rights=ALL), True),
         (T, Subscription(("TX/Austin",), rights=TC), True),
-        (T, Subscription((), rights=TC), True),  # it heard nothing
-        (ALL, Subscription(rights=UNRESTRICTED), True),  # it became a user
+        (T, Subscription((), rights=TC), True),  # it received nothing
+        (ALL, Subscription(rights=UNRESTRICTED), True),  # it authenticated later
         (T, Subscription(("CA",), rights=TC), False),
         (T, Subscription(("TX", "CA"), rights=ALL), False),
         (T, Subscription(rights=TC), False),
-        (TC, Subscription(rights=T), False),  # it never got the rows of CA
+        (TC, Subscription(rights=T), False),  # it never received the rows of CA
         (ALL, Subscription(rights=T), False),
         (T, Subscription((), ("p1",), TC), False),
         (ALL, Subscription((), ("p1",), TC), False),
@@ -342,7 +342,7 @@ async def test_resumed_session_has_the_rights_of_the_reconnect() -> None:
     session = story.sessions.by_pid(pid)
     assert session is not None
     assert session.subscription == Subscription(("TX",), rights=T)
-    # And again, from before it did.
+    # And again, from before that reconnect.
     assert story.resume(pid, None, rights=T) == [1]
 
 
