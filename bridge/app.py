@@ -32,13 +32,14 @@ from bridge.ops.endpoints import OpsEndpoints
 from bridge.ops.readiness import Readiness, not_ready
 from bridge.ops.status import StatusReport
 from bridge.options import (
+    admin_secret,
     admission_limits,
     authenticator,
     client_address,
     document_options,
     gateway_options,
     log_options,
-    notification_rules,
+    notifier_options,
     reconcile_options,
     source_options,
     watch_log_options,
@@ -185,7 +186,7 @@ class Bridge(Starlette):
         self._running: _Running | None = None
         addresses = client_address(settings)
         origins = Origins(settings.cors_origins)
-        admin_auth = AdminAuth(settings.admin_secret, addresses)
+        admin_auth = AdminAuth(admin_secret(settings), addresses)
         self.operations = OpsEndpoints(
             self._status,
             admin_auth=admin_auth,
@@ -258,12 +259,7 @@ class Bridge(Starlette):
         table = await _open(self._table or create_table(options), closing)
         watches = WatchIndex()
         notifier = Notifier(
-            notification_rules(settings),
-            watches,
-            present=presence.users,
-            users=settings.notify_users,
-            scoped=bool(settings.regions_claim),
-            clock=SystemClock(),
+            notifier_options(settings), watches, present=presence.users, clock=SystemClock()
         )
         watchers = await self._open_watchers(watches, notifier, closing)
         pipeline = Pipeline(

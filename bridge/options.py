@@ -18,6 +18,7 @@ from bridge.gateway.build import GatewayOptions
 from bridge.gateway.recovery.sessions import RecoveryLimits
 from bridge.gateway.request_handlers import RequestLimits
 from bridge.log.backends import LogOptions
+from bridge.notifications.notifier import NotifierOptions
 from bridge.notifications.rules import ANY, NotificationRules
 from bridge.notifications.watch_index import WATCH_COLUMNS
 from bridge.notifications.watch_sync import WatchSyncOptions
@@ -111,6 +112,14 @@ def watch_projection(settings: Settings) -> Projection:
     )
 
 
+def notifier_options(settings: Settings) -> NotifierOptions:
+    return NotifierOptions(
+        rules=notification_rules(settings),
+        max_users=settings.notify_users,
+        region_scoped=bool(settings.regions_claim),
+    )
+
+
 def watch_sync_options(settings: Settings) -> WatchSyncOptions:
     return WatchSyncOptions(
         projection=watch_projection(settings),
@@ -139,6 +148,12 @@ def _shape(fields: dict[str, Any]) -> str:
     compared with the table, or clients hold rows with other columns.
     """
     return json.dumps(fields, sort_keys=True)
+
+
+def admin_secret(settings: Settings) -> str | None:
+    """The operators' secret; None: administration is off."""
+    secret = settings.admin_secret
+    return None if secret is None else secret.get_secret_value()
 
 
 def admission_limits(settings: Settings) -> AdmissionLimits:

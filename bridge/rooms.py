@@ -27,13 +27,14 @@ if TYPE_CHECKING:
     from bridge.rights import View
 
 ALL_ROOM = "everything"
-"""The room of clients that named neither regions nor properties."""
+"""The room of clients that subscribed to neither regions nor properties."""
 
 _REGION = "region:"
 _MEMBER = "member/"
 
 
 def region_room(region: str) -> str:
+    """Return the room of one region."""
     return _REGION + region
 
 

@@ -40,13 +40,13 @@ AT = "2026-01-05T09:00:00Z"
 
 
 def settings(**overrides: Any) -> Settings:
-    """Settings of a bridge that never reaches its Supabase."""
+    """Return settings of a bridge that sends no request to Supabase."""
     overrides.setdefault("log", "memory:")
     return Settings(supabase_url="http://127.0.0.1:9", supabase_secret_key=KEY, **overrides)
 
 
 def row(key: Key, **columns: Any) -> dict[str, Any]:
-    """A whole row of the table; `state` is TX unless it is given."""
+    """Return a whole row of the table; `state` is TX unless given."""
     return {
         "id": key,
         "name": f"Listing {key}",
@@ -185,7 +185,7 @@ class SessionsBySid:
 
 
 class FakeSource:
-    """Live as soon as it runs, until `become`. `fail(error)` makes `run` raise."""
+    """A source that is live while it runs, until `become`. `fail(error)` makes `run` raise."""
 
     def __init__(self) -> None:
         self.inbox: ChangeQueue | None = None
@@ -216,7 +216,7 @@ class FakeSource:
 
 
 class FakeTable:
-    """Rows in memory, in key order. `write` and `remove` return the change that a source yields."""
+    """Rows in memory. `write` and `remove` return the change that a source would yield."""
 
     def __init__(self, *rows: dict[str, Any]) -> None:
         self.contents: dict[Any, dict[str, Any]] = {row["id"]: row for row in rows}
@@ -270,7 +270,7 @@ class FakeTable:
 
 
 class Everybody(Collection[str]):
-    """A collection that contains every user."""
+    """A set of all users."""
 
     def __len__(self) -> int:
         return sys.maxsize
@@ -279,4 +279,4 @@ class Everybody(Collection[str]):
         return True
 
     def __iter__(self) -> Iterator[str]:
-        raise NotImplementedError("they can't be counted")
+        raise NotImplementedError("an infinite set")

@@ -178,7 +178,7 @@ def _serve(args: argparse.Namespace) -> int:
     try:
         listening = serve.listen(settings.host, settings.port)
     except OSError as error:
-        err(f"bridge: {serve.refusal(settings.host, settings.port, error)}")
+        err(f"bridge: {serve.listen_error(settings.host, settings.port, error)}")
         return 1
     from bridge.app import create_app  # noqa: PLC0415 - slow to import, not needed for --help
 

@@ -283,7 +283,7 @@ def _listen(port: int | None, default: int, show: _Printer) -> socket.socket:
         try:
             return serve.listen(HOST, port)
         except OSError as error:
-            raise PortInUseError(serve.refusal(HOST, port, error)) from None
+            raise PortInUseError(serve.listen_error(HOST, port, error)) from None
     try:
         return serve.listen(HOST, default)
     except OSError:

@@ -71,7 +71,7 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def refusal(host: str, port: int, error: OSError) -> str:
+def listen_error(host: str, port: int, error: OSError) -> str:
     """Return a message for an error raised by `listen`."""
     # The message of the error itself would repeat the address.
     reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error

@@ -31,7 +31,7 @@ from bridge.clock import SystemClock
 from bridge.gateway.hub import Hub
 from bridge.log.base import Entry
 from bridge.log.memory import MemoryEventLog
-from bridge.notifications.notifier import Notifier
+from bridge.notifications.notifier import Notifier, NotifierOptions
 from bridge.notifications.rules import NotificationRules
 from bridge.notifications.watch_index import Watch, WatchIndex
 from bridge.pipeline.event_sink import events_of
@@ -105,11 +105,9 @@ def measure(what: str, count: int, changes: int, present: int) -> str:
     rounds = []
     for _ in range(ROUNDS):
         notifier = Notifier(
-            NotificationRules(),
+            NotifierOptions(NotificationRules(), max_users=USERS, region_scoped=False),
             watches,
             present={f"user-{number}" for number in range(present)},
-            users=USERS,
-            scoped=False,
             clock=SystemClock(),
         )
         rounds.append(asyncio.run(cost(rows, projection, changes, rng, notifier)))

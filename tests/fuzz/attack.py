@@ -1,4 +1,4 @@
-"""One way to attack: what is done in a case, and what a client may get of it."""
+"""An attack: the steps of one case, and the outcomes that are allowed."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.errors import Code
-from tests.fuzz.stand import Fault
+from tests.fuzz.target import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from random import Random
 
-    from tests.fuzz.stand import Stand
+    from tests.fuzz.target import Target
 
 CODES = "|".join(code.value for code in Code)
 
-Play: TypeAlias = "Callable[[Stand, Random], Awaitable[str]]"
+Play: TypeAlias = "Callable[[Target, Random], Awaitable[str]]"
 
 
 @dataclass(frozen=True)
 class Attack:
-    """`play` gives what the client got, in a few words; `gets` is a pattern of all that it may."""
+    """`play` runs one case and returns its outcome; `allowed` is a pattern of all allowed ones."""
 
     name: str
     play: Play
-    gets: str
+    allowed: str
 
-    async def case(self, stand: Stand, dice: Random) -> str:
-        """Play one case. Raises `Fault` if the client got something that it may not."""
-        got = await self.play(stand, dice)
-        if not re.fullmatch(self.gets, got):
-            raise Fault(f"{self.name}: a client got {got!r}, which is not documented")
-        return got
+    async def case(self, target: Target, dice: Random) -> str:
+        """Run one case and return its outcome. Raise `Fault` if it is not allowed."""
+        outcome = await self.play(target, dice)
+        if not re.fullmatch(self.allowed, outcome):
+            raise Fault(f"{self.name}: the outcome {outcome!r} is not documented")
+        return outcome

@@ -1,4 +1,4 @@
-"""A connection in memory: bytes go straight into the protocol that a server makes for it."""
+"""An in-memory connection: bytes are passed directly to the server's protocol."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from bridge.server.serve import BridgeServer
 
 STEPS = 12
-"""Steps of the loop after which everything that needs no time has happened."""
+"""Iterations of the event loop after which everything is done that does not wait for time."""
 
 
 class Transport(asyncio.Transport):
-    """What a protocol writes stays in `written`."""
+    """Keeps in `written` what its protocol writes."""
 
     def __init__(self, peer: str) -> None:
         super().__init__({"peername": (peer, 40000), "sockname": ("127.0.0.1", 80)})
@@ -73,12 +73,12 @@ class Transport(asyncio.Transport):
 
 
 class Connection:
-    """A client's end."""
+    """The client's end of a connection."""
 
     def __init__(
         self, server: BridgeServer, peer: str = "203.0.113.66", *, forbidden: bytes | None = None
     ) -> None:
-        """What is `forbidden` must not be in any answer."""
+        """No answer may contain `forbidden`."""
         self._forbidden = forbidden
         self.transport = Transport(peer)
         protocol: Any = server.config.http_protocol_class
@@ -90,7 +90,7 @@ class Connection:
         self.transport.feed(data)
 
     async def settle(self, steps: int = STEPS) -> bytes:
-        """What the server answered, once it has nothing more to do at once."""
+        """Wait until the server has nothing left to do without waiting; return its answer."""
         size = -1
         while size != len(self.transport.written):
             size = len(self.transport.written)
@@ -103,15 +103,17 @@ class Connection:
         return await self.settle()
 
     def take(self) -> bytes:
-        """What was written since it was taken last."""
+        """Return the bytes written since the last call."""
         new = bytes(self.transport.written[self._read :])
         self._read = len(self.transport.written)
-        assert self._forbidden is None or self._forbidden not in new, "it heard what it must not"
+        assert self._forbidden is None or self._forbidden not in new, (
+            "a client received forbidden bytes"
+        )
         return new
 
     @property
     def ended(self) -> bool:
         return self.transport.ended
 
-    def hang_up(self) -> None:
+    def close(self) -> None:
         self.transport.close()

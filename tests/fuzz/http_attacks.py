@@ -1,4 +1,4 @@
-"""Requests that are none, or not of the kind that anybody expects."""
+"""HTTP attacks: malformed requests, and requests with unexpected contents."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_from_bytes
 
 from tests.fuzz.attack import CODES, Attack
-from tests.fuzz.material import cut, damaged, flipped, noise, text, utf8, value
-from tests.fuzz.stand import ADMIN_SECRET, Fault, status_of
+from tests.fuzz.inputs import mutate_bytes, mutate_text, random_bytes, split, text, utf8, value
+from tests.fuzz.target import ADMIN_SECRET, Fault, status_of
 
 if TYPE_CHECKING:
     from random import Random
 
     from tests.fuzz.connection import Connection
-    from tests.fuzz.stand import Stand
+    from tests.fuzz.target import Target
 
 PATHS = (
     "/socket.io/",
@@ -98,22 +98,22 @@ STATUS = (
 
 def header(dice: Random) -> bytes:
     if dice.random() < 0.9:
-        name, it = dice.choice(HEADERS), dice.choice((*VALUES, text(dice)))
+        name, content = dice.choice(HEADERS), dice.choice((*VALUES, text(dice)))
     else:
-        name, it = text(dice), text(dice)
-    return utf8(name) + b": " + utf8(it) + b"\r\n"
+        name, content = text(dice), text(dice)
+    return utf8(name) + b": " + utf8(content) + b"\r\n"
 
 
 def query(dice: Random) -> str:
     pairs = []
     for _ in range(dice.randrange(6)):
         name = dice.choice(("EIO", "transport", "sid", "j", "t", "b64", "region", text(dice)))
-        it = dice.choice(("4", "3", "polling", "websocket", "none", "0", "", text(dice)))
-        spell = dice.random()
-        if spell < 0.7:
-            pairs.append(f"{quote(name, errors='replace')}={quote(it, errors='replace')}")
-        elif spell < 0.9:
-            pairs.append(f"{quote(name, errors='replace')}={quote_from_bytes(noise(dice))}")
+        content = dice.choice(("4", "3", "polling", "websocket", "none", "0", "", text(dice)))
+        encoding = dice.random()
+        if encoding < 0.7:
+            pairs.append(f"{quote(name, errors='replace')}={quote(content, errors='replace')}")
+        elif encoding < 0.9:
+            pairs.append(f"{quote(name, errors='replace')}={quote_from_bytes(random_bytes(dice))}")
         else:
             pairs.append(dice.choice(("&", "==", "%", "%zz", ";", "+", "[]")))
     return "&".join(pairs)
@@ -121,7 +121,7 @@ def query(dice: Random) -> str:
 
 def request(dice: Random) -> bytes:
     method, path = dice.choice((*METHODS[:3], *METHODS)), dice.choice(PATHS)
-    body = noise(dice, 300) if dice.random() < 0.3 else b""
+    body = random_bytes(dice, 300) if dice.random() < 0.3 else b""
     head = f"{method} {path}?{query(dice)} HTTP/1.1\r\nHost: bridge.test\r\n".encode()
     if body and dice.random() < 0.8:
         head += b"Content-Length: %d\r\n" % len(body)
@@ -130,74 +130,76 @@ def request(dice: Random) -> bytes:
 
 def _got(connection: Connection, answer: bytes) -> str:
     waits = not answer and not connection.ended
-    connection.hang_up()
+    connection.close()
     return "waits" if waits else status_of(answer)
 
 
-async def _any_request(stand: Stand, dice: Random) -> str:
-    connection = stand.connection()
-    for part in cut(dice, request(dice)):
+async def _any_request(target: Target, dice: Random) -> str:
+    connection = target.connection()
+    for part in split(dice, request(dice)):
         connection.send(part)
     answer = await connection.settle()
     return _got(connection, answer)
 
 
-async def _noise(stand: Stand, dice: Random) -> str:
-    connection = stand.connection()
-    whole = flipped(dice, request(dice)) if dice.random() < 0.8 else noise(dice, 400)
-    for part in cut(dice, whole):
+async def _damaged_request(target: Target, dice: Random) -> str:
+    connection = target.connection()
+    whole = mutate_bytes(dice, request(dice)) if dice.random() < 0.8 else random_bytes(dice, 400)
+    for part in split(dice, whole):
         connection.send(part)
     answer = await connection.settle()
     return _got(connection, answer)
 
 
-async def _handshake(stand: Stand, dice: Random) -> str:
-    """Mostly what the Engine.IO server looks at."""
-    connection = stand.connection()
-    socket = dice.random() < 0.5
-    parts = {"EIO": "4", "transport": "websocket" if socket else "polling"}
+async def _handshake(target: Target, dice: Random) -> str:
+    """Requests with the parts that the Engine.IO server reads."""
+    connection = target.connection()
+    websocket = dice.random() < 0.5
+    parameters = {"EIO": "4", "transport": "websocket" if websocket else "polling"}
     for _ in range(dice.randrange(3)):
-        parts[dice.choice(("EIO", "transport", "sid", "j", text(dice)))] = text(dice)
-    target = "&".join(
-        f"{quote(k, errors='replace')}={quote(v, errors='replace')}" for k, v in parts.items()
+        parameters[dice.choice(("EIO", "transport", "sid", "j", text(dice)))] = text(dice)
+    query = "&".join(
+        f"{quote(k, errors='replace')}={quote(v, errors='replace')}" for k, v in parameters.items()
     )
     upgrade = (
         b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
         b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
     )
-    head = f"GET /socket.io/?{target} HTTP/1.1\r\nHost: bridge.test\r\n".encode()
-    if socket or dice.random() < 0.1:
+    head = f"GET /socket.io/?{query} HTTP/1.1\r\nHost: bridge.test\r\n".encode()
+    if websocket or dice.random() < 0.1:
         head += upgrade
     head += b"".join(header(dice) for _ in range(dice.randrange(3))) + b"\r\n"
     answer = await connection.ask(head)
     if b"sec-websocket-extensions" in answer.partition(b"\r\n\r\n")[0].lower():
-        raise Fault("compression was agreed on")
+        raise Fault("compression was negotiated")
     return _got(connection, answer)
 
 
-async def _properties(stand: Stand, dice: Random) -> str:
+async def _properties(target: Target, dice: Random) -> str:
     pairs = []
     for _ in range(dice.randrange(5)):
         name = "region" if dice.random() < 0.8 else text(dice)
         pairs.append(f"{quote(name, errors='replace')}={quote(text(dice), errors='replace')}")
     headers = b"".join(header(dice) for _ in range(dice.randrange(3)))
-    connection = stand.connection()
+    connection = target.connection()
     head = f"GET /properties?{'&'.join(pairs)} HTTP/1.1\r\nHost: bridge.test\r\n".encode()
     answer = await connection.ask(head + headers + b"\r\n")
     return _got(connection, answer)
 
 
-async def _admin(stand: Stand, dice: Random) -> str:
-    """Whoever has no secret changes and learns nothing; who has it may be wrong in the body."""
+async def _admin(target: Target, dice: Random) -> str:
+    """The admin endpoints with wrong and right secrets. A wrong one must not change or return
+    anything.
+    """
     path = dice.choice(("/admin/sign-out", "/status", "/metrics", "/admin/", "/admin/x"))
     right = dice.random() < 0.3
-    secret = ADMIN_SECRET if right else damaged(dice, ADMIN_SECRET)
+    secret = ADMIN_SECRET if right else mutate_text(dice, ADMIN_SECRET)
     right = secret.partition("\r\n")[0].strip(" ") == ADMIN_SECRET
     body = utf8(json.dumps(value(dice)))
     if dice.random() < 0.2:
-        body = flipped(dice, body)
-    connection = stand.connection()
-    # A proxy that is trusted says who it is, so that wrong secrets don't lock the right one out.
+        body = mutate_bytes(dice, body)
+    connection = target.connection()
+    # The trusted proxy names another client each time: wrong secrets must not lock out the right.
     address = ".".join(str(dice.randrange(1, 255)) for _ in range(4))
     head = (
         f"{dice.choice(('GET', 'POST'))} {path} HTTP/1.1\r\nHost: bridge.test\r\n"
@@ -207,14 +209,14 @@ async def _admin(stand: Stand, dice: Random) -> str:
     answer = await connection.ask(whole)
     got = _got(connection, answer)
     if got.startswith("200") and not right:
-        raise Fault(f"{secret!r} was taken for the secret")
+        raise Fault(f"{secret!r} was accepted as the secret")
     return got
 
 
 ATTACKS = (
     Attack("HTTP requests of all kinds", _any_request, rf"{STATUS}|waits|closed"),
-    Attack("damaged HTTP requests", _noise, rf"{STATUS}|waits|closed"),
+    Attack("damaged HTTP requests", _damaged_request, rf"{STATUS}|waits|closed"),
     Attack("Engine.IO handshakes", _handshake, rf"{STATUS}|waits|closed"),
     Attack("GET /properties", _properties, rf"{STATUS}|waits|closed"),
-    Attack("operators' surface", _admin, rf"{STATUS}|waits|closed"),
+    Attack("admin endpoints", _admin, rf"{STATUS}|waits|closed"),
 )

@@ -1,4 +1,4 @@
-"""A few cases of each attack, the same ones each time; `python -m tests.fuzz` plays more."""
+"""A few cases of each attack; `python -m tests.fuzz` runs more."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.__main__ import ATTACKS
-from tests.fuzz.stand import Stand
+from tests.fuzz.target import Target
 from tests.support.examples import examples
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ EXAMPLES = 60
 
 
 @pytest.fixture(scope="module", params=ATTACKS, ids=lambda attack: attack.name)
-async def attacked(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Attack, Stand]]:
-    """An attack, and a bridge that it alone is made on."""
-    async with Stand.open() as stand:
-        yield request.param, stand
+async def attacked(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Attack, Target]]:
+    """An attack, and a bridge of its own."""
+    async with Target.open() as target:
+        yield request.param, target
 
 
 @settings(
@@ -34,14 +34,18 @@ async def attacked(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Attack
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(dice=st.randoms(use_true_random=False))
-async def test_what_is_hostile_harms_nobody(attacked: tuple[Attack, Stand], dice: Random) -> None:
-    attack, stand = attacked
-    await attack.case(stand, dice)
-    stand.blameless()
+async def test_attack_has_an_allowed_outcome_and_causes_no_fault(
+    attacked: tuple[Attack, Target], dice: Random
+) -> None:
+    attack, target = attacked
+    await attack.case(target, dice)
+    target.raise_faults()
 
 
-async def test_those_who_behave_are_served_afterwards(attacked: tuple[Attack, Stand]) -> None:
-    attack, stand = attacked
+async def test_well_behaved_clients_are_served_after_the_attack(
+    attacked: tuple[Attack, Target],
+) -> None:
+    attack, target = attacked
     for _ in range(2):
-        await stand.checked()
+        await target.check_service()
     assert attack.name

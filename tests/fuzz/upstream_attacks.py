@@ -1,6 +1,4 @@
-"""A Realtime that sends anything: what comes of it is a change, or a gap that is read from the
-table, and never an exception.
-"""
+"""Attacks of the source: whatever Realtime sends becomes a change or a gap, never an exception."""
 
 from __future__ import annotations
 
@@ -14,18 +12,18 @@ from bridge.source.realtime.source import _Session
 from bridge.source.realtime.watchdog import StreamWatchdog
 from tests.fakes import FakeTable, row, settings
 from tests.fuzz.attack import Attack
-from tests.fuzz.material import text, value
-from tests.fuzz.stand import Fault
+from tests.fuzz.inputs import text, value
+from tests.fuzz.target import Fault
 
 if TYPE_CHECKING:
     from random import Random
 
-    from tests.fuzz.stand import Stand
+    from tests.fuzz.target import Target
 
 
 def payload(dice: Random) -> dict[str, Any]:
-    """As Realtime sends them."""
-    it = row(f"p{dice.randrange(100)}", price=dice.randrange(10**6))
+    """Return a valid change payload of Realtime."""
+    record = row(f"p{dice.randrange(100)}", price=dice.randrange(10**6))
     kind = dice.choice(("INSERT", "UPDATE", "DELETE"))
     return {
         "data": {
@@ -33,68 +31,68 @@ def payload(dice: Random) -> dict[str, Any]:
             "table": "properties",
             "commit_timestamp": "2026-01-05T09:00:00.123Z",
             "type": kind,
-            "columns": [{"name": name, "type": "text"} for name in it],
-            "record": {} if kind == "DELETE" else it,
-            "old_record": {"id": it["id"]} if kind != "INSERT" else None,
+            "columns": [{"name": name, "type": "text"} for name in record],
+            "record": {} if kind == "DELETE" else record,
+            "old_record": {"id": record["id"]} if kind != "INSERT" else None,
             "errors": None,
         },
         "ids": [1],
     }
 
 
-def spoiled(dice: Random, it: Any, chance: float = 0.15) -> Any:
-    """The same with members that are gone, renamed, or something else."""
+def mutate(dice: Random, item: Any, chance: float = 0.15) -> Any:
+    """Return `item` with members removed, renamed or replaced."""
     if dice.random() < chance / 3:
         return value(dice)
-    if isinstance(it, dict):
+    if isinstance(item, dict):
         out = {}
-        for name, member in it.items():
+        for name, member in item.items():
             if dice.random() < chance / 4:
                 continue
             key = text(dice) if dice.random() < chance / 6 else name
-            out[key] = spoiled(dice, member, chance)
+            out[key] = mutate(dice, member, chance)
         return out
-    if isinstance(it, list):
-        return [spoiled(dice, member, chance) for member in it]
-    return it
+    if isinstance(item, list):
+        return [mutate(dice, member, chance) for member in item]
+    return item
 
 
-async def _changes(stand: Stand, dice: Random) -> str:
-    """From what the library hands over to what waits for the pipeline, and through it."""
-    stand.exact = False  # what clients hear of this nobody can say beforehand
-    inbox = ChangeQueue(10)
-    session = _Session(OPTIONS, inbox, StreamWatchdog(OPTIONS.watchdog, stand.table))
-    it = spoiled(dice, payload(dice))
-    if not (isinstance(it, dict) and isinstance(it.get("data"), dict)):
-        it = {"data": {"it": it}}  # the library's models let nothing else through
-    session._on_change(it)
-    if not len(inbox):
-        return "not ours"
-    [item] = inbox.get_many_nowait(10)
+async def _changes(target: Target, dice: Random) -> str:
+    """Changes from the library's callback into the queue, and through the pipeline."""
+    target.exact = False  # the events of these changes are not predictable
+    queue = ChangeQueue(10)
+    session = _Session(OPTIONS, queue, StreamWatchdog(OPTIONS.watchdog, target.table))
+    sent = mutate(dice, payload(dice))
+    if not (isinstance(sent, dict) and isinstance(sent.get("data"), dict)):
+        sent = {"data": {"sent": sent}}  # the library's models reject everything else
+    session._on_change(sent)
+    if not len(queue):
+        return "not of the table"
+    [item] = queue.get_many_nowait(10)
     if isinstance(item, Gap):
         return "gap"
     if not isinstance(item, Change) or isinstance(item.key, bool):
         raise Fault(f"a change is {item!r}")
-    stand.source.put(item)
-    return "change, doubtful" if item.truncated else "change"
+    target.source.put(item)
+    return "change, truncated" if item.truncated else "change"
 
 
-async def _system(_stand: Stand, dice: Random) -> str:
-    """Messages of the channel's state, of which one says that changes flow."""
-    inbox = ChangeQueue(10)
-    session = _Session(OPTIONS, inbox, StreamWatchdog(OPTIONS.watchdog, FakeTable()))
+async def _system(_stand: Target, dice: Random) -> str:
+    """System messages of the channel; only one of postgres_changes means that changes flow."""
+    queue = ChangeQueue(10)
+    session = _Session(OPTIONS, queue, StreamWatchdog(OPTIONS.watchdog, FakeTable()))
     session._on_system(value(dice))
-    right = SimpleNamespace(extension=text(dice), status=text(dice), message=value(dice))
-    session._on_system(right)
-    if session._live_at is not None and right.extension != "postgres_changes":
-        raise Fault("it was taken for the word that changes flow")
-    return "passed over"
+    message = SimpleNamespace(extension=text(dice), status=text(dice), message=value(dice))
+    session._on_system(message)
+    if session._live_at is not None and message.extension != "postgres_changes":
+        raise Fault("a system message of another extension made the session live")
+    return "ignored"
 
 
 SETTINGS = settings()
 OPTIONS = realtime_options(SETTINGS)
 
 ATTACKS = (
-    Attack("changes from Realtime", _changes, r"not ours|gap|change|change, doubtful"),
-    Attack("system messages of Realtime", _system, r"passed over"),
+    Attack("changes from Realtime", _changes, r"not of the table|gap|change|change, truncated"),
+    Attack("system messages of Realtime", _system, r"ignored"),
 )

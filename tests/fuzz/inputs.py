@@ -1,4 +1,4 @@
-"""What attacks are made of. All of it comes from the dice, so a seed tells the same story again."""
+"""Random inputs of attacks. Everything is drawn from `dice`, so a seed repeats a case."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TEXTS = (
     "TX",
     "CA",
     "NV",
-    "WITNESS",
+    "OBSERVER",
     "*",
     "everything",
     "region:TX",
@@ -78,12 +78,12 @@ def text(dice: Random) -> str:
     if kind < 0.6:
         return dice.choice(TEXTS)
     if kind < 0.8:
-        return noise(dice, 30).hex()
+        return random_bytes(dice, 30).hex()
     return "".join(chr(dice.choice((dice.randrange(0x20), dice.randrange(0xD800)))) for _ in "abcd")
 
 
 def value(dice: Random, depth: int = 3) -> Any:
-    """A JSON value, wrong more often than right."""
+    """Return a JSON value, usually an invalid one for its place."""
     kind = dice.randrange(10 if depth else 7)
     if kind < 3:
         return text(dice)
@@ -105,38 +105,38 @@ def value(dice: Random, depth: int = 3) -> Any:
 
 
 def argument(dice: Random, *names: str) -> Any:
-    """An object with some of these members, or something else."""
+    """Return an object with some of these members, or another value."""
     if dice.random() < 0.15:
         return value(dice)
     return {name: value(dice, 2) for name in names if dice.random() < 0.5}
 
 
-def spelled(dice: Random, it: Any) -> str:
-    """JSON, at times broken."""
-    spelling = json.dumps(it, ensure_ascii=dice.random() < 0.5)
-    return damaged(dice, spelling) if dice.random() < 0.1 else spelling
+def to_json(dice: Random, item: Any) -> str:
+    """Return `item` as JSON, at times damaged."""
+    spelling = json.dumps(item, ensure_ascii=dice.random() < 0.5)
+    return mutate_text(dice, spelling) if dice.random() < 0.1 else spelling
 
 
-def damaged(dice: Random, it: str) -> str:
-    at = dice.randrange(len(it) + 1)
+def mutate_text(dice: Random, string: str) -> str:
+    at = dice.randrange(len(string) + 1)
     return dice.choice(
         (
-            it[:at],
-            it[at:],
-            it[:at] + dice.choice(TEXTS) + it[at:],
-            it[:at] + chr(dice.randrange(256)) + it[at + 1 :],
-            it * 2,
+            string[:at],
+            string[at:],
+            string[:at] + dice.choice(TEXTS) + string[at:],
+            string[:at] + chr(dice.randrange(256)) + string[at + 1 :],
+            string * 2,
         )
     )
 
 
-def noise(dice: Random, most: int = 64) -> bytes:
+def random_bytes(dice: Random, most: int = 64) -> bytes:
     return dice.randbytes(dice.randrange(most))
 
 
-def flipped(dice: Random, it: bytes) -> bytes:
-    """Some bytes of it are others, gone, or more."""
-    out = bytearray(it)
+def mutate_bytes(dice: Random, data: bytes) -> bytes:
+    """Return `data` with a few bytes changed, removed or inserted."""
+    out = bytearray(data)
     for _ in range(dice.randrange(1, 4)):
         at = dice.randrange(len(out) + 1)
         match dice.randrange(4):
@@ -151,13 +151,13 @@ def flipped(dice: Random, it: bytes) -> bytes:
     return bytes(out)
 
 
-def utf8(it: str) -> bytes:
-    return it.encode("utf-8", "surrogatepass")
+def utf8(string: str) -> bytes:
+    return string.encode("utf-8", "surrogatepass")
 
 
-def cut(dice: Random, it: bytes) -> list[bytes]:
-    """The same in several portions, as it may arrive."""
-    if dice.random() < 0.7 or len(it) < 2:
-        return [it]
-    ends = sorted({*dice.choices(range(1, len(it)), k=dice.randrange(1, 5)), len(it)})
-    return [it[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+def split(dice: Random, data: bytes) -> list[bytes]:
+    """Return `data` in one or more parts."""
+    if dice.random() < 0.7 or len(data) < 2:
+        return [data]
+    ends = sorted({*dice.choices(range(1, len(data)), k=dice.randrange(1, 5)), len(data)})
+    return [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]

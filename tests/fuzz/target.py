@@ -1,4 +1,6 @@
-"""What is attacked: a whole bridge over a made-up source, a witness, and whoever notes faults."""
+"""The target of the attacks: a whole bridge over a fake source, with a well-behaved client, and a
+log of its faults.
+"""
 
 from __future__ import annotations
 
@@ -24,17 +26,17 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 ADMIN_SECRET = "the secret of operators that nobody guesses"
-WITNESS_REGION = "WITNESS"
+OBSERVER_REGION = "OBSERVER"
 JWT_SECRET = "the secret of a project's tokens, long enough"
-CLASSIFIED = b"classified"
-"""In all that nobody may hear who comes without a token."""
+FORBIDDEN_BYTES = b"classified"
+"""Part of every row and event that clients without a token may not receive."""
 HANDSHAKE = (
     b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: bridge.test\r\n"
     b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
-ROOMY: dict[str, Any] = {
-    # Limits of an address are tested elsewhere; here they would hide what is behind them.
+NO_LIMITS: dict[str, Any] = {
+    # Rate and connection limits have their own tests; here they would hide what is behind them.
     "connections": 1_000_000,
     "connections_per_address": 1_000_000,
     "handshakes_per_second": 1e9,
@@ -45,7 +47,7 @@ ROOMY: dict[str, Any] = {
     "snapshot_pages_burst_per_address": 1_000_000,
     "requests_per_second": 1e9,
     "requests_burst": 1_000_000,
-    # Memory that is bounded by these would still grow for minutes.
+    # Lower than usual: memory limited by these would grow for minutes otherwise.
     "recovery_clients": 200,
     "log_events": 2_000,
     "watch_interval": 600,
@@ -54,16 +56,17 @@ ROOMY: dict[str, Any] = {
 }
 
 
-class Fault(AssertionError):  # noqa: N818 - it is what was found
-    """The server did what it never should."""
+class Fault(AssertionError):  # noqa: N818 - the finding of a run
+    """The server did what it must never do."""
 
 
-EXPECTED = "the keys of users' tokens can't be fetched"
-"""There are none where the stand's project is."""
+KEYS_LOGGER = "bridge.auth.jwks_client"
+KEYS_ERROR = "of users' tokens can't be fetched"
+"""Expected, since no project is served at the target's URL of one."""
 
 
-class Notes(logging.Handler):
-    """Errors that were logged, and exceptions at any level."""
+class FaultLog(logging.Handler):
+    """Collects logged errors, and exceptions logged at any level."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -72,34 +75,38 @@ class Notes(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= logging.ERROR or record.exc_info:
             text = record.getMessage()
-            if text.startswith(EXPECTED):
+            if record.name == KEYS_LOGGER and KEYS_ERROR in text:
                 return
             if record.exc_info:
                 text += "\n" + logging.Formatter().formatException(record.exc_info)
             self.faults.append(f"{record.name}: {text}")
 
 
-class Witness:
-    """A client that behaves, over one websocket: it hears its region's events and no others."""
+class WellBehavedClient:
+    """A client on one websocket, subscribed to its own region. It must receive that region's events
+    and no others, whatever the attacks are.
+    """
 
-    def __init__(self, stand: Stand) -> None:
-        self._stand = stand
-        self._connection = Connection(stand.server, "203.0.113.1")
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._connection = Connection(target.server, "203.0.113.1")
         self._rest = b""
-        self.heard: list[int] = []
+        self.received: list[int] = []
+        """Numbers of the received events."""
 
     async def connect(self) -> None:
         answer = await self._connection.ask(HANDSHAKE)
         if not answer.startswith(b"HTTP/1.1 101 "):
-            raise Fault(f"a client that behaves was refused: {answer[:200]!r}")
+            raise Fault(f"a well-behaved client was rejected: {answer[:200]!r}")
         self._rest = answer.split(b"\r\n\r\n", 1)[1]
-        auth = json.dumps({"regions": [WITNESS_REGION]})
+        auth = json.dumps({"regions": [OBSERVER_REGION]})
         self._connection.send(masked(f"40{auth}".encode()))
-        packets = await self.packets()
+        packets = await self.read_packets()
         if not any(packet.startswith("40{") for packet in packets):
-            raise Fault(f"a client that behaves was not connected: {packets}")
+            raise Fault(f"a well-behaved client was not connected: {packets}")
 
-    async def packets(self) -> list[str]:
+    async def read_packets(self) -> list[str]:
+        """Return the packets received since the last call. Pings are answered."""
         data = self._rest + await self._connection.settle()
         self._rest = b""
         packets = [payload.decode() for payload in frames.payloads(data)]
@@ -111,29 +118,30 @@ class Witness:
                 if name == "bridge-status":
                     continue
                 if "seq" not in envelope["data"]:
-                    if not self._stand.exact:
+                    if not self._target.exact:
                         continue
-                    raise Fault(f"the witness heard {packet[:300]}")
-                self.heard.append(envelope["data"]["seq"])
+                    raise Fault(f"a well-behaved client received {packet[:300]}")
+                self.received.append(envelope["data"]["seq"])
         return packets
 
     async def ask(self, name: str, argument: Any) -> Any:
+        """Send a request and return its ack."""
         self._connection.send(masked(f"429{json.dumps([name, argument])}".encode()))
-        for packet in await self.packets():
+        for packet in await self.read_packets():
             if packet.startswith("439"):
                 return json.loads(packet[3:])[0]
-        raise Fault(f"{name} of a client that behaves was not answered")
+        raise Fault(f"{name} of a well-behaved client was not answered")
 
     @property
     def ended(self) -> bool:
         return self._connection.ended
 
-    def leave(self) -> None:
-        self._connection.hang_up()
+    def close(self) -> None:
+        self._connection.close()
 
 
-class Stand:
-    """Made by `Stand.open()`."""
+class Target:
+    """Made by `Target.open()`."""
 
     def __init__(
         self, server: BridgeServer, bridge: Any, source: FakeSource, table: FakeTable
@@ -142,26 +150,26 @@ class Stand:
         self.bridge = bridge
         self.source = source
         self.table = table
-        self.notes = Notes()
-        self.witness = Witness(self)
+        self.log = FaultLog()
+        self.observer = WellBehavedClient(self)
         self.exact = True
-        """Whether it is known what the witness hears and what is in a snapshot."""
-        self._told = count(1)
+        """Whether the observer's events and the snapshot's rows are known."""
+        self._numbers = count(1)
         self._expected: list[int] = []
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, **overrides: Any) -> AsyncIterator[Stand]:
+    async def open(cls, **overrides: Any) -> AsyncIterator[Target]:
         rows = [row(f"p{n}", state=("TX", "CA", "NV")[n % 3]) for n in range(60)]
         for each in rows:
             if each["state"] == "NV":
-                each["name"] = CLASSIFIED.decode()
+                each["name"] = FORBIDDEN_BYTES.decode()
         source, table = FakeSource(), FakeTable(*rows)
         values: dict[str, Any] = {
-            **ROOMY,
+            **NO_LIMITS,
             "admin_secret": SecretStr(ADMIN_SECRET),
             "supabase_jwt_secret": SecretStr(JWT_SECRET),
-            "anonymous_regions": ("TX", "CA", WITNESS_REGION),
+            "anonymous_regions": ("TX", "CA", OBSERVER_REGION),
             "cors_origins": "https://*.example.org",
             "trusted_proxies": "203.0.113.66",
             **overrides,
@@ -169,26 +177,26 @@ class Stand:
         bridge = create_app(settings(**values), source=source, table=table)
         server = BridgeServer(bridge)
         server.config.load()
-        stand = cls(server, bridge, source, table)
-        bridge.on_failure = lambda error: stand.notes.faults.append(
-            f"the bridge has died: {error!r}"
+        target = cls(server, bridge, source, table)
+        bridge.on_failure = lambda error: target.log.faults.append(
+            f"a task of the bridge failed: {error!r}"
         )
         root, loop = logging.getLogger(), asyncio.get_running_loop()
         level, handler = root.level, loop.get_exception_handler()
-        root.addHandler(stand.notes)
+        root.addHandler(target.log)
         loop.set_exception_handler(
-            lambda _loop, context: stand.notes.faults.append(f"the loop: {context}")
+            lambda _loop, context: target.log.faults.append(f"the event loop: {context}")
         )
         try:
             async with bridge.lifespan():
                 async with asyncio.timeout(10):
                     while not bridge.operations.readiness().ready:
                         await asyncio.sleep(0.01)
-                    await stand.gateway.snapshots.wait_ready()
-                await stand.witness.connect()
-                yield stand
+                    await target.gateway.snapshots.wait_ready()
+                await target.observer.connect()
+                yield target
         finally:
-            root.removeHandler(stand.notes)
+            root.removeHandler(target.log)
             root.setLevel(level)
             loop.set_exception_handler(handler)
 
@@ -201,64 +209,72 @@ class Stand:
         return self.gateway.server.eio
 
     def connection(self) -> Connection:
-        return Connection(self.server, forbidden=CLASSIFIED)
+        """Return a new connection that must not receive `FORBIDDEN_BYTES`."""
+        return Connection(self.server, forbidden=FORBIDDEN_BYTES)
 
     def publish(self, *regions: str) -> int:
-        """One event in these regions; its number."""
-        number = next(self._told)
-        secret: dict[str, Any] = {"name": CLASSIFIED.decode()} if set(regions) == {"NV"} else {}
+        """Publish one event in these regions and return its number."""
+        number = next(self._numbers)
+        secret: dict[str, Any] = {}
+        if set(regions) == {"NV"}:
+            secret = {"name": FORBIDDEN_BYTES.decode()}
         self.gateway.hub.publish([entry(number, *regions, key=f"w{number}", **secret)])
-        if WITNESS_REGION in regions:
+        if OBSERVER_REGION in regions:
             self._expected.append(number)
         return number
 
-    def blameless(self) -> None:
-        """Raises `Fault` where something went wrong that nobody should see."""
-        if self.notes.faults:
-            faults, self.notes.faults = self.notes.faults, []
+    def raise_faults(self) -> None:
+        """Raise `Fault` if an error was logged or raised since the last call."""
+        if self.log.faults:
+            faults, self.log.faults = self.log.faults, []
             raise Fault("\n".join(faults[:3]))
 
-    async def checked(self) -> None:
-        """The server serves those who behave, and nobody has heard what was another's."""
-        for regions in (("TX",), (WITNESS_REGION,), ("CA", WITNESS_REGION), ("NV",)):
+    async def check_service(self) -> None:
+        """Raise `Fault` unless well-behaved clients are served, and receive only their own events;
+        then close everything that attacks left open.
+        """
+        for regions in (("TX",), (OBSERVER_REGION,), ("CA", OBSERVER_REGION), ("NV",)):
             self.publish(*regions)
-        await self.witness.packets()
-        if self.exact and self.witness.heard != self._expected:
-            raise Fault(f"the witness heard {self.witness.heard[-8:]}, not {self._expected[-8:]}")
-        self.witness.heard.clear()
+        await self.observer.read_packets()
+        received = self.observer.received
+        if self.exact and received != self._expected:
+            raise Fault(f"the observer received {received[-8:]}, not {self._expected[-8:]}")
+        received.clear()
         self._expected.clear()
-        newcomer = Witness(self)
+        newcomer = WellBehavedClient(self)
         await newcomer.connect()
         answer = await newcomer.ask("subscribe", {"regions": ["TX"], "snapshot": True})
         if not (answer["ok"] and (len(answer["snapshot"]) == 20 or not self.exact)):
-            raise Fault(f"a client that behaves was answered {str(answer)[:300]}")
-        newcomer.leave()
-        await self.tidied()
-        self.blameless()
+            raise Fault(f"a well-behaved client was answered {str(answer)[:300]}")
+        newcomer.close()
+        await self.close_leftovers()
+        self.raise_faults()
 
-    async def tidied(self) -> None:
-        """Connections that were left open are ended, as their timeouts would do."""
-        here = {client.connection.eio_sid for client in self.gateway.clients}
-        for sid, each in list(self.engine.sockets.items()):
-            if sid not in here or not self._is_witness(each):
-                each.abort()
+    async def close_leftovers(self) -> None:
+        """Close connections that attacks left open, as their timeouts would. Raise `Fault` if a
+        session, a slot or a client remains.
+        """
+        connected = {client.connection.eio_sid for client in self.gateway.clients}
+        for session in self.engine.open_sessions():
+            if session.sid not in connected or not self._is_observer(session):
+                session.abort()
         for _ in range(20):
             await asyncio.sleep(0)
-        left = [sid for sid, each in self.engine.sockets.items() if not self._is_witness(each)]
-        places = self.bridge.admission.connections.total
-        if left or places != 1 or len(self.gateway.clients) != 1:
+        left = [each for each in self.engine.open_sessions() if not self._is_observer(each)]
+        slots = self.bridge.admission.connections.total
+        if left or slots != 1 or len(self.gateway.clients) != 1:
             raise Fault(
-                f"{len(left)} sessions, {places - 1} places and "
-                f"{len(self.gateway.clients) - 1} clients stayed"
+                f"{len(left)} sessions, {slots - 1} slots and "
+                f"{len(self.gateway.clients) - 1} clients remained"
             )
 
-    def _is_witness(self, socket: Any) -> bool:
-        line = socket._raw_websocket
-        return line is not None and line._transport is self.witness._connection.transport
+    def _is_observer(self, session: Any) -> bool:
+        websocket = session._raw_websocket
+        return websocket is not None and websocket._transport is self.observer._connection.transport
 
 
 def status_of(answer: bytes) -> str:
-    """What a client got, in a word: an HTTP status with its code if it has one."""
+    """Return the HTTP status of a response, with its error code if it has one."""
     answer = answer.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
     match = re.match(rb"HTTP/1\.1 (\d{3}) ", answer)
     if match is None:
@@ -267,6 +283,6 @@ def status_of(answer: bytes) -> str:
     return match[1].decode() + (f" {code[1].decode()}" if code else "")
 
 
-def megabytes() -> float:
-    """The most that this process has taken so far."""
+def peak_megabytes() -> float:
+    """Return the peak memory of this process so far, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
