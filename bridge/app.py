@@ -18,8 +18,8 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from bridge.auth.token_verifier import bearer_token
 from bridge.clock import SystemClock
 from bridge.errors import Code, RequestRejected
-from bridge.gateway import gateway as server
-from bridge.gateway.delivery.writer import keep_transport
+from bridge.gateway.build import build_gateway
+from bridge.gateway.engineio.raw_websocket import keep_transport
 from bridge.gateway.http_snapshot import SnapshotEndpoint
 from bridge.gateway.presence import Presence
 from bridge.gateway.upstream_status import UpstreamState
@@ -32,12 +32,14 @@ from bridge.ops.endpoints import OpsEndpoints
 from bridge.ops.readiness import Readiness, not_ready
 from bridge.ops.status import StatusReport
 from bridge.options import (
+    admin_secret,
     admission_limits,
     authenticator,
     client_address,
     document_options,
+    gateway_options,
     log_options,
-    notification_rules,
+    notifier_options,
     reconcile_options,
     source_options,
     watch_log_options,
@@ -184,7 +186,7 @@ class Bridge(Starlette):
         self._running: _Running | None = None
         addresses = client_address(settings)
         origins = Origins(settings.cors_origins)
-        admin_auth = AdminAuth(settings.admin_secret, addresses)
+        admin_auth = AdminAuth(admin_secret(settings), addresses)
         self.operations = OpsEndpoints(
             self._status,
             admin_auth=admin_auth,
@@ -257,12 +259,7 @@ class Bridge(Starlette):
         table = await _open(self._table or create_table(options), closing)
         watches = WatchIndex()
         notifier = Notifier(
-            notification_rules(settings),
-            watches,
-            present=presence.users,
-            users=settings.notify_users,
-            scoped=bool(settings.regions_claim),
-            clock=SystemClock(),
+            notifier_options(settings), watches, present=presence.users, clock=SystemClock()
         )
         watchers = await self._open_watchers(watches, notifier, closing)
         pipeline = Pipeline(
@@ -304,13 +301,13 @@ class Bridge(Starlette):
         closing: AsyncExitStack,
     ) -> Serve:
         """Open the parts that serve clients from `replica`."""
-        gateway = server.Gateway(
-            self.settings,
+        gateway = build_gateway(
+            gateway_options(self.settings),
             log=replica,
             store=backend.sessions,
             rows=replica.rows,
             upstream=upstream,
-            access=authenticator(self.settings, store=backend.revocations),
+            authenticator=authenticator(self.settings, store=backend.revocations),
             presence=presence,
         )
         await gateway.open()
@@ -371,9 +368,8 @@ class Bridge(Starlette):
         gateway = self._gateway()
         if gateway is None:
             raise RequestRejected(Code.NOT_READY, "the bridge is not running")
-        return (
-            await gateway.access.authenticate(bearer_token(request.headers.get("Authorization")))
-        ).rights
+        token = bearer_token(request.headers.get("Authorization"))
+        return (await gateway.authenticator.authenticate(token)).rights
 
     def _sign_out(self) -> SignOut | None:
         gateway = self._gateway()

@@ -1,7 +1,6 @@
-"""The vocabulary that every stage speaks: what a source may say of a table.
+"""Items of a source: changes of one table in commit order, and gaps.
 
-A source yields `Change`s, in commit order, and `Gap`s. A `Gap` says that something before it may be
-missing. Nothing here knows where a change came from.
+They are the same for every kind of source.
 """
 
 from __future__ import annotations
@@ -14,17 +13,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Json: TypeAlias = Any
-"""A JSON value as `json.loads` gives it: None, bool, int, float, str, list or dict."""
+"""A JSON value as `json.loads` returns it: None, bool, int, float, str, list or dict."""
 
 Key: TypeAlias = str | int
-"""The value of a row's key column, as JSON gives it."""
+"""The value of a row's key column, as decoded from JSON."""
 
 Record: TypeAlias = "Mapping[str, Json]"
-"""Column name -> value. A column that is absent is unknown, which is not the same as null."""
+"""Column name -> value. An absent column is unknown, which differs from null."""
 
 
 def json_equal(a: Json, b: Json) -> bool:
-    """JSON equality. Unlike Python's, it keeps `true` and `1` apart."""
+    """Return whether two JSON values are equal. Unlike in Python, `true` and `1` are not."""
     if type(a) is not type(b):
         return type(a) in (int, float) and type(b) in (int, float) and bool(a == b)
     if type(a) is dict:
@@ -41,29 +40,29 @@ class Op(StrEnum):
 
 
 class GapReason(StrEnum):
-    """Why something may be missing; the word that logs and `/status` show."""
+    """Why changes may be missing, as shown in logs and `/status`."""
 
-    SUBSCRIBED = "subscribed"  # a subscription went live; what came before it is unknown
-    RESUBSCRIBED = "resubscribed"  # the server rebuilt the subscription and said so
-    OVERFLOW = "overflow"  # changes came faster than the pipeline took them
+    SUBSCRIBED = "subscribed"  # a subscription is live; earlier changes are unknown
+    RESUBSCRIBED = "resubscribed"  # the server reported that it rebuilt the subscription
+    OVERFLOW = "overflow"  # changes arrived faster than the pipeline merged them
     UNREADABLE = "unreadable"  # a change arrived that could not be decoded
-    POST_SUBSCRIBE = "settled"  # a little after SUBSCRIBED: what fell between `ok` and the slot
-    MISSED_CHANGES = "lost"  # many rows are not what the stream told, though it goes on
+    POST_SUBSCRIBE = "settled"  # shortly after SUBSCRIBED: changes between `ok` and the slot
+    MISSED_CHANGES = "lost"  # many rows differ from the stream, which is still live
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What happened to one row.
+    """One change of one row.
 
-    `record` is the row after the change, limited to the columns that the bridge knows (see
-    `projection.Projection`), values normalised; empty for DELETE. A column absent from it was not
-    sent because it did not change (a large TOASTed value).
-
-    `old` is the whole row before the change where the source had it (REPLICA IDENTITY FULL), else
-    None. `old_key` is set where an UPDATE changed the key.
-
-    `truncated`: the source cut values off (Realtime's error 413, `char(n)`), so the row must be
-    read from the table.
+    - `record`: the row after the change, limited to the known columns (`Projection.known`), values
+      normalised; empty for DELETE. A column is absent if it was not sent because it did not change
+      (a large TOASTed value).
+    - `committed_at`: RFC 3339.
+    - `old`: the full row before the change if the source had it (REPLICA IDENTITY FULL), else None.
+    - `old_key`: set if an UPDATE changed the key.
+    - `truncated`: the source truncated values (Realtime's error 413, `char(n)`), so the row has to
+      be re-read from the table.
+    - `lsn`: the WAL position of the commit, from a source that has it.
     """
 
     op: Op
@@ -78,7 +77,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Something before this may be missing; the table has to be compared with what is known."""
+    """Changes before this may be missing; the table has to be compared with the known rows."""
 
     reason: GapReason
     detail: str = ""

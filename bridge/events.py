@@ -32,7 +32,7 @@ class Event:
     `rooms` are all rooms it is delivered to; see `bridge.rooms`. The facts hold for events of a
     property; other events leave them at their defaults:
 
-    - `views`: the views whose clients receive it;
+    - `views`: the views of the clients that receive it;
     - `regions_before`, `regions_after`: the regions of the row, widest first, before and after the
       change; empty before a creation, after a deletion, and for a row in no region;
     - `changed`: the columns in an update's `changes`.

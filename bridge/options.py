@@ -14,7 +14,11 @@ from typing import TYPE_CHECKING, Any
 from bridge.auth.authenticator import Authenticator, AuthOptions
 from bridge.auth.claims import TokenRequirements
 from bridge.auth.policy import AccessPolicy, path, regions_in
+from bridge.gateway.build import GatewayOptions
+from bridge.gateway.recovery.sessions import RecoveryLimits
+from bridge.gateway.request_handlers import RequestLimits
 from bridge.log.backends import LogOptions
+from bridge.notifications.notifier import NotifierOptions
 from bridge.notifications.rules import ANY, NotificationRules
 from bridge.notifications.watch_index import WATCH_COLUMNS
 from bridge.notifications.watch_sync import WatchSyncOptions
@@ -24,6 +28,7 @@ from bridge.projection import Projection
 from bridge.schema.asyncapi import DocumentOptions
 from bridge.security.admission import AdmissionLimits
 from bridge.security.client_ip import ClientAddress
+from bridge.security.origins import Origins
 from bridge.source.factory import SourceOptions
 from bridge.source.postgrest import PostgrestOptions
 from bridge.source.realtime.source import RealtimeOptions
@@ -107,6 +112,14 @@ def watch_projection(settings: Settings) -> Projection:
     )
 
 
+def notifier_options(settings: Settings) -> NotifierOptions:
+    return NotifierOptions(
+        rules=notification_rules(settings),
+        max_users=settings.notify_users,
+        region_scoped=bool(settings.regions_claim),
+    )
+
+
 def watch_sync_options(settings: Settings) -> WatchSyncOptions:
     return WatchSyncOptions(
         projection=watch_projection(settings),
@@ -135,6 +148,12 @@ def _shape(fields: dict[str, Any]) -> str:
     compared with the table, or clients hold rows with other columns.
     """
     return json.dumps(fields, sort_keys=True)
+
+
+def admin_secret(settings: Settings) -> str | None:
+    """The operators' secret; None: administration is off."""
+    secret = settings.admin_secret
+    return None if secret is None else secret.get_secret_value()
 
 
 def admission_limits(settings: Settings) -> AdmissionLimits:
@@ -196,6 +215,28 @@ def authenticator(
 ) -> Authenticator:
     """The authenticator of the settings. Nothing is fetched yet."""
     return Authenticator.create(auth_options(settings, url), clock=clock, store=store)
+
+
+def gateway_options(settings: Settings) -> GatewayOptions:
+    return GatewayOptions(
+        projection=settings.projection,
+        origins=Origins(settings.cors_origins),
+        recovery=RecoveryLimits(
+            seconds=settings.recovery_seconds,
+            sessions=settings.recovery_clients,
+            events=settings.recovery_events,
+            bytes=settings.recovery_bytes,
+        ),
+        requests=RequestLimits(settings.requests_per_second, settings.requests_burst),
+        max_rooms=settings.max_rooms,
+        max_message_bytes=settings.message_bytes,
+        max_queued_bytes=settings.client_bytes,
+        batch_seconds=settings.batch_seconds,
+        snapshot_page_bytes=settings.snapshot_bytes,
+        snapshot_pages_per_second=settings.snapshot_pages_per_second_per_address,
+        snapshot_pages_burst=settings.snapshot_pages_burst_per_address,
+        token_warning_seconds=settings.token_warning_seconds,
+    )
 
 
 def notification_rules(settings: Settings) -> NotificationRules:

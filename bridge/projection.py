@@ -1,4 +1,4 @@
-"""Which columns of the table the bridge knows, and which of them may leave it."""
+"""The columns of the table that are read, and those that are published."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ DOCUMENTED = (
     "longitude",
     "created_at",
 )
-"""Columns that `property-created` always carries, in the order of the documented example."""
+"""Columns that `property-created` always has, in the order of the documented example."""
 
 
 @dataclass(frozen=True)
 class Projection:
     """The columns of one table.
 
-    `published` may leave the bridge; the key always does, as `property_id`. `member` are further
-    columns, which leave it for the member view only; without any there is one view. `region` says
-    where a row belongs. `updated_at` names the column that moves with every write, or is None.
+    `published` columns are sent to clients; the key always is, as `property_id`. `member` are
+    further columns, which are sent in the member view only; without any there is one view.
+    `region`: the columns that make the region of a row, widest first. `updated_at`: the column that
+    moves with every write, or None.
     """
 
     key: str = "id"
@@ -41,40 +42,40 @@ class Projection:
 
     @cached_property
     def known(self) -> tuple[str, ...]:
-        """Every column that is read and remembered, without the key, each once."""
+        """All columns that are read and stored, without the key, each once."""
         extra = (*self.region, *((self.updated_at,) if self.updated_at else ()))
-        told = dict.fromkeys((*self.published, *self.member, *extra))
-        return tuple(c for c in told if c != self.key)
+        columns = dict.fromkeys((*self.published, *self.member, *extra))
+        return tuple(c for c in columns if c != self.key)
 
     @cached_property
     def diffed(self) -> tuple[str, ...]:
-        """Published columns whose changes are told: never the key, never `updated_at`."""
+        """Published columns that are compared: neither the key nor `updated_at`."""
         return tuple(c for c in self.published if c not in (self.key, self.updated_at))
 
     @cached_property
     def extra(self) -> tuple[str, ...]:
-        """Published columns beside the documented ones, each once."""
+        """Published columns other than the documented ones, each once."""
         documented = (self.key, *DOCUMENTED)
         return tuple(c for c in dict.fromkeys(self.published) if c not in documented)
 
     @cached_property
     def diffed_for_members(self) -> tuple[str, ...]:
-        """Further columns whose changes are told to members."""
+        """Further columns that are compared for the member view."""
         others = (*self.published, self.key, self.updated_at)
         return tuple(c for c in self.member if c not in others)
 
     @cached_property
     def views(self) -> tuple[View, ...]:
-        """The views that differ."""
+        """The views that clients may have."""
         return ("public", "member") if self.member else ("public",)
 
     def shown(self, view: View) -> tuple[str, ...]:
-        """The columns of that view."""
+        """Return the columns of that view."""
         if view == "public":
             return self.published
         return tuple(dict.fromkeys((*self.published, *self.member)))
 
     @cached_property
     def selected(self) -> tuple[str, ...]:
-        """What a read of the table asks for."""
+        """The columns of a read: the key and all known ones."""
         return (self.key, *self.known)

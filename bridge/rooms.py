@@ -1,16 +1,17 @@
-"""From a row to its rooms.
+"""From a row to its regions, and from these to the rooms of its events.
 
-| room | who is in it |
+| room | members |
 |---|---|
-| `everything` | clients that named nothing and may hear all regions |
-| `region:TX` | clients that follow a region |
-| `property:<id>` | clients that follow a property and may hear all regions |
-| `property@2:TX:<id>` | clients that follow a property and may hear this region among others |
-| `user:<sub>`, `user@2:TX:<sub>` | the same two kinds, of a user's own notifications |
-| `member/...` | any of these, for who may see the columns that only members may see |
+| `everything` | clients that named nothing and have rights to all regions |
+| `region:TX` | clients subscribed to a region |
+| `property:<id>` | clients subscribed to a property that have rights to all regions |
+| `property@2:TX:<id>` | clients subscribed to a property with rights to this region among others |
+| `user:<sub>`, `user@2:TX:<sub>` | the same two kinds, for a user's own notifications |
+| `member/...` | any of these, for clients with the member view |
 
-A client whose rights end at some regions is never in a room whose events could come from another
-one, so nobody has to look at rights while telling.
+A client with rights to some regions only is never in a room with events of another region, so no
+rights are checked during delivery. (Only a move concerns two regions with one event, see
+`bridge.gateway.visibility`.)
 """
 
 from __future__ import annotations
@@ -26,46 +27,49 @@ if TYPE_CHECKING:
     from bridge.rights import View
 
 ALL_ROOM = "everything"
-"""The room of clients that named neither regions nor properties."""
+"""The room of clients that subscribed to neither regions nor properties."""
 
 _REGION = "region:"
 _MEMBER = "member/"
 
 
 def region_room(region: str) -> str:
+    """Return the room of one region."""
     return _REGION + region
 
 
 def property_room(key: Key, within: str | None = None) -> str:
-    """The room of one property; of what happens to it `within` one region, where that is given."""
+    """Return the room of one property, or of its events `within` one region."""
     return _scoped("property", key, within)
 
 
 def user_room(user: str, within: str | None = None) -> str:
-    """The room of what concerns one user alone, by the `sub` of its tokens."""
+    """Return the room of one user, by the `sub` of its tokens, or of its events `within` one
+    region.
+    """
     return _scoped("user", user, within)
 
 
 def _scoped(kind: str, name: Key, within: str | None) -> str:
-    # With its length a region can't be taken for another one with the beginning of a name.
+    # Its length separates the region from the name, whatever characters they contain.
     return f"{kind}:{name}" if within is None else f"{kind}@{len(within)}:{within}:{name}"
 
 
 def member_room(room: str) -> str:
-    """The same room, for who may see the columns that only members may see."""
+    """Return the room of the same events in the member view."""
     return _MEMBER + room
 
 
 def rooms_of(key: Key, regions: Iterable[str], *views: View) -> tuple[str, ...]:
-    """Every room of what happens to a property in these regions (both places' when it moves), for
-    those of these views; of the public one if none is named. Public rooms come first.
+    """Return the rooms of an event of a property in these regions (those of both places for a move)
+    in these views, by default the public one. Public rooms are first.
     """
-    each = tuple(dict.fromkeys(regions))
+    names = tuple(dict.fromkeys(regions))
     rooms = (
         ALL_ROOM,
         property_room(key),
-        *map(region_room, each),
-        *(property_room(key, region) for region in each),
+        *map(region_room, names),
+        *(property_room(key, region) for region in names),
     )
     if "member" not in views:
         return rooms
@@ -74,9 +78,10 @@ def rooms_of(key: Key, regions: Iterable[str], *views: View) -> tuple[str, ...]:
 
 
 def regions_of(record: Record, columns: Sequence[str]) -> tuple[str, ...]:
-    """The regions that a row is in, widest first: `("TX", "TX/Austin")` for `state, city`.
+    """Return the regions of a row, widest first: `("TX", "TX/Austin")` for `state, city`.
 
-    A null or empty column ends the path: without a state a row is in no region at all.
+    A null or empty column ends the path: a row without a state is in no region. Equal results are
+    one object.
     """
     path: list[str] = []
     out: list[str] = []

@@ -1,11 +1,11 @@
-"""The last known rows: what clients were last told, by key.
+"""The last known rows by key: the state that was last published.
 
-A row is kept as one `bytes` object, the JSON array of its values in the order of
-`Projection.known`, with sorted object keys: two equal rows have equal bytes, so most comparisons
-need no decoding, and a million rows cost a few hundred bytes each.
+A row is stored as one `bytes` object, the JSON array of its values in the order of
+`Projection.known`, with sorted object keys: equal rows have equal bytes, so most comparisons need
+no decoding, and a million rows take a few hundred bytes each.
 
-They are kept in many small dicts: one of a million keys holds the loop for 55 ms when it grows, and
-for 18 ms when its keys are listed; a part of it takes less than 2 ms.
+They are stored in many small dicts: a dict of a million keys blocks the loop for 55 ms when it
+grows and for 18 ms when its keys are listed; a shard takes less than 2 ms.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SHARDS: Final = 256
 
 
 def shard_of(key: Key) -> int:
-    """The number of the part in which `key` is."""
+    """Return the number of the shard of `key`."""
     return hash(key) & (SHARDS - 1)
 
 
@@ -47,56 +47,61 @@ class RowChange:
 
 
 class RowStore:
+    """Encoded rows by key."""
+
     def __init__(self, columns: tuple[str, ...]) -> None:
-        """`columns` are the ones that are remembered, without the key."""
+        """`columns`: the columns of a row, in order, without the key."""
         self.columns = columns
-        self._parts: list[dict[Key, bytes]] = [{} for _ in range(SHARDS)]
+        self._shards: list[dict[Key, bytes]] = [{} for _ in range(SHARDS)]
 
     def __len__(self) -> int:
-        return sum(map(len, self._parts))
+        return sum(map(len, self._shards))
 
     def __contains__(self, key: Key) -> bool:
-        return key in self._parts[shard_of(key)]
+        return key in self._shards[shard_of(key)]
 
     def __iter__(self) -> Iterator[Key]:
-        return chain.from_iterable(self._parts)
+        return chain.from_iterable(self._shards)
 
-    def keys_of(self, part: int) -> set[Key]:
-        """The keys of one part, which are the same objects."""
-        return set(self._parts[part])
+    def keys_of(self, shard: int) -> set[Key]:
+        """Return the keys of one shard, as the same objects."""
+        return set(self._shards[shard])
 
     def get(self, key: Key) -> bytes | None:
-        return self._parts[shard_of(key)].get(key)
+        """Return the row of that key; None: there is none."""
+        return self._shards[shard_of(key)].get(key)
 
     def load(self, rows: Iterable[tuple[Key, bytes]]) -> None:
+        """Store each row."""
         for key, row in rows:
-            self._parts[shard_of(key)][key] = row
+            self._shards[shard_of(key)][key] = row
 
     def apply(self, updates: Iterable[tuple[Key, bytes | None]]) -> None:
         """Store each row; None: delete it."""
         for key, row in updates:
-            part = self._parts[shard_of(key)]
+            shard = self._shards[shard_of(key)]
             if row is None:
-                part.pop(key, None)
+                shard.pop(key, None)
             else:
-                part[key] = row
+                shard[key] = row
 
     def encode(self, record: Record) -> bytes:
-        """A whole record as it is kept. Raises KeyError where a known column is absent."""
+        """Return a full record as it is stored. Raises KeyError if a column is absent."""
         return encode([record[column] for column in self.columns])
 
     def decode(self, row: bytes) -> dict[str, Json]:
+        """Return the record of a stored row, without the key."""
         return dict(zip(self.columns, orjson.loads(row), strict=True))
 
 
 def encode(values: list[Json]) -> bytes:
+    """Return the values of a row as they are stored."""
     try:
         row = orjson.dumps(values, option=_OPTIONS)
     except TypeError:
-        # An integer past 64 bits (numeric without a fraction) is all that orjson refuses here.
+        # orjson rejects only integers past 64 bits here (numeric without a fraction).
         row = orjson.dumps(_within_64_bits(values), option=_OPTIONS)
-    # A copy, because orjson's own buffer keeps far more memory than the text needs, as long as
-    # the row is known.
+    # A copy, because orjson's own buffer takes far more memory than the text needs.
     return bytes(memoryview(row))
 
 
@@ -105,7 +110,7 @@ def _within_64_bits(value: Json) -> Json:
         try:
             return float(value)
         except OverflowError:
-            return None  # past 1e308, where a browser's JSON ends too; as an infinite float is kept
+            return None  # past 1e308, as for an infinite float; browsers can't parse it either
     if type(value) is list:
         return [_within_64_bits(item) for item in value]
     if type(value) is dict:

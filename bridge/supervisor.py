@@ -1,4 +1,4 @@
-"""The parts of the bridge that run side by side for ever, and the death of one of them."""
+"""Runs the long-lived tasks of the bridge; the first failure stops all of them."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ if TYPE_CHECKING:
 
 
 async def run_until_failure(parts: Mapping[str, Coroutine[Any, Any, None]]) -> BaseException:
-    """Run the parts, by their names, until this is cancelled. None of them may end by itself: as
-    soon as one has, the others are ended too, and what was wrong is given.
+    """Run the parts, by name, until cancelled. None of them may end by itself: as soon as one has,
+    the others are cancelled, and the error is returned.
 
-    It is not raised: this runs beside whatever the server does inside the lifespan, and a server
-    does not look at its lifespan until it stops.
+    The error is not raised: the server runs its requests inside the lifespan and does not notice an
+    exception there before it stops.
     """
     try:
         async with asyncio.TaskGroup() as tasks:
             for name, part in parts.items():
-                tasks.create_task(_endless(name, part), name=name)
-    except Exception as error:  # noqa: BLE001 - whatever it was, the process has to go
+                tasks.create_task(_run_endless(name, part), name=name)
+    except Exception as error:  # noqa: BLE001 - any failure ends the process
         return _cause(error)
-    raise AssertionError("there were no parts")
+    raise AssertionError("expected at least one part")
 
 
 def end_process(error: BaseException) -> None:  # noqa: ARG001 - the shape of `Bridge.on_failure`
-    """Ask the process to stop as its operator would, so that whoever watches it starts it anew."""
+    """Stop the process by SIGTERM, so that its process manager starts it again."""
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-async def _endless(name: str, part: Coroutine[Any, Any, None]) -> None:
+async def _run_endless(name: str, part: Coroutine[Any, Any, None]) -> None:
     await part
-    raise RuntimeError(f"the {name} has ended, which it never should")
+    raise RuntimeError(f"the {name} ended, but has to run until it is cancelled")
 
 
 def _cause(error: BaseException) -> BaseException:

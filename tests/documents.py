@@ -8,6 +8,7 @@ writes every generated table into its place, between `<!-- generated: NAME -->` 
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -37,9 +38,20 @@ def error_codes() -> str:
     return "\n".join(["| code | meaning |", "|---|---|", *rows]) + "\n"
 
 
+def layers() -> str:
+    """The layers that import-linter holds, from the top to the bottom."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    [contract] = [
+        each for each in project["tool"]["importlinter"]["contracts"] if each["type"] == "layers"
+    ]
+    names = [layer.strip("()") for layer in contract["layers"]]  # in parentheses: optional
+    return "\n".join(["```text", *names, "```"]) + "\n"
+
+
 GENERATORS: Final[dict[str, Callable[[], str]]] = {
     "settings": reference.markdown,
     "error codes": error_codes,
+    "layers": layers,
 }
 
 

@@ -1,4 +1,4 @@
-"""A source and a table that do as they are told, and entries to publish."""
+"""A source and a table that a test drives, and entries to publish."""
 
 from __future__ import annotations
 
@@ -12,16 +12,27 @@ import orjson
 
 from bridge.changes import Change, Gap, GapReason, Op
 from bridge.events import Event
+from bridge.gateway.build import build_gateway
+from bridge.gateway.client import ClientSession, Connection
+from bridge.gateway.hub import Hub
 from bridge.log.base import Entry, Position
+from bridge.log.memory import MemoryEventLog
+from bridge.options import authenticator, gateway_options
+from bridge.rights import UNRESTRICTED
 from bridge.rooms import rooms_of
 from bridge.settings import Settings
 from bridge.source.base import SourceState, SourceStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from bridge.changes import Key, Record
+    from bridge.contract.parse import RoomSelection
     from bridge.events import EventName
+    from bridge.gateway.gateway import Gateway
+    from bridge.gateway.recovery.sessions import RecoverySession, RecoverySessions
+    from bridge.gateway.subscription import Subscription
+    from bridge.rights import Rights
     from bridge.source.change_queue import ChangeQueue
 
 KEY = "sb_secret_of_the_tests"
@@ -29,13 +40,13 @@ AT = "2026-01-05T09:00:00Z"
 
 
 def settings(**overrides: Any) -> Settings:
-    """Settings of a bridge whose Supabase is never asked."""
+    """Return settings of a bridge that sends no request to Supabase."""
     overrides.setdefault("log", "memory:")
     return Settings(supabase_url="http://127.0.0.1:9", supabase_secret_key=KEY, **overrides)
 
 
 def row(key: Key, **columns: Any) -> dict[str, Any]:
-    """A whole row of the table; `state` is TX unless it is given."""
+    """Return a whole row of the table; `state` is TX unless given."""
     return {
         "id": key,
         "name": f"Listing {key}",
@@ -77,8 +88,104 @@ def property_event(
     )
 
 
+def build(configured: Settings | None = None, **parts: Any) -> Gateway:
+    """A gateway of these settings, with a log in memory and the settings' authenticator unless
+    `parts` has others.
+    """
+    configured = configured or settings()
+    parts.setdefault("log", MemoryEventLog(configured.log_events, configured.log_seconds))
+    parts.setdefault("authenticator", authenticator(configured))
+    return build_gateway(gateway_options(configured), **parts)
+
+
+def client_session(sid: str, *, batching: bool = False) -> ClientSession:
+    """A client that is in no registry, on a connection without a transport."""
+    return ClientSession(sid, Connection(f"connection of {sid}"), batching=batching)
+
+
+class HubBySid:
+    """A hub whose clients are made and named by their sids."""
+
+    def __init__(
+        self, *, deliver: Callable[[Entry, Collection[str]], None], **options: Any
+    ) -> None:
+        self.client_of: dict[str, ClientSession] = {}
+        self.hub = Hub(
+            deliver=lambda entry, clients: deliver(entry, [client.sid for client in clients]),
+            **options,
+        )
+        self.publish = self.hub.publish
+        self.counts = self.hub.counts
+
+    def join(
+        self,
+        sid: str,
+        selection: RoomSelection,
+        *,
+        rights: Rights = UNRESTRICTED,
+        batching: bool = False,
+    ) -> Subscription:
+        return self.hub.join(self._client(sid, batching=batching), selection, rights=rights)
+
+    def restore(self, sid: str, subscription: Subscription, *, batching: bool = False) -> None:
+        self.hub.restore(self._client(sid, batching=batching), subscription)
+
+    def subscribe(self, sid: str, selection: RoomSelection) -> Subscription:
+        return self.hub.subscribe(self.client_of[sid], selection)
+
+    def unsubscribe(self, sid: str, selection: RoomSelection) -> Subscription:
+        return self.hub.unsubscribe(self.client_of[sid], selection)
+
+    def set_rights(self, sid: str, rights: Rights) -> Subscription:
+        return self.hub.set_rights(self.client_of[sid], rights)
+
+    def remove(self, sid: str) -> None:
+        if sid in self.client_of:
+            self.hub.remove(self.client_of[sid])
+
+    def subscription(self, sid: str) -> Subscription | None:
+        client = self.client_of.get(sid)
+        return None if client is None else client.subscription
+
+    def recipients(self, rooms: Iterable[str]) -> list[str]:
+        return [client.sid for client in self.hub.recipients(rooms)]
+
+    @property
+    def sids(self) -> list[str]:
+        """Those of clients that have joined."""
+        return [sid for sid, client in self.client_of.items() if client.subscription is not None]
+
+    def _client(self, sid: str, *, batching: bool) -> ClientSession:
+        client = self.client_of.get(sid)
+        if client is None or client.subscription is None:
+            client = self.client_of[sid] = client_session(sid, batching=batching)
+        return client
+
+
+class SessionsBySid:
+    """Recovery sessions that are named by their clients' sids."""
+
+    sessions: RecoverySessions
+
+    def __init__(self) -> None:
+        self.session_of: dict[str, RecoverySession] = {}
+
+    def open(self, sid: str, subscription: Subscription, head: Position) -> RecoverySession:
+        session = self.session_of[sid] = self.sessions.open(sid, subscription, head)
+        return session
+
+    def changed(self, sid: str, subscription: Subscription, head: Position) -> bool:
+        return self.sessions.change(self.session_of[sid], subscription, head)
+
+    def disconnected(self, sid: str, now: float) -> None:
+        self.sessions.disconnected(self.session_of[sid], now)
+
+    def end(self, sid: str) -> None:
+        self.sessions.end(self.session_of[sid])
+
+
 class FakeSource:
-    """Live as soon as it runs, unless `state` says otherwise. `fail(error)` makes `run` raise."""
+    """A source that is live while it runs, until `become`. `fail(error)` makes `run` raise."""
 
     def __init__(self) -> None:
         self.inbox: ChangeQueue | None = None
@@ -109,7 +216,7 @@ class FakeSource:
 
 
 class FakeTable:
-    """Rows in memory, in key order. `write` and `remove` give the change that a source would."""
+    """Rows in memory. `write` and `remove` return the change that a source would yield."""
 
     def __init__(self, *rows: dict[str, Any]) -> None:
         self.contents: dict[Any, dict[str, Any]] = {row["id"]: row for row in rows}
@@ -163,7 +270,7 @@ class FakeTable:
 
 
 class Everybody(Collection[str]):
-    """As if all users were present."""
+    """A set of all users."""
 
     def __len__(self) -> int:
         return sys.maxsize
@@ -172,4 +279,4 @@ class Everybody(Collection[str]):
         return True
 
     def __iter__(self) -> Iterator[str]:
-        raise NotImplementedError("they can't be counted")
+        raise NotImplementedError("an infinite set")

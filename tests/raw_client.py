@@ -1,4 +1,4 @@
-"""A client that speaks Socket.IO by hand, as the official JavaScript client does."""
+"""A Socket.IO client without a library, with the packets of the official JavaScript client."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Client:
-    """Remembers pid and offset as the official client does, and connects as often as it is told."""
+    """Keeps pid and offset as the official client does. `connect` may be called repeatedly."""
 
     def __init__(self, url: str, http: aiohttp.ClientSession, transport: str, auth: Any) -> None:
         self.url = f"{url}/socket.io/?EIO=4&transport={transport}"
@@ -26,9 +26,9 @@ class Client:
         self.sid = ""
         self.recovered = False
         self.seqs: list[int] = []
-        """The `seq` of what was heard, within batches too."""
+        """The `seq` of each event received, also of those in batches."""
         self.status: list[str] = []
-        """The states of the bridge that were told."""
+        """The states in the status events received."""
         self.heard: list[list[Any]] = []
         self._ws: aiohttp.ClientWebSocketResponse | None = None
         self._poll = ""
@@ -36,14 +36,14 @@ class Client:
 
     async def connect(self) -> None:
         packet = await self.answer()
-        assert packet is not None, "the connection ended"
+        assert packet is not None, "the connection was closed"
         assert packet.startswith("40"), packet
         answer = json.loads(packet[2:])
         self.recovered = answer.get("pid") is not None and answer["pid"] == self.pid
         self.pid, self.sid = answer.get("pid"), answer["sid"]
 
     async def answer(self) -> str | None:
-        """Ask to be connected: what the server says to it; None: the connection ends."""
+        """Send CONNECT, and return the packet that answers it; None: the connection was closed."""
         self._packets = []
         if self.polling:
             async with self.http.get(self.url) as response:
@@ -72,11 +72,11 @@ class Client:
 
     async def packet(self) -> str:
         packet = await self.next()
-        assert packet is not None, "the connection ended"
+        assert packet is not None, "the connection was closed"
         return packet
 
     async def next(self) -> str | None:
-        """The next packet; None: the connection has ended."""
+        """Return the next packet that is no ping; None: the connection was closed."""
         while not self._packets:
             if self._ws is not None:
                 message = await self._ws.receive(timeout=5)
@@ -93,7 +93,7 @@ class Client:
         return None if packet == "1" else packet
 
     async def next_event(self, name: str) -> list[Any]:
-        """The arguments of the next event of that name, its name first."""
+        """Return the next event of that name: the name, then its arguments."""
         async with asyncio.timeout(10):
             while True:
                 self.hear(await self.packet())
@@ -101,13 +101,13 @@ class Client:
                     return self.heard[-1]
 
     async def ended(self) -> None:
-        """Until the server has ended the connection."""
+        """Wait until the server has closed the connection."""
         async with asyncio.timeout(10):
             while (packet := await self.next()) is not None:
                 self.hear(packet)
 
     async def until(self, count: int) -> list[int]:
-        """The `seq` of everything that was heard, once there are `count`."""
+        """Return the `seq` of all events, once there are `count`."""
         async with asyncio.timeout(10):
             while len(self.seqs) < count:
                 self.hear(await self.packet())
@@ -120,7 +120,7 @@ class Client:
         return json.loads(packet[3:])[0]
 
     async def drop(self) -> None:
-        """The connection ends; the server is told as TCP tells it."""
+        """Close the connection without a DISCONNECT packet."""
         if self._ws is not None:
             await self._ws.close()
 
@@ -146,9 +146,9 @@ async def client(
     *,
     headers: dict[str, str] | None = None,
 ) -> AsyncIterator[Client]:
-    """A client that is connected."""
+    """Connect a client; its connection is closed at the end."""
     async with aiohttp.ClientSession(headers=headers) as http:
-        it = Client(url, http, transport, auth)
-        await it.connect()
-        yield it
-        await it.drop()
+        connected = Client(url, http, transport, auth)
+        await connected.connect()
+        yield connected
+        await connected.drop()

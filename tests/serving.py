@@ -1,4 +1,4 @@
-"""Any ASGI application on a free port of loopback, under the server that `bridge serve` uses."""
+"""Serve an ASGI application on a free port of loopback, with the server of `bridge serve`."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class _Server(uvicorn.Server):
 async def served(
     app: Any, *, lifespan: str = "on", drain: Any = None, **options: Any
 ) -> AsyncIterator[str]:
-    """The URL at which `app` is served while this is open.
+    """Serve `app`, and yield its URL.
 
     `drain` is awaited before the server stops, as `bridge serve` does; without it a server waits
-    for polls that its clients have left open. `options` are uvicorn's.
+    for the open polls of its clients. `options` are uvicorn's.
     """
-    usual: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "http": HttpProtocol,
         "ws": WebSocketProtocol,
         "ws_ping_interval": None,
@@ -41,7 +41,7 @@ async def served(
         "lifespan": lifespan,
         "timeout_graceful_shutdown": 2,
     }
-    config = uvicorn.Config(app, **(usual | options))
+    config = uvicorn.Config(app, **(defaults | options))
     with serve.listen("127.0.0.1", 0) as listening:
         server = _Server(config)
         task = asyncio.create_task(server.serve([listening]))
@@ -56,6 +56,7 @@ async def served(
 
 
 async def started(server: uvicorn.Server, task: asyncio.Task[None]) -> None:
+    """Wait until the server listens. Raises the error of `task` if that ends first."""
     while not server.started:
         if task.done():
             task.result()

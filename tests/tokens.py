@@ -1,4 +1,4 @@
-"""Users' tokens, right and wrong, the keys that sign them, and a server that shows the keys."""
+"""Users' tokens, valid and invalid, their signing keys, and a server of the key set."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Private = (
 
 
 class Key:
-    """A private key with its name."""
+    """A private key with its `kid`."""
 
     def __init__(self, algorithm: str, kid: str, *, bits: int = 2048) -> None:
         self.algorithm = algorithm
@@ -44,7 +44,7 @@ class Key:
         self.private = makers[algorithm]()
 
     def jwk(self, *, private: bool = False, **members: Any) -> dict[str, Any]:
-        """As a JWKS shows it; a member that is None is left out."""
+        """Return the JWK; members that are None are omitted."""
         key = self.private if private else self.private.public_key()
         algorithm: Any = {
             "ES256": ECAlgorithm,
@@ -70,7 +70,7 @@ class Key:
         algorithm: str | None = None,
         headers: dict[str, Any] | None = None,
     ) -> str:
-        """A token with just these claims."""
+        """Return a token with these claims alone."""
         algorithm = algorithm or ("EdDSA" if self.algorithm == "Ed448" else self.algorithm)
         return jwt.encode(
             claims, self.private, algorithm, headers={"kid": self.kid, **(headers or {})}
@@ -78,7 +78,7 @@ class Key:
 
 
 def claims(issuer: str, now: float | None = None, **changed: Any) -> dict[str, Any]:
-    """The claims that Supabase Auth gives a user. A claim that is changed to None is left out."""
+    """Return the claims that Supabase Auth gives a user, changed; None omits a claim."""
     at = int(SystemClock().wall() if now is None else now)
     given = {
         "iss": issuer,
@@ -100,12 +100,12 @@ def claims(issuer: str, now: float | None = None, **changed: Any) -> dict[str, A
 
 
 def legacy(values: dict[str, Any], secret: str = SECRET, **headers: Any) -> str:
-    """Signed with a secret, as legacy projects do."""
+    """Return a token signed with a shared secret, as legacy projects have."""
     return jwt.encode(values, secret, "HS256", headers=headers or {"kid": "legacy"})
 
 
 def spelled(header: Any, payload: Any, signature: bytes = b"") -> str:
-    """A token part by part, whatever sense it makes; str and bytes are taken as they are."""
+    """Return a token of these parts, unchecked; str and bytes are encoded as they are."""
 
     def part(value: Any) -> str:
         text = value if isinstance(value, str | bytes) else json.dumps(value)
@@ -116,7 +116,7 @@ def spelled(header: Any, payload: Any, signature: bytes = b"") -> str:
 
 
 class JwksServer:
-    """Shows `keys` at `url`, counts who asks in `requests`, and misbehaves if `answer` is set."""
+    """Serves `keys` at `url` and counts the `requests`; `answer` replaces the response."""
 
     def __init__(self) -> None:
         self.keys: list[Any] = []
@@ -141,7 +141,7 @@ class JwksServer:
 
 @asynccontextmanager
 async def jwks_server() -> AsyncIterator[JwksServer]:
-    """On a free port of loopback."""
+    """Run a `JwksServer` on a free port of loopback."""
     server = JwksServer()
     app = web.Application()
     app.router.add_get("/auth/v1/.well-known/jwks.json", server.handle)
@@ -156,7 +156,7 @@ async def jwks_server() -> AsyncIterator[JwksServer]:
 
 
 def plain(body: bytes, status: int = 200, *, encoding: str = "", location: str = "") -> Any:
-    """An answer for `JwksServer.answer`."""
+    """Return a handler for `JwksServer.answer`."""
     given = {"Content-Encoding": encoding, "Location": location}
     headers = {name: value for name, value in given.items() if value}
 
@@ -167,12 +167,13 @@ def plain(body: bytes, status: int = 200, *, encoding: str = "", location: str =
 
 
 async def never(_request: web.Request) -> web.StreamResponse:
+    """Send no response."""
     await asyncio.Event().wait()
     raise AssertionError
 
 
 async def drop(request: web.Request) -> web.StreamResponse:
-    """The connection breaks off within the body."""
+    """Abort the connection within the body."""
     response = web.StreamResponse(headers={"Content-Length": "1000"})
     await response.prepare(request)
     await response.write(b'{"keys": [')

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from bridge.auth.jwks_client import JwksClient
 from bridge.auth.revocations import RevocationList
@@ -15,12 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from bridge.auth.claims import Claims, TokenRequirements
-    from bridge.auth.policy import AccessPolicy
+    from bridge.auth.policy import AccessPolicy, AuthMode
     from bridge.clock import Clock
     from bridge.log.base import RevocationStore
     from bridge.rights import Rights
-
-AuthMode: TypeAlias = Literal["optional", "required", "off"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +30,7 @@ class AuthOptions:
     """URL of the project's public keys (JWKS)."""
     requirements: TokenRequirements
     policy: AccessPolicy
-    secret: str | None = None
+    secret: str | None = field(default=None, repr=False)
     """The project's legacy JWT secret; None: tokens signed with HS256 are rejected."""
 
 

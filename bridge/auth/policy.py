@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from bridge.auth.claims import at_path
 from bridge.rights import Rights
@@ -31,6 +31,9 @@ MAX_REGIONS: Final = 100
 
 REGION_CHARACTERS: Final = 200
 """Longest name of a region."""
+
+AuthMode: TypeAlias = Literal["optional", "required", "off"]
+"""Whether clients need a token; `off`: tokens are ignored."""
 
 Path: TypeAlias = "tuple[str, ...]"
 """Path of a claim: names, each inside the one before."""

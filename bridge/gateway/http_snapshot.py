@@ -1,4 +1,4 @@
-"""`GET /properties`: the rows of a snapshot over HTTP, with the position at which they hold."""
+"""`GET /properties`: all rows of a snapshot over HTTP, with their position in the log."""
 
 from __future__ import annotations
 
@@ -37,26 +37,27 @@ if TYPE_CHECKING:
 
 
 MAX_CONCURRENT_COLLECTS: Final = 2
-"""Requests that are gathered at a time; the others wait. Each holds references to all its rows."""
+"""Requests that collect their rows at a time; the others wait. Each holds references to all its
+rows."""
 
 MAX_RESPONSES_PER_ADDRESS: Final = 4
 MAX_RESPONSES: Final = 16
-"""Answers that are being sent at a time, to one address and in all. Each keeps its rows until its
+"""Responses that are sent at a time, to one address and in total. Each holds its rows until its
 client has read them."""
 
 MAX_WAITING_PER_ADDRESS: Final = 50
 MAX_WAITING: Final = 500
 WAIT_SECONDS: Final = 10.0
-"""Requests that may wait for their turn, and how long."""
+"""Requests that may wait to be served, by one address and in total, and how long."""
 
 RETRY_SECONDS: Final = 5
-"""After which somebody who asked too much may ask again."""
+"""`Retry-After` of a rate-limited request."""
 
 DOWNLOAD_SECONDS: Final = 120.0
-"""How long a client may take to read an answer. Then its connection is cut."""
+"""How long a client may take to read a response. After that its connection is aborted."""
 
 PAGE_ROWS: Final = 1000
-"""About as many rows as a full page of a snapshot has."""
+"""Rows that count as one full page against the quota."""
 
 STATUS: Final = {
     Code.RATE_LIMITED: 429,
@@ -71,11 +72,11 @@ STATUS: Final = {
 """HTTP status by code; 400 for the others."""
 
 VARY: Final = "Authorization"
-"""What is answered depends on who asks."""
+"""The response depends on the token."""
 
 
 class OriginsMiddleware(CORSMiddleware):
-    """Pages of the same origins as the Socket.IO endpoint's may read the answers."""
+    """CORS for the same origins as at the Socket.IO endpoint."""
 
     def __init__(self, app: ASGIApp, origins: Origins) -> None:
         super().__init__(
@@ -92,11 +93,11 @@ class OriginsMiddleware(CORSMiddleware):
 
 
 class SnapshotEndpoint:
-    """`[row, ...]` of the regions that are named, or of all: `?region=TX&region=CA/San Diego`.
+    """`[row, ...]` of the named regions, or of all: `?region=TX&region=CA/San Diego`.
 
-    The answer holds at one position: its `ETag`, weak because it may be compressed, is made of it,
-    so a client that asks again with `If-None-Match` is answered 304 where nothing has happened
-    since. Who asks with other rights is given other rows, and another `ETag`.
+    The rows are the state at one position of the log. The `ETag`, weak because the response may be
+    compressed, is made of that position, so a request with `If-None-Match` is answered 304 if
+    nothing was published since. Requests with other rights receive other rows and another `ETag`.
     """
 
     def __init__(
@@ -108,15 +109,15 @@ class SnapshotEndpoint:
         proxies: ClientAddress,
         rights: Callable[[Request], Awaitable[Rights]] | None = None,
     ) -> None:
-        """`rights` returns the rights of a request or raises `RequestRejected`; without it every
-        request has all rights.
+        """`gateway` returns the running gateway or None. `rights` returns the rights of a request
+        or raises `RequestRejected`; without it every request has all rights.
         """
         self._gateway = gateway
         self._rights = rights
         self._max_rooms = max_rooms
         self._proxies = proxies
-        self._gathering = asyncio.Semaphore(MAX_CONCURRENT_COLLECTS)
-        self._turns = WaitingLimiter(
+        self._collecting = asyncio.Semaphore(MAX_CONCURRENT_COLLECTS)
+        self._limiter = WaitingLimiter(
             MAX_RESPONSES_PER_ADDRESS,
             MAX_RESPONSES,
             waiting_per_key=MAX_WAITING_PER_ADDRESS,
@@ -126,7 +127,7 @@ class SnapshotEndpoint:
         self.route = Route(
             "/properties",
             self._get,
-            # A page that sends a token or an entity tag asks first whether it may.
+            # Browsers send a preflight request ahead of a token or an entity tag.
             methods=["GET", "OPTIONS"],
             middleware=[
                 Middleware(OriginsMiddleware, origins),
@@ -135,65 +136,65 @@ class SnapshotEndpoint:
         )
 
     async def _get(self, request: Request) -> Response:
-        if request.method == "OPTIONS":  # and no page's question, which was answered before
+        if request.method == "OPTIONS":  # not a preflight request, which CORS has answered
             return Response(status_code=204, headers={"Allow": "GET, HEAD, OPTIONS"})
         try:
             rights = UNRESTRICTED if self._rights is None else await self._rights(request)
-            wanted = self._wanted(request)
-            for name in wanted.regions:
+            selection = self._selection(request)
+            for name in selection.regions:
                 rights.check(name)
-            gateway = await self._ready()
+            gateway = await self._ready_gateway()
             rights = gateway.effective_rights(rights)
             private = rights != UNRESTRICTED or "Authorization" in request.headers
-            known = request.headers.get("If-None-Match")
-            head = _headers(str(gateway.log.head), rights, private=private)
-            if known is not None and _same(known, head["ETag"]):
-                return Response(status_code=304, headers=head)
-            return await self._download(gateway, request, wanted, rights, private=private)
-        except RequestRejected as refused:
-            return _refusal(refused)
+            if_none_match = request.headers.get("If-None-Match")
+            headers = _headers(str(gateway.log.head), rights, private=private)
+            if if_none_match is not None and _matches(if_none_match, headers["ETag"]):
+                return Response(status_code=304, headers=headers)
+            return await self._download(gateway, request, selection, rights, private=private)
+        except RequestRejected as rejection:
+            return _rejected(rejection)
 
     async def _download(
         self,
         gateway: Gateway,
         request: Request,
-        wanted: RoomSelection,
+        selection: RoomSelection,
         rights: Rights,
         *,
         private: bool,
     ) -> Response:
-        """The answer, which has its turn until it is sent."""
+        """Return a response that holds its slot of the limiter until it is sent."""
         address = self._proxies.rate_limit_key(request.scope)
-        gateway.rations.check(address)
-        turn = await self._turns.acquire(address)
+        gateway.quota.check(address)
+        slot = await self._limiter.acquire(address)
         try:
-            async with self._gathering:
-                rows = await gateway.snapshots.collect(wanted, rights)
-                # Not later: they belong to this step of the loop.
+            async with self._collecting:
+                rows = await gateway.snapshots.collect(selection, rights)
+                # In the same iteration of the event loop as the rows.
                 position = str(gateway.log.head)
         except BaseException:
-            self._turns.release(turn)
+            self._limiter.release(slot)
             raise
-        gateway.rations.charge(address, len(rows) / PAGE_ROWS)
+        gateway.quota.charge(address, len(rows) / PAGE_ROWS)
         return TimedJsonResponse(
             _body(gateway.snapshots, rows, rights.view),
             headers=_headers(position, rights, private=private),
             seconds=DOWNLOAD_SECONDS,
-            done=partial(self._turns.release, turn),
+            done=partial(self._limiter.release, slot),
         )
 
-    async def _ready(self) -> Gateway:
+    async def _ready_gateway(self) -> Gateway:
         gateway = self._gateway()
         if gateway is None:
             raise RequestRejected(Code.NOT_READY, "the bridge is not running")
-        await gateway.ready()
+        await gateway.snapshots.wait_ready()
         return gateway
 
-    def _wanted(self, request: Request) -> RoomSelection:
+    def _selection(self, request: Request) -> RoomSelection:
         others = sorted(set(request.query_params.keys()) - {"region"})
         if others:
             raise RequestRejected(
-                Code.BAD_REQUEST, f"expected no parameter but region, came {others[0][:40]!r}"
+                Code.BAD_REQUEST, f"expected no parameter but region, received {others[0][:40]!r}"
             )
         regions = tuple(
             dict.fromkeys(parse_region(name) for name in request.query_params.getlist("region"))
@@ -201,30 +202,30 @@ class SnapshotEndpoint:
         if len(regions) > self._max_rooms:
             raise RequestRejected(
                 Code.TOO_MANY_ROOMS,
-                f"expected at most {self._max_rooms} regions, came {len(regions)}",
+                f"expected at most {self._max_rooms} regions, received {len(regions)}",
             )
         return RoomSelection(regions)
 
 
-def _refusal(refused: RequestRejected) -> Response:
-    status = STATUS.get(refused.code, 400)
+def _rejected(rejection: RequestRejected) -> Response:
+    status = STATUS.get(rejection.code, 400)
     headers = {"Cache-Control": "no-store", "Vary": VARY}
-    if refused.code is Code.RATE_LIMITED:
+    if rejection.code is Code.RATE_LIMITED:
         headers["Retry-After"] = str(RETRY_SECONDS)
     if status == 401:  # noqa: PLR2004 - Unauthorized
         headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(refused.to_ack(), status, headers)
+    return JSONResponse(rejection.to_ack(), status, headers)
 
 
 async def _body(
     snapshots: Snapshots, rows: Mapping[Key, bytes], view: View
 ) -> AsyncIterator[bytes]:
-    """JSON text, in portions between which the loop serves others."""
+    """Yield the JSON array in slices, between which the event loop serves others."""
     items = list(rows.items())
     yield b"["
     for start in range(0, len(items), ROWS_PER_STEP // 2):
-        portion = items[start : start + ROWS_PER_STEP // 2]
-        text = b",".join(snapshots.encode(key, row, view) for key, row in portion)
+        part = items[start : start + ROWS_PER_STEP // 2]
+        text = b",".join(snapshots.encode(key, row, view) for key, row in part)
         yield text if start == 0 else b"," + text
         await asyncio.sleep(0)
     yield b"]"
@@ -233,16 +234,17 @@ async def _body(
 def _etag(position: str, rights: Rights) -> str:
     if (rights.regions, rights.view) == (None, "public"):
         return f'W/"{position}"'
-    # Hidden in a digest, as an entity tag has no room for any name.
-    seen = json.dumps([rights.view, rights.regions and sorted(rights.regions)])
-    return f'W/"{position}-{hashlib.sha256(seen.encode()).hexdigest()[:16]}"'
+    # As a digest, since the names of regions may be long, or contain quotes.
+    scope = json.dumps([rights.view, rights.regions and sorted(rights.regions)])
+    return f'W/"{position}-{hashlib.sha256(scope.encode()).hexdigest()[:16]}"'
 
 
-def _same(known: str, etag: str) -> bool:
-    """Whether `If-None-Match` names it; weakness doesn't matter there."""
-    plain = etag.removeprefix("W/")
+def _matches(if_none_match: str, etag: str) -> bool:
+    """Return whether `If-None-Match` has this tag; weak comparison (RFC 9110, 13.1.2)."""
+    opaque = etag.removeprefix("W/")
     return any(
-        tag.strip().removeprefix("W/") == plain or tag.strip() == "*" for tag in known.split(",")
+        tag.strip().removeprefix("W/") == opaque or tag.strip() == "*"
+        for tag in if_none_match.split(",")
     )
 
 
@@ -256,7 +258,7 @@ def _headers(position: str, rights: Rights, *, private: bool) -> dict[str, str]:
 
 
 class TimedJsonResponse(StreamingResponse):
-    """JSON that is read within `seconds` or not to its end. `done` is called after it."""
+    """JSON that a client has to read within `seconds`. `done` is called at the end in any case."""
 
     def __init__(
         self,
@@ -277,7 +279,7 @@ class TimedJsonResponse(StreamingResponse):
         except TimeoutError:
             transport = scope.get("extensions", {}).get(TRANSPORT)
             if transport is None:
-                raise  # then the server has to end it
+                raise  # the server ends the connection
             transport.abort()
         finally:
             self._done()

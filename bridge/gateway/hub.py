@@ -1,21 +1,21 @@
-"""Who hears what: from an event's rooms to its recipients. Knows no Socket.IO.
+"""Delivers each event to the clients in its rooms. Independent of Socket.IO.
 
-A client hears everything, or the union of the regions and properties that it named:
+A client's subscription is everything, or the union of the regions and properties that it named:
 
-- it starts with everything if it named neither when it came;
+- it starts with everything if it named neither when it connected;
 - the first region or property that it names replaces everything, further ones add up;
-- naming neither in `subscribe` means everything again;
-- what it unsubscribes from is taken away, and without the last one it hears nothing. Naming
-  neither in `unsubscribe` takes all away. To take a region away from a client that hears
-  everything changes nothing: it never named it.
+- `subscribe` without a name subscribes to everything again;
+- `unsubscribe` removes the names given, and without the last one the client receives nothing.
+  Without a name it removes all. Removing a region from a client that is subscribed to everything
+  has no effect: the client never named it.
 
-Every call either does all that it says or raises `errors.RequestRejected` and changes nothing.
+Every method applies all of its change or raises `errors.RequestRejected` and changes nothing.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from bridge.errors import Code, RequestRejected
 from bridge.gateway.presence import Presence
@@ -30,13 +30,11 @@ if TYPE_CHECKING:
     from bridge.changes import Key
     from bridge.contract.parse import RoomSelection
     from bridge.events import Event
-
-Client = TypeVar("Client")
-"""Whatever names a client to the one who delivers; hashable."""
+    from bridge.gateway.client import ClientSession
 
 ROOMS_PER_NAME: Final = 5
-"""A property that a client with limited rights follows is a room for each of its regions: of these
-a client may have so many times what it may name. A room takes some 400 bytes."""
+"""A property subscribed to with limited rights takes one room for each region of the rights. A
+client may have this many times `max_rooms` of such rooms, about 400 bytes each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,202 +46,185 @@ class HubCounts:
 NO_CLIENTS: Final[tuple[()]] = ()
 
 
-class Hub(Generic[Client]):
-    """Subscriptions of clients, and the way back from rooms to clients.
+class Hub:
+    """The subscriptions of clients, indexed by room.
 
-    Nothing here waits: a change of a subscription is in force for the very next `publish`.
+    No method awaits: a changed subscription applies to the very next `publish`.
     """
 
     def __init__(
         self,
         *,
-        deliver: Callable[[Entry, Collection[Client]], None],
+        deliver: Callable[[Entry, Collection[ClientSession]], None],
         max_rooms: int,
-        where: Callable[[Key], tuple[str, ...] | None] = lambda _key: None,
+        regions_of_key: Callable[[Key], tuple[str, ...] | None] = lambda _key: None,
         presence: Presence | None = None,
     ) -> None:
-        """`where` gives the regions of a known row, None for an id that is not known. `presence`
-        is told of the clients' users.
+        """`regions_of_key` returns the regions of a known row, None for an unknown key. `presence`
+        counts the clients of each user.
         """
         self._deliver = deliver
         self._max_rooms = max_rooms
-        self._where = where
+        self._regions_of_key = regions_of_key
         self._presence = presence or Presence()
-        self._clients: dict[Client, Subscription] = {}
-        self._batching: set[Client] = set()
-        self._limited: set[Client] = set()  # whose rights end at some regions
-        # Clients are dict keys for their order: recipients come in the order of their arrival.
-        self._rooms: dict[str, dict[Client, None]] = {}
+        self._joined = 0  # clients with a subscription
+        self._limited = 0  # clients in rooms with rights to some regions only
+        # The members of a room are keys of a dict, which keeps the order in which they connected.
+        self._rooms: dict[str, dict[ClientSession, None]] = {}
 
     def join(
-        self,
-        client: Client,
-        wanted: RoomSelection,
-        *,
-        rights: Rights = UNRESTRICTED,
-        aside: bool = False,
+        self, client: ClientSession, selection: RoomSelection, *, rights: Rights = UNRESTRICTED
     ) -> Subscription:
-        """A client came and named `wanted`. Raises `RequestRejected`.
+        """Subscribe a new client and return its subscription. Raises `RequestRejected`.
 
-        One that stands `aside` has a subscription like any other, and somebody else delivers to it.
+        A batching client has a subscription but is in no room: `Batcher` delivers to it.
         """
-        after = Subscription(rights=rights).with_selection(wanted)
-        self._check(after, wanted)
-        self.restore(client, after, aside=aside)
-        return after
+        subscription = Subscription(rights=rights).with_selection(selection)
+        self._check(subscription, selection)
+        self.restore(client, subscription)
+        return subscription
 
-    def restore(self, client: Client, subscription: Subscription, *, aside: bool = False) -> None:
-        """A client came back to what it heard before."""
-        if client in self._clients:
-            raise ValueError(f"{client!r} has joined already")
-        if aside:
-            self._batching.add(client)
-        self._replace(client, (), subscription)
+    def restore(self, client: ClientSession, subscription: Subscription) -> None:
+        """Subscribe a recovered client to its earlier subscription."""
+        if client.subscription is not None:
+            raise ValueError(f"client {client.sid} has joined already")
+        self._set(client, subscription)
 
-    def subscribe(self, client: Client, wanted: RoomSelection) -> Subscription:
-        """Add what is wanted; give all that the client hears now. Raises `RequestRejected`.
-
-        A client that never joined or has left is a `KeyError`.
+    def subscribe(self, client: ClientSession, selection: RoomSelection) -> Subscription:
+        """Add a selection and return the resulting subscription. Raises `RequestRejected`, and
+        KeyError for a client that has not joined.
         """
-        now = self._clients[client]
-        after = now.with_selection(wanted)
-        self._check(after, wanted)
-        self._replace(client, now.rooms, after)
-        return after
+        subscription = _joined(client).with_selection(selection)
+        self._check(subscription, selection)
+        self._set(client, subscription)
+        return subscription
 
-    def unsubscribe(self, client: Client, wanted: RoomSelection) -> Subscription:
-        """Take away what is named; give all that the client hears now."""
-        now = self._clients[client]
-        after = now.without_selection(wanted)
-        self._replace(client, now.rooms, after)
-        return after
+    def unsubscribe(self, client: ClientSession, selection: RoomSelection) -> Subscription:
+        """Remove a selection and return the resulting subscription."""
+        subscription = _joined(client).without_selection(selection)
+        self._set(client, subscription)
+        return subscription
 
-    def set_rights(self, client: Client, rights: Rights) -> Subscription:
-        """The client has other rights from here on; give all that it hears now. Never refuses.
+    def set_rights(self, client: ClientSession, rights: Rights) -> Subscription:
+        """Replace the client's rights and return the resulting subscription. Never rejects.
 
-        What it named and may not hear any more is taken out of its subscription: regions,
-        properties that are known to be elsewhere, and those (named last) that would be too many
-        rooms. It hears everything, or what is left, within its new rights.
+        Names that the new rights do not cover are removed from the subscription: regions,
+        properties that are known to be elsewhere, and properties, the last ones first, that would
+        take too many rooms.
         """
-        now = self._clients[client]
-        after = replace(now, rights=rights)
-        if now.regions is not None and rights.regions is not None:
-            properties = [key for key in now.properties if self._visible(key, rights)]
-            most = self._max_rooms * ROOMS_PER_NAME // max(1, len(rights.regions))
-            after = Subscription(
-                tuple(filter(rights.can_read_region, now.regions)), tuple(properties[:most]), rights
+        current = _joined(client)
+        subscription = replace(current, rights=rights)
+        if current.regions is not None and rights.regions is not None:
+            properties = [key for key in current.properties if self._can_read(key, rights)]
+            limit = self._max_rooms * ROOMS_PER_NAME // max(1, len(rights.regions))
+            subscription = Subscription(
+                tuple(filter(rights.can_read_region, current.regions)),
+                tuple(properties[:limit]),
+                rights,
             )
-        self._replace(client, now.rooms, after)
-        return after
+        self._set(client, subscription)
+        return subscription
 
-    def remove(self, client: Client) -> None:
-        """The client is gone. To leave twice, or without having come, is fine."""
-        subscription = self._clients.pop(client, None)
-        if subscription is not None:
-            self._presence.remove(subscription.rights.user)
-            self._exit(client, subscription.rooms)
-            self._batching.discard(client)
-            self._limited.discard(client)
+    def remove(self, client: ClientSession) -> None:
+        """Remove a client from its rooms. Removing one that has not joined is harmless."""
+        if client.subscription is not None:
+            self._set(client, None)
 
-    @property
-    def clients(self) -> Collection[Client]:
-        """All of them, in the order of their arrival."""
-        return self._clients.keys()
-
-    def subscription(self, client: Client) -> Subscription | None:
-        """What the client hears; None if it is not here."""
-        return self._clients.get(client)
-
-    def recipients(self, rooms: Iterable[str]) -> Collection[Client]:
-        """The clients in any of `rooms`, each once. Costs as much as these rooms have members."""
+    def recipients(self, rooms: Iterable[str]) -> Collection[ClientSession]:
+        """Return the clients in any of `rooms`, each once. Costs time for the members of these
+        rooms, whatever the number of other clients.
+        """
         members = [clients for room in rooms if (clients := self._rooms.get(room))]
         if not members:
             return NO_CLIENTS
         if len(members) == 1:
             return members[0].keys()
-        union: dict[Client, None] = {}
+        union: dict[ClientSession, None] = {}
         for clients in members:
             union.update(clients)
         return union.keys()
 
     def publish(self, entries: Sequence[Entry]) -> None:
-        """Deliver each entry to its recipients, in order, before this returns.
-
-        `deliver` must not change any subscription.
+        """Deliver each entry to its recipients, in order, before this returns. `deliver` must not
+        change any subscription.
         """
         for entry in entries:
             recipients = self.recipients(entry.event.rooms)
             if not recipients:
                 continue
             if self._limited and entry.event.moved:
-                self._publish_move(entry, RegionMove(entry.event), recipients)
+                self._publish_move(entry, recipients)
             else:
                 self._deliver(entry, recipients)
 
     def counts(self) -> HubCounts:
-        return HubCounts(clients=len(self._clients), rooms=len(self._rooms))
+        return HubCounts(clients=self._joined, rooms=len(self._rooms))
 
-    def _publish_move(self, entry: Entry, move: RegionMove, recipients: Collection[Client]) -> None:
-        """Deliver a move to each as it may be heard: in up to three ways."""
-        ways: dict[int, tuple[Event, list[Client]]] = {}
+    def _publish_move(self, entry: Entry, recipients: Collection[ClientSession]) -> None:
+        """Deliver a move to each client as its rights allow: as up to three different events."""
+        move = RegionMove(entry.event)
+        variants: dict[int, tuple[Event, list[ClientSession]]] = {}
         for client in recipients:
-            rights = self._clients[client].rights
-            heard = move.event if rights.regions is None else move.as_visible(rights)
-            if heard is not None:
-                ways.setdefault(id(heard), (heard, []))[1].append(client)
-        for heard, clients in ways.values():
-            self._deliver(Entry(entry.position, heard, entry.at), clients)
+            event = move.as_visible(_joined(client).rights)
+            if event is not None:
+                variants.setdefault(id(event), (event, []))[1].append(client)
+        for event, clients in variants.values():
+            self._deliver(Entry(entry.position, event, entry.at), clients)
 
-    def _visible(self, key: Key, rights: Rights) -> bool:
-        place = None if rights.regions is None else self._where(key)
-        return place is None or rights.can_read_row(place)
+    def _can_read(self, key: Key, rights: Rights) -> bool:
+        regions = None if rights.regions is None else self._regions_of_key(key)
+        return regions is None or rights.can_read_row(regions)
 
-    def _check(self, after: Subscription, wanted: RoomSelection) -> None:
-        named = len(after.regions or ()) + len(after.properties)
+    def _check(self, subscription: Subscription, selection: RoomSelection) -> None:
+        named = len(subscription.regions or ()) + len(subscription.properties)
         if named > self._max_rooms:
             raise RequestRejected(
                 Code.TOO_MANY_ROOMS,
                 f"expected at most {self._max_rooms} regions and properties in all, "
                 f"this would make {named}",
             )
-        rights = after.rights
+        rights = subscription.rights
         if rights.regions is None:
             return
-        most = self._max_rooms * ROOMS_PER_NAME
-        if after.scoped_rooms > most:
+        limit = self._max_rooms * ROOMS_PER_NAME
+        if subscription.scoped_rooms > limit:
             raise RequestRejected(
                 Code.TOO_MANY_ROOMS,
-                f"expected at most {most} rooms of properties, this would make "
-                f"{after.scoped_rooms}: {len(after.properties)} properties in each of the "
-                f"{len(rights.regions)} regions that are yours to hear. Follow regions instead",
+                f"expected at most {limit} rooms of properties, this would make "
+                f"{subscription.scoped_rooms}: {len(subscription.properties)} properties in each "
+                f"of your {len(rights.regions)} regions. Subscribe to regions instead",
             )
-        for region in wanted.regions:
+        for region in selection.regions:
             rights.check(region)
-        for key in wanted.properties:
-            if not self._visible(key, rights):
+        for key in selection.properties:
+            if not self._can_read(key, rights):
                 raise RequestRejected(
-                    Code.REGION_FORBIDDEN,
-                    f"property {key} is in no region that is yours to hear",
+                    Code.REGION_FORBIDDEN, f"property {key} is in none of your regions"
                 )
 
-    def _replace(self, client: Client, was: Iterable[str], after: Subscription) -> None:
-        before = self._clients.get(client)
-        if before is None or before.rights.user != after.rights.user:
-            self._presence.add(after.rights.user)
-            if before is not None:
-                self._presence.remove(before.rights.user)
-        self._clients[client] = after
-        if client in self._batching:
+    def _set(self, client: ClientSession, subscription: Subscription | None) -> None:
+        """Replace a client's subscription; None: it has none any more."""
+        before = client.subscription
+        client.subscription = subscription
+        self._count_user(before, subscription)
+        self._joined += (subscription is not None) - (before is not None)
+        if client.batching:
             return
-        if after.rights.regions is None:
-            self._limited.discard(client)
-        else:
-            self._limited.add(client)
-        self._exit(client, set(was).difference(after.rooms))
-        for room in after.rooms:
+        self._limited += _is_limited(subscription) - _is_limited(before)
+        rooms = () if subscription is None else subscription.rooms
+        if before is not None:
+            self._leave(client, set(before.rooms).difference(rooms))
+        for room in rooms:
             self._rooms.setdefault(room, {})[client] = None
 
-    def _exit(self, client: Client, rooms: Iterable[str]) -> None:
+    def _count_user(self, before: Subscription | None, after: Subscription | None) -> None:
+        old = None if before is None else before.rights.user
+        new = None if after is None else after.rights.user
+        if old != new:
+            self._presence.add(new)
+            self._presence.remove(old)
+
+    def _leave(self, client: ClientSession, rooms: Iterable[str]) -> None:
         for room in rooms:
             members = self._rooms.get(room)
             if members is None:
@@ -251,3 +232,13 @@ class Hub(Generic[Client]):
             members.pop(client, None)
             if not members:
                 del self._rooms[room]
+
+
+def _joined(client: ClientSession) -> Subscription:
+    if client.subscription is None:
+        raise KeyError(client.sid)
+    return client.subscription
+
+
+def _is_limited(subscription: Subscription | None) -> bool:
+    return subscription is not None and subscription.rights.regions is not None

@@ -1,4 +1,4 @@
-"""Users who can be told anything: who has a client here, or one that may come back. Pure."""
+"""Users with a client that is connected or may reconnect. No I/O."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ if TYPE_CHECKING:
 
 
 class Presence:
-    """Whoever says that a client of a user came has to say that it went."""
+    """Counts the clients of each user. Every `add` must be paired with one `remove`."""
 
     def __init__(self) -> None:
         self._clients: dict[str, int] = {}
 
     @property
     def users(self) -> KeysView[str]:
-        """The users, now and whenever it is looked at again."""
+        """A live view of the users."""
         return self._clients.keys()
 
     def add(self, user: str | None) -> None:
-        """None: a client without a user."""
+        """Count a client of `user`; None, a client without a user, is ignored."""
         if user is not None:
             self._clients[user] = self._clients.get(user, 0) + 1
 

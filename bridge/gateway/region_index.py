@@ -1,4 +1,4 @@
-"""Which rows are in which regions."""
+"""The keys of the rows in each region, in an order that snapshot pages can continue in."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 
 MIN_COMPACT_SLOTS: Final = 64
-"""Holes that a list may have, however short it is."""
+"""Length up to which a list is not compacted."""
 
 
 @dataclass(slots=True)
 class RegionBucket:
-    """The keys of the rows that are in exactly these regions."""
+    """The keys of the rows that are in exactly these regions; None for a removed one."""
 
     number: int
     regions: tuple[str, ...]
     keys: list[Key | None] = field(default_factory=list)
     index_of: dict[Key, int] = field(default_factory=dict)
-    compactions: int = 0  # how often its holes were closed
+    compactions: int = 0
 
     def add(self, key: Key) -> None:
         if key not in self.index_of:
@@ -46,31 +46,34 @@ class RegionBucket:
 
 
 class RegionIndex:
-    """Which rows are in which regions."""
+    """The buckets of all regions."""
 
     def __init__(self, columns: Sequence[str]) -> None:
-        """`columns` say where a row belongs, widest first."""
+        """`columns` are the columns that make a row's regions, widest first."""
         self._columns = columns
-        self._places: dict[tuple[str, ...], RegionBucket] = {}
-        self._inside: dict[str, list[RegionBucket]] = {}
+        self._buckets: dict[tuple[str, ...], RegionBucket] = {}
+        self._of_region: dict[str, list[RegionBucket]] = {}
 
     def bucket(self, regions: tuple[str, ...]) -> RegionBucket:
-        place = self._places.get(regions)
-        if place is None:
-            place = self._places[regions] = RegionBucket(len(self._places), regions)
+        """Return the bucket of rows in exactly these regions; it is made if there is none."""
+        bucket = self._buckets.get(regions)
+        if bucket is None:
+            bucket = self._buckets[regions] = RegionBucket(len(self._buckets), regions)
             for region in regions:
-                self._inside.setdefault(region, []).append(place)
-        return place
+                self._of_region.setdefault(region, []).append(bucket)
+        return bucket
 
     def buckets_in(self, regions: Iterable[str] | None) -> list[RegionBucket]:
-        """The places in any of `regions`, in the order of their numbers; None: all."""
+        """Return the buckets in any of `regions`, ordered by number; None: all buckets."""
         if regions is None:
-            return list(self._places.values())
-        found = {place.number: place for name in regions for place in self._inside.get(name, ())}
+            return list(self._buckets.values())
+        found = {
+            bucket.number: bucket for name in regions for bucket in self._of_region.get(name, ())
+        }
         return [found[number] for number in sorted(found)]
 
     def add_rows(self, rows: RowStore, keys: Iterable[Key]) -> None:
-        """Add rows where they are now."""
+        """Add rows by their present regions; unknown keys are skipped."""
         for key in keys:
             row = rows.get(key)
             if row is not None:

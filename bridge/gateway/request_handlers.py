@@ -1,20 +1,25 @@
-"""What clients ask for with an ack: `subscribe`, `unsubscribe`, `authenticate`."""
+"""Handlers of the requests that clients send with an ack: `subscribe`, `unsubscribe`,
+`authenticate`.
+"""
 
 from __future__ import annotations
 
 import logging
+import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from bridge.contract.parse import parse_page_cursor, parse_selection, parse_snapshot_flag
 from bridge.errors import Code, LogUnusableError, RequestRejected
-from bridge.security.rate_limit import Allowance
+from bridge.security.rate_limit import RateLimiter
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from bridge.clock import Clock
+    from bridge.gateway.client import ClientSession
     from bridge.gateway.delivery.batcher import Batcher
     from bridge.gateway.delivery.writer import ClientWriter
     from bridge.gateway.hub import Hub
@@ -30,154 +35,158 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class RequestLimits:
+    """How many requests one client may send: `per_second`, and a `burst` at once."""
+
+    per_second: float
+    burst: float
+
+
 class RequestHandlers:
-    """Answers requests. A client's subscription changes between two events and not during one: what
-    was published before its ack comes before the ack, the rest after it.
+    """Handles requests. A subscription changes between two events: what was published before the
+    ack is delivered before it, the rest after it.
     """
 
     def __init__(
         self,
         *,
-        hub: Hub[str],
-        wire: ClientWriter,
-        window: Batcher,
+        hub: Hub,
+        writer: ClientWriter,
+        batcher: Batcher,
         sessions: RecoverySessions,
+        persistence: SessionPersistence | None,
         snapshots: Snapshots,
-        bearers: TokenExpiry,
+        quota: SnapshotQuota,
+        token_expiry: TokenExpiry,
         log: EntryReader,
         clock: Clock,
-        keeper: SessionPersistence | None,
-        rations: SnapshotQuota,
-        ready: Callable[[], Awaitable[None]],
-        address: Callable[[str], str | None],
-        rights_here: Callable[[Rights], Rights],
-        per_second: float,
-        burst: float,
+        limits: RequestLimits,
+        effective_rights: Callable[[Rights], Rights],
     ) -> None:
-        """`ready` waits for snapshots or raises `RequestRejected`; `address` is that of a client;
-        `rights_here` makes of a token's rights those that count here. A client may make so many
-        requests `per_second`, and a `burst` at once.
-        """
+        """`effective_rights` returns the rights that apply in this bridge for those of a token."""
         self._hub = hub
-        self._wire = wire
-        self._window = window
+        self._writer = writer
+        self._batcher = batcher
         self._sessions = sessions
+        self._persistence = persistence
         self._snapshots = snapshots
-        self._bearers = bearers
+        self._quota = quota
+        self._token_expiry = token_expiry
         self._log = log
         self._clock = clock
-        self._keeper = keeper
-        self._rations = rations
-        self._ready = ready
-        self._address = address
-        self._rights_here = rights_here
-        self._per_second = per_second
-        self._burst = burst
-        self._allowances: dict[str, Allowance] = {}
-        self._kept_back: set[str] = set()  # clients whose subscription is being stored
-        self.by_name: dict[str, Callable[[str, Any], Awaitable[bytes]]] = {
+        self._effective_rights = effective_rights
+        # Clients are removed from it, so their number needs no bound here.
+        self._limiter = RateLimiter(limits.per_second, limits.burst, max_keys=sys.maxsize)
+        self.by_name: dict[str, Callable[[ClientSession, Any], Awaitable[bytes]]] = {
             "subscribe": self._subscribe,
             "unsubscribe": self._unsubscribe,
             "authenticate": self._authenticate,
         }
 
-    async def handle(self, sid: str, name: str, args: Sequence[Any], ack: int | None) -> None:
-        """Answer a request. A fault of ours ends the connection: the client comes back and says
-        again what it wants, instead of going on with who knows which subscription.
+    @property
+    def limited_clients(self) -> int:
+        """Number of clients with a rate limit bucket that is not full."""
+        return len(self._limiter)
+
+    async def handle(
+        self, client: ClientSession, name: str, args: Sequence[Any], ack: int | None
+    ) -> None:
+        """Handle a request and send its ack. An internal error ends the connection: the client
+        reconnects and subscribes again, instead of going on with an unknown subscription.
         """
         request = self.by_name.get(name)
-        if request is None or self._hub.subscription(sid) is None:
-            return  # not for us, or from a client that is being cut off
+        if request is None or client.subscription is None:
+            return  # another event, or the client has been removed
         try:
-            self._count(sid)
-            answer = await request(sid, _only(args))
-        except RequestRejected as refused:
-            answer = orjson.dumps(refused.to_ack())
+            self._limit(client)
+            answer = await request(client, _single(args))
+        except RequestRejected as rejection:
+            answer = orjson.dumps(rejection.to_ack())
         except Exception:
-            log.exception("a request of client %s failed", sid)
-            self._wire.abort(sid)
+            log.exception("a request of client %s failed", client.sid)
+            self._writer.abort(client)
             return
         if ack is not None:
-            self._window.flush_one(sid)
-            self._wire.send_packet(sid, f"3{ack}[{answer.decode()}]")
-        await self._stored(sid)
+            self._batcher.flush_one(client)
+            self._writer.send_packet(client, f"3{ack}[{answer.decode()}]")
+        await self._store(client)
 
-    def remove(self, sid: str) -> None:
-        """The client is gone."""
-        self._allowances.pop(sid, None)
+    def remove(self, client: ClientSession) -> None:
+        self._limiter.remove(client)
 
-    async def _subscribe(self, sid: str, argument: Any) -> bytes:
-        what = parse_selection(argument)
+    async def _subscribe(self, client: ClientSession, argument: Any) -> bytes:
+        selection = parse_selection(argument)
         after = parse_page_cursor(argument)
         if not parse_snapshot_flag(argument):
-            return self.subscription_changed(sid, self._hub.subscribe(sid, what))
-        await self._ready()
-        now = self._hub.subscription(sid)
-        if now is None:
+            return self.subscription_changed(client, self._hub.subscribe(client, selection))
+        await self._snapshots.wait_ready()
+        subscription = client.subscription
+        if subscription is None:
             raise RequestRejected(Code.NOT_READY, "the connection has ended")
-        address = self._address(sid)
-        self._rations.check(address)
-        # Nothing waits from here to the ack.
-        page = self._snapshots.page(what, after, now.rights)
-        self._rations.charge(address, len(page.rows) / self._snapshots.page_bytes)
-        ack = self.subscription_changed(sid, self._hub.subscribe(sid, what))
+        address = client.connection.address
+        self._quota.check(address)
+        # No await from here to the ack: rows, subscription and position belong together.
+        page = self._snapshots.page(selection, after, subscription.rights)
+        self._quota.charge(address, len(page.rows) / self._snapshots.page_bytes)
+        ack = self.subscription_changed(client, self._hub.subscribe(client, selection))
         rest: dict[str, str] = {"offset": str(self._log.head)}
         if page.more is not None:
             rest["more"] = page.more
         return b'%b,%b,"snapshot":[%b]}' % (ack[:-1], orjson.dumps(rest)[1:-1], page.rows)
 
-    async def _unsubscribe(self, sid: str, argument: Any) -> bytes:
-        return self.subscription_changed(sid, self._hub.unsubscribe(sid, parse_selection(argument)))
+    async def _unsubscribe(self, client: ClientSession, argument: Any) -> bytes:
+        selection = parse_selection(argument)
+        return self.subscription_changed(client, self._hub.unsubscribe(client, selection))
 
-    async def _authenticate(self, sid: str, argument: Any) -> bytes:
-        return await self._bearers.refresh(sid, argument, self._granted)
+    async def _authenticate(self, client: ClientSession, argument: Any) -> bytes:
+        return await self._token_expiry.refresh(client, argument, self._grant)
 
-    def _granted(self, sid: str, rights: Rights) -> bool:
-        """Give a client these rights, within a request of its; False if it had them."""
-        now = self._hub.subscription(sid)
-        here = self._rights_here(rights)
-        if now is None or now.rights == here:
+    def _grant(self, client: ClientSession, rights: Rights) -> bool:
+        """Set the rights of a client during its request; False if it has them already."""
+        subscription = client.subscription
+        effective = self._effective_rights(rights)
+        if subscription is None or subscription.rights == effective:
             return False
-        self.subscription_changed(sid, self._hub.set_rights(sid, here))
+        self.subscription_changed(client, self._hub.set_rights(client, effective))
         return True
 
-    def subscription_changed(self, sid: str, subscription: Subscription) -> bytes:
-        """A client's subscription was changed within a request; the ack says to what."""
-        if self._sessions.changed(sid, subscription, self._log.head) and self._keeper is not None:
-            self._wire.hold(sid)
-            self._kept_back.add(sid)
-        if sid in self._window:
-            self._window.set(sid, subscription)
+    def subscription_changed(self, client: ClientSession, subscription: Subscription) -> bytes:
+        """Pass on a subscription that was changed during a request, and return the ack."""
+        changed = client.recovery is not None and self._sessions.change(
+            client.recovery, subscription, self._log.head
+        )
+        if changed and self._persistence is not None:
+            self._writer.hold(client)
+            client.storing = True
+        if client.batching:
+            self._batcher.set(client)
         return orjson.dumps(subscription.to_ack())
 
-    async def _stored(self, sid: str) -> None:
-        """Where the client's subscription was changed: wait until that is stored, and only then let
-        it hear of it. Its next request waits for this one.
+    async def _store(self, client: ClientSession) -> None:
+        """If the client's subscription was changed: wait until it is stored, and only then send
+        the ack and what follows it. The client's next request waits for this one.
         """
-        if sid not in self._kept_back or self._keeper is None:
+        if not client.storing or self._persistence is None:
             return
-        self._kept_back.discard(sid)
+        client.storing = False
         try:
-            await self._keeper.store()
+            await self._persistence.store()
         except LogUnusableError:
-            log.exception("the subscription of client %s could not be stored", sid)
-            self._wire.abort(sid)
+            log.exception("the subscription of client %s could not be stored", client.sid)
+            self._writer.abort(client)
         else:
-            self._wire.release(sid)
+            self._writer.release(client)
 
-    def _count(self, sid: str) -> None:
-        now = self._clock.monotonic()
-        allowance = self._allowances.get(sid)
-        if allowance is None:
-            allowance = self._allowances[sid] = Allowance.full(self._per_second, self._burst, now)
-        if not allowance.take(now):
+    def _limit(self, client: ClientSession) -> None:
+        if self._limiter.acquire(client, self._clock.monotonic()):
             raise RequestRejected(
                 Code.RATE_LIMITED,
-                f"expected at most {allowance.per_second:g} requests per second",
+                f"expected at most {self._limiter.per_second:g} requests per second",
             )
 
 
-def _only(args: Sequence[Any]) -> Any:
+def _single(args: Sequence[Any]) -> Any:
     if len(args) > 1:
-        raise RequestRejected(Code.BAD_REQUEST, f"expected one argument, came {len(args)}")
+        raise RequestRejected(Code.BAD_REQUEST, f"expected one argument, received {len(args)}")
     return args[0] if args else None

@@ -1,33 +1,34 @@
-"""The rows of a subscription as of one position of the log, in pages.
+"""Snapshots: the rows of a subscription at one position of the log, in pages.
 
-**Rows and position belong together.** The pipeline changes the known rows, moves the log's head and
-publishes in one step of the event loop, and a page is made within one step too: its rows are what
-everything up to its `offset` came to.
+**Consistency.** The pipeline changes the known rows, moves the head of the log and publishes in one
+iteration of the event loop, and a page is made within one iteration, too: its rows are the state
+after all entries up to its `offset`.
 
-**How a client puts pages together with events.** An ack has its place among the events that the
-client hears: those before it are in its rows, those after it are not, for every page. So, in the
-ack's callback (a promise's continuation may run later than the next event):
+**Merging pages with events, in the client.** The ack with a page has its place in the sequence of
+events: the events before it are contained in its rows, the events after it are not. So, in the
+callback of the ack (the continuation of a promise may run later than the next event):
 
-1. put each row of the page in the place of what is known of that property;
-2. an event that comes afterwards is applied as ever. One that updates or deletes a property which
-   is not known is passed over: a later page has the property as it is then, or not at all;
-3. while `more` is given, ask again with `{"snapshot": true, "after": <more>}` and the same
-   regions. When it no longer is, what the client has is the table, as of what it heard last.
+1. replace the stored row of each property by the row in the page;
+2. apply later events as always. Ignore an update or deletion of a property that is not stored: a
+   later page has the property as it is then, or not at all;
+3. while the ack has `more`, request the next page with `{"snapshot": true, "after": <more>}` and
+   the same regions. When it has none, the stored rows are the table as of the last event received.
 
-Properties that appear while pages are fetched come as events, and may come in a page again.
+Properties created while pages are fetched are received as events, and may be in a page as well.
 
-**How the rows of a region are found.** `Places` keeps the keys of each region in a list, so a page
-costs what its rows cost, wherever it begins. A key that leaves its region leaves a hole, one that
-enters is appended; holes are closed when they are more than half, which makes cursors into that
-list void. The lists are built from the known rows in short steps when the first pass over the table
-is done, and kept by the log's entries from then on (and meanwhile: to add a key twice, or to take
-out one that was not added yet, does no harm). A row costs one list slot and one dict slot, about
-100 bytes. The alternative, a scan of all rows for each page, decodes a million rows in seconds.
+**Finding the rows of a region.** `RegionIndex` keeps the keys of each region in a list, so a page
+costs time for its own rows, wherever it begins. A removed key leaves a hole, an added key is
+appended; a list is compacted when more than half of it are holes, which invalidates cursors into
+it. The lists are built from the known rows in short steps after the first scan of the table, and
+updated by the entries of the log from then on, and meanwhile: adding a key twice, or removing one
+that was not added yet, is harmless. A row takes a list slot and a dict slot, about 100 bytes.
+Scanning all rows for each page instead would decode a million rows in seconds.
 """
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Final
@@ -51,31 +52,40 @@ if TYPE_CHECKING:
     from bridge.rows import RowStore
 
 ROWS_PER_STEP: Final = 1000
-"""Rows that are looked at in one step of the loop: about 3 ms."""
+"""Rows decoded in one iteration of the event loop: about 3 ms."""
 
 COLLECT_ROWS_PER_STEP: Final = 5_000
-"""Rows that are only pointed at in one step."""
+"""Rows referred to, without decoding, in one iteration of the event loop."""
+
+WAIT_SECONDS: Final = 5.0
+"""How long a request may wait for the index to be built."""
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotPage:
-    """Rows as JSON, without brackets; `more` is the cursor of the next page."""
+    """Rows as JSON objects separated by commas, and the cursor of the next page; None: no more."""
 
     rows: bytes
     more: str | None
 
 
 class Snapshots:
-    """Pages of the known rows, each as a client with some rights may see it: with the columns of
-    its view, and without the rows that are in none of its regions.
+    """Pages of the known rows, limited to the columns of the client's view and to the rows in its
+    regions.
     """
 
-    def __init__(self, rows: RowStore, projection: Projection, *, page_bytes: int) -> None:
+    def __init__(
+        self, rows: RowStore, projection: Projection, *, page_bytes: int, available: bool = True
+    ) -> None:
+        """`page_bytes` ends a page. `available`: whether `build` will be called; without it every
+        request is rejected.
+        """
         self._rows = rows
         self._projection = projection
+        self._available = available
         self.page_bytes = page_bytes
-        self._regions_index = RegionIndex(projection.region)
-        self._collecting: list[set[Key]] = []
+        self._index = RegionIndex(projection.region)
+        self._collecting: list[set[Key]] = []  # keys published during each `collect`
         self._columns: dict[View, tuple[str, ...]] = {}
         self._hidden: dict[View, set[str]] = {}
         for view in projection.views:
@@ -85,72 +95,82 @@ class Snapshots:
             )
             self._hidden[view] = {c for c in DOCUMENTED if c not in shown}
         self.ready = asyncio.Event()
-        """Set when the regions' lists are built. Before, there are no snapshots."""
+        """Set when the index is built. Until then requests are rejected."""
+
+    async def wait_ready(self) -> None:
+        """Wait until the index is built, for `WAIT_SECONDS` at most. Raises `RequestRejected` if
+        there are no snapshots.
+        """
+        if not self._available:
+            raise RequestRejected(Code.NOT_SUPPORTED, "this bridge has no snapshots")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WAIT_SECONDS):
+                await self.ready.wait()
 
     async def build(self) -> None:
-        """Look at all rows, a few in each step of the loop. Not before the first pass is done:
-        until then rows come without being published.
+        """Index all rows, some in each iteration of the event loop. Call it after the first scan:
+        until then rows are added without being published.
         """
         keys = list(self._rows)
         for start in range(0, len(keys), ROWS_PER_STEP):
-            self._regions_index.add_rows(self._rows, keys[start : start + ROWS_PER_STEP])
+            self._index.add_rows(self._rows, keys[start : start + ROWS_PER_STEP])
             await asyncio.sleep(0)
         self.ready.set()
 
     def apply(self, entries: Sequence[Entry]) -> None:
-        """What was published, in the step in which the rows changed."""
-        self._regions_index.apply(entries)
-        for touched in self._collecting:
-            touched.update(entry.event.key for entry in entries)
+        """Follow published entries, in the iteration in which the rows changed."""
+        self._index.apply(entries)
+        for published in self._collecting:
+            published.update(entry.event.key for entry in entries)
 
     def page(
-        self, wanted: RoomSelection, after: str | None, rights: Rights = UNRESTRICTED
+        self, selection: RoomSelection, after: str | None, rights: Rights = UNRESTRICTED
     ) -> SnapshotPage:
-        """A page of what is wanted; nothing named means everything. Raises `RequestRejected`."""
-        places = self._selected_buckets(wanted, rights)
-        out: list[bytes] = []
-        size = looked = 0
+        """Return the page after the cursor `after`, or the first one. An empty selection selects
+        everything. Raises `RequestRejected`.
+        """
+        buckets = self._selected_buckets(selection, rights)
+        rows: list[bytes] = []
+        size = scanned = 0
         if after is None:
             first, start = 0, 0
-            for key in self._named(wanted, rights):
+            for key in self._named(selection, rights):
                 row = self.row(key, rights.view)
                 if row is not None:
-                    out.append(row)
+                    rows.append(row)
                     size += len(row)
         else:
-            first, start = _cursor(after, places)
-        for place in places:
-            if place.number < first:
+            first, start = _parse_cursor(after, buckets)
+        for bucket in buckets:
+            if bucket.number < first:
                 continue
-            for index in range(start if place.number == first else 0, len(place.keys)):
-                if size >= self.page_bytes or looked >= ROWS_PER_STEP:
-                    return SnapshotPage(
-                        b",".join(out), f"{place.number}.{place.compactions}.{index}"
-                    )
-                looked += 1
-                found = place.keys[index]
+            for index in range(start if bucket.number == first else 0, len(bucket.keys)):
+                if size >= self.page_bytes or scanned >= ROWS_PER_STEP:
+                    cursor = f"{bucket.number}.{bucket.compactions}.{index}"
+                    return SnapshotPage(b",".join(rows), cursor)
+                scanned += 1
+                found = bucket.keys[index]
                 row = None if found is None else self.row(found, rights.view)
                 if row is not None:
-                    out.append(row)
+                    rows.append(row)
                     size += len(row)
-        return SnapshotPage(b",".join(out), None)
+        return SnapshotPage(b",".join(rows), None)
 
     async def collect(
-        self, wanted: RoomSelection, rights: Rights = UNRESTRICTED
+        self, selection: RoomSelection, rights: Rights = UNRESTRICTED
     ) -> dict[Key, bytes]:
-        """All rows that are wanted, as they are kept, in one moment: the step of the loop in which
-        this returns. `encode` spells them. Raises `RequestRejected`.
+        """Return all selected rows, in the form of `RowStore`, as of the event-loop iteration in
+        which this returns; `encode` turns them into JSON. Raises `RequestRejected`.
 
-        They are gathered in short steps; those that were published meanwhile are looked at again in
-        the last one.
+        Rows are collected in short steps, and those published meanwhile once more in the last one.
         """
-        places = self._selected_buckets(wanted, rights)
-        touched: set[Key] = set()
-        self._collecting.append(touched)
+        buckets = self._selected_buckets(selection, rights)
+        published: set[Key] = set()
+        self._collecting.append(published)
         try:
             out: dict[Key, bytes] = {}
             sources: Iterable[Sequence[Key | None]] = chain(
-                (list(place.keys) for place in places), [list(self._named(wanted, rights))]
+                (list(bucket.keys) for bucket in buckets), [list(self._named(selection, rights))]
             )
             for keys in sources:
                 for start in range(0, len(keys), COLLECT_ROWS_PER_STEP):
@@ -159,34 +179,34 @@ class Snapshots:
                         if key is not None and row is not None:
                             out[key] = row
                     await asyncio.sleep(0)
-            # Nothing waits from here on.
-            regions = set(wanted.regions)
-            named = set(self._named(wanted, rights))
-            for key in touched:
+            # No await from here on.
+            selected = set(selection.regions)
+            named = set(self._named(selection, rights))
+            for key in published:
                 out.pop(key, None)
                 row = self._rows.get(key)
                 if row is None:
                     continue
-                place = self._regions(row)
+                regions = self._regions(row)
                 if key in named or (
-                    rights.can_read_row(place)
-                    and (wanted.is_empty or not regions.isdisjoint(place))
+                    rights.can_read_row(regions)
+                    and (selection.is_empty or not selected.isdisjoint(regions))
                 ):
                     out[key] = row
             return out
         finally:
-            self._collecting.remove(touched)
+            self._collecting.remove(published)
 
     def regions_of_key(self, key: Key) -> tuple[str, ...] | None:
-        """The regions of a known row, in whichever spelling of its key; None if it is not known."""
-        for name in (key, *_other_spelling(key)):
+        """Return the regions of a known row, in either spelling of its key; None if unknown."""
+        for name in (key, *_other_spellings(key)):
             row = self._rows.get(name)
             if row is not None:
                 return self._regions(row)
         return None
 
     def row(self, key: Key, view: View = "public") -> bytes | None:
-        """A known row as the data of `property-created`, with all columns of the view."""
+        """Return a known row as the data of `property-created`, with all columns of the view."""
         row = self._rows.get(key)
         return None if row is None else self.encode(key, row, view)
 
@@ -200,51 +220,51 @@ class Snapshots:
             }
         )
 
-    def _selected_buckets(self, wanted: RoomSelection, rights: Rights) -> list[RegionBucket]:
+    def _selected_buckets(self, selection: RoomSelection, rights: Rights) -> list[RegionBucket]:
         if not self.ready.is_set():
             raise RequestRejected(Code.NOT_READY, "the bridge has not read the table yet")
-        for region in wanted.regions:
+        for region in selection.regions:
             rights.check(region)
-        return self._regions_index.buckets_in(rights.regions if wanted.is_empty else wanted.regions)
+        return self._index.buckets_in(rights.regions if selection.is_empty else selection.regions)
 
     def _regions(self, row: bytes) -> tuple[str, ...]:
         return regions_of(self._rows.decode(row), self._projection.region)
 
-    def _named(self, wanted: RoomSelection, rights: Rights) -> Iterator[Key]:
-        """The properties that were named, may be seen, and are not in a named region as well, each
-        once. A client may spell a key as a string that is a number in the table.
+    def _named(self, selection: RoomSelection, rights: Rights) -> Iterator[Key]:
+        """Yield the selected properties that the rights cover and that are in no selected region,
+        each once. A client may spell a key as a string that is a number in the table.
         """
-        regions = set(wanted.regions)
+        selected = set(selection.regions)
         found: set[Key] = set()
-        for name in wanted.properties:
-            for key in (name, *_other_spelling(name)):
+        for name in selection.properties:
+            for key in (name, *_other_spellings(name)):
                 row = None if key in found else self._rows.get(key)
                 if row is None:
                     continue
-                place = self._regions(row)
-                if regions.isdisjoint(place) and rights.can_read_row(place):
+                regions = self._regions(row)
+                if selected.isdisjoint(regions) and rights.can_read_row(regions):
                     found.add(key)
                     yield key
                     break
 
 
-def _other_spelling(name: Key) -> tuple[Key, ...]:
+def _other_spellings(name: Key) -> tuple[Key, ...]:
     if isinstance(name, int):
         return (str(name),)
     digits = name.removeprefix("-")
     if not (digits.isascii() and digits.isdigit() and len(digits) < 20):  # noqa: PLR2004
         return ()
-    # Its room is named as the table spells it: by "007" nothing would be heard of 7.
+    # The room of a property is named by the table's spelling: "007" is not the room of 7.
     return (int(name),) if str(int(name)) == name else ()
 
 
-def _cursor(after: str, places: Sequence[RegionBucket]) -> tuple[int, int]:
-    """The number of the place and the index in it at which a page begins."""
+def _parse_cursor(after: str, buckets: Sequence[RegionBucket]) -> tuple[int, int]:
+    """Return the number of the bucket and the index in it at which the page begins."""
     parts = after.split(".")
     if len(parts) != 3 or not all(p.isascii() and p.isdigit() and len(p) < 16 for p in parts):  # noqa: PLR2004
-        raise RequestRejected(Code.BAD_REQUEST, "expected for after what an ack gave as more")
-    number, closed, index = map(int, parts)
-    place = next((place for place in places if place.number == number), None)
-    if place is None or place.compactions != closed or index > len(place.keys):
-        raise RequestRejected(Code.CURSOR_GONE, "the rows have been put in another order since")
+        raise RequestRejected(Code.BAD_REQUEST, "expected for after the value of more in an ack")
+    number, compactions, index = map(int, parts)
+    bucket = next((bucket for bucket in buckets if bucket.number == number), None)
+    if bucket is None or bucket.compactions != compactions or index > len(bucket.keys):
+        raise RequestRejected(Code.CURSOR_GONE, "the order of the rows has changed since")
     return number, index

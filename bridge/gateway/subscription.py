@@ -1,4 +1,4 @@
-"""What one client is subscribed to."""
+"""The subscription of one client."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """All that a client hears. `regions` is None for everything that its `rights` let it hear, and
-    `properties` is empty then.
+    """Regions and properties, within the client's rights. `regions` is None for everything that the
+    rights cover, and `properties` is empty then.
     """
 
     regions: tuple[str, ...] | None = None
@@ -27,8 +27,9 @@ class Subscription:
 
     @property
     def rooms(self) -> tuple[str, ...]:
+        """The rooms that the client is a member of."""
         rights = self.rights
-        rooms = self._open() if rights.regions is None else self._within(rights.regions)
+        rooms = self._all_regions() if rights.regions is None else self._within(rights.regions)
         if rights.view == "member":
             rooms = tuple(map(member_room, rooms))
         if rights.user is None:
@@ -36,40 +37,40 @@ class Subscription:
         scopes = (None,) if rights.regions is None else rights.regions
         return (*rooms, *(user_room(rights.user, scope) for scope in scopes))
 
-    def _open(self) -> tuple[str, ...]:
+    def _all_regions(self) -> tuple[str, ...]:
         if self.regions is None:
             return (ALL_ROOM,)
         return (*map(region_room, self.regions), *map(property_room, self.properties))
 
-    def _within(self, mine: tuple[str, ...]) -> tuple[str, ...]:
+    def _within(self, allowed: tuple[str, ...]) -> tuple[str, ...]:
         if self.regions is None:
-            return tuple(map(region_room, mine))
-        named = (property_room(key, region) for key in self.properties for region in mine)
+            return tuple(map(region_room, allowed))
+        named = (property_room(key, region) for key in self.properties for region in allowed)
         return (*map(region_room, self.regions), *named)
 
     @property
     def scoped_rooms(self) -> int:
-        """How many of its rooms are of one property within one region."""
+        """Number of its rooms that are of one property within one region."""
         return len(self.properties) * len(self.rights.regions or ())
 
-    def with_selection(self, wanted: RoomSelection) -> Subscription:
-        """The subscription after `subscribe`."""
-        if wanted.is_empty:
+    def with_selection(self, selection: RoomSelection) -> Subscription:
+        """Return the subscription after `subscribe`."""
+        if selection.is_empty:
             return Subscription(rights=self.rights)
         return Subscription(
-            tuple(dict.fromkeys((*(self.regions or ()), *wanted.regions))),
-            _unique((*self.properties, *wanted.properties)),
+            tuple(dict.fromkeys((*(self.regions or ()), *selection.regions))),
+            _unique((*self.properties, *selection.properties)),
             self.rights,
         )
 
-    def without_selection(self, wanted: RoomSelection) -> Subscription:
-        """The subscription after `unsubscribe`."""
-        if wanted.is_empty:
+    def without_selection(self, selection: RoomSelection) -> Subscription:
+        """Return the subscription after `unsubscribe`."""
+        if selection.is_empty:
             return Subscription((), rights=self.rights)
         if self.regions is None:
             return self
-        regions = set(wanted.regions)
-        properties = {str(key) for key in wanted.properties}
+        regions = set(selection.regions)
+        properties = {str(key) for key in selection.properties}
         return Subscription(
             tuple(region for region in self.regions if region not in regions),
             tuple(key for key in self.properties if str(key) not in properties),
@@ -77,7 +78,7 @@ class Subscription:
         )
 
     def to_ack(self) -> dict[str, object]:
-        """The acknowledgement of the wire contract."""
+        """Return the ack of the wire contract."""
         return {
             "ok": True,
             "regions": None if self.regions is None else list(self.regions),
@@ -86,5 +87,5 @@ class Subscription:
 
 
 def _unique(keys: Iterable[Key]) -> tuple[Key, ...]:
-    """Without repeats. 7 and "7" name the same room, so they are the same."""
+    """Remove duplicates. 7 and "7" name the same room, so they are duplicates."""
     return tuple({str(key): key for key in keys}.values())

@@ -1,4 +1,4 @@
-"""What clients are told of the upstream: `bridge-status`. Pure: times are passed in."""
+"""The state of the source as clients receive it: `bridge-status`. No I/O; time is passed in."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from bridge.clock import timestamp
 from bridge.contract.events import BridgeState, BridgeStatus, BridgeStatusData
 
 GRACE_SECONDS: Final = 2.0
-"""How long the source may be away before clients are told. A subscription that is built anew is
-live again within this time, and a notice that comes and goes helps nobody."""
+"""How long the source may be disconnected before the state is `stale`. A subscription that is
+renewed is live again within this time, and a notice that vanishes at once is of no use."""
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamState:
-    """A look at what is before the gateway."""
+    """The state of the source and the pipeline."""
 
-    live: bool  # the source says that changes flow
-    reconciled: bool  # the first pass over the table is done, so rows and log belong together
-    scanning: bool  # a pass is looking for what the stream missed
+    live: bool  # the source receives changes
+    reconciled: bool  # the first scan of the table is done, so the rows agree with the log
+    scanning: bool  # a scan is looking for changes that the stream missed
 
 
 @dataclass(slots=True)
 class UpstreamStatus:
-    """Follows the state, and spells it.
+    """Derives the state of `bridge-status`.
 
-    - `live`: what clients are told is what the table says, but for the stream's lag;
-    - `catching-up`: changes flow, and what may have been missed is being looked for;
-    - `stale`: no changes flow, for longer than `GRACE_SECONDS` or from the beginning.
+    - `live`: clients receive the state of the table, but for the lag of the stream;
+    - `catching-up`: changes are received, and a scan is looking for missed ones;
+    - `stale`: no changes are received, for longer than `GRACE_SECONDS` or since the start.
     """
 
     since: float
@@ -37,7 +37,7 @@ class UpstreamStatus:
     _live_at: float | None = None
 
     def update(self, upstream: UpstreamState, now: float, wall: float) -> bool:
-        """Whether the state has changed. `now`: monotonic seconds; `wall`: Unix seconds."""
+        """Update the state; True if it changed. `now`: monotonic seconds; `wall`: Unix seconds."""
         if upstream.live:
             self._live_at = now
         state: BridgeState = "live"

@@ -1,4 +1,4 @@
-"""Translates a move between regions for clients whose rights cover only one of them. No I/O.
+"""Translates a move between regions for clients with rights to only one of them. No I/O.
 
 Rooms keep a client with limited rights from receiving events of other regions. Only a move concerns
 two places with one event: a client that may read the old place alone receives `property-deleted`
@@ -75,7 +75,7 @@ class RegionMove:
 
 
 def visible_event(event: Event, each: Iterable[Rights]) -> Event | None:
-    """Return the event that a client receives to whom all of these rights apply, or None for none.
+    """Return the event that a client with all of these rights receives, or None for none.
 
     A reconnecting client has the rights of its earlier subscription and its present ones.
     """

@@ -1,4 +1,4 @@
-"""Creates the event log and the stores beside it."""
+"""Creates the event log and the stores in the same file."""
 
 from __future__ import annotations
 

@@ -1,23 +1,23 @@
-"""Whom a change concerns: events go in, and come out with the notifications that follow them. Pure,
-but for its log and the clock that is passed in.
+"""Inserts notifications after the events that they belong to. No I/O except its log; the clock is
+passed in.
 
-A notification is an event like any other: it is stored in the same transaction as the change that
-it speaks of, has its own position, and is told and replayed by its rooms. That is why each user is
-notified once, whatever is killed, repaired or repeated.
+A notification is an event like any other: it is stored in the same commit as the event of the
+change, has its own position, and is delivered and replayed by its rooms. So each user is notified
+exactly once of a change, after any crash, repair or duplicate.
 
-| the property | who is notified | of |
+| the property | recipients | notification, if the rules allow one |
 |---|---|---|
-| is created | who watches a region it is in | `new-listing` |
-| changes | who watches it, or a region it was and is in | what changed, if that is worth it |
-| moves | who watches a region that it enters, and is not notified above | `new-listing` |
+| is created | users with a watch of a region it is in | `new-listing` |
+| changes | users with a watch of it, or of a region it was and is in | its changes |
+| moves | users with a watch of a region that it enters, if not notified above | `new-listing` |
 
-A user is notified once of one change. Only users who are present are, since nobody else could be
-told: who has a client connected, or one that may come back. Users whose rights end at some regions
-are reached through the rooms of regions whose listings they may hear: where they were and are for a
-change, since it has the old values too, and where they are now for what is new.
+A user is notified at most once of one change, and only if present: with a client that is connected
+or may still resume its session. Users with rights to some regions only are addressed by the rooms
+of regions that they may receive: for a change those it was and is in, since it has the old values
+too, and for a new listing those it is in now.
 
-One notification for many users is one entry of the log whose rooms are all of theirs, encoded once;
-there are several entries where they are very many.
+One notification for many users is one entry of the log with the rooms of all of them, encoded once;
+very many users take several entries.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ import orjson
 
 from bridge.clock import timestamp
 from bridge.events import Event
-from bridge.notifications import rules as notifications
+from bridge.notifications.rules import of_new, of_update
 from bridge.rooms import user_room
 
 if TYPE_CHECKING:
@@ -45,25 +45,36 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NOTIFIED_COLUMNS: Final = frozenset({"status", "price"})
-"""Columns whose changes may be worth a notification; a move is another reason for one."""
+"""Columns with changes that may be notified; a move is the other reason for a notification."""
 
 MAX_USERS_PER_ENTRY: Final = 1_000
-"""Users whose rooms one entry of the log has."""
+"""Users in the rooms of one entry of the log."""
 
-MAX_USERS_PER_STEP: Final = 50_000
-"""Users who are notified of all that is decided in one step of the loop."""
+MAX_USERS_PER_COMMIT: Final = 50_000
+"""Users that are notified of the changes of one commit: it is made in one step of the loop."""
 
 WARN_SECONDS: Final = 60.0
-"""Between two warnings that somebody was left out."""
+"""Between two warnings about users that were left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotifierOptions:
+    """`max_users`: users notified of one change, those with a watch of the property first.
+    `region_scoped`: whether users may have rights to some regions only, which takes further rooms.
+    """
+
+    rules: NotificationRules
+    max_users: int
+    region_scoped: bool
 
 
 @dataclass(frozen=True, slots=True)
 class NotifierCounts:
     """Since the start.
 
-    - `notified`: users, each once for each change;
-    - `cut_short`: notifications that more users should have had than may be;
-    - `failed`: changes of which nobody was notified because of a fault.
+    - `notified`: users, each once per change;
+    - `cut_short`: notifications with more recipients than the limit;
+    - `failed`: changes without notifications because of a fault.
     """
 
     notified: int
@@ -72,27 +83,25 @@ class NotifierCounts:
 
 
 class Notifier:
+    """Makes the notifications of events from the watches."""
+
     def __init__(
         self,
-        rules: NotificationRules,
+        options: NotifierOptions,
         watches: WatchIndex,
         *,
         present: Collection[str],
-        users: int,
-        scoped: bool,
         clock: Clock,
     ) -> None:
-        """`present`: the users who can be told anything, looked at whenever something is told; the
-        others cost nothing. `users`: how many are notified of one change, at the most; who watches
-        the property itself comes first. `scoped`: whether there are users whose rights end at some
-        regions, who need further rooms.
+        """`present`: the users that can receive anything, read at every change; others cost
+        nothing.
         """
-        self._rules = rules
+        self._rules = options.rules
+        self._max_users = options.max_users
+        self._region_scoped = options.region_scoped
         self._watches = watches
         self._present = present
-        self._users = users
         self._budget = 0
-        self._scoped = scoped
         self._clock = clock
         self._notified = self._cut_short = self._failed = 0
         self._warn_due = 0.0
@@ -103,60 +112,62 @@ class Notifier:
     def add_notifications(
         self, events: Sequence[Event], row_of: Callable[[Key], Record | None]
     ) -> Sequence[Event]:
-        """`events`, each followed by the notifications that it is worth. `row_of` gives the public
-        columns of a row, None where it is gone.
+        """Return `events`, each followed by its notifications. `row_of` returns the public columns
+        of a row; None: deleted.
 
-        Never raises: listings go on whatever becomes of notifications.
+        Never raises: a fault here must not stop the listings.
         """
         if not len(self._watches):
             return events
         out: list[Event] = []
-        self._budget = MAX_USERS_PER_STEP
+        self._budget = MAX_USERS_PER_COMMIT
         for event in events:
             out.append(event)
             try:
                 out.extend(self._notifications(event, row_of))
             except Exception:
                 self._failed += 1
-                log.exception("nobody is notified of a change of property %s", event.key)
+                log.exception("no user is notified of a change of property %s", event.key)
         return out
 
     def _notifications(self, event: Event, row_of: Callable[[Key], Record | None]) -> list[Event]:
-        """What `event` is worth."""
         out = []
-        for notice, users, places in self._audience(event, row_of):
+        for notification, users, regions in self._recipients(event, row_of):
             if not users:
                 continue
-            within = places if self._scoped else ()
-            envelope = notice.envelope(event.key, timestamp(self._clock.wall()))
+            scopes = regions if self._region_scoped else ()
+            envelope = notification.envelope(event.key, timestamp(self._clock.wall()))
             for start in range(0, len(users), MAX_USERS_PER_ENTRY):
-                some = users[start : start + MAX_USERS_PER_ENTRY]
+                portion = users[start : start + MAX_USERS_PER_ENTRY]
                 rooms = (
-                    *map(user_room, some),
-                    *(user_room(user, region) for user in some for region in within),
+                    *map(user_room, portion),
+                    *(user_room(user, region) for user in portion for region in scopes),
                 )
                 out.append(Event("property-notification", event.key, rooms, envelope))
             self._notified += len(users)
         return out
 
-    def _audience(
+    def _recipients(
         self, event: Event, row_of: Callable[[Key], Record | None]
     ) -> Iterator[tuple[Notification, list[str], tuple[str, ...]]]:
-        """What is told, to whom, and within which regions to those whose rights end at some."""
+        """Yield each notification, its users, and the regions by which users with rights to some
+        regions only are addressed.
+        """
         if "public" not in event.views:
             return
         if event.name == "property-created":
-            place = event.regions_after
-            watching = self._watches.of_regions(place)
-            if not self._rules.new_listings or not any(map(self._anybody, watching)):
+            regions = event.regions_after
+            watching = self._watches.of_regions(regions)
+            if not self._rules.new_listings or not any(map(self._any_present, watching)):
                 return
-            notice = notifications.of_new(self._rules, _data(event))
-            if notice is not None:
-                yield notice, self._take(event.key, self._watches.of_regions(place)), place
+            notification = of_new(self._rules, _data(event))
+            if notification is not None:
+                users = self._present_users(event.key, self._watches.of_regions(regions))
+                yield notification, users, regions
         elif event.name == "property-updated":
-            yield from self._of_update(event, row_of)
+            yield from self._recipients_of_update(event, row_of)
 
-    def _of_update(
+    def _recipients_of_update(
         self, event: Event, row_of: Callable[[Key], Record | None]
     ) -> Iterator[tuple[Notification, list[str], tuple[str, ...]]]:
         if not event.moved and NOTIFIED_COLUMNS.isdisjoint(event.changed):
@@ -164,70 +175,71 @@ class Notifier:
         watching = chain(
             [self._watches.of_property(event.key)], self._watches.of_regions(event.regions)
         )
-        if not any(map(self._anybody, watching)):
+        if not any(map(self._any_present, watching)):
             return
         data = _data(event)
         before, after = event.regions_before, event.regions_after
         stays = tuple(region for region in after if region in before)
         enters = tuple(region for region in after if region not in before)
         row = data.get("property") or row_of(event.key) or {}
-        told: set[str] = set()
-        notice = notifications.of_update(self._rules, data["changes"], row)
-        if notice is not None:
-            users = self._take(
+        notified: set[str] = set()
+        notification = of_update(self._rules, data["changes"], row)
+        if notification is not None:
+            users = self._present_users(
                 event.key,
                 chain([self._watches.of_property(event.key)], self._watches.of_regions(stays)),
             )
-            told.update(users)
-            yield notice, users, stays
-        new = notifications.of_new(self._rules, row) if enters else None
+            notified.update(users)
+            yield notification, users, stays
+        new = of_new(self._rules, row) if enters else None
         if new is not None:
-            users = self._take(event.key, self._watches.of_regions(enters), but=told)
+            users = self._present_users(
+                event.key, self._watches.of_regions(enters), exclude=notified
+            )
             yield new, users, after
 
-    def _take(
-        self, key: Key, watching: Iterable[Collection[str]], but: Collection[str] = ()
+    def _present_users(
+        self, key: Key, watching: Iterable[Collection[str]], exclude: Collection[str] = ()
     ) -> list[str]:
-        """Those who are present, each once, and no more than may be."""
-        limit, present = min(self._users, self._budget), self._present
+        """Return the users that are present, each once, within the limits, and count them."""
+        limit, present = min(self._max_users, self._budget), self._present
         found: dict[str, None] = {}
         for users in watching:
             few, many = _by_size(users, present)
             for user in few:
-                if user not in many or user in but or user in found:
+                if user not in many or user in exclude or user in found:
                     continue
                 if len(found) == limit:
-                    self._cut(key)
-                    return self._taken(found)
+                    self._report_limit(key)
+                    return self._charge(found)
                 found[user] = None
-        return self._taken(found)
+        return self._charge(found)
 
-    def _anybody(self, users: Collection[str]) -> bool:
-        """Whether one of them is present."""
+    def _any_present(self, users: Collection[str]) -> bool:
         few, many = _by_size(users, self._present)
         return any(user in many for user in few)
 
-    def _taken(self, users: Iterable[str]) -> list[str]:
+    def _charge(self, users: Iterable[str]) -> list[str]:
         out = list(users)
         self._budget -= len(out)
         return out
 
-    def _cut(self, key: Key) -> None:
+    def _report_limit(self, key: Key) -> None:
         self._cut_short += 1
         now = self._clock.monotonic()
         if now >= self._warn_due:
             self._warn_due = now + WARN_SECONDS
             log.warning(
-                "not all are notified of a change of property %s: expected at most %d users for "
-                "one change (BRIDGE_NOTIFY_USERS) and %d for what is decided at once",
+                "not all users are notified of a change of property %s: at most %d users are "
+                "notified of one change (BRIDGE_NOTIFY_USERS) and %d of one commit",
                 key,
-                self._users,
-                MAX_USERS_PER_STEP,
+                self._max_users,
+                MAX_USERS_PER_COMMIT,
             )
 
 
 def _by_size(a: Collection[str], b: Collection[str]) -> tuple[Collection[str], Collection[str]]:
-    """The smaller one first: who is in both is found from its side."""
+    """Return the smaller collection first: the intersection is searched from its side."""
     return (a, b) if len(a) < len(b) else (b, a)
 
 

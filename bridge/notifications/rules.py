@@ -1,17 +1,17 @@
-"""Which changes are worth a notification, and what it says. Pure.
+"""Rules for the changes that are notified, and the text of notifications. No I/O.
 
 | kind | when | important |
 |---|---|---|
-| `status-changed` | `status` changes, as the rules let it | to `pending` or `sold` |
+| `status-changed` | `status` changes, in a transition of the rules | to `pending` or `sold` |
 | `price-dropped` | `price` falls by at least the rules' percentage | by twice that, or more |
 | `price-raised` | `price` rises by at least as much | never |
-| `new-listing` | a property is new in a region | never |
+| `new-listing` | a property is created in a region or moves into it | never |
 
-One change is one notification: a status that changes together with the price gives the kind, and
-`changes` has both columns. Judged is the public event that clients get, so a column that is not
-public neither triggers a notification nor shows in one.
+One change makes one notification: if status and price change together, the kind is that of the
+status, and `changes` has both columns. The rules apply to the public event, so a column that is not
+public neither triggers a notification nor appears in one.
 
-Title and body are plain text of bounded length, not HTML: names in them are as the table has them.
+Title and body are plain text of limited length, not HTML: names are as in the table.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ANY: Final = "*"
 
 IMPORTANT_STATUS: Final = frozenset({"pending", "sold"})
 IMPORTANT_TIMES: Final = 2
-"""A price that drops by so many times the percentage is important."""
+"""A price that drops by this many times the percentage is important."""
 
 NAME_CHARACTERS: Final = 80
 TITLE_CHARACTERS: Final = 120
@@ -41,8 +41,9 @@ TEN_PERCENT: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class NotificationRules:
-    """`statuses`: pairs of old and new status, `*` for any. `price_percent`: of the old price; 0:
-    price moves are never told. `new_listings`: whether they are.
+    """`statuses`: pairs of old and new status, `*` for any. `price_percent`: least move of a price,
+    in percent of the old one; 0: no price move is notified. `new_listings`: whether new listings
+    are notified.
     """
 
     statuses: tuple[tuple[str, str], ...] = ((ANY, ANY),)
@@ -52,7 +53,7 @@ class NotificationRules:
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """What a notification says, before it is known for whom."""
+    """The content of a notification, without its recipients."""
 
     kind: NotificationKind
     severity: Severity
@@ -61,7 +62,7 @@ class Notification:
     changes: Mapping[str, Json]
 
     def envelope(self, key: Key, created_at: str) -> bytes:
-        """`created_at`: RFC 3339, when the bridge told of it."""
+        """Return the encoded envelope. `created_at`: RFC 3339, time of the notification."""
         data = PropertyNotificationData.model_construct(
             property_id=key,
             kind=self.kind,
@@ -84,14 +85,15 @@ class Notification:
 def of_update(
     rules: NotificationRules, changes: Mapping[str, Any], row: Record
 ) -> Notification | None:
-    """What an update is worth: `changes` as in `property-updated`, `row` its public columns after
-    it, as far as they are known. None: nothing.
+    """Return the notification of an update; None: it is not notified.
+
+    `changes` as in `property-updated`; `row`: the public columns after it, as far as known.
     """
     status = _status(rules, changes.get("status"))
     price = _price(rules, changes.get("price"))
     if status is None and price is None:
         return None
-    told = {
+    notified = {
         column: changes[column]
         for column, notice in (("status", status), ("price", price))
         if notice is not None
@@ -104,12 +106,15 @@ def of_update(
         "important" if "important" in severities else "info",
         _clip(f"{first.before}{_name(row)}{first.after}", TITLE_CHARACTERS),
         _clip(" ".join(part.body for part in (status, price) if part is not None), BODY_CHARACTERS),
-        told,
+        notified,
     )
 
 
 def of_new(rules: NotificationRules, row: Record) -> Notification | None:
-    """A property is new where it is now; `row` is its public columns."""
+    """Return the notification of a property that is new in a region; None: it is not notified.
+
+    `row`: its public columns.
+    """
     if not rules.new_listings:
         return None
     place = ", ".join(
@@ -131,7 +136,7 @@ def of_new(rules: NotificationRules, row: Record) -> Notification | None:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What one column says. The title is the property's name with something `before` or `after`."""
+    """The part of one column. The title is the property's name with text `before` or `after` it."""
 
     kind: NotificationKind
     severity: Severity
@@ -206,6 +211,6 @@ def _percent(percent: float) -> str:
 
 
 def _clip(text: str, characters: int) -> str:
-    """One line of at most so many characters."""
+    """Return `text` as one line of at most `characters`."""
     line = " ".join(text.split())
     return line if len(line) <= characters else line[: characters - 1] + "…"

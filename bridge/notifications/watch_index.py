@@ -1,6 +1,6 @@
-"""Who watches what: a property, or a region with all that is in it. Pure.
+"""Index of the table of watches: the users of each property and of each region. No I/O.
 
-An index over the rows of the table of watches. Users are known by the `sub` of their tokens.
+A user is identified by the `sub` of its tokens.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from bridge.changes import Key, Record
 
 WATCH_COLUMNS: Final = ("user_id", "property_id", "region")
-"""What a row of the table says, beside its key `id` and `updated_at`."""
+"""Columns of the table, other than its key `id` and `updated_at`."""
 
 NO_USERS: Final[dict[str, int]] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """One row. It has one target; one with two counts for both."""
+    """One row. It names a property or a region; if both, it counts for both."""
 
     user: str
     property: str | None = None
@@ -29,7 +29,7 @@ class Watch:
 
     @classmethod
     def of(cls, record: Record) -> Watch | None:
-        """The watch that a row says; None where it names no user or nothing to watch."""
+        """Return the watch of a row; None if it names no user or no target."""
         user, property_id, region = (record.get(column) for column in WATCH_COLUMNS)
         if user is None or (property_id is None and not region):
             return None
@@ -41,11 +41,11 @@ class Watch:
 
 
 class WatchIndex:
-    """All watches, by what they are about."""
+    """All watches, by target."""
 
     def __init__(self) -> None:
         self._all: dict[Key, Watch] = {}
-        # Users with the number of their watches of it, in the order in which they came.
+        # Users with the number of their watches of the target, in order of insertion.
         self._properties: dict[str, dict[str, int]] = {}
         self._regions: dict[str, dict[str, int]] = {}
 
@@ -53,11 +53,11 @@ class WatchIndex:
         return len(self._all)
 
     def __iter__(self) -> Iterator[Key]:
-        """The keys of their rows."""
+        """Iterate over the keys of the rows."""
         return iter(self._all)
 
     def set(self, key: Key, watch: Watch | None) -> None:
-        """The row of that key is this one now; None: it is gone, or says nothing."""
+        """Set the watch of that row; None: the row is deleted or has no watch."""
         before = self._all.pop(key, None)
         if before is not None:
             _decrement(self._properties, before.property, before.user)
@@ -68,11 +68,13 @@ class WatchIndex:
             _increment(self._regions, watch.region, watch.user)
 
     def of_property(self, key: Key) -> KeysView[str]:
-        """Who watches that property itself."""
+        """Return the users with a watch of that property."""
         return self._properties.get(str(key), NO_USERS).keys()
 
     def of_regions(self, regions: Iterable[str]) -> Iterator[KeysView[str]]:
-        """Who watches each of `regions`. A property in `TX/Austin` is in `TX` too: hand in both."""
+        """Yield the users with a watch of each region. A property in `TX/Austin` is in `TX` too:
+        pass both.
+        """
         for region in regions:
             yield self._regions.get(region, NO_USERS).keys()
 

@@ -1,7 +1,6 @@
-"""From two states of a row to the events that tell the difference, in each view of it.
+"""Makes the events of the difference between two states of a row, for each view.
 
-The difference is that of the view: a column that the view doesn't show is not compared either, so
-its changes leave no trace.
+Only the columns of a view are compared for it, so that changes of other columns leave no trace.
 """
 
 from __future__ import annotations
@@ -37,11 +36,10 @@ ONE_VIEW: Final[dict[View, tuple[View, ...]]] = {"public": ("public",), "member"
 def events_between(
     projection: Projection, key: Key, old: Record | None, new: Record | None, at: str
 ) -> tuple[Event, ...]:
-    """The events that take a client from `old` to `new`: for each view one, or one for both where
-    they say the same, and none for a view in which nothing changed. That of the public view comes
-    first.
+    """Return the events that take a client from `old` to `new`: one per view, or one for both if
+    they are equal, and none for a view without a difference. The one of the public view is first.
 
-    `old` and `new` are whole (every known column); None: no such row. `at` is the commit time.
+    `old` and `new` have all known columns; None: no such row. `at`: commit time, RFC 3339.
     """
     if new is None:
         return () if old is None else (deleted(projection, key, old, at),)

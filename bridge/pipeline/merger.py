@@ -6,10 +6,10 @@ table (consistent at one point in time). A row never moves back to an older stat
 - A read that *began after* a change arrived includes that change. This is the only fact about time
   that the merger relies on; it compares no clocks.
 - After a read showed a state that the stream had not delivered (a repair), later changes of that
-  row may be older than the state that was emitted: the row is *read ahead* of the stream. A change
-  whose record equals the read is the change that the read showed, and the stream has caught up. A
-  change whose full old row equals the read is its successor. Any other change is undecided: the row
-  is re-read, and the result of that read is emitted.
+  row may be older than the state that was emitted: the row is *read ahead* of the stream. If the
+  record of a change equals the read, it is the change that the read showed, and the stream has
+  caught up. If its full old row equals the read, it is the successor. Any other change is
+  undecided: the row is re-read, and the result of that read is emitted.
 
 No I/O; time is passed in. The caller takes the pending row changes with `take`, stores them, and
 calls `applied` once the row store holds them.
@@ -40,7 +40,7 @@ MAX_EXPIRED_PER_CALL: Final = 1000
 
 @dataclass(slots=True)
 class _ReadAhead:
-    """A row whose last emitted state is from a read."""
+    """A row that was last emitted from a read."""
 
     until: float
     undecided: int = 0  # arrival number of the newest undecided change; 0: none
@@ -272,7 +272,7 @@ class ChangeMerger:
         self._emit_row(change.key, self._rows.encode(record), change.committed_at)
 
     def _reread_later(self, key: Key, now: float) -> None:
-        """Request a re-read of a row whose change can't be emitted from the stream alone."""
+        """Request a re-read of a row, because its change can't be emitted from the stream alone."""
         self._read_ahead[key] = _ReadAhead(now + READ_AHEAD_SECONDS, self._arrivals)
         self._rereads[key] = None
 

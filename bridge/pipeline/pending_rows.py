@@ -54,7 +54,7 @@ class PendingRows:
         self._rows.setdefault(row.key, row)
 
     def pop_expired(self, now: float) -> Iterator[PendingRow]:
-        """Remove and yield those whose grace period is over."""
+        """Remove and yield the rows with a grace period that is over."""
         while (first := self._first) is not None and first.deadline <= now:
             self._rows.popitem(last=False)
             yield first

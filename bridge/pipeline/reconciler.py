@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_KEYS_PER_READ: Final = 100
-"""Keys in one read of single rows: they are part of the URL, whose length is limited."""
+"""Keys in one read of single rows: they are part of the URL, and gateways limit its length."""
 
 ROWS_PER_STEP: Final = 256
 """Rows that are compared in one step of the loop: 1 ms if none differs from its last emitted state,
@@ -57,7 +57,7 @@ re-read one by one, in two reads."""
 
 MAX_RECENT_ROWS: Final = 1000
 """Recent rows that every recent scan may read again. Beyond it the watermark follows the time,
-which relies on a table whose clock is as fast as ours."""
+which relies on a database clock as fast as that of this machine."""
 
 REPORT_SECONDS: Final = 10.0
 """Between two log lines about a scan under way."""
@@ -121,7 +121,7 @@ class Reconciler:
 
     @property
     def completed_scans(self) -> int:
-        """Number of gaps whose scans are complete."""
+        """Number of gaps with complete scans."""
         return self._scheduler.completed_scans
 
     @property
@@ -307,8 +307,8 @@ class Reconciler:
                     self._add_pending(scan, key, None)
 
     async def _read_rows(self, keys: Sequence[Key], *, unpublished: bool = False) -> None:
-        """Read single rows and merge them. `unpublished`: rows of an interrupted initial load,
-        whose deletion is not emitted.
+        """Read single rows and merge them. `unpublished`: rows of an interrupted initial load;
+        their deletion is not emitted.
         """
         async with self._reader.read(partial(self._table.rows, keys)) as records:
             found = {record[self._projection.key]: record for record in records}

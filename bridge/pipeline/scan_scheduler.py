@@ -3,7 +3,7 @@
 After a gap:
 
 - in a small table, or where no watermark is known, a **full scan** at once;
-- in a large table a **recent scan** (rows whose `updated_at` is past the watermark), then a **key
+- in a large table a **recent scan** (rows with an `updated_at` past the watermark), then a **key
   scan**, which finds deleted and unknown rows, then, in the background, a **full scan**, which
   finds what `updated_at` does not show: a column that does not move with every write, or a
   transaction that was open for longer than the watermark stays behind.
@@ -97,7 +97,8 @@ class ScanScheduler:
             self._begin_catch_up(self._gap, rows, since)
         if self._recent is None and now >= self._recent_due:
             self._recent = TableScan(ScanKind.RECENT, "recent scan", since=since)
-        if self._keys is None and now >= self._keys_due:
+        # Not during the recent scan for a gap: the key scan for that gap follows it.
+        if self._keys is None and now >= self._keys_due and not self._recent_catch_up:
             self._keys = TableScan(ScanKind.KEYS, "key scan", BACKGROUND_SHARE, unseen=UnseenKeys())
         if self._full is None and now >= self._full_due:
             self._full = TableScan(
@@ -140,10 +141,14 @@ class ScanScheduler:
     def _under_way(self) -> list[TableScan]:
         # The key scan waits for the scan before it, and a recent scan for a gap replaces the
         # periodic one.
-        if self._catch_up is not None and self._catch_up.kind is ScanKind.RECENT:
+        if self._catch_up is not None and self._recent_catch_up:
             return [self._catch_up]
         scans = (self._catch_up, self._recent, self._keys, self._full)
         return [scan for scan in scans if scan is not None]
+
+    @property
+    def _recent_catch_up(self) -> bool:
+        return self._catch_up is not None and self._catch_up.kind is ScanKind.RECENT
 
     def _earliest(self, scan: TableScan) -> float:
         return self._paced_until if scan.share < 1 else 0.0

@@ -27,7 +27,7 @@ LONGEST_RETRY_SECONDS: Final = 30.0
 
 
 class TableReader:
-    """Reads of the table whose begin and end the merger records."""
+    """Reads the table and reports the begin and the end of each read to the merger."""
 
     def __init__(self, merger: ChangeMerger) -> None:
         self._merger = merger

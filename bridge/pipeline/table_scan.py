@@ -95,7 +95,7 @@ class TableScan:
     ended: bool = False
     """Whether all pages are read."""
     unknown: list[Key] = field(default_factory=list)
-    """Keys that it met and whose rows are not known; they are read next."""
+    """Keys of unknown rows that it met; they are read next."""
     newest: Json = None
     """The greatest `updated_at` when it began."""
     started: float = 0.0

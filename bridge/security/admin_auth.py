@@ -14,8 +14,6 @@ from bridge.security.rate_limit import RateLimiter
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from pydantic import SecretStr
-
     from bridge.security.client_ip import ClientAddress
 
 log = logging.getLogger(__name__)
@@ -45,12 +43,12 @@ class AdminAuth:
 
     def __init__(
         self,
-        secret: SecretStr | None,
+        secret: str | None,
         addresses: ClientAddress,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._secret = None if secret is None else secret.get_secret_value().encode()
+        self._secret = None if secret is None else secret.encode()
         self._addresses = addresses
         self._clock = clock
         self._wrong_secrets = RateLimiter(WRONG_PER_SECOND, WRONG_BURST)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from bridge.errors import Code, RequestRejected
@@ -81,29 +80,6 @@ class RateLimiter:
             del self._full_at[key]
             if not self._full_at:
                 return
-
-
-@dataclass(slots=True)
-class Allowance:
-    """A bucket of `burst` requests that is filled again at `per_second`. Full at first."""
-
-    per_second: float
-    burst: float
-    left: float
-    at: float
-
-    @classmethod
-    def full(cls, per_second: float, burst: float, now: float) -> Allowance:
-        return cls(per_second, burst, burst, now)
-
-    def take(self, now: float) -> bool:
-        """Whether one more request may be made now, in monotonic seconds. If so, it counts."""
-        self.left = min(self.burst, self.left + (now - self.at) * self.per_second)
-        self.at = now
-        if self.left < 1:
-            return False
-        self.left -= 1
-        return True
 
 
 MIN_PAGES: Final = 0.02

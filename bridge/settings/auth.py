@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 
-from bridge.auth.authenticator import AuthMode  # noqa: TC001 - pydantic reads it
-from bridge.auth.policy import path, regions_in
+from bridge.auth.policy import AuthMode, path, regions_in
 from bridge.settings.base import Listed, SettingsGroup
 
 SECRET_BYTES = 32
@@ -31,7 +30,9 @@ class AuthSettings(SettingsGroup):
         "", description="Expected iss of users' tokens; empty: <SUPABASE_URL>/auth/v1"
     )
     token_audience: str = Field(
-        "authenticated", min_length=1, description="Expected aud of users' tokens"
+        "authenticated",
+        min_length=1,
+        description="Expected aud of users' tokens; a token may have further ones",
     )
     token_leeway: float = Field(
         10, ge=0, le=300, description="Accepted clock difference to the token's issuer"

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field, field_validator
 
 from bridge.settings.base import SettingsGroup
+from bridge.source.base import SourceKind  # noqa: TC001 - pydantic reads it
 
 
 class ReplicationSettings(SettingsGroup):
     """Source, scans and log."""
 
-    source: Literal["realtime"] = Field(
+    source: SourceKind = Field(
         "realtime",
         description="Source of changes: realtime (Supabase Realtime, postgres_changes)",
     )
@@ -41,7 +40,7 @@ class ReplicationSettings(SettingsGroup):
         10,
         gt=0,
         description="Interval between two key scans (find deletes and TRUNCATE); longer if a scan "
-        "of a large table takes more than a fifth of it",
+        "of a large table takes more than a fifth of the interval",
     )
     pass_rows: int = Field(
         10_000,

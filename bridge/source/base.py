@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bridge.changes import Key, Record
     from bridge.source.change_queue import ChangeQueue
+
+SourceKind: TypeAlias = Literal["realtime"]
+"""The sources that `BRIDGE_SOURCE` can select; `factory.py` creates them."""
 
 
 class SourceState(StrEnum):

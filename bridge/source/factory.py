@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 from bridge.source.postgrest import PostgrestTable
 from bridge.source.realtime.source import RealtimeSource
 
 if TYPE_CHECKING:
-    from bridge.source.base import Source, Table
+    from bridge.source.base import Source, SourceKind, Table
     from bridge.source.postgrest import PostgrestOptions
     from bridge.source.realtime.source import RealtimeOptions
-
-SourceKind: TypeAlias = Literal["realtime"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -63,7 +63,7 @@ class PostgrestOptions:
 
     url: str
     """The project's URL; PostgREST is at `/rest/v1`."""
-    key: str
+    key: str = field(repr=False)
     """The project's secret key."""
     projection: Projection
 

@@ -1,4 +1,4 @@
-"""The official JavaScript client, and the bridge as a process of its own."""
+"""The official JavaScript client, and the bridge as a process."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
 SECONDS = 15.0
-"""How long a test waits for what has to happen."""
+"""How long a test waits for one event."""
 
 
 class Lines:
-    """A process that prints a JSON line for everything that happens to it."""
+    """Reads the JSON lines that a process prints."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
         self.lines: list[dict[str, Any]] = []
-        """All of them, in order."""
+        """All JSON lines so far."""
         self.text = ""
-        """All that it printed, other lines too."""
+        """All output so far, other lines too."""
         self._next = 0
         self._news = asyncio.Event()
         self._ended = False
@@ -48,7 +48,7 @@ class Lines:
         self._news.set()
 
     async def next(self, key: str) -> dict[str, Any]:
-        """The next line that has `key`, after the one that was given last. Skips others."""
+        """Return the next line with `key` after the one returned last; others are skipped."""
         async with asyncio.timeout(SECONDS):
             while True:
                 while self._next < len(self.lines):
@@ -62,7 +62,7 @@ class Lines:
                 await self._news.wait()
 
     async def text_until(self, end: str) -> str:
-        """All that it printed, once `end` is in it."""
+        """Return all output, once it contains `end`."""
         async with asyncio.timeout(SECONDS):
             while end not in self.text:
                 if self._ended:
@@ -73,12 +73,12 @@ class Lines:
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """The events that were heard so far, as {event, data, args}."""
+        """The events received so far, as {event, data, args}."""
         return [line for line in self.lines if "event" in line]
 
 
 class SeedClient(Lines):
-    """`seed_client.mjs`: see there for what it prints and takes."""
+    """`seed_client.mjs`, where its lines and commands are described."""
 
     async def event(self) -> dict[str, Any]:
         return await self.next("event")
@@ -86,13 +86,13 @@ class SeedClient(Lines):
     async def connected(self) -> dict[str, Any]:
         return await self.next("connected")
 
-    def tell(self, **command: Any) -> None:
+    def command(self, **command: Any) -> None:
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(command).encode() + b"\n")
 
     async def ack(self, name: str, *args: Any) -> Any:
-        """Emit, and give what was acknowledged."""
-        self.tell(emit=name, args=args)
+        """Emit an event, and return its ack."""
+        self.command(emit=name, args=args)
         return (await self.next("ack"))["ack"]
 
 
@@ -102,7 +102,7 @@ class SeedClients(Protocol):
 
 @pytest.fixture(scope="session")
 def js() -> Path:
-    """The directory of the JavaScript clients, with what they need installed."""
+    """Return the directory of the JavaScript clients, with their packages installed."""
     return installed()
 
 
@@ -114,8 +114,8 @@ class Start(Protocol):
 
 @pytest.fixture
 def start_js(js: Path) -> Start:
-    """`async with start_js("script.mjs", url, **io_options) as client`: a script that prints and
-    takes what `seed_client.mjs` does.
+    """Return a function: `async with start_js("script.mjs", url, **io_options) as client` runs a
+    script with the lines and commands of `seed_client.mjs`.
     """
 
     @asynccontextmanager
@@ -136,19 +136,20 @@ def start_js(js: Path) -> Start:
 
 @pytest.fixture
 def seed_client(start_js: Start) -> SeedClients:
-    """`async with seed_client(url, **io_options) as client`: the seed document's own client, on the
-    official library, connected to `url`. `await client.connected()`, then `await client.event()`.
+    """Return a function: `async with seed_client(url, **io_options) as client` runs the seed
+    document's client on the official library. `await client.connected()`, then
+    `await client.event()`.
     """
     return lambda url, **options: start_js("seed_client.mjs", url, **options)
 
 
 class BridgeProcess(Lines):
-    """`python -m bridge ...`. What it wrote to stderr is in `stderr` once it has ended."""
+    """A process `python -m bridge ...`. `stderr` is set when it has exited."""
 
     stderr = ""
 
     async def end(self, signal: int | None = None) -> int:
-        """Wait for its end, after `signal` if one is given; the exit code."""
+        """Send `signal`, if given, wait for the exit, and return its code."""
         if signal is not None:
             self.process.send_signal(signal)
         async with asyncio.timeout(SECONDS):
@@ -161,8 +162,9 @@ class BridgeProcess(Lines):
 async def bridge_process(
     directory: Path, *args: str, **environment: str
 ) -> AsyncIterator[BridgeProcess]:
-    """The command line, in an environment without settings of the machine's own. It is killed if
-    it is left running. `directory` keeps what it wrote to stderr.
+    """Run the command line in an environment without the machine's own settings.
+
+    The process is killed if it is still running at the end. `directory`: for its stderr.
     """
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("BRIDGE_", "SUPABASE_"))}
     log = directory / f"stderr-{len(list(directory.iterdir()))}"
@@ -177,13 +179,13 @@ async def bridge_process(
             stdout=asyncio.subprocess.PIPE,
             stderr=stderr,
         )
-        it = BridgeProcess(process)
+        bridge = BridgeProcess(process)
         try:
-            async with _read(process, it):
-                yield it
+            async with _read(process, bridge):
+                yield bridge
         finally:
-            it.stderr = log.read_text()
-            print(it.stderr)  # where a failed test shows it
+            bridge.stderr = log.read_text()
+            print(bridge.stderr)  # shown with a failed test
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Node, and what the JavaScript clients need, installed once."""
+"""Node.js, and the packages of the JavaScript clients, installed once."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ BINARY = NODE / "bin" / "node"
 
 
 def installed(directory: Path = JS) -> Path:
-    """A directory of JavaScript, with its packages, which are fetched where they are not. Of
-    several processes one fetches them, and the others wait for it.
+    """Return a directory of JavaScript with its packages, which are installed if missing.
+
+    One of several processes installs them, the others wait.
     """
-    place = os.open(directory, os.O_RDONLY)
+    descriptor = os.open(directory, os.O_RDONLY)
     try:
-        fcntl.flock(place, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         _install(directory)
     finally:
-        os.close(place)
+        os.close(descriptor)
     return directory
 
 

@@ -1,4 +1,4 @@
-"""The unmodified official client keeps its place through the end of its tokens."""
+"""The official client, unmodified, recovers after the expiry of its token."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ transports = pytest.mark.parametrize("transport", ["polling", "websocket"])
 
 
 def short() -> str:
-    """A token that ends within seconds."""
+    """Return a token that expires within seconds."""
     return token("TX", life=4, iat=int(SystemClock().wall()))
 
 
@@ -37,15 +37,15 @@ async def seqs(client: SeedClient, number: int) -> list[int]:
     return [(await event(client, "property-updated"))["data"]["seq"] for _ in range(number)]
 
 
-async def gone(at: Site) -> None:
-    """Until the server knows that nobody is there."""
+async def until_no_clients(at: Site) -> None:
+    """Wait until the gateway has no client."""
     async with asyncio.timeout(10):
         while at.gateway.hub.counts().clients:
             await asyncio.sleep(0.01)
 
 
 @transports
-async def test_who_has_a_fresh_token_comes_back_by_itself_and_misses_nothing(
+async def test_client_with_a_fresh_token_reconnects_and_recovers(
     transport: str, auth_client: SeedClients
 ) -> None:
     async with (
@@ -57,10 +57,10 @@ async def test_who_has_a_fresh_token_comes_back_by_itself_and_misses_nothing(
         assert await seqs(client, 2) == [1, 3]
         expiring = await event(client, "auth-status")
         assert expiring["data"]["state"] == "expiring"
-        client.tell(token=token("TX"))
+        client.command(token=token("TX"))
         expired = await event(client, "auth-status")
         assert expired["data"]["state"] == "token_expired"
-        # The library takes it for the end of the connection, which it mends by itself.
+        # The library takes it for a lost connection, and reconnects.
         why = (await client.next("disconnected"))["disconnected"]
         assert why == ("transport close" if transport == "websocket" else "transport error")
         await at.publish("TX", "CA", "TX")
@@ -71,7 +71,7 @@ async def test_who_has_a_fresh_token_comes_back_by_itself_and_misses_nothing(
 
 
 @transports
-async def test_who_has_a_stale_one_is_told_so_and_recovers_once_it_has_a_fresh_one(
+async def test_client_with_an_expired_token_is_rejected_and_recovers_with_a_fresh_one(
     transport: str, auth_client: SeedClients
 ) -> None:
     async with (
@@ -84,14 +84,16 @@ async def test_who_has_a_stale_one_is_told_so_and_recovers_once_it_has_a_fresh_o
         refused = await client.next("refused")
         assert refused["refused"]["code"] == "token_expired"
         assert refused["message"] == refused["refused"]["message"]
-        assert refused["active"] is False  # so the page has to say when to try again
+        assert refused["active"] is False  # so the page has to call `connect` again
         await at.publish("TX", "CA")
-        client.tell(token=token("TX"), connect=True)
+        client.command(token=token("TX"), connect=True)
         assert (await client.connected())["recovered"] is True
         assert await seqs(client, 1) == [2]
 
 
-async def test_who_renews_its_token_in_time_is_not_interrupted(auth_client: SeedClients) -> None:
+async def test_client_that_refreshes_its_token_in_time_stays_connected(
+    auth_client: SeedClients,
+) -> None:
     async with (
         site(**REGIONS, token_warning_seconds=3) as at,
         auth_client(at.url, token=short()) as client,
@@ -100,15 +102,15 @@ async def test_who_renews_its_token_in_time_is_not_interrupted(auth_client: Seed
         await event(client, "auth-status")
         answer = await client.ack("authenticate", {"token": token("TX", "CA")})
         assert answer["ok"]
-        told = [line for line in client.events if line["event"] == "auth-status"]
-        assert [line["data"]["state"] for line in told] == ["expiring", "changed"]
-        await asyncio.sleep(5)  # past the first one's end
+        statuses = [line for line in client.events if line["event"] == "auth-status"]
+        assert [line["data"]["state"] for line in statuses] == ["expiring", "changed"]
+        await asyncio.sleep(5)  # past the expiry of the first token
         await at.publish("CA")
         assert await seqs(client, 1) == [1]
         assert not any("disconnected" in line for line in client.lines)
 
 
-async def test_who_is_signed_out_does_not_come_back(auth_client: SeedClients) -> None:
+async def test_signed_out_client_does_not_reconnect(auth_client: SeedClients) -> None:
     async with (
         site() as at,
         auth_client(at.url, token=token(session_id="s1")) as client,
@@ -124,15 +126,15 @@ async def test_who_is_signed_out_does_not_come_back(auth_client: SeedClients) ->
         assert await seqs(other, 1) == [1]
 
 
-async def test_another_user_on_the_same_page_is_another_client(auth_client: SeedClients) -> None:
+async def test_other_user_on_the_same_page_is_a_new_client(auth_client: SeedClients) -> None:
     async with site() as at, auth_client(at.url, token=token()) as client:
         first = await client.connected()
         await at.publish("TX")
         assert await seqs(client, 1) == [1]
-        client.tell(token=token(sub=OTHER))
-        for sid in list(at.gateway.hub.clients):
-            at.gateway._writer.abort(sid)
-        await gone(at)
+        client.command(token=token(sub=OTHER))
+        for each in list(at.gateway.clients):
+            at.gateway.writer.abort(each)
+        await until_no_clients(at)
         await at.publish("TX")
         second = await client.connected()
         assert second["recovered"] is False
@@ -141,7 +143,7 @@ async def test_another_user_on_the_same_page_is_another_client(auth_client: Seed
         assert await seqs(client, 1) == [3]
 
 
-async def test_a_page_without_a_user_hears_what_is_public(auth_client: SeedClients) -> None:
+async def test_page_without_a_user_receives_public_events(auth_client: SeedClients) -> None:
     async with site(**REGIONS, anonymous_regions="NV") as at, auth_client(at.url) as client:
         await client.connected()
         await at.publish("TX", "NV")

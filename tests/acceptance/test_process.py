@@ -1,4 +1,4 @@
-"""The command line as a process: how it starts, what it prints, and how it ends."""
+"""The command line as a process: its start, its output, its exit."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from bridge.gateway.gateway import Gateway
-from tests.fakes import entry, settings
+from tests.fakes import build, entry
 from tests.serving import served
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ async def alive(http: httpx.AsyncClient, url: str) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("transport", ["polling", "websocket"])
-async def test_serve_ends_when_it_is_told_to_with_clients_connected(
+async def test_serve_exits_on_a_signal_with_connected_clients(
     number: signal.Signals,
     transport: str,
     run_bridge: RunBridge,
@@ -71,7 +70,7 @@ async def test_serve_ends_when_it_is_told_to_with_clients_connected(
     assert "not_shown" not in process.stderr
 
 
-async def test_check_says_what_is_wrong(run_bridge: RunBridge) -> None:
+async def test_check_reports_failures(run_bridge: RunBridge) -> None:
     async with run_bridge("check", **NOWHERE, BRIDGE_JOIN_TIMEOUT="3") as process:
         assert await process.end() == 1
     settings, tokens, table, changes = process.text.splitlines()
@@ -82,7 +81,7 @@ async def test_check_says_what_is_wrong(run_bridge: RunBridge) -> None:
     assert "not_shown" not in process.text + process.stderr
 
 
-async def test_check_says_that_all_is_well(run_bridge: RunBridge, sandbox: Sandbox) -> None:
+async def test_check_reports_success(run_bridge: RunBridge, sandbox: Sandbox) -> None:
     environment = {
         "SUPABASE_URL": sandbox.supabase_url,
         "SUPABASE_SECRET_KEY": sandbox.supabase_key,
@@ -94,7 +93,7 @@ async def test_check_says_that_all_is_well(run_bridge: RunBridge, sandbox: Sandb
     assert lines[1].startswith("ok    tokens: optional; verified with ES256 ")
 
 
-async def test_check_finds_fault_with_keys_that_nobody_gets_in_without(
+async def test_check_fails_without_the_keys_of_required_tokens(
     run_bridge: RunBridge,
 ) -> None:
     required = {"BRIDGE_AUTH": "required", "BRIDGE_JOIN_TIMEOUT": "1"}
@@ -105,9 +104,7 @@ async def test_check_finds_fault_with_keys_that_nobody_gets_in_without(
     )
 
 
-async def test_check_looks_at_the_table_of_watches_too(
-    run_bridge: RunBridge, sandbox: Sandbox
-) -> None:
+async def test_check_reads_the_table_of_watches(run_bridge: RunBridge, sandbox: Sandbox) -> None:
     environment = {
         "SUPABASE_URL": sandbox.supabase_url,
         "SUPABASE_SECRET_KEY": sandbox.supabase_key,
@@ -123,24 +120,24 @@ async def test_check_looks_at_the_table_of_watches_too(
         assert [line[:4] for line in lines[5:]] == (["FAIL"] if expected else ["ok  "]) * 2
 
 
-async def test_dev_is_the_whole_thing(
+async def test_dev_runs_database_bridge_and_client(
     run_bridge: RunBridge, seed_client: SeedClients, http: httpx.AsyncClient
 ) -> None:
     async with run_bridge("dev", "--json", "--no-activity") as process:
-        where = await process.next("bridge_url")
-        assert set(where) == {
+        addresses = await process.next("bridge_url")
+        assert set(addresses) == {
             "bridge_url",
             "database_url",
             "supabase_url",
             "supabase_key",
             "user_token",
         }
-        url = where["bridge_url"]
+        url = addresses["bridge_url"]
         assert (await http.get(url + "/readyz")).status_code == 200
         async with seed_client(url) as client:
             await client.connected()
             async with await psycopg.AsyncConnection.connect(
-                where["database_url"], autocommit=True
+                addresses["database_url"], autocommit=True
             ) as database:
                 done = await database.execute(
                     "update properties set price = price + 1000"
@@ -158,10 +155,10 @@ async def test_dev_is_the_whole_thing(
         assert len(process.lines) == 1
     assert "Traceback" not in process.stderr
     with pytest.raises(psycopg.OperationalError):
-        await psycopg.AsyncConnection.connect(where["database_url"])
+        await psycopg.AsyncConnection.connect(addresses["database_url"])
 
 
-async def test_dev_that_is_stopped_while_it_starts_leaves_nothing(
+async def test_dev_stopped_while_it_starts_leaves_no_process(
     run_bridge: RunBridge,
 ) -> None:
     async with run_bridge("dev") as process:
@@ -170,7 +167,7 @@ async def test_dev_that_is_stopped_while_it_starts_leaves_nothing(
     assert "Traceback" not in process.stderr
 
 
-async def test_dev_for_people_tells_where_everything_is(run_bridge: RunBridge) -> None:
+async def test_dev_prints_its_addresses(run_bridge: RunBridge) -> None:
     port = free_port()
     async with run_bridge("dev", "--port", str(port)) as process:
         text = await process.text_until("Ctrl-C stops everything.")
@@ -183,7 +180,7 @@ async def test_dev_for_people_tells_where_everything_is(run_bridge: RunBridge) -
 async def test_listen_prints_the_events_of_a_region(
     run_bridge: RunBridge,
 ) -> None:
-    gateway = Gateway(settings())
+    gateway = build()
     app = Starlette(routes=[Mount("/live/socket.io", app=gateway)])
     async with (
         served(app, drain=gateway.close) as url,
@@ -199,7 +196,7 @@ async def test_listen_prints_the_events_of_a_region(
     assert process.stderr == "connected\ndisconnected: client disconnect\n"
 
 
-async def test_listen_says_that_nobody_is_there(run_bridge: RunBridge) -> None:
+async def test_listen_reports_an_unreachable_bridge(run_bridge: RunBridge) -> None:
     async with run_bridge("listen", f"http://127.0.0.1:{free_port()}") as process:
         assert await process.end() == 1
     assert process.stderr.startswith("can't connect to http://127.0.0.1:")

@@ -1,8 +1,8 @@
-"""`bridge serve` before a project, from a row to the official clients.
+"""`bridge serve` with a Supabase project, from a row to the official clients.
 
 Every test runs against the sandbox, and again against the project that `SUPABASE_URL` and
 `SUPABASE_SECRET_KEY` name (`supabase start --workdir deploy`), where rows are written through its
-API. Rows are their tests' own: nothing else in the table is touched.
+API. Each test writes rows of its own, and no others.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ READY_SECONDS = 60.0
 
 @dataclass
 class Project:
-    """A Supabase project, and a way to write to its table."""
+    """A Supabase project, and writes to its table."""
 
     url: str
     key: str
@@ -49,12 +49,12 @@ class Project:
     async def delete(self, key: str) -> None:
         await self._write("delete", key, {})
 
-    async def _write(self, what: str, key: str, values: dict[str, Any]) -> None:
+    async def _write(self, operation: str, key: str, values: dict[str, Any]) -> None:
         if self.client is not None:
             table = self.client.table("properties")
-            if what == "insert":
+            if operation == "insert":
                 await table.insert({"id": key, **values}).execute()
-            elif what == "update":
+            elif operation == "update":
                 await table.update(values).eq("id", key).execute()
             else:
                 await table.delete().eq("id", key).execute()
@@ -62,9 +62,9 @@ class Project:
         assert self.sandbox is not None
         names, marks = ", ".join(values), ", ".join(["%s"] * len(values))
         arguments = [*values.values(), key]
-        if what == "insert":
+        if operation == "insert":
             statement = f"insert into properties ({names}, id) values ({marks}, %s)"
-        elif what == "update":
+        elif operation == "update":
             sets = ", ".join(f"{name} = %s" for name in values)
             statement = f"update properties set {sets} where id = %s"
         else:
@@ -85,7 +85,7 @@ async def project(request: pytest.FixtureRequest) -> AsyncIterator[Project]:
     if not (url and key):
         pytest.skip(
             "SUPABASE_URL and SUPABASE_SECRET_KEY name no project: "
-            "run `supabase start --workdir deploy` and set what `supabase status -o env` says"
+            "run `supabase start --workdir deploy` and set what `supabase status -o env` prints"
         )
     async with httpx.AsyncClient(timeout=20) as http:
         client = await acreate_client(url, key, options(http))
@@ -96,7 +96,7 @@ async def project(request: pytest.FixtureRequest) -> AsyncIterator[Project]:
 async def bridge_url(
     project: Project, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[str]:
-    """`bridge serve` as a process of its own, ready."""
+    """Run `bridge serve` as a process, and return its URL when it is ready."""
     url = f"http://127.0.0.1:{free_port()}"
     async with (
         bridge_process(
@@ -125,34 +125,34 @@ async def _ready(http: httpx.AsyncClient, url: str) -> str:
 
 @asynccontextmanager
 async def clients(
-    seed_client: SeedClients, url: str, *asked: dict[str, Any]
+    seed_client: SeedClients, url: str, *options_: dict[str, Any]
 ) -> AsyncIterator[list[SeedClient]]:
-    """Seed clients, connected, one for each set of `io()` options."""
+    """Connect a seed client for each set of `io()` options."""
     async with AsyncExitStack() as stack:
-        made = [await stack.enter_async_context(seed_client(url, **one)) for one in asked]
+        made = [await stack.enter_async_context(seed_client(url, **one)) for one in options_]
         for client in made:
             await client.connected()
         yield made
 
 
-async def of(client: SeedClient, key: str) -> dict[str, Any]:
-    """The client's next event of one property; a real project may have others."""
+async def next_of(client: SeedClient, key: str) -> dict[str, Any]:
+    """Return the next event of one property; a real project may have others."""
     while True:
         event = await client.event()
         if event["data"]["property_id"] == key:
             return event
 
 
-async def test_the_seed_documents_client_hears_a_listings_whole_life(
+async def test_seed_client_receives_insert_update_and_delete(
     project: Project, bridge_url: str, seed_client: SeedClients
 ) -> None:
     async with clients(seed_client, bridge_url, {}) as [client]:
         key = await project.insert(name="Oak View", city="Austin", state="TX", price=10000000)
-        created = await of(client, key)
+        created = await next_of(client, key)
         await project.update(key, price=9800000, status="pending")
-        updated = await of(client, key)
+        updated = await next_of(client, key)
         await project.delete(key)
-        deleted = await of(client, key)
+        deleted = await next_of(client, key)
     assert created["event"] == "property-created"
     assert created["data"]["city"] == "Austin"
     assert updated["event"] == "property-updated"
@@ -166,47 +166,49 @@ async def test_the_seed_documents_client_hears_a_listings_whole_life(
 
 
 @pytest.mark.parametrize("transport", ["polling", "websocket"])
-async def test_a_region_hears_its_own_listings_only(
+async def test_client_of_a_region_receives_its_listings_only(
     project: Project, bridge_url: str, seed_client: SeedClients, transport: str
 ) -> None:
     asked = [{"auth": {"regions": [r]}, "transports": [transport]} for r in ("TX", "CA")]
     async with clients(seed_client, bridge_url, *asked) as [texas, california]:
         in_texas = await project.insert(name="Lone Star", state="TX")
         in_california = await project.insert(name="Golden Gate", state="CA")
-        await of(texas, in_texas)
-        await of(california, in_california)
+        await next_of(texas, in_texas)
+        await next_of(california, in_california)
         await project.delete(in_texas)
         await project.delete(in_california)
-        await of(texas, in_texas)
-        await of(california, in_california)
-        told = [{event["data"]["property_id"] for event in c.events} for c in (texas, california)]
-    assert in_california not in told[0]
-    assert in_texas not in told[1]
+        await next_of(texas, in_texas)
+        await next_of(california, in_california)
+        received = [
+            {event["data"]["property_id"] for event in c.events} for c in (texas, california)
+        ]
+    assert in_california not in received[0]
+    assert in_texas not in received[1]
 
 
-async def test_a_move_is_heard_in_both_regions_and_once_by_who_is_in_both(
+async def test_move_is_received_in_both_regions_and_once_by_a_client_of_both(
     project: Project, bridge_url: str, seed_client: SeedClients
 ) -> None:
     asked = [{"auth": {"regions": regions}} for regions in (["TX"], ["CA"], ["TX", "CA"])]
     async with clients(seed_client, bridge_url, *asked) as [texas, california, both]:
         key = await project.insert(name="Wanderer", state="TX")
-        await of(texas, key)
+        await next_of(texas, key)
         await project.update(key, state="CA")
-        heard = [await of(texas, key), await of(california, key)]
+        moves = [await next_of(texas, key), await next_of(california, key)]
         await project.delete(key)
-        assert (await of(california, key))["event"] == "property-deleted"
+        assert (await next_of(california, key))["event"] == "property-deleted"
         for name in ("property-created", "property-updated", "property-deleted"):
-            assert (await of(both, key))["event"] == name
+            assert (await next_of(both, key))["event"] == name
         assert [e["event"] for e in texas.events if e["data"]["property_id"] == key] == [
             "property-created",
             "property-updated",
         ]
-    for event in heard:
+    for event in moves:
         assert event["data"]["moved"] == {"from": ["TX"], "to": ["CA"]}
         assert event["data"]["property"]["name"] == "Wanderer"
 
 
-async def test_a_region_joined_later_is_heard_from_then_on(
+async def test_subscribe_adds_the_events_of_a_region_from_then_on(
     project: Project, bridge_url: str, seed_client: SeedClients
 ) -> None:
     async with clients(seed_client, bridge_url, {"auth": {"regions": ["CA"]}}) as [client]:
@@ -217,34 +219,34 @@ async def test_a_region_joined_later_is_heard_from_then_on(
             "properties": [],
         }
         after = await project.insert(name="After", state="AZ")
-        await of(client, after)
+        await next_of(client, after)
         answer = await client.ack("unsubscribe", {"regions": ["AZ"]})
         assert answer["regions"] == ["CA"]
         for key in (before, after):
             await project.delete(key)
 
 
-async def test_what_is_not_published_is_never_told(
+async def test_unpublished_columns_are_never_sent(
     project: Project, bridge_url: str, seed_client: SeedClients
 ) -> None:
     async with clients(seed_client, bridge_url, {}) as [client]:
         key = await project.insert(name="Discreet", state="TX", internal_notes="s3cret")
-        await of(client, key)
+        await next_of(client, key)
         await project.update(key, internal_notes="s3cret again")
         await project.delete(key)
-        assert (await of(client, key))["event"] == "property-deleted"
+        assert (await next_of(client, key))["event"] == "property-deleted"
     assert "s3cret" not in client.text
 
 
-async def test_the_python_client_hears_the_same(project: Project, bridge_url: str) -> None:
-    heard: asyncio.Queue[Any] = asyncio.Queue()
+async def test_python_client_receives_the_same_events(project: Project, bridge_url: str) -> None:
+    received: asyncio.Queue[Any] = asyncio.Queue()
     client = socketio.AsyncClient()
-    client.on("property-created", heard.put)
+    client.on("property-created", received.put)
     await client.connect(bridge_url, auth={"regions": ["GA"]})
     try:
         key = await project.insert(name="Peachtree", state="GA")
         async with asyncio.timeout(15):
-            while (event := await heard.get())["data"]["property_id"] != key:
+            while (event := await received.get())["data"]["property_id"] != key:
                 pass
         assert event["data"]["name"] == "Peachtree"
         await project.delete(key)

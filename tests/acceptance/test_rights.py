@@ -1,5 +1,5 @@
-"""The official client with a user's token: what it hears, and whether it recovers when that has
-become something else.
+"""The official client with a user's token receives what its rights allow, and recovers only with
+the same rights.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Site:
         self.bridge, self.source, self.table, self.url = bridge, source, table, url
 
     async def write(self, key: str, **columns: Any) -> None:
-        """Write a row, and wait until it has been told."""
+        """Write a row, and wait until its event is published."""
         self.put(key, **columns)
         head = ""
         while head != (head := self._head()):
@@ -78,7 +78,7 @@ async def site() -> AsyncIterator[Site]:
         yield Site(bridge, source, table, url)
 
 
-async def heard(client: SeedClient, name: str) -> dict[str, Any]:
+async def next_data(client: SeedClient, name: str) -> dict[str, Any]:
     event = await client.event()
     assert event["event"] == f"property-{name}", event
     data: dict[str, Any] = event["data"]
@@ -90,35 +90,35 @@ async def rows(client: SeedClient) -> dict[str, dict[str, Any]]:
     return {each["property_id"]: each for each in answer["snapshot"]}
 
 
-async def test_a_members_page_hears_and_recovers_what_members_see(
+async def test_member_receives_and_recovers_member_columns(
     seed_client: SeedClients,
 ) -> None:
     async with (
         site() as here,
         seed_client(here.url, auth=MEMBER) as member,
-        seed_client(here.url) as anybody,
+        seed_client(here.url) as public,
     ):
         await member.connected()
-        await anybody.connected()
+        await public.connected()
         assert {k: v["owner_contact"] for k, v in (await rows(member)).items()} == {"p1": "owner"}
-        assert set(await rows(anybody)) == {"p1", "p2"}
+        assert set(await rows(public)) == {"p1", "p2"}
         await here.write("p1", owner_contact="first")
-        assert list((await heard(member, "updated"))["changes"]) == ["owner_contact"]
-        member.tell(drop=True)
+        assert list((await next_data(member, "updated"))["changes"]) == ["owner_contact"]
+        member.command(drop=True)
         await member.next("disconnected")
         await here.write("p1", owner_contact="second")
         await here.write("p1", owner_contact="second", state="CA")
         assert (await member.connected())["recovered"] is True
-        assert (await heard(member, "updated"))["changes"] == {
+        assert (await next_data(member, "updated"))["changes"] == {
             "owner_contact": {"old": "first", "new": "second"}
         }
-        assert (await heard(member, "deleted"))["property_id"] == "p1"
-        moved = await heard(anybody, "updated")
+        assert (await next_data(member, "deleted"))["property_id"] == "p1"
+        moved = await next_data(public, "updated")
         assert (moved["moved"], list(moved["changes"])) == (
             {"from": ["TX"], "to": ["CA"]},
             ["state"],
         )
-        assert "owner_contact" not in anybody.text
+        assert "owner_contact" not in public.text
 
 
 @pytest.mark.parametrize(
@@ -132,15 +132,15 @@ async def test_a_members_page_hears_and_recovers_what_members_see(
     ],
     ids=["more regions", "another region", "another view", "another user", "no token"],
 )
-async def test_a_page_that_comes_back_with_other_rights_starts_anew(
+async def test_client_with_other_rights_is_fresh_after_a_reconnect(
     seed_client: SeedClients, now: dict[str, Any]
 ) -> None:
     later = {"reconnectionDelay": 1500, "randomizationFactor": 0}
     async with site() as here, seed_client(here.url, auth=MEMBER, **later) as client:
         before = (await client.connected())["connected"]
         await rows(client)
-        client.tell(auth={**now, "of": "the next connection"})
-        client.tell(drop=True)
+        client.command(auth={**now, "of": "the next connection"})
+        client.command(drop=True)
         await client.next("disconnected")
         here.put("p1", name="missed")
         await here.write("p2", state="CA", name="missed")

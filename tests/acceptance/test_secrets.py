@@ -37,7 +37,7 @@ async def raw(port: int, *parts: bytes) -> bytes:
         writer.close()
 
 
-async def a_client_that_is_refused(url: str, port: int, token: str) -> None:
+async def send_everywhere(url: str, port: int, token: str) -> None:
     """Sends a token in every part of a request, valid or not."""
     async with httpx.AsyncClient(timeout=10) as http, aiohttp.ClientSession() as session:
         bearer = {"Authorization": f"Bearer {token}"}
@@ -73,7 +73,7 @@ async def a_client_that_is_refused(url: str, port: int, token: str) -> None:
         await raw(port, upgrade.encode())
 
 
-async def upstream_that_fails(sandbox: Sandbox) -> None:
+async def fail_upstream(sandbox: Sandbox) -> None:
     faults: list[tuple[str, dict[str, Any]]] = [
         ("garble", {}),
         ("oversize", {}),
@@ -120,8 +120,8 @@ async def test_secrets_are_redacted_in_all_output(
                 while (await http.get(url + "/readyz")).status_code != 200:
                     await asyncio.sleep(0.05)
             await asyncio.gather(
-                upstream_that_fails(sandbox),
-                *(a_client_that_is_refused(url, port, token) for token in tokens),
+                fail_upstream(sandbox),
+                *(send_everywhere(url, port, token) for token in tokens),
             )
             wrong = {"Authorization": f"Bearer {WRONG_SECRET}"}
             answers = [await http.get(url + "/status", headers=wrong)]

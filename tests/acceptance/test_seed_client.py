@@ -1,4 +1,4 @@
-"""The seed document's client, unchanged, against a gateway whose events are made up."""
+"""The seed document's client, unmodified, against a gateway with synthetic events."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from bridge.gateway.gateway import Gateway
-from tests.fakes import entry, settings
+from tests.fakes import build, entry
 from tests.serving import served
 
 if TYPE_CHECKING:
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def gate() -> AsyncIterator[tuple[Gateway, str]]:
-    gateway = Gateway(settings())
+    gateway = build()
     app = Starlette(routes=[Mount("/socket.io", app=gateway)])
     async with served(app, drain=gateway.close) as url:
         yield gateway, url
 
 
-async def test_the_three_events_come_under_their_names(
+async def test_client_receives_the_three_events_by_name(
     gate: tuple[Gateway, str], seed_client: SeedClients
 ) -> None:
     gateway, url = gate
@@ -52,20 +52,20 @@ async def test_the_three_events_come_under_their_names(
     ]
 
 
-async def test_its_upgrade_from_polling_loses_and_repeats_nothing(
+async def test_upgrade_from_polling_loses_and_repeats_no_event(
     gate: tuple[Gateway, str], seed_client: SeedClients
 ) -> None:
     gateway, url = gate
     stop, sent = asyncio.Event(), 0
 
-    async def fire() -> None:
+    async def publish() -> None:
         nonlocal sent
         while not stop.is_set():
             gateway.hub.publish([entry(sent, "TX")])
             sent += 1
             await asyncio.sleep(0.005)
 
-    firing = asyncio.create_task(fire())
+    publishing = asyncio.create_task(publish())
 
     async def listen() -> None:
         async with seed_client(url) as client:
@@ -75,11 +75,11 @@ async def test_its_upgrade_from_polling_loses_and_repeats_nothing(
 
     await asyncio.gather(*(listen() for _ in range(8)))
     stop.set()
-    await firing
+    await publishing
 
 
 @pytest.mark.parametrize("transport", ["polling", "websocket"])
-async def test_rooms_and_acks(
+async def test_subscription_is_acknowledged_and_selects_events(
     gate: tuple[Gateway, str], seed_client: SeedClients, transport: str
 ) -> None:
     gateway, url = gate
@@ -94,7 +94,7 @@ async def test_rooms_and_acks(
         assert [(await client.event())["data"]["seq"] for _ in range(2)] == [2, 3]
 
 
-async def test_a_refusal_reaches_connect_error(
+async def test_rejection_reaches_connect_error(
     gate: tuple[Gateway, str], seed_client: SeedClients
 ) -> None:
     _, url = gate
@@ -104,14 +104,16 @@ async def test_a_refusal_reaches_connect_error(
         assert refused["message"] == refused["data"]["message"]
 
 
-async def test_it_comes_back_by_itself_after_being_cut_off(
+async def test_client_reconnects_after_the_server_has_cut_it_off(
     gate: tuple[Gateway, str], seed_client: SeedClients
 ) -> None:
     gateway, url = gate
     for transport in ("polling", "websocket"):
         async with seed_client(url, transports=[transport], reconnectionDelay=50) as client:
             sid = (await client.connected())["connected"]
-            gateway._writer.abort(sid)
+            cut = gateway.clients.get(sid)
+            assert cut is not None
+            gateway.writer.abort(cut)
             assert (await client.next("disconnected"))["disconnected"] != "io server disconnect"
             back = await client.connected()
             assert back["recovered"] is True

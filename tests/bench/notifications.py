@@ -31,7 +31,7 @@ from bridge.clock import SystemClock
 from bridge.gateway.hub import Hub
 from bridge.log.base import Entry
 from bridge.log.memory import MemoryEventLog
-from bridge.notifications.notifier import Notifier
+from bridge.notifications.notifier import Notifier, NotifierOptions
 from bridge.notifications.rules import NotificationRules
 from bridge.notifications.watch_index import Watch, WatchIndex
 from bridge.pipeline.event_sink import events_of
@@ -70,7 +70,7 @@ async def cost(
 ) -> tuple[float, float]:
     """Return CPU µs per change, and the maximum CPU ms of one transaction."""
     ledger, log = ChangeMerger(projection, rows), MemoryEventLog(changes, 900)
-    hub: Hub[str] = Hub(deliver=_deliver, max_rooms=9)
+    hub = Hub(deliver=_deliver, max_rooms=9)
     spent = longest = 0.0
     for turn in payloads(rows, changes, rng):
         started = time.process_time()
@@ -93,7 +93,7 @@ async def cost(
     return spent / changes * 1e6, longest * 1e3
 
 
-def _deliver(_entry: Entry, _recipients: Iterable[str]) -> None:
+def _deliver(_entry: Entry, _recipients: Iterable[object]) -> None:
     raise AssertionError("expected no delivery without a connected client")
 
 
@@ -105,11 +105,9 @@ def measure(what: str, count: int, changes: int, present: int) -> str:
     rounds = []
     for _ in range(ROUNDS):
         notifier = Notifier(
-            NotificationRules(),
+            NotifierOptions(NotificationRules(), max_users=USERS, region_scoped=False),
             watches,
             present={f"user-{number}" for number in range(present)},
-            users=USERS,
-            scoped=False,
             clock=SystemClock(),
         )
         rounds.append(asyncio.run(cost(rows, projection, changes, rng, notifier)))

@@ -28,13 +28,12 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from bridge.events import Event
-from bridge.gateway.delivery.writer import keep_transport
-from bridge.gateway.gateway import Gateway
+from bridge.gateway.engineio.raw_websocket import keep_transport
 from bridge.gateway.upstream_status import UpstreamState
 from bridge.log.memory import MemoryEventLog
 from bridge.rooms import ALL_ROOM, property_room, region_room
 from tests.bench.figures import percentile
-from tests.fakes import settings
+from tests.fakes import build, settings
 from tests.serving import served
 
 REGIONS: Final = ("TX", "CA", "NV", "NY")
@@ -51,7 +50,7 @@ async def serve(rate: float) -> None:
     configured = settings(requests_per_second=1000)
     log = MemoryEventLog(configured.log_events, configured.log_seconds)
     live = UpstreamState(live=True, reconciled=True, scanning=False)
-    gateway = Gateway(configured, log=log, upstream=lambda: live)
+    gateway = build(configured, log=log, upstream=lambda: live)
     inner = Starlette(routes=[Mount("/socket.io", app=gateway)])
 
     async def app(scope: Any, receive: Any, send: Any) -> None:

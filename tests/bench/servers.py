@@ -29,7 +29,7 @@ from bridge.log.base import Entry, Position
 from bridge.rooms import ALL_ROOM, property_room, region_room
 from bridge.server import serve
 from bridge.server.websocket_protocol import WebSocketProtocol
-from tests.fakes import settings
+from tests.fakes import build
 
 
 class SlowClientLog:
@@ -42,7 +42,7 @@ class SlowClientLog:
 
     @classmethod
     def attach(cls, gateway: Gateway) -> None:
-        engine = gateway._server.eio
+        engine = gateway.server.eio
         on_overflow = engine.on_overflow
 
         def recorded(socket: Any, unsent: int) -> None:
@@ -90,8 +90,8 @@ def position(seq: int) -> Position:
 
 
 def bridge() -> tuple[Any, Publish, dict[str, Any]]:
-    gateway = Gateway(settings())
-    gateway._server.eio.ping_interval = PING_SECONDS
+    gateway = build()
+    gateway.server.eio.ping_interval = PING_SECONDS
     SlowClientLog.attach(gateway)
 
     async def publish(seq: int, number: int) -> None:

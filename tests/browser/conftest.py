@@ -1,6 +1,4 @@
-"""The whole line, up to the pixels: the sandbox, the bridge as a process, the built app as another,
-and Chromium.
-"""
+"""Fixtures of the browser tests: the sandbox, the bridge, the built app, and Chromium."""
 
 from __future__ import annotations
 
@@ -8,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,9 +15,9 @@ from playwright.async_api import async_playwright
 
 from bridge.dev.web import NodeInstallation, WebApp, WebAppError, WebServer, find_app, find_node
 from tests.acceptance.conftest import bridge_process
+from tests.acceptance.restartable_bridge import RestartableBridge
 from tests.browser.ports import quiet_port
-from tests.browser.site import Site
-from tests.browser.visitor import HIGHLIGHTS, Visitor
+from tests.browser.tab import HIGHLIGHTS, Tab
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -37,19 +36,19 @@ FLAGS = (
     "--disable-sync",
 )
 WEBGL = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader")
-"""The map is drawn by the processor, which costs more than all else that a page does."""
+"""Renders the map in software, which takes more CPU time than the rest of a page."""
 NO_WEBGL = ("--disable-gpu", "--disable-webgl", "--disable-webgl2")
 
 
-def lacking(what: str) -> None:
-    """Skips, with a reason that says how to get it; where nothing may be skipped, fails."""
+def skip_without(requirement: str) -> None:
+    """Skip the test with this reason; fail it with `CI` set."""
     if os.environ.get("CI", "").lower() in ("", "0", "false"):
-        pytest.skip(what)
-    pytest.fail(f"{what}. With CI set nothing is skipped.")
+        pytest.skip(requirement)
+    pytest.fail(f"{requirement}. With CI set nothing is skipped.")
 
 
 def which(names: Sequence[str]) -> str | None:
-    """The first of these programs that is there."""
+    """Return the path of the first of these programs that is installed."""
     return next(filter(None, map(shutil.which, names)), None)
 
 
@@ -57,7 +56,7 @@ def which(names: Sequence[str]) -> str | None:
 def chromium() -> str:
     if found := which(CHROMIUM):
         return found
-    lacking("browser tests need Chromium: apt-get install chromium")
+    skip_without("browser tests need Chromium: apt-get install chromium")
     raise AssertionError
 
 
@@ -66,20 +65,20 @@ def node() -> NodeInstallation:
     try:
         return find_node()
     except WebAppError as failed:
-        lacking(str(failed))
+        skip_without(str(failed))
         raise
 
 
 @pytest.fixture(scope="session")
 async def app(node: NodeInstallation, chromium: str) -> WebApp:
-    """The app, built of its present files; built before it is asked for again."""
+    """Return the app, built from its present files."""
     app = find_app()
     await app.prepare(node, print)
     return app
 
 
 class Browsers:
-    """Chromium, started when it is first asked for: one that draws maps, one that can't."""
+    """Starts Chromium on first use: one browser with WebGL, one without."""
 
     def __init__(self, playwright: Playwright, binary: str) -> None:
         self._playwright = playwright
@@ -87,7 +86,7 @@ class Browsers:
         self._running: dict[bool, Browser] = {}
         self._starting = asyncio.Lock()
 
-    async def one(self, *, webgl: bool) -> Browser:
+    async def get(self, *, webgl: bool) -> Browser:
         async with self._starting:
             if webgl not in self._running:
                 flags = [*FLAGS, *(WEBGL if webgl else NO_WEBGL)]
@@ -111,7 +110,7 @@ async def browsers(chromium: str) -> AsyncIterator[Browsers]:
 
 @pytest.fixture(scope="session")
 def port() -> int:
-    """Where the bridge is, whichever runs: a page is told once."""
+    """Return the port of every bridge of the session: the app is configured once."""
     return quiet_port()
 
 
@@ -123,21 +122,34 @@ async def web(app: WebApp, node: NodeInstallation, port: int) -> AsyncIterator[W
 
 
 @pytest.fixture(scope="module")
-def site(
+def restartable(
     sandbox: Sandbox, web: WebServer, port: int, tmp_path_factory: pytest.TempPathFactory
-) -> Site:
-    """A bridge that is not up yet, at the place that the app knows."""
-    return Site(sandbox, web.url, port, tmp_path_factory.mktemp("bridge"), bridge_process)
+) -> RestartableBridge:
+    """Return a bridge that is not running yet, on the port that the app uses."""
+    return restartable_bridge(sandbox, web.url, port, tmp_path_factory.mktemp("bridge"))
+
+
+def restartable_bridge(
+    sandbox: Sandbox, origin: str, port: int, directory: Path
+) -> RestartableBridge:
+    """Return a bridge with a log in `directory` that allows pages of `origin`."""
+    return RestartableBridge(
+        partial(bridge_process, directory),
+        sandbox,
+        f"sqlite:///{directory}/log.sqlite3",
+        port=port,
+        BRIDGE_CORS_ORIGINS=f"{origin},{origin.replace('localhost', '127.0.0.1')}",
+    )
 
 
 @pytest.fixture(scope="module")
-async def bridge(site: Site) -> AsyncIterator[Site]:
-    """A bridge that is up, for all tests of a module."""
-    async with site.up():
-        yield site
+async def bridge(restartable: RestartableBridge) -> AsyncIterator[RestartableBridge]:
+    """Run a bridge for all tests of a module."""
+    async with restartable.running():
+        yield restartable
 
 
-class Visit(Protocol):
+class OpenTab(Protocol):
     async def __call__(
         self,
         path: str | None = "/",
@@ -145,7 +157,7 @@ class Visit(Protocol):
         url: str | None = None,
         webgl: bool = False,
         **context: Any,
-    ) -> Visitor: ...
+    ) -> Tab: ...
 
 
 FAILED = pytest.StashKey[bool]()
@@ -160,43 +172,46 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 @pytest.fixture
-async def visit(
+async def open_tab(
     request: pytest.FixtureRequest, browsers: Browsers, web: WebServer, tmp_path: Path
-) -> AsyncIterator[Visit]:
-    """`await visit("/?region=TX")`: somebody looks at that page, live. With None the page is not
-    opened yet; with `webgl` it has a map that is drawn. Other keyword arguments are Playwright's
-    for a context. When the test is over, none of the pages may have had an error.
+) -> AsyncIterator[OpenTab]:
+    """Return a function: `await open_tab("/?region=TX")` opens a page and waits until it is live.
+
+    With None no page is opened yet; with `webgl` the map is rendered. Other keyword arguments are
+    Playwright's for a context. At the end of the test no page may have logged an error, or have
+    received an event that does not follow from the events before it.
     """
-    visitors: list[Visitor] = []
+    tabs: list[Tab] = []
 
     async with contextlib.AsyncExitStack() as stack:
 
-        async def come(
+        async def open_(
             path: str | None = "/",
             *,
             url: str | None = None,
             webgl: bool = False,
             **context: Any,
-        ) -> Visitor:
-            browser = await browsers.one(webgl=webgl)
-            own = await browser.new_context(
+        ) -> Tab:
+            browser = await browsers.get(webgl=webgl)
+            context_ = await browser.new_context(
                 viewport=context.pop("viewport", {"width": 1280, "height": 800}), **context
             )
-            stack.push_async_callback(own.close)
-            await own.add_init_script(HIGHLIGHTS)
-            visitor = Visitor(own, await own.new_page(), url or web.url)
-            visitors.append(visitor)
+            stack.push_async_callback(context_.close)
+            await context_.add_init_script(HIGHLIGHTS)
+            tab = Tab(context_, await context_.new_page(), url or web.url)
+            tabs.append(tab)
             if path is not None:
-                await visitor.go(path)
-            return visitor
+                await tab.open(path)
+            return tab
 
-        yield come
+        yield open_
         if request.node.stash.get(FAILED, False):
-            for number, visitor in enumerate(visitors):
-                picture = tmp_path / f"visitor-{number}.png"
-                await visitor.page.screenshot(path=picture)
-                print(f"{picture}: {visitor}")
-    assert [visitor.complaints() for visitor in visitors] == [[] for _ in visitors]
+            for number, tab in enumerate(tabs):
+                picture = tmp_path / f"tab-{number}.png"
+                await tab.page.screenshot(path=picture)
+                print(f"{picture}: {tab}")
+    assert [tab.unexpected_errors() for tab in tabs] == [[] for _ in tabs]
+    assert [tab.model.violations for tab in tabs] == [[] for _ in tabs]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,16 +1,16 @@
-"""From commit to the changed page, and a tab under a thousand events a second.
+"""Measure the latency from commit to page, and a tab under 1,000 events per second.
 
     python -m tests.browser.measure [--changes 200] [--seconds 10] [--rate 1000] [--webgl]
 
-First the whole line on one machine: the sandbox with Realtime's true rhythm, `bridge serve` as a
-process, the built app as another, Chromium. A listener on Realtime itself says how much of the way
-is Realtime's poll. Then the tab alone: the bridge, before a source and a table in memory that can
-give as many changes as are asked for, some 20 bursts a second.
+First the full stack on one machine: the sandbox with the real delays of Realtime, `bridge serve`
+and the built app as processes, Chromium. A listener on Realtime itself measures the share of its
+poll. Then the tab alone: the bridge with a source and a table in memory, which emit any number of
+changes, in some 20 bursts a second.
 
-Frames count as dropped where more than 50 ms lie between two of them; long tasks are those that the
-browser itself reports, of 50 ms and more. Without `--webgl` the map is the message that it needs
-WebGL: drawn by the processor, as where there is no graphics card, it would be what is measured.
-The exit code is 1 where more than 5 % of the tab's time went into frames that were dropped.
+Frames count as dropped if more than 50 ms lie between two of them; long tasks are those that the
+browser reports, of 50 ms and more. Without `--webgl` the page shows a message instead of the map,
+whose rendering in software would otherwise dominate the figures. The exit code is 1 if more than
+5 % of the tab's time were dropped frames.
 """
 
 from __future__ import annotations
@@ -31,25 +31,30 @@ from playwright.async_api import Page, async_playwright
 from bridge.app import create_app
 from bridge.dev.web import WebServer, find_app, find_node
 from bridge.sandbox import Sandbox
-from tests.acceptance.conftest import bridge_process
 from tests.bench.latency import FIRST, Arrivals, percentiles, realtime
-from tests.browser.conftest import CHROMIUM, FLAGS, NO_WEBGL, WEBGL, which
+from tests.browser.conftest import (
+    CHROMIUM,
+    FLAGS,
+    NO_WEBGL,
+    WEBGL,
+    restartable_bridge,
+    which,
+)
 from tests.browser.ports import quiet_port
-from tests.browser.site import Site
 from tests.fakes import FakeSource, FakeTable, row, settings
 from tests.serving import served
 
 LISTINGS = 300
 SETTLE_SECONDS = 8.0
-"""Until the second pass over the table is done, and the map is drawn."""
+"""Until the second scan of the table is done, and the map is rendered."""
 
 BURST_SECONDS = 0.05
 DROPPED_MS = 50
 MOST_DROPPED = 5.0
-"""Per cent of the time that may go into dropped frames."""
+"""Maximum share of dropped frames in per cent of the time."""
 
 VISIBLE = 8
-"""Cards that are in sight in the window that is used."""
+"""Cards visible in the window of these measurements."""
 
 NOTE = """() => {
   window.arrived = {};
@@ -93,7 +98,7 @@ async def web_app(bridge_url: str, *, batch: bool = False) -> AsyncIterator[str]
 
 @contextlib.asynccontextmanager
 async def tab(url: str, *, webgl: bool) -> AsyncIterator[Page]:
-    """A page with all listings, live."""
+    """Open a live page with all listings."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=which(CHROMIUM), args=[*FLAGS, *(WEBGL if webgl else NO_WEBGL)]
@@ -108,29 +113,29 @@ async def tab(url: str, *, webgl: bool) -> AsyncIterator[Page]:
 
 
 @contextlib.asynccontextmanager
-async def whole_line(*, webgl: bool) -> AsyncIterator[tuple[Sandbox, Page]]:
+async def full_stack(*, webgl: bool) -> AsyncIterator[tuple[Sandbox, Page]]:
     port = quiet_port()
     async with contextlib.AsyncExitStack() as stack:
         sandbox = await stack.enter_async_context(Sandbox.open())
         web = await stack.enter_async_context(web_app(f"http://127.0.0.1:{port}"))
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        site = Site(sandbox, web, port, directory, bridge_process)
-        await stack.enter_async_context(site.up())
+        restartable = restartable_bridge(sandbox, web, port, directory)
+        await stack.enter_async_context(restartable.running())
         yield sandbox, await stack.enter_async_context(tab(web, webgl=webgl))
 
 
 async def latency(changes: int, *, webgl: bool) -> dict[str, dict[str, float]]:
-    """Milliseconds, of changes that are made one by one at random times."""
+    """Return latencies in milliseconds of single changes at random times."""
     rng = random.Random(1)
     straight, live = Arrivals(), asyncio.Event()
     committed: dict[int, tuple[float, float]] = {}
-    async with whole_line(webgl=webgl) as (sandbox, page):
+    async with full_stack(webgl=webgl) as (sandbox, page):
         listening = asyncio.create_task(
             realtime(sandbox.supabase_url, sandbox.supabase_key, straight, live)
         )
         async with asyncio.timeout(30):
             await live.wait()
-        keys = await _in_sight(page)
+        keys = await _visible_keys(page)
         await page.evaluate(NOTE)
         for number in range(changes):
             price = FIRST + number
@@ -148,7 +153,7 @@ async def latency(changes: int, *, webgl: bool) -> dict[str, dict[str, float]]:
             if price.isdigit()
         }
         listening.cancel()
-    # Of two changes of one poll to one card only the last is ever seen.
+    # Of two changes of a card within one poll only the last is shown.
     seen = [price for price in committed if price in arrived]
     return {
         "Realtime (commit to its message)": dict(
@@ -157,12 +162,12 @@ async def latency(changes: int, *, webgl: bool) -> dict[str, dict[str, float]]:
         "commit to the changed card": dict(
             percentiles([arrived[price] / 1000 - committed[price][0] for price in seen])
         ),
-        f"(of {changes} changes, {len(seen)} were seen on their own)": {},
+        f"(of {changes} changes, {len(seen)} were shown)": {},
     }
 
 
-async def storm(seconds: float, rate: int, *, webgl: bool, batch: bool) -> dict[str, float]:
-    """What a tab makes of that many events a second."""
+async def load(seconds: float, rate: int, *, webgl: bool, batch: bool) -> dict[str, float]:
+    """Return the figures of a tab with `rate` changes per second for `seconds`."""
     contents = [
         row(
             f"p{number}",
@@ -181,7 +186,7 @@ async def storm(seconds: float, rate: int, *, webgl: bool, batch: bool) -> dict[
         web_app(url, batch=batch) as web,
         tab(web, webgl=webgl) as page,
     ):
-        before = await _told(page)
+        before = await _position(page)
         await page.evaluate(WATCH)
         started, written = time.monotonic(), 0
         while (passed := time.monotonic() - started) < seconds:
@@ -202,11 +207,11 @@ async def storm(seconds: float, rate: int, *, webgl: bool, batch: bool) -> dict[
         late = time.monotonic() - started - took
         frames: list[float] = await page.evaluate("window.frames_")
         tasks: list[float] = await page.evaluate("window.tasks_")
-        told = await _told(page) - before
+        events = await _position(page) - before
     dropped = [delta for delta in frames if delta > DROPPED_MS]
     return {
         "changes per s": written / took,
-        "events": told,
+        "events": events,
         "ms after the last change until the page equals the table": late * 1000,
         "frames": len(frames),
         "frames later than 50 ms": len(dropped),
@@ -217,12 +222,12 @@ async def storm(seconds: float, rate: int, *, webgl: bool, batch: bool) -> dict[
     }
 
 
-async def _told(page: Page) -> int:
-    """How many events the log had when the page was told its last one."""
+async def _position(page: Page) -> int:
+    """Return the position of the page's last event."""
     return int((await page.evaluate("window.__bridge.position()")).rpartition("-")[2])
 
 
-async def _in_sight(page: Page) -> list[str]:
+async def _visible_keys(page: Page) -> list[str]:
     cards = page.get_by_test_id("listing")
     return [
         str(await cards.nth(number).get_attribute("data-property-id")) for number in range(VISIBLE)
@@ -239,7 +244,7 @@ async def main(options: argparse.Namespace) -> int:
             print(f"| {name} | " + " | ".join(f"{ms:.0f}" for ms in figures.values()) + " |")
     if options.seconds:
         results = [
-            await storm(options.seconds, options.rate, webgl=options.webgl, batch=batch)
+            await load(options.seconds, options.rate, webgl=options.webgl, batch=batch)
             for batch in (False, True)
         ]
         print(f"\n| {options.rate} changes/s for {options.seconds:g} s | one by one | in batches |")
@@ -252,8 +257,8 @@ async def main(options: argparse.Namespace) -> int:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--changes", type=int, default=200, help="of the first figure; 0: without")
-    parser.add_argument("--seconds", type=float, default=10, help="of the second; 0: without")
+    parser.add_argument("--changes", type=int, default=200, help="of the latency; 0: skip it")
+    parser.add_argument("--seconds", type=float, default=10, help="of the load; 0: skip it")
     parser.add_argument("--rate", type=int, default=1000, help="changes a second")
-    parser.add_argument("--webgl", action="store_true", help="with a map that is drawn")
+    parser.add_argument("--webgl", action="store_true", help="render the map")
     sys.exit(asyncio.run(main(parser.parse_args())))

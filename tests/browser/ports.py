@@ -1,4 +1,4 @@
-"""Ports that stay free until somebody takes them on purpose."""
+"""Ports outside of the range from which the system assigns ports to outgoing connections."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import random
 import socket
 
 BELOW_THE_EPHEMERAL = range(20_000, 32_000)
-"""Where no outgoing connection is given a port in passing: a bridge that is down for a while finds
-its place again.
-"""
+"""A bridge that restarts after a while finds its port free."""
 
 
 def quiet_port() -> int:
+    """Return a free port of this range. Raises `RuntimeError` after 100 tries."""
     for port in random.sample(BELOW_THE_EPHEMERAL, 100):
         try:
             with socket.create_server(("127.0.0.1", port)):

@@ -1,4 +1,4 @@
-"""One command, and the map moves: `bridge dev --web`."""
+"""`bridge dev --web` starts everything with one command, and ends it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tests.browser.ports import quiet_port
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.browser.conftest import Visit
+    from tests.browser.conftest import OpenTab
 
 
-async def said(process: BridgeProcess) -> dict[str, Any]:
-    """Where everything is; a slow machine takes its time."""
+async def addresses(process: BridgeProcess) -> dict[str, Any]:
+    """Return the printed addresses; a slow machine may take several timeouts."""
     for _ in range(3):
         with contextlib.suppress(TimeoutError):
             return await process.next("bridge_url")
@@ -30,15 +30,15 @@ async def said(process: BridgeProcess) -> dict[str, Any]:
 
 @pytest.mark.usefixtures("app")  # built
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-async def test_a_newcomer_sees_a_change_and_nothing_is_left(
-    visit: Visit, number: signal.Signals, tmp_path: Path
+async def test_dev_shows_a_change_and_leaves_no_process(
+    open_tab: OpenTab, number: signal.Signals, tmp_path: Path
 ) -> None:
     command = ("dev", "--json", "--no-activity", "--port", str(quiet_port()))
     async with bridge_process(tmp_path, *command, "--web-port", str(quiet_port())) as process:
-        where = await said(process)
-        visitor = await visit(None, url=where["web_url"])
-        visitor.may_be_offline = True  # at the end
-        await visitor.go("/?region=TX")
+        where = await addresses(process)
+        tab = await open_tab(None, url=where["web_url"])
+        tab.may_be_offline = True  # at the end
+        await tab.open("/?region=TX")
         async with await psycopg.AsyncConnection.connect(
             where["database_url"], autocommit=True
         ) as database:
@@ -49,7 +49,7 @@ async def test_a_newcomer_sees_a_change_and_nothing_is_left(
             )
             row = await done.fetchone()
         assert row is not None
-        await visitor.says(row[0], price=4_242_000)
+        await tab.until_card_has(row[0], price=4_242_000)
         assert await process.end(number) == (0 if number == signal.SIGINT else -number)
         async with httpx.AsyncClient() as http, asyncio.timeout(15):
             while True:

@@ -1,8 +1,8 @@
-"""The pages fit, in light and dark, from a phone's width up, and are used without a mouse.
+"""Pages fit every width from a phone's up, in light and dark, and work by keyboard.
 
     BROWSER_PICTURES=<folder> pytest tests/browser/test_layout.py
 
-leaves a picture of each page in that folder.
+stores a picture of each page in that folder.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser import truth
+from tests.browser import expected
 
 if TYPE_CHECKING:
     from bridge.sandbox import Sandbox
-    from tests.browser.conftest import Visit
-    from tests.browser.visitor import Visitor
+    from tests.browser.conftest import OpenTab
+    from tests.browser.tab import Tab
 
 pytestmark = pytest.mark.usefixtures("bridge")
 
@@ -30,7 +30,7 @@ FAULTS = """() => {
   }
   const name = (element) => element.getAttribute("aria-label") || element.dataset.testid
     || element.textContent.trim().slice(0, 30) || element.outerHTML.slice(0, 60);
-  // What can be pressed, and where it can be seen: a scrolling parent cuts off the rest.
+  // Controls and their visible boxes, clipped by scrolling parents.
   const places = [];
   const pressable = "a[href], button, select, input, summary, [role=button], [tabindex='0']";
   for (const element of document.querySelectorAll(pressable)) {
@@ -58,7 +58,7 @@ FAULTS = """() => {
       if (wide > 1 && high > 1) faults.push(`${name(a.element)} overlaps ${name(b.element)}`);
     }
   }
-  // What a card says stays within it, or is cut off where it says so.
+  // Fields stay within their card, or are clipped by a parent.
   for (const field of document.querySelectorAll('[data-testid="listing"] [data-field]')) {
     const card = field.closest('[data-testid="listing"]');
     let cut = false;
@@ -93,35 +93,37 @@ PAGES = {
 WINDOWS = {"phone": (360, 740), "tablet": (800, 1000), "desktop": (1280, 800)}
 
 
-async def picture(visitor: Visitor, name: str) -> None:
+async def picture(tab: Tab, name: str) -> None:
     if folder := os.environ.get("BROWSER_PICTURES"):
-        await visitor.page.wait_for_timeout(5000)  # no test: for who looks at the map
-        await visitor.page.screenshot(path=Path(folder) / f"{name}.png")
+        await tab.page.wait_for_timeout(5000)  # for the pictures alone: the map is rendered by then
+        await tab.page.screenshot(path=Path(folder) / f"{name}.png")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("window", WINDOWS)
-async def test_nothing_overflows_and_nothing_overlaps(
-    visit: Visit, window: str, scheme: str
+async def test_pages_have_no_overflow_and_no_overlap(
+    open_tab: OpenTab, window: str, scheme: str
 ) -> None:
     width, height = WINDOWS[window]
-    visitor = await visit(
+    tab = await open_tab(
         None, webgl=True, viewport={"width": width, "height": height}, color_scheme=scheme
     )
     faults = {}
     for name, path in PAGES.items():
-        await visitor.go(path)
-        await picture(visitor, f"{name}-{window}-{scheme}")
-        found = await visitor.page.evaluate(FAULTS)
-        assert found["places"] >= 4, f"{name} has hardly anything to press"
+        await tab.open(path)
+        await picture(tab, f"{name}-{window}-{scheme}")
+        found = await tab.page.evaluate(FAULTS)
+        assert found["places"] >= 4, f"{name} has too few controls"
         if found["faults"]:
             faults[name] = found["faults"]
     assert faults == {}
 
 
-async def test_long_names_and_large_numbers_fit_a_phone(visit: Visit, sandbox: Sandbox) -> None:
-    visitor = await visit("/?region=TX", viewport={"width": 360, "height": 740})
-    key = await truth.add(
+async def test_long_names_and_large_numbers_fit_a_phone(
+    open_tab: OpenTab, sandbox: Sandbox
+) -> None:
+    tab = await open_tab("/?region=TX", viewport={"width": 360, "height": 740})
+    key = await expected.insert(
         sandbox,
         "Residences-at-the-Very-Long-" * 4,
         city="Llanfairpwllgwyngyllgogerychwyrndrobwllllantysiliogogogoch",
@@ -129,18 +131,18 @@ async def test_long_names_and_large_numbers_fit_a_phone(visit: Visit, sandbox: S
         units=1_000_000,
         created_at="2100-01-01T00:00:00Z",
     )
-    await visitor.card(key).wait_for()
-    await picture(visitor, "long-phone-light")
-    assert (await visitor.page.evaluate(FAULTS))["faults"] == []
-    await truth.remove(sandbox, key)
-    await visitor.card(key).wait_for(state="detached")
+    await tab.card(key).wait_for()
+    await picture(tab, "long-phone-light")
+    assert (await tab.page.evaluate(FAULTS))["faults"] == []
+    await expected.delete(sandbox, key)
+    await tab.card(key).wait_for(state="detached")
 
 
-async def test_dark_is_dark(visit: Visit) -> None:
+async def test_dark_scheme_has_a_dark_background(open_tab: OpenTab) -> None:
     shades = {}
     for scheme in ("light", "dark"):
-        visitor = await visit("/?region=TX", color_scheme=scheme)
-        shades[scheme] = await visitor.page.evaluate(
+        tab = await open_tab("/?region=TX", color_scheme=scheme)
+        shades[scheme] = await tab.page.evaluate(
             """() => {
               const color = getComputedStyle(document.body).backgroundColor;
               const canvas = new OffscreenCanvas(1, 1).getContext("2d");
@@ -153,15 +155,15 @@ async def test_dark_is_dark(visit: Visit) -> None:
     assert shades["light"] > 600
 
 
-async def test_picker_and_cards_are_reached_by_keyboard_with_focus_in_sight(
-    visit: Visit,
+async def test_picker_and_cards_have_visible_focus_by_keyboard(
+    open_tab: OpenTab,
 ) -> None:
-    visitor = await visit("/?region=TX")
-    keyboard = visitor.page.keyboard
+    tab = await open_tab("/?region=TX")
+    keyboard = tab.page.keyboard
     seen = []
     for _ in range(30):
         await keyboard.press("Tab")
-        focus = await visitor.page.evaluate(FOCUS)
+        focus = await tab.page.evaluate(FOCUS)
         seen.append(focus)
         if focus["property"]:
             break
@@ -170,14 +172,14 @@ async def test_picker_and_cards_are_reached_by_keyboard_with_focus_in_sight(
     key = seen[-1]["property"]
     assert key is not None, seen
     await keyboard.press("Enter")
-    await visitor.page.wait_for_url(f"**/properties/{key}")
-    await visitor.live()
+    await tab.page.wait_for_url(f"**/properties/{key}")
+    await tab.until_live()
 
 
-async def test_a_region_is_chosen_by_keyboard(visit: Visit, sandbox: Sandbox) -> None:
-    visitor = await visit("/")
-    picker = visitor.page.get_by_test_id("region-picker")
+async def test_region_is_selected_by_keyboard(open_tab: OpenTab, sandbox: Sandbox) -> None:
+    tab = await open_tab("/")
+    picker = tab.page.get_by_test_id("region-picker")
     await picker.focus()
-    await visitor.page.keyboard.type("TX")
-    await visitor.page.wait_for_url("**/?region=TX")
-    await visitor.shows(await truth.of(sandbox, "TX"))
+    await tab.page.keyboard.type("TX")
+    await tab.page.wait_for_url("**/?region=TX")
+    await tab.until_shown(await expected.rows_of(sandbox, "TX"))

@@ -1,5 +1,5 @@
-"""React's StrictMode mounts everything twice, under the development server alone. It must not
-connect twice.
+"""React's StrictMode, which the development server uses, mounts components twice and connects
+once.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.dev.web import WebServer
-from tests.browser import truth
+from tests.browser import expected
 from tests.browser.ports import quiet_port
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from bridge.dev.web import NodeInstallation, WebApp
     from bridge.sandbox import Sandbox
-    from tests.browser.conftest import Visit
-    from tests.browser.site import Site
+    from tests.acceptance.restartable_bridge import RestartableBridge
+    from tests.browser.conftest import OpenTab
 
 COUNT_MOUNTS = """
   window.mounted = 0;
@@ -42,29 +42,29 @@ async def development(app: WebApp, node: NodeInstallation, port: int) -> AsyncIt
         yield server
 
 
-async def test_a_double_mount_opens_one_socket(
-    development: WebServer, visit: Visit, site: Site, sandbox: Sandbox
+async def test_double_mount_opens_one_socket(
+    development: WebServer, open_tab: OpenTab, restartable: RestartableBridge, sandbox: Sandbox
 ) -> None:
-    async with site.up(BRIDGE_CORS_ORIGINS="*"):
-        visitor = await visit(None, url=development.url)
-        await visitor.page.add_init_script(COUNT_MOUNTS)
-        await visitor.go("/?region=TX")
-        await visitor.shows(await truth.of(sandbox, "TX"))
-        assert await visitor.page.evaluate("window.mounted") == 2
-        assert visitor.sockets == 1
-        assert await visitor.page.evaluate("window.__bridge.sockets()") == 1
-        assert await visitor.connects() == 1
-        assert (await site.status())["clients"] == 1
-        [row] = await truth.some(sandbox, 1)
-        await truth.reprice(sandbox, row["id"], 6_666_666)
-        await visitor.says(row["id"], price=6_666_666)
-        assert len(visitor.told()) == 1
+    async with restartable.running(BRIDGE_CORS_ORIGINS="*"):
+        tab = await open_tab(None, url=development.url)
+        await tab.page.add_init_script(COUNT_MOUNTS)
+        await tab.open("/?region=TX")
+        await tab.until_shown(await expected.rows_of(sandbox, "TX"))
+        assert await tab.page.evaluate("window.mounted") == 2
+        assert tab.sockets == 1
+        assert await tab.page.evaluate("window.__bridge.sockets()") == 1
+        assert await tab.connects() == 1
+        assert (await restartable.status())["clients"] == 1
+        [row] = await expected.pick(sandbox, 1)
+        await expected.set_price(sandbox, row["id"], 6_666_666)
+        await tab.until_card_has(row["id"], price=6_666_666)
+        assert len(tab.events()) == 1
 
 
-async def test_the_built_app_mounts_once(visit: Visit, site: Site) -> None:
-    """Or the count would prove nothing."""
-    async with site.up():
-        visitor = await visit(None)
-        await visitor.page.add_init_script(COUNT_MOUNTS)
-        await visitor.go("/?region=TX")
-        assert await visitor.page.evaluate("window.mounted") == 1
+async def test_built_app_mounts_once(open_tab: OpenTab, restartable: RestartableBridge) -> None:
+    """Checks the count of mounts that the other test relies on."""
+    async with restartable.running():
+        tab = await open_tab(None)
+        await tab.page.add_init_script(COUNT_MOUNTS)
+        await tab.open("/?region=TX")
+        assert await tab.page.evaluate("window.mounted") == 1

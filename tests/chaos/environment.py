@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.chaos.platform import Platform
     from tests.chaos.python_client import PythonClient
     from tests.chaos.supervisor import Supervisor
-    from tests.chaos.tcp_proxy import TcpProxy
+    from tests.support.tcp_proxy import TcpProxy
 
 
 @dataclass

@@ -28,10 +28,10 @@ from tests.chaos.published_log import PublishedLog
 from tests.chaos.python_client import PythonClient
 from tests.chaos.report import Report
 from tests.chaos.supervisor import Supervisor
-from tests.chaos.tcp_proxy import TcpProxy
 from tests.chaos.transaction_writer import TransactionWriter
 from tests.support.expected_table import ExpectedTable
 from tests.support.faults import KEY_IDENTITY
+from tests.support.tcp_proxy import TcpProxy
 from tests.support.violations import Kind, Violation
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from socketio import packet
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from bridge.gateway.client import ClientSession
 from bridge.gateway.delivery.writer import ClientWriter
 from bridge.gateway.engineio.raw_websocket import keep_transport
 from bridge.gateway.engineio.server import EngineServer
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from starlette.types import Receive, Scope, Send
+
+    from bridge.gateway.client import Connection
 
 PING_SECONDS: Final = 0.3
 PONG_SECONDS: Final = 0.2
@@ -77,33 +80,40 @@ class Echo:
         self.server = EchoSocketServer(
             handler=self, connect_seconds=CONNECT_SECONDS, async_handlers=False, **OPTIONS
         )
-        self.writer = ClientWriter(self.server, on_gone=lambda _sid: None)
+        self.writer = ClientWriter(self.server, self.server.clients)
+        self.server.clients.on_remove([self.writer.detach])
         self.reasons: list[str] = []
         """Why clients of the main namespace disconnected, in order."""
         self.server.on("connect", self._connected, namespace=CUSTOM)
 
-    async def on_connect(self, eio_sid: str, auth: Any) -> None:
-        sid = self.server.new_sid()
-        self.server.register(eio_sid, sid)
-        if self.writer.attach(sid):
-            self.writer.send_packet(sid, f'0{{"sid":"{sid}"}}')
-            await self._send(sid, ["auth", auth or {}])
+    async def on_connect(self, connection: Connection, auth: Any) -> None:
+        client = ClientSession(self.server.new_sid(), connection)
+        self.server.clients.add(client)
+        if self.writer.attach(client):
+            self.writer.send_packet(client, f'0{{"sid":"{client.sid}"}}')
+            await self._send(client, ["auth", auth or {}])
 
-    async def on_event(self, sid: str, name: str, args: Sequence[Any], ack: int | None) -> None:
+    async def on_event(
+        self, client: ClientSession, name: str, args: Sequence[Any], ack: int | None
+    ) -> None:
         if name == "message":
-            await self._send(sid, ["message-back", *args])
+            await self._send(client, ["message-back", *args])
         elif name == "message-with-ack" and ack is not None:
-            await self._send(sid, list(args), packet.ACK, ack)
+            await self._send(client, list(args), packet.ACK, ack)
 
-    def on_disconnect(self, sid: str, reason: str) -> None:
-        self.writer.detach(sid)
+    def on_disconnect(self, client: ClientSession, reason: str) -> None:
+        self.server.clients.remove(client)
         self.reasons.append(reason)
 
     async def _send(
-        self, sid: str, data: list[Any], kind: int = packet.EVENT, ack: int | None = None
+        self,
+        client: ClientSession,
+        data: list[Any],
+        kind: int = packet.EVENT,
+        ack: int | None = None,
     ) -> None:
         """Send a packet; bytes in `data` follow as attachments, each in its own frame."""
-        eio_sid = self.server.manager.eio_sid_from_sid(sid, "/")
+        eio_sid = client.connection.eio_sid
         await self.server._send_packet(eio_sid, SocketPacket(kind, data=data, id=ack))
 
     async def _connected(self, sid: str, _environ: Any, auth: Any) -> None:

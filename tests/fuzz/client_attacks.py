@@ -266,7 +266,7 @@ async def _recovery(target: Target, dice: Random) -> str:
     got = await attacker.settle()
     if guess != pid and (pid.encode() in got or sid.encode() in got):
         raise Fault(f"the pid {guess!r} resumed the client of {pid!r}")
-    if guess != pid and (victim.ended or sid not in target.gateway.hub.clients):
+    if guess != pid and (victim.ended or target.gateway.clients.get(sid) is None):
         raise Fault(f"the pid {guess!r} closed the client of {pid!r}")
     # The client itself reconnects with any position.
     victim.close()

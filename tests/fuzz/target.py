@@ -192,7 +192,7 @@ class Target:
                 async with asyncio.timeout(10):
                     while not bridge.operations.readiness().ready:
                         await asyncio.sleep(0.01)
-                    await target.gateway.ready()
+                    await target.gateway.snapshots.wait_ready()
                 await target.observer.connect()
                 yield target
         finally:
@@ -206,7 +206,7 @@ class Target:
 
     @property
     def engine(self) -> Any:
-        return self.gateway._server.eio
+        return self.gateway.server.eio
 
     def connection(self) -> Connection:
         """Return a new connection that must not receive `FORBIDDEN_BYTES`."""
@@ -254,8 +254,7 @@ class Target:
         """Close connections that attacks left open, as their timeouts would. Raise `Fault` if a
         session, a slot or a client remains.
         """
-        eio_sid_of = self.gateway._server.manager.eio_sid_from_sid
-        connected = {eio_sid_of(sid, "/") for sid in self.gateway.hub.clients}
+        connected = {client.connection.eio_sid for client in self.gateway.clients}
         for session in self.engine.open_sessions():
             if session.sid not in connected or not self._is_observer(session):
                 session.abort()
@@ -263,10 +262,10 @@ class Target:
             await asyncio.sleep(0)
         left = [each for each in self.engine.open_sessions() if not self._is_observer(each)]
         slots = self.bridge.admission.connections.total
-        if left or slots != 1 or len(self.gateway.hub.clients) != 1:
+        if left or slots != 1 or len(self.gateway.clients) != 1:
             raise Fault(
                 f"{len(left)} sessions, {slots - 1} slots and "
-                f"{len(self.gateway.hub.clients) - 1} clients remained"
+                f"{len(self.gateway.clients) - 1} clients remained"
             )
 
     def _is_observer(self, session: Any) -> bool:

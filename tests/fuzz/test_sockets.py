@@ -68,11 +68,11 @@ class ServedBridge:
     async def websockets(self, number: int) -> None:
         """Wait until so many websockets are open."""
         async with asyncio.timeout(10):
-            while len(self.gateway._server.eio.websockets) != number:
+            while len(self.gateway.server.eio.websockets) != number:
                 await asyncio.sleep(0.01)
 
     def unsent(self) -> int:
-        return sum(websocket.unsent for websocket in self.gateway._server.eio.websockets)
+        return sum(websocket.unsent for websocket in self.gateway.server.eio.websockets)
 
 
 @asynccontextmanager
@@ -156,7 +156,7 @@ async def test_connections_without_a_socketio_handshake_are_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with served_bridge() as target:
-        monkeypatch.setattr(target.gateway._server, "_connect_seconds", 0.05)
+        monkeypatch.setattr(target.gateway.server, "_connect_seconds", 0.05)
         # Nor do they answer a close frame.
         monkeypatch.setattr(raw_websocket, "CLOSE_SECONDS", 0.05)
         silent = [await target.websocket() for _ in range(50)]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from bridge.sandbox.postgrest import faults as rest_faults
 from bridge.settings import Settings
 from bridge.source.base import SourceState
-from tests.integration.line import PipelineRig
+from tests.integration.pipeline_rig import PipelineRig
 from tests.support.checker import StateChecker
 from tests.support.expected_table import ExpectedTable
 from tests.support.writer import Writer

@@ -1,4 +1,4 @@
-"""The whole application over a fake source and table: alone, and inside other applications."""
+"""The whole application with a fake source and table, alone and mounted in other applications."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 def bridged(*rows: dict[str, Any], **overrides: Any) -> tuple[Bridge, FakeSource, FakeTable]:
     source, table = FakeSource(), FakeTable(*rows)
     bridge = create_app(settings(**overrides), source=source, table=table)
-    bridge.on_failure = lambda _error: None  # which would else end the tests
+    bridge.on_failure = lambda _error: None  # the default would end the test process
     return bridge, source, table
 
 
-class Site:
+class Served:
     """Requests to one URL."""
 
     def __init__(self, http: aiohttp.ClientSession, url: str) -> None:
@@ -56,38 +56,38 @@ class Site:
                 await asyncio.sleep(0.01)
 
     @asynccontextmanager
-    async def hearing(self, path: str = "/socket.io") -> AsyncIterator[asyncio.Queue[Any]]:
-        """The envelopes of properties that a websocket client hears."""
-        heard: asyncio.Queue[Any] = asyncio.Queue()
+    async def receiving(self, path: str = "/socket.io") -> AsyncIterator[asyncio.Queue[Any]]:
+        """Connect a websocket client, and yield a queue of the events of properties it receives."""
+        received: asyncio.Queue[Any] = asyncio.Queue()
         client = socketio.AsyncClient(
             reconnection=False, handle_sigint=False, http_session=self.http
         )
         client.on("bridge-status", lambda _envelope: None)
-        client.on("*", lambda _name, envelope: heard.put_nowait(envelope))
+        client.on("*", lambda _name, envelope: received.put_nowait(envelope))
         await client.connect(self.url, socketio_path=path, transports=["websocket"])
         try:
-            yield heard
+            yield received
         finally:
             await client.disconnect()
 
 
 @asynccontextmanager
-async def site(app: Any, bridge: Bridge, **options: Any) -> AsyncIterator[Site]:
+async def site(app: Any, bridge: Bridge, **options: Any) -> AsyncIterator[Served]:
     async with (
         served(app, drain=bridge.drain, **options) as url,
         aiohttp.ClientSession() as http,
     ):
-        yield Site(http, url)
+        yield Served(http, url)
 
 
-async def test_a_change_of_the_source_reaches_a_client() -> None:
+async def test_change_of_the_source_reaches_a_client() -> None:
     bridge, source, table = bridged(row("p1"))
     async with site(bridge, bridge) as here:
         await here.ready()
-        async with here.hearing() as heard:
+        async with here.receiving() as received:
             source.put(table.write(row("p1", price=900_000)))
             async with asyncio.timeout(5):
-                envelope = await heard.get()
+                envelope = await received.get()
         assert envelope["event"] == "property-updated"
         assert envelope["data"]["changes"] == {"price": {"old": 1_000_000, "new": 900_000}}
         code, status = await here.get("/status")
@@ -103,14 +103,16 @@ async def test_a_change_of_the_source_reaches_a_client() -> None:
     assert (table.opened, table.closed) == (1, 1)
 
 
-async def test_alive_is_not_ready() -> None:
-    bridge, source, _ = bridged(stale_after=0.05)
+async def test_bridge_without_a_live_source_is_alive_and_not_ready() -> None:
+    bridge, source, _ = bridged(stale_after=1)
     async with site(bridge, bridge) as here:
         assert await here.get("/livez") == (200, {"status": "alive"})
         await here.ready()
         source.become(SourceState.DOWN)
         assert await here.get("/readyz") == (200, {"ready": True})
-        await asyncio.sleep(0.1)
+        async with asyncio.timeout(10):
+            while await here.status_of("/readyz") == 200:
+                await asyncio.sleep(0.05)
         code, body = await here.get("/readyz")
         assert code == 503
         assert body["ready"] is False
@@ -121,21 +123,21 @@ async def test_alive_is_not_ready() -> None:
         assert await here.get("/readyz") == (200, {"ready": True})
 
 
-async def test_clients_and_rooms_are_counted() -> None:
+async def test_status_counts_clients_and_rooms() -> None:
     bridge, _, _ = bridged()
-    async with site(bridge, bridge) as here, here.hearing():
+    async with site(bridge, bridge) as here, here.receiving():
         _, status = await here.get("/status")
         assert (status["clients"], status["rooms"], status["clients_cut_off"]) == (1, 1, 0)
 
 
-async def test_unknown_paths_are_not_found_and_the_endpoint_is_where_it_is_set() -> None:
+async def test_socket_endpoint_is_at_the_configured_path_and_unknown_paths_are_404() -> None:
     bridge, _, _ = bridged(path="/live")
     async with site(bridge, bridge) as here:
         for path in ("/", "/nothing", "/socket.io/?EIO=4&transport=polling"):
             assert await here.status_of(path) == 404, path
         for path in ("/live/?EIO=4&transport=polling", "/live?EIO=4&transport=polling"):
             assert await here.status_of(path) == 200, path
-        async with here.hearing("/live"):
+        async with here.receiving("/live"):
             pass
 
 
@@ -153,7 +155,7 @@ def in_fastapi(prefix: str, bridge: Bridge) -> Any:
 
 @pytest.mark.parametrize("inside", [in_starlette, in_fastapi])
 @pytest.mark.parametrize("prefix", ["", "/live"])
-async def test_it_works_inside_another_application(
+async def test_mounted_bridge_serves_clients(
     inside: Callable[[str, Bridge], Any], prefix: str
 ) -> None:
     bridge, source, table = bridged()
@@ -161,14 +163,14 @@ async def test_it_works_inside_another_application(
         await here.ready(prefix)
         assert await here.status_of("/own") == 200
         assert await here.status_of(prefix + "/nothing") == 404
-        async with here.hearing(prefix + "/socket.io") as heard:
+        async with here.receiving(prefix + "/socket.io") as received:
             source.put(table.write(row("p1")))
             async with asyncio.timeout(5):
-                assert (await heard.get())["event"] == "property-created"
+                assert (await received.get())["event"] == "property-created"
     assert table.closed == 1
 
 
-async def test_without_its_lifespan_it_says_so() -> None:
+async def test_bridge_mounted_without_its_lifespan_answers_503() -> None:
     bridge, _, _ = bridged()
     app = Starlette(routes=[Mount("/live", app=bridge)])
     async with site(app, bridge) as here:
@@ -183,7 +185,7 @@ async def test_without_its_lifespan_it_says_so() -> None:
             await here.http.ws_connect(here.url + "/live/socket.io/?EIO=4&transport=websocket")
 
 
-async def test_it_runs_once_at_a_time_and_may_run_again() -> None:
+async def test_lifespan_rejects_a_second_run_and_can_be_repeated() -> None:
     bridge, source, _ = bridged()
     for _ in range(2):
         async with site(bridge, bridge) as here:
@@ -194,18 +196,17 @@ async def test_it_runs_once_at_a_time_and_may_run_again() -> None:
     assert source.status().state is SourceState.LIVE
 
 
-async def test_a_part_that_dies_is_told_at_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_failure_of_a_part_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     bridge, source, table = bridged()
-    deaths: list[BaseException] = []
-    bridge.on_failure = deaths.append
+    failures: asyncio.Queue[BaseException] = asyncio.Queue()
+    bridge.on_failure = failures.put_nowait
     async with site(bridge, bridge) as here:
         await here.ready()
         error = RuntimeError(f"broken, with {KEY}")
         source.fail(error)
         async with asyncio.timeout(5):
-            while not deaths:
-                await asyncio.sleep(0.005)
-        assert deaths == [error]
+            assert await failures.get() is error
+        assert failures.empty()
         assert bridge.failure is error
         assert "a part of the bridge has failed" in caplog.text
         code, body = await here.get("/readyz")
@@ -216,26 +217,28 @@ async def test_a_part_that_dies_is_told_at_once(caplog: pytest.LogCaptureFixture
     assert table.closed == 1
 
 
-async def test_death_ends_the_process_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_failure_of_a_part_terminates_the_process_by_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     sent: list[tuple[int, int]] = []
-    monkeypatch.setattr("os.kill", lambda *what: sent.append(what))
+    monkeypatch.setattr("os.kill", lambda *args: sent.append(args))
     bridge = create_app(settings(), source=FakeSource(), table=FakeTable())
     bridge.on_failure(RuntimeError())
     assert sent == [(os.getpid(), signal.SIGTERM)]
 
 
-async def test_serve_gives_exit_code_1_when_a_part_has_died() -> None:
+async def test_serve_returns_1_after_the_failure_of_a_part() -> None:
     bridge, source, table = bridged()
     with serve.listen("127.0.0.1", 0) as listening:
         serving = asyncio.create_task(serve.serve(bridge, listening))
         async with asyncio.timeout(5), aiohttp.ClientSession() as http:
-            await Site(http, serve.url(listening)).ready()
+            await Served(http, serve.url(listening)).ready()
             source.fail(RuntimeError("broken"))
             assert await serving == 1
     assert table.closed == 1
 
 
-async def test_serve_gives_exit_code_1_when_it_cannot_start() -> None:
+async def test_serve_returns_1_if_it_cannot_start() -> None:
     bridge, _, table = bridged()
 
     async def refuse() -> None:
@@ -246,21 +249,20 @@ async def test_serve_gives_exit_code_1_when_it_cannot_start() -> None:
         assert await serve.serve(bridge, listening) == 1
 
 
-async def test_a_part_that_ends_has_died_too() -> None:
+async def test_part_that_returns_counts_as_failed() -> None:
     bridge, source, _ = bridged()
-    deaths: list[BaseException] = []
-    bridge.on_failure = deaths.append
+    failures: asyncio.Queue[BaseException] = asyncio.Queue()
+    bridge.on_failure = failures.put_nowait
     async with site(bridge, bridge) as here:
         await here.ready()
         assert source._failure is not None
         source._failure.set_result(None)
         async with asyncio.timeout(5):
-            while not deaths:
-                await asyncio.sleep(0.005)
-    assert "the source has ended" in str(deaths[0])
+            failure = await failures.get()
+    assert "the source ended" in str(failure)
 
 
-async def test_a_table_that_cannot_be_opened_keeps_it_from_starting() -> None:
+async def test_bridge_does_not_start_without_its_table() -> None:
     bridge, _, table = bridged()
 
     async def refuse() -> None:
@@ -273,7 +275,7 @@ async def test_a_table_that_cannot_be_opened_keeps_it_from_starting() -> None:
     assert table.closed == 1
 
 
-async def test_errors_of_the_source_show_without_secrets() -> None:
+async def test_status_shows_errors_of_the_source_without_secrets() -> None:
     bridge, source, _ = bridged()
     async with site(bridge, bridge) as here:
         await here.ready()

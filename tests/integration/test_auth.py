@@ -16,12 +16,12 @@ from starlette.routing import Mount
 from bridge import create_app
 from bridge.auth.authenticator import Authenticator
 from bridge.clock import SystemClock, timestamp
-from bridge.gateway.delivery.writer import keep_transport
+from bridge.gateway.engineio.raw_websocket import keep_transport
 from bridge.gateway.gateway import Gateway
 from bridge.log.memory import MemoryEventLog
 from bridge.options import authenticator
 from tests import tokens
-from tests.fakes import FakeSource, FakeTable, entry, row, settings
+from tests.fakes import FakeSource, FakeTable, build, entry, row, settings
 from tests.raw_client import Client, client
 from tests.serving import served
 from tests.tokens import SECRET, USER, Key, claims, jwks_server, legacy
@@ -66,7 +66,7 @@ class Site:
 
     @property
     def bearers(self) -> int:
-        return len(self.gateway._tokens)
+        return len(self.gateway.token_expiry)
 
     async def refused(
         self,
@@ -94,7 +94,7 @@ class Site:
 async def site(access: Authenticator | None = None, **overrides: Any) -> AsyncIterator[Site]:
     configured = settings(**{"supabase_jwt_secret": SECRET, "token_leeway": 0, **overrides})
     log = MemoryEventLog(configured.log_events, configured.log_seconds)
-    gateway = Gateway(configured, log=log, access=access)
+    gateway = build(configured, log=log, authenticator=access or authenticator(configured))
     inner = Starlette(routes=[Mount("/socket.io", app=gateway)])
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -139,7 +139,7 @@ async def test_of_a_client_that_was_evicted_and_did_not_recover_nothing_is_kept(
         forged = {"token": token(), "pid": one.pid, "offset": "no position"}
         async with client(at.url, auth=forged) as two:
             await two.ask("subscribe", {"regions": ["CA"]})
-            assert at.bearers == len(at.gateway._requests._allowances) == 1
+            assert at.bearers == at.gateway.request_handlers.limited_clients == 1
             assert await at.gateway.sign_out(sub=USER) == 1
 
 
@@ -292,13 +292,14 @@ async def test_who_leaves_while_its_token_is_looked_at_leaves_nothing_behind() -
             await ws.receive_str()
             await ws.send_str("40" + json.dumps({"token": key.sign(claims(server.issuer))}))
             await asked.wait()
+            [connection] = at.gateway.clients.connections
             await ws.close()
         async with asyncio.timeout(5):
-            while at.gateway._server.eio.websockets:
+            while at.gateway.server.eio.websockets:
                 await asyncio.sleep(0.01)
         released.set()
         async with asyncio.timeout(5):
-            while at.gateway._server._connecting:
+            while connection.connecting:
                 await asyncio.sleep(0.01)
         assert at.gateway.hub.counts().clients == at.bearers == 0
         assert at.gateway.sessions.away == len(at.gateway.sessions)
@@ -418,7 +419,7 @@ async def test_a_refused_token_changes_nothing(argument: Any, code: str) -> None
         await at.publish("CA", "TX")
         assert await one.until(1) == [2]
         assert len(one.heard) == 1
-        assert list(at.gateway._tokens._of_user) == [USER]
+        assert list(at.gateway.token_expiry._of_user) == [USER]
 
 
 # -- the end of a token ----------------------------------------------------------------------------
@@ -464,7 +465,7 @@ async def test_a_token_ends_with_the_key_that_signed_it(transport: str) -> None:
         ):
             await at.publish("TX")
             server.keys = [other.jwk()]
-            at.gateway.access._keys._pause = 0.01
+            at.gateway.authenticator._keys._pause = 0.01
             # Looked for, as it is not known: a fresh set comes.
             assert await at.code({"token": Key("ES256", "made up").sign(claims(server.issuer))})
             assert auth_status(await one.next_event("auth-status"))["state"] == "token_expired"
@@ -487,7 +488,7 @@ async def test_a_fresh_token_by_another_key_outlives_the_first_ones() -> None:
             fresh = {"token": other.sign(claims(server.issuer))}
             assert (await one.ask("authenticate", fresh))["ok"]
             server.keys = [other.jwk()]
-            at.gateway.access._keys._pause = 0.01
+            at.gateway.authenticator._keys._pause = 0.01
             assert await at.code({"token": Key("ES256", "made up").sign(claims(server.issuer))})
             await asyncio.sleep(1.1)  # by when whoever has to go has gone
             await at.publish("TX")

@@ -1,4 +1,4 @@
-"""What a running bridge says, recorded from its wire, is what its documents say that it says."""
+"""Recorded events and answers of a running bridge are valid by its documents."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ DOCUMENT = asyncapi.document(document_options(SETTINGS))
 
 
 class Recorder(Client):
-    """Keeps everything that it is told, arguments and all."""
+    """Records all events with their arguments."""
 
     def __init__(self, url: str, http: aiohttp.ClientSession, **auth: Any) -> None:
         super().__init__(url, http, "websocket", auth)
@@ -48,13 +48,13 @@ class Recorder(Client):
         self.everything.append(json.loads(packet[2:]))
         super().hear(packet)
 
-    async def until_heard(self, count: int) -> None:
-        """Until so many events have come that are not the bridge's own."""
+    async def until_events(self, count: int) -> None:
+        """Wait for so many events other than those of the bridge's status."""
         async with asyncio.timeout(10):
             while len(self.heard) < count:
                 self.hear(await self.packet())
 
-    async def until_told(self, *names: str) -> None:
+    async def until_named(self, *names: str) -> None:
         async with asyncio.timeout(10):
             while not set(names) <= {name for name, *_ in self.everything}:
                 self.hear(await self.packet())
@@ -64,21 +64,21 @@ class Record:
     def __init__(self) -> None:
         self.events: list[list[Any]] = []
         self.replies: list[tuple[str, Any]] = []
-        """By the name of their message."""
+        """With the name of their message in the document."""
 
     def named(self, name: str) -> list[Any]:
         return [envelope for event, envelope, *_ in self.events if event == name]
 
 
-def house(key: str, **columns: Any) -> dict[str, Any]:
+def listing(key: str, **columns: Any) -> dict[str, Any]:
     whole = row(key, features={"pool": [True, None, 1.5]}, **columns)
     return {name: whole[name] for name in ("id", *SETTINGS.projection.known)}
 
 
 @pytest.fixture(scope="module")
 async def record() -> Record:
-    """One of everything that the bridge says."""
-    source, table = FakeSource(), FakeTable(house("p1"), house("p2", state="CA", city="Fresno"))
+    """Record at least one of each event and each answer."""
+    source, table = FakeSource(), FakeTable(listing("p1"), listing("p2", state="CA", city="Fresno"))
     bridge = create_app(SETTINGS, source=source, table=table)
     out = Record()
     async with (
@@ -91,19 +91,19 @@ async def record() -> Record:
         await single.connect()
         await batched.connect()
         writes = (
-            partial(table.write, house("p3", price=None)),
-            partial(table.write, house("p1", price=1, status="pending")),
-            partial(table.write, house("p2", city="Austin", state="TX")),
+            partial(table.write, listing("p3", price=None)),
+            partial(table.write, listing("p1", price=1, status="pending")),
+            partial(table.write, listing("p2", city="Austin", state="TX")),
             partial(table.remove, "p3"),
         )
         for count, write in enumerate(writes, start=1):
-            # One after the other: the bridge reads a row that it has doubts about.
+            # One after the other, since the bridge may re-read a row before its next change.
             source.put(write())
-            await single.until_heard(count)
-        await batched.until_told("properties-batch", "bridge-status")
+            await single.until_events(count)
+        await batched.until_named("properties-batch", "bridge-status")
         _notify(bridge, single.everything)
-        await single.until_told("property-notification", "bridge-status")
-        asked = [
+        await single.until_named("property-notification", "bridge-status")
+        requests = [
             ("subscribed", "subscribe", {"regions": ["TX"], "properties": ["p2"]}),
             ("subscribed", "subscribe", {"regions": ["TX/Austin"], "snapshot": True}),
             ("unsubscribed", "unsubscribe", {"regions": ["TX"]}),
@@ -114,10 +114,10 @@ async def record() -> Record:
             ("authenticated", "authenticate", {"token": _token("TX")}),
             ("refused", "subscribe", {"regions": ["CA"]}),
         ]
-        for message, name, argument in asked:
+        for message, name, argument in requests:
             out.replies.append((message, await single.ask(name, argument)))
         out.events = [*single.everything, *batched.everything]
-        out.replies.append(("connect-error", await _refused(url, http)))
+        out.replies.append(("connect-error", await _rejection(url, http)))
         async with http.get(f"{url}/properties?region=TX") as answer:
             out.replies.append(("rows", await answer.json()))
         await single.drop()
@@ -135,24 +135,24 @@ async def _ready(http: aiohttp.ClientSession, url: str) -> None:
 
 
 def _token(*regions: str) -> str:
-    """The user's, that opens these regions."""
+    """Return a token of the user with these regions."""
     issuer = f"{SETTINGS.supabase_url}/auth/v1"
     return legacy(claims(issuer, app_metadata={"regions": list(regions)}))
 
 
-def _notify(bridge: Bridge, told: list[list[Any]]) -> None:
-    """Tell the user of an update that was told."""
+def _notify(bridge: Bridge, events: list[list[Any]]) -> None:
+    """Notify the user of a recorded update."""
     assert bridge._running is not None
     log = bridge._running.log
-    update = next(envelope for name, envelope, *_ in told if name == "property-updated")
-    notice = of_update(NotificationRules(), update["data"]["changes"], house("p1"))
+    update = next(envelope for name, envelope, *_ in events if name == "property-updated")
+    notice = of_update(NotificationRules(), update["data"]["changes"], listing("p1"))
     assert notice is not None
     envelope = notice.envelope("p1", timestamp(0.0))
     event = Event("property-notification", "p1", (user_room(USER),), envelope)
     bridge._running.gateway.publish([Entry(log.head, event, 0.0)])
 
 
-async def _refused(url: str, http: aiohttp.ClientSession) -> Any:
+async def _rejection(url: str, http: aiohttp.ClientSession) -> Any:
     async with http.ws_connect(f"{url}/socket.io/?EIO=4&transport=websocket") as ws:
         await ws.receive_str()
         await ws.send_str('40{"regions":[7]}')
@@ -161,31 +161,31 @@ async def _refused(url: str, http: aiohttp.ClientSession) -> Any:
         return json.loads(answer[2:])
 
 
-def _faults(message: str, payload: Any) -> list[str]:
+def _errors(message: str, payload: Any) -> list[str]:
     schema = DOCUMENT["components"]["messages"][message]["payload"]
     validator = Draft7Validator({"allOf": [schema], "components": DOCUMENT["components"]})
     return [error.message for error in validator.iter_errors(payload)]
 
 
 @pytest.mark.parametrize("name", [each.name for each in EMITTED])
-async def test_every_event_is_as_documented(name: str, record: Record) -> None:
+async def test_events_are_valid_by_the_documents(name: str, record: Record) -> None:
     envelopes = record.named(name)
-    assert envelopes, "it was not told"
+    assert envelopes, "no such event was recorded"
     everything = Draft202012Validator(json_schema.document())
     ours = Draft202012Validator(json_schema.document(SETTINGS.projection))
     for envelope in envelopes:
         everything.validate(envelope)
         ours.validate(envelope)
-        assert _faults(name, envelope) == []
+        assert _errors(name, envelope) == []
 
 
-async def test_every_event_comes_with_its_position_and_says_its_name(record: Record) -> None:
+async def test_events_have_their_position_and_name(record: Record) -> None:
     for name, envelope, *rest in record.events:
         assert envelope["event"] == name
         assert [type(each) for each in rest] == [str]
 
 
-async def test_the_events_were_of_every_kind_that_is_told(record: Record) -> None:
+async def test_recorded_events_cover_moves_and_unpublished_columns(record: Record) -> None:
     updates = [each["data"] for each in record.named("property-updated")]
     assert any("moved" in data for data in updates)
     assert any("moved" not in data for data in updates)
@@ -194,9 +194,9 @@ async def test_the_events_were_of_every_kind_that_is_told(record: Record) -> Non
     assert created["data"]["units"] is None
 
 
-async def test_every_reply_is_as_documented(record: Record) -> None:
+async def test_answers_are_valid_by_the_documents(record: Record) -> None:
     for message, payload in record.replies:
-        assert _faults(message, payload) == [], payload
+        assert _errors(message, payload) == [], payload
     snapshots = [
         p["snapshot"] for _, p in record.replies if isinstance(p, dict) and "snapshot" in p
     ]
@@ -205,7 +205,7 @@ async def test_every_reply_is_as_documented(record: Record) -> None:
     assert len(rows) == 2
 
 
-async def test_a_reply_is_not_valid_as_another(record: Record) -> None:
+async def test_answers_are_not_valid_as_other_messages(record: Record) -> None:
     for message, payload in record.replies:
         other = "subscribed" if message in ("refused", "connect-error", "rows") else "refused"
-        assert _faults(other, payload) != []
+        assert _errors(other, payload) != []

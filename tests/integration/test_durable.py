@@ -28,14 +28,14 @@ def bridged(path: Path, table: FakeTable, **overrides: Any) -> tuple[Bridge, Fak
     return bridge, source
 
 
-async def test_what_changed_while_nobody_looked_is_told_from_the_stored_rows(
+async def test_restart_emits_changes_made_meanwhile_relative_to_stored_rows(
     tmp_path: Path,
 ) -> None:
     table = FakeTable(row("p1"), row("p2"), row("p3"))
     bridge, source = bridged(tmp_path, table)
     async with site(bridge, bridge) as here:
         await here.ready()
-        async with here.hearing() as heard:
+        async with here.receiving() as heard:
             source.put(table.write(row("p1", price=5)))
             async with asyncio.timeout(5):
                 await heard.get()
@@ -61,7 +61,7 @@ async def test_what_changed_while_nobody_looked_is_told_from_the_stored_rows(
     assert status["pipeline"]["rows"] == 3
 
 
-async def test_a_restart_without_changes_tells_nothing(tmp_path: Path) -> None:
+async def test_restart_without_changes_emits_no_event(tmp_path: Path) -> None:
     table = FakeTable(row("p1"), row("p2"))
     for _ in range(3):
         bridge, _ = bridged(tmp_path, table)
@@ -97,7 +97,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> FullDisk:
     return FullDisk(monkeypatch)
 
 
-async def test_while_the_disk_is_full_nothing_is_told_and_everybody_knows(
+async def test_full_disk_stops_events_and_is_reported_everywhere(
     tmp_path: Path, disk: FullDisk
 ) -> None:
     table = FakeTable(row("p1"))
@@ -136,7 +136,7 @@ async def test_while_the_disk_is_full_nothing_is_told_and_everybody_knows(
     assert envelope["data"]["updated_at"] == AT
 
 
-async def test_a_bridge_on_a_full_disk_can_be_stopped(tmp_path: Path, disk: FullDisk) -> None:
+async def test_bridge_stops_while_the_disk_is_full(tmp_path: Path, disk: FullDisk) -> None:
     table = FakeTable(row("p1"))
     bridge, source = bridged(tmp_path, table)
     async with asyncio.timeout(10):

@@ -17,7 +17,7 @@ from bridge.gateway.engineio import raw_websocket as transport
 from bridge.gateway.engineio.raw_websocket import HANDOVER
 from bridge.gateway.gateway import Gateway
 from tests.bench.rig import JS, NODE, install_node
-from tests.fakes import entry, settings
+from tests.fakes import build, entry, settings
 from tests.serving import served
 from tests.unit.gateway.engineio.test_ws_frames import masked
 
@@ -39,8 +39,8 @@ class Served:
     def __init__(self, gateway: Gateway, url: str) -> None:
         self.gateway = gateway
         self.url = url
-        self.engine = gateway._server.eio
-        self.wire = gateway._writer
+        self.engine = gateway.server.eio
+        self.wire = gateway.writer
 
     @property
     def polling(self) -> str:
@@ -68,7 +68,7 @@ class Served:
 async def gateway(
     client_bytes: int = 1_000_000, wrap: Any = None, *, drain: bool = True, **options: Any
 ) -> AsyncIterator[Served]:
-    gate = Gateway(settings(client_bytes=client_bytes))
+    gate = build(settings(client_bytes=client_bytes))
     app = wrap(gate) if wrap is not None else gate
     closing = gate.close if drain else None
     async with served(app, lifespan="off", drain=closing, **options) as url:
@@ -239,13 +239,13 @@ async def test_an_upgrade_that_is_given_up_leaves_the_client_with_its_polls(end:
 async def test_answers_and_what_one_client_is_told_come_between_what_all_are_told() -> None:
     async with gateway() as server, connected(server) as one, connected(server) as other:
         await server.until(2)
-        sid = next(iter(server.gateway.hub.clients))
+        first = next(iter(server.gateway.clients))
         for turn in range(20):
             at = turn * 10
             server.publish(at, at + 1)
-            server.wire.send_event(sid, "direct", b'{"data":{"seq":%d}}' % (at + 2), None)
+            server.wire.send_event(first, "direct", b'{"data":{"seq":%d}}' % (at + 2), None)
             server.publish(at + 3)
-            server.wire.send_packet(sid, f"3{turn}[]")
+            server.wire.send_packet(first, f"3{turn}[]")
             server.publish(at + 4)
             if turn % 3 == 0:
                 await asyncio.sleep(0)

@@ -13,7 +13,7 @@ from bridge.settings import Settings
 from bridge.source.base import SourceState
 from bridge.source.realtime import disconnects
 from bridge.source.realtime import source as realtime
-from tests.integration.line import PipelineRig
+from tests.integration.pipeline_rig import PipelineRig
 from tests.integration.scenario import Scenario, Timing, run
 from tests.integration.scenarios import SCENARIOS
 from tests.support.checker import StateChecker

@@ -15,15 +15,17 @@ from socketio.exceptions import ConnectionError as NotConnected
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from bridge.gateway.delivery.writer import keep_transport
+from bridge.gateway.engineio.raw_websocket import keep_transport
 from bridge.gateway.gateway import Gateway
-from tests.fakes import entry, settings
+from tests.fakes import build, entry, settings
 from tests.serving import served
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from starlette.types import Receive, Scope, Send
+
+    from bridge.gateway.subscription import Subscription
 
 # Python's client does not read all of its answers to the end. They are collected here, so that no
 # other test is blamed.
@@ -52,9 +54,13 @@ class Served:
             while self.gateway.hub.counts().clients != number:
                 await asyncio.sleep(0.005)
 
+    def subscription_of(self, sid: str) -> Subscription | None:
+        client = self.gateway.clients.get(sid)
+        return None if client is None else client.subscription
+
     async def lines(self, number: int) -> int:
         """Wait until so many websockets are open."""
-        lines: dict[str, Any] = self.gateway._writer._server.eio.websockets
+        lines: dict[str, Any] = self.gateway.server.eio.websockets
         async with asyncio.timeout(5):
             while len(lines) != number:
                 await asyncio.sleep(0.005)
@@ -63,7 +69,7 @@ class Served:
 
 @asynccontextmanager
 async def gateway(**overrides: Any) -> AsyncIterator[Served]:
-    gate = Gateway(settings(**overrides))
+    gate = build(settings(**overrides))
     inner = Starlette(routes=[Mount("/socket.io", app=gate)])
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -235,7 +241,7 @@ async def test_acks_and_events_keep_the_order_in_which_they_were_said(transport:
             for turn in range(20):
                 before = len(one.heard)
                 asked = asyncio.create_task(one.say("subscribe", {"regions": ["TX"]}))
-                while (sub := served.gateway.hub.subscription(one.sio.get_sid())) is None or (
+                while (sub := served.subscription_of(one.sio.get_sid())) is None or (
                     "TX" not in (sub.regions or ())
                 ):
                     served.publish(entry(-1, "TX"))
@@ -267,12 +273,22 @@ async def test_events_named_as_the_librarys_own_change_nothing() -> None:
         assert await one.until(1) == [2]
 
 
-async def test_who_leaves_is_forgotten() -> None:
+async def test_client_that_disconnects_is_removed_from_every_part() -> None:
     async with gateway() as served:
-        async with client(served.url), client(served.url, "polling"):
-            await served.clients(2)
+        hub, batcher = served.gateway.hub, served.gateway.batcher
+        batching = {"batch": True, "regions": ["TX"]}
+        async with (
+            client(served.url),
+            client(served.url, "polling"),
+            client(served.url, auth=batching),
+            client(served.url, "polling", batching),
+        ):
+            await served.clients(4)
+            assert (hub.counts().rooms, batcher.clients) == (1, 2)
         await served.clients(0)
-        served.publish(entry(1))
+        served.publish(entry(1, "TX"))
+        assert (hub.counts().rooms, batcher.clients, batcher.waiting) == (0, 0, 0)
+        assert len(served.gateway.clients) == 0
 
 
 async def test_nothing_is_heard_before_the_connection_is_accepted() -> None:
@@ -349,7 +365,7 @@ async def test_a_client_that_takes_nothing_is_cut_off_and_the_others_are_not(
             assert await healthy.until(count + 1) == list(range(count + 1))
             assert await polling.until(count + 1) == list(range(count + 1))
         assert served.gateway.slow_clients_closed == 1
-        assert "doesn't take its packets" in caplog.text
+        assert "slow client" in caplog.text
         assert await served.lines(0) == 0
         async with asyncio.timeout(5):
             while await reader.read(65536):

@@ -33,7 +33,7 @@ class KeysInTheDark(FakeTable):
         return await super().keys(after, limit)
 
 
-async def test_after_a_restart_it_is_ready_before_all_keys_are_looked_over(tmp_path: Path) -> None:
+async def test_restart_is_ready_before_the_key_scan_is_complete(tmp_path: Path) -> None:
     table = KeysInTheDark(row("p1"), row("p2"))
     large = settings(log=f"sqlite:///{tmp_path / 'log.sqlite3'}", pass_rows=1)
     bridge = create_app(large, source=FakeSource(), table=table)
@@ -49,7 +49,7 @@ async def test_after_a_restart_it_is_ready_before_all_keys_are_looked_over(tmp_p
         assert status["pipeline"]["counts"]["property-updated"] == 1
         assert status["pipeline"]["passing"] is True
         assert len((await here.get("/properties"))[1]) == 2
-        async with here.hearing() as heard:
+        async with here.receiving() as heard:
             table.light.set()
             async with asyncio.timeout(5):
                 assert (await heard.get())["event"] == "property-deleted"
@@ -71,7 +71,7 @@ class CountingTable(FakeTable):
         return found
 
 
-async def test_many_rows_of_one_moment_are_not_read_again_for_ever(
+async def test_watermark_passes_many_rows_with_one_updated_at(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(cursor, "OVERLAP_SECONDS", 0.2)
@@ -85,7 +85,7 @@ async def test_many_rows_of_one_moment_are_not_read_again_for_ever(
         async with asyncio.timeout(10):
             await table.nothing.wait()
         assert 2 in table.looks  # they were read, for as long as there may be more of them
-        async with here.hearing() as heard:
+        async with here.receiving() as heard:
             source.put(table.write(row("p1", price=5, updated_at="2031-01-01T00:00:00Z")))
             async with asyncio.timeout(5):
                 assert (await heard.get())["data"]["changes"]["price"]["new"] == 5

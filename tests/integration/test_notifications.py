@@ -119,7 +119,7 @@ def heard(it: Client) -> list[dict[str, Any]]:
 
 
 @transports
-async def test_a_users_clients_are_notified_once_each_and_others_are_not(transport: str) -> None:
+async def test_clients_of_a_user_are_notified_once_each_and_others_are_not(transport: str) -> None:
     async with (
         site(a_watch("w1", ANN, property="p1"), a_watch("w2", ANN, region="TX")) as at,
         client(at.url, transport, token(ANN)) as tab,
@@ -141,7 +141,7 @@ async def test_a_users_clients_are_notified_once_each_and_others_are_not(transpo
         assert await until(anonymous, 2) == []
 
 
-async def test_notifications_come_in_batches_too() -> None:
+async def test_notifications_are_part_of_batches() -> None:
     async with (
         site(a_watch("w1", ANN, property="p1")) as at,
         client(at.url, auth={**token(ANN), "batch": True}) as ann,
@@ -157,7 +157,7 @@ async def test_notifications_come_in_batches_too() -> None:
 
 
 @pytest.mark.parametrize("batch", [False, True])
-async def test_what_was_missed_is_told_once_at_the_comeback(*, batch: bool) -> None:
+async def test_missed_notification_is_replayed_once_on_recovery(*, batch: bool) -> None:
     async with (
         site(a_watch("w1", ANN, property="p1")) as at,
         client(at.url, auth={**token(ANN), "batch": batch, "properties": ["p1"]}) as ann,
@@ -179,7 +179,7 @@ async def test_what_was_missed_is_told_once_at_the_comeback(*, batch: bool) -> N
         ]
 
 
-async def test_a_watch_that_ended_a_moment_ago_is_not_told() -> None:
+async def test_deleted_watch_is_not_notified() -> None:
     async with (
         site(a_watch("w1", ANN, property="p1"), a_watch("w2", BOB, property="p1")) as at,
         client(at.url, auth=token(ANN)) as ann,
@@ -193,7 +193,7 @@ async def test_a_watch_that_ended_a_moment_ago_is_not_told() -> None:
         assert len(await until(bob, 3)) == 1
 
 
-async def test_who_may_not_hear_a_region_is_not_notified_of_what_happens_there() -> None:
+async def test_user_without_rights_to_a_region_is_not_notified_of_its_changes() -> None:
     watches = [a_watch("w1", ANN, property="p1"), a_watch("w2", ANN, region="TX/Austin")]
     async with (
         site(*watches, **REGIONS) as at,
@@ -208,7 +208,7 @@ async def test_who_may_not_hear_a_region_is_not_notified_of_what_happens_there()
         assert await until(elsewhere, 1) == []
 
 
-async def test_a_move_is_told_as_each_may_hear_it() -> None:
+async def test_move_is_notified_by_the_rights_of_each_user() -> None:
     watches = [a_watch("w1", ANN, property="p1"), a_watch("w2", ANN, region="CA")]
     async with (
         site(*watches, **REGIONS) as at,
@@ -228,7 +228,7 @@ async def test_a_move_is_told_as_each_may_hear_it() -> None:
         assert [event["event"] for event in heard(left)] == ["property-deleted"]
 
 
-async def test_a_column_for_members_is_told_to_no_one() -> None:
+async def test_member_column_is_notified_to_no_user() -> None:
     columns = {"columns": "name,state,price", "member_columns": "status", "member_roles": "agent"}
     async with (
         site(a_watch("w1", ANN, property="p1"), **columns) as at,
@@ -241,7 +241,7 @@ async def test_a_column_for_members_is_told_to_no_one() -> None:
         assert "sold" not in str(told)
 
 
-async def test_who_signs_in_later_is_notified_from_then_on() -> None:
+async def test_client_that_authenticates_later_is_notified_from_then_on() -> None:
     async with (
         site(a_watch("w1", ANN, property="p1")) as at,
         client(at.url) as one,
@@ -255,7 +255,7 @@ async def test_who_signs_in_later_is_notified_from_then_on() -> None:
         assert told["changes"]["status"] == {"old": "pending", "new": "sold"}
 
 
-async def test_who_comes_after_it_is_told_nothing_of_it() -> None:
+async def test_client_that_connects_later_is_not_notified() -> None:
     async with (
         site(a_watch("w1", ANN, property="p1")) as at,
         client(at.url, auth=token(BOB)) as bob,

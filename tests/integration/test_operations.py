@@ -94,7 +94,7 @@ class SignOuts:
 async def admin(
     secret: str | None = SECRET, *, running: bool = True
 ) -> AsyncIterator[tuple[httpx.AsyncClient, SignOuts]]:
-    operators = AdminAuth(None if secret is None else SecretStr(secret), ClientAddress())
+    operators = AdminAuth(secret, ClientAddress())
     done = SignOuts()
     app = Starlette(routes=Admin(operators, lambda: done if running else None).routes())
     async with requested(app) as http:
@@ -167,9 +167,7 @@ async def test_sign_out_that_cannot_be_stored_is_reported() -> None:
     async def full(**_whom: str) -> int:
         raise LogUnusableError("the disk is full")
 
-    app = Starlette(
-        routes=Admin(AdminAuth(SecretStr(SECRET), ClientAddress()), lambda: full).routes()
-    )
+    app = Starlette(routes=Admin(AdminAuth(SECRET, ClientAddress()), lambda: full).routes())
     async with requested(app) as http:
         answer = await http.post("/admin/sign-out", json={"sub": "a-user"}, headers=BEARER)
         assert answer.status_code == 503

@@ -30,20 +30,20 @@ async def stage() -> AsyncIterator[Stage]:
         yield stage
 
 
-async def test_a_transaction_over_all_rows_is_told_in_order_and_once(stage: Stage) -> None:
+async def test_transaction_over_all_rows_is_emitted_in_order_and_once(stage: Stage) -> None:
     figures = await stage.transaction(ROWS)
     assert figures["wrong"] == []
     assert figures["changes"] == ROWS
     assert figures["events of a client"] == ROWS
 
 
-async def test_a_burst_that_lasts_is_told_in_order_and_once(stage: Stage) -> None:
+async def test_long_burst_is_emitted_in_order_and_once(stage: Stage) -> None:
     figures = await stage.steady(300, 2)
     assert figures["wrong"] == []
     assert 0 < figures["events of a client"] <= figures["changes"]
 
 
-async def test_what_a_rate_limit_swallows_is_repaired(stage: Stage) -> None:
+async def test_changes_dropped_by_a_rate_limit_are_repaired(stage: Stage) -> None:
     figures = await stage.limited(300, 2, 0)
     assert figures["wrong"] == []
     assert figures["dropped by Realtime"] > 0

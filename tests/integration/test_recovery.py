@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,11 @@ import socketio
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from bridge.gateway.connect import LISTENER_GRACE_SECONDS
-from bridge.gateway.delivery.writer import keep_transport
+from bridge.gateway.engineio.raw_websocket import keep_transport
 from bridge.gateway.gateway import Gateway
 from bridge.gateway.socketio import server as handshake
 from bridge.log.memory import MemoryEventLog
-from tests.fakes import property_event, settings
+from tests.fakes import build, property_event, settings
 from tests.raw_client import client
 from tests.serving import served
 
@@ -58,7 +58,7 @@ class Served:
 async def gateway(**overrides: Any) -> AsyncIterator[Served]:
     configured = settings(**overrides)
     log = MemoryEventLog(configured.log_events, configured.log_seconds)
-    gate = Gateway(configured, log=log)
+    gate = build(configured, log=log)
     inner = Starlette(routes=[Mount("/socket.io", app=gate)])
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -113,17 +113,17 @@ async def test_who_got_no_event_yet_recovers_from_where_it_connected() -> None:
 
 
 @transports
-async def test_missed_events_come_a_moment_after_connect_for_listeners_that_are_set_up_after_it(
-    transport: str,
-) -> None:
+async def test_missed_events_are_sent_a_fifth_of_a_second_after_connect(transport: str) -> None:
+    """Time for a page to set up its listeners after `connect`: React renders, and runs effects."""
     async with gateway() as served, client(served.url, transport) as one:
         await one.drop()
         await served.publish("TX")
+        started = time.monotonic()
         await one.connect()
         assert one.recovered
         await served.publish("TX")
-        await asyncio.sleep(LISTENER_GRACE_SECONDS / 2)  # React renders, and runs effects
-        assert one.heard == []
+        await one.until(1)
+        assert time.monotonic() - started >= 0.2
         await served.publish("TX")
         assert await one.until(3) == [1, 2, 3]
 
@@ -157,7 +157,11 @@ async def test_what_was_on_its_way_to_the_old_connection_is_not_told_twice() -> 
         eio_sid = json.loads((await later.receive_str())[1:])["sid"]
         await served.publish("TX")
         auth = {"pid": one.pid}
-        assert served.gateway._connect_handler.accept(eio_sid, auth) == one.sid
+        connection = served.gateway.clients.connection(eio_sid)
+        assert connection is not None
+        accepted = served.gateway.connect_handler.accept(connection, auth)
+        assert accepted is not None
+        assert accepted.sid == one.sid
         await served.publish("TX")
         assert (await later.receive_str()).startswith("40")
         seqs: list[int] = []

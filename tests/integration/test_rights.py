@@ -16,7 +16,7 @@ from starlette.routing import Mount
 
 from bridge import create_app
 from bridge.errors import Code, RequestRejected
-from bridge.gateway import gateway as server
+from bridge.gateway.build import build_gateway
 from bridge.gateway.http_snapshot import SnapshotEndpoint
 from bridge.rights import UNRESTRICTED, Rights
 from bridge.security.client_ip import ClientAddress
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from starlette.requests import Request
+
+    from bridge.gateway.client import ClientSession, Connection
+    from bridge.gateway.gateway import Gateway
 
 MEMBERS = ("owner_contact", "internal_notes")
 SECRET = "owner@example.org"
@@ -47,21 +50,32 @@ def given(rights: dict[str, Any] | None) -> Rights:
     )
 
 
-class Trusting(server.Gateway):
+class Trusting:
     """Believes what a client says of its rights, at connect and in `grant`."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._requests.by_name["grant"] = self._grant
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        gateway.request_handlers.by_name["grant"] = self._grant
+        self.on_event = gateway.on_event
+        self.on_disconnect = gateway.on_disconnect
 
-    async def on_connect(self, eio_sid: str, auth: Any) -> None:
+    async def on_connect(self, connection: Connection, auth: Any) -> None:
         rights = given((auth or {}).get("rights"))
-        self._connect_handler.accept(eio_sid, auth, self.effective_rights(rights))
+        gateway = self._gateway
+        gateway.connect_handler.accept(connection, auth, gateway.effective_rights(rights))
 
-    async def _grant(self, sid: str, argument: Any) -> bytes:
-        return self._requests.subscription_changed(
-            sid, self.hub.set_rights(sid, self.effective_rights(given(argument)))
+    async def _grant(self, client: ClientSession, argument: Any) -> bytes:
+        gateway = self._gateway
+        rights = gateway.effective_rights(given(argument))
+        return gateway.request_handlers.subscription_changed(
+            client, gateway.hub.set_rights(client, rights)
         )
+
+
+def build_trusting(*args: Any, **options: Any) -> Gateway:
+    gateway = build_gateway(*args, **options)
+    gateway.server.handler = Trusting(gateway)
+    return gateway
 
 
 async def _rights_of(request: Request) -> Rights:
@@ -76,7 +90,7 @@ async def _rights_of(request: Request) -> Rights:
 async def site(
     monkeypatch: pytest.MonkeyPatch, *rows: dict[str, Any], **overrides: Any
 ) -> AsyncIterator[Site]:
-    monkeypatch.setattr(server, "Gateway", Trusting)
+    monkeypatch.setattr("bridge.app.build_gateway", build_trusting)
     source, table = FakeSource(), FakeTable(*rows)
     quiet = {"watch_interval": 600, "settle": 600, "sweep_interval": 600}
     bridge = create_app(

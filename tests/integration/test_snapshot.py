@@ -433,7 +433,7 @@ async def test_a_page_may_ask_whether_it_may_send_a_token() -> None:
 
 
 async def test_before_the_table_is_read_there_are_no_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bridge.gateway.gateway.SNAPSHOT_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr("bridge.gateway.snapshot.WAIT_SECONDS", 0.05)
     gate = asyncio.Event()
 
     async def late(table: FakeTable, after: Any, limit: int) -> Any:
@@ -447,7 +447,7 @@ async def test_before_the_table_is_read_there_are_no_rows(monkeypatch: pytest.Mo
             assert body["error"]["code"] == "not_ready"
         answer = await one.ask("subscribe", {"snapshot": True})
         assert answer["error"]["code"] == "not_ready"
-        monkeypatch.setattr("bridge.gateway.gateway.SNAPSHOT_WAIT_SECONDS", 5)
+        monkeypatch.setattr("bridge.gateway.snapshot.WAIT_SECONDS", 5)
         asking = asyncio.create_task(one.ask("subscribe", {"snapshot": True}))
         await asyncio.sleep(0.05)
         gate.set()  # a request waits a little for what is about to be there

@@ -18,7 +18,7 @@ from bridge.source.base import SourceState
 from bridge.source.postgrest import PostgrestTable
 from bridge.source.realtime import disconnects as endings
 from bridge.source.realtime import source as realtime
-from tests.integration.line import PipelineRig
+from tests.integration.pipeline_rig import PipelineRig
 from tests.support.expected_table import UNPUBLISHED_MARK, ExpectedTable
 from tests.support.writer import Writer
 

@@ -30,7 +30,7 @@ from tests.tokens import SECRET, USER, JwksServer, Key, claims, jwks_server, leg
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from bridge.auth.authenticator import AuthMode
+    from bridge.auth.policy import AuthMode
 
 PAUSE = 0.05
 """Seconds between two fetches in most tests; shorter than the default."""

@@ -62,7 +62,7 @@ async def listings(sandbox: Sandbox, number: int = 1, state: str = "TX") -> list
 
 
 @pytest.mark.usefixtures("users")
-async def test_a_user_writes_and_reads_watches_of_his_own(sandbox: Sandbox) -> None:
+async def test_user_writes_and_reads_own_watches(sandbox: Sandbox) -> None:
     [listing] = await listings(sandbox)
     insert = "insert into property_watchers (property_id, region) values (%s, %s)"
     await as_user(sandbox, ANN, insert, listing["id"], None)
@@ -72,7 +72,7 @@ async def test_a_user_writes_and_reads_watches_of_his_own(sandbox: Sandbox) -> N
 
 
 @pytest.mark.usefixtures("users")
-async def test_a_user_neither_sees_nor_ends_what_others_watch(sandbox: Sandbox) -> None:
+async def test_user_can_neither_read_nor_delete_watches_of_others(sandbox: Sandbox) -> None:
     await as_user(sandbox, ANN, "insert into property_watchers (region) values ('TX')")
     assert await as_user(sandbox, BOB, "select id from property_watchers") == []
     assert await as_user(sandbox, BOB, "delete from property_watchers") == [0]
@@ -80,13 +80,13 @@ async def test_a_user_neither_sees_nor_ends_what_others_watch(sandbox: Sandbox) 
 
 
 @pytest.mark.usefixtures("users")
-async def test_nobody_watches_in_anothers_name(sandbox: Sandbox) -> None:
+async def test_user_can_not_insert_a_watch_for_another(sandbox: Sandbox) -> None:
     statement = "insert into property_watchers (user_id, region) values (%s, 'TX')"
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         await as_user(sandbox, BOB, statement, ANN)
 
 
-async def test_who_is_not_signed_in_may_do_nothing(sandbox: Sandbox) -> None:
+async def test_anonymous_role_has_no_access_to_watches(sandbox: Sandbox) -> None:
     async with await psycopg.AsyncConnection.connect(sandbox.database_url) as connection:
         await connection.execute("set local role anon")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -95,7 +95,7 @@ async def test_who_is_not_signed_in_may_do_nothing(sandbox: Sandbox) -> None:
 
 @pytest.mark.usefixtures("users")
 @pytest.mark.parametrize("region", [None, "TX"])
-async def test_a_watch_has_one_target(sandbox: Sandbox, region: str | None) -> None:
+async def test_watch_has_one_target(sandbox: Sandbox, region: str | None) -> None:
     [listing] = await listings(sandbox)
     property_id = None if region is None else listing["id"]
     with pytest.raises(psycopg.errors.CheckViolation):
@@ -106,7 +106,7 @@ async def test_a_watch_has_one_target(sandbox: Sandbox, region: str | None) -> N
 
 
 @pytest.mark.usefixtures("users")
-async def test_a_user_watches_the_same_once(sandbox: Sandbox) -> None:
+async def test_user_has_one_watch_per_target(sandbox: Sandbox) -> None:
     insert = "insert into property_watchers (user_id, region) values (%s, 'TX')"
     await sandbox.execute(insert, (ANN,))
     await sandbox.execute(insert, (BOB,))
@@ -115,7 +115,7 @@ async def test_a_user_watches_the_same_once(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.usefixtures("users")
-async def test_a_user_has_a_bounded_number_of_watches(sandbox: Sandbox) -> None:
+async def test_number_of_watches_of_a_user_is_limited(sandbox: Sandbox) -> None:
     insert = (
         "insert into property_watchers (user_id, region)"
         " select %s, 'r' || n from generate_series(%s::int, %s::int) n"
@@ -208,7 +208,7 @@ async def set_status(sandbox: Sandbox, key: str, status: str) -> None:
 
 
 @pytest.mark.usefixtures("users")
-async def test_a_watch_counts_once_the_bridge_has_heard_of_it_and_until_it_ends(
+async def test_watch_applies_from_its_insert_until_its_delete(
     sandbox: Sandbox,
 ) -> None:
     first, second = await listings(sandbox, 2)
@@ -235,7 +235,7 @@ async def test_a_watch_counts_once_the_bridge_has_heard_of_it_and_until_it_ends(
 
 
 @pytest.mark.usefixtures("users")
-async def test_a_listing_that_is_deleted_and_comes_back_is_watched_as_before(
+async def test_watch_applies_to_a_listing_that_is_deleted_and_inserted_again(
     sandbox: Sandbox,
 ) -> None:
     [listing] = await listings(sandbox)
@@ -263,7 +263,7 @@ async def test_a_listing_that_is_deleted_and_comes_back_is_watched_as_before(
 
 
 @pytest.mark.usefixtures("users")
-async def test_a_change_that_the_stream_lost_is_notified_once(sandbox: Sandbox) -> None:
+async def test_change_missed_by_the_stream_is_notified_once(sandbox: Sandbox) -> None:
     [listing] = await listings(sandbox)
     await watch(sandbox, ANN, property=listing["id"])
     settings = {"watch_interval": 0.1, "watch_grace": 0.2, "sweep_interval": 0.2}
@@ -283,7 +283,7 @@ async def test_a_change_that_the_stream_lost_is_notified_once(sandbox: Sandbox) 
 
 
 @pytest.mark.usefixtures("users")
-async def test_watches_that_their_stream_lost_are_found(sandbox: Sandbox) -> None:
+async def test_watches_missed_by_their_stream_are_repaired(sandbox: Sandbox) -> None:
     first, second = await listings(sandbox, 2)
     await watch(sandbox, BOB, property=first["id"])
     settings = {"watch_interval": 0.1, "watch_grace": 0.2, "sweep_interval": 0.2}
@@ -310,7 +310,7 @@ def watched(place: Place) -> set[str]:
 
 
 @pytest.mark.usefixtures("users")
-async def test_after_a_restart_what_was_slept_through_is_notified_once_by_the_watches_known_last(
+async def test_restart_notifies_missed_changes_once_by_the_stored_watches(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     [listing] = await listings(sandbox)
@@ -333,7 +333,7 @@ async def test_after_a_restart_what_was_slept_through_is_notified_once_by_the_wa
     assert (tmp_path / "log-watchers.sqlite3").stat().st_mode & 0o777 == 0o600
 
 
-async def test_a_table_of_watches_that_is_missing_leaves_the_listings_alone(
+async def test_missing_table_of_watches_does_not_affect_the_listings(
     sandbox: Sandbox,
 ) -> None:
     [listing] = await listings(sandbox)
@@ -386,7 +386,7 @@ def faked(*watches: dict[str, Any], **overrides: Any) -> Fakes:
     return Fakes(source, table, watch_source, watch_table, bridge)
 
 
-async def test_a_change_that_comes_twice_is_notified_once() -> None:
+async def test_duplicate_change_is_notified_once() -> None:
     it = faked(a_watch("w1", property="p1"))
     async with running(it.bridge) as place:
         change = it.table.write(row("p1", status="sold"))
@@ -397,7 +397,7 @@ async def test_a_change_that_comes_twice_is_notified_once() -> None:
         assert len(place.notified(ANN)) == 1
 
 
-async def test_a_column_that_is_not_public_neither_triggers_nor_shows() -> None:
+async def test_column_that_is_not_public_neither_triggers_nor_appears() -> None:
     columns = ("name", "state", "price")
     it = faked(a_watch("w1", property="p1"), columns=columns, region=("state", "city"))
     async with running(it.bridge) as place:
@@ -410,7 +410,7 @@ async def test_a_column_that_is_not_public_neither_triggers_nor_shows() -> None:
         assert "sold" not in json.dumps(told)
 
 
-async def test_a_bridge_that_looks_at_no_tokens_says_that_it_notifies_nobody(
+async def test_bridge_without_authentication_warns_that_no_user_is_notified(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with running(faked(auth="off").bridge):
@@ -420,7 +420,7 @@ async def test_a_bridge_that_looks_at_no_tokens_says_that_it_notifies_nobody(
         assert "no user will be notified" not in caplog.text
 
 
-async def test_where_nobody_is_notified_nothing_is_followed() -> None:
+async def test_table_of_watches_is_not_followed_without_notifications() -> None:
     bridge = create_app(settings(), source=FakeSource(), table=FakeTable(row("p1")))
     async with bridge.lifespan():
         place = Place(bridge)
@@ -429,7 +429,7 @@ async def test_where_nobody_is_notified_nothing_is_followed() -> None:
         assert bridge._running.ingest.watchers is None
 
 
-async def test_a_source_of_watches_that_dies_is_built_anew_and_the_listings_go_on(
+async def test_failed_source_of_watches_is_rebuilt_while_the_listings_go_on(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(watchers_module, "FIRST_RETRY_SECONDS", 0.01)
@@ -449,7 +449,7 @@ async def test_a_source_of_watches_that_dies_is_built_anew_and_the_listings_go_o
     assert "a fault of ours" in caplog.text
 
 
-async def test_a_watch_that_ended_while_nobody_followed_is_forgotten(
+async def test_watch_deleted_between_two_attempts_is_removed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(watchers_module, "FIRST_RETRY_SECONDS", 0.01)
@@ -463,7 +463,7 @@ async def test_a_watch_that_ended_while_nobody_followed_is_forgotten(
         assert place.notified(ANN) == []
 
 
-async def test_a_damaged_log_of_watches_leaves_the_listings_alone(
+async def test_damaged_log_of_watches_does_not_affect_the_listings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watchers_module, "FIRST_RETRY_SECONDS", 0.01)
@@ -485,7 +485,7 @@ async def test_a_damaged_log_of_watches_leaves_the_listings_alone(
         await place.until(lambda: place.notified(ANN))
 
 
-async def test_status_says_how_the_watches_stand() -> None:
+async def test_status_reports_the_watches() -> None:
     it = faked(a_watch("w1", property="p1"), a_watch("w2", BOB, region="TX"))
     async with running(it.bridge) as place:
         it.source.put(it.table.write(row("p1", status="sold")))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bridge.clock import ManualClock
 from bridge.events import Event
 from bridge.gateway.subscription import Subscription
-from bridge.notifications.notifier import Notifier
+from bridge.notifications.notifier import Notifier, NotifierOptions
 from bridge.notifications.rules import NotificationRules
 from bridge.notifications.watch_index import Watch, WatchIndex
 from bridge.pipeline import diff
@@ -118,7 +118,7 @@ def expected(
     rights=st.lists(RIGHTS, min_size=len(USERS), max_size=len(USERS)),
     present=st.sets(st.sampled_from((*USERS, "a", "b", "c")), min_size=2),
 )
-def test_everybody_is_notified_of_what_the_rules_say_and_of_nothing_else(
+def test_users_are_notified_exactly_as_the_rules_require(
     rules: NotificationRules,
     puts: list[tuple[int, Watch | None]],
     story: tuple[str, list[dict[str, Any] | None]],
@@ -130,7 +130,12 @@ def test_everybody_is_notified_of_what_the_rules_say_and_of_nothing_else(
     for slot, watch in puts:
         index.set(slot, watch)
         watches[slot] = watch
-    notifier = Notifier(rules, index, present=present, users=100, scoped=True, clock=ManualClock())
+    notifier = Notifier(
+        NotifierOptions(rules, max_users=100, region_scoped=True),
+        index,
+        present=present,
+        clock=ManualClock(),
+    )
     for old, new in pairwise(states):
         rows: dict[str | int, dict[str, Any] | None] = {key: new}
         events = diff.events_between(PROJECTION, key, old, new, AT)

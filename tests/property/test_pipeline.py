@@ -323,7 +323,7 @@ WORLDS = st.builds(a_world, full=st.booleans(), rows=st.sampled_from(["", "ab", 
 
 @settings(max_examples=examples(400))
 @given(world=WORLDS, size=SIZES, seed=SEEDS, actions=WITH_BACKDATED)
-def test_after_a_gap_the_client_holds_what_the_table_holds(
+def test_client_equals_the_table_after_a_gap(
     world: World, size: Settings, seed: int, actions: list[Action]
 ) -> None:
     asyncio.run(simulate(world, size, seed, actions, end_with_gap=True))
@@ -331,7 +331,7 @@ def test_after_a_gap_the_client_holds_what_the_table_holds(
 
 @settings(max_examples=examples(200))
 @given(world=WORLDS, size=SIZES, seed=SEEDS, actions=ACTIONS)
-def test_what_the_stream_lost_without_a_word_is_found_all_the_same(
+def test_client_equals_the_table_without_a_gap_being_reported(
     world: World, size: Settings, seed: int, actions: list[Action]
 ) -> None:
     asyncio.run(simulate(world, size, seed, actions, end_with_gap=False))
@@ -339,13 +339,13 @@ def test_what_the_stream_lost_without_a_word_is_found_all_the_same(
 
 @settings(max_examples=examples(200))
 @given(world=WORLDS, size=SIZES, seed=SEEDS, before=ACTIONS, after=WITH_BACKDATED)
-def test_after_a_restart_the_client_is_told_what_it_slept_through(
+def test_client_equals_the_table_after_a_restart(
     world: World, size: Settings, seed: int, before: list[Action], after: list[Action]
 ) -> None:
     asyncio.run(simulate_restart(world, size, seed, before, after))
 
 
-async def test_the_first_pass_tells_nothing() -> None:
+async def test_initial_load_emits_no_event() -> None:
     world = World(full_identity=True)
     for key in "abc":
         world.put(key, state="TX")
@@ -356,7 +356,7 @@ async def test_the_first_pass_tells_nothing() -> None:
     await running.stop()
 
 
-async def test_a_pipeline_whose_log_fails_stops_instead_of_telling() -> None:
+async def test_pipeline_stops_without_publishing_if_the_log_fails() -> None:
     class BrokenLog(MemoryEventLog):
         async def append(self, events: Any, rows: Any, progress: Any = None) -> Any:
             raise OSError("disk full")

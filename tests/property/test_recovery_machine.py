@@ -16,15 +16,15 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from bridge.contract.parse import RoomSelection
 from bridge.events import Event
-from bridge.gateway.hub import Hub
 from bridge.gateway.recovery.persistence import SessionPersistence
-from bridge.gateway.recovery.sessions import RecoverySessions
+from bridge.gateway.recovery.sessions import RecoveryLimits, RecoverySessions
 from bridge.gateway.subscription import Subscription
 from bridge.log.memory import MemoryEventLog
 from bridge.log.sqlite.database import Database
 from bridge.log.sqlite.event_log import SqliteEventLog
 from bridge.log.sqlite.session_store import SqliteSessionStore
 from bridge.rooms import rooms_of
+from tests.fakes import HubBySid
 from tests.support.examples import examples
 
 if TYPE_CHECKING:
@@ -56,12 +56,12 @@ class Recoveries(RuleBasedStateMachine):
         self.sids = 0
         self.log: EventLog = MemoryEventLog(30, 10**6)
         self.sessions = self._new_sessions()
-        self.hub: Hub[str] = Hub(deliver=self._deliver, max_rooms=10)
+        self.hub = HubBySid(deliver=self._deliver, max_rooms=10)
         self.clients: dict[str, Client] = {}
 
     @staticmethod
     def _new_sessions() -> RecoverySessions:
-        return RecoverySessions(20.0, 2, 12, 10**6)
+        return RecoverySessions(RecoveryLimits(20.0, 2, 12, 10**6))
 
     def _append(self, event: Event) -> Sequence[Entry]:
         return asyncio.run(self.log.append([event], [])).entries
@@ -80,7 +80,7 @@ class Recoveries(RuleBasedStateMachine):
         entries = self._append(event)
         for client in self.clients.values():
             # Owed whether or not it is there, for as long as it is who it is.
-            known = client.sid in self.sessions._by_sid
+            known = self.sessions.by_pid(client.pid) is not None
             if known and set(client.hears.rooms) & set(rooms):
                 client.owed += entries
         self.hub.publish(entries)
@@ -132,7 +132,9 @@ class Recoveries(RuleBasedStateMachine):
         client.wire = []
         if noticed:
             self.hub.remove(client.sid)
-            self.sessions.disconnected(client.sid, self.now)
+            session = self.sessions.by_pid(client.pid)
+            if session is not None:
+                self.sessions.disconnected(session, self.now)
 
     @precondition(lambda self: any(c.connected for c in self.clients.values()))
     @rule(
@@ -146,9 +148,14 @@ class Recoveries(RuleBasedStateMachine):
             return
         change = self.hub.unsubscribe if away else self.hub.subscribe
         subscription: Subscription = change(client.sid, RoomSelection(tuple(regions)))
-        self.sessions.changed(client.sid, subscription, self.log.head)
+        self._session_changed(client, subscription)
         self._acknowledge()
         client.hears = subscription
+
+    def _session_changed(self, client: Client, subscription: Subscription) -> None:
+        session = self.sessions.by_pid(client.pid)
+        if session is not None:
+            self.sessions.change(session, subscription, self.log.head)
 
     def _acknowledge(self) -> None:
         """The client hears of its subscription."""
@@ -202,7 +209,7 @@ class Restarts(Recoveries):
         self.sessions = self._new_sessions()
         self.keeper = SessionPersistence(self.sessions, SqliteSessionStore(database), self)
         self.runner.run(self.keeper.load(self.log.head.epoch))
-        self.hub = Hub(deliver=self._deliver, max_rooms=10)
+        self.hub = HubBySid(deliver=self._deliver, max_rooms=10)
 
     def _acknowledge(self) -> None:
         self.runner.run(self.keeper.store())
@@ -227,7 +234,7 @@ class Restarts(Recoveries):
         client = data.draw(st.sampled_from([c for c in self.clients.values() if c.connected]))
         if self.hub.subscription(client.sid) is not None:
             subscription = self.hub.subscribe(client.sid, RoomSelection(tuple(regions)))
-            self.sessions.changed(client.sid, subscription, self.log.head)
+            self._session_changed(client, subscription)
         self.is_killed_and_starts_again()
 
     @rule(name=st.sampled_from(NAMES), regions=st.lists(st.sampled_from(REGIONS), max_size=2))

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TYPE_CHECKING, Any, cast
 
 import orjson
@@ -15,10 +16,12 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from bridge.contract.parse import RoomSelection
 from bridge.errors import Code, RequestRejected
+from bridge.gateway.client import Connection
+from bridge.gateway.clients import ClientRegistry
 from bridge.gateway.connect import ConnectHandler
 from bridge.gateway.delivery.batcher import Batcher
 from bridge.gateway.hub import Hub
-from bridge.gateway.recovery.sessions import RecoverySessions
+from bridge.gateway.recovery.sessions import RecoveryLimits, RecoverySessions
 from bridge.gateway.snapshot import Snapshots
 from bridge.gateway.subscription import Subscription
 from bridge.log.memory import MemoryEventLog
@@ -33,8 +36,10 @@ from tests.support.examples import examples
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from bridge.gateway.client import ClientSession
     from bridge.gateway.delivery.writer import ClientWriter
-    from bridge.gateway.socketio.server import SocketServer
+    from bridge.gateway.engineio.encoding import EncodedPackets
+    from bridge.gateway.engineio.session import EngineSession
     from bridge.log.base import Entry
 
 PROJECTION = Projection(
@@ -153,62 +158,54 @@ class Client:
         return self._follows(key, [state, f"{state}/{place}"] if state != "None" else [])
 
 
-class Edge:
-    """Stands for the server and the wire: what is said goes to clients in order."""
+class Wire:
+    """Stands for the writer and the connections: packets reach clients in order."""
 
-    def __init__(self) -> None:
-        self.clients: dict[str, Client] = {}  # by the sid of those who are connected
+    closed = False
+
+    def __init__(self, registry: ClientRegistry) -> None:
+        self.registry = registry
+        self.clients: dict[ClientSession, Client] = {}  # those who are connected
         self.arriving: Client | None = None
         self.refusals: list[dict[str, Any]] = []
-        self.sids = 0
 
-    # -- as the server
+    # -- as a connection
 
-    def new_sid(self) -> str:
-        self.sids += 1
-        return f"s{self.sids}"
+    def send_packets(self, packets: EncodedPackets) -> None:
+        [packet] = packets.packets
+        assert packet.data[0] == "4"
+        self.refusals.append(orjson.loads(packet.data[1:])["data"])
 
-    def is_python_client(self, _eio_sid: str) -> bool:
-        return False
+    # -- as the writer
 
-    def connection(self, eio_sid: str) -> str:
-        return eio_sid
-
-    def register(self, _eio_sid: str, sid: str) -> None:
+    def attach(self, client: ClientSession, *, positions: bool) -> bool:
         assert self.arriving is not None
-        self.clients[sid] = self.arriving
-
-    def unregister(self, sid: str) -> None:
-        self.clients.pop(sid, None)
-
-    # -- as the wire
-
-    def attach(self, _sid: str, *, positions: bool) -> bool:
+        self.clients[client] = self.arriving
         return positions
 
-    def abort(self, sid: str) -> None:
-        self.clients.pop(sid, None)
+    def detach(self, client: ClientSession) -> None:
+        self.clients.pop(client, None)
 
-    def pause(self, sid: str, _seconds: float) -> None:
-        assert sid in self.clients  # what it is told waits anyway, until the machine says `arrive`
+    def abort(self, client: ClientSession) -> None:
+        self.registry.remove(client)
 
-    def send_packet(self, to: str, text: str) -> None:
-        if text[0] == "4":
-            self.refusals.append(orjson.loads(text[1:])["data"])
-            return
+    def pause(self, client: ClientSession, _seconds: float) -> None:
+        assert client in self.clients  # packets wait anyway, until the machine runs `arrives`
+
+    def send_packet(self, to: ClientSession, text: str) -> None:
         client, said = self.clients[to], orjson.loads(text[1:])
         if said["pid"] != client.pid:
             client.offset, client.known, client.astray = None, {}, False
         client.sid, client.pid = said["sid"], said["pid"]
 
-    def send_event(self, sid: str, name: str, envelope: bytes, position: str) -> None:
-        self.clients[sid].told(name, envelope, position)
+    def send_event(self, to: ClientSession, name: str, envelope: bytes, position: str) -> None:
+        self.clients[to].told(name, envelope, position)
 
-    def broadcast(self, entry: Entry, sids: Collection[str]) -> None:
-        for sid in sids:
-            if sid in self.clients:
+    def broadcast(self, entry: Entry, clients: Collection[ClientSession]) -> None:
+        for client in clients:
+            if client in self.clients:
                 event = entry.event
-                self.clients[sid].told(event.name, event.envelope, str(entry.position))
+                self.clients[client].told(event.name, event.envelope, str(entry.position))
 
 
 class Rightful(RuleBasedStateMachine):
@@ -219,24 +216,30 @@ class Rightful(RuleBasedStateMachine):
         self.table: dict[Any, dict[str, Any]] = {}
         self.rows = RowStore(PROJECTION.known)
         self.log = MemoryEventLog(10**6, 10**6)
-        self.edge = Edge()
-        self.sessions = RecoverySessions(10**6, 100, 10**6, 10**9)
+        self.registry = ClientRegistry()
+        self.edge = Wire(self.registry)
+        self.sessions = RecoverySessions(RecoveryLimits(10**6, 100, 10**6, 10**9))
         self.snapshots = Snapshots(self.rows, PROJECTION, page_bytes=200)
         self.runner.run(self.snapshots.build())
-        self.hub: Hub[str] = Hub(
-            deliver=self.edge.broadcast, max_rooms=10, where=self.snapshots.regions_of_key
+        self.hub = Hub(
+            deliver=self.edge.broadcast,
+            max_rooms=10,
+            regions_of_key=self.snapshots.regions_of_key,
         )
         self.window = Batcher(deliver=self.edge.broadcast, seconds=10**6, updated_at="updated_at")
         self.arrival = ConnectHandler(
-            server=cast("SocketServer", self.edge),
-            wire=cast("ClientWriter", self.edge),
+            clients=self.registry,
+            writer=cast("ClientWriter", self.edge),
             hub=self.hub,
-            window=self.window,
+            batcher=self.window,
             sessions=self.sessions,
             log=self.log,
             clock=self,
             updated_at="updated_at",
-            evicted=lambda _sid: None,
+            new_sid=map("s{}".format, count(1)).__next__,
+        )
+        self.registry.on_remove(
+            (self._end_session, self.hub.remove, self.window.remove, self.edge.detach)
         )
         self.clients: dict[str, Client] = {}
 
@@ -316,15 +319,16 @@ class Rightful(RuleBasedStateMachine):
         client.wire, client.connected, client.rights = [], True, has
         self.edge.arriving = client
         self.edge.refusals.clear()
-        sid = self.arrival.accept("eio", auth, has)
-        if sid is None:
+        connection = Connection("eio", cast("EngineSession", self.edge))
+        session_client = self.arrival.accept(connection, auth, has)
+        if session_client is None:
             [refusal] = self.edge.refusals
             self._check_refusal(refusal["code"], what, has)
             self.clients.pop(name, None)
             self._leave(former)
             return
         self.clients[name] = client
-        if sid == former:
+        if session_client.sid == former:
             assert before is not None
             assert {(r.user, r.view) for r in before[-1:]} == {(has.user, has.view)}
             if unanswered:
@@ -347,13 +351,13 @@ class Rightful(RuleBasedStateMachine):
     @rule(data=st.data(), what=wanteds, away=st.booleans())
     def subscribes(self, data: st.DataObject, what: RoomSelection, away: bool) -> None:
         client = self._connected(data)
-        before = self.hub.subscription(client.sid)
+        before = self._session(client).subscription
         change = self.hub.unsubscribe if away else self.hub.subscribe
         try:
-            after = change(client.sid, what)
+            after = change(self._session(client), what)
         except RequestRejected as refused:
             self._check_refusal(refused.code, what, client.rights)
-            assert self.hub.subscription(client.sid) == before
+            assert self._session(client).subscription == before
             return
         self._changed(client, after)
         self._subscribed(client, RoomSelection((), ("none",)) if away else what)
@@ -362,7 +366,7 @@ class Rightful(RuleBasedStateMachine):
     @rule(data=st.data(), has=rights)
     def is_given_other_rights(self, data: st.DataObject, has: Rights) -> None:
         client = self._connected(data)
-        after = self.hub.set_rights(client.sid, has)
+        after = self.hub.set_rights(self._session(client), has)
         self._changed(client, after)
         client.rights = has
         self._asks_for_all(client)
@@ -400,23 +404,34 @@ class Rightful(RuleBasedStateMachine):
 
     def _changed(self, client: Client, after: Subscription) -> None:
         """As the gateway does."""
-        self.sessions.changed(client.sid, after, self.log.head)
-        if client.sid in self.window:
-            self.window.set(client.sid, after)
+        session = self._session(client)
+        assert session.recovery is not None
+        self.sessions.change(session.recovery, after, self.log.head)
+        if session.batching:
+            self.window.set(session)
+
+    def _session(self, client: Client) -> ClientSession:
+        session = self.registry.get(client.sid)
+        assert session is not None
+        return session
+
+    def _end_session(self, client: ClientSession) -> None:
+        if client.recovery is not None:
+            self.sessions.disconnected(client.recovery, 0.0)
 
     def _asks_for_all(self, client: Client) -> None:
         """The client asks for the rows of its whole subscription, and forgets what it has."""
-        now = self.hub.subscription(client.sid)
+        now = self._session(client).subscription
         assert now is not None
-        self.window.flush_one(client.sid)
+        self.window.flush_one(self._session(client))
         client.told("fresh", None)
         what = RoomSelection(now.regions or (), now.properties)
         self._subscribed(client, what, all_=now.regions is None)
 
     def _subscribed(self, client: Client, what: RoomSelection, *, all_: bool = False) -> None:
         """The client is answered what it hears, with a snapshot of what was added."""
-        self.window.flush_one(client.sid)
-        now = self.hub.subscription(client.sid)
+        self.window.flush_one(self._session(client))
+        now = self._session(client).subscription
         assert now is not None
         client.told("subscription", now)
         client.asked += 1
@@ -431,10 +446,9 @@ class Rightful(RuleBasedStateMachine):
         client.told("answered", None)
 
     def _leave(self, sid: str) -> None:
-        self.sessions.disconnected(sid, 0.0)
-        self.hub.remove(sid)
-        self.window.remove(sid)
-        self.edge.unregister(sid)
+        session = self.registry.get(sid)
+        if session is not None:
+            self.registry.remove(session)
 
     def _check_refusal(self, code: str, what: RoomSelection, has: Rights) -> None:
         assert code == Code.REGION_FORBIDDEN
@@ -444,7 +458,7 @@ class Rightful(RuleBasedStateMachine):
         )
 
     def _visible(self, client: Client) -> dict[Any, dict[str, Any]]:
-        mine = self.hub.subscription(client.sid)
+        mine = self._session(client).subscription
         assert mine is not None
         out = {}
         for key, row in self.table.items():

@@ -17,13 +17,13 @@ from bridge.clock import ManualClock
 from bridge.contract.parse import RoomSelection
 from bridge.errors import RequestRejected
 from bridge.gateway import token_expiry as bearers
-from bridge.gateway.hub import Hub
 from bridge.options import authenticator
-from tests.fakes import settings
+from tests.fakes import HubBySid, settings
 from tests.support.examples import examples
 from tests.tokens import SECRET, Key, claims, legacy
 
 if TYPE_CHECKING:
+    from bridge.gateway.client import ClientSession
     from bridge.rights import Rights
 
 ISSUER = "http://127.0.0.1:9/auth/v1"
@@ -61,15 +61,14 @@ class Machine(RuleBasedStateMachine):
         )
         access = authenticator(configured, "http://127.0.0.1:9", clock=self.clock)
         self.access = access
-        self.hub: Hub[str] = Hub(deliver=lambda _entry, _clients: None, max_rooms=10)
+        self.hub = HubBySid(deliver=lambda _entry, _clients: None, max_rooms=10)
         self.told: list[tuple[str, str]] = []
         self.bearers = bearers.TokenExpiry(
             access,
-            hub=self.hub,
             clock=self.clock,
-            warning=WARNING,
-            tell=self.tell,
-            part=self.part,
+            warning_seconds=WARNING,
+            send=self.tell,
+            close=self.part,
         )
         # The timer is the machine's own.
         self.bearers._deadlines._call_later = lambda _seconds, _call: None
@@ -90,14 +89,14 @@ class Machine(RuleBasedStateMachine):
             return done.value
         raise AssertionError("it waits")
 
-    def tell(self, sid: str, envelope: bytes) -> None:
-        assert self.hub.subscription(sid) is not None
-        self.told.append((sid, orjson.loads(envelope)["data"]["state"]))
+    def tell(self, client: ClientSession, envelope: bytes) -> None:
+        assert client.subscription is not None
+        self.told.append((client.sid, orjson.loads(envelope)["data"]["state"]))
 
-    def part(self, sid: str) -> None:
-        self.parted.append(sid)
-        self.hub.remove(sid)
-        self.bearers.untrack(sid)
+    def part(self, client: ClientSession) -> None:
+        self.parted.append(client.sid)
+        self.hub.remove(client.sid)
+        self.bearers.untrack(client)
 
     def show(self, kid: str) -> None:
         """The project shows a new key of that name."""
@@ -117,12 +116,11 @@ class Machine(RuleBasedStateMachine):
         by_user = borne.issued_at <= self.out_users.get(borne.user, 0)
         return by_user or borne.session in self.out_sessions
 
-    def grant(self, sid: str, rights: Rights) -> bool:
-        now = self.hub.subscription(sid)
-        assert now is not None
-        if now.rights == rights:
+    def grant(self, client: ClientSession, rights: Rights) -> bool:
+        assert client.subscription is not None
+        if client.subscription.rights == rights:
             return False
-        self.hub.set_rights(sid, rights)
+        self.hub.set_rights(client.sid, rights)
         return True
 
     @rule(user=USERS, session=SESSIONS, life=LIVES, kid=SIGNERS)
@@ -137,7 +135,7 @@ class Machine(RuleBasedStateMachine):
         self.last += 1
         sid = f"c{self.last}"
         self.hub.join(sid, RoomSelection(), rights=admission.rights)
-        self.bearers.track(sid, admission.claims)
+        self.bearers.track(self.hub.client_of[sid], admission.claims)
         self.borne[sid] = borne
 
     @rule()
@@ -145,20 +143,20 @@ class Machine(RuleBasedStateMachine):
         admission = self.run(self.bearers.authenticate({}, None))
         self.last += 1
         self.hub.join(f"c{self.last}", RoomSelection(), rights=admission.rights)
-        self.bearers.track(f"c{self.last}", admission.claims)
+        self.bearers.track(self.hub.client_of[f"c{self.last}"], admission.claims)
 
     @rule(which=CLIENTS)
     def leave(self, which: int) -> None:
-        clients = list(self.hub.clients)
+        clients = self.hub.sids
         if clients:
             sid = clients[which % len(clients)]
             self.hub.remove(sid)
-            self.bearers.untrack(sid)
+            self.bearers.untrack(self.hub.client_of[sid])
             self.borne.pop(sid, None)
 
     @rule(which=CLIENTS, user=USERS, session=SESSIONS, life=LIVES, kid=SIGNERS)
     def renew(self, which: int, user: str, session: str, life: int, kid: str | None) -> None:
-        clients = list(self.hub.clients)
+        clients = self.hub.sids
         if not clients:
             return
         sid = clients[which % len(clients)]
@@ -167,7 +165,8 @@ class Machine(RuleBasedStateMachine):
         was = self.borne.get(sid)
         allowed = not self.refused(borne) and (was is None or was.user == user)
         try:
-            self.run(self.bearers.refresh(sid, {"token": token}, self.grant))
+            client = self.hub.client_of[sid]
+            self.run(self.bearers.refresh(client, {"token": token}, self.grant))
         except RequestRejected:
             assert not allowed
             assert self.hub.subscription(sid) == before
@@ -228,8 +227,9 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def whoever_is_here_bears_a_good_token(self) -> None:
-        assert set(self.bearers._bearers) == set(self.borne)
-        assert len(self.bearers._deadlines) == len(self.borne)
+        clients = self.hub.client_of.values()
+        assert {client.sid for client in clients if client.token} == set(self.borne)
+        assert len(self.bearers) == len(self.borne)
         for sid, borne in self.borne.items():
             assert self.clock.wall() < borne.expires_at + LEEWAY + 1
             assert not self.refused(borne)
@@ -240,8 +240,8 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_kept_of_who_has_gone(self) -> None:
-        of_user = {sid for sids in self.bearers._of_user.values() for sid in sids}
-        of_session = {sid for sids in self.bearers._of_session.values() for sid in sids}
+        of_user = {each.sid for these in self.bearers._of_user.values() for each in these}
+        of_session = {each.sid for these in self.bearers._of_session.values() for each in these}
         assert of_user == of_session == set(self.borne)
         assert all(self.bearers._of_user.values())
         assert all(self.bearers._of_session.values())

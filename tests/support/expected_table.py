@@ -17,8 +17,8 @@ Row: TypeAlias = dict[str, Any]
 that it received."""
 
 LARGE_COLUMN: Final = "address"
-"""The one column whose values may be so large that the stream omits them from a change that leaves
-them as they were. Under replica identity default, a change of such a value that was lost may be
+"""The one column with values so large that the stream omits them from a change that leaves them as
+they were. Under replica identity default, a change of such a value that was lost may be
 followed by events with the old value, until the table is read; this is documented."""
 LARGE_LENGTH: Final = 1500
 """Characters; PostgreSQL stores longer values out of line, and the stream may omit them."""

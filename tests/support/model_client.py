@@ -94,7 +94,7 @@ class ModelClient:
         self.apply_page(page, None, last=True)
 
     def subscribe(self, subscription: Subscription) -> None:
-        """Change the subscription; rows outside of it are dropped, as the contract says."""
+        """Change the subscription; rows outside of it are dropped, by the contract."""
         self.subscription = subscription
         self.uncertain = False
         self.rows = {key: row for key, row in self.rows.items() if self._included(key, row)}
@@ -126,7 +126,7 @@ class ModelClient:
             self.receive(orjson.loads(entry.event.envelope), str(entry.position))
 
     def receive(self, envelope: Mapping[str, Any], position: str | None = None) -> None:
-        """Receive an event, a batch or a status event, at the `position` it came with."""
+        """Receive an event, a batch or a status event, with its `position`."""
         self.counts["frames"] += 1
         parsed = None if position is None else Position.parse(position)
         if position is not None and parsed is None:

@@ -1,4 +1,4 @@
-"""The recent history of a client, shown beside a violation."""
+"""The recent history of a client, shown with a violation."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ class Kind(StrEnum):
     UNPUBLISHED = "unpublished"
     """A value or a column that is not published."""
     MALFORMED = "malformed"
-    """An event whose shape is not the contract's."""
+    """An event of another shape than the contract's."""
     UNSUBSCRIBED = "unsubscribed"
     """An event outside of the client's subscription."""
     FORKED = "forked"

@@ -94,7 +94,11 @@ def test_generated_table_is_up_to_date(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "table"),
-    [("deploy/README.md", "settings"), ("bridge/contract/README.md", "error codes")],
+    [
+        ("deploy/README.md", "settings"),
+        ("bridge/contract/README.md", "error codes"),
+        ("bridge/README.md", "layers"),
+    ],
 )
 def test_readme_has_generated_table(name: str, table: str) -> None:
     assert table in {block["name"] for block in documents.BLOCK.finditer(DOCUMENTS[name])}

@@ -22,6 +22,6 @@ from bridge.rows import RowStore
         ([1, {"a": 10**400}], [1, {"a": None}]),
     ],
 )
-def test_a_number_of_any_size_is_kept_as_a_browser_would_read_it(value: Any, kept: Any) -> None:
+def test_number_of_any_size_is_stored_as_a_browser_reads_it(value: Any, kept: Any) -> None:
     rows = RowStore(("price",))
     assert orjson.loads(rows.encode({"price": value})) == [kept]

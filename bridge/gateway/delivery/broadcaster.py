@@ -1,8 +1,9 @@
-"""Who is told what next: what one step of the event loop tells is told together, and in portions.
+"""Broadcasts events to clients: joined per iteration of the event loop, and written in slices.
 
-All that is delivered in a step goes out at the beginning of the next one, joined: for a client that
-is told sixteen events it is one write. What goes to thousands is written in portions, between which
-the loop serves others; one batch follows the other, so everybody is told everything in order.
+Everything that is added in one iteration is sent at the beginning of the next one, joined: a client
+that receives sixteen events receives one write. Writes to thousands of clients are made in slices,
+between which the loop serves others. The jobs follow one another, so every client receives every
+event in order.
 """
 
 from __future__ import annotations
@@ -14,154 +15,156 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
-PORTION: Final = 256
-"""Writes before the loop gets a turn: about 3 ms."""
+SLICE_WRITES: Final = 256
+"""Writes in one iteration of the event loop: about 3 ms."""
 
 MAX_RECIPIENT_SETS: Final = 32
-"""Different sets of recipients that are sorted at once. Each is as large as a room, so a burst that
-has a set of its own for every event is cut."""
+"""Distinct sets of recipients in one job. Each is as large as a room, so a burst in which every
+event has a set of its own is divided."""
 
-Name = TypeVar("Name")
-Client = TypeVar("Client")
+Recipient = TypeVar("Recipient")
+Queue = TypeVar("Queue")
 BroadcastEvent = TypeVar("BroadcastEvent")
 Packets = TypeVar("Packets", bound=Sized)
 
 
-class BroadcastJob(Generic[Client, Packets]):
-    """Clients that are told the same, and how far that has got."""
+class BroadcastJob(Generic[Queue, Packets]):
+    """Packets for a list of queues, and the progress through it."""
 
-    __slots__ = ("_at", "_clients", "_where", "parcel")
+    __slots__ = ("_done", "_index_of", "_queues", "packets")
 
-    def __init__(self, clients: list[Client], parcel: Packets) -> None:
-        self._clients = clients
-        self._at = 0
-        self._where: dict[Client, int] | None = None
-        self.parcel = parcel
+    def __init__(self, queues: list[Queue], packets: Packets) -> None:
+        self._queues = queues
+        self._done = 0
+        self._index_of: dict[Queue, int] | None = None
+        self.packets = packets
 
-    def next(self, number: int) -> list[Client]:
-        """The next clients, no more than `number`; none at the end."""
-        at = self._at
-        self._at += number
-        return self._clients[at : self._at]
+    def next(self, number: int) -> list[Queue]:
+        """Return the next queues, at most `number`; an empty list at the end."""
+        start = self._done
+        self._done += number
+        return self._queues[start : self._done]
 
-    def pop(self, client: Client) -> bool:
-        """Whether the client's turn is still to come; it is over then."""
-        if self._where is None:
-            self._where = {its: place for place, its in enumerate(self._clients)}
-        place = self._where.get(client, -1)
-        if place < self._at:
+    def pop(self, queue: Queue) -> bool:
+        """Remove a queue that is still to be written to; False if there is no such queue."""
+        if self._index_of is None:
+            self._index_of = {each: index for index, each in enumerate(self._queues)}
+        index = self._index_of.get(queue, -1)
+        if index < self._done:
             return False
-        # Changes places with the one whose turn it is.
-        other = self._clients[self._at]
-        self._clients[self._at], self._clients[place] = client, other
-        self._where[client], self._where[other] = self._at, place
-        self._at += 1
+        # It changes places with the next one.
+        other = self._queues[self._done]
+        self._queues[self._done], self._queues[index] = queue, other
+        self._index_of[queue], self._index_of[other] = self._done, index
+        self._done += 1
         return True
 
 
-class Broadcaster(Generic[Name, Client, BroadcastEvent, Packets]):
-    """Tells clients, in the order in which it was told itself."""
+class Broadcaster(Generic[Recipient, Queue, BroadcastEvent, Packets]):
+    """Sends events to recipients, in the order in which they are added."""
 
     def __init__(
         self,
         *,
         pack: Callable[
-            [list[BroadcastEvent], Iterable[Name]], Iterable[tuple[list[Client], Packets]]
+            [list[BroadcastEvent], Iterable[Recipient]], Iterable[tuple[list[Queue], Packets]]
         ],
-        give: Callable[[list[Client], Packets], None],
+        write: Callable[[list[Queue], Packets], None],
         call_soon: Callable[[Callable[[], None]], object],
     ) -> None:
-        """`pack` joins what those with these names are told in a row, and says to whom it goes: one
-        parcel for each form that it has; `give` hands a parcel to clients, in `len(parcel)` writes
-        each; `call_soon` calls in the next step of the loop.
+        """`pack` joins consecutive events for recipients into packets, one per form of encoding,
+        each with the queues of the recipients that use it. `write` writes packets to queues, in
+        `len(packets)` writes each. `call_soon` calls in the next iteration of the loop.
         """
         self._pack = pack
-        self._give = give
+        self._write = write
         self._call_soon = call_soon
-        self._tellings: list[tuple[BroadcastEvent, int]] = []
-        self._kinds: list[tuple[Name, ...]] = []
-        self._batches: deque[BroadcastJob[Client, Packets]] = deque()
-        self._called = False
+        self._added: list[tuple[BroadcastEvent, int]] = []  # with the number of their recipients
+        self._recipient_sets: list[tuple[Recipient, ...]] = []
+        self._jobs: deque[BroadcastJob[Queue, Packets]] = deque()
+        self._scheduled = False
 
-    def add(self, telling: BroadcastEvent, names: Collection[Name]) -> None:
-        """Tell these clients, as they are now, in the next step of the loop or a later one."""
-        recipients = tuple(names)
+    def add(self, event: BroadcastEvent, recipients: Collection[Recipient]) -> None:
+        """Send an event to these recipients, as they are now, in a later iteration of the loop."""
+        recipient_set = tuple(recipients)
         try:
-            kind = self._kinds.index(recipients)
+            number = self._recipient_sets.index(recipient_set)
         except ValueError:
-            if len(self._kinds) == MAX_RECIPIENT_SETS:
-                self._seal()
-            kind = len(self._kinds)
-            self._kinds.append(recipients)
-        self._tellings.append((telling, kind))
-        self._call()
+            if len(self._recipient_sets) == MAX_RECIPIENT_SETS:
+                self._make_jobs()
+            number = len(self._recipient_sets)
+            self._recipient_sets.append(recipient_set)
+        self._added.append((event, number))
+        self._schedule()
 
-    def catch_up(self, client: Client) -> None:
-        """Tell this client now all that it is still to be told."""
-        self._seal()
-        for batch in self._batches:
-            if batch.pop(client):
-                self._give([client], batch.parcel)
+    def catch_up(self, queue: Queue) -> None:
+        """Write everything that is added for this queue, now."""
+        self._make_jobs()
+        for job in self._jobs:
+            if job.pop(queue):
+                self._write([queue], job.packets)
 
-    def remove(self, client: Client) -> None:
-        """Tell this client nothing of what it is still to be told."""
-        self._seal()
-        for batch in self._batches:
-            batch.pop(client)
+    def remove(self, queue: Queue) -> None:
+        """Discard everything that is added for this queue."""
+        self._make_jobs()
+        for job in self._jobs:
+            job.pop(queue)
 
     def flush(self) -> None:
-        """Tell everybody everything now, however long it takes."""
-        while self._batches or self._seal():
-            batch = self._batches[0]
-            while clients := batch.next(PORTION):
-                self._give(clients, batch.parcel)
-            self._batches.popleft()
+        """Write everything to all queues before this returns, however long it takes."""
+        while self._jobs or self._make_jobs():
+            job = self._jobs[0]
+            while queues := job.next(SLICE_WRITES):
+                self._write(queues, job.packets)
+            self._jobs.popleft()
 
-    def _seal(self) -> bool:
-        """What was added becomes batches; False if there are none."""
-        if not self._tellings:
+    def _make_jobs(self) -> bool:
+        """Turn the events that were added into jobs; False if no job is left to do."""
+        if not self._added:
             return False
-        tellings, kinds = self._tellings, self._kinds
-        self._tellings, self._kinds = [], []
-        for number, names in _groups(kinds):
-            told = [telling for telling, kind in tellings if number >> kind & 1]
-            for clients, parcel in self._pack(told, names):
-                self._batches.append(BroadcastJob(clients, parcel))
-        return bool(self._batches)  # nobody may be left of those it was for
+        added, recipient_sets = self._added, self._recipient_sets
+        self._added, self._recipient_sets = [], []
+        for numbers, recipients in _groups(recipient_sets):
+            events = [event for event, number in added if numbers >> number & 1]
+            for queues, packets in self._pack(events, recipients):
+                self._jobs.append(BroadcastJob(queues, packets))
+        return bool(self._jobs)  # all recipients may have left
 
-    def _call(self) -> None:
-        if not self._called:
-            self._called = True
-            self._call_soon(self._step)
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._call_soon(self._write_slice)
 
-    def _step(self) -> None:
-        """Write a portion. What is added while that takes many steps is joined."""
-        self._called = False
-        left = PORTION
-        while left > 0 and (self._batches or self._seal()):
-            batch = self._batches[0]
-            each = len(batch.parcel)
-            clients = batch.next(max(1, left // each))
-            if clients:
-                self._give(clients, batch.parcel)
-                left -= len(clients) * each
+    def _write_slice(self) -> None:
+        """Write one slice. Events added while a broadcast takes several slices are joined."""
+        self._scheduled = False
+        left = SLICE_WRITES
+        while left > 0 and (self._jobs or self._make_jobs()):
+            job = self._jobs[0]
+            each = len(job.packets)
+            queues = job.next(max(1, left // each))
+            if queues:
+                self._write(queues, job.packets)
+                left -= len(queues) * each
             else:
-                self._batches.popleft()
-        if self._batches or self._tellings:
-            self._call()
+                self._jobs.popleft()
+        if self._jobs or self._added:
+            self._schedule()
 
 
-def _groups(kinds: list[tuple[Name, ...]]) -> Iterator[tuple[int, Iterable[Name]]]:
-    """Names that are in the same kinds, with these kinds as bits."""
-    if len(kinds) == 1:
-        yield 1, kinds[0]
+def _groups(
+    recipient_sets: list[tuple[Recipient, ...]],
+) -> Iterator[tuple[int, Iterable[Recipient]]]:
+    """Group recipients by the sets that contain them; the numbers of the sets are bits."""
+    if len(recipient_sets) == 1:
+        yield 1, recipient_sets[0]
         return
-    numbers: dict[Name, int] = {}
-    for kind, names in enumerate(kinds):
-        bit = 1 << kind
-        for name in names:
-            numbers[name] = numbers.get(name, 0) | bit
-    groups: dict[int, list[Name]] = {}
-    for name, number in numbers.items():
-        groups.setdefault(number, []).append(name)
+    numbers: dict[Recipient, int] = {}
+    for number, recipients in enumerate(recipient_sets):
+        bit = 1 << number
+        for recipient in recipients:
+            numbers[recipient] = numbers.get(recipient, 0) | bit
+    groups: dict[int, list[Recipient]] = {}
+    for recipient, bits in numbers.items():
+        groups.setdefault(bits, []).append(recipient)
     yield from groups.items()

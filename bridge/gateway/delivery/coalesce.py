@@ -1,21 +1,21 @@
-"""Several events told as one: `properties-batch`, with the net difference of each property.
+"""Coalesces several events into `properties-batch`, with the net change of each property. No I/O.
 
-What happened to one property within a batch is folded, over all that happened to it and not only
-over what one client heard of it, and the result goes to the rooms of its first and its last place:
-a client that follows a region knows the property's state at the beginning if it was there then, and
-needs it at the end if it is there now. What lies between is nobody's loss.
+The events of one property within a batch are coalesced over all of them, not only over those that
+one client receives, and the result is delivered to the rooms of the first and of the last place of
+the property: a client subscribed to a region has its state at the beginning if it was there then,
+and needs its state at the end if it is there now. What lies between is of no use to any client.
 
-- updates fold into one: each column's first `old` and last `new`; what came back vanishes, and an
-  update without any difference left is not told;
-- a creation takes later updates in, and a creation that is deleted again is not told;
-- a deletion swallows the updates before it, and goes to the first place only;
-- what was deleted and created again stays two events, a deletion and a creation;
-- a move goes from the first place to the last one, or is none if these are the same;
-- a notification is no part of a property's story: each is told as it is, where it stood.
+- updates become one: each column with its first `old` and last `new`; a column is left out if its
+  value is restored, and an update without any column left is dropped;
+- a creation absorbs later updates, and a creation followed by a deletion is dropped;
+- a deletion absorbs the updates before it, and is delivered to the first place only;
+- a deletion followed by a creation stays two events;
+- a move is from the first place to the last one, or no move if these are equal;
+- a notification is not a change of a property: each is kept as it is, in its place.
 
-Each view has its own story of a property, as it was told its own events.
+Each view has its own events of a property, which are coalesced separately.
 
-A folded event stands where the last of its parts stood. Pure.
+A coalesced event takes the place of the last of its events.
 """
 
 from __future__ import annotations
@@ -41,124 +41,128 @@ if TYPE_CHECKING:
 BATCH_EVENT: Final = "properties-batch"
 
 COALESCED: Final = ("property-created", "property-updated", "property-deleted")
-"""Events that come to a net difference; others stay as they are."""
+"""Events that are coalesced; others are kept as they are."""
 
 
 def coalesce(
     entries: Iterable[Entry], updated_at: str | None, view: View = "public"
 ) -> list[Event]:
-    """What `entries`, in order and not filtered by any room, come to in one view. `updated_at`
-    names the column that a creation's data has for it, if it is published.
+    """Return the coalesced events of `entries`, which are consecutive entries of the log, in one
+    view. `updated_at` is the column that has the time of an update in a creation's data, if it is
+    published.
+
+    A property with one event keeps it as it is, without decoding its JSON.
     """
-    stories: dict[Key | Position, list[Event]] = {}
+    events_of: dict[Key | Position, list[Event]] = {}
     for entry in entries:
         if entry.event.name not in COALESCED:
-            stories[entry.position] = [entry.event]
+            events_of[entry.position] = [entry.event]
             continue
         if view not in entry.event.views:
             continue
-        # Taken out and put in again: a story stands where its last event does.
-        story = stories.pop(entry.event.key, [])
-        story.append(entry.event)
-        stories[entry.event.key] = story
+        # Removed and added again, so that the property moves to the place of its last event.
+        events = events_of.pop(entry.event.key, [])
+        events.append(entry.event)
+        events_of[entry.event.key] = events
     out: list[Event] = []
-    for story in stories.values():
-        out.extend(story if len(story) == 1 else _net(story, updated_at, view))
+    for events in events_of.values():
+        out.extend(events if len(events) == 1 else _coalesce_property(events, updated_at, view))
     return out
 
 
 def envelope(events: Sequence[Event]) -> bytes:
-    """The envelope of a batch."""
+    """Return the envelope of a batch."""
     inside = b",".join(event.envelope for event in events)
     return b'{"event":"' + BATCH_EVENT.encode() + b'","data":{"events":[' + inside + b"]}}"
 
 
 @dataclass(slots=True)
 class _NetChange:
-    """What a story has come to so far."""
+    """The net change of a property after some of its events."""
 
-    deleted: dict[str, Any] | None = None  # data of a deletion that came before all else
+    deleted: dict[str, Any] | None = None  # data of a deletion of the row that was there first
     deleted_from: tuple[str, ...] = ()
-    created: dict[str, Any] | None = None
-    changes: dict[str, dict[str, Any]] | None = None  # None: not updated, or created
-    whole: dict[str, Any] | None = None  # the row after the last move, kept up to date
-    first: tuple[str, ...] = ()  # regions before the first update
-    place: tuple[str, ...] = ()
-    at: Any = None
+    created: dict[str, Any] | None = None  # data of a creation
+    changes: dict[str, dict[str, Any]] | None = None  # of an update; None: no update, or created
+    row: dict[str, Any] | None = None  # the row after the last move, kept up to date
+    before: tuple[str, ...] = ()  # regions before the first update
+    after: tuple[str, ...] = ()  # regions after the last event
+    updated_at: Any = None
 
 
-def _net(story: Sequence[Event], updated_at: str | None, view: View) -> list[Event]:
-    known = _NetChange()
-    for event in story:
+def _coalesce_property(events: Sequence[Event], updated_at: str | None, view: View) -> list[Event]:
+    net = _NetChange()
+    for event in events:
         data = orjson.loads(event.envelope)["data"]
         if event.name == "property-created":
-            known.created, known.place = data, event.regions_after
+            net.created, net.after = data, event.regions_after
         elif event.name == "property-deleted":
-            _delete(known, data, event.regions_before)
+            _delete(net, data, event.regions_before)
         else:
-            _update(known, event, data, updated_at)
-    return _told(known, story[-1].key, view)
+            _update(net, event, data, updated_at)
+    return _events(net, events[-1].key, view)
 
 
-def _delete(known: _NetChange, data: dict[str, Any], place: tuple[str, ...]) -> None:
-    if known.created is not None:
-        known.created = None
-        if known.deleted is not None:
-            known.deleted = data
+def _delete(net: _NetChange, data: dict[str, Any], regions: tuple[str, ...]) -> None:
+    if net.created is not None:
+        net.created = None
+        if net.deleted is not None:
+            net.deleted = data
         return
-    known.deleted_from = known.first if known.changes is not None else place
-    known.deleted, known.changes, known.whole = data, None, None
+    net.deleted_from = net.before if net.changes is not None else regions
+    net.deleted, net.changes, net.row = data, None, None
 
 
-def _update(known: _NetChange, event: Event, data: dict[str, Any], updated_at: str | None) -> None:
-    if known.created is None and known.changes is None:
-        known.changes = {}
-        known.first = event.regions_before
-    known.place = event.regions_after
-    known.at = data["updated_at"]
-    if known.created is not None:
-        _renew(known.created, data, updated_at)
+def _update(net: _NetChange, event: Event, data: dict[str, Any], updated_at: str | None) -> None:
+    if net.created is None and net.changes is None:
+        net.changes = {}
+        net.before = event.regions_before
+    net.after = event.regions_after
+    net.updated_at = data["updated_at"]
+    if net.created is not None:
+        _apply(net.created, data, updated_at)
         return
-    assert known.changes is not None
+    assert net.changes is not None
     if event.moved:
-        known.whole = data["property"]
-    elif known.whole is not None:
-        _renew(known.whole, data, updated_at)
+        net.row = data["property"]
+    elif net.row is not None:
+        _apply(net.row, data, updated_at)
     for column, change in data["changes"].items():
-        first = known.changes.get(column)
-        known.changes[column] = (
+        first = net.changes.get(column)
+        net.changes[column] = (
             change if first is None else {"old": first["old"], "new": change["new"]}
         )
 
 
-def _renew(row: dict[str, Any], data: dict[str, Any], updated_at: str | None) -> None:
+def _apply(row: dict[str, Any], data: dict[str, Any], updated_at: str | None) -> None:
+    """Apply the data of an update to a row."""
     for column, change in data["changes"].items():
         row[column] = change["new"]
     if updated_at in row:
         row[updated_at] = data["updated_at"]
 
 
-def _told(known: _NetChange, key: Key, view: View) -> list[Event]:
+def _events(net: _NetChange, key: Key, view: View) -> list[Event]:
     out = []
     event = partial(_event, key, view)
-    if known.deleted is not None:
-        out.append(event("property-deleted", known.deleted, before=known.deleted_from))
-    if known.created is not None:
-        out.append(event("property-created", known.created, after=known.place))
-    if known.changes is None:
+    if net.deleted is not None:
+        out.append(event("property-deleted", net.deleted, before=net.deleted_from))
+    if net.created is not None:
+        out.append(event("property-created", net.created, after=net.after))
+    if net.changes is None:
         return out
     changes = {
         column: change
-        for column, change in known.changes.items()
+        for column, change in net.changes.items()
         if not json_equal(change["old"], change["new"])
     }
-    moved = known.first != known.place
+    moved = net.before != net.after
     if changes or moved:
-        data = {"property_id": key, "changes": changes, "updated_at": known.at}
+        data = {"property_id": key, "changes": changes, "updated_at": net.updated_at}
         if moved:
-            data["moved"] = {"from": list(known.first), "to": list(known.place)}
-            data["property"] = known.whole
-        update = event("property-updated", data, before=known.first, after=known.place)
+            data["moved"] = {"from": list(net.before), "to": list(net.after)}
+            data["property"] = net.row
+        update = event("property-updated", data, before=net.before, after=net.after)
         out.append(replace(update, changed=tuple(changes)))
     return out
 

@@ -1,14 +1,10 @@
-"""The way to the clients. Nothing else writes to them or ends their connections.
+"""Writes to clients. No other module writes to them or ends their connections.
 
-An event is encoded once, joined with the others of its step of the event loop, framed once, and the
-same bytes are written to all who get them (`dispatch`, `parcel`). Acks and pings take the same way
-(`engine`, `outbox`), so that each client gets all that it is told in the order in which it was
-said. What may wait for a client is bounded: one that doesn't take its packets is cut off, and comes
-back by itself.
-
-What is private in python-socketio and used here, checked with 5.18.1 (`tests/unit/test_engine.py`
-says which of it changed, if something does): `manager.eio_sid_from_sid(sid, namespace)`,
-`manager.sid_from_eio_sid(eio_sid, namespace)` and `manager.is_connected(sid, namespace)`.
+An event is encoded once, joined with the other events of its event-loop iteration, framed once, and
+the same bytes are written to every recipient (`broadcaster`, `engineio.encoding`). Acks and pings
+are sent through the same queue (`engineio.send_queue`), so each client receives all its packets in
+the order in which they were sent. The queue of a client is bounded: a slow client is disconnected
+(`_close_slow_client`), after which its library reconnects by itself.
 """
 
 from __future__ import annotations
@@ -27,228 +23,225 @@ from bridge.gateway.engineio.encoding import (
     encode_message,
     join_events,
 )
-from bridge.gateway.engineio.raw_websocket import keep_transport
-from bridge.gateway.engineio.server import EngineServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
+    from bridge.gateway.client import ClientSession
+    from bridge.gateway.clients import ClientRegistry
     from bridge.gateway.engineio.send_queue import SendQueue
     from bridge.gateway.engineio.session import EngineSession
     from bridge.gateway.socketio.server import SocketServer
     from bridge.log.base import Entry
 
-__all__ = ["ClientWriter", "EngineServer", "keep_transport"]
-
 log = logging.getLogger(__name__)
 
 CLOSE_SECONDS: Final = 1.0
-"""How long clients may take to take what they were told before their connections are closed."""
+"""How long clients may take to receive what was sent before their connections are closed."""
 
 STORING: Final = "its subscription is being stored"
-PAUSE: Final = "it is given a moment"
-"""Why clients' events are kept back."""
+PAUSE: Final = "its listeners are being set up"
+"""Reasons to hold the events of a client."""
 
 
 class ClientWriter:
-    """Writes to the clients of one server, by their Socket.IO sids."""
+    """Writes to the clients of one server."""
 
-    def __init__(self, server: SocketServer, *, on_gone: Callable[[str], None]) -> None:
-        """`on_gone` hears, a little later, of a client that events still went to after its
-        connection had ended.
-        """
+    def __init__(self, server: SocketServer, clients: ClientRegistry) -> None:
         self._server = server
-        self._on_gone = on_gone
-        self._sockets: dict[str, EngineSession] = {}
-        self._outboxes: dict[
-            str, SendQueue
-        ] = {}  # of the same clients: one look less for each of many
-        self._dispatcher: Broadcaster[str, SendQueue, EncodedEvent, list[EncodedPackets]] = (
-            Broadcaster(
-                pack=self._pack,
-                give=self._give,
-                call_soon=lambda step: asyncio.get_running_loop().call_soon(step),
-            )
+        self._clients = clients
+        self._broadcaster: Broadcaster[
+            ClientSession, SendQueue, EncodedEvent, list[EncodedPackets]
+        ] = Broadcaster(
+            pack=self._pack,
+            write=self._write,
+            call_soon=lambda step: asyncio.get_running_loop().call_soon(step),
         )
-        server.eio.before_send = self._dispatcher.catch_up
-        server.eio.on_overflow = self._on_overflow
+        server.eio.before_send = self._broadcaster.catch_up
+        server.eio.on_overflow = self._close_slow_client
         self._shut = False
         self.slow_clients_closed = 0
 
-    def is_connected(self, sid: str) -> bool:
-        """Whether the client's handshake is over and it has not left."""
-        return bool(self._server.manager.is_connected(sid, "/"))
-
-    def attach(self, sid: str, *, positions: bool = False) -> bool:
-        """Let events reach the client; False if its connection has ended already. `positions` says
-        whether its events end with their position, as one more argument.
+    def attach(self, client: ClientSession, *, positions: bool = False) -> bool:
+        """Deliver events to the client from here on; False if its connection has ended already.
+        With `positions` the last argument of each event is its position in the log.
         """
-        self.detach(sid)
-        eio_sid = self._server.manager.eio_sid_from_sid(sid, "/")
-        socket = self._server.eio.sockets.get(eio_sid)
-        if socket is None or socket.closed:
+        session = client.connection.engine
+        if session is None or session.closed:
             return False
-        self._sockets[sid] = socket
-        self._outboxes[sid] = socket.queue
-        socket.queue.positions = positions
-        socket.client = sid
+        client.queue = session.queue
+        session.queue.positions = positions
+        session.client = client.sid
         return True
 
-    def detach(self, sid: str) -> None:
-        """No event that is delivered from here on reaches the client; its connection stays as it
-        is.
+    def detach(self, client: ClientSession) -> None:
+        """Deliver no further events to the client. Its connection stays open."""
+        if client.queue is not None:
+            self._broadcaster.catch_up(client.queue)
+            self._clear(client)
+
+    def broadcast(self, entry: Entry, clients: Collection[ClientSession]) -> None:
+        """Send the entry's event to each of these clients, at the end of this event-loop iteration
+        or soon after, and in any case ahead of everything that is sent to them later.
         """
-        if sid in self._sockets:
-            self._dispatcher.catch_up(self._outboxes[sid])
-            self._remove(sid)
+        event = entry.event
+        encoded = EncodedEvent(event.name, event.envelope, str(entry.position))
+        self._broadcaster.add(encoded, clients)
 
-    def broadcast(self, entry: Entry, sids: Collection[str]) -> None:
-        """Tell each of these clients the entry's event, at the end of this step of the event loop
-        or soon after, and in any case before anything that it is told later.
-        """
-        told = entry.event
-        telling = EncodedEvent(told.name, told.envelope, str(entry.position))
-        self._dispatcher.add(telling, sids)
+    def send_event(
+        self, client: ClientSession, name: str, envelope: bytes, position: str | None
+    ) -> None:
+        """Send an event to one client, after all that was broadcast to it before."""
+        if client.queue is not None:
+            position = position if client.queue.positions else None
+            packets = EncodedPackets((encode_event(name, envelope, position),))
+            self._session(client).send_packets(packets)
 
-    def send_event(self, sid: str, name: str, envelope: bytes, position: str | None) -> None:
-        """Tell one client something, after all that was delivered to it before."""
-        socket = self._sockets.get(sid)
-        if socket is not None:
-            position = position if socket.queue.positions else None
-            socket.send_packets(EncodedPackets((encode_event(name, envelope, position),)))
+    def send_packet(self, client: ClientSession, text: str) -> None:
+        """Send a Socket.IO packet such as `0{"sid":"..."}`."""
+        if client.queue is not None:
+            self._session(client).send_packets(encode_message(text))
 
-    def send_packet(self, to: str | EngineSession, text: str) -> None:
-        """Send a Socket.IO packet such as `0{"sid":"..."}` to a client, by its sid, or by the
-        Engine.IO socket of one that is not attached yet.
-        """
-        socket = self._sockets.get(to) if isinstance(to, str) else to
-        if socket is not None:
-            socket.send_packets(encode_message(text))
+    def hold(self, client: ClientSession) -> None:
+        """Hold everything that is sent to the client until `release`, in order."""
+        self._hold(client, STORING)
 
-    def hold(self, sid: str) -> None:
-        """Tell the client nothing more until `let_go`; what comes meanwhile waits, in order."""
-        self._hold(sid, STORING)
+    def release(self, client: ClientSession) -> None:
+        if client.queue is not None:
+            client.queue.unhold(STORING)
 
-    def release(self, sid: str) -> None:
-        if sid in self._outboxes:
-            self._outboxes[sid].unhold(STORING)
+    def pause(self, client: ClientSession, seconds: float) -> None:
+        """Hold everything that is sent to the client for this time."""
+        if client.queue is not None:
+            self._hold(client, PAUSE)
+            asyncio.get_running_loop().call_later(seconds, client.queue.unhold, PAUSE)
 
-    def pause(self, sid: str, seconds: float) -> None:
-        """Tell the client nothing more for so long."""
-        if sid in self._outboxes:
-            self._hold(sid, PAUSE)
-            # This outbox, since the client may have another one by then.
-            asyncio.get_running_loop().call_later(seconds, self._outboxes[sid].unhold, PAUSE)
-
-    def _hold(self, sid: str, reason: str) -> None:
-        if sid in self._outboxes:
-            self._dispatcher.catch_up(self._outboxes[sid])
-            self._outboxes[sid].hold(reason)
+    def _hold(self, client: ClientSession, reason: str) -> None:
+        if client.queue is not None:
+            self._broadcaster.catch_up(client.queue)
+            client.queue.hold(reason)
 
     def flush(self) -> None:
-        """Write all that was delivered, to everybody and now."""
-        self._dispatcher.flush()
+        """Write everything that was broadcast, before this returns."""
+        self._broadcaster.flush()
 
-    def abort(self, sid: str) -> None:
-        """End the client's connection now, whatever waits for it. It will come back by itself,
-        which it would not after a Socket.IO disconnect.
+    def abort(self, client: ClientSession) -> None:
+        """Remove the client and end its connection now, whatever waits in its queue. Its library
+        reconnects by itself, which it would not do after a Socket.IO DISCONNECT.
         """
-        if sid in self._sockets:
-            # A next connection of this client may come at once, and is told what it missed.
-            self._dispatcher.remove(self._outboxes[sid])
-            self._remove(sid).abort()
+        if client.queue is not None:
+            # Its next connection may follow at once, and recovers what is discarded here.
+            self._broadcaster.remove(client.queue)
+            self._clear(client)
+            self._session(client).abort()
+        self._clients.remove(client)
 
-    def close(self, sid: str) -> None:
-        """End the client's connection after all that it was told before. It will come back by
-        itself, as after `cut`.
+    def close(self, client: ClientSession) -> None:
+        """Remove the client and end its connection after everything that was sent to it. Its
+        library reconnects by itself, as after `abort`.
         """
-        socket = self._sockets.get(sid)
-        if socket is None:
+        attached = client.queue is not None
+        self._clients.remove(client)
+        if not attached:
             return
-        self.detach(sid)
+        session = self._session(client)
         loop = asyncio.get_running_loop()
-        if socket.upgraded:
-            self._close(socket)
+        if session.upgraded:
+            self._close(session)
         else:
-            # Time for a poll to fetch it. Together with the end it would be heard after the end.
-            loop.call_later(CLOSE_SECONDS, self._close, socket)
-        loop.call_later(2 * CLOSE_SECONDS, socket.abort)
+            # Time for a poll to fetch what was sent: in one response with the end it would be
+            # handled after the end.
+            loop.call_later(CLOSE_SECONDS, self._close, session)
+        loop.call_later(2 * CLOSE_SECONDS, session.abort)
 
-    def _close(self, socket: EngineSession) -> None:
-        # Without Engine.IO's goodbye: Python's client would take it for the end of all.
-        closing = socket.close(abort=True, reason=self._server.reason.SERVER_DISCONNECT)
-        self._server.eio.spawn(closing, "part with a client")
+    def _close(self, session: EngineSession) -> None:
+        # Without an Engine.IO CLOSE packet, after which Python's client does not reconnect.
+        closing = session.close(abort=True, reason=self._server.reason.SERVER_DISCONNECT)
+        self._server.eio.spawn(closing, "close a client's connection")
 
     async def close_all(self) -> None:
-        """End all connections. Polls that wait are answered, so that a server which waits for
-        its requests can stop. Twice is fine.
+        """End all connections. Waiting polls are answered, so that a server which waits for its
+        requests can stop. Calling it twice is harmless.
         """
         self.flush()
         engine = self._server.eio
         async with asyncio.TaskGroup() as closing:
-            for socket in list(engine.sockets.values()):
-                closing.create_task(socket.close(), name="close a client")
+            for session in list(engine.sockets.values()):
+                closing.create_task(session.close(), name="close a client's connection")
         until = time.monotonic() + CLOSE_SECONDS
-        while engine.websockets and time.monotonic() < until:  # noqa: ASYNC110 - nobody tells of it
+        while engine.websockets and time.monotonic() < until:  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0.01)
-        for line in list(engine.websockets):
-            line.abort()
+        for websocket in list(engine.websockets):
+            websocket.abort()
         if not self._shut:
             self._shut = True
             await self._server.shutdown()
 
-    def _remove(self, sid: str) -> EngineSession:
-        del self._outboxes[sid]
-        socket = self._sockets.pop(sid)
-        socket.client = None
-        return socket
-
-    def _pack(
-        self, tellings: list[EncodedEvent], sids: Iterable[str]
-    ) -> Iterator[tuple[list[SendQueue], list[EncodedPackets]]]:
-        """Those who get positions and those who don't, each with what they get."""
-        forms: tuple[list[SendQueue], list[SendQueue]] = ([], [])
-        for sid in sids:
-            outbox = self._outboxes.get(sid)
-            if outbox is None or outbox.ended:
-                asyncio.get_running_loop().call_soon(self._on_gone, sid)
-            else:
-                forms[outbox.positions].append(outbox)
-        for positions, outboxes in enumerate(forms):
-            if outboxes:
-                yield outboxes, join_events(tellings, positions=bool(positions))
+    def _clear(self, client: ClientSession) -> None:
+        client.queue = None
+        self._session(client).client = None
 
     @staticmethod
-    def _give(outboxes: list[SendQueue], told: list[EncodedPackets]) -> None:
-        # For each of thousands, so it does no more than it has to.
-        if len(told) > 1:
-            for outbox in outboxes:
-                for piece in told:
-                    outbox.send(piece)
+    def _session(client: ClientSession) -> EngineSession:
+        assert client.connection.engine is not None, "it was attached"
+        return client.connection.engine
+
+    def _pack(
+        self, events: list[EncodedEvent], clients: Iterable[ClientSession]
+    ) -> Iterator[tuple[list[SendQueue], list[EncodedPackets]]]:
+        """Divide clients by whether they receive positions, each part with its packets."""
+        without: list[SendQueue] = []
+        with_positions: list[SendQueue] = []
+        for client in clients:
+            queue = client.queue
+            if queue is None or queue.ended:
+                asyncio.get_running_loop().call_soon(self._remove_ended, client)
+            elif queue.positions:
+                with_positions.append(queue)
+            else:
+                without.append(queue)
+        if without:
+            yield without, join_events(events, positions=False)
+        if with_positions:
+            yield with_positions, join_events(events, positions=True)
+
+    def _remove_ended(self, client: ClientSession) -> None:
+        """Remove a client that events were broadcast to after the end of its connection."""
+        if not client.connection.is_open:
+            self._clients.remove(client)
+
+    @staticmethod
+    def _write(queues: list[SendQueue], packets: list[EncodedPackets]) -> None:
+        # Runs for thousands of queues, so it does no more than it must.
+        if len(packets) > 1:
+            for queue in queues:
+                for piece in packets:
+                    queue.send(piece)
             return
-        piece = told[0]
+        piece = packets[0]
         frames = piece.frames
         size = len(frames)
         write = os.write
-        for outbox in outboxes:
-            fd = outbox.fd
+        for queue in queues:
+            fd = queue.fd
             if fd < 0:
-                outbox.send(piece)
+                queue.send(piece)
                 continue
             try:
                 sent = write(fd, frames)
-            except OSError:  # the client takes nothing, or is gone: the transport finds out
+            except OSError:  # the socket is full or closed, which the transport finds out itself
                 sent = 0
             if sent != size:
-                outbox.send_rest(frames[sent:])
+                queue.send_rest(frames[sent:])
 
-    def _on_overflow(self, socket: EngineSession, unsent: int) -> None:
-        sid = self._server.manager.sid_from_eio_sid(socket.sid, "/") or socket.sid
-        log.warning(
-            "client %s doesn't take its packets: cut off with %d bytes waiting", sid, unsent
-        )
+    def _close_slow_client(self, session: EngineSession, unsent: int) -> None:
+        """Disconnect a client that has not received its packets in time."""
         self.slow_clients_closed += 1
-        if sid in self._sockets:
-            self.abort(sid)
+        connection = self._clients.connection(session.sid)
+        client = None if connection is None else connection.client
+        sid = session.sid if client is None else client.sid
+        log.warning("slow client %s disconnected: %d bytes were waiting for it", sid, unsent)
+        if client is None:
+            session.abort()
         else:
-            socket.abort()
+            self.abort(client)

@@ -1,9 +1,9 @@
-"""Keeps clients' sessions in a store, so that clients can come back after a restart.
+"""Stores recovery sessions, so that clients can recover after a restart.
 
-Most of what happens to sessions is stored a moment later, many at a time: a client whose session
-was not stored yet comes back as a new one, and is told so. Only a change of a subscription must not
-be forgotten, since its client would come back without it and not know. So its ack waits until it is
-stored, and everything that the client is told after it waits behind.
+Most changes of sessions are stored a moment later, many at a time: if a session was not stored yet,
+its client reconnects as a new one, and is informed of it. Only a changed subscription must not be
+lost, since its client would reconnect with the earlier one unnoticed. So its ack is held until it
+is stored, with everything that is sent to the client after it.
 """
 
 from __future__ import annotations
@@ -29,13 +29,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FLUSH_DELAY_SECONDS: Final = 0.05
-"""How long changes gather that nobody waits for."""
+"""How long changes are collected that no ack waits for."""
 
 CLOSE_SECONDS: Final = 1.0
-"""How long the end waits for a store that doesn't take anything."""
+"""How long `close` waits for a store that can't be written."""
 
 
 class SessionPersistence:
+    """Keeps a store equal to the sessions."""
+
     def __init__(self, sessions: RecoverySessions, store: SessionStore, clock: Clock) -> None:
         self._sessions = sessions
         self._store = store
@@ -45,23 +47,24 @@ class SessionPersistence:
         sessions.on_change = self._changed
 
     async def load(self, epoch: str) -> None:
-        """Take up the sessions of an earlier process. Those of another epoch have nothing left that
-        could be told to them.
+        """Load the sessions of an earlier process. Those of another epoch are dropped: the log has
+        no entries for them.
         """
         now, wall = self._clock.monotonic(), self._clock.wall()
         found = []
         for pid, text in await self._store.load():
-            session, left = _decode(pid, text)
+            session, left_at = _decode(pid, text)
             if session.subscriptions[0][0].epoch == epoch:
-                # Who was connected when that process ended has been away since now.
-                session.disconnected_at = now if left is None else now - max(0.0, wall - left)
+                # Clients that were connected when that process ended count as disconnected now.
+                away = 0.0 if left_at is None else max(0.0, wall - left_at)
+                session.disconnected_at = now - away
                 found.append(session)
             else:
                 self._changed(pid)
         self._sessions.load(found, now)
 
     async def run(self) -> None:
-        """Store what changes, for ever. Raises `errors.LogUnusableError`."""
+        """Store changes until cancelled. Raises `errors.LogUnusableError`."""
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -69,7 +72,7 @@ class SessionPersistence:
             await self.store()
 
     async def store(self) -> None:
-        """Store all changes made so far. Raises `errors.LogUnusableError`."""
+        """Store all changes made so far, before this returns. Raises `errors.LogUnusableError`."""
         if not self._unstored:
             return
         pids, self._unstored = self._unstored, {}
@@ -81,14 +84,14 @@ class SessionPersistence:
         await self._store.put(encoded)
 
     async def close(self) -> None:
-        """Store what is left, if the store still takes it."""
+        """Store the remaining changes, if the store can still be written."""
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self.store()
         except (TimeoutError, LogUnusableError) as error:
             log.warning(
-                "sessions could not be stored (%s): some clients will come back as new ones",
-                error or f"not within {CLOSE_SECONDS:g} s",
+                "sessions could not be stored (%s): some clients will reconnect as new ones",
+                str(error) or f"not within {CLOSE_SECONDS:g} s",
             )
 
     def _changed(self, pid: str) -> None:
@@ -97,11 +100,11 @@ class SessionPersistence:
 
 
 def _encode(session: RecoverySession, offset: float) -> bytes:
-    """`offset` leads from monotonic seconds to Unix seconds."""
+    """`offset` is added to monotonic seconds to get Unix seconds."""
     return orjson.dumps(
         {
             "sid": session.sid,
-            "heard": [_heard(at, subscription) for at, subscription in session.subscriptions],
+            "heard": [_subscription(at, value) for at, value in session.subscriptions],
             "complete": session.complete,
             "left_at": None
             if session.disconnected_at is None
@@ -110,18 +113,18 @@ def _encode(session: RecoverySession, offset: float) -> bytes:
     )
 
 
-def _heard(at: Position, subscription: Subscription) -> list[object]:
-    """Sessions that were stored before there were rights have none, and nor has everybody."""
+def _subscription(at: Position, subscription: Subscription) -> list[object]:
+    """Unrestricted rights are left out, as in sessions stored before there were rights."""
     rights = subscription.rights
-    more = [] if rights == UNRESTRICTED else [[rights.regions, rights.view, rights.user]]
-    return [str(at), subscription.regions, subscription.properties, *more]
+    limited = [] if rights == UNRESTRICTED else [[rights.regions, rights.view, rights.user]]
+    return [str(at), subscription.regions, subscription.properties, *limited]
 
 
 def _decode(pid: str, text: bytes) -> tuple[RecoverySession, float | None]:
-    """The session, and when its client left in Unix seconds."""
-    kept = orjson.loads(text)
+    """Return the session, and when its client disconnected in Unix seconds."""
+    stored = orjson.loads(text)
     subscriptions = []
-    for at, regions, properties, *rights in kept["heard"]:
+    for at, regions, properties, *rights in stored["heard"]:
         position = Position.parse(at)
         assert position is not None, "positions are read as they were written"
         subscriptions.append(
@@ -134,9 +137,8 @@ def _decode(pid: str, text: bytes) -> tuple[RecoverySession, float | None]:
                 ),
             )
         )
-    return RecoverySession(pid, kept["sid"], subscriptions, complete=kept["complete"]), kept[
-        "left_at"
-    ]
+    session = RecoverySession(pid, stored["sid"], subscriptions, complete=stored["complete"])
+    return session, stored["left_at"]
 
 
 def _rights(regions: list[str] | None, view: View, user: str | None) -> Rights:

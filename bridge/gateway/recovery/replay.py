@@ -1,7 +1,7 @@
-"""What a client that comes back may hear of what it missed. Pure.
+"""Filters the log entries that a reconnecting client missed by its rights. No I/O.
 
-It has the rights of then and those of now. It goes on only if the view is the same and it may still
-hear all that it heard; what it missed is told as both allow.
+A client may resume only if its view is the same and its rights still cover what its session has
+received. Of what it missed it receives what both the earlier and the present rights allow.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReplaySegment:
-    """Part of the log, during which a subscription was the same."""
+    """Consecutive log entries during which a session's subscription was the same."""
 
     entries: Sequence[Entry]
     rights: tuple[Rights, ...]
-    """Those of then, and those of now where they are others; their view is the same."""
+    """The earlier rights, and the present ones if they differ; their view is the same."""
     rooms: tuple[frozenset[str], ...]
-    """Of the subscription, by each of these rights."""
+    """The rooms of the subscription under each of these rights."""
 
     @classmethod
     def of(cls, subscription: Subscription, entries: Sequence[Entry], now: Rights) -> ReplaySegment:
-        """`now`: the rights with which its client came back."""
+        """`now`: the rights with which the client reconnected."""
         rights = tuple(dict.fromkeys((subscription.rights, now)))
         rooms = tuple(frozenset(replace(subscription, rights=each).rooms) for each in rights)
         return cls(entries, rights, rooms)
@@ -44,39 +44,39 @@ class ReplaySegment:
 
     @cached_property
     def visible(self) -> Sequence[Entry]:
-        """What its client would have heard of `entries`."""
-        mine = self.entries
+        """The entries that the client receives."""
+        entries = self.entries
         for rooms in self.rooms:
-            mine = [entry for entry in mine if not rooms.isdisjoint(entry.event.rooms)]
-        if all(each.regions is None for each in self.rights):
-            return mine
-        out = []
-        for entry in mine:
+            entries = [entry for entry in entries if not rooms.isdisjoint(entry.event.rooms)]
+        if all(rights.regions is None for rights in self.rights):
+            return entries
+        visible = []
+        for entry in entries:
             event = visible_event(entry.event, self.rights)
             if event is not None:
-                out.append(replace(entry, event=event))
-        return out
+                visible.append(replace(entry, event=event))
+        return visible
 
     def visible_event(self, event: Event) -> Event | None:
-        """A folded event as it may be heard by then and by now; None: not at all."""
+        """Return the event that the client receives for a coalesced one; None: none."""
         if any(rooms.isdisjoint(event.rooms) for rooms in self.rooms):
             return None
         return visible_event(event, self.rights)
 
 
 def may_resume(rights: Rights, subscription: Subscription) -> bool:
-    """Whether a client with `rights` may go on from what it heard by `subscription`.
+    """Return whether a client with `rights` may resume a session with this subscription.
 
-    Regions that it named must still be allowed. What "everything" and a property's places come to
-    depends on the rights, so for these they must be the same: with fewer it may not have what was
-    missed, and with more it would be told of rows that it never got.
+    The rights must cover the regions that it names. A subscription to everything, or to properties,
+    depends on the rights itself, so for these the rights must be equal: with fewer the client must
+    not receive what it missed, and with more it would receive updates of rows that it never got.
     """
-    then = subscription.rights
-    # Who came without a token may have become a user in the course of its session.
-    if rights.view != then.view or then.user not in (None, rights.user):
+    earlier = subscription.rights
+    # A client that connected without a token may have sent one later.
+    if rights.view != earlier.view or earlier.user not in (None, rights.user):
         return False
     if subscription.regions is not None and not subscription.properties:
         return all(map(rights.can_read_region, subscription.regions))
-    if then.regions is None or rights.regions is None:
-        return then.regions is rights.regions
-    return set(then.regions) == set(rights.regions)
+    if earlier.regions is None or rights.regions is None:
+        return earlier.regions is rights.regions
+    return set(earlier.regions) == set(rights.regions)

@@ -1,26 +1,27 @@
-"""Connection state recovery: who may come back as whom, and what is owed to them. Pure.
+"""Connection state recovery: which clients may resume, and the events they missed. No I/O.
 
-Every client that can recover has a session, named by a secret `pid` which only it was told. It
-lives as long as its client is there and a while longer, so a client that comes back with its pid
-and the position of the last event it got, its `offset`, goes on where it was: what is owed to it is
-what the log holds after its offset, seen through what it was subscribed to at each of these
-entries. It gets all of that or, where the bounds don't allow it, none, and is a new client.
+Every client that can recover has a session, identified by a secret `pid` that is sent to it alone.
+The session lives as long as the client is connected and a while longer, so a client that reconnects
+with its pid and the position of its last event, its `offset`, resumes where it was: it missed the
+log's entries after its offset, filtered by the subscription that it had at each of these entries.
+It receives all of them or, where the limits do not allow it, none, and is a new client.
 
-A session remembers its last subscriptions with the positions at which they began, at most `HISTORY`
-of them and of about `HISTORY_BYTES`. An offset from before them can't be served. Until a client got
-an event, its offset is the position at which it connected: it has not missed anything before that.
-The same holds for an offset from before that position, which the official client keeps from an
-earlier session until its first event.
+A session stores its last subscriptions with the positions at which they began, at most
+`MAX_SUBSCRIPTION_HISTORY` of them and about `MAX_HISTORY_BYTES`. An offset from before them can't
+be served. Until a client has received an event, its offset is the position at which it connected:
+it has missed nothing before that. The same holds for an offset from before that position, which the
+official client keeps from an earlier session until its first event.
 
-Who comes back must be the same user and may still hear what its session heard, which `stretch`
-decides; else it is a new client. A session whose pid another user came with stays whose it is.
+A reconnecting client must be of the same user and still have the rights to what its session has
+received, which `replay` decides; otherwise it is a new client. A pid that
+another user presents leaves its session as it is.
 """
 
 from __future__ import annotations
 
 import secrets
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
@@ -38,74 +39,74 @@ if TYPE_CHECKING:
     from bridge.rights import Rights
 
 MAX_SUBSCRIPTION_HISTORY: Final = 32
-"""Subscriptions that a session remembers."""
+"""Subscriptions that a session stores."""
 
 MAX_HISTORY_BYTES: Final = 32_768
-"""What they may take but for the last one, about: each change of a subscription stores them anew,
-in the file that the events go to as well."""
+"""Approximate bytes of all of them but the last one. Each change of a subscription writes them
+again, into the file that events are written to as well."""
 
 NAME_OVERHEAD_BYTES: Final = 16
-"""What a name takes beyond its letters."""
+"""Approximate bytes of a name beyond its characters."""
 
 
 class RecoveryOutcome(StrEnum):
-    """How an attempt to recover ended; the word that `/status` shows."""
+    """The outcome of an attempt to recover, as `/status` shows it."""
 
     RECOVERED = "recovered"
-    UNKNOWN = "unknown"  # no such session: expired, crowded out, ended, or never ours
+    UNKNOWN = "unknown"  # no such session: expired, evicted, ended, or of another bridge
     OFFSET = "offset"  # not a position in this log, or one that the session can't serve
-    GONE = "gone"  # the log no longer holds what follows
-    TOO_MUCH = "too_much"  # more than one recovery may take
-    RIGHTS = "rights"  # another user, another view, or rights that don't cover what was heard
+    GONE = "gone"  # the log has dropped the entries that follow
+    TOO_MUCH = "too_much"  # above the limits of one recovery
+    RIGHTS = "rights"  # another user, another view, or rights that do not cover the session
 
 
 @dataclass(frozen=True, slots=True)
 class RecoveryOffer:
-    """What a handshake said of recovery; `pid` None: nothing."""
+    """The session that a CONNECT packet asks to resume; `pid` None: none."""
 
     pid: str | None = None
     offset: str | None = None
 
 
 def parse_offer(auth: Any) -> tuple[RecoveryOffer, Any]:
-    """Take `pid` and `offset` out of a handshake's `auth`; what is left is the application's."""
+    """Split the `auth` of a CONNECT packet into the offer and the rest."""
     if not isinstance(auth, dict):
         return RecoveryOffer(), auth
     rest = {name: value for name, value in auth.items() if name not in ("pid", "offset")}
     pid, offset = auth.get("pid"), auth.get("offset")
     if not isinstance(pid, str):
         return RecoveryOffer(), rest
-    # An offset of another type is as wrong as one that can't be read, not the same as none.
+    # An offset of another type is as wrong as a malformed one, and not the same as none.
     return RecoveryOffer(pid, offset if offset is None or isinstance(offset, str) else ""), rest
 
 
 def _size(subscription: Subscription) -> int:
-    """About the bytes that it takes."""
+    """Return the approximate bytes of a subscription."""
     each = (subscription.regions, subscription.properties, subscription.rights.regions)
     return sum(NAME_OVERHEAD_BYTES + len(str(name)) for names in each for name in names or ())
 
 
 @dataclass(slots=True)
 class RecoverySession:
-    """One client through all its connections."""
+    """One client across its connections."""
 
     pid: str
     sid: str
     subscriptions: list[tuple[Position, Subscription]]
-    """What it hears, and the position after which that holds; oldest first."""
+    """Its subscriptions, each with the position after which it applies; oldest first."""
     complete: bool = True
-    """Whether nothing was dropped from `subscriptions`."""
+    """Whether `subscriptions` reach back to the position at which it connected."""
     disconnected_at: float | None = None
-    """Monotonic seconds; None while it is connected, as far as is known."""
+    """Monotonic seconds; None while it is connected, or not known to be disconnected."""
 
     @property
     def subscription(self) -> Subscription:
         return self.subscriptions[-1][1]
 
     def begin(self, offset: str | None, head: Position) -> Position | None:
-        """The position after which this client missed what it missed; None if that can't be told.
+        """Return the position after which the client missed events; None if it is not known.
 
-        `head` is the log's; nobody can have been told of what comes after it.
+        `head` is the head of the log; no client can have received an event after it.
         """
         start = self.subscriptions[0][0]
         if offset is None:
@@ -120,7 +121,9 @@ class RecoverySession:
         return position
 
     def covered(self, rights: Rights, begin: Position) -> bool:
-        """Whether a client with `rights` may be told what was heard after `begin`, and go on."""
+        """Return whether a client with `rights` may receive the session's events after `begin`, and
+        resume.
+        """
         ends = (*(at for at, _ in self.subscriptions[1:]), None)
         return all(
             may_resume(rights, subscription)
@@ -129,8 +132,8 @@ class RecoverySession:
         )
 
     def segments(self, entries: Sequence[Entry], now: Rights = UNRESTRICTED) -> list[ReplaySegment]:
-        """`entries`, all that the log has from some position on, cut where the subscription was
-        changed, and as a client whose rights are `now` may hear them.
+        """Divide `entries`, the log from some position to its head, where the subscription changed;
+        `now` are the present rights of the client.
         """
         out = []
         start = 0
@@ -145,21 +148,21 @@ class RecoverySession:
         return out
 
     def change(self, subscription: Subscription, head: Position) -> bool:
-        """From `head` on it hears `subscription`; False if it did before."""
+        """Apply `subscription` from `head` on; False if it is the present one."""
         began, current = self.subscriptions[-1]
         if subscription == current:
             return False
         if began == head:
             self.subscriptions.pop()
         self.subscriptions.append((head, subscription))
-        many = len(self.subscriptions) - self._kept_count()
-        if many > 0:
-            del self.subscriptions[:many]
+        excess = len(self.subscriptions) - self._max_kept()
+        if excess > 0:
+            del self.subscriptions[:excess]
             self.complete = False
         return True
 
-    def _kept_count(self) -> int:
-        """How many of the newest subscriptions may be kept."""
+    def _max_kept(self) -> int:
+        """Return how many of the newest subscriptions the limits allow."""
         size = 0
         for count, (_, subscription) in enumerate(reversed(self.subscriptions)):
             size += _size(subscription)
@@ -168,90 +171,103 @@ class RecoverySession:
         return len(self.subscriptions)
 
     def acknowledge(self, position: Position) -> None:
-        """The client has said that it has everything up to `position`."""
+        """Drop what is not needed after the client has confirmed everything up to `position`."""
         kept = [index for index, (at, _) in enumerate(self.subscriptions) if at <= position]
         if kept and kept[-1]:
             del self.subscriptions[: kept[-1]]
             self.complete = False
 
 
-@dataclass(slots=True)
-class RecoverySessions:
-    """All sessions. Those whose client is away are kept for `seconds`, the newest `limit` of them.
-
-    Times are monotonic seconds, passed in and never running backwards.
-    """
+@dataclass(frozen=True, slots=True)
+class RecoveryLimits:
+    """Limits of recovery."""
 
     seconds: float
-    limit: int
-    max_events: int
-    max_bytes: int
-    """What one recovery may take: events, and bytes of their JSON."""
-    token: Callable[[], str] = lambda: secrets.token_urlsafe(18)
-    outcomes: Counter[RecoveryOutcome] = field(default_factory=Counter)
-    on_change: Callable[[str], None] = lambda _pid: None
-    """Hears the pid of every session that has come, changed or gone."""
-    presence: Presence = field(default_factory=Presence)
-    """Is told of the users of clients that are away."""
-    _by_pid: dict[str, RecoverySession] = field(default_factory=dict)
-    _by_sid: dict[str, RecoverySession] = field(default_factory=dict)
-    _away: dict[str, RecoverySession] = field(
-        default_factory=dict
-    )  # by pid, who left first comes first
+    """How long a session is kept after its client has disconnected; 0: no recovery."""
+    sessions: int
+    """Sessions of disconnected clients that are kept; beyond it the oldest is evicted."""
+    events: int
+    bytes: int
+    """Events that one recovery may send, and bytes of their JSON."""
+
+
+class RecoverySessions:
+    """All sessions, those of disconnected clients within the limits.
+
+    Times are monotonic seconds, passed in and never decreasing.
+    """
+
+    def __init__(
+        self,
+        limits: RecoveryLimits,
+        *,
+        presence: Presence | None = None,
+        new_pid: Callable[[], str] = lambda: secrets.token_urlsafe(18),
+    ) -> None:
+        """`presence` counts disconnected clients for their users."""
+        self.limits = limits
+        self.outcomes: Counter[RecoveryOutcome] = Counter()
+        self.on_change: Callable[[str], None] = lambda _pid: None
+        """Called with the pid of every session that is opened, changed or dropped."""
+        self._presence = presence or Presence()
+        self._new_pid = new_pid
+        self._by_pid: dict[str, RecoverySession] = {}
+        self._away: dict[str, RecoverySession] = {}  # by pid, in order of disconnect
 
     def __len__(self) -> int:
         return len(self._by_pid)
 
     @property
+    def enabled(self) -> bool:
+        return self.limits.seconds > 0
+
+    @property
     def away(self) -> int:
-        """Sessions whose client is not here."""
+        """Number of sessions of disconnected clients."""
         return len(self._away)
 
     def by_pid(self, pid: str) -> RecoverySession | None:
         return self._by_pid.get(pid)
 
     def load(self, sessions: Iterable[RecoverySession], now: float) -> None:
-        """Take up sessions whose clients are away."""
+        """Add stored sessions; their clients are disconnected."""
         for session in sorted(sessions, key=lambda session: session.disconnected_at or now):
-            self._by_pid[session.pid] = self._by_sid[session.sid] = session
+            self._by_pid[session.pid] = session
             self._mark_away(session)
         self._evict_oldest(now)
 
     def open(self, sid: str, subscription: Subscription, head: Position) -> RecoverySession:
-        """A new client has connected at `head`."""
-        session = RecoverySession(self.token(), sid, [(head, subscription)])
-        self._by_pid[session.pid] = self._by_sid[sid] = session
+        """Open a session for a client that has connected at `head`."""
+        session = RecoverySession(self._new_pid(), sid, [(head, subscription)])
+        self._by_pid[session.pid] = session
         self.on_change(session.pid)
         return session
 
-    def changed(self, sid: str, subscription: Subscription, head: Position) -> bool:
-        """A client's subscription was changed at `head`; whether its session has. Clients without a
-        session are fine.
+    def change(self, session: RecoverySession, subscription: Subscription, head: Position) -> bool:
+        """Change the subscription of a session at `head`; False if it had it already, or the
+        session has ended.
         """
-        session = self._by_sid.get(sid)
-        if session is None or not session.change(subscription, head):
+        if not self._is_open(session) or not session.change(subscription, head):
             return False
         self.on_change(session.pid)
         return True
 
-    def disconnected(self, sid: str, now: float) -> None:
-        """A client's connection has ended; it may come back."""
-        session = self._by_sid.get(sid)
-        if session is None or session.disconnected_at is not None:
+    def disconnected(self, session: RecoverySession, now: float) -> None:
+        """Keep a session after its client's connection has ended."""
+        if not self._is_open(session) or session.disconnected_at is not None:
             return
         session.disconnected_at = now
         self._mark_away(session)
         self.on_change(session.pid)
         self._evict_oldest(now)
 
-    def end(self, sid: str) -> None:
-        """A client has said goodbye, and won't come back as who it was."""
-        session = self._by_sid.get(sid)
-        if session is not None:
+    def end(self, session: RecoverySession) -> None:
+        """End a session after its client has sent DISCONNECT: it can't be resumed."""
+        if self._is_open(session):
             self._drop(session)
 
     def find(self, pid: str, now: float, user: str | None = None) -> RecoverySession | None:
-        """The session of that pid and that user, whether its client is here or away."""
+        """Return the session of that pid and that user, whether its client is connected or not."""
         self.expire(now)
         session = self._by_pid.get(pid)
         if session is None:
@@ -268,8 +284,9 @@ class RecoverySessions:
         log: EntryReader,
         rights: Rights = UNRESTRICTED,
     ) -> list[ReplaySegment] | None:
-        """Its client is back, with `rights`, which hold for it from here on: what it missed. None,
-        and the session is no more, where it can't have all of it.
+        """Resume the session of a client that has reconnected with `rights`, which apply from here
+        on, and return what it missed. Returns None and drops the session if the client can't
+        receive all of it.
         """
         begin = session.begin(offset, log.head)
         if begin is None:
@@ -283,45 +300,48 @@ class RecoverySessions:
         except PositionGoneError:
             self._fail(session, RecoveryOutcome.GONE)
             return None
-        stretches = session.segments(entries, rights)
-        if self._exceeds_limits(entry for stretch in stretches for entry in stretch.visible):
+        segments = session.segments(entries, rights)
+        if self._exceeds_limits(entry for segment in segments for entry in segment.visible):
             self._fail(session, RecoveryOutcome.TOO_MUCH)
             return None
         session.disconnected_at = None
-        self._mark_present(session)
+        self._mark_connected(session)
         session.acknowledge(begin)
         session.change(replace(session.subscription, rights=rights), log.head)
         self.outcomes[RecoveryOutcome.RECOVERED] += 1
         self.on_change(session.pid)
-        return stretches
+        return segments
 
     def expire(self, now: float) -> None:
-        """Forget who has been away for too long."""
+        """Drop the sessions of clients that have been disconnected for too long."""
         while self._away:
             session = next(iter(self._away.values()))
             assert session.disconnected_at is not None
-            if now - session.disconnected_at < self.seconds:
+            if now - session.disconnected_at < self.limits.seconds:
                 break
             self._drop(session)
 
+    def _is_open(self, session: RecoverySession) -> bool:
+        return self._by_pid.get(session.pid) is session
+
     def _mark_away(self, session: RecoverySession) -> None:
         self._away[session.pid] = session
-        self.presence.add(session.subscription.rights.user)
+        self._presence.add(session.subscription.rights.user)
 
-    def _mark_present(self, session: RecoverySession) -> None:
+    def _mark_connected(self, session: RecoverySession) -> None:
         if self._away.pop(session.pid, None) is not None:
-            self.presence.remove(session.subscription.rights.user)
+            self._presence.remove(session.subscription.rights.user)
 
     def _evict_oldest(self, now: float) -> None:
         self.expire(now)
-        while len(self._away) > self.limit:
+        while len(self._away) > self.limits.sessions:
             self._drop(next(iter(self._away.values())))
 
     def _exceeds_limits(self, entries: Iterable[Entry]) -> bool:
         size = 0
         for count, entry in enumerate(entries, 1):
             size += len(entry.event.envelope)
-            if count > self.max_events or size > self.max_bytes:
+            if count > self.limits.events or size > self.limits.bytes:
                 return True
         return False
 
@@ -331,7 +351,5 @@ class RecoverySessions:
 
     def _drop(self, session: RecoverySession) -> None:
         self._by_pid.pop(session.pid, None)
-        self._mark_present(session)
+        self._mark_connected(session)
         self.on_change(session.pid)
-        if self._by_sid.get(session.sid) is session:
-            del self._by_sid[session.sid]

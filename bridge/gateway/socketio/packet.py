@@ -1,8 +1,6 @@
-"""Socket.IO packets as clients send them, read about as strictly as Node's server reads them.
+"""Decodes Socket.IO packets of clients, about as strictly as Node's server.
 
-What is private in python-socketio and used here, checked with 5.18.1 (`tests/unit/test_packet.py`
-says which of it changed, if something does): `Packet.decode(encoded_packet)` sets `packet_type`,
-`namespace`, `id` and `data`, and gives the number of attachments; `add_attachment(attachment)`.
+Private API used here: see bridge/README.md, tests/canaries/test_socketio.py.
 """
 
 from __future__ import annotations
@@ -14,27 +12,29 @@ import socketio.packet
 TYPES: Final = frozenset("0123456")
 
 MAX_ATTACHMENTS: Final = 10
-"""Of one packet, as with Node's server. They are kept until the last one has come, so a packet that
-announces more and more of them would fill the memory.
+"""Attachments of one packet, as in Node's server. They are kept until the last one is received, so
+a packet that announces any number of them could fill the memory.
 """
 
 
 class PacketError(Exception):
-    """What came is no packet of the protocol, so its sender can't be understood any more."""
+    """A client sent something that is not a packet of the protocol. Its connection is closed, since
+    nothing after it can be decoded.
+    """
 
 
 class SocketPacket(socketio.packet.Packet):  # type: ignore[misc]
-    """A packet. Raises `BrokenPacket` where it is made of something that is none."""
+    """A packet. Raises `PacketError` for malformed input."""
 
     def decode(self, encoded_packet: Any) -> int:
-        # The library would take bytes for text, and text that is JSON has become something else.
+        # The library would decode bytes as text, and passes on text that is JSON already parsed.
         if not isinstance(encoded_packet, str) or encoded_packet[:1] not in TYPES:
             raise PacketError
         try:
             attachments: int = super().decode(encoded_packet)
         except (ValueError, RecursionError):
             raise PacketError from None
-        if attachments > MAX_ATTACHMENTS or not self._is_sound():
+        if attachments > MAX_ATTACHMENTS or not self._is_valid():
             raise PacketError
         return attachments
 
@@ -46,9 +46,10 @@ class SocketPacket(socketio.packet.Packet):  # type: ignore[misc]
         except (ValueError, LookupError, TypeError):
             raise PacketError from None
 
-    def _is_sound(self) -> bool:
-        """Whether it carries what a packet of its type carries. With CONNECT that may be anything:
-        the edge says what it expected, which helps more than a closed connection.
+    def _is_valid(self) -> bool:
+        """Return whether its data is of the type that its packet type requires. The data of CONNECT
+        may be anything: the client handler rejects it with a message, which helps more than a
+        closed connection.
         """
         data, kind = self.data, self.packet_type
         if kind == socketio.packet.CONNECT:

@@ -172,7 +172,7 @@ class Database:
 
     async def _commit_until_done(self, jobs: list[Job]) -> None:
         try:
-            # Not within the retry loop, whose setup costs more than a commit.
+            # Not within the retry loop: its setup costs more than a commit.
             await self.run(partial(self._commit, jobs))
         except _TransientError:
             await self._retry(jobs)

@@ -1,4 +1,4 @@
-"""Sign-outs in the log's SQLite file. A new history doesn't touch them."""
+"""Revocations in the SQLite file of the log. They outlive a new epoch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DROP: Final = "DELETE FROM sign_outs WHERE at < ?"
 
 
 class SqliteRevocationStore:
-    """Implements `log.base.RevocationStore`, in the database of a log that is open."""
+    """Implements `log.base.RevocationStore` in the database of an open log."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

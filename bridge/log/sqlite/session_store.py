@@ -1,4 +1,4 @@
-"""Clients' sessions in the log's SQLite file."""
+"""Sessions of clients in the SQLite file of the log."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DROP: Final = (
 
 
 class SqliteSessionStore:
-    """Implements `log.base.SessionStore`, in the database of a log that is open."""
+    """Implements `log.base.SessionStore` in the database of an open log."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -34,7 +34,7 @@ class SqliteSessionStore:
         )
 
     async def put(self, sessions: Mapping[str, bytes | None]) -> None:
-        told = orjson.dumps(
+        stored = orjson.dumps(
             {
                 name: None if session is None else session.decode()
                 for name, session in sessions.items()
@@ -42,7 +42,7 @@ class SqliteSessionStore:
         ).decode()
 
         def job(connection: sqlite3.Connection) -> None:
-            connection.execute(PUT, (told,))
-            connection.execute(DROP, (told,))
+            connection.execute(PUT, (stored,))
+            connection.execute(DROP, (stored,))
 
         await self._database.write(job)

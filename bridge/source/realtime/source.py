@@ -11,7 +11,7 @@ import asyncio
 import logging
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from realtime import AsyncRealtimeClient, RealtimeSubscribeStates
@@ -61,7 +61,7 @@ class RealtimeOptions:
 
     url: str
     """The project's URL; Realtime is at `/realtime/v1`."""
-    key: str
+    key: str = field(repr=False)
     """The project's secret key."""
     projection: Projection
     join_timeout: float

@@ -1,20 +1,20 @@
-// The official client with listeners that are there from the beginning. Prints a JSON line for
-// everything that happens:
+// The official client with listeners that are added before it connects. Prints a JSON line for each
+// event:
 //
 //   {"connected": id, "recovered": bool, "transport": name}
 //   {"event": name, "data": envelope.data, "position": the last argument}
 //   {"disconnected": reason}   {"ack": answer}   {"known": {id: row}}
 //
-// node recovery_client.mjs URL [OPTIONS], where OPTIONS is JSON merged into io()'s own. Takes
-// commands on stdin, a JSON line each:
+// node recovery_client.mjs URL [OPTIONS], where OPTIONS is JSON merged into io()'s own. Commands
+// on stdin, a JSON line each:
 //
 //   {"emit": name, "args": [...]}   {"drop": true}   {"end": true}   {"goodbye": true}
 //   {"snapshot": [region, ...]}     fetches a snapshot in pages and keeps it up to date
-//   {"show": true}                  prints what it knows
+//   {"show": true}                  prints its rows
 import { createInterface } from "node:readline";
 import { io } from "socket.io-client";
 
-const say = (line) => process.stdout.write(JSON.stringify(line) + "\n");
+const print = (line) => process.stdout.write(JSON.stringify(line) + "\n");
 
 const [url, options = "{}"] = process.argv.slice(2);
 const socket = io(url, { reconnectionDelay: 50, reconnectionDelayMax: 100, ...JSON.parse(options) });
@@ -36,22 +36,22 @@ const apply = ({ event, data }) => {
 };
 
 const page = (after) => {
-  socket.emit("subscribe", { regions, snapshot: true, ...(after && { after }) }, (answer) => {
-    for (const row of answer.snapshot) known.set(row.property_id, row);
-    if (answer.more) page(answer.more);
-    else say({ ack: { ...answer, snapshot: null } });
+  socket.emit("subscribe", { regions, snapshot: true, ...(after && { after }) }, (ack) => {
+    for (const row of ack.snapshot) known.set(row.property_id, row);
+    if (ack.more) page(ack.more);
+    else print({ ack: { ...ack, snapshot: null } });
   });
 };
 
 socket.on("connect", () => {
-  say({
+  print({
     connected: socket.id,
     recovered: socket.recovered,
     transport: socket.io.engine.transport.name,
   });
 });
-socket.on("disconnect", (reason) => say({ disconnected: reason }));
-socket.on("connect_error", (error) => say({ refused: error.message }));
+socket.on("disconnect", (reason) => print({ disconnected: reason }));
+socket.on("connect_error", (error) => print({ refused: error.message }));
 for (const name of [
   "property-created",
   "property-updated",
@@ -61,7 +61,7 @@ for (const name of [
   "property-notification",
 ]) {
   socket.on(name, (envelope, position) => {
-    say({ event: name, data: envelope.data, position });
+    print({ event: name, data: envelope.data, position });
     for (const event of envelope.data.events ?? [envelope]) apply(event);
   });
 }
@@ -69,14 +69,14 @@ for (const name of [
 createInterface({ input: process.stdin })
   .on("line", async (line) => {
     const command = JSON.parse(line);
-    if (command.emit) say({ ack: await socket.emitWithAck(command.emit, ...(command.args ?? [])) });
+    if (command.emit) print({ ack: await socket.emitWithAck(command.emit, ...(command.args ?? [])) });
     if (command.drop) socket.io.engine.close();
     if (command.goodbye) socket.disconnect().connect();
     if (command.snapshot) {
       regions = command.snapshot;
       page();
     }
-    if (command.show) say({ known: Object.fromEntries(known) });
+    if (command.show) print({ known: Object.fromEntries(known) });
     if (command.end) socket.disconnect();
   })
   .on("close", () => {

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from bridge.contract.parse import RoomSelection
-from bridge.gateway.hub import Hub
 from bridge.gateway.presence import Presence
-from bridge.gateway.recovery.sessions import RecoverySessions
+from bridge.gateway.recovery.sessions import RecoveryLimits, RecoverySessions
 from bridge.log.base import Position
 from bridge.rights import UNRESTRICTED, Rights
+from tests.fakes import HubBySid, SessionsBySid
 
 ANN, BOB = Rights(user="ann"), Rights(user="bob")
 ALL = RoomSelection((), ())
 HEAD = Position("e", 0)
 
 
-def hub(presence: Presence) -> Hub[str]:
-    return Hub(deliver=lambda _entry, _clients: None, max_rooms=9, presence=presence)
+def hub(presence: Presence) -> HubBySid:
+    return HubBySid(deliver=lambda _entry, _clients: None, max_rooms=9, presence=presence)
 
 
 def test_a_user_is_there_from_the_first_client_to_the_last() -> None:
     presence = Presence()
     here = hub(presence)
     here.join("a", ALL, rights=ANN)
-    here.join("b", ALL, rights=ANN, aside=True)
+    here.join("b", ALL, rights=ANN, batching=True)
     here.remove("a")
     assert set(presence.users) == {"ann"}
     here.remove("b")
@@ -59,11 +59,14 @@ def test_who_signs_in_later_is_there_from_then_on() -> None:
     assert set(presence.users) == set()
 
 
-def sessions(presence: Presence, *, seconds: float = 10, limit: int = 9) -> RecoverySessions:
-    return RecoverySessions(seconds, limit, 100, 1000, presence=presence)
+class Sessions(SessionsBySid):
+    def __init__(self, presence: Presence, *, seconds: float = 10, limit: int = 9) -> None:
+        super().__init__()
+        limits = RecoveryLimits(seconds, limit, 100, 1000)
+        self.sessions = RecoverySessions(limits, presence=presence)
 
 
-def gone(them: RecoverySessions, sid: str, rights: Rights, now: float = 0.0) -> None:
+def gone(them: Sessions, sid: str, rights: Rights, now: float = 0.0) -> None:
     """A client that came once has lost its connection."""
     here = hub(Presence())
     them.open(sid, here.join(sid, ALL, rights=rights), HEAD)
@@ -72,16 +75,16 @@ def gone(them: RecoverySessions, sid: str, rights: Rights, now: float = 0.0) -> 
 
 def test_who_may_come_back_is_there_until_it_is_too_late() -> None:
     presence = Presence()
-    them = sessions(presence)
+    them = Sessions(presence)
     gone(them, "a", ANN)
     assert set(presence.users) == {"ann"}
-    them.expire(10)
+    them.sessions.expire(10)
     assert set(presence.users) == set()
 
 
 def test_who_is_crowded_out_is_not() -> None:
     presence = Presence()
-    them = sessions(presence, limit=1)
+    them = Sessions(presence, limit=1)
     gone(them, "a", ANN)
     gone(them, "b", BOB)
     assert set(presence.users) == {"bob"}
@@ -89,7 +92,7 @@ def test_who_is_crowded_out_is_not() -> None:
 
 def test_who_says_goodbye_is_not() -> None:
     presence = Presence()
-    them = sessions(presence)
+    them = Sessions(presence)
     gone(them, "a", ANN)
     them.end("a")
     them.end("a")
@@ -98,7 +101,7 @@ def test_who_says_goodbye_is_not() -> None:
 
 def test_sessions_of_an_earlier_process_are_there_at_once() -> None:
     presence = Presence()
-    before = sessions(Presence())
+    before = Sessions(Presence())
     gone(before, "a", ANN)
-    sessions(presence).load(before._by_pid.values(), 0.0)
+    Sessions(presence).sessions.load(before.session_of.values(), 0.0)
     assert set(presence.users) == {"ann"}

@@ -9,13 +9,13 @@ import pytest
 
 from bridge.contract.parse import RoomSelection
 from bridge.errors import Code, RequestRejected
-from bridge.gateway.hub import ROOMS_PER_NAME, Hub
+from bridge.gateway.hub import ROOMS_PER_NAME
 from bridge.gateway.subscription import Subscription
 from bridge.log.base import Entry, Position
 from bridge.pipeline import diff
 from bridge.projection import Projection
 from bridge.rights import UNRESTRICTED, Rights
-from tests.fakes import AT, row
+from tests.fakes import AT, HubBySid, row
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -31,7 +31,7 @@ class House:
     """A hub, and what each client was told: (event, changed columns or None)."""
 
     def __init__(self) -> None:
-        self.hub: Hub[str] = Hub(deliver=self._deliver, max_rooms=MAX_ROOMS, where=self._where)
+        self.hub = HubBySid(deliver=self._deliver, max_rooms=MAX_ROOMS, regions_of_key=self._where)
         self.told: dict[str, list[str]] = {}
         self.deliveries = 0
         self.seq = 0
@@ -190,7 +190,7 @@ def test_properties_in_many_regions_are_bounded(house: House) -> None:
     with pytest.raises(RequestRejected) as refused:
         house.hub.subscribe("a", named(of=("p2",)))
     assert refused.value.code is Code.TOO_MANY_ROOMS
-    assert "2 properties in each of the 20 regions" in refused.value.message
+    assert "2 properties in each of your 20 regions" in refused.value.message
     assert house.hub.counts() == before
 
 

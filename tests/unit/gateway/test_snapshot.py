@@ -405,7 +405,7 @@ async def test_what_only_members_are_told_moves_nothing() -> None:
     table = await built({**row("a"), "notes": None}, projection=MEMBERS)
     table.write("a", {**row("a"), "notes": "n"})
     assert table.ids("TX") == ["a"]
-    assert [place.regions for place in table.snapshots._regions_index.buckets_in(None)] == [
+    assert [place.regions for place in table.snapshots._index.buckets_in(None)] == [
         ("TX", "TX/Austin")
     ]
 

@@ -4,6 +4,8 @@ step.
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from bridge.clock import ManualClock
@@ -19,9 +21,9 @@ class World:
     def __init__(self) -> None:
         self.clock = ManualClock(wall=1000.0, monotonic=0.0)
         self.due: list[tuple[float, str]] = []
-        self.deadlines = DeadlineTimer(
+        self.deadlines: DeadlineTimer[str] = DeadlineTimer(
             lambda name: self.due.append((self.clock.wall(), name)),
-            wall=self.clock.wall,
+            clock=self.clock.wall,
             call_later=self.clock.call_later,
         )
 
@@ -152,3 +154,39 @@ def test_stopped_timer_reports_no_name(world: World) -> None:
     world.deadlines.stop()
     world.clock.advance(100)
     assert world.due == []
+
+
+# -- by the clock of the event loop
+
+
+def test_deadlines_by_a_monotonic_clock_need_no_clock_checks() -> None:
+    clock = ManualClock(monotonic=0.0)
+    due: list[tuple[float, str]] = []
+    timer: DeadlineTimer[str] = DeadlineTimer(
+        lambda name: due.append((clock.monotonic(), name)),
+        clock=clock.monotonic,
+        call_later=clock.call_later,
+        check_seconds=math.inf,
+    )
+    timer.set("a", 45)
+    clock.advance(10)
+    timer.set("b", 55)
+    clock.advance(34.9)
+    assert (due, clock.callbacks_run) == ([], 0)
+    clock.advance(15.1)
+    assert due == [(45, "a"), (55, "b")]
+    assert clock.callbacks_run == 2
+
+
+def test_deadlines_within_a_second_share_a_timer() -> None:
+    clock = ManualClock(monotonic=0.0)
+    due: list[str] = []
+    timer: DeadlineTimer[str] = DeadlineTimer(
+        due.append, clock=clock.monotonic, call_later=clock.call_later, check_seconds=math.inf
+    )
+    for number in range(100):
+        timer.set(str(number), clock.monotonic() + 45)
+        clock.advance(0.01)
+    clock.advance(60)
+    assert due == [str(number) for number in range(100)]
+    assert clock.callbacks_run == 2

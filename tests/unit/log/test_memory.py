@@ -40,7 +40,7 @@ def event(number: int) -> Event:
     return Event("property-deleted", number, ("everything",), b"{}")
 
 
-async def test_entries_get_rising_positions_of_one_epoch(factory: Factory) -> None:
+async def test_entries_have_rising_positions_of_one_epoch(factory: Factory) -> None:
     log = factory(10, 60, ManualClock())
     await log.open()
     entries = (await log.append([event(1), event(2)], [])).entries
@@ -48,7 +48,7 @@ async def test_entries_get_rising_positions_of_one_epoch(factory: Factory) -> No
     assert log.head == entries[1].position
 
 
-async def test_what_follows_a_position_is_given_in_order(factory: Factory) -> None:
+async def test_entries_after_a_position_are_in_order(factory: Factory) -> None:
     log = factory(10, 60, ManualClock())
     await log.open()
     start = log.head
@@ -59,21 +59,21 @@ async def test_what_follows_a_position_is_given_in_order(factory: Factory) -> No
     assert list(log.after(log.head)) == []
 
 
-async def test_a_position_of_another_epoch_is_gone(factory: Factory) -> None:
+async def test_position_of_another_epoch_is_gone(factory: Factory) -> None:
     log = factory(10, 60, ManualClock())
     await log.open()
     with pytest.raises(PositionGoneError, match="epoch"):
         log.after(Position("other", 0))
 
 
-async def test_a_position_that_was_never_given_is_gone(factory: Factory) -> None:
+async def test_position_past_the_head_is_gone(factory: Factory) -> None:
     log = factory(10, 60, ManualClock())
     await log.open()
     with pytest.raises(PositionGoneError):
         log.after(Position(log.head.epoch, log.head.seq + 1))
 
 
-async def test_past_the_count_the_oldest_entries_are_gone(factory: Factory) -> None:
+async def test_oldest_entries_are_gone_past_the_limit_of_events(factory: Factory) -> None:
     log = factory(3, 60, ManualClock())
     await log.open()
     start = log.head
@@ -83,7 +83,7 @@ async def test_past_the_count_the_oldest_entries_are_gone(factory: Factory) -> N
     assert list(log.after(entries[1].position)) == list(entries[2:])
 
 
-async def test_past_their_age_entries_are_gone(factory: Factory) -> None:
+async def test_entries_are_gone_past_their_age(factory: Factory) -> None:
     clock = ManualClock()
     log = factory(10, 60, clock)
     await log.open()
@@ -95,14 +95,14 @@ async def test_past_their_age_entries_are_gone(factory: Factory) -> None:
     assert list(log.after(log.head)) == []
 
 
-async def test_two_histories_have_two_epochs(factory: Factory) -> None:
+async def test_two_logs_have_two_epochs(factory: Factory) -> None:
     a, b = factory(1, 1, ManualClock()), factory(1, 1, ManualClock())
     await a.open()
     await b.open()
     assert a.head.epoch != b.head.epoch
 
 
-async def test_a_new_log_has_no_rows_and_no_progress(factory: Factory) -> None:
+async def test_new_log_has_no_rows_and_no_progress(factory: Factory) -> None:
     log = factory(10, 60, ManualClock())
     await log.open()
     assert [rows async for rows in log.rows()] == []
@@ -110,14 +110,14 @@ async def test_a_new_log_has_no_rows_and_no_progress(factory: Factory) -> None:
     assert log.head.seq == 0
 
 
-async def test_rows_without_events_move_no_position(factory: Factory) -> None:
+async def test_rows_without_events_do_not_move_the_head(factory: Factory) -> None:
     log = factory(10, 60, ManualClock())
     await log.open()
     assert (await log.append([], [("a", b"[1]")])).entries == []
     assert log.head.seq == 0
 
 
-async def test_progress_is_what_was_stored_last(factory: Factory) -> None:
+async def test_progress_is_that_of_the_last_append_with_progress(factory: Factory) -> None:
     log = factory(10, 60, ManualClock())
     await log.open()
     await log.append([], [], Progress(loaded=True, watermark="2026-01-01T00:00:00Z"))
@@ -125,7 +125,7 @@ async def test_progress_is_what_was_stored_last(factory: Factory) -> None:
     assert log.progress == Progress(loaded=True, watermark="2026-01-01T00:00:00Z")
 
 
-async def test_an_entry_is_what_was_appended_and_when(factory: Factory) -> None:
+async def test_entry_has_its_event_and_the_time_of_the_append(factory: Factory) -> None:
     clock = ManualClock()
     log = factory(10, 60, clock)
     await log.open()
@@ -134,7 +134,7 @@ async def test_an_entry_is_what_was_appended_and_when(factory: Factory) -> None:
     assert list(log.after(Position(log.head.epoch, 0))) == [entry]
 
 
-async def test_a_log_that_can_be_written_has_no_error(factory: Factory) -> None:
+async def test_log_that_can_be_written_has_no_error(factory: Factory) -> None:
     log = factory(10, 60, ManualClock())
     await log.open()
     await log.append([event(1)], [])

@@ -88,7 +88,7 @@ async def test_entries_outlive_the_process(file: File) -> None:
         assert list(log.after(start)) == told
 
 
-async def test_rows_outlive_the_process_as_they_were_last(file: File) -> None:
+async def test_rows_outlive_the_process_in_their_last_state(file: File) -> None:
     keys: list[Key] = ["a", 7, "7", 2**63, 'quo"te', "\U0001f600"]
     async with file.open() as log:
         await log.append([], [(key, b'["\xc3\xbc",1]') for key in keys], Progress(loaded=True))
@@ -113,7 +113,7 @@ async def test_progress_outlives_the_process(file: File) -> None:
         assert log.progress == progress
 
 
-async def test_positions_go_on_where_they_were(file: File) -> None:
+async def test_positions_continue_after_a_restart(file: File) -> None:
     async with file.open() as log:
         await log.append([event("a")], [])
         head = log.head
@@ -122,7 +122,7 @@ async def test_positions_go_on_where_they_were(file: File) -> None:
     assert (entry.position.epoch, entry.position.seq) == (head.epoch, head.seq + 1)
 
 
-async def test_positions_go_on_where_they_were_when_all_entries_have_aged(file: File) -> None:
+async def test_positions_continue_after_all_entries_have_expired(file: File) -> None:
     clock = ManualClock()
     async with file.open(clock=clock) as log:
         start = log.head
@@ -138,7 +138,7 @@ async def test_positions_go_on_where_they_were_when_all_entries_have_aged(file: 
         assert entry.position.seq == head.seq + 1
 
 
-async def test_entries_age_while_nobody_runs(file: File) -> None:
+async def test_entries_age_while_no_process_runs(file: File) -> None:
     clock = ManualClock()
     async with file.open(clock=clock) as log:
         start = log.head
@@ -154,7 +154,7 @@ async def test_entries_age_while_nobody_runs(file: File) -> None:
             log.after(start)
 
 
-async def test_a_clock_that_was_set_back_meanwhile_loses_nothing(file: File) -> None:
+async def test_entries_are_kept_if_the_wall_clock_was_set_back(file: File) -> None:
     clock = ManualClock()
     async with file.open(clock=clock) as log:
         start = log.head
@@ -165,7 +165,7 @@ async def test_a_clock_that_was_set_back_meanwhile_loses_nothing(file: File) -> 
         assert len(log.after(start)) == 1
 
 
-async def test_the_file_keeps_no_more_entries_than_the_log(file: File) -> None:
+async def test_file_keeps_no_more_entries_than_the_log(file: File) -> None:
     async with file.open(events=3) as log:
         for n in range(10):
             await log.append([event(n)], [])
@@ -181,7 +181,7 @@ async def test_the_file_keeps_no_more_entries_than_the_log(file: File) -> None:
             log.after(type(log.head)(log.head.epoch, 16))
 
 
-async def test_a_first_pass_that_was_cut_short_begins_anew(file: File) -> None:
+async def test_interrupted_initial_load_starts_again(file: File) -> None:
     async with file.open() as log:
         await log.append([], [("a", b"[1]")])
     async with file.open() as log:
@@ -189,7 +189,7 @@ async def test_a_first_pass_that_was_cut_short_begins_anew(file: File) -> None:
         assert not log.progress.loaded
 
 
-async def test_rows_of_another_shape_begin_a_new_history(file: File) -> None:
+async def test_rows_of_another_shape_begin_a_new_epoch(file: File) -> None:
     async with file.open(shape="a") as log:
         await log.append([event("a")], [("a", b"[1]")], Progress(loaded=True))
         head = log.head
@@ -202,21 +202,21 @@ async def test_rows_of_another_shape_begin_a_new_history(file: File) -> None:
             log.after(head)
 
 
-async def test_the_file_is_for_its_owner_only(file: File) -> None:
+async def test_file_is_readable_by_its_owner_only(file: File) -> None:
     async with file.open() as log:
         await log.append([event("a")], [])
         modes = {stat.S_IMODE(path.stat().st_mode) for path in file.path.parent.iterdir()}
     assert modes == {0o600}
 
 
-async def test_two_bridges_can_not_have_one_file(file: File) -> None:
+async def test_second_process_can_not_open_the_file(file: File) -> None:
     async with file.open():
         with pytest.raises(LogUnusableError, match="in use by another process"):
             async with file.open():
                 pass
 
 
-async def test_after_a_refusal_the_first_goes_on(file: File) -> None:
+async def test_rejected_second_process_does_not_affect_the_first(file: File) -> None:
     async with file.open() as log:
         with pytest.raises(LogUnusableError):
             async with file.open():
@@ -224,7 +224,7 @@ async def test_after_a_refusal_the_first_goes_on(file: File) -> None:
         assert len((await log.append([event("a")], [])).entries) == 1
 
 
-async def test_a_folder_that_is_not_there_is_named(file: File) -> None:
+async def test_open_names_a_missing_folder(file: File) -> None:
     file.path = file.path.parent / "nowhere" / "log.sqlite3"
     with pytest.raises(
         LogUnusableError, match=r"nowhere/log\.sqlite3 can't be opened: No such file"
@@ -233,7 +233,7 @@ async def test_a_folder_that_is_not_there_is_named(file: File) -> None:
             pass
 
 
-async def test_a_file_that_is_no_database_is_refused_and_left_alone(file: File) -> None:
+async def test_open_rejects_a_file_that_is_no_database_and_leaves_it_unchanged(file: File) -> None:
     file.path.write_bytes(b"not a database " * 1000)
     with pytest.raises(LogUnusableError, match=r"is damaged, or no SQLite database.*Move it away"):
         async with file.open():
@@ -241,7 +241,7 @@ async def test_a_file_that_is_no_database_is_refused_and_left_alone(file: File) 
     assert file.path.read_bytes() == b"not a database " * 1000
 
 
-async def test_somebody_elses_database_is_refused_and_left_alone(file: File) -> None:
+async def test_open_rejects_a_foreign_database_and_leaves_it_unchanged(file: File) -> None:
     connection = sqlite3.connect(file.path)
     connection.execute("CREATE TABLE precious (x)")
     connection.close()
@@ -254,7 +254,7 @@ async def test_somebody_elses_database_is_refused_and_left_alone(file: File) -> 
     assert tables == ["precious"]
 
 
-async def test_a_damaged_page_is_found_at_open(file: File) -> None:
+async def test_open_detects_a_damaged_page(file: File) -> None:
     async with file.open() as log:
         rows = [(f"{n:05}", b'"%d"' % n * 20) for n in range(2000)]
         await log.append([], rows, Progress(loaded=True))
@@ -266,7 +266,7 @@ async def test_a_damaged_page_is_found_at_open(file: File) -> None:
             await rows_of(log)
 
 
-async def test_a_later_versions_file_is_refused(file: File) -> None:
+async def test_open_rejects_a_file_of_a_later_version(file: File) -> None:
     async with file.open():
         pass
     connection = sqlite3.connect(file.path)
@@ -277,7 +277,7 @@ async def test_a_later_versions_file_is_refused(file: File) -> None:
             pass
 
 
-async def test_an_earlier_versions_file_is_brought_up_and_keeps_what_it_has(
+async def test_file_of_an_earlier_version_is_migrated_with_its_contents(
     file: File, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with file.open() as log:
@@ -355,7 +355,7 @@ def _events_of_every_kind() -> list[Event]:
     return [*out, Event("property-notification", "p1", rooms, b"{}")]
 
 
-async def test_a_migration_that_fails_changes_nothing(
+async def test_failed_migration_changes_nothing(
     file: File, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with file.open() as log:
@@ -390,7 +390,7 @@ async def error_of(log: SqliteEventLog) -> str:
     return error
 
 
-async def test_what_a_full_disk_refused_is_stored_when_there_is_room(
+async def test_append_on_a_full_disk_is_stored_once_there_is_space(
     file: File, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "FIRST_RETRY_SECONDS", 0.01)
@@ -413,7 +413,7 @@ async def test_what_a_full_disk_refused_is_stored_when_there_is_room(
         assert await rows_of(log) == {"a": b"[1]", "b": b"[2]"}
 
 
-async def test_a_log_on_a_full_disk_can_be_closed(file: File) -> None:
+async def test_log_on_a_full_disk_can_be_closed(file: File) -> None:
     async with file.open() as log:
         with largest_file(file.path.stat().st_size + 8192):
             big = event("b", '"' + "x" * 300_000 + '"')
@@ -425,7 +425,7 @@ async def test_a_log_on_a_full_disk_can_be_closed(file: File) -> None:
         await appending
 
 
-async def test_what_is_asked_for_at_a_time_is_committed_together(file: File) -> None:
+async def test_concurrent_writes_share_one_transaction(file: File) -> None:
     database = Database(file.path)
     log = SqliteEventLog(database, shape="", events=10, seconds=60)
     await log.open()
@@ -453,6 +453,6 @@ async def test_sessions_outlive_the_process(file: File) -> None:
         assert dict(await SqliteSessionStore(log._database).load()) == {"p": b"[1]", "r": b"[]"}
 
 
-def test_the_error_of_a_full_disk_is_one_that_passes() -> None:
+def test_full_disk_is_a_transient_error() -> None:
     assert {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR} <= module.TRANSIENT_ERRORS
     assert not {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB} & module.TRANSIENT_ERRORS

@@ -14,7 +14,7 @@ from bridge.events import Event
 from bridge.gateway.presence import Presence
 from bridge.gateway.subscription import Subscription
 from bridge.notifications import notifier
-from bridge.notifications.notifier import Notifier
+from bridge.notifications.notifier import Notifier, NotifierOptions
 from bridge.notifications.rules import NotificationRules
 from bridge.notifications.watch_index import Watch, WatchIndex
 from bridge.pipeline import diff
@@ -38,7 +38,10 @@ def told(
     watches: WatchIndex, *events: Event | None, present: Collection[str] = EVERYBODY
 ) -> list[Event]:
     made = Notifier(
-        NotificationRules(), watches, present=present, users=100, scoped=True, clock=ManualClock()
+        NotifierOptions(NotificationRules(), max_users=100, region_scoped=True),
+        watches,
+        present=present,
+        clock=ManualClock(),
     )
     given = [event for event in events if event is not None]
     return list(made.add_notifications(given, row))
@@ -65,7 +68,7 @@ def heard(events: list[Event], user: str | None, *regions: str) -> list[dict[str
 SOLD = (row("p1"), row("p1", status="sold"))
 
 
-def test_who_watches_a_property_hears_of_it_after_the_change() -> None:
+def test_watcher_of_a_property_is_notified_after_the_event() -> None:
     first, second = told(watching(Watch(ANN, property="p1")), change(*SOLD))
     assert [first.name, second.name] == ["property-updated", "property-notification"]
     assert second.key == "p1"
@@ -74,30 +77,30 @@ def test_who_watches_a_property_hears_of_it_after_the_change() -> None:
     assert data["created_at"] == "2026-01-05T09:00:00.000Z"
 
 
-def test_another_user_hears_nothing() -> None:
+def test_other_user_is_not_notified() -> None:
     assert heard(told(watching(Watch(ANN, property="p1")), change(*SOLD)), BOB) == []
 
 
-def test_who_came_without_a_token_hears_nothing() -> None:
+def test_client_without_a_token_is_not_notified() -> None:
     assert heard(told(watching(Watch(ANN, property="p1")), change(*SOLD)), None) == []
 
 
-def test_another_property_concerns_nobody() -> None:
+def test_change_of_another_property_is_not_notified() -> None:
     assert len(told(watching(Watch(ANN, property="p2")), change(*SOLD))) == 1
 
 
-def test_who_watches_the_region_hears_too() -> None:
+def test_watcher_of_the_region_is_notified() -> None:
     for region in ("TX", "TX/Austin"):
         events = told(watching(Watch(ANN, region=region)), change(*SOLD))
         assert len(heard(events, ANN)) == 1
 
 
-def test_another_region_concerns_nobody() -> None:
+def test_change_in_another_region_is_not_notified() -> None:
     for region in ("CA", "TX/Dallas", "T", "TX/"):
         assert len(told(watching(Watch(ANN, region=region)), change(*SOLD))) == 1
 
 
-def test_who_watches_the_property_and_its_regions_hears_once() -> None:
+def test_watcher_of_a_property_and_its_regions_is_notified_once() -> None:
     watches = watching(
         Watch(ANN, region="TX"), Watch(ANN, region="TX/Austin"), Watch(ANN, property="p1")
     )
@@ -113,18 +116,18 @@ def test_many_users_share_one_entry() -> None:
     assert heard(events, ANN) == heard(events, BOB) != []
 
 
-def test_a_change_below_the_threshold_is_not_told() -> None:
+def test_change_below_the_threshold_is_not_notified() -> None:
     events = told(watching(Watch(ANN, property="p1")), change(row("p1"), row("p1", price=999_000)))
     assert len(events) == 1
 
 
-def test_a_change_of_something_else_is_not_told() -> None:
+def test_change_of_another_column_is_not_notified() -> None:
     text = 'see "status":{"old":1} and "price":{"old":1} and "moved":{'
     events = told(watching(Watch(ANN, property="p1")), change(row("p1"), row("p1", name=text)))
     assert len(events) == 1
 
 
-def test_a_new_listing_is_told_in_its_region_and_not_to_who_watches_another() -> None:
+def test_new_listing_is_notified_to_watchers_of_its_region_only() -> None:
     watches = watching(Watch(ANN, region="TX/Austin"), Watch(BOB, region="CA"))
     events = told(watches, change(None, row("p1")))
     [data] = heard(events, ANN)
@@ -132,12 +135,12 @@ def test_a_new_listing_is_told_in_its_region_and_not_to_who_watches_another() ->
     assert heard(events, BOB) == []
 
 
-def test_a_deletion_is_not_told() -> None:
+def test_deletion_is_not_notified() -> None:
     watches = watching(Watch(ANN, region="TX"), Watch(ANN, property="p1"))
     assert len(told(watches, change(row("p1"), None))) == 1
 
 
-def test_a_watch_that_ended_before_is_not_told() -> None:
+def test_deleted_watch_is_not_notified() -> None:
     watches = watching(Watch(ANN, property="p1"), Watch(BOB, property="p1"))
     watches.set(0, None)
     events = told(watches, change(*SOLD))
@@ -145,7 +148,7 @@ def test_a_watch_that_ended_before_is_not_told() -> None:
     assert len(heard(events, BOB)) == 1
 
 
-def test_without_any_watch_nothing_is_made() -> None:
+def test_without_watches_no_notification_is_made() -> None:
     event = change(*SOLD)
     assert told(watching(), event) == [event]
 
@@ -155,7 +158,7 @@ def test_without_any_watch_nothing_is_made() -> None:
 MOVE = (row("p1"), row("p1", state="CA", city="Fresno", price=800_000))
 
 
-def test_what_comes_from_another_region_is_new_to_who_watches_that_one() -> None:
+def test_move_into_a_region_is_a_new_listing_for_its_watchers() -> None:
     events = told(watching(Watch(ANN, region="CA"), Watch(BOB, region="CA/Fresno")), change(*MOVE))
     for user in (ANN, BOB):
         [data] = heard(events, user)
@@ -164,18 +167,18 @@ def test_what_comes_from_another_region_is_new_to_who_watches_that_one() -> None
         assert data["body"] == "In Fresno, CA. 10 units, price 800,000."
 
 
-def test_what_leaves_a_region_is_not_told_to_who_watches_that_region() -> None:
+def test_move_out_of_a_region_is_not_notified_to_its_watchers() -> None:
     assert len(told(watching(Watch(ANN, region="TX")), change(*MOVE))) == 1
 
 
-def test_what_moves_inside_a_watched_region_is_not_new_there() -> None:
+def test_move_within_a_watched_region_is_no_new_listing() -> None:
     event = change(row("p1"), row("p1", city="Dallas"))
     events = told(watching(Watch(ANN, region="TX"), Watch(BOB, region="TX/Dallas")), event)
     assert heard(events, ANN) == []
     assert [data["kind"] for data in heard(events, BOB)] == ["new-listing"]
 
 
-def test_who_is_told_the_change_is_not_told_that_it_is_new() -> None:
+def test_user_notified_of_the_change_is_not_notified_of_a_new_listing() -> None:
     watches = watching(Watch(ANN, property="p1"), Watch(ANN, region="CA"), Watch(BOB, region="CA"))
     events = told(watches, change(*MOVE))
     assert [data["kind"] for data in heard(events, ANN)] == ["price-dropped"]
@@ -185,7 +188,7 @@ def test_who_is_told_the_change_is_not_told_that_it_is_new() -> None:
 # -- rights -----------------------------------------------------------------------------------
 
 
-def test_rights_that_end_elsewhere_keep_a_user_from_hearing() -> None:
+def test_user_with_rights_to_another_region_is_not_notified() -> None:
     events = told(watching(Watch(ANN, property="p1")), change(*SOLD))
     assert len(heard(events, ANN, "TX")) == 1
     assert len(heard(events, ANN, "TX/Austin")) == 1
@@ -194,7 +197,7 @@ def test_rights_that_end_elsewhere_keep_a_user_from_hearing() -> None:
     assert heard(events, ANN, "TX/Dallas") == []
 
 
-def test_a_row_in_no_region_is_told_only_to_who_may_hear_all() -> None:
+def test_row_without_a_region_is_notified_to_users_with_rights_to_all() -> None:
     event = change(row("p1", state=None), row("p1", state=None, status="sold"))
     events = told(watching(Watch(ANN, property="p1")), event)
     assert len(heard(events, ANN)) == 1
@@ -202,20 +205,20 @@ def test_a_row_in_no_region_is_told_only_to_who_may_hear_all() -> None:
 
 
 @pytest.mark.parametrize("region", ["TX", "CA"])
-def test_a_change_that_moves_is_told_to_nobody_who_may_not_hear_both_places(region: str) -> None:
+def test_change_with_a_move_is_not_notified_to_users_with_rights_to_one_region(region: str) -> None:
     events = told(watching(Watch(ANN, property="p1")), change(*MOVE))
     assert len(heard(events, ANN)) == 1
     assert heard(events, ANN, region) == []
 
 
-def test_a_change_that_moves_within_what_one_may_hear_is_told() -> None:
+def test_change_with_a_move_within_the_rights_is_notified() -> None:
     event = change(row("p1"), row("p1", city="Dallas", status="sold"))
     events = told(watching(Watch(ANN, property="p1")), event)
     assert len(heard(events, ANN, "TX")) == 1
     assert heard(events, ANN, "TX/Dallas") == []
 
 
-def test_what_is_new_is_told_to_who_may_hear_the_new_place_only() -> None:
+def test_new_listing_of_a_move_is_notified_to_users_with_rights_to_the_new_region() -> None:
     events = told(watching(Watch(ANN, region="CA")), change(*MOVE))
     assert len(heard(events, ANN, "CA")) == 1
     assert heard(events, ANN, "TX") == []
@@ -225,13 +228,13 @@ MEMBERS = Projection(published=("name", "price", "city"), member=("status",), re
 WATCHED = (Watch(ANN, property="p1"), Watch(BOB, region="TX"))
 
 
-def test_what_only_members_see_changes_unnoticed() -> None:
+def test_change_of_member_columns_is_not_notified() -> None:
     events = diff.events_between(MEMBERS, "p1", *SOLD, AT)
     assert len(events) == 1
     assert told(watching(*WATCHED), *events) == list(events)
 
 
-def test_of_a_change_that_members_see_more_of_only_the_public_part_is_told() -> None:
+def test_change_in_both_views_is_notified_with_its_public_part() -> None:
     events = diff.events_between(MEMBERS, "p1", row("p1"), row("p1", status="sold", price=5), AT)
     assert len(events) == 2
     out = told(watching(*WATCHED), *events)
@@ -244,14 +247,14 @@ def test_of_a_change_that_members_see_more_of_only_the_public_part_is_told() -> 
     assert b"status" not in out[1].envelope.replace(b"status-changed", b"")
 
 
-def test_what_both_views_are_told_alike_is_notified_once() -> None:
+def test_change_with_one_event_for_both_views_is_notified_once() -> None:
     for old, new in ((row("p1"), row("p1", price=5)), (None, row("p1"))):
         events = diff.events_between(MEMBERS, "p1", old, new, AT)
         out = told(watching(*WATCHED), *events)
         assert len(heard(out, BOB)) == 1
 
 
-def test_a_move_that_both_views_hear_of_is_notified_once() -> None:
+def test_move_with_an_event_per_view_is_notified_once() -> None:
     events = diff.events_between(MEMBERS, "p1", row("p1", state="CA"), row("p1"), AT)
     assert len(events) == 2
     assert len(heard(told(watching(*WATCHED), *events), BOB)) == 1
@@ -261,19 +264,19 @@ def test_a_move_that_both_views_hear_of_is_notified_once() -> None:
 
 
 @pytest.mark.parametrize("present", [{ANN}, {ANN, "x", "y", "z"}, {"x": 1, ANN: 1}.keys()])
-def test_only_users_who_are_there_are_told(present: Collection[str]) -> None:
+def test_only_present_users_are_notified(present: Collection[str]) -> None:
     watches = watching(*(Watch(user, region="TX") for user in (ANN, BOB, "c", "d")))
     events = told(watches, change(*SOLD), present=present)
     assert len(heard(events, ANN)) == 1
     assert heard(events, BOB) == []
 
 
-def test_where_nobody_who_watches_is_there_nothing_is_stored() -> None:
+def test_change_is_not_stored_as_notification_if_no_watcher_is_present() -> None:
     assert len(told(watching(*WATCHED), change(*SOLD), present=["x"])) == 1
     assert len(told(watching(*WATCHED), change(*SOLD), present=[])) == 1
 
 
-def test_who_comes_is_told_from_then_on() -> None:
+def test_user_is_notified_from_the_time_of_being_present() -> None:
     presence = Presence()
     watches = watching(*WATCHED)
     assert len(told(watches, change(*SOLD), present=presence.users)) == 1
@@ -286,14 +289,17 @@ def test_who_comes_is_told_from_then_on() -> None:
 # -- bounds -----------------------------------------------------------------------------------
 
 
-def test_no_more_users_than_may_be_are_told_and_who_watches_the_property_comes_first(
+def test_users_are_limited_and_watchers_of_the_property_are_first(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     watches = watching(
         *(Watch(f"u{number}", region="TX") for number in range(10)), Watch(ANN, property="p1")
     )
     made = Notifier(
-        NotificationRules(), watches, present=EVERYBODY, users=3, scoped=True, clock=ManualClock()
+        NotifierOptions(NotificationRules(), max_users=3, region_scoped=True),
+        watches,
+        present=EVERYBODY,
+        clock=ManualClock(),
     )
     event = change(*SOLD)
     assert event is not None
@@ -309,7 +315,7 @@ def test_no_more_users_than_may_be_are_told_and_who_watches_the_property_comes_f
     assert len(caplog.records) == 1, "it is said once, not at every change"
 
 
-def test_very_many_users_are_split_over_entries_and_each_is_in_one(
+def test_very_many_users_are_split_over_entries(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(notifier, "MAX_USERS_PER_ENTRY", 4)
@@ -321,36 +327,44 @@ def test_very_many_users_are_split_over_entries_and_each_is_in_one(
         assert len(heard(events, f"u{number}", "TX")) == 1
 
 
-def test_what_is_decided_at_once_tells_no_more_than_a_step_may_take(
+def test_users_notified_of_one_commit_are_limited(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(notifier, "MAX_USERS_PER_STEP", 5)
+    monkeypatch.setattr(notifier, "MAX_USERS_PER_COMMIT", 5)
     watches = watching(*(Watch(f"u{number}", region="TX") for number in range(2)))
     events = told(watches, *[change(*SOLD)] * 4)
     assert [event.name for event in events].count("property-updated") == 4
     assert len(heard(events, "u0")) + len(heard(events, "u1")) == 5
 
 
-def test_a_fault_leaves_the_change_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+def test_fault_of_the_notifier_leaves_the_events_unchanged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     def broken(_key: object) -> Any:
         raise RuntimeError("a fault of ours")
 
     watches = watching(Watch(ANN, property="p1"))
     made = Notifier(
-        NotificationRules(), watches, present=EVERYBODY, users=9, scoped=False, clock=ManualClock()
+        NotifierOptions(NotificationRules(), max_users=9, region_scoped=False),
+        watches,
+        present=EVERYBODY,
+        clock=ManualClock(),
     )
     event = change(*SOLD)
     assert event is not None
     with caplog.at_level(logging.ERROR):
         assert made.add_notifications([event], broken) == [event]
     assert made.counts().failed == 1
-    assert "nobody is notified" in caplog.text
+    assert "no user is notified" in caplog.text
 
 
-def test_where_no_rights_end_at_regions_a_user_costs_one_room() -> None:
+def test_user_takes_one_room_without_regional_rights() -> None:
     watches = watching(Watch(ANN, property="p1"))
     made = Notifier(
-        NotificationRules(), watches, present=EVERYBODY, users=9, scoped=False, clock=ManualClock()
+        NotifierOptions(NotificationRules(), max_users=9, region_scoped=False),
+        watches,
+        present=EVERYBODY,
+        clock=ManualClock(),
     )
     event = change(*SOLD)
     assert event is not None

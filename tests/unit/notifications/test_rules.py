@@ -27,7 +27,7 @@ def became(old: Any, new: Any, rules: NotificationRules | None = None) -> Notifi
     return of_update(rules or NotificationRules(), {"status": {"old": old, "new": new}}, ROW)
 
 
-def test_a_status_that_changes_is_told() -> None:
+def test_status_change_is_notified() -> None:
     notice = became("pending", "available")
     assert notice == Notification(
         "status-changed",
@@ -39,13 +39,13 @@ def test_a_status_that_changes_is_told() -> None:
 
 
 @pytest.mark.parametrize("status", ["sold", "pending", "SOLD"])
-def test_what_is_sold_or_pending_is_important(status: str) -> None:
+def test_sold_and_pending_are_important(status: str) -> None:
     notice = became("available", status)
     assert notice is not None
     assert notice.severity == "important"
 
 
-def test_with_status_off_no_status_is_told() -> None:
+def test_without_statuses_no_status_change_is_notified() -> None:
     assert became("available", "sold", NotificationRules(statuses=())) is None
 
 
@@ -61,12 +61,12 @@ def test_with_status_off_no_status_is_told() -> None:
         (None, "sold", True),
     ],
 )
-def test_of_listed_transitions_only_those_are_told(old: Any, new: Any, *, told: bool) -> None:
+def test_only_listed_transitions_are_notified(old: Any, new: Any, *, told: bool) -> None:
     rules = NotificationRules(statuses=(("available", "pending"), ("*", "sold")))
     assert (became(old, new, rules) is not None) is told
 
 
-def test_a_status_that_was_or_is_missing_has_a_word() -> None:
+def test_missing_status_is_named_unknown() -> None:
     notice = became("sold", None)
     assert notice is not None
     assert notice.body == "Status changed from sold to unknown."
@@ -88,25 +88,27 @@ def test_a_status_that_was_or_is_missing_has_a_word() -> None:
         (5, 0, "price-dropped"),
     ],
 )
-def test_a_price_is_told_from_the_threshold_on(old: Any, new: Any, kind: str | None) -> None:
+def test_price_move_is_notified_from_the_threshold_on(old: Any, new: Any, kind: str | None) -> None:
     notice = moved(old, new)
     assert (notice and notice.kind) == kind
 
 
-def test_with_zero_percent_no_price_is_told() -> None:
+def test_with_zero_percent_no_price_move_is_notified() -> None:
     assert moved(100, 1, NotificationRules(price_percent=0)) is None
 
 
 @pytest.mark.parametrize(
     ("new", "severity"), [(901, "info"), (900, "important"), (1100, "info"), (2000, "info")]
 )
-def test_a_drop_by_twice_the_threshold_is_important_and_no_rise_is(new: int, severity: str) -> None:
+def test_price_drop_by_twice_the_threshold_is_important_and_no_rise_is(
+    new: int, severity: str
+) -> None:
     notice = moved(1000, new)
     assert notice is not None
     assert notice.severity == severity
 
 
-def test_a_price_is_spelt_for_people() -> None:
+def test_price_is_formatted_for_people() -> None:
     notice = moved(1_420_000, 1_250_000)
     assert notice is not None
     assert notice.title == "Price drop: Oak View"
@@ -118,13 +120,13 @@ def test_a_price_is_spelt_for_people() -> None:
 
 
 @pytest.mark.parametrize(("old", "new"), [(1, 1e308), (-1e308, 1e308), (5e-324, 1e300), (-5, 5)])
-def test_prices_that_nobody_pays_break_nothing(old: float, new: float) -> None:
+def test_extreme_prices_do_not_raise(old: float, new: float) -> None:
     notice = moved(old, new)
     assert notice is not None
     assert len(notice.body) <= BODY_CHARACTERS
 
 
-def test_one_change_of_both_is_one_notification_with_both() -> None:
+def test_change_of_status_and_price_is_one_notification() -> None:
     changes = {
         "status": {"old": "available", "new": "contacted"},
         "price": {"old": 1_000_000, "new": 800_000},
@@ -139,7 +141,7 @@ def test_one_change_of_both_is_one_notification_with_both() -> None:
     )
 
 
-def test_a_column_that_did_not_make_it_important_is_left_out() -> None:
+def test_column_that_the_rules_do_not_match_is_left_out() -> None:
     changes = {
         "status": {"old": "available", "new": "sold"},
         "price": {"old": 1_000_000, "new": 999_999},
@@ -149,11 +151,11 @@ def test_a_column_that_did_not_make_it_important_is_left_out() -> None:
     assert set(notice.changes) == {"status"}
 
 
-def test_other_columns_are_worth_nothing() -> None:
+def test_other_columns_are_not_notified() -> None:
     assert of_update(NotificationRules(), {"units": {"old": 1, "new": 200}}, ROW) is None
 
 
-def test_a_new_listing_says_where_and_what() -> None:
+def test_new_listing_has_place_units_and_price() -> None:
     notice = of_new(NotificationRules(), ROW)
     assert notice == Notification(
         "new-listing",
@@ -164,7 +166,7 @@ def test_a_new_listing_says_where_and_what() -> None:
     )
 
 
-def test_a_new_listing_of_which_little_is_known_says_little() -> None:
+def test_new_listing_with_few_columns_has_a_short_text() -> None:
     notice = of_new(NotificationRules(), {"price": 5})
     assert notice is not None
     assert (notice.title, notice.body) == ("New listing: A property", "Price 5.")
@@ -173,11 +175,11 @@ def test_a_new_listing_of_which_little_is_known_says_little() -> None:
     assert bare.body == "A new listing."
 
 
-def test_without_the_rule_no_listing_is_new() -> None:
+def test_without_the_rule_no_new_listing_is_notified() -> None:
     assert of_new(NotificationRules(new_listings=False), ROW) is None
 
 
-def test_texts_are_one_line_of_bounded_length() -> None:
+def test_texts_are_one_line_of_limited_length() -> None:
     endless = "<b>\n" + "x" * 10_000
     row = {"name": endless, "city": endless, "state": endless}
     for notice in (
@@ -190,7 +192,7 @@ def test_texts_are_one_line_of_bounded_length() -> None:
         assert "\n" not in notice.title + notice.body
 
 
-def test_braces_in_a_name_are_only_braces() -> None:
+def test_braces_in_a_name_are_not_interpreted() -> None:
     notice = of_update(
         NotificationRules(),
         {"status": {"old": "a", "new": "{name}"}},
@@ -200,7 +202,7 @@ def test_braces_in_a_name_are_only_braces() -> None:
     assert notice.title == "{0} {status.__class__} is now {name}"
 
 
-def test_the_envelope_is_the_documented_one() -> None:
+def test_envelope_is_the_documented_one() -> None:
     notice = became("available", "sold")
     assert notice is not None
     assert json.loads(notice.envelope("p1", "2026-01-05T09:00:00.000Z")) == {

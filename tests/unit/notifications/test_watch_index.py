@@ -13,7 +13,7 @@ def users(watches: WatchIndex, regions: tuple[str, ...]) -> list[str]:
     return [user for users in watches.of_regions(regions) for user in users]
 
 
-def test_a_property_is_watched_by_who_named_it() -> None:
+def test_property_has_the_users_that_named_it() -> None:
     watches = WatchIndex()
     watches.set("w1", Watch(ANN, property="p1"))
     watches.set("w2", Watch(BOB, property="p2"))
@@ -21,13 +21,13 @@ def test_a_property_is_watched_by_who_named_it() -> None:
     assert list(watches.of_property("p3")) == []
 
 
-def test_a_key_that_is_a_number_is_found_by_its_text() -> None:
+def test_numeric_key_is_found_by_its_text() -> None:
     watches = WatchIndex()
     watches.set(1, Watch(ANN, property="7"))
     assert list(watches.of_property(7)) == [ANN]
 
 
-def test_a_wide_region_includes_those_inside_it_and_not_the_other_way_round() -> None:
+def test_region_has_the_watchers_of_the_regions_passed() -> None:
     watches = WatchIndex()
     watches.set("w1", Watch(ANN, region="TX"))
     watches.set("w2", Watch(BOB, region="TX/Austin"))
@@ -35,7 +35,7 @@ def test_a_wide_region_includes_those_inside_it_and_not_the_other_way_round() ->
     assert users(watches, ("TX", "TX/Dallas")) == [ANN]
 
 
-def test_a_watch_that_is_gone_is_forgotten() -> None:
+def test_deleted_watch_is_removed() -> None:
     watches = WatchIndex()
     watches.set("w1", Watch(ANN, region="TX"))
     watches.set("w1", None)
@@ -43,7 +43,7 @@ def test_a_watch_that_is_gone_is_forgotten() -> None:
     assert len(watches) == 0
 
 
-def test_a_second_watch_of_the_same_outlives_the_first() -> None:
+def test_second_watch_of_a_target_outlives_the_first() -> None:
     watches = WatchIndex()
     watches.set("w1", Watch(ANN, region="TX"))
     watches.set("w2", Watch(ANN, region="TX"))
@@ -51,7 +51,7 @@ def test_a_second_watch_of_the_same_outlives_the_first() -> None:
     assert users(watches, ("TX",)) == [ANN]
 
 
-def test_a_watch_that_changes_is_of_its_new_target_only() -> None:
+def test_updated_watch_has_its_new_target_only() -> None:
     watches = WatchIndex()
     watches.set("w1", Watch(ANN, region="TX"))
     watches.set("w1", Watch(ANN, property="p1"))
@@ -59,7 +59,7 @@ def test_a_watch_that_changes_is_of_its_new_target_only() -> None:
     assert list(watches.of_property("p1")) == [ANN]
 
 
-def test_to_forget_what_was_never_known_is_fine() -> None:
+def test_removing_an_unknown_watch_has_no_effect() -> None:
     watches = WatchIndex()
     watches.set("w1", None)
     assert len(watches) == 0
@@ -74,10 +74,10 @@ def test_to_forget_what_was_never_known_is_fine() -> None:
         {},
     ],
 )
-def test_a_row_that_names_no_user_or_no_target_is_no_watch(record: dict[str, object]) -> None:
+def test_row_without_a_user_or_target_is_no_watch(record: dict[str, object]) -> None:
     assert Watch.of(record) is None
 
 
-def test_a_row_is_read_as_it_stands() -> None:
+def test_row_is_parsed_to_a_watch() -> None:
     record = {"user_id": ANN, "property_id": 7, "region": None, "updated_at": "x"}
     assert Watch.of(record) == Watch(ANN, property="7")

@@ -39,7 +39,7 @@ def told(old: dict[str, Any] | None, new: dict[str, Any] | None, **fields: Any) 
     return json.loads(told[0].envelope) if told else None
 
 
-def test_created_carries_the_documented_columns_first_and_then_the_others() -> None:
+def test_created_has_the_documented_columns_before_others() -> None:
     envelope = told(None, ROW)
     assert envelope["event"] == "property-created"
     assert list(envelope["data"]) == [
@@ -48,13 +48,13 @@ def test_created_carries_the_documented_columns_first_and_then_the_others() -> N
     ]  # fmt: skip
 
 
-def test_created_keeps_its_shape_where_a_documented_column_is_not_published() -> None:
+def test_created_has_a_documented_column_that_is_not_published() -> None:
     envelope = told(None, {"name": "Oak", "state": "TX"}, published=("name", "state"))
     assert envelope["data"]["price"] is None
     assert "address" not in envelope["data"]
 
 
-def test_updated_carries_only_what_changed() -> None:
+def test_updated_has_only_changed_columns() -> None:
     envelope = told(ROW, {**ROW, "price": 1, "status": "pending"})
     assert envelope["data"] == {
         "property_id": "k",
@@ -67,46 +67,46 @@ def test_updated_carries_only_what_changed() -> None:
 
 
 @pytest.mark.parametrize(("old", "new"), [(None, 1), (1, None), (0, None), (False, None)])
-def test_a_change_from_or_to_null_is_told(old: object, new: object) -> None:
+def test_change_from_or_to_null_is_emitted(old: object, new: object) -> None:
     envelope = told({**ROW, "price": old}, {**ROW, "price": new})
     assert envelope["data"]["changes"] == {"price": {"old": old, "new": new}}
 
 
-def test_updated_at_alone_tells_nothing() -> None:
+def test_change_of_updated_at_alone_emits_no_event() -> None:
     assert told(ROW, {**ROW, "updated_at": AT}) is None
 
 
-def test_updated_at_is_never_among_the_changes_even_if_it_is_published() -> None:
+def test_published_updated_at_is_not_among_the_changes() -> None:
     fields = {"published": ("name", "updated_at"), "region": ("state",)}
     envelope = told(ROW, {**ROW, "updated_at": AT, "name": "Elm"}, **fields)
     assert list(envelope["data"]["changes"]) == ["name"]
 
 
-def test_without_updated_at_the_commit_time_is_given() -> None:
+def test_update_has_the_commit_time_without_updated_at() -> None:
     for row in ({**ROW, "updated_at": None, "price": 1}, {**ROW, "price": 1}):
         fields = {} if row["updated_at"] is None else {"updated_at": None}
         assert told(ROW, row, **fields)["data"]["updated_at"] == AT
 
 
-def test_a_change_of_an_unpublished_column_tells_nothing() -> None:
+def test_change_of_an_unpublished_column_emits_no_event() -> None:
     assert told(ROW, {**ROW, "status": "sold"}, published=("name",)) is None
 
 
-def test_a_move_names_both_places_and_shows_the_row() -> None:
+def test_move_has_both_regions_and_the_row() -> None:
     envelope = told(ROW, {**ROW, "state": "CA"})
     assert envelope["data"]["moved"] == {"from": ["TX"], "to": ["CA"]}
     assert envelope["data"]["property"]["state"] == "CA"
     assert envelope["data"]["property"]["property_id"] == "k"
 
 
-def test_the_row_that_a_move_shows_has_the_shape_of_a_created_one() -> None:
+def test_row_of_a_move_has_the_fields_of_created() -> None:
     fields = {"published": ("name", "address")}
     moved = told(ROW, {**ROW, "state": "CA"}, **fields)["data"]["property"]
     assert moved == told(None, {**ROW, "state": "CA"}, **fields)["data"]
     assert moved["price"] is None
 
 
-def test_the_row_that_a_move_shows_is_spelt_as_in_a_created_one() -> None:
+def test_row_of_a_move_is_encoded_as_in_created() -> None:
     row = {**ROW, "state": "CA", "latitude": 30, "price": 2**60 + 1}
     [moved] = events_between(P, "k", ROW, row, AT)
     [created] = events_between(P, "k", None, row, AT)
@@ -114,28 +114,28 @@ def test_the_row_that_a_move_shows_is_spelt_as_in_a_created_one() -> None:
     assert b'"property":' + data in moved.envelope
 
 
-def test_a_move_goes_to_the_rooms_of_both_places() -> None:
+def test_move_is_sent_to_the_rooms_of_both_regions() -> None:
     [event] = events_between(P, "k", ROW, {**ROW, "state": "CA"}, AT)
     assert event.rooms == rooms_of("k", ("TX", "CA"))
 
 
-def test_an_update_without_a_move_does_not_speak_of_one() -> None:
+def test_update_without_a_move_has_no_moved_field() -> None:
     assert not {"moved", "property"} & set(told(ROW, {**ROW, "price": 1})["data"])
 
 
-def test_a_move_within_the_wider_region_goes_to_every_room_once() -> None:
+def test_move_within_a_wider_region_is_in_each_room_once() -> None:
     projection = Projection(region=("state", "city"))
     [event] = events_between(projection, "k", ROW, {**ROW, "city": "Dallas"}, AT)
     assert event.rooms == rooms_of("k", ("TX", "TX/Austin", "TX/Dallas"))
 
 
-def test_deleted_goes_to_the_room_where_the_row_was() -> None:
+def test_deleted_is_sent_to_the_room_of_the_last_region() -> None:
     [event] = events_between(P, "k", ROW, None, AT)
     assert json.loads(event.envelope)["data"] == {"property_id": "k", "deleted_at": AT}
     assert event.rooms == rooms_of("k", ("TX",))
 
 
-def test_a_row_without_a_state_is_in_no_region() -> None:
+def test_row_without_a_state_is_in_no_region() -> None:
     [event] = events_between(P, "k", None, {**ROW, "state": None}, AT)
     assert event.rooms == ("everything", "property:k")
 
@@ -152,7 +152,7 @@ JSON = st.recursive(
 
 
 @given(old=JSON, new=JSON)
-def test_whatever_a_column_holds_the_change_is_told_exactly(old: Any, new: Any) -> None:
+def test_update_has_the_exact_values_of_any_column(old: Any, new: Any) -> None:
     envelope = told({**ROW, "status": old}, {**ROW, "status": new})
     if json_equal(old, new):
         assert envelope is None
@@ -165,11 +165,11 @@ def test_whatever_a_column_holds_the_change_is_told_exactly(old: Any, new: Any) 
 @pytest.mark.parametrize(
     ("old", "new"), [(None, ROW), (ROW, {**ROW, "price": 1, "state": "CA"}), (ROW, None)]
 )
-def test_every_event_is_valid_by_the_models_that_the_schema_comes_from(old: Any, new: Any) -> None:
+def test_events_are_valid_by_the_models_of_the_contract(old: Any, new: Any) -> None:
     adapter: TypeAdapter[Any] = TypeAdapter(events.Envelope)
     adapter.validate_python(told(old, new), strict=True)
 
 
-def test_true_and_one_are_not_the_same() -> None:
+def test_true_and_one_are_not_equal_in_json() -> None:
     assert not json_equal(True, 1)
     assert json_equal(1, 1.0)

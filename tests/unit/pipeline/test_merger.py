@@ -95,38 +95,38 @@ def test_initial_load_stores_rows_without_changes() -> None:
     assert told.ledger.take().rows == {"k": told.rows.encode(ROW)}
 
 
-def test_an_update_is_told_with_the_old_value_that_was_told_before() -> None:
+def test_update_has_the_last_emitted_value_as_old() -> None:
     [event] = Told().stream(update(later(2, price=2)))
     assert event["data"]["changes"] == {"price": {"old": 1, "new": 2}}
 
 
-def test_an_update_that_changes_nothing_published_is_not_told() -> None:
+def test_update_without_published_changes_is_not_emitted() -> None:
     assert Told().stream(update(later(2))) == []
 
 
-def test_the_same_change_twice_is_told_once() -> None:
+def test_duplicate_change_is_emitted_once() -> None:
     assert names(Told().stream(update(later(2, price=2)), update(later(2, price=2)))) == ["updated"]
 
 
-def test_an_update_of_an_unknown_row_is_told_as_created() -> None:
+def test_update_of_an_unknown_row_is_emitted_as_created() -> None:
     assert names(Told(None).stream(update(later(2)))) == ["created"]
 
 
-def test_an_insert_of_a_known_row_is_told_as_what_changed() -> None:
+def test_insert_of_a_known_row_is_emitted_as_update() -> None:
     [event] = Told().stream(insert(later(2, price=3)))
     assert event["data"]["changes"] == {"price": {"old": 1, "new": 3}}
 
 
-def test_a_delete_of_an_unknown_row_is_not_told() -> None:
+def test_deletion_of_an_unknown_row_is_not_emitted() -> None:
     assert Told(None).stream(delete()) == []
 
 
-def test_a_delete_carries_the_commit_time() -> None:
+def test_deletion_has_the_commit_time() -> None:
     [event] = Told().stream(delete())
     assert event["data"] == {"property_id": "k", "deleted_at": AT}
 
 
-def test_a_value_that_was_not_sent_again_stays_as_it_was() -> None:
+def test_unsent_value_is_the_known_one() -> None:
     record = later(2, price=2)
     del record["name"]
     told = Told()
@@ -134,7 +134,7 @@ def test_a_value_that_was_not_sent_again_stays_as_it_was() -> None:
     assert told.rows.decode(told.rows.get("k") or b"")["name"] == "Oak"
 
 
-def test_a_value_that_was_not_sent_of_an_unknown_row_has_to_be_read() -> None:
+def test_unsent_value_of_an_unknown_row_is_read() -> None:
     told = Told(None)
     record = later(2)
     del record["name"]
@@ -143,7 +143,7 @@ def test_a_value_that_was_not_sent_of_an_unknown_row_has_to_be_read() -> None:
     assert names(told.read(later(2))) == ["created"]
 
 
-def test_a_change_whose_values_were_cut_off_is_told_from_the_table() -> None:
+def test_truncated_change_is_emitted_from_a_read() -> None:
     told = Told()
     assert told.stream(update({}, truncated=True)) == []
     [event] = told.read(later(2, price=7))
@@ -151,26 +151,26 @@ def test_a_change_whose_values_were_cut_off_is_told_from_the_table() -> None:
     assert told.ledger.pending_rereads == 0
 
 
-def test_a_changed_key_is_one_property_gone_and_another_new() -> None:
+def test_changed_key_is_a_deletion_and_a_creation() -> None:
     change = Change(Op.UPDATE, "k2", later(2), AT, old_key="k")
     events = Told().stream(change)
     assert names(events) == ["deleted", "created"]
     assert [event["data"]["property_id"] for event in events] == ["k", "k2"]
 
 
-def test_a_change_that_the_table_showed_already_is_not_told_again() -> None:
+def test_change_that_a_read_showed_is_not_emitted_again() -> None:
     told = Told()
     assert names(told.read(later(3, price=3))) == ["updated"]
     assert told.stream(update(later(2, price=2)), update(later(3, price=3))) == []
 
 
-def test_a_change_after_the_one_that_the_table_showed_is_told() -> None:
+def test_change_after_the_one_that_a_read_showed_is_emitted() -> None:
     told = Told()
     told.read(later(3, price=3))
     assert names(told.stream(update(later(3, price=3)), update(later(4, price=4)))) == ["updated"]
 
 
-def test_a_change_whose_old_row_is_what_the_table_showed_is_told_at_once() -> None:
+def test_change_with_the_read_as_its_old_row_is_emitted_at_once() -> None:
     told = Told()
     told.read(later(3, price=3))
     change = update(later(4, price=4), old=later(3, price=3))
@@ -178,7 +178,7 @@ def test_a_change_whose_old_row_is_what_the_table_showed_is_told_at_once() -> No
     assert told.ledger.pending_rereads == 0
 
 
-def test_without_the_old_row_a_change_after_a_repair_is_told_from_a_read() -> None:
+def test_change_without_old_row_after_a_repair_is_emitted_from_a_read() -> None:
     told = Told()
     told.read(later(3, price=3))
     assert told.stream(update(later(4, price=4))) == []
@@ -186,7 +186,7 @@ def test_without_the_old_row_a_change_after_a_repair_is_told_from_a_read() -> No
     assert event["data"]["changes"] == {"price": {"old": 3, "new": 4}}
 
 
-def test_an_older_change_after_a_repair_is_dropped_by_a_read() -> None:
+def test_older_change_after_a_repair_is_dropped_by_a_read() -> None:
     told = Told()
     told.read(later(3, price=3))
     assert told.stream(update(later(2, price=2))) == []
@@ -194,7 +194,7 @@ def test_an_older_change_after_a_repair_is_dropped_by_a_read() -> None:
     assert told.ledger.pending_rereads == 0
 
 
-def test_a_late_insert_does_not_bring_back_what_the_table_no_longer_has() -> None:
+def test_late_change_does_not_restore_a_deleted_row() -> None:
     told = Told()
     assert names(told.read(None)) == ["deleted"]
     assert told.stream(update(later(2, price=2))) == []
@@ -202,33 +202,33 @@ def test_a_late_insert_does_not_bring_back_what_the_table_no_longer_has() -> Non
     assert told.ledger.pending_rereads == 0
 
 
-def test_a_read_that_began_before_a_change_does_not_take_it_back() -> None:
+def test_read_that_began_before_a_change_does_not_undo_it() -> None:
     told = Told()
     told.ledger.begin_read()
     assert names(told.stream(update(later(2, price=2)))) == ["updated"]
     assert told.answer(ROW) == []
 
 
-def test_a_change_that_comes_late_out_of_order_is_not_told() -> None:
+def test_late_change_out_of_order_is_not_emitted() -> None:
     told = Told(later(5, price=5))
     assert told.stream(update(later(4, price=4))) == []
     assert told.read(later(5, price=5)) == []
 
 
-def test_updated_at_may_run_backwards_where_the_old_row_vouches_for_the_order() -> None:
+def test_older_updated_at_is_accepted_if_the_old_row_proves_the_order() -> None:
     told = Told(later(5, price=5))
     change = update(later(4, price=4), old=later(5, price=5))
     assert names(told.stream(change)) == ["updated"]
 
 
-def test_a_row_is_not_ahead_of_the_stream_for_ever() -> None:
+def test_row_is_read_ahead_for_a_limited_time() -> None:
     told = Told()
     told.read(later(3, price=3))
     told.ledger.expire(READ_AHEAD_SECONDS + 1)
     assert names(told.stream(update(later(4, price=4)), now=READ_AHEAD_SECONDS + 1)) == ["updated"]
 
 
-def test_after_the_first_fill_an_older_change_is_not_told() -> None:
+def test_older_change_after_the_initial_load_is_not_emitted() -> None:
     told = Told(None)
     told.ledger.load_initial({"id": "k", **later(3, price=3)})
     told.ledger.initial_load_done(0.0)
@@ -238,7 +238,7 @@ def test_after_the_first_fill_an_older_change_is_not_told() -> None:
     assert names(told.stream(update(later(4, price=4)), now=1.0)) == ["updated"]
 
 
-def test_a_suspected_row_that_the_stream_told_meanwhile_is_not_told_twice() -> None:
+def test_reread_row_that_the_stream_delivered_is_emitted_once() -> None:
     told = Told()
     told.ledger.request_reread("k")
     assert names(told.stream(update(later(2, price=2)))) == ["updated"]
@@ -246,7 +246,7 @@ def test_a_suspected_row_that_the_stream_told_meanwhile_is_not_told_twice() -> N
     assert names(told.stream(update(later(3, price=3)))) == ["updated"]
 
 
-def test_a_delete_told_by_a_read_carries_the_commit_time_of_the_change_that_it_settles() -> None:
+def test_deletion_emitted_from_a_read_has_the_commit_time_of_its_change() -> None:
     told = Told()
     told.read(later(3, price=3))
     assert told.stream(delete()) == []
@@ -254,7 +254,7 @@ def test_a_delete_told_by_a_read_carries_the_commit_time_of_the_change_that_it_s
     assert event["data"]["deleted_at"] == AT
 
 
-def test_observing_outside_a_read_is_a_fault_of_the_caller() -> None:
+def test_apply_read_outside_a_read_raises() -> None:
     with pytest.raises(AssertionError, match="between begin_read and end_read"):
         Told().ledger.apply_read("k", None, 0.0, AT)
 
@@ -264,7 +264,7 @@ def test_observing_outside_a_read_is_a_fault_of_the_caller() -> None:
 VIEWS = Projection(published=("name", "state", "price"), member=("notes",), region=("state",))
 
 
-def test_a_large_value_of_the_members_that_was_not_sent_is_the_one_that_was_known() -> None:
+def test_unsent_large_member_value_is_the_known_one() -> None:
     told = Told(row(notes="large"), projection=VIEWS)
     [event] = told.stream(update(later(2, price=2)))
     assert event["data"]["changes"] == {"price": {"old": 1, "new": 2}}
@@ -272,14 +272,14 @@ def test_a_large_value_of_the_members_that_was_not_sent_is_the_one_that_was_know
     assert event["data"]["changes"] == {"notes": {"old": "large", "new": "other"}}
 
 
-def test_a_read_repairs_each_view() -> None:
+def test_read_repairs_each_view() -> None:
     told = Told(row(notes="a"), projection=VIEWS)
     events = told.read(later(2, price=2, notes="b"))
     assert [list(event["data"]["changes"]) for event in events] == [["price"], ["price", "notes"]]
     assert told.read(later(2, price=2, notes="b")) == []
 
 
-def test_a_deletion_that_members_hear_too_is_one_event() -> None:
+def test_deletion_is_one_event_for_both_views() -> None:
     told = Told(row(notes="a"), projection=VIEWS)
     assert names(told.stream(delete())) == ["deleted"]
     assert names(told.stream(insert(later(3, notes="b")))) == ["created", "created"]

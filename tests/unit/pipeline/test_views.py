@@ -41,14 +41,14 @@ def views(event: Event) -> list[str]:
     return list(event.views)
 
 
-def test_a_creation_is_told_with_the_columns_of_each_view() -> None:
+def test_creation_has_the_columns_of_each_view() -> None:
     public, member = tell(None, listing())
     assert (views(public), views(member)) == (["public"], ["member"])
     assert b"owner" not in public.envelope
     assert data(member) == {**data(public), "owner_contact": OWNER, "internal_notes": None}
 
 
-def test_an_update_of_public_columns_is_one_event_for_both_views() -> None:
+def test_update_of_public_columns_is_one_event_for_both_views() -> None:
     [event] = tell(listing(), listing(price=5))
     assert views(event) == ["public", "member"]
     assert event.rooms == (
@@ -57,13 +57,13 @@ def test_an_update_of_public_columns_is_one_event_for_both_views() -> None:
     )
 
 
-def test_an_update_of_member_columns_alone_is_told_to_members_alone() -> None:
+def test_update_of_member_columns_is_for_the_member_view_only() -> None:
     [event] = tell(listing(), listing(owner_contact="b@example.org"))
     assert views(event) == ["member"]
     assert data(event)["changes"] == {"owner_contact": {"old": OWNER, "new": "b@example.org"}}
 
 
-def test_an_update_of_both_is_told_to_each_view_as_it_is_there() -> None:
+def test_update_of_both_views_is_one_event_for_each() -> None:
     public, member = tell(listing(), listing(price=5, owner_contact=None))
     assert (views(public), views(member)) == (["public"], ["member"])
     assert list(data(public)["changes"]) == ["price"]
@@ -71,7 +71,7 @@ def test_an_update_of_both_is_told_to_each_view_as_it_is_there() -> None:
     assert b"owner" not in public.envelope
 
 
-def test_a_move_carries_the_row_of_each_view() -> None:
+def test_move_has_the_row_of_each_view() -> None:
     public, member = tell(listing(), listing(state="CA"))
     assert "owner_contact" not in data(public)["property"]
     assert data(member)["property"]["owner_contact"] == OWNER
@@ -79,7 +79,7 @@ def test_a_move_carries_the_row_of_each_view() -> None:
     assert public.regions == member.regions == ("TX", "CA")
 
 
-def test_a_move_by_which_only_member_columns_change_shows_the_others_nothing_of_them() -> None:
+def test_move_with_member_changes_has_none_of_them_in_the_public_view() -> None:
     hidden_place = Projection(published=("name",), member=("notes",), region=("state",))
     old = {"name": "Oak", "notes": "a", "state": "TX", "updated_at": AT}
     public, member = diff.events_between(
@@ -89,19 +89,19 @@ def test_a_move_by_which_only_member_columns_change_shows_the_others_nothing_of_
     assert list(data(member)["changes"]) == ["notes"]
 
 
-def test_a_deletion_is_one_event_for_both_views() -> None:
+def test_deletion_is_one_event_for_both_views() -> None:
     [event] = tell(listing(), None)
     assert views(event) == ["public", "member"]
     assert data(event) == {"property_id": "p1", "deleted_at": AT}
 
 
-def test_nothing_is_told_of_columns_in_neither_view() -> None:
+def test_change_of_columns_in_no_view_emits_no_event() -> None:
     secret = Projection(member=("owner_contact",))
     old = {**listing(), "internal_notes": "a"}
     assert diff.events_between(secret, "p1", old, {**old, "internal_notes": "b"}, AT) == ()
 
 
-def test_a_documented_column_can_be_the_members_and_keeps_its_place_in_a_creation() -> None:
+def test_documented_member_column_keeps_its_place_in_created() -> None:
     projection = Projection(published=("name", "state"), member=("price",))
     public, member = diff.events_between(projection, "p1", None, listing(), AT)
     assert data(public)["price"] is None
@@ -109,7 +109,7 @@ def test_a_documented_column_can_be_the_members_and_keeps_its_place_in_a_creatio
     assert list(data(public)) == list(data(member))
 
 
-def test_without_member_columns_there_are_no_rooms_of_members() -> None:
+def test_without_member_columns_events_have_no_member_rooms() -> None:
     for old, new in ((None, listing()), (listing(), listing(price=5)), (listing(), None)):
         [event] = diff.events_between(Projection(), "p1", old, new, AT)
         assert event.rooms == rooms_of("p1", ("TX",))
@@ -158,7 +158,7 @@ def test_equal_facts_are_one_object() -> None:
         assert getattr(one, fact) is getattr(other, fact)
 
 
-def test_known_columns_are_those_of_all_views_and_the_key_is_not_among_them() -> None:
+def test_known_columns_are_those_of_all_views_without_the_key() -> None:
     projection = Projection(published=("name", "id"), member=("notes", "name", "id"))
     assert projection.known == ("name", "notes", "state", "updated_at")
     assert projection.diffed == ("name",)

@@ -12,20 +12,20 @@ def at(seconds: float) -> str:
     return clocks.timestamp(WALL + seconds)
 
 
-def test_it_stays_behind_the_newest_row() -> None:
+def test_watermark_stays_behind_the_newest_row() -> None:
     cursor = Watermark()
     cursor.advance(at(0), WALL)
     assert cursor.at == at(-OVERLAP_SECONDS)
 
 
-def test_it_follows_the_time_for_which_nothing_was_newer() -> None:
+def test_watermark_follows_the_time_without_newer_rows() -> None:
     cursor = Watermark()
     cursor.advance_idle(at(0), WALL + 1, began=100, ended=101)
     cursor.advance_idle(at(0), WALL + 31, began=131, ended=132)
     assert cursor.at == at(30 - OVERLAP_SECONDS)
 
 
-def test_it_does_not_follow_time_in_which_the_newest_row_may_have_come() -> None:
+def test_watermark_does_not_follow_time_before_the_newest_row_was_read() -> None:
     cursor = Watermark()
     cursor.advance_idle(at(0), WALL + 50, began=100, ended=150)
     assert cursor.at is None
@@ -33,7 +33,7 @@ def test_it_does_not_follow_time_in_which_the_newest_row_may_have_come() -> None
     assert cursor.at == at(10 - OVERLAP_SECONDS)
 
 
-def test_a_newer_row_begins_that_time_anew() -> None:
+def test_newer_row_restarts_the_idle_time() -> None:
     cursor = Watermark()
     cursor.advance_idle(at(0), WALL + 1, began=100, ended=101)
     cursor.advance_idle(at(40), WALL + 41, began=141, ended=142)
@@ -42,14 +42,14 @@ def test_a_newer_row_begins_that_time_anew() -> None:
     assert cursor.at == at(45 - OVERLAP_SECONDS)
 
 
-def test_a_row_of_the_future_does_not_take_it_past_the_present() -> None:
+def test_row_dated_in_the_future_does_not_advance_the_watermark_past_now() -> None:
     cursor = Watermark()
     cursor.advance_idle(at(3600), WALL, began=100, ended=101)
     cursor.advance_idle(at(3600), WALL + 30, began=130, ended=131)
     assert cursor.at == at(30 - OVERLAP_SECONDS)
 
 
-def test_it_never_goes_back_by_itself() -> None:
+def test_watermark_does_not_decrease() -> None:
     cursor = Watermark()
     cursor.advance(at(100), WALL + 200)
     cursor.advance_idle(at(0), WALL + 200, began=100, ended=101)

@@ -6,7 +6,6 @@ import logging
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
 from bridge.clock import ManualClock
 from bridge.security.admin_auth import WRONG_BURST, AdminAuth, AdminRequestRejected
@@ -16,8 +15,7 @@ SECRET = "the operators' own secret"
 
 
 def operators(secret: str | None = SECRET, clock: ManualClock | None = None) -> AdminAuth:
-    auth = None if secret is None else SecretStr(secret)
-    return AdminAuth(auth, ClientAddress(), clock=(clock or ManualClock()).monotonic)
+    return AdminAuth(secret, ClientAddress(), clock=(clock or ManualClock()).monotonic)
 
 
 def request(peer: str, *bears: str, **headers: str) -> dict[str, Any]:

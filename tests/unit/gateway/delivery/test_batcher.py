@@ -15,10 +15,12 @@ from bridge.log.base import Entry, Position
 from bridge.pipeline import diff
 from bridge.projection import Projection
 from bridge.rights import Rights
-from tests.fakes import AT, entry, row
+from tests.fakes import AT, client_session, entry, row
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
+
+    from bridge.gateway.client import ClientSession
 
 TX, CA = Subscription(("TX",)), Subscription(("CA",))
 
@@ -43,16 +45,44 @@ def post() -> Post:
     return Post()
 
 
+class Window:
+    """A batcher whose clients are made and named by their sids."""
+
+    def __init__(self, deliver: Callable[[Entry, Collection[str]], None]) -> None:
+        self.client_of: dict[str, ClientSession] = {}
+        self.deliver = deliver
+        self.batcher = Batcher(deliver=self._deliver, seconds=0.01, updated_at=None)
+        self.add = self.batcher.add
+        self.flush = self.batcher.flush
+
+    def _deliver(self, entry: Entry, clients: Collection[ClientSession]) -> None:
+        self.deliver(entry, [client.sid for client in clients])
+
+    def _client(self, sid: str) -> ClientSession:
+        return self.client_of.setdefault(sid, client_session(sid, batching=True))
+
+    def set(self, sid: str, subscription: Subscription) -> None:
+        client = self._client(sid)
+        client.subscription = subscription
+        self.batcher.set(client)
+
+    def remove(self, sid: str) -> None:
+        self.batcher.remove(self._client(sid))
+
+    def flush_one(self, sid: str) -> None:
+        self.batcher.flush_one(self._client(sid))
+
+
 @pytest.fixture
-def window(post: Post) -> Batcher:
-    return Batcher(deliver=post, seconds=0.01, updated_at=None)
+def window(post: Post) -> Window:
+    return Window(post)
 
 
 def created(seq: int, *regions: str) -> Entry:
     return entry(seq, *regions, key=f"p{seq}", name="property-created")
 
 
-async def test_what_is_told_within_a_window_is_one_batch(window: Batcher, post: Post) -> None:
+async def test_what_is_told_within_a_window_is_one_batch(window: Window, post: Post) -> None:
     window.set("a", TX)
     window.add([created(1, "TX"), created(2, "CA")])
     window.add([created(3, "TX"), created(4, "CA")])
@@ -63,21 +93,25 @@ async def test_what_is_told_within_a_window_is_one_batch(window: Batcher, post: 
     assert len(post.frames) == 1
 
 
-async def test_who_hears_nothing_of_it_gets_no_batch(window: Batcher, post: Post) -> None:
+async def test_who_hears_nothing_of_it_gets_no_batch(window: Window, post: Post) -> None:
     window.set("a", CA)
     window.add([created(1, "TX")])
     window.flush()
     assert post.frames == []
 
 
-async def test_nothing_is_gathered_for_nobody(window: Batcher, post: Post) -> None:
+async def test_nothing_is_gathered_for_nobody(window: Window, post: Post) -> None:
     window.add([created(1, "TX")])
+    assert window.batcher.waiting == 0
     window.set("a", TX)
     window.flush()
     assert post.frames == []
+    window.remove("a")
+    window.add([created(2, "TX")])
+    assert window.batcher.waiting == 0
 
 
-async def test_those_who_hear_the_same_share_a_batch(window: Batcher, post: Post) -> None:
+async def test_those_who_hear_the_same_share_a_batch(window: Window, post: Post) -> None:
     for sid, subscription in (("a", TX), ("b", CA), ("c", TX), ("d", Subscription(("TX", "CA")))):
         window.set(sid, subscription)
     window.add([created(1, "TX"), created(2, "CA")])
@@ -85,7 +119,7 @@ async def test_those_who_hear_the_same_share_a_batch(window: Batcher, post: Post
     assert post.frames == [(["a", "c"], 2, [1]), (["b"], 2, [2]), (["d"], 2, [1, 2])]
 
 
-async def test_who_comes_within_a_window_hears_its_rest(window: Batcher, post: Post) -> None:
+async def test_who_comes_within_a_window_hears_its_rest(window: Window, post: Post) -> None:
     window.set("a", TX)
     window.add([created(1, "TX")])
     window.set("b", TX)
@@ -98,7 +132,7 @@ async def test_who_comes_within_a_window_hears_its_rest(window: Batcher, post: P
 
 
 async def test_a_changed_subscription_is_told_first_what_the_old_one_heard(
-    window: Batcher, post: Post
+    window: Window, post: Post
 ) -> None:
     window.set("a", TX)
     window.add([created(1, "TX"), created(2, "CA")])
@@ -109,7 +143,7 @@ async def test_a_changed_subscription_is_told_first_what_the_old_one_heard(
     assert post.frames[1:] == [(["a"], 4, [4])]
 
 
-async def test_one_client_can_be_told_early(window: Batcher, post: Post) -> None:
+async def test_one_client_can_be_told_early(window: Window, post: Post) -> None:
     window.set("a", TX)
     window.set("b", TX)
     window.add([created(1, "TX")])
@@ -121,20 +155,20 @@ async def test_one_client_can_be_told_early(window: Batcher, post: Post) -> None
     assert post.frames == [(["a"], 1, [1]), (["b"], 2, [1, 2]), (["a"], 2, [2])]
 
 
-async def test_who_leaves_is_forgotten(window: Batcher, post: Post) -> None:
+async def test_who_leaves_is_forgotten(window: Window, post: Post) -> None:
     window.set("a", TX)
     window.add([created(1, "TX")])
     window.remove("a")
     window.remove("a")
     window.flush()
     assert post.frames == []
-    assert "a" not in window
+    assert window.batcher.clients == 0
 
 
 async def test_a_full_window_is_told_before_its_time(
-    window: Batcher, post: Post, monkeypatch: pytest.MonkeyPatch
+    window: Window, post: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(windows, "FRAME_BYTES", 500)
+    monkeypatch.setattr(windows, "MAX_BATCH_BYTES", 500)
     window.set("a", TX)
     window.add([created(n, "TX") for n in range(30)])
     assert len(post.frames) > 1
@@ -144,7 +178,7 @@ async def test_a_full_window_is_told_before_its_time(
     assert [position for _, position, _ in post.frames] == [f[2][-1] for f in post.frames]
 
 
-async def test_users_with_equal_rights_share_a_batch(window: Batcher, post: Post) -> None:
+async def test_users_with_equal_rights_share_a_batch(window: Window, post: Post) -> None:
     for n in range(3):
         window.set(f"u{n}", Subscription(("TX",), rights=Rights(user=f"user {n}")))
     window.set("limited", Subscription(rights=Rights(("TX",), user="u")))
@@ -153,9 +187,9 @@ async def test_users_with_equal_rights_share_a_batch(window: Batcher, post: Post
     assert [sids for sids, _, _ in post.frames] == [["u0", "u1", "u2"], ["limited"]]
 
 
-async def test_each_view_has_a_batch_of_its_own(window: Batcher) -> None:
+async def test_each_view_has_a_batch_of_its_own(window: Window) -> None:
     frames: list[tuple[list[str], bytes]] = []
-    window._deliver = lambda entry, sids: frames.append((list(sids), entry.event.envelope))
+    window.deliver = lambda entry, sids: frames.append((list(sids), entry.event.envelope))
     window.set("public", Subscription())
     window.set("member", Subscription(rights=Rights(view="member")))
     projection = Projection(member=("notes",))
@@ -174,14 +208,14 @@ async def test_each_view_has_a_batch_of_its_own(window: Batcher) -> None:
     assert _changes(member) == {"price": {"old": 0, "new": 2}, "notes": {"old": "a", "new": "c"}}
 
 
-async def test_a_move_in_a_batch_is_what_it_is_to_each(window: Batcher) -> None:
+async def test_a_move_in_a_batch_is_what_it_is_to_each(window: Window) -> None:
     frames: dict[str, list[str]] = {}
 
     def deliver(entry: Entry, sids: Collection[str]) -> None:
         events = orjson.loads(entry.event.envelope)["data"]["events"]
         frames.update({sid: [event["event"] for event in events] for sid in sids})
 
-    window._deliver = deliver
+    window.deliver = deliver
     for name, regions in {"old": ("TX",), "new": ("CA",), "both": ("TX", "CA")}.items():
         window.set(name, Subscription(rights=Rights(regions)))
     window.set("all", Subscription())
@@ -208,7 +242,7 @@ def _changes(envelope: bytes) -> Any:
 
 
 async def test_notifications_are_in_the_batch_as_they_are_and_where_they_stood(
-    post: Post, window: Batcher
+    post: Post, window: Window
 ) -> None:
     ann = Rights(user="ann")
     window.set("a", Subscription(("TX",), rights=ann))

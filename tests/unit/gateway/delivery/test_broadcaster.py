@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.gateway.delivery import broadcaster as dispatch
-from bridge.gateway.delivery.broadcaster import PORTION, Broadcaster
+from bridge.gateway.delivery.broadcaster import SLICE_WRITES, Broadcaster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -24,7 +24,7 @@ class World:
         self.packed = 0
         self.soon: list[Callable[[], None]] = []
         self.it: Broadcaster[str, str, int, tuple[int, ...]] = Broadcaster(
-            pack=self._pack, give=self._give, call_soon=self.soon.append
+            pack=self._pack, write=self._give, call_soon=self.soon.append
         )
 
     def _pack(
@@ -80,22 +80,22 @@ def test_who_comes_after_an_event_does_not_get_it() -> None:
 
 def test_a_big_room_is_written_in_portions_and_what_comes_meanwhile_is_joined() -> None:
     world = World()
-    everybody = [f"c{n}" for n in range(PORTION * 2 + 10)]
+    everybody = [f"c{n}" for n in range(SLICE_WRITES * 2 + 10)]
     world.it.add(0, everybody)
-    assert world.step() == PORTION
+    assert world.step() == SLICE_WRITES
     for number in range(1, 5):
         world.it.add(number, everybody)
         assert len(world.soon) == 1
-    assert world.step() == PORTION
+    assert world.step() == SLICE_WRITES
     while world.soon:
-        assert world.step() <= PORTION
+        assert world.step() <= SLICE_WRITES
     assert all(heard == list(range(5)) for heard in world.heard.values())
     assert len(world.writes) == 2 * len(everybody)
 
 
 def test_catching_up_tells_one_client_all_and_nobody_twice() -> None:
     world = World()
-    everybody = [f"c{n}" for n in range(PORTION * 3)]
+    everybody = [f"c{n}" for n in range(SLICE_WRITES * 3)]
     world.it.add(0, everybody)
     world.step()
     world.it.add(1, everybody)
@@ -111,7 +111,7 @@ def test_catching_up_tells_one_client_all_and_nobody_twice() -> None:
 
 def test_who_is_forgotten_is_told_only_what_is_added_after() -> None:
     world = World()
-    everybody = [f"c{n}" for n in range(PORTION * 2)]
+    everybody = [f"c{n}" for n in range(SLICE_WRITES * 2)]
     world.it.add(0, everybody)
     world.step()
     world.it.add(1, everybody)
@@ -126,11 +126,11 @@ def test_who_is_forgotten_is_told_only_what_is_added_after() -> None:
 
 def test_flush_leaves_nothing() -> None:
     world = World()
-    world.it.add(0, [f"c{n}" for n in range(PORTION * 3)])
+    world.it.add(0, [f"c{n}" for n in range(SLICE_WRITES * 3)])
     world.step()
     world.it.add(1, ["c0"])
     world.it.flush()
-    assert len(world.writes) == PORTION * 3 + 1
+    assert len(world.writes) == SLICE_WRITES * 3 + 1
     while world.soon:
         assert world.step() == 0
 
@@ -148,7 +148,7 @@ def test_a_burst_with_recipients_of_its_own_for_every_event_keeps_its_order() ->
 def test_whatever_happens_everybody_hears_all_that_is_his_in_order(seed: int) -> None:
     rng = random.Random(seed)
     world = World()
-    clients = [f"c{n}" for n in range(rng.choice([3, 40, PORTION + 50]))]
+    clients = [f"c{n}" for n in range(rng.choice([3, 40, SLICE_WRITES + 50]))]
     due: dict[str, list[int]] = {}
     for number in range(rng.randrange(60)):
         told = rng.sample(clients, rng.randrange(1, len(clients) + 1))

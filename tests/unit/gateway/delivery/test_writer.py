@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 
 import engineio.packet as eio
@@ -17,13 +16,7 @@ from bridge.gateway.engineio.encoding import (
     EncodedPackets,
     join_events,
 )
-from bridge.gateway.socketio.server import SocketServer
 from tests.fakes import entry
-
-CHANGED = (
-    "python-socketio changed something private that bridge/gateway/wire.py relies on "
-    "(its docstring lists it): "
-)
 
 
 def telling(seq: int, **data: str) -> EncodedEvent:
@@ -96,15 +89,3 @@ def test_binary_packets_are_binary_frames_and_base64_in_polls() -> None:
 
 def test_a_socketio_packet_is_one_engineio_message() -> None:
     assert framed(parcel.encode_message('0{"sid":"s"}').frames) == ['40{"sid":"s"}']
-
-
-def test_the_manager_knows_clients_by_both_sids() -> None:
-    manager = SocketServer(async_mode="asgi").manager
-    for name, parameters in {
-        "eio_sid_from_sid": ["sid", "namespace"],
-        "sid_from_eio_sid": ["eio_sid", "namespace"],
-        "is_connected": ["sid", "namespace"],
-    }.items():
-        assert list(inspect.signature(getattr(manager, name)).parameters) == parameters, (
-            CHANGED + f"manager.{name}({', '.join(parameters)})"
-        )

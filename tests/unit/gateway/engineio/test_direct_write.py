@@ -85,7 +85,7 @@ def test_foreign_transport_has_no_descriptor() -> None:
 
 async def test_frames_are_written_directly_to_a_plain_socket(pair: Pair) -> None:
     packets = EncodedPackets((b"42[]",))
-    ClientWriter._give([pair.owner.queue], [packets])
+    ClientWriter._write([pair.owner.queue], [packets])
     assert await pair.read(len(packets.frames)) == packets.frames
     assert pair.owner.pauses == 0
 
@@ -96,12 +96,12 @@ async def test_frames_are_queued_in_order_once_the_socket_buffer_is_full(pair: P
     number = 0
     while not pair.owner.pauses:
         packets = EncodedPackets((b"42[%d,%b]" % (number, b"x" * 3000),))
-        ClientWriter._give([queue], [packets])
+        ClientWriter._write([queue], [packets])
         sent += packets.frames
         number += 1
     assert queue.fd == NO_FD
     late = EncodedPackets((b"42[late]",))
-    ClientWriter._give([queue], [late])
+    ClientWriter._write([queue], [late])
     assert queue.queued_bytes > 0
     assert await pair.read(len(sent + late.frames)) == sent + late.frames
     assert queue.fd == pair.websocket.fd != NO_FD
@@ -120,7 +120,7 @@ async def test_frames_arrive_once_and_in_order_by_every_way_of_writing(pair: Pai
             if dice.random() < 0.3:
                 queue.send(packets)
             else:
-                ClientWriter._give([queue], [packets])
+                ClientWriter._write([queue], [packets])
             if dice.random() < 0.1:
                 await asyncio.sleep(0)
         end = EncodedPackets((b"end",))
@@ -139,7 +139,7 @@ async def test_frames_arrive_once_and_in_order_by_every_way_of_writing(pair: Pai
 
 async def test_transport_notices_a_peer_that_is_gone_after_a_direct_write(pair: Pair) -> None:
     pair.peer.close()
-    ClientWriter._give([pair.owner.queue], [EncodedPackets((b"42[]",))])
+    ClientWriter._write([pair.owner.queue], [EncodedPackets((b"42[]",))])
     await pair.owner.closed.wait()
     assert pair.owner.queue.fd == NO_FD
 

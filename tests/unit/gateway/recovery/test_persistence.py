@@ -11,10 +11,11 @@ import pytest
 from bridge.errors import LogUnusableError
 from bridge.gateway.recovery import persistence as module
 from bridge.gateway.recovery.persistence import SessionPersistence
-from bridge.gateway.recovery.sessions import RecoverySessions
+from bridge.gateway.recovery.sessions import RecoveryLimits, RecoverySessions
 from bridge.gateway.subscription import Subscription
 from bridge.log.base import Position
 from bridge.rights import Rights
+from tests.fakes import SessionsBySid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,13 +49,14 @@ class Store:
                 self.kept[name] = session
 
 
-class Process:
+class Process(SessionsBySid):
     """One process's sessions over the store. Each has a monotonic clock of its own."""
 
     def __init__(self, store: Store, *, wall: float, started: float, limit: int = 10) -> None:
+        super().__init__()
         self._wall = wall
         self._now = started
-        self.sessions = RecoverySessions(120.0, limit, 100, 10**6)
+        self.sessions = RecoverySessions(RecoveryLimits(120.0, limit, 100, 10**6))
         self.keeper = SessionPersistence(self.sessions, store, self)
 
     def monotonic(self) -> float:
@@ -75,8 +77,8 @@ def at(seq: int, epoch: str = "e") -> Position:
 async def test_the_next_process_knows_who_was_connected_and_what_they_heard() -> None:
     store = Store()
     first = Process(store, wall=1000, started=5)
-    pid = first.sessions.open("s1", TEXAS, at(3)).pid
-    first.sessions.changed("s1", MORE, at(8))
+    pid = first.open("s1", TEXAS, at(3)).pid
+    first.changed("s1", MORE, at(8))
     await first.keeper.store()
     second = Process(store, wall=5000, started=70)
     await second.keeper.load("e")
@@ -90,10 +92,10 @@ async def test_the_next_process_knows_who_was_connected_and_what_they_heard() ->
 async def test_everything_is_spelled_as_it_was() -> None:
     store = Store()
     first = Process(store, wall=1000, started=5)
-    everything = first.sessions.open("s1", Subscription(), at(0)).pid
-    nothing = first.sessions.open("s2", Subscription(()), at(0)).pid
-    limited = first.sessions.open("s3", Subscription((), ("p1",), LIMITED), at(0)).pid
-    shut_out = first.sessions.open("s4", Subscription(rights=Rights((), user="v")), at(0)).pid
+    everything = first.open("s1", Subscription(), at(0)).pid
+    nothing = first.open("s2", Subscription(()), at(0)).pid
+    limited = first.open("s3", Subscription((), ("p1",), LIMITED), at(0)).pid
+    shut_out = first.open("s4", Subscription(rights=Rights((), user="v")), at(0)).pid
     await first.keeper.store()
     second = Process(store, wall=1000, started=5)
     await second.keeper.load("e")
@@ -126,7 +128,7 @@ async def test_sessions_that_were_stored_before_there_were_rights_are_everybodys
 async def test_what_everybody_may_hear_is_stored_as_it_was_before_there_were_rights() -> None:
     store = Store()
     process = Process(store, wall=1000, started=5)
-    pid = process.sessions.open("s1", MORE, at(3)).pid
+    pid = process.open("s1", MORE, at(3)).pid
     await process.keeper.store()
     assert orjson.loads(store.kept[pid])["heard"] == [["e-3", ["TX", "CA"], ["p1", 7]]]
 
@@ -134,7 +136,7 @@ async def test_what_everybody_may_hear_is_stored_as_it_was_before_there_were_rig
 async def test_who_was_connected_has_been_away_since_the_start() -> None:
     store = Store()
     first = Process(store, wall=1000, started=5)
-    pid = first.sessions.open("s1", TEXAS, at(0)).pid
+    pid = first.open("s1", TEXAS, at(0)).pid
     await first.keeper.store()
     second = Process(store, wall=9000, started=70)
     await second.keeper.load("e")
@@ -145,8 +147,8 @@ async def test_who_was_connected_has_been_away_since_the_start() -> None:
 async def test_who_had_left_before_has_been_away_since_then() -> None:
     store = Store()
     first = Process(store, wall=1000, started=5)
-    pid = first.sessions.open("s1", TEXAS, at(0)).pid
-    first.sessions.disconnected("s1", 5)
+    pid = first.open("s1", TEXAS, at(0)).pid
+    first.disconnected("s1", 5)
     await first.keeper.store()
     second = Process(store, wall=1100, started=70)
     await second.keeper.load("e")
@@ -157,8 +159,8 @@ async def test_who_had_left_before_has_been_away_since_then() -> None:
 async def test_a_clock_that_was_set_back_lets_nobody_stay_for_ever() -> None:
     store = Store()
     first = Process(store, wall=9000, started=5)
-    pid = first.sessions.open("s1", TEXAS, at(0)).pid
-    first.sessions.disconnected("s1", 5)
+    pid = first.open("s1", TEXAS, at(0)).pid
+    first.disconnected("s1", 5)
     await first.keeper.store()
     second = Process(store, wall=1000, started=70)
     await second.keeper.load("e")
@@ -169,9 +171,9 @@ async def test_a_clock_that_was_set_back_lets_nobody_stay_for_ever() -> None:
 async def test_who_said_goodbye_is_forgotten() -> None:
     store = Store()
     first = Process(store, wall=1000, started=5)
-    first.sessions.open("s1", TEXAS, at(0))
+    first.open("s1", TEXAS, at(0))
     await first.keeper.store()
-    first.sessions.end("s1")
+    first.end("s1")
     await first.keeper.store()
     assert store.kept == {}
 
@@ -179,7 +181,7 @@ async def test_who_said_goodbye_is_forgotten() -> None:
 async def test_sessions_of_another_epoch_are_forgotten() -> None:
     store = Store()
     first = Process(store, wall=1000, started=5)
-    pid = first.sessions.open("s1", TEXAS, at(0, "old")).pid
+    pid = first.open("s1", TEXAS, at(0, "old")).pid
     await first.keeper.store()
     second = Process(store, wall=1000, started=5)
     await second.keeper.load("new")
@@ -193,9 +195,9 @@ async def test_of_too_many_the_newest_stay_and_the_others_are_forgotten() -> Non
     first = Process(store, wall=1000, started=5)
     pids = []
     for number in range(4):
-        pids.append(first.sessions.open(f"s{number}", TEXAS, at(0)).pid)
+        pids.append(first.open(f"s{number}", TEXAS, at(0)).pid)
         first.passes(1)
-        first.sessions.disconnected(f"s{number}", first.monotonic())
+        first.disconnected(f"s{number}", first.monotonic())
     await first.keeper.store()
     second = Process(store, wall=first.wall(), started=70, limit=2)
     await second.keeper.load("e")
@@ -208,9 +210,9 @@ async def test_of_too_many_the_newest_stay_and_the_others_are_forgotten() -> Non
 async def test_nothing_is_written_where_nothing_changed() -> None:
     store = Store()
     process = Process(store, wall=1000, started=5)
-    process.sessions.open("s1", TEXAS, at(0))
+    process.open("s1", TEXAS, at(0))
     await process.keeper.store()
-    process.sessions.changed("s1", TEXAS, at(9))
+    process.changed("s1", TEXAS, at(9))
     await process.keeper.store()
     assert store.puts == 1
 
@@ -221,7 +223,7 @@ async def test_changes_gather_and_are_stored_by_themselves(monkeypatch: pytest.M
     process = Process(store, wall=1000, started=5)
     running = asyncio.create_task(process.keeper.run())
     for number in range(20):
-        process.sessions.open(f"s{number}", TEXAS, at(0))
+        process.open(f"s{number}", TEXAS, at(0))
     async with asyncio.timeout(5):
         while len(store.kept) < 20:
             await asyncio.sleep(0.001)
@@ -233,7 +235,7 @@ async def test_changes_gather_and_are_stored_by_themselves(monkeypatch: pytest.M
 async def test_who_waits_for_its_change_waits_until_it_is_stored() -> None:
     store = Store()
     process = Process(store, wall=1000, started=5)
-    process.sessions.open("s1", TEXAS, at(0))
+    process.open("s1", TEXAS, at(0))
     store.gate.clear()
     waiting = asyncio.create_task(process.keeper.store())
     await asyncio.sleep(0.01)
@@ -250,7 +252,7 @@ async def test_a_store_that_is_broken_ends_the_keeper_loudly(
     store = Store()
     store.broken = True
     process = Process(store, wall=1000, started=5)
-    process.sessions.open("s1", TEXAS, at(0))
+    process.open("s1", TEXAS, at(0))
     with pytest.raises(LogUnusableError):
         await process.keeper.run()
 
@@ -261,16 +263,20 @@ async def test_the_end_does_not_wait_for_a_store_that_takes_nothing(
     monkeypatch.setattr(module, "CLOSE_SECONDS", 0.01)
     store = Store()
     process = Process(store, wall=1000, started=5)
-    process.sessions.open("s1", TEXAS, at(0))
+    process.open("s1", TEXAS, at(0))
     store.gate.clear()
     async with asyncio.timeout(5):
         await process.keeper.close()
-    assert "will come back as new ones" in caplog.text
+    assert "will reconnect as new ones" in caplog.text
 
 
-async def test_the_end_of_a_broken_store_is_no_failure_of_its_own() -> None:
+async def test_close_warns_of_a_store_that_cannot_be_written(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     store = Store()
     store.broken = True
     process = Process(store, wall=1000, started=5)
-    process.sessions.open("s1", TEXAS, at(0))
+    process.open("s1", TEXAS, at(0))
     await process.keeper.close()
+    assert store.kept == {}
+    assert "sessions could not be stored" in caplog.text

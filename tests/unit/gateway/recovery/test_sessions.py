@@ -10,6 +10,7 @@ from bridge.gateway.recovery.replay import ReplaySegment, may_resume
 from bridge.gateway.recovery.sessions import (
     MAX_HISTORY_BYTES,
     MAX_SUBSCRIPTION_HISTORY,
+    RecoveryLimits,
     RecoveryOffer,
     RecoveryOutcome,
     RecoverySession,
@@ -21,6 +22,7 @@ from bridge.log.base import Entry, Position
 from bridge.log.memory import MemoryEventLog
 from bridge.rights import UNRESTRICTED, Rights
 from bridge.rooms import ALL_ROOM, region_room, rooms_of, user_room
+from tests.fakes import SessionsBySid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,15 +31,16 @@ TX, CA = Subscription(("TX",)), Subscription(("CA",))
 BOTH = Subscription(("TX", "CA"))
 
 
-class Story:
+class Story(SessionsBySid):
     """A log to write into, and sessions over it."""
 
     def __init__(self, **overrides: Any) -> None:
-        bounds = {"seconds": 120, "limit": 100, "max_events": 1000, "max_bytes": 10**6}
+        super().__init__()
+        limits = {"seconds": 120, "sessions": 100, "events": 1000, "bytes": 10**6}
         numbers = count()
         self.log = MemoryEventLog(1000, 900)
         self.sessions = RecoverySessions(
-            **{**bounds, **overrides}, token=lambda: f"pid{next(numbers)}"
+            RecoveryLimits(**{**limits, **overrides}), new_pid=lambda: f"pid{next(numbers)}"
         )
 
     async def tell(self, *regions: str) -> None:
@@ -87,9 +90,9 @@ def test_pid_and_offset_are_taken_out_of_auth(auth: Any, offer: RecoveryOffer, r
 async def test_what_followed_the_offset_is_owed_and_nothing_else() -> None:
     story = Story()
     await story.tell("TX")
-    pid = story.sessions.open("s", TX, story.head).pid
+    pid = story.open("s", TX, story.head).pid
     await story.tell("TX", "CA", "TX", "TX")
-    story.sessions.disconnected("s", 0)
+    story.disconnected("s", 0)
     assert story.resume(pid, story.at(3)) == [4, 5]
     assert story.resume(pid, story.at(5)) == []
     assert story.sessions.outcomes == {RecoveryOutcome.RECOVERED: 2}
@@ -98,7 +101,7 @@ async def test_what_followed_the_offset_is_owed_and_nothing_else() -> None:
 async def test_without_an_offset_it_is_everything_since_it_connected() -> None:
     story = Story()
     await story.tell("TX")
-    pid = story.sessions.open("s", TX, story.head).pid
+    pid = story.open("s", TX, story.head).pid
     await story.tell("TX")
     assert story.resume(pid, None) == [2]
     assert story.resume(pid, story.at(0)) == [2]
@@ -107,7 +110,7 @@ async def test_without_an_offset_it_is_everything_since_it_connected() -> None:
 @pytest.mark.parametrize("offset", ["", "x", "x-1", "{epoch}-3", "{epoch}--1", "{epoch}-1 "])
 async def test_an_offset_that_is_none_ends_the_session(offset: str) -> None:
     story = Story()
-    pid = story.sessions.open("s", TX, story.head).pid
+    pid = story.open("s", TX, story.head).pid
     await story.tell("TX", "TX")
     assert story.resume(pid, offset.format(epoch=story.head.epoch)) is None
     assert story.sessions.outcomes == {RecoveryOutcome.OFFSET: 1}
@@ -117,11 +120,11 @@ async def test_an_offset_that_is_none_ends_the_session(offset: str) -> None:
 
 async def test_each_event_is_owed_by_the_subscription_of_its_time() -> None:
     story = Story()
-    pid = story.sessions.open("s", TX, story.head).pid
+    pid = story.open("s", TX, story.head).pid
     await story.tell("TX", "CA")
-    story.sessions.changed("s", BOTH, story.head)
+    story.changed("s", BOTH, story.head)
     await story.tell("TX", "CA")
-    story.sessions.changed("s", CA, story.head)
+    story.changed("s", CA, story.head)
     await story.tell("TX", "CA")
     assert story.resume(pid, None) == [1, 3, 4, 6]
     assert story.resume(pid, story.at(3)) == [4, 6]
@@ -132,58 +135,57 @@ async def test_each_event_is_owed_by_the_subscription_of_its_time() -> None:
 
 async def test_a_subscription_that_changes_twice_at_one_position_counts_once() -> None:
     story = Story()
-    session = story.sessions.open("s", TX, story.head)
-    story.sessions.changed("s", CA, story.head)
-    story.sessions.changed("s", BOTH, story.head)
-    story.sessions.changed("s", BOTH, story.head)
-    story.sessions.changed("nobody", BOTH, story.head)
+    session = story.open("s", TX, story.head)
+    story.changed("s", CA, story.head)
+    story.changed("s", BOTH, story.head)
+    story.changed("s", BOTH, story.head)
     assert session.subscriptions == [(story.head, BOTH)]
     assert session.complete
 
 
 async def test_offsets_from_before_what_is_remembered_are_not_served() -> None:
     story = Story()
-    pids = [story.sessions.open(name, TX, story.head).pid for name in "ab"]
+    pids = [story.open(name, TX, story.head).pid for name in "ab"]
     for turn in range(MAX_SUBSCRIPTION_HISTORY + 1):
         await story.tell("TX")
         for name in "ab":
-            story.sessions.changed(name, (CA, TX)[turn % 2], story.head)
+            story.changed(name, (CA, TX)[turn % 2], story.head)
     assert story.resume(pids[0], story.at(1)) is None
     assert story.resume(pids[1], story.at(2)) is not None
 
 
 async def test_without_an_offset_what_is_not_remembered_is_not_served_either() -> None:
     story = Story()
-    pid = story.sessions.open("s", TX, story.head).pid
+    pid = story.open("s", TX, story.head).pid
     for turn in range(MAX_SUBSCRIPTION_HISTORY):
         await story.tell("TX")
-        story.sessions.changed("s", (CA, TX)[turn % 2], story.head)
+        story.changed("s", (CA, TX)[turn % 2], story.head)
     assert story.resume(pid, None) is None
 
 
 async def test_a_session_of_many_and_long_names_remembers_fewer_subscriptions() -> None:
     story = Story()
-    session = story.sessions.open("s", TX, story.head)
+    session = story.open("s", TX, story.head)
     longest = MAX_HISTORY_BYTES // 3
     for turn in "abcdef":
         await story.tell("TX")
-        story.sessions.changed("s", Subscription((turn * longest,)), story.head)
+        story.changed("s", Subscription((turn * longest,)), story.head)
     assert [s.regions for _, s in session.subscriptions] == [("e" * longest,), ("f" * longest,)]
     assert not session.complete
     await story.tell("TX")
-    story.sessions.changed("s", Subscription(("g" * MAX_HISTORY_BYTES,)), story.head)
+    story.changed("s", Subscription(("g" * MAX_HISTORY_BYTES,)), story.head)
     assert len(session.subscriptions) == 1  # whatever it takes, the last one is what it hears
-    story.sessions.changed("s", CA, story.head)
+    story.changed("s", CA, story.head)
     assert [s for _, s in session.subscriptions] == [CA]
     assert story.resume(session.pid, str(story.head)) == []
 
 
 async def test_the_window_is_counted_from_when_it_left() -> None:
     story = Story(seconds=10)
-    pids = [story.sessions.open(name, TX, story.head).pid for name in "abc"]
-    story.sessions.disconnected("a", 100)
-    story.sessions.disconnected("b", 105)
-    story.sessions.disconnected("b", 200)  # a second word of the same end
+    pids = [story.open(name, TX, story.head).pid for name in "abc"]
+    story.disconnected("a", 100)
+    story.disconnected("b", 105)
+    story.disconnected("b", 200)  # a second word of the same end
     assert story.resume(pids[0], None, 110) is None
     assert story.resume(pids[1], None, 114.9) == []
     assert story.resume(pids[2], None, 10_000) == []  # never left
@@ -192,19 +194,19 @@ async def test_the_window_is_counted_from_when_it_left() -> None:
 
 async def test_who_came_back_is_not_away() -> None:
     story = Story(seconds=10)
-    pid = story.sessions.open("s", TX, story.head).pid
-    story.sessions.disconnected("s", 0)
+    pid = story.open("s", TX, story.head).pid
+    story.disconnected("s", 0)
     assert story.resume(pid, None, 5) == []
     assert story.sessions.away == 0
-    story.sessions.disconnected("s", 100)
+    story.disconnected("s", 100)
     assert story.resume(pid, None, 109) == []
 
 
 async def test_the_newest_of_those_who_left_are_kept() -> None:
-    story = Story(limit=2)
-    pids = [story.sessions.open(name, TX, story.head).pid for name in "abc"]
+    story = Story(sessions=2)
+    pids = [story.open(name, TX, story.head).pid for name in "abc"]
     for now, name in enumerate("abc"):
-        story.sessions.disconnected(name, now)
+        story.disconnected(name, now)
     assert len(story.sessions) == story.sessions.away == 2
     assert story.resume(pids[0], None, 3) is None
     assert story.resume(pids[1], None, 3) == []
@@ -212,19 +214,19 @@ async def test_the_newest_of_those_who_left_are_kept() -> None:
 
 async def test_a_goodbye_ends_the_session() -> None:
     story = Story()
-    pid = story.sessions.open("s", TX, story.head).pid
-    story.sessions.end("s")
-    story.sessions.end("s")
-    story.sessions.disconnected("s", 0)
+    pid = story.open("s", TX, story.head).pid
+    story.end("s")
+    story.end("s")
+    story.disconnected("s", 0)
     assert story.resume(pid, None) is None
     assert len(story.sessions) == 0
 
 
-@pytest.mark.parametrize("bound", ["max_events", "max_bytes"])
+@pytest.mark.parametrize("bound", ["events", "bytes"])
 async def test_one_recovery_is_bounded_by_what_the_client_itself_missed(bound: str) -> None:
-    size = 2 if bound == "max_events" else 2 * len(b"{}")
+    size = 2 if bound == "events" else 2 * len(b"{}")
     story = Story(**{bound: size})
-    pids = [story.sessions.open(name, TX, story.head).pid for name in "ab"]
+    pids = [story.open(name, TX, story.head).pid for name in "ab"]
     await story.tell("TX", "CA", "CA", "TX")
     assert story.resume(pids[0], None) == [1, 4]
     await story.tell("TX")
@@ -235,14 +237,14 @@ async def test_one_recovery_is_bounded_by_what_the_client_itself_missed(bound: s
 async def test_what_the_log_no_longer_holds_is_gone() -> None:
     story = Story()
     story.log = MemoryEventLog(2, 900)
-    pid = story.sessions.open("s", TX, story.head).pid
+    pid = story.open("s", TX, story.head).pid
     await story.tell("TX", "TX", "TX")
     assert story.resume(pid, None) is None
     assert story.sessions.outcomes == {RecoveryOutcome.GONE: 1}
 
 
 def test_pids_can_not_be_guessed() -> None:
-    sessions = RecoverySessions(1, 1, 1, 1)
+    sessions = RecoverySessions(RecoveryLimits(1, 1, 1, 1))
     head = Position("e", 0)
     pids = {sessions.open(str(n), TX, head).pid for n in range(100)}
     assert len(pids) == 100
@@ -297,7 +299,7 @@ def test_rights_that_are_enough_to_go_on(rights: Rights, heard: Subscription, en
 
 async def test_another_users_session_is_left_alone() -> None:
     story = Story()
-    pid = story.sessions.open("s", Subscription(rights=ALL), story.head).pid
+    pid = story.open("s", Subscription(rights=ALL), story.head).pid
     await story.tell("TX")
     for other in (UNRESTRICTED, Rights(user="other")):
         assert story.resume(pid, None, rights=other) is None
@@ -307,7 +309,7 @@ async def test_another_users_session_is_left_alone() -> None:
 
 async def test_rights_that_are_not_enough_end_the_session() -> None:
     story = Story()
-    pid = story.sessions.open("s", Subscription(rights=ALL), story.head).pid
+    pid = story.open("s", Subscription(rights=ALL), story.head).pid
     assert story.resume(pid, None, rights=T) is None
     assert story.sessions.outcomes == {RecoveryOutcome.RIGHTS: 1}
     assert story.resume(pid, None, rights=ALL) is None
@@ -315,18 +317,18 @@ async def test_rights_that_are_not_enough_end_the_session() -> None:
 
 async def test_what_was_heard_before_the_offset_needs_no_rights_any_more() -> None:
     story = Story()
-    pid = story.sessions.open("s", Subscription(("CA",), rights=TC), story.head).pid
+    pid = story.open("s", Subscription(("CA",), rights=TC), story.head).pid
     await story.tell("CA")
-    story.sessions.changed("s", Subscription(("TX",), rights=T), story.head)
+    story.changed("s", Subscription(("TX",), rights=T), story.head)
     await story.tell("TX")
     assert story.resume(pid, story.at(1), rights=T) == [2]
 
 
 async def test_every_part_of_what_was_missed_needs_rights() -> None:
     story = Story()
-    pid = story.sessions.open("s", Subscription(("CA",), rights=TC), story.head).pid
+    pid = story.open("s", Subscription(("CA",), rights=TC), story.head).pid
     await story.tell("CA", "CA")
-    story.sessions.changed("s", Subscription(("TX",), rights=T), story.head)
+    story.changed("s", Subscription(("TX",), rights=T), story.head)
     await story.tell("TX")
     assert story.resume(pid, story.at(1), rights=T) is None
     assert story.sessions.outcomes == {RecoveryOutcome.RIGHTS: 1}
@@ -334,7 +336,7 @@ async def test_every_part_of_what_was_missed_needs_rights() -> None:
 
 async def test_who_came_back_has_the_rights_with_which_it_came() -> None:
     story = Story()
-    pid = story.sessions.open("s", Subscription(("TX",), rights=ALL), story.head).pid
+    pid = story.open("s", Subscription(("TX",), rights=ALL), story.head).pid
     await story.tell("TX")
     assert story.resume(pid, None, rights=T) == [1]
     session = story.sessions.by_pid(pid)

@@ -1,236 +1,202 @@
-"""The private parts of python-socketio that the handshake relies on."""
-
 from __future__ import annotations
 
 import asyncio
-import inspect
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import socketio
 
-from bridge.gateway.engineio.server import EngineServer
+from bridge.gateway.client import ClientSession
 from bridge.gateway.engineio.session import EngineSession
 from bridge.gateway.socketio.server import MAX_CONNECTS, SocketServer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-CHANGED = (
-    "python-socketio changed something private that bridge/gateway/handshake.py relies on "
-    "(its docstring lists it): "
-)
+    from bridge.gateway.client import Connection
 
 
 class Handler:
-    """Remembers what it is told."""
+    """Records its calls."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[Any, ...]] = []
+        self.calls: list[tuple[Any, ...]] = []
+        self.server: SocketServer | None = None
 
-    async def on_connect(self, eio_sid: str, auth: Any) -> None:
-        self.told.append(("arrived", eio_sid, auth))
+    async def on_connect(self, connection: Connection, auth: Any) -> None:
+        self.calls.append(("connect", connection.eio_sid, auth))
 
-    async def on_event(self, sid: str, name: str, args: Sequence[Any], ack: int | None) -> None:
-        self.told.append(("asked", sid, name, list(args), ack))
+    async def on_event(
+        self, client: ClientSession, name: str, args: Sequence[Any], ack: int | None
+    ) -> None:
+        self.calls.append(("event", client.sid, name, list(args), ack))
 
-    def on_disconnect(self, sid: str, reason: str) -> None:
-        self.told.append(("left", sid, reason))
+    def on_disconnect(self, client: ClientSession, reason: str) -> None:
+        assert self.server is not None
+        self.server.clients.remove(client)
+        self.calls.append(("disconnect", client.sid, reason))
+
+
+class Server(SocketServer):
+    """A server with one connection, `eio`, and the packets that it sent."""
+
+    def __init__(self, handler: Handler, **options: Any) -> None:
+        super().__init__(handler=handler, async_mode="asgi", **options)
+        handler.server = self
+        self.sent: list[str] = []
+
+    async def open(self, eio_sid: str = "eio") -> EngineSession:
+        session = self.eio.sockets[eio_sid] = EngineSession(self.eio, eio_sid, 1000)
+        await self._handle_eio_connect(eio_sid, {})
+        return session
+
+    def register(self, eio_sid: str, sid: str) -> ClientSession:
+        connection = self.clients.connection(eio_sid)
+        assert connection is not None
+        client = ClientSession(sid, connection)
+        self.clients.add(client)
+        return client
+
+    async def _send_packet(self, _eio_sid: str, packet: Any) -> None:
+        self.sent.append(packet.encode())
 
 
 @pytest.fixture
-def edge() -> Handler:
+def handler() -> Handler:
     return Handler()
 
 
 @pytest.fixture
-async def server(edge: Handler) -> SocketServer:
-    server = SocketServer(handler=edge, async_mode="asgi")
-    await server._handle_eio_connect("eio", {})
+async def server(handler: Handler) -> Server:
+    server = Server(handler)
+    await server.open()
     return server
 
 
-@pytest.mark.parametrize(
-    ("name", "parameters"),
-    [
-        ("_engineio_server_class", []),
-        ("_handle_eio_connect", ["eio_sid", "environ"]),
-        ("_handle_eio_message", ["eio_sid", "data"]),
-        ("_handle_eio_disconnect", ["eio_sid", "reason"]),
-        ("_send_packet", ["eio_sid", "pkt"]),
-        ("_handle_connect", ["eio_sid", "namespace", "data"]),
-        ("_handle_event", ["eio_sid", "namespace", "id", "data"]),
-        ("_handle_disconnect", ["eio_sid", "namespace", "reason"]),
-    ],
-)
-def test_the_hooks_are_there(name: str, parameters: list[str]) -> None:
-    hook = getattr(socketio.AsyncServer, name, None)
-    assert hook is not None, CHANGED + name
-    assert list(inspect.signature(hook).parameters)[1:] == parameters, CHANGED + name
-
-
-@pytest.mark.parametrize(
-    ("name", "parameters"),
-    [
-        ("basic_enter_room", ["sid", "namespace", "room", "eio_sid"]),
-        ("basic_leave_room", ["sid", "namespace", "room"]),
-        ("sid_from_eio_sid", ["eio_sid", "namespace"]),
-        ("eio_sid_from_sid", ["sid", "namespace"]),
-        ("get_namespaces", []),
-    ],
-)
-def test_the_managers_methods_are_there(name: str, parameters: list[str]) -> None:
-    method = getattr(SocketServer(async_mode="asgi").manager, name, None)
-    assert method is not None, CHANGED + "manager." + name
-    assert list(inspect.signature(method).parameters) == parameters, CHANGED + "manager." + name
-
-
-def test_the_engine_is_ours() -> None:
-    assert type(SocketServer(async_mode="asgi").eio) is EngineServer, (
-        CHANGED + "_engineio_server_class()"
-    )
-
-
-async def test_an_edge_hears_of_the_packets(server: SocketServer, edge: Handler) -> None:
+async def test_handler_receives_the_packets_of_a_client(server: Server, handler: Handler) -> None:
     await server._handle_eio_message("eio", '0{"regions":["TX"]}')
     server.register("eio", "sid")
     await server._handle_eio_message("eio", '27["subscribe",{"a":1}]')
     await server._handle_eio_message("eio", '2["connect"]')
     await server._handle_eio_message("eio", "1")
-    assert edge.told == [
-        ("arrived", "eio", {"regions": ["TX"]}),
-        ("asked", "sid", "subscribe", [{"a": 1}], 7),
-        ("asked", "sid", "connect", [], None),
-        ("left", "sid", server.reason.CLIENT_DISCONNECT),
-    ], CHANGED + "how packets reach the hooks"
+    assert handler.calls == [
+        ("connect", "eio", {"regions": ["TX"]}),
+        ("event", "sid", "subscribe", [{"a": 1}], 7),
+        ("event", "sid", "connect", [], None),
+        ("disconnect", "sid", server.reason.CLIENT_DISCONNECT),
+    ]
 
 
-async def test_a_binary_event_arrives_with_its_attachments(
-    server: SocketServer, edge: Handler
-) -> None:
+async def test_binary_event_arrives_with_its_attachments(server: Server, handler: Handler) -> None:
     server.register("eio", "sid")
     await server._handle_eio_message("eio", '51-["subscribe",{"_placeholder":true,"num":0}]')
     await server._handle_eio_message("eio", b"\x00")
-    assert edge.told == [("asked", "sid", "subscribe", [b"\x00"], None)]
+    assert handler.calls == [("event", "sid", "subscribe", [b"\x00"], None)]
 
 
-async def test_who_asks_to_be_connected_again_and_again_is_parted_with(
-    server: SocketServer, edge: Handler, monkeypatch: pytest.MonkeyPatch
+async def test_connection_with_too_many_connect_packets_is_closed(
+    server: Server, handler: Handler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parted: list[str] = []
-    monkeypatch.setattr(server, "close_connection", parted.append)
+    closed: list[str] = []
+    monkeypatch.setattr(
+        server, "close_connection", lambda connection: closed.append(connection.eio_sid)
+    )
     for _ in range(MAX_CONNECTS):
         await server._handle_eio_message("eio", '0{"token":"a guess"}')
-    assert (len(edge.told), parted) == (MAX_CONNECTS, [])
+    assert (len(handler.calls), closed) == (MAX_CONNECTS, [])
     await server._handle_eio_message("eio", '0{"token":"a guess"}')
-    assert (len(edge.told), parted) == (MAX_CONNECTS, ["eio"])
+    assert (len(handler.calls), closed) == (MAX_CONNECTS, ["eio"])
     await server._handle_eio_disconnect("eio", server.reason.TRANSPORT_CLOSE)
-    assert server._connect_counts == {}
+    assert list(server.clients.connections) == []
 
 
 @pytest.mark.parametrize("packet", ['2["subscribe"]', "1"])
-async def test_who_is_not_admitted_is_not_heard(
-    server: SocketServer, edge: Handler, packet: str
+async def test_packet_of_a_connection_without_a_client_is_ignored(
+    server: Server, handler: Handler, packet: str
 ) -> None:
     await server._handle_eio_message("eio", packet)
-    assert edge.told == []
+    assert handler.calls == []
 
 
-async def test_an_event_whose_name_is_a_number_is_passed_over(
-    server: SocketServer, edge: Handler
-) -> None:
+async def test_event_named_by_a_number_is_ignored(server: Server, handler: Handler) -> None:
     server.register("eio", "sid")
     await server._handle_eio_message("eio", "2[1]")
-    assert edge.told == []
+    assert handler.calls == []
 
 
 @pytest.mark.parametrize("packet", ["2[]", "abc", b"\x00"])
-async def test_who_sends_what_is_no_packet_is_parted_with(
-    server: SocketServer, edge: Handler, packet: Any
+async def test_malformed_packet_closes_the_connection(
+    server: Server, handler: Handler, packet: Any
 ) -> None:
-    socket = server.eio.sockets["eio"] = EngineSession(server.eio, "eio", 1000)
+    session = server.eio.sockets["eio"]
     server.register("eio", "sid")
     await server._handle_eio_message("eio", packet)
     await server.shutdown()
-    assert socket.closed
-    assert edge.told == [("left", "sid", server.reason.TRANSPORT_ERROR)]
+    assert session.closed
+    assert handler.calls == [("disconnect", "sid", server.reason.TRANSPORT_ERROR)]
 
 
-async def test_a_text_in_the_place_of_an_attachment_is_no_packet(
-    server: SocketServer, edge: Handler
-) -> None:
-    socket = server.eio.sockets["eio"] = EngineSession(server.eio, "eio", 1000)
+async def test_text_in_place_of_an_attachment_is_malformed(server: Server) -> None:
+    session = server.eio.sockets["eio"]
     server.register("eio", "sid")
     await server._handle_eio_message("eio", '51-["x",{"_placeholder":true,"num":0}]')
     await server._handle_eio_message("eio", '2["y"]')
     await server.shutdown()
-    assert socket.closed
+    assert session.closed
     assert server._binary_packet == {}
 
 
-async def test_other_namespaces_are_refused_with_a_message(
-    server: SocketServer, edge: Handler
-) -> None:
-    sent: list[str] = []
-
-    async def send(_eio_sid: str, packet: Any) -> None:
-        sent.append(packet.encode())
-
-    server._send_packet = send
+async def test_other_namespace_is_rejected_with_a_message(server: Server, handler: Handler) -> None:
     await server._handle_eio_message("eio", "0/admin,")
     await server._handle_eio_message("eio", "1/admin,")
-    assert sent == ['4/admin,{"message":"Invalid namespace"}']
-    assert edge.told == []
+    assert server.sent == ['4/admin,{"message":"Invalid namespace"}']
+    assert handler.calls == []
 
 
-async def test_a_client_connects_once(server: SocketServer, edge: Handler) -> None:
-    sent: list[str] = []
-
-    async def send(_eio_sid: str, packet: Any) -> None:
-        sent.append(packet.encode())
-
-    server._send_packet = send
+async def test_second_connect_packet_of_a_client_is_rejected(
+    server: Server, handler: Handler
+) -> None:
     server.register("eio", "sid")
     await server._handle_eio_message("eio", "0")
-    assert sent == ['4{"message":"Already connected"}']
-    assert edge.told == []
+    assert server.sent == ['4{"message":"Already connected"}']
+    assert handler.calls == []
 
 
-async def test_a_connection_through_which_nobody_comes_is_ended(edge: Handler) -> None:
-    server = SocketServer(handler=edge, async_mode="asgi", connect_seconds=0.01)
+async def test_connection_without_a_client_is_closed_after_the_timeout(handler: Handler) -> None:
+    server = Server(handler, connect_seconds=0.01)
     for name in ("idle", "busy"):
-        server.eio.sockets[name] = EngineSession(server.eio, name, 1000)
-        await server._handle_eio_connect(name, {})
+        await server.open(name)
     server.register("busy", "sid")
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(4):
         while "idle" in server.eio.sockets:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.01)
     assert list(server.eio.sockets) == ["busy"]
+    assert [connection.eio_sid for connection in server.clients.connections] == ["busy"]
     await server.shutdown()
 
 
-async def test_the_end_of_a_connection_is_no_goodbye(server: SocketServer, edge: Handler) -> None:
+async def test_end_of_a_connection_is_not_a_client_disconnect(
+    server: Server, handler: Handler
+) -> None:
     reason = server.reason
     server.register("eio", "sid")
-    # Engine.IO's CLOSE, which a page that is reloaded and one that is cut off both send.
+    # Engine.IO's CLOSE, which is sent both by a page that is reloaded and by one that is dropped.
     await server._handle_eio_disconnect("eio", reason.CLIENT_DISCONNECT)
-    assert edge.told == [("left", "sid", reason.TRANSPORT_CLOSE)], CHANGED + "who calls whom"
+    assert handler.calls == [("disconnect", "sid", reason.TRANSPORT_CLOSE)]
     await server._handle_eio_disconnect("eio", reason.TRANSPORT_ERROR)
-    assert len(edge.told) == 1
+    assert len(handler.calls) == 1
 
 
-async def test_a_sid_can_be_had_by_another_connection(server: SocketServer, edge: Handler) -> None:
-    server.register("eio", "sid")
-    server.unregister("sid")
-    await server._handle_eio_connect("later", {})
+async def test_sid_can_be_used_by_another_connection(server: Server, handler: Handler) -> None:
+    server.clients.remove(server.register("eio", "sid"))
+    await server.open("later")
     server.register("later", "sid")
     await server._handle_eio_disconnect("eio", server.reason.PING_TIMEOUT)
-    assert edge.told == []
+    assert handler.calls == []
     await server._handle_eio_message("later", '2["x"]')
-    assert edge.told == [("asked", "sid", "x", [], None)]
+    assert handler.calls == [("event", "sid", "x", [], None)]
 
 
-async def test_without_an_edge_it_is_the_librarys_own() -> None:
+async def test_server_without_a_handler_is_the_librarys_own() -> None:
     server = SocketServer(async_mode="asgi", async_handlers=False)
     sent: list[str] = []
 

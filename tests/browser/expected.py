@@ -1,12 +1,13 @@
-"""What the table says, and whether a page says the same."""
+"""Writes to the table, and the comparison of a page with it."""
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from playwright.async_api import TimeoutError as PlaywrightTimeout
+
+from tests.support.expected_table import differences
 
 if TYPE_CHECKING:
     from playwright.async_api import Page
@@ -40,8 +41,8 @@ SHOWN = """([expected, columns]) => {
 }"""
 
 
-async def of(sandbox: Sandbox, region: str | None = None) -> Rows:
-    """The rows as they are now, of one region or all."""
+async def rows_of(sandbox: Sandbox, region: str | None = None) -> Rows:
+    """Return the present rows of one region, or of all."""
     columns = ", ".join(COLUMNS)
     rows = await sandbox.execute(
         f"select id::text as property_id, {columns} from properties"
@@ -51,12 +52,12 @@ async def of(sandbox: Sandbox, region: str | None = None) -> Rows:
     return by_id(rows)
 
 
-async def reprice(sandbox: Sandbox, key: str, price: int) -> None:
+async def set_price(sandbox: Sandbox, key: str, price: int) -> None:
     await sandbox.execute("update properties set price = %s where id = %s", (price, key))
 
 
-async def add(sandbox: Sandbox, name: str, state: str = "TX", **columns: Any) -> str:
-    """A new row; its key."""
+async def insert(sandbox: Sandbox, name: str, state: str = "TX", **columns: Any) -> str:
+    """Insert a row and return its key."""
     values = {"name": name, "city": "Anywhere", "state": state, "price": 1_000_000, **columns}
     names = ", ".join(values)
     [row] = await sandbox.execute(
@@ -67,7 +68,7 @@ async def add(sandbox: Sandbox, name: str, state: str = "TX", **columns: Any) ->
     return str(row["id"])
 
 
-async def remove(sandbox: Sandbox, key: str) -> None:
+async def delete(sandbox: Sandbox, key: str) -> None:
     await sandbox.execute("delete from properties where id = %s", (key,))
 
 
@@ -75,8 +76,8 @@ async def move(sandbox: Sandbox, key: str, state: str) -> None:
     await sandbox.execute("update properties set state = %s where id = %s", (state, key))
 
 
-async def some(sandbox: Sandbox, number: int, region: str = "TX") -> list[dict[str, Any]]:
-    """Rows of one region that have a price and are for sale, the newest, which are listed first."""
+async def pick(sandbox: Sandbox, number: int, region: str = "TX") -> list[dict[str, Any]]:
+    """Return available rows of a region with a price, the newest, which are listed first."""
     rows = await sandbox.execute(
         "select id::text, price, name, status, units from properties where state = %s"
         " and price is not null and units is not null and status = 'available'"
@@ -92,6 +93,7 @@ def by_id(rows: list[dict[str, Any]]) -> Rows:
 
 
 async def until_shown(page: Page, expected: Rows) -> None:
+    """Wait until the page holds exactly these rows, and its cards show their values."""
     try:
         await page.wait_for_function(
             SHOWN, arg=[expected, list(COLUMNS)], polling=50, timeout=SECONDS * 1000
@@ -104,14 +106,7 @@ async def until_shown(page: Page, expected: Rows) -> None:
 
 def _difference(held: Rows, expected: Rows) -> str:
     lines = [f"the page holds {len(held)} rows, expected are {len(expected)}"]
-    lines += [f"too many: {key} {held[key]}" for key in held.keys() - expected.keys()]
-    lines += [f"missing: {key} {expected[key]}" for key in expected.keys() - held.keys()]
-    lines += [
-        f"{key}.{name}: {json.dumps(held[key][name])}, expected {json.dumps(value)}"
-        for key in held.keys() & expected.keys()
-        for name, value in expected[key].items()
-        if held[key][name] != value
-    ]
+    lines += [f"{key} {text}" for key, text in differences(held, expected)]
     if len(lines) == 1:
         lines.append("the rows are equal, so a card or the count shows something else")
     return "\n".join(lines[:20])
