@@ -104,7 +104,7 @@ async def until(it: Client, events: int) -> list[dict[str, Any]]:
     """Wait for so many events, batches unpacked; return the notifications among them."""
     async with asyncio.timeout(10):
         while len(received(it)) < events:
-            it.hear(await it.packet())
+            it.receive_packet(await it.next_packet())
     return [event["data"] for event in received(it) if event["event"] == "property-notification"]
 
 
@@ -112,7 +112,7 @@ def received(it: Client) -> list[dict[str, Any]]:
     """Return all events of properties that it received, batches unpacked."""
     return [
         event
-        for name, envelope, *_ in it.heard
+        for name, envelope, *_ in it.events
         if name.startswith("propert")
         for event in envelope["data"].get("events", [envelope])
     ]
@@ -153,7 +153,7 @@ async def test_notifications_are_part_of_batches() -> None:
         notification = await until(ann, 4)
         assert [data["changes"]["status"]["new"] for data in notification] == ["pending", "sold"]
         assert await until(bob, 2) == []
-        assert {args[0] for args in ann.heard} == {"properties-batch"}
+        assert {args[0] for args in ann.events} == {"properties-batch"}
 
 
 @pytest.mark.parametrize("batch", [False, True])
@@ -164,7 +164,7 @@ async def test_missed_notification_is_replayed_once_on_recovery(*, batch: bool) 
     ):
         at.write("p1", status="pending")
         assert len(await until(ann, 2)) == 1
-        await ann.drop()
+        await ann.close()
         at.write("p1", status="sold")
         at.write("p1", status="sold", price=5)
         await ann.connect()
@@ -248,7 +248,7 @@ async def test_client_that_authenticates_later_is_notified_from_then_on() -> Non
     ):
         at.write("p1", status="pending")
         assert await until(one, 1) == []
-        answer = await one.ask("authenticate", token(ANN))
+        answer = await one.request("authenticate", token(ANN))
         assert answer["ok"] is True
         at.write("p1", status="sold")
         [notification] = await until(one, 3)
