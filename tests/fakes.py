@@ -1,4 +1,4 @@
-"""A source and a table that a test drives, and entries to publish."""
+"""A source and a table under a test's control, entries to publish, and clients by sid."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def client_session(sid: str, *, batching: bool = False) -> ClientSession:
 
 
 class HubBySid:
-    """A hub whose clients are made and named by their sids."""
+    """A hub with clients that are made and named by their sids."""
 
     def __init__(
         self, *, deliver: Callable[[Entry, Collection[str]], None], **options: Any
@@ -152,7 +152,7 @@ class HubBySid:
 
     @property
     def sids(self) -> list[str]:
-        """Those of clients that have joined."""
+        """The sids of clients that have joined."""
         return [sid for sid, client in self.client_of.items() if client.subscription is not None]
 
     def _client(self, sid: str, *, batching: bool) -> ClientSession:
@@ -216,7 +216,7 @@ class FakeSource:
 
 
 class FakeTable:
-    """Rows in memory. `write` and `remove` return the change that a source would yield."""
+    """Rows in memory, in key order. `write` and `remove` return the change that a source yields."""
 
     def __init__(self, *rows: dict[str, Any]) -> None:
         self.contents: dict[Any, dict[str, Any]] = {row["id"]: row for row in rows}

@@ -206,7 +206,7 @@ def _socket_server(options: GatewayOptions, clients: ClientRegistry) -> SocketSe
         max_http_buffer_size=options.max_message_bytes,
         logger=_library_logger("bridge.gateway.socketio"),
         engineio_logger=_library_logger("bridge.gateway.engineio"),
-        waiting=options.max_queued_bytes,
+        max_queued_bytes=options.max_queued_bytes,
     )
 
 

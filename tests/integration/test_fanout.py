@@ -1,4 +1,4 @@
-"""What goes wrong between a server and thousands of clients, made to happen over real sockets."""
+"""Faults between a server and thousands of clients, produced over real sockets."""
 
 from __future__ import annotations
 
@@ -59,9 +59,12 @@ class Served:
                 await asyncio.sleep(0.005)
 
     async def nothing_open(self) -> None:
-        async with asyncio.timeout(5):
-            while self.engine.websockets or self.engine.sockets:
-                await asyncio.sleep(0.005)
+        """Wait until no connection is open."""
+        until = time.monotonic() + 5
+        while self.engine.websockets or self.engine.sockets:
+            open_now = (len(self.engine.websockets), len(self.engine.sockets))
+            assert time.monotonic() < until, f"{open_now} websockets and sessions are still open"
+            await asyncio.sleep(0.005)
 
 
 @asynccontextmanager
@@ -77,7 +80,7 @@ async def gateway(
 
 
 class Raw:
-    """A websocket client whose every byte is the test's."""
+    """A websocket client that sends exactly the bytes of the test."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
@@ -94,7 +97,7 @@ class Raw:
             return first & 15, await self.reader.readexactly(size)
 
     async def text(self) -> str:
-        """The next packet that is no status and no ping."""
+        """Return the next packet that is neither a status nor a ping."""
         while True:
             opcode, payload = await self.frame()
             assert opcode == 1, (opcode, payload)
@@ -138,8 +141,8 @@ async def connected(server: Served, **options: Any) -> AsyncIterator[Raw]:
 # -- upgrades
 
 
-async def test_upgrades_under_fire_lose_and_repeat_nothing_and_nobody_has_to_come_again() -> None:
-    """100 official clients move from polling to websockets while 200 events a second are told."""
+async def test_upgrades_under_load_lose_and_repeat_nothing_without_a_reconnect() -> None:
+    """100 official clients upgrade from polling to websockets at 200 events a second."""
     assert install_node(), "Node comes with the development dependencies"
     async with gateway() as server:
         assert NODE is not None
@@ -179,7 +182,7 @@ async def test_upgrades_under_fire_lose_and_repeat_nothing_and_nobody_has_to_com
         assert server.gateway.slow_clients_closed == 0
 
 
-async def test_a_poll_that_waits_is_answered_when_its_client_moves_away() -> None:
+async def test_waiting_poll_is_answered_when_its_client_upgrades() -> None:
     async with gateway() as server, aiohttp.ClientSession() as http:
         async with http.get(server.polling) as response:
             sid = json.loads((await response.text())[1:])["sid"]
@@ -212,7 +215,7 @@ async def test_a_poll_that_waits_is_answered_when_its_client_moves_away() -> Non
 
 
 @pytest.mark.parametrize("end", ["3probe", "40", "close"])
-async def test_an_upgrade_that_is_given_up_leaves_the_client_with_its_polls(end: str) -> None:
+async def test_abandoned_upgrade_leaves_the_client_polling(end: str) -> None:
     async with gateway() as server, aiohttp.ClientSession() as http:
         async with http.get(server.polling) as response:
             sid = json.loads((await response.text())[1:])["sid"]
@@ -236,7 +239,7 @@ async def test_an_upgrade_that_is_given_up_leaves_the_client_with_its_polls(end:
 # -- order
 
 
-async def test_answers_and_what_one_client_is_told_come_between_what_all_are_told() -> None:
+async def test_acks_and_single_events_keep_their_place_among_broadcasts() -> None:
     async with gateway() as server, connected(server) as one, connected(server) as other:
         await server.until(2)
         first = next(iter(server.gateway.clients))
@@ -259,7 +262,7 @@ async def test_answers_and_what_one_client_is_told_come_between_what_all_are_tol
             assert [await other.seq() for _ in range(4)] == [at, at + 1, at + 3, at + 4]
 
 
-async def test_a_request_is_answered_after_all_that_was_told_before_it() -> None:
+async def test_ack_follows_everything_sent_before_it() -> None:
     async with gateway() as server, connected(server) as one:
         for turn in range(50):
             one.send(f'42{turn}["subscribe",{{"regions":["TX"]}}]')
@@ -271,7 +274,7 @@ async def test_a_request_is_answered_after_all_that_was_told_before_it() -> None
 # -- clients that are slow, and bursts
 
 
-async def test_a_burst_told_at_once_cuts_off_only_who_does_not_take_it() -> None:
+async def test_burst_disconnects_only_slow_clients() -> None:
     async with (
         gateway(client_bytes=500_000) as server,
         connected(server) as healthy,
@@ -316,8 +319,8 @@ async def test_a_stalled_client_costs_the_others_nothing() -> None:
         assert server.gateway.slow_clients_closed == 1
 
 
-async def test_what_waits_for_a_stalled_client_is_what_others_are_written() -> None:
-    """It holds references; its own copy is what the transport took before it paused."""
+async def test_queue_of_a_stalled_client_shares_the_frames_of_others() -> None:
+    """The queue holds references; only the transport's buffer is a copy of its own."""
     async with gateway(client_bytes=10**9) as server:
         async with connected(server, limit=1024) as one, connected(server, limit=1024) as two:
             for raw in (one, two):
@@ -336,7 +339,7 @@ async def test_what_waits_for_a_stalled_client_is_what_others_are_written() -> N
 # -- ends
 
 
-async def test_who_answers_no_ping_is_let_go() -> None:
+async def test_client_without_a_pong_is_disconnected() -> None:
     async with gateway() as server:
         server.engine.ping_interval = server.engine.ping_timeout = 0.2
         async with connected(server) as silent, connected(server) as awake:
@@ -358,7 +361,7 @@ async def test_who_answers_no_ping_is_let_go() -> None:
 
 
 @pytest.mark.parametrize("how", ["reset", "half", "closed"])
-async def test_what_is_told_to_a_connection_that_is_gone_harms_nobody(
+async def test_broadcast_to_a_lost_connection_is_harmless(
     how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with gateway() as server, connected(server) as healthy:
@@ -402,7 +405,7 @@ async def test_a_half_closed_connection_that_is_not_read_does_not_stay(
 @pytest.mark.parametrize(
     "data", [b"\x81\x00", masked(b"x"), masked(b"\xff"), masked(b"y" * 70_000)]
 )
-async def test_who_does_not_speak_the_protocol_is_let_go(
+async def test_connection_with_malformed_frames_is_closed(
     data: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transport, "CLOSE_SECONDS", 0.2)
@@ -413,8 +416,8 @@ async def test_who_does_not_speak_the_protocol_is_let_go(
 
 
 @pytest.mark.parametrize("drain", [True, False])
-async def test_a_server_that_stops_lets_its_clients_go(drain: bool) -> None:
-    """By itself where it drains as `bridge serve` does, and as uvicorn asks it to elsewhere."""
+async def test_stopping_server_closes_its_connections(drain: bool) -> None:
+    """By draining, as `bridge serve` does, and by uvicorn's shutdown of each connection."""
     async with gateway(drain=drain) as server, connected(server) as one:
         await server.until(1)
         server.publish(1)
@@ -433,7 +436,7 @@ async def test_a_server_that_stops_lets_its_clients_go(drain: bool) -> None:
 
 
 def _wrapping(app: Any) -> Any:
-    """Middleware that wants to see all that is sent, and says so by taking the handover away."""
+    """Middleware that inspects everything that is sent, so it removes the handover."""
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         scope.get("extensions", {}).pop(HANDOVER, None)
@@ -456,7 +459,7 @@ def _wrapping(app: Any) -> Any:
     ],
     ids=["stock", "wsproto", "deflate", "wrapped"],
 )
-async def test_without_a_handover_it_is_the_same(options: dict[str, Any]) -> None:
+async def test_gateway_works_without_a_handover(options: dict[str, Any]) -> None:
     async with (
         gateway(**options) as server,
         aiohttp.ClientSession() as http,

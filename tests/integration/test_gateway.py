@@ -1,4 +1,4 @@
-"""Real clients over real sockets; only what the pipeline publishes is made up."""
+"""Real clients over real sockets, with entries that no pipeline made."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from bridge.gateway.subscription import Subscription
 
 # Python's client does not read all of its answers to the end. They are collected here, so that no
-# other test is blamed.
+# other test fails.
 pytestmark = pytest.mark.filterwarnings("ignore:Unclosed connection:ResourceWarning")
 
 
@@ -39,7 +39,7 @@ def collected() -> Iterator[None]:
 
 
 class Served:
-    """A gateway on a port, and what to do to it."""
+    """A gateway on a port."""
 
     def __init__(self, gateway: Gateway, url: str) -> None:
         self.gateway = gateway
@@ -81,7 +81,7 @@ async def gateway(**overrides: Any) -> AsyncIterator[Served]:
 
 
 class Client:
-    """A Socket.IO client and all it heard, acks as ("ack", answer)."""
+    """A Socket.IO client and everything it received, acks as ("ack", answer)."""
 
     def __init__(self, http: aiohttp.ClientSession) -> None:
         self.sio = socketio.AsyncClient(reconnection=False, handle_sigint=False, http_session=http)
@@ -103,7 +103,7 @@ class Client:
         return await self.sio.call(name, data, timeout=5)
 
     async def until(self, count: int) -> list[int]:
-        """The `seq` of what was heard, once there are `count`."""
+        """Return the `seq` of the received events, once there are `count`."""
         async with asyncio.timeout(10):
             while len(self.heard) < count:
                 self._news.clear()
@@ -132,7 +132,7 @@ transports = pytest.mark.parametrize("transport", ["polling", "websocket", "upgr
 
 
 @transports
-async def test_a_client_that_names_nothing_hears_everything_in_order(transport: str) -> None:
+async def test_client_without_names_receives_everything_in_order(transport: str) -> None:
     async with gateway() as served, client(served.url, transport) as one:
         served.publish(*(entry(n, "TX") for n in range(50)))
         served.publish(entry(50, "CA", name="property-deleted"))
@@ -143,7 +143,7 @@ async def test_a_client_that_names_nothing_hears_everything_in_order(transport: 
 
 
 @transports
-async def test_clients_hear_what_they_named_and_nothing_else(transport: str) -> None:
+async def test_client_receives_what_it_named_and_nothing_else(transport: str) -> None:
     async with (
         gateway() as served,
         client(served.url, transport, {"regions": ["TX"]}) as tx,
@@ -157,7 +157,7 @@ async def test_clients_hear_what_they_named_and_nothing_else(transport: str) -> 
         assert await everything.until(5) == [1, 2, 3, 4, 5]
 
 
-async def test_subscribe_and_unsubscribe_tell_the_whole_subscription() -> None:
+async def test_acks_of_requests_have_the_whole_subscription() -> None:
     async with gateway() as served, client(served.url) as one:
         assert await one.say("subscribe", {"regions": ["TX"]}) == {
             "ok": True,
@@ -188,7 +188,7 @@ async def test_subscribe_and_unsubscribe_tell_the_whole_subscription() -> None:
         ("authenticate", (), "bad_request"),
     ],
 )
-async def test_a_refused_request_says_why_and_changes_nothing(
+async def test_rejected_request_has_a_reason_and_changes_nothing(
     event: str, args: tuple[Any, ...], code: str
 ) -> None:
     async with (
@@ -232,7 +232,7 @@ async def test_handshake_members_of_others_are_passed_over() -> None:
 
 
 @transports
-async def test_acks_and_events_keep_the_order_in_which_they_were_said(transport: str) -> None:
+async def test_acks_and_events_keep_their_order(transport: str) -> None:
     async with (
         gateway() as served,
         client(served.url, transport, {"regions": ["CA"]}) as one,
@@ -291,8 +291,8 @@ async def test_client_that_disconnects_is_removed_from_every_part() -> None:
         assert len(served.gateway.clients) == 0
 
 
-async def test_nothing_is_heard_before_the_connection_is_accepted() -> None:
-    """Else a client that sets up its listeners on `connect`, as many do, would lose it."""
+async def test_event_is_not_sent_before_connect() -> None:
+    """Otherwise a client that sets up its listeners on `connect`, as many do, would lose it."""
     async with gateway() as served, aiohttp.ClientSession() as http:
         stop = asyncio.Event()
 
@@ -335,7 +335,7 @@ async def test_an_upgrade_under_fire_loses_and_repeats_nothing() -> None:
 
 
 @pytest.mark.parametrize("shown", [True, False])
-async def test_a_client_that_takes_nothing_is_cut_off_and_the_others_are_not(
+async def test_slow_client_is_disconnected_and_the_others_are_not(
     shown: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not shown:  # as on a server that doesn't show its transports
@@ -373,7 +373,7 @@ async def test_a_client_that_takes_nothing_is_cut_off_and_the_others_are_not(
         writer.transport.abort()
 
 
-async def test_a_poll_that_never_comes_is_cut_off_too() -> None:
+async def test_slow_polling_client_is_disconnected() -> None:
     async with gateway(client_bytes=100_000) as served, aiohttp.ClientSession() as http:
         url = served.url + "/socket.io/?EIO=4&transport=polling"
         async with http.get(url) as response:

@@ -42,7 +42,7 @@ class Site:
         return str(running.log.head)
 
     async def settled(self) -> None:
-        """Until everything that was written has been told."""
+        """Wait until every change has been published."""
         head = ""
         while head != self.head:
             head = self.head
@@ -113,16 +113,16 @@ def published(table: FakeTable, *states: str) -> dict[Any, dict[str, Any]]:
     }
 
 
-async def test_a_snapshot_comes_with_the_ack_and_its_position() -> None:
+async def test_snapshot_is_in_the_ack_with_its_position() -> None:
     async with site(row("a"), row("b", state="CA")) as here, client(here.url) as one:
-        answer = await one.ask("subscribe", {"regions": ["TX"], "snapshot": True})
+        answer = await one.request("subscribe", {"regions": ["TX"], "snapshot": True})
         assert answer["ok"] is True
         assert answer["regions"] == ["TX"]
         assert answer["offset"] == here.head
         assert shown(answer["snapshot"]) == published(here.table, "TX")
         assert "more" not in answer
         here.write(row("a", price=5))
-        packet = json.loads((await one.packet())[2:])
+        packet = json.loads((await one.next_packet())[2:])
         assert packet[1]["data"]["changes"] == {"price": {"old": 1_000_000, "new": 5}}
 
 
@@ -136,9 +136,9 @@ async def test_a_refused_snapshot_changes_nothing() -> None:
             ({"regions": ["CA"], "snapshot": True, "after": 1}, "bad_request"),
             ({"regions": ["CA"], "snapshot": True, "after": "0.0.0"}, "cursor_gone"),
         ):
-            answer = await one.ask("subscribe", argument)
+            answer = await one.request("subscribe", argument)
             assert answer["error"]["code"] == code
-        answer = await one.ask("unsubscribe", {"regions": ["CA"]})
+        answer = await one.request("unsubscribe", {"regions": ["CA"]})
         assert answer["regions"] == ["TX"]
 
 
@@ -162,7 +162,7 @@ async def trade(here: Site) -> None:
 
 
 class Watcher:
-    """A client that fetches a snapshot in pages, and then hears events through a drop."""
+    """A client that fetches a snapshot in pages, and receives events across a drop."""
 
     def __init__(self, one: Client, *regions: str) -> None:
         self.one = one
@@ -171,13 +171,13 @@ class Watcher:
         self.enough = asyncio.Event()
 
     async def hear(self) -> str:
-        """Take one packet in; gives it if it is no event."""
-        packet = await self.one.packet()
+        """Receive one packet; return it if it is no event."""
+        packet = await self.one.next_packet()
         if not packet.startswith("42"):
             return packet
-        before = len(self.one.heard)
-        self.one.hear(packet)
-        for args in self.one.heard[before:]:
+        before = len(self.one.events)
+        self.one.receive_packet(packet)
+        for args in self.one.events[before:]:
             self.view.hear(args)
         return ""
 
@@ -198,7 +198,7 @@ class Watcher:
         for turn in range(20):
             await self.hear()
             if turn == 10:
-                await self.one.drop()
+                await self.one.close()
                 await asyncio.sleep(0.05)
                 await self.one.connect()
                 assert self.one.recovered
@@ -209,7 +209,7 @@ class Watcher:
 
 @pytest.mark.parametrize("transport", ["websocket", "polling"])
 @pytest.mark.parametrize("batch", [False, True])
-async def test_snapshot_and_events_come_to_the_table_at_500_changes_a_second(
+async def test_snapshot_and_events_equal_the_table_at_500_changes_a_second(
     transport: str, batch: bool
 ) -> None:
     rows = [row(f"p{n:03}", state=("TX", "CA", "NV")[n % 3], price=n) for n in range(400)]
@@ -235,7 +235,7 @@ async def test_snapshot_and_events_come_to_the_table_at_500_changes_a_second(
             assert view.positions == sorted(set(view.positions))
 
 
-async def test_batches_come_at_most_once_a_window() -> None:
+async def test_batch_is_sent_at_most_once_per_window() -> None:
     async with (
         site(row("a"), batch_seconds=0.1) as here,
         client(here.url, auth={"batch": True}) as one,
@@ -247,30 +247,30 @@ async def test_batches_come_at_most_once_a_window() -> None:
             here.write(row(f"new{price}"))
             await asyncio.sleep(0.01)
         here.write(row("end"))
-        while not any("new49" in str(args) for args in one.heard):
-            one.hear(await one.packet())
-        assert len(one.heard) < 10
-        for args in one.heard:
+        while not any("new49" in str(args) for args in one.events):
+            one.receive_packet(await one.next_packet())
+        assert len(one.events) < 10
+        for args in one.events:
             assert args[0] == args[1]["event"] == "properties-batch"
             keys = [event["data"]["property_id"] for event in args[1]["data"]["events"]]
             assert len(keys) == len(set(keys))
-        first = other.heard
+        first = other.events
         while len(first) < 2:
-            other.hear(await other.packet())
+            other.receive_packet(await other.next_packet())
         assert first[0][0] == "property-updated"
 
 
-async def test_the_state_is_told_at_connect_and_when_it_changes(
+async def test_bridge_status_is_sent_at_connect_and_on_change(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(status, "GRACE_SECONDS", 0.1)
     async with site(row("a")) as here, client(here.url) as one:
-        await one.ask("subscribe", {"snapshot": True})
+        await one.request("subscribe", {"snapshot": True})
 
         async def hears(state: str) -> None:
             async with asyncio.timeout(5):
-                while not one.status or one.status[-1] != state:
-                    one.hear(await one.packet())
+                while not one.bridge_states or one.bridge_states[-1] != state:
+                    one.receive_packet(await one.next_packet())
 
         await hears("live")
         here.source.become(SourceState.DOWN)
@@ -279,19 +279,19 @@ async def test_the_state_is_told_at_connect_and_when_it_changes(
         here.source.become(SourceState.LIVE)
         await hears("live")
         assert one.offset == here.head
-        assert len(one.heard) == 1
+        assert len(one.events) == 1
         async with client(here.url, auth={"batch": True}) as two:
-            two.hear(await two.packet())
-            assert two.status == ["live"]
+            two.receive_packet(await two.next_packet())
+            assert two.bridge_states == ["live"]
             assert two.offset == here.head
-            await two.drop()
+            await two.close()
             await two.connect()
             assert two.recovered
 
 
-async def test_a_pass_for_what_was_missed_is_catching_up() -> None:
+async def test_scan_for_missed_changes_is_catching_up() -> None:
     async with site(row("a")) as here, client(here.url) as one:
-        await one.ask("subscribe", {"snapshot": True})
+        await one.request("subscribe", {"snapshot": True})
         gate = asyncio.Event()
         page = here.table.page
 
@@ -303,11 +303,11 @@ async def test_a_pass_for_what_was_missed_is_catching_up() -> None:
         assert here.source.inbox is not None
         here.source.inbox.put_nowait(Gap(GapReason.OVERFLOW))
         async with asyncio.timeout(5):
-            while one.status[-1:] != ["catching-up"]:
-                one.hear(await one.packet())
+            while one.bridge_states[-1:] != ["catching-up"]:
+                one.receive_packet(await one.next_packet())
             gate.set()
-            while one.status[-1] != "live":
-                one.hear(await one.packet())
+            while one.bridge_states[-1] != "live":
+                one.receive_packet(await one.next_packet())
 
 
 async def test_too_many_requests_are_refused_and_change_nothing() -> None:
@@ -317,19 +317,19 @@ async def test_too_many_requests_are_refused_and_change_nothing() -> None:
         client(here.url) as other,
     ):
         for n in range(3):
-            assert (await one.ask("subscribe", {"regions": [f"r{n}"]}))["ok"]
-        refused = await one.ask("subscribe", {"regions": ["CA"]})
+            assert (await one.request("subscribe", {"regions": [f"r{n}"]}))["ok"]
+        refused = await one.request("subscribe", {"regions": ["CA"]})
         assert refused["error"]["code"] == "rate_limited"
-        assert (await other.ask("subscribe", {"regions": ["CA"]}))["ok"]
+        assert (await other.request("subscribe", {"regions": ["CA"]}))["ok"]
         await asyncio.sleep(1.05)
-        answer = await one.ask("unsubscribe", {"regions": ["r1", "r2"]})
+        answer = await one.request("unsubscribe", {"regions": ["r1", "r2"]})
         assert answer["regions"] == ["TX", "r0"]
 
 
 @pytest.mark.parametrize("transport", ["websocket", "polling"])
 async def test_too_long_a_message_ends_the_connection(transport: str) -> None:
     async with site(message_bytes=2048) as here, client(here.url, transport) as one:
-        await one.ask("subscribe", {"regions": ["x" * 100] * 15})
+        await one.request("subscribe", {"regions": ["x" * 100] * 15})
         long = "421" + json.dumps(["subscribe", {"regions": ["x" * 100] * 30}])
         if transport == "polling":
             async with one.http.post(one._poll, data=long) as response:
@@ -397,7 +397,7 @@ async def test_an_etag_holds_until_something_happens() -> None:
         ("?region=a&region=b&region=c", "too_many_rooms"),
     ],
 )
-async def test_bad_parameters_are_told(query: str, code: str) -> None:
+async def test_unknown_parameter_is_named_in_the_error(query: str, code: str) -> None:
     async with site(row("a"), max_rooms=2) as here, got(here, query) as (response, body):
         assert response.status == 400
         assert body["ok"] is False
@@ -405,7 +405,7 @@ async def test_bad_parameters_are_told(query: str, code: str) -> None:
         assert body["error"]["message"]
 
 
-async def test_pages_of_the_configured_origins_may_read_it() -> None:
+async def test_configured_origins_may_read_the_response() -> None:
     async with site(row("a"), cors_origins="http://a.example") as here:
         async with got(here, Origin="http://a.example") as (response, _):
             assert response.headers["Access-Control-Allow-Origin"] == "http://a.example"
@@ -414,7 +414,7 @@ async def test_pages_of_the_configured_origins_may_read_it() -> None:
             assert "Access-Control-Allow-Origin" not in response.headers
 
 
-async def test_a_page_may_ask_whether_it_may_send_a_token() -> None:
+async def test_preflight_request_allows_a_token() -> None:
     asked = {
         "Access-Control-Request-Method": "GET",
         "Access-Control-Request-Headers": "authorization, if-none-match",
@@ -445,10 +445,10 @@ async def test_before_the_table_is_read_there_are_no_rows(monkeypatch: pytest.Mo
         async with got(here) as (response, body):
             assert response.status == 503
             assert body["error"]["code"] == "not_ready"
-        answer = await one.ask("subscribe", {"snapshot": True})
+        answer = await one.request("subscribe", {"snapshot": True})
         assert answer["error"]["code"] == "not_ready"
         monkeypatch.setattr("bridge.gateway.snapshot.WAIT_SECONDS", 5)
-        asking = asyncio.create_task(one.ask("subscribe", {"snapshot": True}))
+        asking = asyncio.create_task(one.request("subscribe", {"snapshot": True}))
         await asyncio.sleep(0.05)
-        gate.set()  # a request waits a little for what is about to be there
+        gate.set()  # a request waits for the first snapshot
         assert len((await asking)["snapshot"]) == 1

@@ -196,7 +196,7 @@ class Clients(RuleBasedStateMachine):
         ids = [page.session_id for page in self.pages.values() if page.session_id]
         self.run(self.gateway.sign_out(session_id=data.draw(st.sampled_from(ids))))
 
-    # -- what always holds
+    # -- invariants
 
     @invariant()
     def every_part_has_the_clients_of_the_registry(self) -> None:

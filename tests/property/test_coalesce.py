@@ -1,4 +1,4 @@
-"""A client that applies a batch ends equal to one that applies the single events."""
+"""A client that applies batches has the same state as one that applies the single events."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ subscriptions = st.sampled_from(
 
 @dataclass
 class Client:
-    """Applies what the contract says, and shows the properties of its subscription."""
+    """Applies events as the contract specifies, and keeps the properties of its subscription."""
 
     subscription: Subscription
     known: dict[Any, Row]
@@ -98,7 +98,7 @@ class Client:
 
 @st.composite
 def stories(draw: st.DrawFn) -> tuple[dict[Any, Row], list[Entry]]:
-    """The table at the beginning, and what happened then."""
+    """Draw the table at the beginning, and the entries after that."""
     states = draw(histories)
     steps = [
         (key, number, before, after)
@@ -140,7 +140,7 @@ def start(subscription: Subscription, table: dict[Any, Row], places: dict[Any, A
 
 @settings(max_examples=examples(400))
 @given(stories(), subscriptions, st.data())
-def test_a_batch_comes_to_the_same_as_its_events(
+def test_batch_has_the_same_result_as_its_events(
     story: tuple[dict[Any, Row], list[Entry]], subscription: Subscription, data: st.DataObject
 ) -> None:
     table, entries = story
@@ -158,7 +158,7 @@ def test_a_batch_comes_to_the_same_as_its_events(
 
 
 def _content(client: Client) -> dict[Any, Row]:
-    """Published columns; a net difference of nothing is not told, nor the time at which it was."""
+    """Return the published columns but `updated_at`: no net change is sent without a new value."""
     columns = [column for column in PROJECTION.published if column != "updated_at"]
     return {
         key: {column: row.get(column) for column in columns} for key, row in client.known.items()
@@ -167,7 +167,7 @@ def _content(client: Client) -> dict[Any, Row]:
 
 @settings(max_examples=examples(200))
 @given(stories())
-def test_a_property_is_told_once_and_nothing_is_told_of_what_came_back(
+def test_property_has_one_net_change_without_restored_values(
     story: tuple[dict[Any, Row], list[Entry]],
 ) -> None:
     _, entries = story
@@ -189,7 +189,7 @@ def test_a_property_is_told_once_and_nothing_is_told_of_what_came_back(
 
 
 def _places(table: dict[Any, Row], entries: list[Entry]) -> dict[Any, tuple[str, ...]]:
-    """The regions of each property at the beginning, as its first event tells them."""
+    """Return the regions of each property at the beginning, as its first event has them."""
     places: dict[Any, tuple[str, ...]] = {}
     for entry in entries:
         key = entry.event.key
@@ -201,5 +201,5 @@ def _places(table: dict[Any, Row], entries: list[Entry]) -> dict[Any, tuple[str,
                 if moved
                 else tuple(r.removeprefix("region:") for r in entry.event.rooms[2:])
             )
-    # Without an event it doesn't matter where it was.
+    # Without an event its regions do not matter.
     return {key: places.get(key, ()) for key in table}

@@ -1,6 +1,4 @@
-"""Clients that drop, lag and come back at random: each one's story is the log seen through its
-rooms.
-"""
+"""Clients drop, lag and reconnect at random: each one receives the log, filtered by its rooms."""
 
 from __future__ import annotations
 
@@ -38,14 +36,14 @@ NAMES = ("a", "b")
 
 @dataclass
 class Client:
-    """What it was told, what of it arrived, and what it should have been told."""
+    """The entries that were sent, those that arrived, and those that should have been sent."""
 
     pid: str
     sid: str
-    wire: list[Entry] = field(default_factory=list)  # told and not yet arrived
+    wire: list[Entry] = field(default_factory=list)  # sent and not yet arrived
     arrived: list[Entry] = field(default_factory=list)
     owed: list[Entry] = field(default_factory=list)
-    hears: Subscription = field(default_factory=Subscription)  # as it was told
+    hears: Subscription = field(default_factory=Subscription)  # as acknowledged to it
     connected: bool = True
 
 
@@ -79,7 +77,7 @@ class Recoveries(RuleBasedStateMachine):
         event = Event("property-updated", key, rooms, b"{}")
         entries = self._append(event)
         for client in self.clients.values():
-            # Owed whether or not it is there, for as long as it is who it is.
+            # Whether or not it is connected, for as long as its session exists.
             known = self.sessions.by_pid(client.pid) is not None
             if known and set(client.hears.rooms) & set(rooms):
                 client.owed += entries
@@ -97,7 +95,7 @@ class Recoveries(RuleBasedStateMachine):
         if client is None:
             self._new(name, regions)
             return
-        # By a new connection: the old one may still seem to stand.
+        # By a new connection: the old one may still seem to be open.
         offset = str(client.arrived[-1].position) if client.arrived else None
         session = self.sessions.find(client.pid, self.now)
         self.hub.remove(client.sid)
@@ -158,9 +156,9 @@ class Recoveries(RuleBasedStateMachine):
             self.sessions.change(session, subscription, self.log.head)
 
     def _acknowledge(self) -> None:
-        """The client hears of its subscription."""
+        """Send the ack with the subscription."""
 
-    # -- what always holds
+    # -- invariants
 
     @invariant()
     def nobody_is_told_what_is_not_owed_or_out_of_order(self) -> None:
@@ -178,7 +176,7 @@ class Recoveries(RuleBasedStateMachine):
 
 
 class Restarts(Recoveries):
-    """The same, and the server is killed and started again now and then."""
+    """The same, with restarts of the server."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,5 +1,6 @@
-"""Clients with all kinds of rights come, follow, are given other rights, drop and come back, while
-rows change: what each has is the table as it may see it, and nothing it was told shows more.
+"""Clients with all kinds of rights connect, subscribe, receive other rights, drop and reconnect
+while rows change: each has the part of the table that its rights cover, and received nothing
+beyond it.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ wanteds = st.sampled_from(
 
 @dataclass
 class Client:
-    """Does what the contract tells clients to do, and keeps every byte."""
+    """Applies events as the contract specifies, and checks every byte."""
 
     batch: bool
     sid: str = ""
@@ -87,12 +88,12 @@ class Client:
     rights: Rights = UNRESTRICTED
     subscription: Subscription = field(default_factory=Subscription)
     known: dict[Any, dict[str, Any]] = field(default_factory=dict)
-    asked: int = 0  # requests that are not answered wholly yet
-    astray: bool = False  # an answer was lost: what it has is of no use until it has asked anew
+    asked: int = 0  # requests without a complete answer yet
+    astray: bool = False  # an answer was lost: its state is of no use until the next full snapshot
     wire: list[tuple[str, Any, str]] = field(default_factory=list)
 
     def told(self, name: str, what: Any, position: str = "") -> None:
-        """Put on its way to the client, whose rights are those of now."""
+        """Send to the client, under its present rights."""
         if isinstance(what, bytes):
             self._check(what)
         self.wire.append((name, what, position))
@@ -153,7 +154,7 @@ class Client:
         )
 
     def _mine(self, key: Any, row: dict[str, Any]) -> bool:
-        # Where it is exactly, a name says in these tests.
+        # In these tests the name of a row has its exact regions.
         state, _, place = row["name"].split(":")[1].partition("/")
         return self._follows(key, [state, f"{state}/{place}"] if state != "None" else [])
 
@@ -165,7 +166,7 @@ class Wire:
 
     def __init__(self, registry: ClientRegistry) -> None:
         self.registry = registry
-        self.clients: dict[ClientSession, Client] = {}  # those who are connected
+        self.clients: dict[ClientSession, Client] = {}  # the connected ones
         self.arriving: Client | None = None
         self.refusals: list[dict[str, Any]] = []
 
@@ -420,7 +421,7 @@ class Rightful(RuleBasedStateMachine):
             self.sessions.disconnected(client.recovery, 0.0)
 
     def _asks_for_all(self, client: Client) -> None:
-        """The client asks for the rows of its whole subscription, and forgets what it has."""
+        """The client drops its state and requests the rows of its whole subscription."""
         now = self._session(client).subscription
         assert now is not None
         self.window.flush_one(self._session(client))
@@ -429,7 +430,7 @@ class Rightful(RuleBasedStateMachine):
         self._subscribed(client, what, all_=now.regions is None)
 
     def _subscribed(self, client: Client, what: RoomSelection, *, all_: bool = False) -> None:
-        """The client is answered what it hears, with a snapshot of what was added."""
+        """The client receives its subscription, with a snapshot of what was added."""
         self.window.flush_one(self._session(client))
         now = self._session(client).subscription
         assert now is not None
@@ -474,7 +475,7 @@ class Rightful(RuleBasedStateMachine):
 
     @staticmethod
     def _shown(known: dict[Any, dict[str, Any]]) -> dict[Any, dict[str, Any]]:
-        """Without the documented columns that this table has not."""
+        """Return the rows without documented columns that this table lacks."""
         every = PROJECTION.shown("member")
         return {
             key: {column: value for column, value in row.items() if column in every}

@@ -1,5 +1,5 @@
-"""Clients with tokens come, go, renew, are signed out, and time passes: whoever is still here bears
-a token that is good, and whoever had to go has gone.
+"""Clients with tokens connect, disconnect, refresh and are signed out while time passes: every
+connected client has a valid token, and the others have been removed.
 """
 
 from __future__ import annotations

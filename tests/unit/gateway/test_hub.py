@@ -22,7 +22,7 @@ TX, CA, NV = map(region_room, ("TX", "CA", "NV"))
 
 
 class Post:
-    """Where a hub delivers: (seq, recipients), in order."""
+    """Records deliveries of a hub as (seq, recipients), in order."""
 
     def __init__(self) -> None:
         self.deliveries: list[tuple[int, list[str]]] = []
@@ -54,7 +54,7 @@ def hears(hub: HubBySid, *rooms: str) -> list[str]:
 
 
 def steps(call: Callable[[], object]) -> int:
-    """The number of instructions that the interpreter runs for `call`."""
+    """Return the number of instructions that the interpreter runs for `call`."""
     count = 0
 
     def trace(frame: FrameType, event: str, _argument: object) -> Any:
@@ -72,15 +72,15 @@ def steps(call: Callable[[], object]) -> int:
     return count
 
 
-# -- who hears what
+# -- subscriptions
 
 
-def test_a_client_that_names_nothing_hears_everything(hub: HubBySid) -> None:
+def test_client_without_names_is_subscribed_to_everything(hub: HubBySid) -> None:
     assert hub.join("a", RoomSelection()) == Subscription(None, ())
     assert hears(hub, ALL_ROOM, TX) == ["a"]
 
 
-def test_a_client_that_names_a_region_hears_only_that(hub: HubBySid) -> None:
+def test_client_that_names_a_region_receives_only_its_events(hub: HubBySid) -> None:
     hub.join("a", regions("TX"))
     assert hears(hub, ALL_ROOM, TX) == ["a"]
     assert hears(hub, ALL_ROOM, CA) == []
@@ -108,13 +108,13 @@ def test_naming_nothing_means_everything_again(hub: HubBySid) -> None:
     assert hears(hub, TX) == []
 
 
-def test_without_its_last_name_a_client_hears_nothing(hub: HubBySid) -> None:
+def test_client_without_its_last_name_receives_nothing(hub: HubBySid) -> None:
     hub.join("a", regions("TX"))
     assert hub.unsubscribe("a", regions("TX")) == Subscription(())
     assert hears(hub, ALL_ROOM, TX, CA) == []
 
 
-def test_what_is_not_the_last_name_leaves_the_others(hub: HubBySid) -> None:
+def test_unsubscribed_name_leaves_the_other_names(hub: HubBySid) -> None:
     hub.join("a", RoomSelection(("TX", "CA"), ("p1",)))
     assert hub.unsubscribe("a", RoomSelection(("TX",), ("p1",))) == Subscription(("CA",))
     assert hears(hub, TX, property_room("p1")) == []
@@ -153,7 +153,7 @@ def test_a_client_in_several_of_the_rooms_is_a_recipient_once(hub: HubBySid) -> 
     assert sorted(hears(hub, ALL_ROOM, TX, CA, property_room("p1"))) == ["a", "b"]
 
 
-def test_who_left_is_no_recipient(hub: HubBySid) -> None:
+def test_removed_client_is_no_recipient(hub: HubBySid) -> None:
     hub.join("a", regions("TX"))
     hub.remove("a")
     hub.remove("a")
@@ -196,20 +196,20 @@ def test_recipients_of_one_room_are_not_copied(hub: HubBySid) -> None:
 # -- publish
 
 
-def test_publish_delivers_in_order_before_it_returns(hub: HubBySid, post: Post) -> None:
+def test_publish_delivers_in_order_before_returning(hub: HubBySid, post: Post) -> None:
     hub.join("a", regions("TX"))
     hub.join("b", regions("CA"))
     hub.publish([entry(1, "TX"), entry(2, "CA"), entry(3, "TX", "CA")])
     assert post.deliveries == [(1, ["a"]), (2, ["b"]), (3, ["a", "b"])]
 
 
-def test_what_nobody_hears_is_not_delivered(hub: HubBySid, post: Post) -> None:
+def test_event_without_recipients_is_not_delivered(hub: HubBySid, post: Post) -> None:
     hub.join("a", regions("CA"))
     hub.publish([entry(1, "TX")])
     assert post.deliveries == []
 
 
-# -- refusals change nothing
+# -- rejected requests change nothing
 
 
 def test_more_rooms_than_the_bound_are_refused_and_change_nothing(hub: HubBySid) -> None:
@@ -241,7 +241,7 @@ def test_joining_twice_is_the_callers_fault(hub: HubBySid) -> None:
         hub.join("a", RoomSelection())
 
 
-def test_acks_tell_the_whole_subscription() -> None:
+def test_ack_has_the_whole_subscription() -> None:
     assert Subscription().to_ack() == {"ok": True, "regions": None, "properties": []}
     assert Subscription(("TX",), (7,)).to_ack() == {
         "ok": True,
@@ -310,7 +310,7 @@ def test_a_name_that_is_too_long_is_refused_without_being_repeated() -> None:
     ("argument", "answer"),
     [(None, False), ({}, False), ({"snapshot": None}, False), ({"snapshot": True}, True)],
 )
-def test_a_snapshot_is_asked_for_by_true_only(argument: Any, answer: bool) -> None:
+def test_snapshot_flag_is_set_by_true_only(argument: Any, answer: bool) -> None:
     assert parse_snapshot_flag(argument) is answer
 
 
@@ -319,10 +319,10 @@ def test_a_snapshot_that_is_neither_true_nor_false_is_refused() -> None:
         parse_snapshot_flag({"snapshot": "yes"})
 
 
-# -- who stands aside, and who comes back
+# -- batching and restored clients
 
 
-def test_who_stands_aside_has_a_subscription_and_is_no_recipient(hub: HubBySid) -> None:
+def test_batching_client_has_a_subscription_but_is_no_recipient(hub: HubBySid) -> None:
     hub.join("a", regions("TX"), batching=True)
     hub.join("b", regions("TX"))
     assert hears(hub, TX) == ["b"]
@@ -337,7 +337,7 @@ def test_who_stands_aside_has_a_subscription_and_is_no_recipient(hub: HubBySid) 
     assert hears(hub, CA) == ["a"]
 
 
-def test_who_comes_back_hears_what_it_heard(hub: HubBySid) -> None:
+def test_restored_client_has_its_earlier_subscription(hub: HubBySid) -> None:
     subscription = Subscription(("TX", "CA"), ("p1",))
     hub.restore("a", subscription)
     assert hub.subscription("a") == subscription
@@ -348,7 +348,7 @@ def test_who_comes_back_hears_what_it_heard(hub: HubBySid) -> None:
 
 @pytest.mark.parametrize("name", ["\ud800", "TX\udfff", "\ud800" * 10])
 @pytest.mark.parametrize("what", ["regions", "properties"])
-def test_a_name_that_nobody_could_say_is_refused(what: str, name: str) -> None:
+def test_name_with_half_a_surrogate_pair_is_rejected(what: str, name: str) -> None:
     with pytest.raises(RequestRejected, match="half a surrogate pair"):
         parse_selection({what: [name]})
     assert parse_selection({what: ["é\U0001f4a5"]})

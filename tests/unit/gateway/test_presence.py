@@ -1,4 +1,4 @@
-"""Users are present as long as they have a client here, or one that may come back."""
+"""A user is present while it has a client that is connected or may reconnect."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_user_is_there_from_the_first_client_to_the_last() -> None:
     assert set(presence.users) == set()
 
 
-def test_a_client_without_a_user_is_nobody() -> None:
+def test_client_without_a_user_is_not_counted() -> None:
     presence = Presence()
     here = hub(presence)
     here.join("a", ALL, rights=UNRESTRICTED)
@@ -38,7 +38,7 @@ def test_a_client_without_a_user_is_nobody() -> None:
     assert set(presence.users) == set()
 
 
-def test_what_a_client_subscribes_to_changes_nothing() -> None:
+def test_presence_does_not_depend_on_the_subscription() -> None:
     presence = Presence()
     here = hub(presence)
     here.join("a", ALL, rights=ANN)
@@ -49,7 +49,7 @@ def test_what_a_client_subscribes_to_changes_nothing() -> None:
     assert set(presence.users) == set()
 
 
-def test_who_signs_in_later_is_there_from_then_on() -> None:
+def test_user_is_present_from_a_later_sign_in_on() -> None:
     presence = Presence()
     here = hub(presence)
     here.join("a", ALL)
@@ -67,13 +67,13 @@ class Sessions(SessionsBySid):
 
 
 def gone(them: Sessions, sid: str, rights: Rights, now: float = 0.0) -> None:
-    """A client that came once has lost its connection."""
+    """Connect a client and end its connection."""
     here = hub(Presence())
     them.open(sid, here.join(sid, ALL, rights=rights), HEAD)
     them.disconnected(sid, now)
 
 
-def test_who_may_come_back_is_there_until_it_is_too_late() -> None:
+def test_user_is_present_until_its_session_expires() -> None:
     presence = Presence()
     them = Sessions(presence)
     gone(them, "a", ANN)
@@ -82,7 +82,7 @@ def test_who_may_come_back_is_there_until_it_is_too_late() -> None:
     assert set(presence.users) == set()
 
 
-def test_who_is_crowded_out_is_not() -> None:
+def test_user_of_an_evicted_session_is_not_present() -> None:
     presence = Presence()
     them = Sessions(presence, limit=1)
     gone(them, "a", ANN)
@@ -90,7 +90,7 @@ def test_who_is_crowded_out_is_not() -> None:
     assert set(presence.users) == {"bob"}
 
 
-def test_who_says_goodbye_is_not() -> None:
+def test_user_of_an_ended_session_is_not_present() -> None:
     presence = Presence()
     them = Sessions(presence)
     gone(them, "a", ANN)

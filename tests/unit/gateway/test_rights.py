@@ -1,4 +1,4 @@
-"""A hub obeys the rights of its clients: who may hear what, from the very next event on."""
+"""The hub applies the rights of its clients, from the next event on."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WHERE = {"in_tx": ("TX",), "in_ca": ("CA",), "nowhere": ()}
 
 
 class House:
-    """A hub, and what each client was told: (event, changed columns or None)."""
+    """A hub, and the events that each client received, with their changed columns."""
 
     def __init__(self) -> None:
         self.hub = HubBySid(deliver=self._deliver, max_rooms=MAX_ROOMS, regions_of_key=self._where)
@@ -71,7 +71,7 @@ def named(*regions: str, of: tuple[str, ...] = ()) -> RoomSelection:
 # -- views
 
 
-def test_each_view_is_told_its_own_and_once(house: House) -> None:
+def test_view_receives_its_own_events_once(house: House) -> None:
     house.hub.join("public", RoomSelection())
     house.hub.join("member", RoomSelection(), rights=MEMBER)
     house.happens(listing(), listing(price=5))
@@ -98,14 +98,14 @@ def test_members_are_in_rooms_of_members_only(
 # -- regions
 
 
-def test_who_names_nothing_hears_all_that_its_rights_allow(house: House) -> None:
+def test_client_without_names_receives_all_that_its_rights_cover(house: House) -> None:
     assert house.hub.join("t", RoomSelection(), rights=TEXAS).to_ack()["regions"] is None
     house.happens(None, listing(state="CA"))
     house.happens(None, listing())
     assert house.told == {"t": ["created"]}
 
 
-def test_a_property_is_followed_in_the_regions_that_may_be_heard(house: House) -> None:
+def test_property_is_followed_in_the_regions_of_the_rights(house: House) -> None:
     house.hub.join("t", named(of=("p1",)), rights=TEXAS)
     house.happens(listing(state="CA"), listing(state="CA", price=5))
     house.happens(listing(), listing(price=5))
@@ -113,7 +113,7 @@ def test_a_property_is_followed_in_the_regions_that_may_be_heard(house: House) -
 
 
 @pytest.mark.parametrize("wanted", [RoomSelection(), named("TX"), named(of=("p1",))])
-def test_a_move_out_of_sight_is_a_deletion_and_one_into_it_a_creation(
+def test_move_across_the_border_of_rights_is_a_deletion_or_a_creation(
     house: House, wanted: RoomSelection
 ) -> None:
     house.hub.join("t", wanted, rights=TEXAS)
@@ -128,7 +128,7 @@ def test_a_move_out_of_sight_is_a_deletion_and_one_into_it_a_creation(
     }
 
 
-def test_a_move_is_read_only_where_somebody_is_limited(
+def test_move_is_translated_only_if_a_client_has_limited_rights(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never(_event: object) -> None:
@@ -144,13 +144,13 @@ def test_a_move_is_read_only_where_somebody_is_limited(
     assert house.told == {"all": ["updated+state"], "t": ["updated+state"]}
 
 
-# -- refusals
+# -- rejected subscriptions
 
 
 @pytest.mark.parametrize(
     "wanted", [named("CA"), named("TX", "CA"), named(of=("in_ca",)), named(of=("nowhere",))]
 )
-def test_what_is_forbidden_is_refused_and_changes_nothing(
+def test_subscription_beyond_rights_is_rejected_and_changes_nothing(
     house: House, wanted: RoomSelection
 ) -> None:
     house.hub.join("t", named("TX"), rights=TEXAS)
@@ -165,7 +165,7 @@ def test_what_is_forbidden_is_refused_and_changes_nothing(
     assert house.hub.counts() == before
 
 
-def test_a_property_that_is_not_known_may_be_named(house: House) -> None:
+def test_unknown_property_may_be_subscribed_to(house: House) -> None:
     after = house.hub.join("t", named(of=("none", "in_tx")), rights=TEXAS)
     assert after.properties == ("none", "in_tx")
 
@@ -194,7 +194,7 @@ def test_properties_in_many_regions_are_bounded(house: House) -> None:
     assert house.hub.counts() == before
 
 
-# -- other rights
+# -- changed rights
 
 
 def test_new_rights_hold_from_the_next_event_on(house: House) -> None:
@@ -210,7 +210,7 @@ def test_new_rights_hold_from_the_next_event_on(house: House) -> None:
     assert house.told == {"c": ["created", "updated+owner_contact", "created"]}
 
 
-def test_what_is_forbidden_drops_out_of_the_subscription(house: House) -> None:
+def test_names_beyond_new_rights_are_removed_from_the_subscription(house: House) -> None:
     house.hub.join("c", named("TX", "CA", of=("in_tx", "in_ca")))
     after = house.hub.set_rights("c", TEXAS)
     assert after == Subscription(("TX",), ("in_tx",), TEXAS)
@@ -219,7 +219,7 @@ def test_what_is_forbidden_drops_out_of_the_subscription(house: House) -> None:
     assert house.told == {}
 
 
-def test_who_named_only_what_is_forbidden_hears_nothing_and_not_everything(house: House) -> None:
+def test_client_left_without_names_by_new_rights_receives_nothing(house: House) -> None:
     house.hub.join("c", named("CA"))
     assert house.hub.set_rights("c", TEXAS) == Subscription((), (), TEXAS)
     house.happens(None, listing())
@@ -241,11 +241,11 @@ def test_rooms_of_former_rights_are_left(house: House) -> None:
     assert house.hub.counts().rooms == 0
 
 
-def test_to_grant_what_was_granted_changes_nothing(house: House) -> None:
+def test_equal_rights_change_nothing(house: House) -> None:
     before = house.hub.join("t", named("TX"), rights=TEXAS)
     assert house.hub.set_rights("t", TEXAS) == before
 
 
-def test_rights_for_nobody_are_the_callers_fault(house: House) -> None:
+def test_set_rights_of_a_client_that_has_not_joined_raises_key_error(house: House) -> None:
     with pytest.raises(KeyError):
         house.hub.set_rights("nobody", TEXAS)

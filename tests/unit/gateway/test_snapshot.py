@@ -39,12 +39,12 @@ class Table:
         self.seq = 0
 
     def write(self, key: Key, new: dict[str, Any] | None) -> bytes:
-        """Change a row and tell; gives the envelope."""
+        """Change a row, publish the event and return its envelope."""
         [envelope] = self.write_all(key, new)
         return envelope
 
     def write_all(self, key: Key, new: dict[str, Any] | None) -> list[bytes]:
-        """The same, where it may be told in two ways."""
+        """Change a row and publish its events, one or two."""
         before = self.rows.get(key)
         old = None if before is None else self.rows.decode(before)
         events = diff.events_between(self.projection, key, old, new, AT)
@@ -87,7 +87,7 @@ async def test_rows_are_the_data_of_property_created() -> None:
         event = orjson.loads(diff.created(projection, "p1", new).envelope)
         assert data == event["data"]
         assert list(data) == list(event["data"])
-    assert data["state"] is None  # known, and not published
+    assert data["state"] is None  # read, but not published
 
 
 async def test_regions_are_found_at_every_width() -> None:
@@ -116,7 +116,7 @@ async def test_another_name_for_a_number_is_no_property(name: str) -> None:
     assert table.snapshots.regions_of_key(name) is None
 
 
-async def test_what_is_published_is_followed() -> None:
+async def test_published_entries_update_the_index() -> None:
     table = await built(row("a"), row("b"))
     table.write("c", row("c"))
     table.write("a", row("a", price=5))
@@ -131,7 +131,7 @@ async def test_what_is_published_is_followed() -> None:
     assert table.ids("TX") == ["a"]
 
 
-async def test_a_property_that_is_named_again_and_again_is_given_once() -> None:
+async def test_property_named_repeatedly_is_in_the_page_once() -> None:
     table = await built(row("a"), row(7))
     assert table.pages(RoomSelection((), ("a", 7, "a", "7", "a", 7))) == [["a", 7]]
 
@@ -164,7 +164,7 @@ async def test_pages_are_bounded_in_bytes_and_hold_everything_once() -> None:
     assert sum(map(len, table.pages(RoomSelection(("TX",))))) == 50
 
 
-async def test_a_page_is_short_even_where_there_is_little_to_say(
+async def test_page_ends_after_a_number_of_rows_scanned(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(snapshot, "ROWS_PER_STEP", 10)
@@ -184,7 +184,7 @@ async def test_a_cursor_that_is_none_is_a_bad_request(after: str) -> None:
     assert refused.value.code is Code.BAD_REQUEST
 
 
-async def test_a_cursor_of_other_regions_or_of_another_order_is_gone() -> None:
+async def test_cursor_of_other_regions_or_another_order_is_rejected() -> None:
     rows = [row(n) for n in range(MIN_COMPACT_SLOTS * 2)]
     table = await built(*rows, row("other", state="CA"), page_bytes=1)
     more = table.snapshots.page(RoomSelection(("TX",)), None).more
@@ -215,7 +215,7 @@ def test_holes_are_closed_when_they_are_many() -> None:
     assert place.compactions == 1
 
 
-async def test_pages_and_events_together_come_to_the_table() -> None:
+async def test_pages_merged_with_events_equal_the_table() -> None:
     """A client that follows the module's rule, while rows change between any two pages."""
     table = await built(*(row(n, price=0) for n in range(60)), page_bytes=1000)
     wanted = RoomSelection(("TX",))
@@ -252,7 +252,7 @@ async def test_pages_and_events_together_come_to_the_table() -> None:
 
 
 def hear(known: dict[Any, dict[str, Any]], event: dict[str, Any]) -> None:
-    """A client of region TX hears an event."""
+    """Apply an event to a client of region TX."""
     data = event["data"]
     key = data["property_id"]
     if event["event"] == "property-created":
@@ -330,7 +330,7 @@ async def test_no_step_holds_the_loop_long(monkeypatch: pytest.MonkeyPatch) -> N
 MEMBERS = Projection(region=("state", "city"), member=("notes",))
 
 
-async def test_rows_of_a_view_are_the_data_of_its_creation() -> None:
+async def test_row_in_a_page_equals_the_data_of_its_creation_in_the_view() -> None:
     new = {**row("p1"), "notes": "n"}
     table = await built(new, projection=MEMBERS)
     for view in MEMBERS.views:
@@ -374,7 +374,7 @@ async def test_a_region_that_is_forbidden_has_no_snapshot() -> None:
     assert refused.value.code is Code.REGION_FORBIDDEN
 
 
-async def test_a_row_that_leaves_while_rows_are_collected_is_not_given(
+async def test_row_deleted_during_collect_is_not_returned(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(snapshot, "COLLECT_ROWS_PER_STEP", 2)
@@ -393,7 +393,7 @@ async def test_a_row_that_leaves_while_rows_are_collected_is_not_given(
         table.write("x", row("x", state="CA"))
 
 
-async def test_a_cursor_is_gone_where_rights_no_longer_reach() -> None:
+async def test_cursor_beyond_new_rights_is_rejected() -> None:
     table = await built(*(row(n) for n in range(9)), page_bytes=1)
     more = table.snapshots.page(EVERYTHING, None, Rights(("TX",))).more
     with pytest.raises(RequestRejected) as refused:
@@ -401,7 +401,7 @@ async def test_a_cursor_is_gone_where_rights_no_longer_reach() -> None:
     assert refused.value.code is Code.CURSOR_GONE
 
 
-async def test_what_only_members_are_told_moves_nothing() -> None:
+async def test_event_of_the_member_view_alone_moves_nothing_in_the_index() -> None:
     table = await built({**row("a"), "notes": None}, projection=MEMBERS)
     table.write("a", {**row("a"), "notes": "n"})
     assert table.ids("TX") == ["a"]
@@ -410,7 +410,7 @@ async def test_what_only_members_are_told_moves_nothing() -> None:
     ]
 
 
-async def test_places_follow_what_both_views_are_told() -> None:
+async def test_index_follows_events_of_both_views() -> None:
     table = await built({**row("a"), "notes": None}, projection=MEMBERS)
     new = {**row("b", state="CA"), "notes": "n"}
     table.write_all("b", new)
@@ -420,7 +420,7 @@ async def test_places_follow_what_both_views_are_told() -> None:
     assert table.ids() == ["a"]
 
 
-async def test_where_a_row_is_can_be_asked_in_either_spelling() -> None:
+async def test_regions_are_found_by_either_spelling_of_a_key() -> None:
     table = await built(row(7), row("8", state="CA"), row("x", state=None))
     where = table.snapshots.regions_of_key
     assert (where("7"), where(8), where("x"), where("none")) == (

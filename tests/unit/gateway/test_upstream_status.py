@@ -10,11 +10,11 @@ DOWN = UpstreamState(live=False, reconciled=True, scanning=False)
 
 
 def states(teller: UpstreamStatus) -> str:
-    """Its state, which a type checker doesn't see change."""
+    """Return the state; a function, since a type checker does not see it change."""
     return teller.state
 
 
-def test_it_is_stale_until_the_source_is_live_and_catching_up_until_the_table_is_read() -> None:
+def test_state_is_stale_until_live_and_catching_up_until_the_first_scan() -> None:
     teller = UpstreamStatus(100.0)
     assert states(teller) == "stale"
     assert not teller.update(UpstreamState(live=False, reconciled=False, scanning=False), 1, 101)
@@ -25,7 +25,7 @@ def test_it_is_stale_until_the_source_is_live_and_catching_up_until_the_table_is
     assert teller.since == 103
 
 
-def test_a_short_absence_is_not_told_however_often_the_source_tries() -> None:
+def test_short_disconnects_do_not_change_the_state() -> None:
     teller = UpstreamStatus(0.0)
     teller.update(LIVE, 0, 0)
     assert not teller.update(DOWN, GRACE_SECONDS / 2, 1)
@@ -45,7 +45,7 @@ def test_a_pass_is_catching_up() -> None:
     assert teller.update(LIVE, 2, 2)
 
 
-def test_its_envelope() -> None:
+def test_envelope_has_state_and_time() -> None:
     teller = UpstreamStatus(1672531200.5)
     assert json.loads(teller.envelope()) == {
         "event": "bridge-status",

@@ -1,4 +1,4 @@
-"""What a move is to a client whose rights end at some regions."""
+"""Moves are translated for clients with rights to some regions only."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TO_CA = move(("TX", "Austin"), ("CA", "Reno"))
 
 
 def spelled(event: Event) -> list[tuple[str, Any]]:
-    """Names and values in their order."""
+    """Return names and values in their order."""
     return list(orjson.loads(event.envelope)["data"].items())
 
 
@@ -38,18 +38,18 @@ def heard(event: Event, *regions: str) -> Event | None:
     return visible_event(event, (Rights(regions),))
 
 
-def test_who_may_hear_all_gets_the_move_itself() -> None:
+def test_move_is_unchanged_for_unrestricted_rights() -> None:
     assert visible_event(TO_CA, (UNRESTRICTED,)) is TO_CA
     assert visible_event(TO_CA, ()) is TO_CA
 
 
-def test_who_may_hear_both_places_gets_the_move_itself() -> None:
+def test_move_is_unchanged_for_rights_to_both_places() -> None:
     assert heard(TO_CA, "TX", "CA") is TO_CA
     assert heard(TO_CA, "TX/Austin", "CA/Reno") is TO_CA
 
 
 @pytest.mark.parametrize("region", ["TX", "TX/Austin"])
-def test_who_may_hear_of_the_old_place_alone_is_told_a_deletion(region: str) -> None:
+def test_move_is_a_deletion_for_rights_to_the_old_place(region: str) -> None:
     event = heard(TO_CA, region)
     assert event is not None
     assert event.name == "property-deleted"
@@ -62,7 +62,7 @@ def test_who_may_hear_of_the_old_place_alone_is_told_a_deletion(region: str) -> 
 
 
 @pytest.mark.parametrize("region", ["CA", "CA/Reno"])
-def test_who_may_hear_of_the_new_place_alone_is_told_a_creation(region: str) -> None:
+def test_move_is_a_creation_for_rights_to_the_new_place(region: str) -> None:
     event = heard(TO_CA, region)
     new = row("p1", state="CA", city="Reno", price=5, updated_at=LATER)
     assert event is not None
@@ -71,7 +71,7 @@ def test_who_may_hear_of_the_new_place_alone_is_told_a_creation(region: str) -> 
     assert spelled(event) == spelled(diff.created(PROJECTION, "p1", new))
 
 
-def test_a_creation_keeps_its_shape_where_a_documented_column_is_not_published() -> None:
+def test_creation_has_documented_columns_that_are_not_published() -> None:
     bare = Projection(published=("notes", "state"))
     old = {**row("p1"), "notes": "n"}
     new = {**old, "state": "CA"}
@@ -81,11 +81,11 @@ def test_a_creation_keeps_its_shape_where_a_documented_column_is_not_published()
     assert spelled(come) == spelled(diff.created(bare, "p1", new))
 
 
-def test_who_may_hear_of_neither_place_is_told_nothing() -> None:
+def test_move_is_hidden_from_rights_to_neither_place() -> None:
     assert heard(TO_CA, "NV", "CA/Austin") is None
 
 
-def test_a_move_within_a_region_is_a_move_to_who_may_hear_the_region() -> None:
+def test_move_within_a_region_is_unchanged_for_rights_to_the_region() -> None:
     event = move(("TX", "Austin"), ("TX", "Dallas"))
     assert heard(event, "TX") is event
     gone = heard(event, "TX/Austin")
@@ -118,12 +118,12 @@ def test_a_word_in_a_value_is_no_move() -> None:
         (("NV",), None, None),
     ],
 )
-def test_of_two_rights_both_must_allow_it(then: Any, now: Any, name: str | None) -> None:
+def test_visible_event_needs_all_of_the_rights(then: Any, now: Any, name: str | None) -> None:
     event = visible_event(TO_CA, (Rights(then), Rights(now)))
     assert (event and event.name) == name
 
 
-def test_rights_to_a_region_include_what_is_inside_and_not_what_begins_alike() -> None:
+def test_rights_to_a_region_include_inner_regions_and_no_similar_names() -> None:
     rights = Rights(("TX", "CA/San Diego"))
     assert rights.can_read_region("TX/Austin")
     assert not rights.can_read_region("TXA")
@@ -137,6 +137,6 @@ def test_rights_to_a_region_include_what_is_inside_and_not_what_begins_alike() -
     assert refused.value.code is Code.REGION_FORBIDDEN
 
 
-def test_rights_without_any_region_hear_nothing() -> None:
+def test_rights_without_regions_cover_nothing() -> None:
     assert not Rights(()).can_read_region("TX")
     assert heard(TO_CA) is None

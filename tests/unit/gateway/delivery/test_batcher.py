@@ -26,7 +26,7 @@ TX, CA = Subscription(("TX",)), Subscription(("CA",))
 
 
 class Post:
-    """Where a window delivers: (recipients, position, seqs)."""
+    """Records deliveries of a batcher as (recipients, position, seqs)."""
 
     def __init__(self) -> None:
         self.frames: list[tuple[list[str], int, list[int]]] = []
@@ -46,7 +46,7 @@ def post() -> Post:
 
 
 class Window:
-    """A batcher whose clients are made and named by their sids."""
+    """A batcher with clients that are made and named by their sids."""
 
     def __init__(self, deliver: Callable[[Entry, Collection[str]], None]) -> None:
         self.client_of: dict[str, ClientSession] = {}
@@ -82,7 +82,7 @@ def created(seq: int, *regions: str) -> Entry:
     return entry(seq, *regions, key=f"p{seq}", name="property-created")
 
 
-async def test_what_is_told_within_a_window_is_one_batch(window: Window, post: Post) -> None:
+async def test_entries_of_one_window_are_one_batch(window: Window, post: Post) -> None:
     window.set("a", TX)
     window.add([created(1, "TX"), created(2, "CA")])
     window.add([created(3, "TX"), created(4, "CA")])
@@ -93,14 +93,16 @@ async def test_what_is_told_within_a_window_is_one_batch(window: Window, post: P
     assert len(post.frames) == 1
 
 
-async def test_who_hears_nothing_of_it_gets_no_batch(window: Window, post: Post) -> None:
+async def test_client_without_a_matching_event_receives_no_batch(
+    window: Window, post: Post
+) -> None:
     window.set("a", CA)
     window.add([created(1, "TX")])
     window.flush()
     assert post.frames == []
 
 
-async def test_nothing_is_gathered_for_nobody(window: Window, post: Post) -> None:
+async def test_batcher_without_clients_collects_nothing(window: Window, post: Post) -> None:
     window.add([created(1, "TX")])
     assert window.batcher.waiting == 0
     window.set("a", TX)
@@ -111,7 +113,7 @@ async def test_nothing_is_gathered_for_nobody(window: Window, post: Post) -> Non
     assert window.batcher.waiting == 0
 
 
-async def test_those_who_hear_the_same_share_a_batch(window: Window, post: Post) -> None:
+async def test_clients_with_equal_subscriptions_share_a_batch(window: Window, post: Post) -> None:
     for sid, subscription in (("a", TX), ("b", CA), ("c", TX), ("d", Subscription(("TX", "CA")))):
         window.set(sid, subscription)
     window.add([created(1, "TX"), created(2, "CA")])
@@ -119,7 +121,7 @@ async def test_those_who_hear_the_same_share_a_batch(window: Window, post: Post)
     assert post.frames == [(["a", "c"], 2, [1]), (["b"], 2, [2]), (["d"], 2, [1, 2])]
 
 
-async def test_who_comes_within_a_window_hears_its_rest(window: Window, post: Post) -> None:
+async def test_client_added_during_a_window_receives_its_rest(window: Window, post: Post) -> None:
     window.set("a", TX)
     window.add([created(1, "TX")])
     window.set("b", TX)
@@ -131,7 +133,7 @@ async def test_who_comes_within_a_window_hears_its_rest(window: Window, post: Po
     assert post.frames[2:] == [(["a", "b"], 3, [3])]
 
 
-async def test_a_changed_subscription_is_told_first_what_the_old_one_heard(
+async def test_changed_subscription_flushes_the_earlier_one_first(
     window: Window, post: Post
 ) -> None:
     window.set("a", TX)
@@ -143,7 +145,7 @@ async def test_a_changed_subscription_is_told_first_what_the_old_one_heard(
     assert post.frames[1:] == [(["a"], 4, [4])]
 
 
-async def test_one_client_can_be_told_early(window: Window, post: Post) -> None:
+async def test_flush_of_one_client_leaves_the_others(window: Window, post: Post) -> None:
     window.set("a", TX)
     window.set("b", TX)
     window.add([created(1, "TX")])
@@ -155,7 +157,7 @@ async def test_one_client_can_be_told_early(window: Window, post: Post) -> None:
     assert post.frames == [(["a"], 1, [1]), (["b"], 2, [1, 2]), (["a"], 2, [2])]
 
 
-async def test_who_leaves_is_forgotten(window: Window, post: Post) -> None:
+async def test_removed_client_receives_no_batch(window: Window, post: Post) -> None:
     window.set("a", TX)
     window.add([created(1, "TX")])
     window.remove("a")
@@ -165,7 +167,7 @@ async def test_who_leaves_is_forgotten(window: Window, post: Post) -> None:
     assert window.batcher.clients == 0
 
 
-async def test_a_full_window_is_told_before_its_time(
+async def test_full_window_is_flushed_before_its_end(
     window: Window, post: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(windows, "MAX_BATCH_BYTES", 500)
@@ -174,7 +176,7 @@ async def test_a_full_window_is_told_before_its_time(
     assert len(post.frames) > 1
     window.flush()
     assert [seq for _, _, seqs in post.frames for seq in seqs] == list(range(30))
-    # Each position is a place to go on from: what it ends with, and no more, was told.
+    # A client can resume from each position: everything up to it was sent, and no more.
     assert [position for _, position, _ in post.frames] == [f[2][-1] for f in post.frames]
 
 
@@ -187,7 +189,7 @@ async def test_users_with_equal_rights_share_a_batch(window: Window, post: Post)
     assert [sids for sids, _, _ in post.frames] == [["u0", "u1", "u2"], ["limited"]]
 
 
-async def test_each_view_has_a_batch_of_its_own(window: Window) -> None:
+async def test_view_has_its_own_batch(window: Window) -> None:
     frames: list[tuple[list[str], bytes]] = []
     window.deliver = lambda entry, sids: frames.append((list(sids), entry.event.envelope))
     window.set("public", Subscription())
@@ -208,7 +210,7 @@ async def test_each_view_has_a_batch_of_its_own(window: Window) -> None:
     assert _changes(member) == {"price": {"old": 0, "new": 2}, "notes": {"old": "a", "new": "c"}}
 
 
-async def test_a_move_in_a_batch_is_what_it_is_to_each(window: Window) -> None:
+async def test_move_in_a_batch_is_translated_for_limited_rights(window: Window) -> None:
     frames: dict[str, list[str]] = {}
 
     def deliver(entry: Entry, sids: Collection[str]) -> None:
@@ -219,7 +221,7 @@ async def test_a_move_in_a_batch_is_what_it_is_to_each(window: Window) -> None:
     for name, regions in {"old": ("TX",), "new": ("CA",), "both": ("TX", "CA")}.items():
         window.set(name, Subscription(rights=Rights(regions)))
     window.set("all", Subscription())
-    # First within its place, then out of it: folded, it is one move.
+    # An update within its region, then a move: coalesced into one move.
     states = [row("p1"), row("p1", price=5), row("p1", price=5, state="CA")]
     told = [
         e

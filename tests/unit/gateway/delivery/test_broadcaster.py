@@ -1,4 +1,4 @@
-"""What one step tells goes out together, in order, and in portions."""
+"""Events of one iteration are sent together, in order, and in slices."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class World:
-    """A dispatcher, its loop, and all that clients were given."""
+    """A broadcaster, its event loop, and everything written to clients."""
 
     def __init__(self) -> None:
         self.heard: dict[str, list[int]] = {}
@@ -39,7 +39,7 @@ class World:
             self.heard.setdefault(client, []).extend(parcel)
 
     def step(self) -> int:
-        """One step of the loop; how many writes it made."""
+        """Run one iteration of the loop and return its number of writes."""
         before = len(self.writes)
         soon, self.soon[:] = list(self.soon), []
         for call in soon:
@@ -47,7 +47,7 @@ class World:
         return len(self.writes) - before
 
 
-def test_what_one_step_tells_is_one_write_for_each_and_packed_once() -> None:
+def test_events_of_one_iteration_are_one_write_per_client_and_packed_once() -> None:
     world = World()
     for number in range(16):
         world.it.add(number, {"a": None, "b": None}.keys())
@@ -68,7 +68,7 @@ def test_clients_of_different_rooms_get_their_own_in_order_and_share_parcels() -
     assert (len(world.writes), world.packed) == (4, 3)
 
 
-def test_who_comes_after_an_event_does_not_get_it() -> None:
+def test_client_added_after_an_event_does_not_receive_it() -> None:
     world = World()
     room = {"a": None}
     world.it.add(1, room.keys())
@@ -78,7 +78,7 @@ def test_who_comes_after_an_event_does_not_get_it() -> None:
     assert world.heard == {"a": [1, 2], "b": [2]}
 
 
-def test_a_big_room_is_written_in_portions_and_what_comes_meanwhile_is_joined() -> None:
+def test_large_room_is_written_in_slices_and_later_events_are_joined() -> None:
     world = World()
     everybody = [f"c{n}" for n in range(SLICE_WRITES * 2 + 10)]
     world.it.add(0, everybody)
@@ -93,7 +93,7 @@ def test_a_big_room_is_written_in_portions_and_what_comes_meanwhile_is_joined() 
     assert len(world.writes) == 2 * len(everybody)
 
 
-def test_catching_up_tells_one_client_all_and_nobody_twice() -> None:
+def test_catch_up_writes_everything_to_one_client_once() -> None:
     world = World()
     everybody = [f"c{n}" for n in range(SLICE_WRITES * 3)]
     world.it.add(0, everybody)
@@ -109,7 +109,7 @@ def test_catching_up_tells_one_client_all_and_nobody_twice() -> None:
     assert all(heard == [0, 1] for heard in world.heard.values())
 
 
-def test_who_is_forgotten_is_told_only_what_is_added_after() -> None:
+def test_removed_client_receives_only_what_is_added_after() -> None:
     world = World()
     everybody = [f"c{n}" for n in range(SLICE_WRITES * 2)]
     world.it.add(0, everybody)
@@ -135,7 +135,7 @@ def test_flush_leaves_nothing() -> None:
         assert world.step() == 0
 
 
-def test_a_burst_with_recipients_of_its_own_for_every_event_keeps_its_order() -> None:
+def test_burst_with_distinct_recipients_keeps_its_order() -> None:
     world = World()
     for number in range(dispatch.MAX_RECIPIENT_SETS * 3):
         world.it.add(number, ["all", f"c{number}"])
@@ -145,7 +145,7 @@ def test_a_burst_with_recipients_of_its_own_for_every_event_keeps_its_order() ->
 
 
 @given(st.integers(0, 2**32))
-def test_whatever_happens_everybody_hears_all_that_is_his_in_order(seed: int) -> None:
+def test_every_client_receives_all_its_events_in_order(seed: int) -> None:
     rng = random.Random(seed)
     world = World()
     clients = [f"c{n}" for n in range(rng.choice([3, 40, SLICE_WRITES + 50]))]

@@ -17,7 +17,7 @@ PROJECTION = Projection()
 
 
 def told(*states: dict[str, Any] | None, key: str = "p1") -> list[Entry]:
-    """The entries that take a property through these states."""
+    """Return the entries that take a property through these states."""
     entries = []
     for number, (old, new) in enumerate(pairwise(states)):
         [event] = diff.events_between(PROJECTION, key, old, new, AT)
@@ -26,7 +26,7 @@ def told(*states: dict[str, Any] | None, key: str = "p1") -> list[Entry]:
 
 
 def folded(entries: list[Entry]) -> list[tuple[str, tuple[str, ...], dict[str, Any]]]:
-    """Name, regions and data of each event."""
+    """Return name, region rooms and data of each coalesced event."""
     return [
         (event.name, _regions(event), orjson.loads(event.envelope)["data"])
         for event in batch.coalesce(entries, "updated_at")
@@ -34,13 +34,13 @@ def folded(entries: list[Entry]) -> list[tuple[str, tuple[str, ...], dict[str, A
 
 
 def _regions(event: Event) -> tuple[str, ...]:
-    """Its rooms of regions, which are those that its facts name."""
+    """Return its region rooms, which are those of its regions."""
     rooms = tuple(room for room in event.rooms if room.startswith("region:"))
     assert rooms == tuple(map(region_room, event.regions))
     return rooms
 
 
-def test_a_single_event_is_as_it_was() -> None:
+def test_single_event_is_not_changed() -> None:
     entries = told(row("p1"), row("p1", price=1))
     assert batch.coalesce(entries, None) == [entries[0].event]
 
@@ -54,7 +54,7 @@ def test_updates_fold_into_first_old_and_last_new() -> None:
     assert "moved" not in data
 
 
-def test_what_came_back_vanishes() -> None:
+def test_restored_value_is_left_out() -> None:
     there, back = row("p1", price=1), row("p1", price=2)
     assert folded(told(there, back, there)) == []
     [(_, _, data)] = folded(told(there, row("p1", price=2, units=1), row("p1", price=1, units=1)))
@@ -74,7 +74,7 @@ def test_a_creation_takes_updates_in_and_ends_where_the_property_is() -> None:
     assert (data["price"], data["state"]) == (5, "CA")
 
 
-def test_what_came_and_went_is_not_told() -> None:
+def test_creation_and_deletion_cancel_out() -> None:
     assert folded(told(None, row("p1"), row("p1", price=5), None)) == []
 
 
@@ -85,7 +85,7 @@ def test_a_deletion_goes_to_where_the_property_was_first() -> None:
     assert data == {"property_id": "p1", "deleted_at": AT}
 
 
-def test_what_was_deleted_and_created_again_is_two_events() -> None:
+def test_deletion_and_creation_stay_two_events() -> None:
     entries = told(row("p1"), None, row("p1", state="CA"), row("p1", state="CA", price=2))
     assert [(name, regions) for name, regions, _ in folded(entries)] == [
         ("property-deleted", ("region:TX",)),
@@ -107,7 +107,7 @@ def test_moves_fold_from_the_first_to_the_last_place() -> None:
     assert data["changes"]["price"] == {"old": 1_000_000, "new": 2}
 
 
-def test_a_move_there_and_back_is_none_but_its_changes_stay() -> None:
+def test_move_there_and_back_keeps_only_the_changes() -> None:
     entries = told(
         row("p1"), row("p1", state="CA"), row("p1", state="CA", price=2), row("p1", price=2)
     )
@@ -123,7 +123,7 @@ def test_properties_stand_in_the_order_of_their_last_events() -> None:
     assert [data["property_id"] for _, _, data in folded([a[0], b, a[1]])] == ["b", "a"]
 
 
-def test_a_notification_is_no_part_of_what_happened_to_its_property() -> None:
+def test_notification_is_not_coalesced_with_its_property() -> None:
     first, second = told(row("p1", price=1), row("p1", price=5), row("p1", price=9))
     said = Event("property-notification", "p1", ("user:ann",), b'{"event":"x","data":{}}')
     between = Entry(Position("e", 1), said, 0.0)

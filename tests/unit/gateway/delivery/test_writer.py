@@ -1,4 +1,4 @@
-"""What is sent: events, joined and in the form of each transport."""
+"""Events are encoded once, joined, and sent in the form of each transport."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def telling(seq: int, **data: str) -> EncodedEvent:
 
 
 def framed(data: bytes) -> list[str]:
-    """The text messages in websocket frames, as a client reads them."""
+    """Return the text messages in websocket frames, as a client decodes them."""
     client = Protocol(CLIENT, state=OPEN)
     client.receive_data(data)
     out = []
@@ -55,7 +55,7 @@ def test_a_piece_is_the_same_for_websockets_and_polls() -> None:
     assert [json.loads(text[2:])[2] for text in texts] == ["e-0", "e-1", "e-2"]
 
 
-def test_an_event_is_encoded_once_with_its_position_and_once_without() -> None:
+def test_event_is_encoded_once_with_position_and_once_without() -> None:
     told = telling(1)
     assert told.encoded(position=True) is told.encoded(position=True)
     assert told.encoded(position=False) is told.encoded(position=False)

@@ -1,4 +1,4 @@
-"""Sessions in a store: taken up by the next process, and no other than they were."""
+"""Stored sessions are loaded by the next process unchanged."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MORE = Subscription(("TX", "CA"), ("p1", 7))
 
 
 class Store:
-    """In memory. `put` waits for `gate`, and fails where it is told to."""
+    """In memory. `put` waits for `gate`, and fails while `broken`."""
 
     def __init__(self) -> None:
         self.kept: dict[str, bytes] = {}
@@ -50,7 +50,7 @@ class Store:
 
 
 class Process(SessionsBySid):
-    """One process's sessions over the store. Each has a monotonic clock of its own."""
+    """The sessions of one process over the store, with its own monotonic clock."""
 
     def __init__(self, store: Store, *, wall: float, started: float, limit: int = 10) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ def at(seq: int, epoch: str = "e") -> Position:
     return Position(epoch, seq)
 
 
-async def test_the_next_process_knows_who_was_connected_and_what_they_heard() -> None:
+async def test_next_process_loads_sessions_with_their_subscriptions() -> None:
     store = Store()
     first = Process(store, wall=1000, started=5)
     pid = first.open("s1", TEXAS, at(3)).pid
@@ -89,7 +89,7 @@ async def test_the_next_process_knows_who_was_connected_and_what_they_heard() ->
     assert session.complete
 
 
-async def test_everything_is_spelled_as_it_was() -> None:
+async def test_stored_subscriptions_are_loaded_unchanged() -> None:
     store = Store()
     first = Process(store, wall=1000, started=5)
     everything = first.open("s1", Subscription(), at(0)).pid
@@ -125,7 +125,7 @@ async def test_sessions_that_were_stored_before_there_were_rights_are_everybodys
     ]
 
 
-async def test_what_everybody_may_hear_is_stored_as_it_was_before_there_were_rights() -> None:
+async def test_unrestricted_rights_are_stored_in_the_earlier_format() -> None:
     store = Store()
     process = Process(store, wall=1000, started=5)
     pid = process.open("s1", MORE, at(3)).pid
@@ -133,7 +133,7 @@ async def test_what_everybody_may_hear_is_stored_as_it_was_before_there_were_rig
     assert orjson.loads(store.kept[pid])["heard"] == [["e-3", ["TX", "CA"], ["p1", 7]]]
 
 
-async def test_who_was_connected_has_been_away_since_the_start() -> None:
+async def test_connected_client_counts_as_disconnected_since_the_start() -> None:
     store = Store()
     first = Process(store, wall=1000, started=5)
     pid = first.open("s1", TEXAS, at(0)).pid
@@ -144,7 +144,7 @@ async def test_who_was_connected_has_been_away_since_the_start() -> None:
     assert second.sessions.find(pid, 70 + 120) is None
 
 
-async def test_who_had_left_before_has_been_away_since_then() -> None:
+async def test_disconnected_client_keeps_its_time_of_disconnect() -> None:
     store = Store()
     first = Process(store, wall=1000, started=5)
     pid = first.open("s1", TEXAS, at(0)).pid
@@ -156,7 +156,7 @@ async def test_who_had_left_before_has_been_away_since_then() -> None:
     assert second.sessions.find(pid, 70 + 20) is None
 
 
-async def test_a_clock_that_was_set_back_lets_nobody_stay_for_ever() -> None:
+async def test_clock_set_back_does_not_keep_sessions_forever() -> None:
     store = Store()
     first = Process(store, wall=9000, started=5)
     pid = first.open("s1", TEXAS, at(0)).pid
@@ -168,7 +168,7 @@ async def test_a_clock_that_was_set_back_lets_nobody_stay_for_ever() -> None:
     assert second.sessions.find(pid, 70 + 120) is None
 
 
-async def test_who_said_goodbye_is_forgotten() -> None:
+async def test_ended_session_is_not_loaded() -> None:
     store = Store()
     first = Process(store, wall=1000, started=5)
     first.open("s1", TEXAS, at(0))
@@ -232,7 +232,7 @@ async def test_changes_gather_and_are_stored_by_themselves(monkeypatch: pytest.M
     await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_who_waits_for_its_change_waits_until_it_is_stored() -> None:
+async def test_store_returns_after_the_change_is_stored() -> None:
     store = Store()
     process = Process(store, wall=1000, started=5)
     process.open("s1", TEXAS, at(0))

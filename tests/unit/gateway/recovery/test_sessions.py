@@ -32,7 +32,7 @@ BOTH = Subscription(("TX", "CA"))
 
 
 class Story(SessionsBySid):
-    """A log to write into, and sessions over it."""
+    """A log to append to, and sessions over it."""
 
     def __init__(self, **overrides: Any) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ def test_pid_and_offset_are_taken_out_of_auth(auth: Any, offer: RecoveryOffer, r
     assert parse_offer(auth) == (offer, rest)
 
 
-async def test_what_followed_the_offset_is_owed_and_nothing_else() -> None:
+async def test_recovery_returns_the_events_after_the_offset() -> None:
     story = Story()
     await story.tell("TX")
     pid = story.open("s", TX, story.head).pid
@@ -98,7 +98,7 @@ async def test_what_followed_the_offset_is_owed_and_nothing_else() -> None:
     assert story.sessions.outcomes == {RecoveryOutcome.RECOVERED: 2}
 
 
-async def test_without_an_offset_it_is_everything_since_it_connected() -> None:
+async def test_recovery_without_an_offset_returns_everything_since_connect() -> None:
     story = Story()
     await story.tell("TX")
     pid = story.open("s", TX, story.head).pid
@@ -118,7 +118,7 @@ async def test_an_offset_that_is_none_ends_the_session(offset: str) -> None:
     assert len(story.sessions) == 0
 
 
-async def test_each_event_is_owed_by_the_subscription_of_its_time() -> None:
+async def test_recovery_filters_each_event_by_the_subscription_of_its_time() -> None:
     story = Story()
     pid = story.open("s", TX, story.head).pid
     await story.tell("TX", "CA")
@@ -143,7 +143,7 @@ async def test_a_subscription_that_changes_twice_at_one_position_counts_once() -
     assert session.complete
 
 
-async def test_offsets_from_before_what_is_remembered_are_not_served() -> None:
+async def test_offset_before_the_stored_subscriptions_is_not_served() -> None:
     story = Story()
     pids = [story.open(name, TX, story.head).pid for name in "ab"]
     for turn in range(MAX_SUBSCRIPTION_HISTORY + 1):
@@ -154,7 +154,7 @@ async def test_offsets_from_before_what_is_remembered_are_not_served() -> None:
     assert story.resume(pids[1], story.at(2)) is not None
 
 
-async def test_without_an_offset_what_is_not_remembered_is_not_served_either() -> None:
+async def test_missing_offset_before_the_stored_subscriptions_is_not_served() -> None:
     story = Story()
     pid = story.open("s", TX, story.head).pid
     for turn in range(MAX_SUBSCRIPTION_HISTORY):
@@ -174,25 +174,25 @@ async def test_a_session_of_many_and_long_names_remembers_fewer_subscriptions() 
     assert not session.complete
     await story.tell("TX")
     story.changed("s", Subscription(("g" * MAX_HISTORY_BYTES,)), story.head)
-    assert len(session.subscriptions) == 1  # whatever it takes, the last one is what it hears
+    assert len(session.subscriptions) == 1  # the present subscription is kept, whatever its size
     story.changed("s", CA, story.head)
     assert [s for _, s in session.subscriptions] == [CA]
     assert story.resume(session.pid, str(story.head)) == []
 
 
-async def test_the_window_is_counted_from_when_it_left() -> None:
+async def test_session_expires_after_its_disconnect() -> None:
     story = Story(seconds=10)
     pids = [story.open(name, TX, story.head).pid for name in "abc"]
     story.disconnected("a", 100)
     story.disconnected("b", 105)
-    story.disconnected("b", 200)  # a second word of the same end
+    story.disconnected("b", 200)  # reported again
     assert story.resume(pids[0], None, 110) is None
     assert story.resume(pids[1], None, 114.9) == []
-    assert story.resume(pids[2], None, 10_000) == []  # never left
+    assert story.resume(pids[2], None, 10_000) == []  # never disconnected
     assert story.sessions.outcomes == {RecoveryOutcome.UNKNOWN: 1, RecoveryOutcome.RECOVERED: 2}
 
 
-async def test_who_came_back_is_not_away() -> None:
+async def test_resumed_session_is_not_away() -> None:
     story = Story(seconds=10)
     pid = story.open("s", TX, story.head).pid
     story.disconnected("s", 0)
@@ -202,7 +202,7 @@ async def test_who_came_back_is_not_away() -> None:
     assert story.resume(pid, None, 109) == []
 
 
-async def test_the_newest_of_those_who_left_are_kept() -> None:
+async def test_newest_disconnected_sessions_are_kept() -> None:
     story = Story(sessions=2)
     pids = [story.open(name, TX, story.head).pid for name in "abc"]
     for now, name in enumerate("abc"):
@@ -212,7 +212,7 @@ async def test_the_newest_of_those_who_left_are_kept() -> None:
     assert story.resume(pids[1], None, 3) == []
 
 
-async def test_a_goodbye_ends_the_session() -> None:
+async def test_ended_session_cannot_be_resumed() -> None:
     story = Story()
     pid = story.open("s", TX, story.head).pid
     story.end("s")
@@ -223,7 +223,7 @@ async def test_a_goodbye_ends_the_session() -> None:
 
 
 @pytest.mark.parametrize("bound", ["events", "bytes"])
-async def test_one_recovery_is_bounded_by_what_the_client_itself_missed(bound: str) -> None:
+async def test_recovery_limits_count_the_events_of_the_client(bound: str) -> None:
     size = 2 if bound == "events" else 2 * len(b"{}")
     story = Story(**{bound: size})
     pids = [story.open(name, TX, story.head).pid for name in "ab"]
@@ -234,7 +234,7 @@ async def test_one_recovery_is_bounded_by_what_the_client_itself_missed(bound: s
     assert story.sessions.outcomes == {RecoveryOutcome.RECOVERED: 1, RecoveryOutcome.TOO_MUCH: 1}
 
 
-async def test_what_the_log_no_longer_holds_is_gone() -> None:
+async def test_recovery_fails_if_the_log_has_dropped_entries() -> None:
     story = Story()
     story.log = MemoryEventLog(2, 900)
     pid = story.open("s", TX, story.head).pid
@@ -277,12 +277,12 @@ MEMBER = Rights(view="member", user="u")
         (ALL, Subscription(("TX",), rights=T), True),
         (T, Subscription(("TX",), rights=ALL), True),
         (T, Subscription(("TX/Austin",), rights=TC), True),
-        (T, Subscription((), rights=TC), True),  # it heard nothing
-        (ALL, Subscription(rights=UNRESTRICTED), True),  # it became a user
+        (T, Subscription((), rights=TC), True),  # it received nothing
+        (ALL, Subscription(rights=UNRESTRICTED), True),  # it authenticated later
         (T, Subscription(("CA",), rights=TC), False),
         (T, Subscription(("TX", "CA"), rights=ALL), False),
         (T, Subscription(rights=TC), False),
-        (TC, Subscription(rights=T), False),  # it never got the rows of CA
+        (TC, Subscription(rights=T), False),  # it never received the rows of CA
         (ALL, Subscription(rights=T), False),
         (T, Subscription((), ("p1",), TC), False),
         (ALL, Subscription((), ("p1",), TC), False),
@@ -315,7 +315,7 @@ async def test_rights_that_are_not_enough_end_the_session() -> None:
     assert story.resume(pid, None, rights=ALL) is None
 
 
-async def test_what_was_heard_before_the_offset_needs_no_rights_any_more() -> None:
+async def test_events_before_the_offset_need_no_rights() -> None:
     story = Story()
     pid = story.open("s", Subscription(("CA",), rights=TC), story.head).pid
     await story.tell("CA")
@@ -324,7 +324,7 @@ async def test_what_was_heard_before_the_offset_needs_no_rights_any_more() -> No
     assert story.resume(pid, story.at(1), rights=T) == [2]
 
 
-async def test_every_part_of_what_was_missed_needs_rights() -> None:
+async def test_every_missed_segment_needs_rights() -> None:
     story = Story()
     pid = story.open("s", Subscription(("CA",), rights=TC), story.head).pid
     await story.tell("CA", "CA")
@@ -334,7 +334,7 @@ async def test_every_part_of_what_was_missed_needs_rights() -> None:
     assert story.sessions.outcomes == {RecoveryOutcome.RIGHTS: 1}
 
 
-async def test_who_came_back_has_the_rights_with_which_it_came() -> None:
+async def test_resumed_session_has_the_rights_of_the_reconnect() -> None:
     story = Story()
     pid = story.open("s", Subscription(("TX",), rights=ALL), story.head).pid
     await story.tell("TX")
@@ -342,11 +342,11 @@ async def test_who_came_back_has_the_rights_with_which_it_came() -> None:
     session = story.sessions.by_pid(pid)
     assert session is not None
     assert session.subscription == Subscription(("TX",), rights=T)
-    # And again, from before it did.
+    # And again, from before that reconnect.
     assert story.resume(pid, None, rights=T) == [1]
 
 
-def test_what_concerns_a_user_is_told_where_its_rights_of_now_reach() -> None:
+def test_notification_is_replayed_within_the_present_rights() -> None:
     def concerns(seq: int, region: str) -> Entry:
         rooms = (user_room("u"), user_room("u", region))
         return Entry(Position("e", seq), Event("property-notification", "p", rooms, b"{}"), 0)
@@ -357,7 +357,7 @@ def test_what_concerns_a_user_is_told_where_its_rights_of_now_reach() -> None:
     assert seqs([ReplaySegment.of(heard, entries, T)]) == [1]
 
 
-def test_each_view_has_missed_its_own() -> None:
+def test_view_replays_its_own_events() -> None:
     entries = [
         Entry(Position("e", n), Event("property-updated", "p", rooms, b"{}"), 0)
         for n, rooms in enumerate(

@@ -36,7 +36,7 @@ def test_a_packet_is_read(text: str, expected: tuple[Any, ...]) -> None:
         '511-["x"]', '69999999999-["x"]',  # more attachments than are kept
     ],
 )  # fmt: skip
-def test_what_is_no_packet_is_broken(text: Any) -> None:
+def test_malformed_packet_raises_packet_error(text: Any) -> None:
     with pytest.raises(PacketError):
         SocketPacket(encoded_packet=text)
 
