@@ -159,7 +159,7 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
     async def _handle_eio_connect(self, eio_sid: str, environ: Any) -> Any:
         connection = Connection(
             eio_sid,
-            self.eio.sockets.get(eio_sid),
+            self.eio.find_session(eio_sid),
             opened_at=asyncio.get_running_loop().time(),
             is_python=is_python_client(_query.get()),
             header_token=_header_token(_headers.get()),
@@ -188,7 +188,7 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
             self._disconnect(connection, reason)
             self.clients.close(connection)
         await super()._handle_eio_disconnect(eio_sid, reason)
-        session = self.eio.sockets.get(eio_sid)
+        session = self.eio.find_session(eio_sid)
         if ended and session is not None and not session.upgraded:
             # Answer the poll that such a client left open. The library would keep it, and a client
             # that waits for its response, until the next ping times out.

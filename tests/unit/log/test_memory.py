@@ -1,4 +1,4 @@
-"""Conformance of event logs: every backend keeps the same promises."""
+"""Conformance of event logs: every backend has the same guarantees."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ Factory = Callable[[int, float, ManualClock], EventLog]
 
 @pytest.fixture(params=["memory", "sqlite"])
 async def factory(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Factory]:
-    made: list[EventLog] = []
+    opened: list[EventLog] = []
 
     def make(events: int, seconds: float, clock: ManualClock) -> EventLog:
         if request.param == "memory":
             log: EventLog = MemoryEventLog(events, seconds, clock)
         else:
-            database = Database(tmp_path / f"{len(made)}.sqlite3")
+            database = Database(tmp_path / f"{len(opened)}.sqlite3")
             log = SqliteEventLog(database, shape="", events=events, seconds=seconds, clock=clock)
-        made.append(log)
+        opened.append(log)
         return log
 
     yield make
-    for log in made:
+    for log in opened:
         await log.close()
 
 
