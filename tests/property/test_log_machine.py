@@ -12,6 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from bridge.clock import ManualClock
 from bridge.errors import PositionGoneError
 from bridge.events import Event
 from bridge.log.base import Position, Progress
@@ -44,7 +45,7 @@ class MemoryLogMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = 1000.0
+        self.clock = ManualClock()
         self.runner = asyncio.Runner()
         self.log: EventLog = self._make()
         self.runner.run(self.log.open())
@@ -54,19 +55,11 @@ class MemoryLogMachine(RuleBasedStateMachine):
         self.progress = Progress()
 
     def _make(self) -> EventLog:
-        return MemoryEventLog(LIMIT, SECONDS, self)
+        return MemoryEventLog(LIMIT, SECONDS, self.clock)
 
     def teardown(self) -> None:
         self.runner.run(self.log.close())
         self.runner.close()
-
-    # -- as a clock
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def wall(self) -> float:
-        return self.now
 
     # -- actions
 
@@ -102,13 +95,14 @@ class MemoryLogMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.floats(0, 60))
     def time_passes(self, seconds: float) -> None:
-        self.now += seconds
+        self.clock.advance(seconds)
 
     @rule(back=st.integers(-1, LIMIT + 2))
     def read_entries_after(self, back: int) -> None:
         seq = len(self.entries) - back
         expected = self.entries[max(seq, 0) :]
-        kept = len(expected) <= LIMIT and all(entry.at >= self.now - SECONDS for entry in expected)
+        oldest = self.clock.wall() - SECONDS
+        kept = len(expected) <= LIMIT and all(entry.at >= oldest for entry in expected)
         try:
             found: Sequence[Entry] | None = self.log.after(Position(self.epoch, seq))
         except PositionGoneError:
@@ -138,7 +132,7 @@ class FileLogMachine(MemoryLogMachine):
 
     def _make(self) -> EventLog:
         database = Database(Path(self.folder.name) / "log.sqlite3")
-        return SqliteEventLog(database, shape="", events=LIMIT, seconds=SECONDS, clock=self)
+        return SqliteEventLog(database, shape="", events=LIMIT, seconds=SECONDS, clock=self.clock)
 
     def teardown(self) -> None:
         super().teardown()
