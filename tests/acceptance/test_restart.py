@@ -8,6 +8,7 @@ import asyncio
 import signal
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 import socketio
 
@@ -122,6 +123,38 @@ async def test_acknowledged_subscription_survives_a_kill_right_after_the_ack(
             await set_price(sandbox, row["id"], 777)
             [event] = await property_events(js, 1)
     assert event["data"]["property_id"] == row["id"]
+
+
+async def entity_tag(url: str) -> str:
+    async with httpx.AsyncClient() as http:
+        return (await http.get(f"{url}/properties?region=TX")).headers["ETag"]
+
+
+async def test_client_of_a_history_that_an_older_copy_lacks_is_fresh(
+    restartable: RestartableBridge, client: SeedClients, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    [row] = await pick(sandbox, 1)
+    tags = []
+    async with client(restartable.url, auth={"regions": ["TX"]}) as js:
+        async with restartable.running() as process:
+            await js.connected()
+            await set_price(sandbox, row["id"], 111)
+            await property_events(js, 1)
+            await process.end(signal.SIGKILL)
+        copies = {path: path.read_bytes() for path in tmp_path.glob("log.sqlite3*")}
+        async with restartable.running() as process:
+            assert (await js.connected())["recovered"] is True
+            await set_price(sandbox, row["id"], 222)
+            await property_events(js, 1)
+            tags.append(await entity_tag(restartable.url))
+            await process.end(signal.SIGKILL)
+        for path, content in copies.items():
+            path.write_bytes(content)
+        # The restored file tells the same change as its second entry.
+        async with restartable.running():
+            assert (await js.connected())["recovered"] is False
+            tags.append(await entity_tag(restartable.url))
+    assert tags[0] != tags[1]
 
 
 async def test_client_is_fresh_after_a_restart_with_a_log_in_memory(

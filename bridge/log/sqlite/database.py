@@ -85,6 +85,7 @@ class Database:
         """Why nothing can be written at present."""
         self._connection: sqlite3.Connection | None = None
         self._thread: ThreadPoolExecutor | None = None
+        self._first: Job | None = None
         self._waiting: list[_Write] = []
         self._writer: asyncio.Task[None] | None = None
 
@@ -132,6 +133,10 @@ class Database:
         if self._writer is None:
             self._writer = asyncio.create_task(self._write(), name="write the log")
         await done
+
+    def before_first_write(self, job: Job) -> None:
+        """Make `job` the first part of the next transaction. Call it before the first write."""
+        self._first = job
 
     async def close(self) -> None:
         """Close the file, so that another process can open it. Waiting writes are still completed,
@@ -261,9 +266,10 @@ class Database:
         connection = self._connected()
         try:
             connection.execute("BEGIN IMMEDIATE")
-            for job in jobs:
+            for job in jobs if self._first is None else (self._first, *jobs):
                 job(connection)
             connection.execute("COMMIT")
+            self._first = None
         except sqlite3.Error as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
