@@ -51,13 +51,13 @@ class ServedBridge(Protocol):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket. `port` 0 takes a free one; an empty `host` is every IPv4 and IPv6
-    address.
+    """Return a listening socket. `port` 0 takes a free one; an empty `host` and `::` are every IPv4
+    and IPv6 address.
 
     Its connections send without delay (TCP_NODELAY). Raises OSError, with EADDRINUSE if the port is
     in use.
     """
-    if not host and socket.has_dualstack_ipv6():
+    if host in ("", "::") and socket.has_dualstack_ipv6():
         listening = socket.create_server(
             ("", port), family=socket.AF_INET6, backlog=2048, dualstack_ipv6=True
         )
@@ -153,6 +153,16 @@ async def _run(server: BridgeServer, listening: socket.socket) -> int:
     return 0
 
 
+def _on_signal(
+    loop: asyncio.AbstractEventLoop, number: signal.Signals, call: Callable[[], None]
+) -> None:
+    """Have `call` called in the loop at each signal of that number."""
+    try:
+        loop.add_signal_handler(number, call)
+    except NotImplementedError:  # the loop of Windows
+        signal.signal(number, lambda _number, _frame: loop.call_soon_threadsafe(call))
+
+
 def until_signalled(main: Coroutine[Any, Any, int]) -> int:
     """Run `main` and return its exit code, or 0 after SIGINT or SIGTERM cancelled it. A second
     signal cancels its cleanup.
@@ -170,7 +180,7 @@ def until_signalled(main: Coroutine[Any, Any, int]) -> int:
 
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop)
+            _on_signal(loop, number, stop)
         try:
             return await main
         except asyncio.CancelledError:
