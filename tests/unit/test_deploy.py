@@ -119,12 +119,17 @@ def volume() -> Iterator[Path]:
 
 
 def start(
-    script: str, log: str, *, path: str = os.environ["PATH"], cwd: Path = ROOT, **variables: str
+    script: str,
+    log: str,
+    *,
+    path: str = os.environ["PATH"],
+    cwd: Path = ROOT,
+    variables: dict[str, str] | None = None,
 ) -> list[str]:
     """Return the words that `script` prints, started with that BRIDGE_LOG."""
     done = subprocess.run(
         [ROOT / "deploy/start.sh", "sh", "-c", script],
-        env={"PATH": path, "BRIDGE_LOG": log, **variables},
+        env={"PATH": path, "BRIDGE_LOG": log, **(variables or {})},
         cwd=cwd,
         capture_output=True,
         text=True,
@@ -216,7 +221,7 @@ def test_start_gives_a_mount_away_whatever_else_is_in_it(chown: Chown, volume: P
     ],
 )
 def test_start_takes_the_port_of_the_platform(variables: dict[str, str], port: str) -> None:
-    assert start("echo $BRIDGE_PORT", "memory:", **variables) == [port]
+    assert start("echo $BRIDGE_PORT", "memory:", variables=variables) == [port]
 
 
 def health(host: str, port: int) -> int:

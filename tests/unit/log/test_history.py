@@ -161,6 +161,17 @@ async def test_position_past_the_last_one_of_an_earlier_process_is_gone(tmp_path
     await log.close()
 
 
+async def test_start_without_a_write_leaves_the_file_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    log = await opened(path)
+    await append(log, 2)
+    await log.close()
+    before = path.read_bytes()
+    log = await opened(path)
+    await log.close()
+    assert path.read_bytes() == before
+
+
 async def test_any_write_stores_the_new_epoch_with_it(tmp_path: Path) -> None:
     path = tmp_path / "log"
     log = await opened(path)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
+from collections.abc import Callable
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
+from bridge.errors import LogUnusableError
 from bridge.server import serve
 
 
@@ -51,3 +55,60 @@ def test_signal_ends_the_process_where_the_loop_has_no_signal_handlers(
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+class Limits:
+    message_bytes = 1000
+
+
+class Application:
+    """An application whose startup waits, or raises `error`."""
+
+    settings = Limits()
+    failure: BaseException | None = None
+    on_failure: Callable[[BaseException], None]
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.starting = asyncio.Event()
+        self._error = error
+
+    async def drain(self) -> None: ...
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "lifespan"
+        self.starting.set()
+        if self._error is None:
+            await asyncio.Event().wait()
+        # As Starlette does.
+        await send({"type": "lifespan.startup.failed", "message": f"Traceback: {self._error}"})
+        raise self._error or AssertionError
+
+
+async def test_startup_that_waits_ends_when_it_is_cancelled() -> None:
+    application = Application()
+    with serve.listen("127.0.0.1", 0) as listening:
+        serving = asyncio.create_task(serve.serve(application, listening))
+        await application.starting.wait()
+        serving.cancel()
+        async with asyncio.timeout(5):
+            with pytest.raises(asyncio.CancelledError):
+                await serving
+
+
+async def test_error_that_an_operator_can_mend_is_logged_in_one_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with serve.listen("127.0.0.1", 0) as listening, caplog.at_level(logging.WARNING):
+        code = await serve.serve(Application(LogUnusableError("in use")), listening)
+    assert code == 1
+    assert [record.getMessage() for record in caplog.records] == ["the bridge can't start: in use"]
+    assert caplog.records[0].exc_info is None
+
+
+async def test_other_error_of_the_startup_is_logged_with_its_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with serve.listen("127.0.0.1", 0) as listening, caplog.at_level(logging.WARNING):
+        code = await serve.serve(Application(ValueError("a fault")), listening)
+    assert code == 1
+    assert [record.getMessage() for record in caplog.records] == ["Traceback: a fault"]
