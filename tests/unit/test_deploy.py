@@ -262,3 +262,15 @@ def test_the_image_checks_its_health_by_the_script_that_knows_the_port() -> None
 def test_a_relative_log_is_on_the_volume() -> None:
     dockerfile = (ROOT / "deploy/Dockerfile").read_text("utf-8")
     assert f"\nWORKDIR {FLY['mounts'][0]['destination']}\n" in dockerfile
+
+
+def test_the_image_copies_nothing_that_is_not_sent_to_its_build() -> None:
+    sent = [
+        line.removeprefix("!")
+        for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines()
+        if line.startswith("!")
+    ]
+    dockerfile = (ROOT / "deploy/Dockerfile").read_text("utf-8")
+    for words in re.findall(r"^COPY (?!--from)(.*)$", dockerfile, re.MULTILINE):
+        *sources, _target = [word for word in words.split() if not word.startswith("--")]
+        assert [source for source in sources if source not in sent] == []
