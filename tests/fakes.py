@@ -216,7 +216,7 @@ class FakeSource:
 
 
 class FakeTable:
-    """Rows in memory. `write` and `remove` return the change that a source would yield."""
+    """Rows in memory, in key order. `write` and `remove` return the change that a source yields."""
 
     def __init__(self, *rows: dict[str, Any]) -> None:
         self.contents: dict[Any, dict[str, Any]] = {row["id"]: row for row in rows}

@@ -27,22 +27,22 @@ class Client:
         self.recovered = False
         self.seqs: list[int] = []
         """The `seq` of each event received, also of those in batches."""
-        self.status: list[str] = []
+        self.bridge_states: list[str] = []
         """The states in the status events received."""
-        self.heard: list[list[Any]] = []
+        self.events: list[list[Any]] = []
         self._ws: aiohttp.ClientWebSocketResponse | None = None
         self._poll = ""
         self._packets: list[str] = []
 
     async def connect(self) -> None:
-        packet = await self.answer()
+        packet = await self.send_connect()
         assert packet is not None, "the connection was closed"
         assert packet.startswith("40"), packet
         answer = json.loads(packet[2:])
         self.recovered = answer.get("pid") is not None and answer["pid"] == self.pid
         self.pid, self.sid = answer.get("pid"), answer["sid"]
 
-    async def answer(self) -> str | None:
+    async def send_connect(self) -> str | None:
         """Send CONNECT, and return the packet that answers it; None: the connection was closed."""
         self._packets = []
         if self.polling:
@@ -58,10 +58,10 @@ class Client:
                 auth["offset"] = self.offset
         await self.send("40" + json.dumps(auth))
         while True:
-            packet = await self.next()
+            packet = await self.next_packet_or_end()
             if packet is None or not packet.startswith("42"):
                 return packet
-            self.hear(packet)
+            self.receive_packet(packet)
 
     async def send(self, text: str) -> None:
         if self._ws is not None:
@@ -70,12 +70,12 @@ class Client:
         async with self.http.post(self._poll, data=text) as response:
             assert response.status == 200
 
-    async def packet(self) -> str:
-        packet = await self.next()
+    async def next_packet(self) -> str:
+        packet = await self.next_packet_or_end()
         assert packet is not None, "the connection was closed"
         return packet
 
-    async def next(self) -> str | None:
+    async def next_packet_or_end(self) -> str | None:
         """Return the next packet that is no ping; None: the connection was closed."""
         while not self._packets:
             if self._ws is not None:
@@ -96,43 +96,43 @@ class Client:
         """Return the next event of that name: the name, then its arguments."""
         async with asyncio.timeout(10):
             while True:
-                self.hear(await self.packet())
-                if self.heard and self.heard[-1][0] == name:
-                    return self.heard[-1]
+                self.receive_packet(await self.next_packet())
+                if self.events and self.events[-1][0] == name:
+                    return self.events[-1]
 
-    async def ended(self) -> None:
+    async def until_closed(self) -> None:
         """Wait until the server has closed the connection."""
         async with asyncio.timeout(10):
-            while (packet := await self.next()) is not None:
-                self.hear(packet)
+            while (packet := await self.next_packet_or_end()) is not None:
+                self.receive_packet(packet)
 
-    async def until(self, count: int) -> list[int]:
+    async def until_seqs(self, count: int) -> list[int]:
         """Return the `seq` of all events, once there are `count`."""
         async with asyncio.timeout(10):
             while len(self.seqs) < count:
-                self.hear(await self.packet())
+                self.receive_packet(await self.next_packet())
         return self.seqs
 
-    async def ask(self, name: str, argument: Any) -> Any:
+    async def request(self, name: str, argument: Any) -> Any:
         await self.send(f"427{json.dumps([name, argument])}")
-        while not (packet := await self.packet()).startswith("437"):
-            self.hear(packet)
+        while not (packet := await self.next_packet()).startswith("437"):
+            self.receive_packet(packet)
         return json.loads(packet[3:])[0]
 
-    async def drop(self) -> None:
+    async def close(self) -> None:
         """Close the connection without a DISCONNECT packet."""
         if self._ws is not None:
             await self._ws.close()
 
-    def hear(self, packet: str) -> None:
+    def receive_packet(self, packet: str) -> None:
         assert packet.startswith("42"), packet
         args = json.loads(packet[2:])
         if isinstance(args[-1], str) and self.pid:
             self.offset = args[-1]
         if args[0] == "bridge-status":
-            self.status.append(args[1]["data"]["state"])
+            self.bridge_states.append(args[1]["data"]["state"])
             return
-        self.heard.append(args)
+        self.events.append(args)
         for event in args[1]["data"].get("events", [args[1]]):
             if "seq" in event["data"]:
                 self.seqs.append(event["data"]["seq"])
@@ -151,4 +151,4 @@ async def client(
         connected = Client(url, http, transport, auth)
         await connected.connect()
         yield connected
-        await connected.drop()
+        await connected.close()

@@ -56,11 +56,11 @@ class Authenticator:
         rules: AccessPolicy,
         *,
         keys: JwksClient,
-        sign_outs: RevocationList,
+        revocations: RevocationList,
     ) -> None:
         self.mode = mode
-        self.terms = verifier.requirements
-        self.sign_outs = sign_outs
+        self.requirements = verifier.requirements
+        self.revocations = revocations
         self._verifier = verifier
         self._rules = rules
         self._keys = keys
@@ -82,12 +82,12 @@ class Authenticator:
         verifier = TokenVerifier(keys, required, clock, secret=options.secret)
         # A token is accepted for a leeway after its expiry, and one issued up to a leeway ahead of
         # this clock is accepted as well, so a revocation is kept for two leeways longer.
-        sign_outs = RevocationList(store, clock, keep=required.max_lifetime + 2 * required.leeway)
-        return cls(options.mode, verifier, options.policy, keys=keys, sign_outs=sign_outs)
+        revocations = RevocationList(store, clock, keep=required.max_lifetime + 2 * required.leeway)
+        return cls(options.mode, verifier, options.policy, keys=keys, revocations=revocations)
 
     async def open(self) -> None:
         """Load the revocations of earlier processes. Raises `errors.LogUnusableError`."""
-        await self.sign_outs.load()
+        await self.revocations.load()
 
     async def authenticate(self, token: str | None) -> Identity:
         """Return the identity that a token proves, or that of a client without a token.
@@ -105,7 +105,7 @@ class Authenticator:
         claims = None if token is None else await self._verifier.verify(token)
         if claims is not None:
             # Checked last: the session may be revoked while the keys are fetched.
-            self.sign_outs.check(claims)
+            self.revocations.check(claims)
         return Identity(self._rules.rights_for(claims), claims)
 
     def on_keys_revoked(self, callback: Callable[[Collection[str]], None]) -> None:

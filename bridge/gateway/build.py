@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from bridge.clock import SystemClock
 from bridge.gateway.clients import ClientRegistry
@@ -23,7 +23,7 @@ from bridge.gateway.socketio.server import SocketServer
 from bridge.gateway.token_expiry import TokenExpiry
 from bridge.gateway.upstream_status import UpstreamStatus
 from bridge.rows import RowStore
-from bridge.security.rate_limit import RateLimiter, SnapshotQuota
+from bridge.security.rate_limit import RateLimiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from bridge.projection import Projection
     from bridge.rights import Rights
     from bridge.security.origins import Origins
+
+MIN_PAGES: Final = 0.02
+"""Lowest price of a snapshot, in full pages: an empty one costs a lookup, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +97,11 @@ def build_gateway(
         page_bytes=options.snapshot_page_bytes,
         available=upstream is not None,
     )
-    quota = SnapshotQuota(
-        RateLimiter(options.snapshot_pages_per_second, options.snapshot_pages_burst), clock
+    quota = RateLimiter(
+        options.snapshot_pages_per_second,
+        options.snapshot_pages_burst,
+        min_price=MIN_PAGES,
+        reason="the clients of this address received many rows",
     )
     server = _socket_server(options, clients)
     writer = ClientWriter(server, clients)
@@ -200,7 +206,7 @@ def _socket_server(options: GatewayOptions, clients: ClientRegistry) -> SocketSe
         max_http_buffer_size=options.max_message_bytes,
         logger=_library_logger("bridge.gateway.socketio"),
         engineio_logger=_library_logger("bridge.gateway.engineio"),
-        waiting=options.max_queued_bytes,
+        max_queued_bytes=options.max_queued_bytes,
     )
 
 

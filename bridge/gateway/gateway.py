@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from bridge.gateway.upstream_status import UpstreamState, UpstreamStatus
     from bridge.log.base import EntryReader
     from bridge.rights import Rights
-    from bridge.security.rate_limit import SnapshotQuota
+    from bridge.security.rate_limit import RateLimiter
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Gateway:
     hub: Hub
     batcher: Batcher
     snapshots: Snapshots
-    quota: SnapshotQuota
+    quota: RateLimiter
     token_expiry: TokenExpiry
     sessions: RecoverySessions
     persistence: SessionPersistence | None

@@ -165,7 +165,7 @@ class SnapshotEndpoint:
     ) -> Response:
         """Return a response that holds its slot of the limiter until it is sent."""
         address = self._proxies.rate_limit_key(request.scope)
-        gateway.quota.check(address)
+        gateway.quota.check(address, gateway.clock.monotonic())
         slot = await self._limiter.acquire(address)
         try:
             async with self._collecting:
@@ -175,7 +175,7 @@ class SnapshotEndpoint:
         except BaseException:
             self._limiter.release(slot)
             raise
-        gateway.quota.charge(address, len(rows) / PAGE_ROWS)
+        gateway.quota.charge(address, gateway.clock.monotonic(), len(rows) / PAGE_ROWS)
         return TimedJsonResponse(
             _body(gateway.snapshots, rows, rights.view),
             headers=_headers(position, rights, private=private),

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from bridge.gateway.token_expiry import TokenExpiry
     from bridge.log.base import EntryReader
     from bridge.rights import Rights
-    from bridge.security.rate_limit import SnapshotQuota
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +56,7 @@ class RequestHandlers:
         sessions: RecoverySessions,
         persistence: SessionPersistence | None,
         snapshots: Snapshots,
-        quota: SnapshotQuota,
+        quota: RateLimiter,
         token_expiry: TokenExpiry,
         log: EntryReader,
         clock: Clock,
@@ -125,10 +124,11 @@ class RequestHandlers:
         if subscription is None:
             raise RequestRejected(Code.NOT_READY, "the connection has ended")
         address = client.connection.address
-        self._quota.check(address)
+        self._quota.check(address, self._clock.monotonic())
         # No await from here to the ack: rows, subscription and position belong together.
         page = self._snapshots.page(selection, after, subscription.rights)
-        self._quota.charge(address, len(page.rows) / self._snapshots.page_bytes)
+        pages = len(page.rows) / self._snapshots.page_bytes
+        self._quota.charge(address, self._clock.monotonic(), pages)
         ack = self.subscription_changed(client, self._hub.subscribe(client, selection))
         rest: dict[str, str] = {"offset": str(self._log.head)}
         if page.more is not None:

@@ -85,7 +85,7 @@ class TokenExpiry:
         if self._warning_seconds > 0:
             self._deadlines.set(client, claims.expires_at - self._warning_seconds)
         else:
-            self._deadlines.set(client, self._authenticator.terms.ends(claims.expires_at))
+            self._deadlines.set(client, self._authenticator.requirements.ends(claims.expires_at))
 
     def untrack(self, client: ClientSession) -> None:
         """Stop tracking a client. Harmless for a client without a token."""
@@ -135,10 +135,10 @@ class TokenExpiry:
         """
         clients = self._of_session.get(session, {}) if session is not None else {}
         clients = {**clients, **(self._of_user.get(user, {}) if user is not None else {})}
-        added = self._authenticator.sign_outs.add(session=session, user=user)
+        added = self._authenticator.revocations.add(session=session, user=user)
         for client in clients:
             self._end(client, "signed_out")
-        await self._authenticator.sign_outs.store(added)
+        await self._authenticator.revocations.store(added)
         return len(clients)
 
     def close(self) -> None:
@@ -166,7 +166,7 @@ class TokenExpiry:
     def _on_due(self, client: ClientSession) -> None:
         token = client.token
         assert token is not None, "its deadline is cancelled with it"
-        ends = self._authenticator.terms.ends(token.expires_at)
+        ends = self._authenticator.requirements.ends(token.expires_at)
         if token.key_removed or self._clock.wall() >= ends:
             self._end(client, "token_expired")
             return

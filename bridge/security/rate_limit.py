@@ -10,8 +10,6 @@ from bridge.errors import Code, RequestRejected
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from bridge.clock import Clock
-
 MAX_KEYS: Final = 20_000
 """Maximum number of keys stored, about 4 MB. Beyond it, the key used longest ago is evicted, and
 starts again with a full bucket.
@@ -28,8 +26,21 @@ class RateLimiter:
     is evicted. The key None is never limited.
     """
 
-    def __init__(self, per_second: float, burst: float, *, max_keys: int = MAX_KEYS) -> None:
+    def __init__(
+        self,
+        per_second: float,
+        burst: float,
+        *,
+        min_price: float = 0.0,
+        reason: str = "too many requests",
+        max_keys: int = MAX_KEYS,
+    ) -> None:
+        """`min_price` is the lowest price of `check` and `charge`; `reason` begins the message of a
+        rejection.
+        """
         self.per_second = per_second
+        self._min_price = min_price
+        self._reason = reason
         self._burst = burst
         self._refill_seconds = burst / per_second
         self._max_keys = max_keys
@@ -56,12 +67,21 @@ class RateLimiter:
         wait = full_at + needed - now - self._refill_seconds
         return wait if wait > ROUNDING else 0.0
 
+    def check(self, key: Hashable | None, now: float) -> None:
+        """Raise `RequestRejected` unless the bucket holds `min_price` tokens. Takes nothing: for
+        work with a price that is known afterwards, and then passed to `charge`.
+        """
+        wait = self.wait(key, now, self._min_price)
+        if wait:
+            raise RequestRejected(Code.RATE_LIMITED, f"{self._reason}; try again in {wait:.1f} s")
+
     def charge(self, key: Hashable | None, now: float, price: float) -> None:
         """Take `price` tokens for work that is done already, even if the bucket holds fewer. The
         debt is bounded by one `burst`.
         """
         if key is None:
             return
+        price = max(price, self._min_price)
         full_at = max(self._full_at.get(key, now), now) + price / self.per_second
         self._full_at[key] = min(full_at, now + 2 * self._refill_seconds)
         self._full_at.move_to_end(key)
@@ -80,30 +100,3 @@ class RateLimiter:
             del self._full_at[key]
             if not self._full_at:
                 return
-
-
-MIN_PAGES: Final = 0.02
-"""Lowest price of a snapshot, in full pages: an empty one costs a lookup, too."""
-
-
-class SnapshotQuota:
-    """Limits the rows that the clients of one address receive, in full pages. The address None is
-    not limited.
-    """
-
-    def __init__(self, pace: RateLimiter, clock: Clock) -> None:
-        self._limiter = pace
-        self._clock = clock
-
-    def check(self, address: str | None) -> None:
-        """Raises `RequestRejected` if the quota of an address is used up."""
-        wait = self._limiter.wait(address, self._clock.monotonic(), MIN_PAGES)
-        if wait:
-            raise RequestRejected(
-                Code.RATE_LIMITED,
-                f"the clients of this address received many rows; try again in {wait:.1f} s",
-            )
-
-    def charge(self, address: str | None, pages: float) -> None:
-        """Charge an address for rows that its clients received."""
-        self._limiter.charge(address, self._clock.monotonic(), max(MIN_PAGES, pages))

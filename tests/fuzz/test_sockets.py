@@ -272,11 +272,11 @@ async def test_attacking_clients_do_not_affect_a_well_behaved_one() -> None:
             for number in range(1, 31):
                 await asyncio.gather(*(attack_once(target, dice) for _ in range(20)))
                 target.gateway.hub.publish([entry(number, "OBSERVER"), entry(-number, "TX")])
-            assert await observer.until(30) == list(range(1, 31))
+            assert await observer.until_seqs(30) == list(range(1, 31))
             await target.websockets(1)
             assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024
             async with client(target.url) as newcomer, aiohttp.ClientSession() as http:
-                assert (await newcomer.ask("subscribe", {"snapshot": True}))["ok"]
+                assert (await newcomer.request("subscribe", {"snapshot": True}))["ok"]
                 async with http.get(target.url + "/readyz") as response:
                     assert response.status == 200
     finally:

@@ -158,12 +158,12 @@ async def test_connections_are_limited_per_address(transport: str) -> None:
             assert (answer.status, answer.code) == (429, "too_many_connections")
             assert int(answer.headers["retry-after"]) > 0
         await one.send("41")  # DISCONNECT, and then the end of the connection
-        await one.send("1") if transport == "polling" else await one.drop()
+        await one.send("1") if transport == "polling" else await one.close()
         await site.places(1)
         three = await site.connected(transport)
         await site.places(2)
         for client in (two, three):
-            await client.drop()
+            await client.close()
 
 
 async def test_connections_are_limited_in_total() -> None:
@@ -175,7 +175,7 @@ async def test_connections_are_limited_in_total() -> None:
         ):
             assert (answer.status, answer.code) == (503, "too_many_connections")
             assert int(answer.headers["retry-after"]) > 0
-        await client.drop()
+        await client.close()
         await site.places(0)
 
 

@@ -78,10 +78,10 @@ class Site:
         """The CONNECT_ERROR that a handshake with `auth` is answered with."""
         async with aiohttp.ClientSession(headers=headers) as http:
             it = Client(self.url, http, transport, auth)
-            packet = await it.answer()
+            packet = await it.send_connect()
             assert packet is not None
             assert packet.startswith("44"), packet
-            await it.drop()
+            await it.close()
             return json.loads(packet[2:])
 
     async def code(self, auth: Any, **options: Any) -> str:
@@ -126,7 +126,7 @@ async def test_rejected_token_is_answered_with_its_code(transport: str) -> None:
 async def test_valid_token_is_accepted(transport: str) -> None:
     async with site() as at, client(at.url, transport, {"token": token()}) as one:
         await at.publish("TX")
-        assert await one.until(1) == [1]
+        assert await one.until_seqs(1) == [1]
         assert at.bearers == 1
     async with asyncio.timeout(5):
         while at.bearers:
@@ -135,10 +135,10 @@ async def test_valid_token_is_accepted(transport: str) -> None:
 
 async def test_of_a_client_that_was_evicted_and_did_not_recover_nothing_is_kept() -> None:
     async with site() as at, client(at.url, auth={"token": token()}) as one:
-        await one.ask("subscribe", {"regions": ["TX"]})
+        await one.request("subscribe", {"regions": ["TX"]})
         forged = {"token": token(), "pid": one.pid, "offset": "no position"}
         async with client(at.url, auth=forged) as two:
-            await two.ask("subscribe", {"regions": ["CA"]})
+            await two.request("subscribe", {"regions": ["CA"]})
             assert at.bearers == at.gateway.request_handlers.limited_clients == 1
             assert await at.gateway.sign_out(sub=USER) == 1
 
@@ -147,8 +147,8 @@ async def test_optional_auth_gives_clients_without_a_token_the_public_view() -> 
     async with site(**REGIONS, anonymous_regions="TX") as at:
         async with client(at.url) as one, client(at.url, auth={"token": None}) as two:
             await at.publish("CA", "TX")
-            assert await one.until(1) == [2]
-            assert await two.until(1) == [2]
+            assert await one.until_seqs(1) == [2]
+            assert await two.until_seqs(1) == [2]
         assert await at.code({"regions": ["CA"]}) == "region_forbidden"
         assert at.bearers == 0
 
@@ -160,14 +160,14 @@ async def test_required_auth_rejects_clients_without_a_token() -> None:
         assert await at.code({"token": None}) == "token_required"
         async with client(at.url, auth={"token": token()}) as one:
             await at.publish("TX")
-            assert await one.until(1) == [1]
+            assert await one.until_seqs(1) == [1]
 
 
 async def test_where_tokens_are_off_anything_goes() -> None:
     async with site(auth="off") as at, client(at.url, auth={"token": "nonsense"}) as one:
         await at.publish("TX")
-        assert await one.until(1) == [1]
-        answer = await one.ask("authenticate", {"token": "nonsense"})
+        assert await one.until_seqs(1) == [1]
+        answer = await one.request("authenticate", {"token": "nonsense"})
         assert answer["error"]["code"] == "not_supported"
         assert at.bearers == 0
 
@@ -175,13 +175,13 @@ async def test_where_tokens_are_off_anything_goes() -> None:
 async def test_token_gives_rights_to_the_regions_in_its_claim_only() -> None:
     async with site(**REGIONS) as at, client(at.url, auth={"token": token("TX", "NV")}) as one:
         await at.publish("CA", "TX", "NV", "TX/Austin")
-        assert await one.until(2) == [2, 3]
-        refused = await one.ask("subscribe", {"regions": ["CA"]})
+        assert await one.until_seqs(2) == [2, 3]
+        refused = await one.request("subscribe", {"regions": ["CA"]})
         assert refused["error"]["code"] == "region_forbidden"
-        narrowed = await one.ask("subscribe", {"regions": ["TX/Austin"]})
+        narrowed = await one.request("subscribe", {"regions": ["TX/Austin"]})
         assert narrowed["regions"] == ["TX/Austin"]
         await at.publish("TX", "TX/Austin")
-        assert await one.until(3) == [2, 3, 6]
+        assert await one.until_seqs(3) == [2, 3, 6]
 
 
 @transports
@@ -190,7 +190,7 @@ async def test_token_is_accepted_in_the_authorization_header(transport: str) -> 
         headers = {"Authorization": f"Bearer {token('TX')}"}
         async with client(at.url, transport, headers=headers) as one:
             await at.publish("CA", "TX")
-            assert await one.until(1) == [2]
+            assert await one.until_seqs(1) == [2]
         wrong = {"Authorization": "Bearer nonsense"}
         assert await at.code({}, transport=transport, headers=wrong) == "token_invalid"
         other = {"Authorization": "Basic dXNlcjpwYXNz"}
@@ -202,7 +202,7 @@ async def test_the_token_in_auth_goes_before_the_one_in_the_header() -> None:
         headers = {"Authorization": f"Bearer {token('CA')}"}
         async with client(at.url, auth={"token": token("TX")}, headers=headers) as one:
             await at.publish("CA", "TX")
-            assert await one.until(1) == [2]
+            assert await one.until_seqs(1) == [2]
         assert await at.code({"token": "nonsense"}, headers=headers) == "token_invalid"
 
 
@@ -233,7 +233,7 @@ async def test_unverifiable_token_closes_the_connection_without_an_error() -> No
         auth = {"token": key.sign(claims(server.issuer))}
         async with aiohttp.ClientSession() as http:
             one = Client(at.url, http, "websocket", auth)
-            assert await one.answer() is None
+            assert await one.send_connect() is None
             assert at.gateway.hub.counts().clients == 0
         async with socketio.AsyncSimpleClient() as other:
             # As every client's library does: the connection ends, so it reconnects.
@@ -337,23 +337,23 @@ async def test_ack_of_authenticate_has_the_expiry() -> None:
     async with site() as at, client(at.url, auth={"token": token()}) as one:
         now = int(SystemClock().wall())
         fresh = legacy(claims(ISSUER, exp=now + 7200))
-        answer = await one.ask("authenticate", {"token": fresh})
+        answer = await one.request("authenticate", {"token": fresh})
         assert answer == {"ok": True, "expires_at": timestamp(now + 7200)}
         # Its effective rights are the same as before, so no auth-status is sent.
-        assert one.heard == []
+        assert one.events == []
         assert at.bearers == 1
 
 
 async def test_client_without_a_token_may_authenticate_later() -> None:
     async with site(**REGIONS, anonymous_regions="TX") as at, client(at.url) as one:
-        answer = await one.ask("authenticate", {"token": token("TX", "CA")})
+        answer = await one.request("authenticate", {"token": token("TX", "CA")})
         assert answer["ok"]
-        [told] = one.heard
+        [told] = one.events
         data = auth_status(told)
         assert (data["state"], data["regions"], data["properties"]) == ("changed", None, [])
         assert data["expires_at"] == answer["expires_at"]
         await at.publish("CA", "NV", "TX")
-        assert await one.until(2) == [1, 3]
+        assert await one.until_seqs(2) == [1, 3]
         assert at.bearers == 1
 
 
@@ -362,24 +362,24 @@ async def test_reduced_rights_apply_from_the_next_event_on() -> None:
         auth = {"token": token("TX", "CA"), "regions": ["TX", "CA"]}
         async with client(at.url, auth=auth) as one:
             await at.publish("TX", "CA")
-            answer = await one.ask("authenticate", {"token": token("TX")})
+            answer = await one.request("authenticate", {"token": token("TX")})
             assert answer["ok"]
             assert one.seqs == [1, 2]
-            data = auth_status(one.heard[-1])
+            data = auth_status(one.events[-1])
             assert (data["state"], data["regions"]) == ("changed", ["TX"])
-            assert one.heard[-1][2] == str(at.log.head)
+            assert one.events[-1][2] == str(at.log.head)
             await at.publish("CA", "TX")
-            assert await one.until(3) == [1, 2, 4]
-            refused = await one.ask("subscribe", {"regions": ["CA"]})
+            assert await one.until_seqs(3) == [1, 2, 4]
+            refused = await one.request("subscribe", {"regions": ["CA"]})
             assert refused["error"]["code"] == "region_forbidden"
 
 
 async def test_rights_that_grow_open_more_without_a_new_connection() -> None:
     async with site(**REGIONS) as at, client(at.url, auth={"token": token("TX")}) as one:
         await at.publish("CA")
-        assert (await one.ask("authenticate", {"token": token("TX", "CA")}))["ok"]
+        assert (await one.request("authenticate", {"token": token("TX", "CA")}))["ok"]
         await at.publish("CA")
-        assert await one.until(1) == [2]
+        assert await one.until_seqs(1) == [2]
 
 
 async def test_waiting_batch_is_sent_under_the_rights_of_its_time() -> None:
@@ -388,14 +388,14 @@ async def test_waiting_batch_is_sent_under_the_rights_of_its_time() -> None:
         async with client(at.url, auth=auth) as one:
             await at.publish("CA", "TX")
             before = str(at.log.head)
-            assert (await one.ask("authenticate", {"token": token("TX")}))["ok"]
-            names = [args[0] for args in one.heard]
+            assert (await one.request("authenticate", {"token": token("TX")}))["ok"]
+            names = [args[0] for args in one.events]
             assert names == ["properties-batch", "auth-status"]
-            assert one.heard[0][2] == one.heard[1][2] == before
+            assert one.events[0][2] == one.events[1][2] == before
             assert one.seqs == [1, 2]
             await at.publish("CA")
-            assert (await one.ask("subscribe", {"regions": ["TX"]}))["ok"]
-            assert len(one.heard) == 2
+            assert (await one.request("subscribe", {"regions": ["TX"]}))["ok"]
+            assert len(one.events) == 2
 
 
 @pytest.mark.parametrize(
@@ -414,11 +414,11 @@ async def test_waiting_batch_is_sent_under_the_rights_of_its_time() -> None:
 )
 async def test_a_refused_token_changes_nothing(argument: Any, code: str) -> None:
     async with site(**REGIONS) as at, client(at.url, auth={"token": token("TX")}) as one:
-        answer = await one.ask("authenticate", argument)
+        answer = await one.request("authenticate", argument)
         assert (answer["ok"], answer["error"]["code"]) == (False, code)
         await at.publish("CA", "TX")
-        assert await one.until(1) == [2]
-        assert len(one.heard) == 1
+        assert await one.until_seqs(1) == [2]
+        assert len(one.events) == 1
         assert list(at.gateway.token_expiry._of_user) == [USER]
 
 
@@ -438,8 +438,8 @@ async def test_token_expiry_is_announced_and_then_closes_the_connection(
             assert expiring["expires_at"].endswith("Z")
             expired = auth_status(await one.next_event("auth-status"))
             assert expired["state"] == "token_expired"
-            assert one.heard[-1][2] == str(at.log.head)
-            await one.ended()
+            assert one.events[-1][2] == str(at.log.head)
+            await one.until_closed()
             assert at.gateway.hub.counts().clients == at.bearers == 0
             assert at.gateway.sessions.away == 1
             # It reconnects by itself; with the stale token it is rejected.
@@ -448,7 +448,7 @@ async def test_token_expiry_is_announced_and_then_closes_the_connection(
             one.auth = {"token": token()}
             await one.connect()
             assert one.recovered
-            assert await one.until(3) == [1, 2, 3]
+            assert await one.until_seqs(3) == [1, 2, 3]
 
 
 @transports
@@ -469,7 +469,7 @@ async def test_token_ends_when_its_signing_key_is_removed(transport: str) -> Non
             # An unknown key makes the bridge fetch the keys again.
             assert await at.code({"token": Key("ES256", "made up").sign(claims(server.issuer))})
             assert auth_status(await one.next_event("auth-status"))["state"] == "token_expired"
-            await one.ended()
+            await one.until_closed()
             assert at.bearers == 1
             assert await at.code(one.auth) == "token_invalid"
             await at.publish("TX")
@@ -477,7 +477,7 @@ async def test_token_ends_when_its_signing_key_is_removed(transport: str) -> Non
             await one.connect()
             assert one.recovered
             for each in (one, two, nobody):
-                assert await each.until(2) == [1, 2]
+                assert await each.until_seqs(2) == [1, 2]
 
 
 async def test_a_fresh_token_by_another_key_outlives_the_first_ones() -> None:
@@ -486,14 +486,14 @@ async def test_a_fresh_token_by_another_key_outlives_the_first_ones() -> None:
         server.keys.append(other.jwk())
         async with client(at.url, auth={"token": key.sign(claims(server.issuer))}) as one:
             fresh = {"token": other.sign(claims(server.issuer))}
-            assert (await one.ask("authenticate", fresh))["ok"]
+            assert (await one.request("authenticate", fresh))["ok"]
             server.keys = [other.jwk()]
             at.gateway.authenticator._keys._pause = 0.01
             assert await at.code({"token": Key("ES256", "made up").sign(claims(server.issuer))})
             await asyncio.sleep(1.1)  # by then the connections that have to end have ended
             await at.publish("TX")
-            assert await one.until(1) == [1]
-            assert len(one.heard) == 1
+            assert await one.until_seqs(1) == [1]
+            assert len(one.events) == 1
 
 
 async def test_a_token_that_is_renewed_in_time_ends_nothing() -> None:
@@ -501,21 +501,21 @@ async def test_a_token_that_is_renewed_in_time_ends_nothing() -> None:
         auth = {"token": token(life=3, iat=int(SystemClock().wall()))}
         async with client(at.url, auth=auth) as one:
             assert auth_status(await one.next_event("auth-status"))["state"] == "expiring"
-            assert (await one.ask("authenticate", {"token": token(life=3600)}))["ok"]
+            assert (await one.request("authenticate", {"token": token(life=3600)}))["ok"]
             await asyncio.sleep(3.5)  # past the first one's end
             await at.publish("TX")
-            assert await one.until(1) == [1]
-            assert len(one.heard) == 2
+            assert await one.until_seqs(1) == [1]
+            assert len(one.events) == 2
 
 
 async def test_a_refused_renewal_extends_nothing() -> None:
     async with site(token_warning_seconds=0) as at:
         auth = {"token": token(life=3, iat=int(SystemClock().wall()))}
         async with client(at.url, auth=auth) as one:
-            answer = await one.ask("authenticate", {"token": token(sub=OTHER)})
+            answer = await one.request("authenticate", {"token": token(sub=OTHER)})
             assert not answer["ok"]
             assert auth_status(await one.next_event("auth-status"))["state"] == "token_expired"
-            await one.ended()
+            await one.until_closed()
 
 
 async def test_waiting_batch_is_sent_before_the_connection_is_closed() -> None:
@@ -524,8 +524,8 @@ async def test_waiting_batch_is_sent_before_the_connection_is_closed() -> None:
         async with client(at.url, auth=auth) as one:
             await at.publish("TX", "TX")
             await one.next_event("auth-status")
-            assert [args[0] for args in one.heard] == ["properties-batch", "auth-status"]
-            await one.ended()
+            assert [args[0] for args in one.events] == ["properties-batch", "auth-status"]
+            await one.until_closed()
 
 
 @transports
@@ -563,10 +563,10 @@ async def test_the_end_of_one_token_is_no_matter_to_others() -> None:
             client(at.url, auth={"token": token()}) as two,
             client(at.url) as three,
         ):
-            await one.ended()
+            await one.until_closed()
             await at.publish("TX")
-            assert await two.until(1) == await three.until(1) == [1]
-            assert len(two.heard) == len(three.heard) == 1
+            assert await two.until_seqs(1) == await three.until_seqs(1) == [1]
+            assert len(two.events) == len(three.events) == 1
 
 
 # -- sign-out --------------------------------------------------------------------------------------
@@ -590,15 +590,15 @@ async def test_sign_out_of_a_session_closes_its_clients_and_rejects_its_tokens(
                 assert auth_status(await it.next_event("auth-status"))["state"] == "signed_out"
                 assert it.seqs == [1]
             for it in (one, two):
-                await it.ended()
+                await it.until_closed()
             await at.publish("TX")
-            assert await three.until(2) == [1, 2]
+            assert await three.until_seqs(2) == [1, 2]
             assert await at.code({"token": mine}) == "signed_out"
             # Nor can it recover.
             assert await at.code({"token": mine, "pid": one.pid}) == "signed_out"
             # A fresh token of the same session is as good as the old one.
             assert await at.code({"token": token(session_id="s1", life=60)}) == "signed_out"
-            refused = await three.ask("authenticate", {"token": mine})
+            refused = await three.request("authenticate", {"token": mine})
             assert refused["error"]["code"] == "signed_out"
             assert at.gateway.hub.counts().clients == at.bearers == 1
 
@@ -612,16 +612,16 @@ async def test_sign_out_of_a_user_closes_its_clients_and_allows_a_new_sign_in() 
             client(at.url) as four,
         ):
             assert await at.gateway.sign_out(sub=USER) == 2
-            await one.ended()
-            await two.ended()
+            await one.until_closed()
+            await two.until_closed()
             await at.publish("TX")
-            assert await three.until(1) == await four.until(1) == [1]
+            assert await three.until_seqs(1) == await four.until_seqs(1) == [1]
         assert await at.code({"token": token()}) == "signed_out"
         now = int(SystemClock().wall())
         assert await at.code({"token": token(iat=now)}) == "signed_out"
         async with client(at.url, auth={"token": token(iat=now + 1)}) as one:
             await at.publish("TX")
-            assert await one.until(1) == [2]
+            assert await one.until_seqs(1) == [2]
 
 
 async def test_sign_out_without_clients_is_stored() -> None:
@@ -645,8 +645,8 @@ async def test_sign_out_needs_a_session_or_a_user(what: dict[str, str]) -> None:
 async def test_reconnect_as_another_user_is_a_new_client() -> None:
     async with site() as at, client(at.url, auth={"token": token()}) as one:
         await at.publish("TX")
-        await one.until(1)
-        await one.drop()
+        await one.until_seqs(1)
+        await one.close()
         await at.publish("TX")
         for auth in ({"token": token(sub=OTHER)}, {}):
             async with aiohttp.ClientSession() as http:
@@ -655,21 +655,21 @@ async def test_reconnect_as_another_user_is_a_new_client() -> None:
                 await thief.connect()
                 assert not thief.recovered
                 assert thief.sid != one.sid
-                await thief.drop()
+                await thief.close()
         # The session still exists for its owner.
         await one.connect()
         assert one.recovered
-        assert await one.until(2) == [1, 2]
+        assert await one.until_seqs(2) == [1, 2]
 
 
 async def test_client_that_authenticated_later_reconnects_as_that_user() -> None:
     async with site() as at, client(at.url) as one:
-        assert (await one.ask("authenticate", {"token": token()}))["ok"]
-        await one.drop()
+        assert (await one.request("authenticate", {"token": token()}))["ok"]
+        await one.close()
         await at.publish("TX")
         await one.connect()  # without the token
         assert not one.recovered
-        await one.drop()
+        await one.close()
         one.auth = {"token": token()}
         await one.connect()
         assert not one.recovered  # the pid is that of the one before by now
@@ -677,13 +677,13 @@ async def test_client_that_authenticated_later_reconnects_as_that_user() -> None
 
 async def test_client_that_authenticated_later_recovers_with_its_token() -> None:
     async with site() as at, client(at.url) as one:
-        assert (await one.ask("authenticate", {"token": token()}))["ok"]
-        await one.drop()
+        assert (await one.request("authenticate", {"token": token()}))["ok"]
+        await one.close()
         await at.publish("TX")
         one.auth = {"token": token()}
         await one.connect()
         assert one.recovered
-        assert await one.until(1) == [1]
+        assert await one.until_seqs(1) == [1]
 
 
 # -- the whole bridge ------------------------------------------------------------------------------
@@ -757,7 +757,7 @@ async def test_operators_sign_out_over_http() -> None:
                 headers={"Authorization": f"Bearer {secret}"},
             ) as response:
                 assert await response.json() == {"ok": True, "closed": 1}
-            await one.ended()
+            await one.until_closed()
         assert (await asked(url, mine))[0] == 401
 
 
@@ -769,7 +769,7 @@ async def test_a_restart_forgets_no_sign_out(tmp_path: Any) -> None:
         assert gateway is not None
         async with client(url, auth={"token": signed_out}) as one:
             assert await gateway.sign_out(session_id="s1") == 1
-            await one.ended()
+            await one.until_closed()
         assert await gateway.sign_out(sub=OTHER) == 0
     # Revocations survive a new epoch of the log.
     async with whole(*ROWS, log=log, columns="id,name") as (_, url):

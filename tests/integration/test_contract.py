@@ -44,20 +44,20 @@ class Recorder(Client):
         super().__init__(url, http, "websocket", auth)
         self.everything: list[list[Any]] = []
 
-    def hear(self, packet: str) -> None:
+    def receive_packet(self, packet: str) -> None:
         self.everything.append(json.loads(packet[2:]))
-        super().hear(packet)
+        super().receive_packet(packet)
 
     async def until_events(self, count: int) -> None:
         """Wait for so many events other than those of the bridge's status."""
         async with asyncio.timeout(10):
-            while len(self.heard) < count:
-                self.hear(await self.packet())
+            while len(self.events) < count:
+                self.receive_packet(await self.next_packet())
 
     async def until_named(self, *names: str) -> None:
         async with asyncio.timeout(10):
             while not set(names) <= {name for name, *_ in self.everything}:
-                self.hear(await self.packet())
+                self.receive_packet(await self.next_packet())
 
 
 class Record:
@@ -115,13 +115,13 @@ async def record() -> Record:
             ("refused", "subscribe", {"regions": ["CA"]}),
         ]
         for message, name, argument in requests:
-            out.replies.append((message, await single.ask(name, argument)))
+            out.replies.append((message, await single.request(name, argument)))
         out.events = [*single.everything, *batched.everything]
         out.replies.append(("connect-error", await _rejection(url, http)))
         async with http.get(f"{url}/properties?region=TX") as answer:
             out.replies.append(("rows", await answer.json()))
-        await single.drop()
-        await batched.drop()
+        await single.close()
+        await batched.close()
     return out
 
 

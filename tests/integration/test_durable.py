@@ -1,4 +1,4 @@
-"""The whole application over a log in a file: what it slept through, and a disk that is full."""
+"""The application over a log in a file: restarts and full disks."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ async def test_restart_emits_changes_made_meanwhile_relative_to_stored_rows(
     bridge, source = bridged(tmp_path, table)
     async with site(bridge, bridge) as here:
         await here.ready()
-        async with here.receiving() as heard:
+        async with here.receiving() as received:
             source.put(table.write(row("p1", price=5)))
             async with asyncio.timeout(5):
-                await heard.get()
+                await received.get()
     table.write(row("p1", price=6, updated_at="2026-02-01T00:00:00Z"))
     table.remove("p2")
     table.write(row("p4", updated_at="2026-02-01T00:00:00Z"))
-    told: list[Any] = []
+    emitted: list[Any] = []
     bridge, source = bridged(tmp_path, table)
     async with site(bridge, bridge) as here:
         await here.ready()
@@ -50,9 +50,9 @@ async def test_restart_emits_changes_made_meanwhile_relative_to_stored_rows(
         assert bridge._running is not None
         log = bridge._running.log
         start = type(log.head)(log.head.epoch, 1)
-        told = [(entry.event.name, entry.event.key) for entry in log.after(start)]
+        emitted = [(entry.event.name, entry.event.key) for entry in log.after(start)]
         [changed] = [entry for entry in log.after(start) if entry.event.key == "p1"]
-    assert sorted(told) == [
+    assert sorted(emitted) == [
         ("property-created", "p4"),
         ("property-deleted", "p2"),
         ("property-updated", "p1"),
@@ -72,7 +72,7 @@ async def test_restart_without_changes_emits_no_event(tmp_path: Path) -> None:
 
 
 class FullDisk:
-    """The log's disk, full from `fill` to `free`."""
+    """The disk of the log; writes fail while `full` is set."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         patch.setattr(database, "FIRST_RETRY_SECONDS", 0.01)
@@ -147,7 +147,7 @@ async def test_bridge_stops_while_the_disk_is_full(tmp_path: Path, disk: FullDis
             while (await here.get("/status"))[1]["log_error"] is None:
                 await asyncio.sleep(0.01)
         disk.full = False
-        # What could not be stored was not told, so the next start finds it.
+        # A change that could not be stored was not published: the next start finds it.
         bridge, _ = bridged(tmp_path, table)
         async with site(bridge, bridge) as here:
             await here.ready()

@@ -1,4 +1,4 @@
-"""What a large table is spared."""
+"""Scans of a large table."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from bridge import create_app
-from bridge.pipeline import reconciler as reconcile
-from bridge.pipeline import watermark as cursor
+from bridge.pipeline import reconciler, watermark
 from tests.fakes import FakeSource, FakeTable, row, settings
 from tests.integration.test_app import site
 
@@ -20,26 +19,26 @@ if TYPE_CHECKING:
     from bridge.changes import Key, Record
 
 
-class KeysInTheDark(FakeTable):
-    """Whose keys can't be read until `light`."""
+class UnreadableKeys(FakeTable):
+    """A table with keys that can't be read until `readable` is set."""
 
     def __init__(self, *rows: Record) -> None:
         super().__init__(*(dict(record) for record in rows))
-        self.light = asyncio.Event()
-        self.light.set()
+        self.readable = asyncio.Event()
+        self.readable.set()
 
     async def keys(self, after: Key | None, limit: int) -> Sequence[Key]:
-        await self.light.wait()
+        await self.readable.wait()
         return await super().keys(after, limit)
 
 
 async def test_restart_is_ready_before_the_key_scan_is_complete(tmp_path: Path) -> None:
-    table = KeysInTheDark(row("p1"), row("p2"))
+    table = UnreadableKeys(row("p1"), row("p2"))
     large = settings(log=f"sqlite:///{tmp_path / 'log.sqlite3'}", pass_rows=1)
     bridge = create_app(large, source=FakeSource(), table=table)
     async with site(bridge, bridge) as here:
         await here.ready()
-    table.light.clear()
+    table.readable.clear()
     table.remove("p2")
     table.write(row("p1", price=5, updated_at="2031-01-01T00:00:00Z"))
     bridge = create_app(large, source=FakeSource(), table=table)
@@ -49,23 +48,23 @@ async def test_restart_is_ready_before_the_key_scan_is_complete(tmp_path: Path) 
         assert status["pipeline"]["counts"]["property-updated"] == 1
         assert status["pipeline"]["passing"] is True
         assert len((await here.get("/properties"))[1]) == 2
-        async with here.receiving() as heard:
-            table.light.set()
+        async with here.receiving() as received:
+            table.readable.set()
             async with asyncio.timeout(5):
-                assert (await heard.get())["event"] == "property-deleted"
+                assert (await received.get())["event"] == "property-deleted"
 
 
 class CountingTable(FakeTable):
-    """Says when it was looked at from so late on that nothing was found."""
+    """Sets `nothing` when a recent scan begins past all rows."""
 
     def __init__(self, *rows: Record) -> None:
         super().__init__(*(dict(record) for record in rows))
         self.nothing = asyncio.Event()
-        self.looks: list[int] = []
+        self.recent_reads: list[int] = []
 
     async def recent(self, since: str, after: Key | None, limit: int) -> Sequence[Record]:
         found = await super().recent(since, after, limit)
-        self.looks.append(len(found))
+        self.recent_reads.append(len(found))
         if not found and after is None:
             self.nothing.set()
         return found
@@ -74,8 +73,8 @@ class CountingTable(FakeTable):
 async def test_watermark_passes_many_rows_with_one_updated_at(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(cursor, "OVERLAP_SECONDS", 0.2)
-    monkeypatch.setattr(reconcile, "MAX_RECENT_ROWS", 2)
+    monkeypatch.setattr(watermark, "OVERLAP_SECONDS", 0.2)
+    monkeypatch.setattr(reconciler, "MAX_RECENT_ROWS", 2)
     table = CountingTable(*(row(f"p{n}") for n in range(9)))
     source = FakeSource()
     hurried = settings(page_rows=2, watch_interval=0.05, watch_grace=0.1)
@@ -84,8 +83,8 @@ async def test_watermark_passes_many_rows_with_one_updated_at(
         await here.ready()
         async with asyncio.timeout(10):
             await table.nothing.wait()
-        assert 2 in table.looks  # they were read, for as long as there may be more of them
-        async with here.receiving() as heard:
+        assert 2 in table.recent_reads  # they are read again until the watermark has passed them
+        async with here.receiving() as received:
             source.put(table.write(row("p1", price=5, updated_at="2031-01-01T00:00:00Z")))
             async with asyncio.timeout(5):
-                assert (await heard.get())["data"]["changes"]["price"]["new"] == 5
+                assert (await received.get())["data"]["changes"]["price"]["new"] == 5

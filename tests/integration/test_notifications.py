@@ -1,4 +1,4 @@
-"""Clients with tokens, of whom some watch: what each of them hears."""
+"""Notifications that clients with tokens and watches receive."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ transports = pytest.mark.parametrize("transport", ["polling", "websocket"])
 
 
 def token(user: str, *regions: str) -> dict[str, str]:
-    """The `auth` of a user whose rights end at these regions, if there are any."""
+    """Return the `auth` of a user, with rights to these regions only if any are given."""
     now = SystemClock().wall()
     about: dict[str, Any] = {"app_metadata": {"regions": list(regions)}} if regions else {}
-    said = claims("http://127.0.0.1:9/auth/v1", sub=user, exp=now + 3600, iat=int(now), **about)
-    return {"token": legacy(said)}
+    payload = claims("http://127.0.0.1:9/auth/v1", sub=user, exp=now + 3600, iat=int(now), **about)
+    return {"token": legacy(payload)}
 
 
 def a_watch(key: str, user: str, **target: str) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def a_watch(key: str, user: str, **target: str) -> dict[str, Any]:
 
 
 class Site:
-    """A bridge on a port, over tables that do as they are told."""
+    """A bridge on a port, over fake sources and tables."""
 
     def __init__(self, *watches: dict[str, Any], **overrides: Any) -> None:
         self.source, self.table = FakeSource(), FakeTable(row("p1"), row("p2", state="CA"))
@@ -62,13 +62,13 @@ class Site:
         self.source.put(self.table.write(row(key, **columns)))
 
     def mark(self) -> None:
-        """A change that all hear of and that is worth nothing."""
+        """Make a change that all clients receive and that is not notified."""
         before = self.table.contents["p2"]
         self.write("p2", **{**before, "units": before["units"] + 1})
 
-    async def past_the_start(self) -> None:
-        """From the second change of a row on, the bridge tells each as the stream does. The first
-        one may be older than what it read at its start, so it reads once more.
+    async def change_each_row_once(self) -> None:
+        """Change each row once: its first change after the initial load may be older than it, so
+        the bridge re-reads the row. Later changes are emitted from the stream.
         """
         assert self.bridge._running is not None
         for key, columns in list(self.table.contents.items()):
@@ -96,23 +96,23 @@ async def site(*watches: dict[str, Any], **overrides: Any) -> AsyncIterator[Site
             while not it.bridge.operations.readiness().ready:
                 await asyncio.sleep(0.005)
         await it.watches(len(watches))
-        await it.past_the_start()
+        await it.change_each_row_once()
         yield it
 
 
 async def until(it: Client, events: int) -> list[dict[str, Any]]:
-    """The notifications that it has heard, once it has heard so many events, batches opened."""
+    """Wait for so many events, batches unpacked; return the notifications among them."""
     async with asyncio.timeout(10):
-        while len(heard(it)) < events:
-            it.hear(await it.packet())
-    return [event["data"] for event in heard(it) if event["event"] == "property-notification"]
+        while len(received(it)) < events:
+            it.receive_packet(await it.next_packet())
+    return [event["data"] for event in received(it) if event["event"] == "property-notification"]
 
 
-def heard(it: Client) -> list[dict[str, Any]]:
-    """All that it was told of properties."""
+def received(it: Client) -> list[dict[str, Any]]:
+    """Return all events of properties that it received, batches unpacked."""
     return [
         event
-        for name, envelope, *_ in it.heard
+        for name, envelope, *_ in it.events
         if name.startswith("propert")
         for event in envelope["data"].get("events", [envelope])
     ]
@@ -129,14 +129,14 @@ async def test_clients_of_a_user_are_notified_once_each_and_others_are_not(trans
     ):
         at.write("p1", status="sold")
         at.mark()
-        [told] = await until(tab, 3)
-        assert told["title"] == "Listing p1 is now sold"
-        assert [event["event"] for event in heard(tab)] == [
+        [notification] = await until(tab, 3)
+        assert notification["title"] == "Listing p1 is now sold"
+        assert [event["event"] for event in received(tab)] == [
             "property-updated",
             "property-notification",
             "property-updated",
         ]
-        assert await until(other_tab, 1) == [told]
+        assert await until(other_tab, 1) == [notification]
         assert await until(bob, 2) == []
         assert await until(anonymous, 2) == []
 
@@ -150,10 +150,10 @@ async def test_notifications_are_part_of_batches() -> None:
         at.write("p1", status="pending")
         at.write("p1", status="sold")
         at.mark()
-        told = await until(ann, 4)
-        assert [data["changes"]["status"]["new"] for data in told] == ["pending", "sold"]
+        notification = await until(ann, 4)
+        assert [data["changes"]["status"]["new"] for data in notification] == ["pending", "sold"]
         assert await until(bob, 2) == []
-        assert {args[0] for args in ann.heard} == {"properties-batch"}
+        assert {args[0] for args in ann.events} == {"properties-batch"}
 
 
 @pytest.mark.parametrize("batch", [False, True])
@@ -164,14 +164,14 @@ async def test_missed_notification_is_replayed_once_on_recovery(*, batch: bool) 
     ):
         at.write("p1", status="pending")
         assert len(await until(ann, 2)) == 1
-        await ann.drop()
+        await ann.close()
         at.write("p1", status="sold")
         at.write("p1", status="sold", price=5)
         await ann.connect()
         assert ann.recovered
         at.write("p1", status="available", price=5)
-        told = await until(ann, 7 if batch else 8)
-        assert [data["kind"] for data in told] == [
+        notification = await until(ann, 7 if batch else 8)
+        assert [data["kind"] for data in notification] == [
             "status-changed",
             "status-changed",
             "price-dropped",
@@ -223,9 +223,9 @@ async def test_move_is_notified_by_the_rights_of_each_user() -> None:
         assert kinds == ["new-listing", "status-changed"]
         kinds = [data["kind"] for data in await until(entered, 5)]
         assert kinds == ["new-listing", "status-changed"]
-        assert heard(entered)[0]["event"] == "property-created"
+        assert received(entered)[0]["event"] == "property-created"
         assert await until(left, 1) == []
-        assert [event["event"] for event in heard(left)] == ["property-deleted"]
+        assert [event["event"] for event in received(left)] == ["property-deleted"]
 
 
 async def test_member_column_is_notified_to_no_user() -> None:
@@ -236,9 +236,9 @@ async def test_member_column_is_notified_to_no_user() -> None:
     ):
         at.write("p1", status="sold")
         at.write("p1", status="sold", price=5)
-        [told] = await until(ann, 3)
-        assert told["kind"] == "price-dropped"
-        assert "sold" not in str(told)
+        [notification] = await until(ann, 3)
+        assert notification["kind"] == "price-dropped"
+        assert "sold" not in str(notification)
 
 
 async def test_client_that_authenticates_later_is_notified_from_then_on() -> None:
@@ -248,11 +248,11 @@ async def test_client_that_authenticates_later_is_notified_from_then_on() -> Non
     ):
         at.write("p1", status="pending")
         assert await until(one, 1) == []
-        answer = await one.ask("authenticate", token(ANN))
+        answer = await one.request("authenticate", token(ANN))
         assert answer["ok"] is True
         at.write("p1", status="sold")
-        [told] = await until(one, 3)
-        assert told["changes"]["status"] == {"old": "pending", "new": "sold"}
+        [notification] = await until(one, 3)
+        assert notification["changes"]["status"] == {"old": "pending", "new": "sold"}
 
 
 async def test_client_that_connects_later_is_not_notified() -> None:
@@ -264,5 +264,5 @@ async def test_client_that_connects_later_is_not_notified() -> None:
         assert await until(bob, 1) == []
         async with client(at.url, auth=token(ANN)) as ann:
             at.write("p1", status="sold", price=5)
-            [told] = await until(ann, 2)
-            assert told["kind"] == "price-dropped"
+            [notification] = await until(ann, 2)
+            assert notification["kind"] == "price-dropped"

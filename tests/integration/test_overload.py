@@ -1,5 +1,5 @@
-"""Too many changes at once: clients that check every event against the ones before it, and hold the
-table at the end. `python -m tests.bench overload` is the long form.
+"""Bursts of changes: clients check each event against those before it and equal the table at the
+end. `python -m tests.bench overload` is the long form.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ HURRIED = {
     "BRIDGE_PASS_ROWS": "500",
     "BRIDGE_QUEUE_CHANGES": "500",
 }
-"""A table that counts as large, and a queue that overflows."""
+"""A table over the limit of a full scan, and a small queue that overflows."""
 
 
 @pytest.fixture(scope="module")

@@ -78,15 +78,15 @@ async def test_dropped_client_recovers_with_all_missed_events(transport: str) ->
         assert one.pid
         sid, pid = one.sid, one.pid
         await served.publish("TX")
-        await one.until(1)
+        await one.until_seqs(1)
         for turn in range(3):  # as often as it likes
-            await one.drop()
+            await one.close()
             await served.publish("TX", number=2)
             await served.publish("CA")
             await one.connect()
             assert (one.recovered, one.sid, one.pid) == (True, sid, pid)
             await served.publish("TX")
-            assert len(await one.until(1 + 3 * (turn + 1))) == 1 + 3 * (turn + 1)
+            assert len(await one.until_seqs(1 + 3 * (turn + 1))) == 1 + 3 * (turn + 1)
         assert one.seqs == [1, 2, 3, 5, 6, 7, 9, 10, 11, 13]
         assert served.gateway.hub.counts().clients == 1
 
@@ -94,8 +94,8 @@ async def test_dropped_client_recovers_with_all_missed_events(transport: str) ->
 async def test_event_ends_with_its_position() -> None:
     async with gateway() as served, client(served.url) as one:
         await served.publish("TX")
-        await one.until(1)
-        name, envelope, position = one.heard[0]
+        await one.until_seqs(1)
+        name, envelope, position = one.events[0]
         assert name == envelope["event"] == "property-updated"
         assert position == str(served.log.head)
 
@@ -104,41 +104,41 @@ async def test_client_without_an_event_recovers_from_its_connect() -> None:
     async with gateway() as served:
         await served.publish("TX", number=5)
         async with client(served.url) as one:
-            await one.drop()
+            await one.close()
             await served.publish("TX")
             assert one.offset is None
             await one.connect()
             assert one.recovered
-            assert await one.until(1) == [6]
+            assert await one.until_seqs(1) == [6]
 
 
 @transports
 async def test_missed_events_are_sent_a_fifth_of_a_second_after_connect(transport: str) -> None:
     """Time for a page to set up its listeners after `connect`: React renders, and runs effects."""
     async with gateway() as served, client(served.url, transport) as one:
-        await one.drop()
+        await one.close()
         await served.publish("TX")
         started = time.monotonic()
         await one.connect()
         assert one.recovered
         await served.publish("TX")
-        await one.until(1)
+        await one.until_seqs(1)
         assert time.monotonic() - started >= 0.2
         await served.publish("TX")
-        assert await one.until(3) == [1, 2, 3]
+        assert await one.until_seqs(3) == [1, 2, 3]
 
 
 @transports
 async def test_a_half_open_connection_is_evicted(transport: str) -> None:
     async with gateway() as served, client(served.url, transport) as one:
         await served.publish("TX")
-        await one.until(1)
+        await one.until_seqs(1)
         old, one._ws = one._ws, None
         await served.publish("TX", number=3)
         await one.connect()
         assert one.recovered
         await served.publish("TX")
-        assert await one.until(5) == [1, 2, 3, 4, 5]
+        assert await one.until_seqs(5) == [1, 2, 3, 4, 5]
         assert served.gateway.hub.counts().clients == 1
         if old is not None:
             async with asyncio.timeout(5):
@@ -147,7 +147,7 @@ async def test_a_half_open_connection_is_evicted(transport: str) -> None:
         # The end of the old connection, whenever it is noticed, is not the end of the client.
         await asyncio.sleep(0.05)
         await served.publish("TX")
-        assert (await one.until(6))[-1] == 6
+        assert (await one.until_seqs(6))[-1] == 6
 
 
 async def test_event_queued_for_the_old_connection_is_not_sent_twice() -> None:
@@ -175,28 +175,28 @@ async def test_recovery_restores_the_subscription_and_filters_by_its_history() -
     async with gateway() as served, client(served.url, auth={"regions": ["TX"]}) as one:
         await served.publish("TX")  # 1
         await served.publish("CA")  # 2, before it subscribes
-        await one.until(1)
-        await one.ask("subscribe", {"regions": ["CA"]})
+        await one.until_seqs(1)
+        await one.request("subscribe", {"regions": ["CA"]})
         await served.publish("CA")  # 3
         await served.publish("TX")  # 4
         await asyncio.sleep(0.05)
-        await one.ask("unsubscribe", {"regions": ["TX"]})
+        await one.request("unsubscribe", {"regions": ["TX"]})
         await served.publish("TX")  # 5
-        await one.drop()
+        await one.close()
         await served.publish("CA")  # 6
         await served.publish("TX")  # 7
-        one.seqs, one.offset = [], one.heard[0][2]  # as if only the first had arrived
+        one.seqs, one.offset = [], one.events[0][2]  # as if only the first had arrived
         await one.connect()
         assert one.recovered
-        assert await one.until(3) == [3, 4, 6]
-        answer = await one.ask("subscribe", {"properties": ["x"]})
+        assert await one.until_seqs(3) == [3, 4, 6]
+        answer = await one.request("subscribe", {"properties": ["x"]})
         assert answer == {"ok": True, "regions": ["CA"], "properties": ["x"]}
 
 
 async def test_client_that_sent_disconnect_does_not_recover() -> None:
     async with gateway() as served, client(served.url) as one:
         await one.send("41")
-        await one.drop()
+        await one.close()
         sid, pid = one.sid, one.pid
         await one.connect()
         assert not one.recovered
@@ -210,7 +210,7 @@ async def test_engine_close_packet_does_not_end_the_session() -> None:
         await served.publish("TX")
         await one.connect()
         assert one.recovered
-        assert await one.until(1) == [1]
+        assert await one.until_seqs(1) == [1]
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ async def test_engine_close_packet_does_not_end_the_session() -> None:
 async def test_recovery_above_a_limit_makes_a_new_client_without_events(overrides: Any) -> None:
     async with gateway(**overrides) as served, client(served.url) as one:
         pid, sid = one.pid, one.sid
-        await one.drop()
+        await one.close()
         await asyncio.sleep(0.05)
         await served.publish("TX", number=10)
         await asyncio.sleep(0.05)
@@ -238,15 +238,15 @@ async def test_recovery_above_a_limit_makes_a_new_client_without_events(override
         assert one.pid != pid
         assert one.sid != sid
         await served.publish("TX")
-        assert await one.until(1) == [11]
+        assert await one.until_seqs(1) == [11]
 
 
 @pytest.mark.parametrize("change", ["future", "garbage", "epoch", "digits", "type", "pid"])
 async def test_forged_or_foreign_offer_makes_a_new_client_without_events(change: str) -> None:
     async with gateway() as served, client(served.url) as one:
         await served.publish("TX")
-        await one.until(1)
-        await one.drop()
+        await one.until_seqs(1)
+        await one.close()
         await served.publish("TX", number=3)
         assert one.pid
         head = str(served.log.head)
@@ -267,7 +267,7 @@ async def test_forged_or_foreign_offer_makes_a_new_client_without_events(change:
         assert not one.recovered
         assert one.sid != sid
         await served.publish("TX")
-        assert (await one.until(2))[1:] == [5]
+        assert (await one.until_seqs(2))[1:] == [5]
 
 
 async def test_an_offset_from_before_the_session_counts_as_none() -> None:
@@ -276,17 +276,17 @@ async def test_an_offset_from_before_the_session_counts_as_none() -> None:
         before = str(served.log.head)
         await served.publish("TX", number=3)
         async with client(served.url) as one:
-            await one.drop()
+            await one.close()
             await served.publish("TX")
             one.offset = before  # the official client keeps it until its next event
             await one.connect()
             assert one.recovered
-            assert await one.until(1) == [7]
+            assert await one.until_seqs(1) == [7]
 
 
 async def test_auth_is_checked_again() -> None:
     async with gateway() as served, client(served.url) as one:
-        await one.drop()
+        await one.close()
         one.auth = {"regions": "TX"}
         with pytest.raises(AssertionError, match=r"^44.*bad_request"):
             await one.connect()
@@ -307,14 +307,14 @@ async def test_batching_client_recovers_with_one_batch() -> None:
         client(served.url, auth={"batch": True}) as one,
     ):
         await served.publish("TX")
-        await one.until(1)
-        await one.drop()
+        await one.until_seqs(1)
+        await one.close()
         for key in "abc":
             await served.event("TX", key=key, data={"property_id": key, "seq": ord(key)})
         await one.connect()
         assert one.recovered
-        assert await one.until(4) == [1, 97, 98, 99]
-        assert len(one.heard) == 2
+        assert await one.until_seqs(4) == [1, 97, 98, 99]
+        assert len(one.events) == 2
         assert one.offset == str(served.log.head)
 
 

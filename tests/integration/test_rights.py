@@ -114,11 +114,11 @@ def listing(key: str, **columns: Any) -> dict[str, Any]:
 
 async def listen(one: Client, until: str) -> list[list[Any]]:
     """Return the events up to the one that contains the text `until`."""
-    before = len(one.heard)
+    before = len(one.events)
     async with asyncio.timeout(5):
-        while not one.heard[before:] or until not in json.dumps(one.heard[-1]):
-            one.hear(await one.packet())
-    return one.heard[before:]
+        while not one.events[before:] or until not in json.dumps(one.events[-1]):
+            one.receive_packet(await one.next_packet())
+    return one.events[before:]
 
 
 def names(heard: list[list[Any]]) -> list[str]:
@@ -132,7 +132,7 @@ async def test_view_receives_its_columns_and_no_others(monkeypatch: pytest.Monke
         client(here.url, auth={"rights": MEMBER}) as member,
     ):
         for one in (public, member):
-            answer = await one.ask("subscribe", {"snapshot": True})
+            answer = await one.request("subscribe", {"snapshot": True})
             assert (MEMBERS[0] in answer["snapshot"][0]) == (one is member)
         here.write(listing("a", owner_contact="b@example.org"))
         await here.settled()
@@ -159,7 +159,7 @@ async def test_property_appears_and_vanishes_at_the_border_of_rights(
         site(monkeypatch, listing("a"), listing("c", state="CA")) as here,
         client(here.url, auth=auth) as one,
     ):
-        answer = await one.ask("subscribe", {"snapshot": True})
+        answer = await one.request("subscribe", {"snapshot": True})
         assert answer["regions"] is None
         assert list(shown(answer["snapshot"])) == ["a"]
         here.write(listing("c", state="CA", name="unheard"))
@@ -179,17 +179,17 @@ async def test_subscription_beyond_rights_is_rejected_at_connect_and_later(
         async with client(here.url, auth={"rights": TEXAS, "regions": ["TX"]}) as one:
             for argument in ({"regions": ["CA"]}, {"properties": ["c"]}):
                 for snapshot in (False, True):
-                    answer = await one.ask("subscribe", {**argument, "snapshot": snapshot})
+                    answer = await one.request("subscribe", {**argument, "snapshot": snapshot})
                     assert answer["error"]["code"] == "region_forbidden"
                     assert "snapshot" not in answer
-            answer = await one.ask("unsubscribe", {"regions": ["none"]})
+            answer = await one.request("unsubscribe", {"regions": ["none"]})
             assert (answer["regions"], answer["properties"]) == (["TX"], [])
-            assert (await one.ask("subscribe", {"properties": ["a", "unknown"]}))["ok"]
+            assert (await one.request("subscribe", {"properties": ["a", "unknown"]}))["ok"]
         async with aiohttp.ClientSession() as http:
             other = Client(here.url, http, "websocket", {"rights": TEXAS, "regions": ["CA"]})
             with pytest.raises(AssertionError, match="region_forbidden"):
                 await other.connect()
-            await other.drop()
+            await other.close()
 
 
 async def test_other_rights_hold_at_once_and_the_session_goes_on(
@@ -199,15 +199,15 @@ async def test_other_rights_hold_at_once_and_the_session_goes_on(
         site(monkeypatch, listing("a"), listing("c", state="CA")) as here,
         client(here.url, auth={"regions": ["TX", "CA"]}) as one,
     ):
-        answer = await one.ask("grant", TEXAS)
+        answer = await one.request("grant", TEXAS)
         assert answer == {"ok": True, "regions": ["TX"], "properties": []}
         here.write(listing("c", state="CA", name="unheard"))
         here.write(listing("a", name="heard"))
         assert names(await listen(one, "heard")) == ["property-updated"]
-        answer = await one.ask("grant", {**TEXAS, "view": "member"})
+        answer = await one.request("grant", {**TEXAS, "view": "member"})
         here.write(listing("a", name="heard", owner_contact="new"))
         assert names(await listen(one, "new")) == ["property-updated"]
-        assert (await one.ask("subscribe", {"regions": ["CA"]}))["ok"] is False
+        assert (await one.request("subscribe", {"regions": ["CA"]}))["ok"] is False
 
 
 # -- recovery
@@ -215,7 +215,7 @@ async def test_other_rights_hold_at_once_and_the_session_goes_on(
 
 async def comeback(one: Client, rights: dict[str, Any] | None) -> bool:
     one.auth["rights"] = rights
-    one.heard.clear()
+    one.events.clear()
     await one.connect()
     return one.recovered
 
@@ -230,8 +230,8 @@ async def test_reconnect_with_the_same_rights_recovers(
         client(here.url, auth={"rights": rights, "batch": batch}) as one,
     ):
         view = View()
-        view.page((await one.ask("subscribe", {"snapshot": True}))["snapshot"])
-        await one.drop()
+        view.page((await one.request("subscribe", {"snapshot": True}))["snapshot"])
+        await one.close()
         here.write(listing("a", owner_contact="away@example.org"))
         here.write(listing("b", state="CA", name="unheard"))
         here.write(listing("n", state="CA", name="unheard"))
@@ -240,7 +240,7 @@ async def test_reconnect_with_the_same_rights_recovers(
         here.write(listing("a", owner_contact="the end"))
         for args in await listen(one, "the end"):
             view.hear(args)
-        assert "unheard" not in json.dumps(one.heard)
+        assert "unheard" not in json.dumps(one.events)
         assert list(view.known) == ["a"]
         assert view.known["a"]["owner_contact"] == "the end"
 
@@ -265,9 +265,9 @@ async def test_reconnect_with_other_rights_is_a_new_client_without_events(
         site(monkeypatch, listing("a"), listing("c", state="CA")) as here,
         client(here.url, auth={"rights": then}) as one,
     ):
-        await one.ask("subscribe", {"snapshot": True})
+        await one.request("subscribe", {"snapshot": True})
         former = (one.pid, one.sid)
-        await one.drop()
+        await one.close()
         here.write(listing("a", name="missed", owner_contact="missed"))
         here.write(listing("c", state="CA", name="missed"))
         await here.settled()
@@ -290,14 +290,14 @@ async def test_pid_is_useless_to_another_user_and_valid_for_its_own(
         client(here.url, auth={"rights": MEMBER}) as one,
         client(here.url, auth={"rights": {"user": "thief"}}) as thief,
     ):
-        await one.ask("subscribe", {"snapshot": True})
+        await one.request("subscribe", {"snapshot": True})
         thief.pid, thief.offset = one.pid, one.offset
-        await thief.drop()
+        await thief.close()
         assert not await comeback(thief, {"view": "member", "user": "thief"})
         # The client that owns it is still connected, and can reconnect.
         here.write(listing("a", name="first"))
         assert names(await listen(one, "first")) == ["property-updated"]
-        await one.drop()
+        await one.close()
         here.write(listing("a", name="second"))
         await here.settled()
         assert await comeback(one, MEMBER)
@@ -309,14 +309,14 @@ async def test_a_region_that_is_still_allowed_is_recovered_as_the_new_rights_all
 ) -> None:
     auth = {"rights": {"user": "t"}, "regions": ["TX"]}
     async with site(monkeypatch, listing("a")) as here, client(here.url, auth=auth) as one:
-        await one.ask("subscribe", {"regions": ["TX"], "snapshot": True})
-        await one.drop()
+        await one.request("subscribe", {"regions": ["TX"], "snapshot": True})
+        await one.close()
         here.write(listing("a", state="CA", name="unheard"))
         await here.settled()
         assert await comeback(one, TEXAS)
         [(name, envelope, _)] = await listen(one, "deleted")
         assert (name, envelope["data"]["property_id"]) == ("property-deleted", "a")
-        assert (await one.ask("subscribe", {"regions": ["CA"]}))["ok"] is False
+        assert (await one.request("subscribe", {"regions": ["CA"]}))["ok"] is False
 
 
 # -- over HTTP
@@ -391,7 +391,7 @@ async def test_members_have_the_public_view_without_member_columns(
         site(monkeypatch, listing("a"), member_columns=()) as here,
         client(here.url, auth={"rights": MEMBER}) as member,
     ):
-        answer = await member.ask("subscribe", {"snapshot": True})
+        answer = await member.request("subscribe", {"snapshot": True})
         assert SECRET not in json.dumps(answer)
         here.write(listing("a", owner_contact="unheard"))
         here.write(listing("a", owner_contact="unheard", name="heard"))

@@ -115,14 +115,14 @@ def published(table: FakeTable, *states: str) -> dict[Any, dict[str, Any]]:
 
 async def test_snapshot_is_in_the_ack_with_its_position() -> None:
     async with site(row("a"), row("b", state="CA")) as here, client(here.url) as one:
-        answer = await one.ask("subscribe", {"regions": ["TX"], "snapshot": True})
+        answer = await one.request("subscribe", {"regions": ["TX"], "snapshot": True})
         assert answer["ok"] is True
         assert answer["regions"] == ["TX"]
         assert answer["offset"] == here.head
         assert shown(answer["snapshot"]) == published(here.table, "TX")
         assert "more" not in answer
         here.write(row("a", price=5))
-        packet = json.loads((await one.packet())[2:])
+        packet = json.loads((await one.next_packet())[2:])
         assert packet[1]["data"]["changes"] == {"price": {"old": 1_000_000, "new": 5}}
 
 
@@ -136,9 +136,9 @@ async def test_a_refused_snapshot_changes_nothing() -> None:
             ({"regions": ["CA"], "snapshot": True, "after": 1}, "bad_request"),
             ({"regions": ["CA"], "snapshot": True, "after": "0.0.0"}, "cursor_gone"),
         ):
-            answer = await one.ask("subscribe", argument)
+            answer = await one.request("subscribe", argument)
             assert answer["error"]["code"] == code
-        answer = await one.ask("unsubscribe", {"regions": ["CA"]})
+        answer = await one.request("unsubscribe", {"regions": ["CA"]})
         assert answer["regions"] == ["TX"]
 
 
@@ -172,12 +172,12 @@ class Watcher:
 
     async def hear(self) -> str:
         """Receive one packet; return it if it is no event."""
-        packet = await self.one.packet()
+        packet = await self.one.next_packet()
         if not packet.startswith("42"):
             return packet
-        before = len(self.one.heard)
-        self.one.hear(packet)
-        for args in self.one.heard[before:]:
+        before = len(self.one.events)
+        self.one.receive_packet(packet)
+        for args in self.one.events[before:]:
             self.view.hear(args)
         return ""
 
@@ -198,7 +198,7 @@ class Watcher:
         for turn in range(20):
             await self.hear()
             if turn == 10:
-                await self.one.drop()
+                await self.one.close()
                 await asyncio.sleep(0.05)
                 await self.one.connect()
                 assert self.one.recovered
@@ -247,16 +247,16 @@ async def test_batch_is_sent_at_most_once_per_window() -> None:
             here.write(row(f"new{price}"))
             await asyncio.sleep(0.01)
         here.write(row("end"))
-        while not any("new49" in str(args) for args in one.heard):
-            one.hear(await one.packet())
-        assert len(one.heard) < 10
-        for args in one.heard:
+        while not any("new49" in str(args) for args in one.events):
+            one.receive_packet(await one.next_packet())
+        assert len(one.events) < 10
+        for args in one.events:
             assert args[0] == args[1]["event"] == "properties-batch"
             keys = [event["data"]["property_id"] for event in args[1]["data"]["events"]]
             assert len(keys) == len(set(keys))
-        first = other.heard
+        first = other.events
         while len(first) < 2:
-            other.hear(await other.packet())
+            other.receive_packet(await other.next_packet())
         assert first[0][0] == "property-updated"
 
 
@@ -265,12 +265,12 @@ async def test_bridge_status_is_sent_at_connect_and_on_change(
 ) -> None:
     monkeypatch.setattr(status, "GRACE_SECONDS", 0.1)
     async with site(row("a")) as here, client(here.url) as one:
-        await one.ask("subscribe", {"snapshot": True})
+        await one.request("subscribe", {"snapshot": True})
 
         async def hears(state: str) -> None:
             async with asyncio.timeout(5):
-                while not one.status or one.status[-1] != state:
-                    one.hear(await one.packet())
+                while not one.bridge_states or one.bridge_states[-1] != state:
+                    one.receive_packet(await one.next_packet())
 
         await hears("live")
         here.source.become(SourceState.DOWN)
@@ -279,19 +279,19 @@ async def test_bridge_status_is_sent_at_connect_and_on_change(
         here.source.become(SourceState.LIVE)
         await hears("live")
         assert one.offset == here.head
-        assert len(one.heard) == 1
+        assert len(one.events) == 1
         async with client(here.url, auth={"batch": True}) as two:
-            two.hear(await two.packet())
-            assert two.status == ["live"]
+            two.receive_packet(await two.next_packet())
+            assert two.bridge_states == ["live"]
             assert two.offset == here.head
-            await two.drop()
+            await two.close()
             await two.connect()
             assert two.recovered
 
 
 async def test_scan_for_missed_changes_is_catching_up() -> None:
     async with site(row("a")) as here, client(here.url) as one:
-        await one.ask("subscribe", {"snapshot": True})
+        await one.request("subscribe", {"snapshot": True})
         gate = asyncio.Event()
         page = here.table.page
 
@@ -303,11 +303,11 @@ async def test_scan_for_missed_changes_is_catching_up() -> None:
         assert here.source.inbox is not None
         here.source.inbox.put_nowait(Gap(GapReason.OVERFLOW))
         async with asyncio.timeout(5):
-            while one.status[-1:] != ["catching-up"]:
-                one.hear(await one.packet())
+            while one.bridge_states[-1:] != ["catching-up"]:
+                one.receive_packet(await one.next_packet())
             gate.set()
-            while one.status[-1] != "live":
-                one.hear(await one.packet())
+            while one.bridge_states[-1] != "live":
+                one.receive_packet(await one.next_packet())
 
 
 async def test_too_many_requests_are_refused_and_change_nothing() -> None:
@@ -317,19 +317,19 @@ async def test_too_many_requests_are_refused_and_change_nothing() -> None:
         client(here.url) as other,
     ):
         for n in range(3):
-            assert (await one.ask("subscribe", {"regions": [f"r{n}"]}))["ok"]
-        refused = await one.ask("subscribe", {"regions": ["CA"]})
+            assert (await one.request("subscribe", {"regions": [f"r{n}"]}))["ok"]
+        refused = await one.request("subscribe", {"regions": ["CA"]})
         assert refused["error"]["code"] == "rate_limited"
-        assert (await other.ask("subscribe", {"regions": ["CA"]}))["ok"]
+        assert (await other.request("subscribe", {"regions": ["CA"]}))["ok"]
         await asyncio.sleep(1.05)
-        answer = await one.ask("unsubscribe", {"regions": ["r1", "r2"]})
+        answer = await one.request("unsubscribe", {"regions": ["r1", "r2"]})
         assert answer["regions"] == ["TX", "r0"]
 
 
 @pytest.mark.parametrize("transport", ["websocket", "polling"])
 async def test_too_long_a_message_ends_the_connection(transport: str) -> None:
     async with site(message_bytes=2048) as here, client(here.url, transport) as one:
-        await one.ask("subscribe", {"regions": ["x" * 100] * 15})
+        await one.request("subscribe", {"regions": ["x" * 100] * 15})
         long = "421" + json.dumps(["subscribe", {"regions": ["x" * 100] * 30}])
         if transport == "polling":
             async with one.http.post(one._poll, data=long) as response:
@@ -445,10 +445,10 @@ async def test_before_the_table_is_read_there_are_no_rows(monkeypatch: pytest.Mo
         async with got(here) as (response, body):
             assert response.status == 503
             assert body["error"]["code"] == "not_ready"
-        answer = await one.ask("subscribe", {"snapshot": True})
+        answer = await one.request("subscribe", {"snapshot": True})
         assert answer["error"]["code"] == "not_ready"
         monkeypatch.setattr("bridge.gateway.snapshot.WAIT_SECONDS", 5)
-        asking = asyncio.create_task(one.ask("subscribe", {"snapshot": True}))
+        asking = asyncio.create_task(one.request("subscribe", {"snapshot": True}))
         await asyncio.sleep(0.05)
         gate.set()  # a request waits for the first snapshot
         assert len((await asking)["snapshot"]) == 1

@@ -37,16 +37,16 @@ ROWS = [row(f"p{n:05}", state="TX" if n else "CA") for n in range(1500)]
 
 async def test_snapshot_quota_limits_the_pages_of_an_address() -> None:
     async with site(*ROWS) as url, client(url) as one, client(url) as two:
-        page = await one.ask("subscribe", {"snapshot": True})
+        page = await one.request("subscribe", {"snapshot": True})
         assert page["ok"]
         assert page["more"]
         # A page ends a little below its size, and the next one may begin with what is left.
-        await one.ask("subscribe", {"snapshot": True, "after": page["more"]})
+        await one.request("subscribe", {"snapshot": True, "after": page["more"]})
         for each in (one, two):  # both of one address
-            answer = await each.ask("subscribe", {"snapshot": True, "after": page["more"]})
+            answer = await each.request("subscribe", {"snapshot": True, "after": page["more"]})
             assert answer["error"]["code"] == "rate_limited"
         # Requests without a snapshot are not limited by the quota.
-        assert (await two.ask("subscribe", {"regions": ["CA"]}))["regions"] == ["CA"]
+        assert (await two.request("subscribe", {"regions": ["CA"]}))["regions"] == ["CA"]
 
 
 async def test_small_snapshot_is_charged_the_minimum_price() -> None:
@@ -54,8 +54,8 @@ async def test_small_snapshot_is_charged_the_minimum_price() -> None:
     small = {"regions": ["CA"], "snapshot": True}
     async with site(*ROWS, requests_burst=100, **never_refilled) as url, client(url) as one:
         for _ in range(50):  # each is charged a fiftieth of a page
-            assert (await one.ask("subscribe", small))["ok"]
-        assert (await one.ask("subscribe", small))["error"]["code"] == "rate_limited"
+            assert (await one.request("subscribe", small))["ok"]
+        assert (await one.request("subscribe", small))["error"]["code"] == "rate_limited"
 
 
 async def test_snapshot_quota_includes_rows_over_http() -> None:
@@ -68,7 +68,7 @@ async def test_snapshot_quota_includes_rows_over_http() -> None:
             assert response.status == 429
             assert int(response.headers["Retry-After"]) > 0
             assert (await response.json())["error"]["code"] == "rate_limited"
-        answer = await one.ask("subscribe", {"snapshot": True})
+        answer = await one.request("subscribe", {"snapshot": True})
         assert answer["error"]["code"] == "rate_limited"
         # A 304 is free, and other addresses have quotas of their own.
         async with http.get(url + "/properties", headers={"If-None-Match": etag}) as response:

@@ -81,8 +81,8 @@ async def opened(
             issuer=server.issuer, audience=audience, leeway=10, max_lifetime=604_800
         )
         verifier = TokenVerifier(keys, terms, SystemClock(), secret=secret)
-        sign_outs = RevocationList(None, SystemClock(), keep=604_820)
-        access = Authenticator(mode, verifier, AccessPolicy(), keys=keys, sign_outs=sign_outs)
+        revocations = RevocationList(None, SystemClock(), keep=604_820)
+        access = Authenticator(mode, verifier, AccessPolicy(), keys=keys, revocations=revocations)
         try:
             yield Verification(server, keys, access)
         finally:

@@ -1,4 +1,4 @@
-"""The table of watches in the sandbox: who may write it, and how the bridge follows it."""
+"""The table of watches in the sandbox: its permissions, and how the bridge follows fakes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from bridge import create_app
-from bridge.notifications import watch_sync as watchers_module
+from bridge.notifications import watch_sync
 from bridge.notifications.watch_sync import WatchSyncStatus
 from bridge.settings import Settings
 from tests.fakes import FakeSource, FakeTable, row, settings
@@ -40,7 +40,7 @@ async def users(sandbox: Sandbox) -> AsyncIterator[None]:
 
 
 async def as_user(sandbox: Sandbox, user: str, statement: str, *params: Any) -> list[Any]:
-    """Run a statement as PostgREST would for that user's token."""
+    """Run a statement as PostgREST does for a token of that user."""
     async with await psycopg.AsyncConnection.connect(sandbox.database_url) as connection:
         await connection.execute("set local role authenticated")
         await connection.execute(
@@ -126,18 +126,18 @@ async def test_number_of_watches_of_a_user_is_limited(sandbox: Sandbox) -> None:
     await sandbox.execute(insert, (BOB, 1, 1))
 
 
-# -- following it ----------------------------------------------------------------------------------
+# -- synchronisation -------------------------------------------------------------------------------
 
 
-class Place:
-    """A bridge at work, and what it stores."""
+class RunningBridge:
+    """A running bridge and its log."""
 
     def __init__(self, bridge: Bridge) -> None:
         self.bridge = bridge
         assert bridge._running is not None
         self.log = bridge._running.log
         for user in (ANN, BOB):
-            # As if they had clients here; what these hear is tested with real ones elsewhere.
+            # As if they had clients; delivery is tested with real ones in `test_notifications`.
             bridge._running.gateway.hub._presence.add(user)
         self._from: Position = self.log.head
 
@@ -154,7 +154,7 @@ class Place:
                 await asyncio.sleep(0.01)
 
     def entries(self) -> list[tuple[str, Any, tuple[str, ...]]]:
-        """Name, data and rooms of all that was told since it began."""
+        """Return name, data and rooms of all entries since the start."""
         return [
             (
                 entry.event.name,
@@ -165,7 +165,7 @@ class Place:
         ]
 
     def notified(self, user: str) -> list[dict[str, Any]]:
-        """What that user was notified of."""
+        """Return the data of the notifications of that user."""
         return [
             data
             for name, data, rooms in self.entries()
@@ -174,15 +174,15 @@ class Place:
 
 
 @asynccontextmanager
-async def running(bridge: Bridge) -> AsyncIterator[Place]:
-    """The bridge, once it knows the listings and the watches."""
+async def running(bridge: Bridge) -> AsyncIterator[RunningBridge]:
+    """Run the bridge; it has loaded the listings and the watches."""
     async with bridge.lifespan():
-        place = Place(bridge)
-        await place.until(lambda: bridge.operations.readiness().ready)
-        await place.until(
-            lambda: place.status.pipeline is not None and place.status.pipeline.reconciled
+        here = RunningBridge(bridge)
+        await here.until(lambda: bridge.operations.readiness().ready)
+        await here.until(
+            lambda: here.status.pipeline is not None and here.status.pipeline.reconciled
         )
-        yield place
+        yield here
 
 
 def of(sandbox: Sandbox, **overrides: Any) -> Bridge:
@@ -213,23 +213,23 @@ async def test_watch_applies_from_its_insert_until_its_delete(
 ) -> None:
     first, second = await listings(sandbox, 2)
     await watch(sandbox, ANN, property=first["id"])
-    async with running(of(sandbox)) as place:
-        assert place.status.watches == 1
+    async with running(of(sandbox)) as here:
+        assert here.status.watches == 1
         await set_status(sandbox, first["id"], "pending")
-        await place.until(lambda: place.notified(ANN))
+        await here.until(lambda: here.notified(ANN))
         await watch(sandbox, BOB, property=second["id"])
-        await place.until(lambda: place.status.watches == 2)
+        await here.until(lambda: here.status.watches == 2)
         await set_status(sandbox, second["id"], "sold")
-        await place.until(lambda: place.notified(BOB))
+        await here.until(lambda: here.notified(BOB))
         await sandbox.execute("delete from property_watchers where user_id = %s", (ANN,))
-        await place.until(lambda: place.status.watches == 1)
+        await here.until(lambda: here.status.watches == 1)
         await set_status(sandbox, first["id"], "sold")
         await set_status(sandbox, second["id"], "available")
-        await place.until(lambda: len(place.notified(BOB)) == 2)
-        [told] = place.notified(ANN)
-        names = [name for name, _, _ in place.entries()]
-    assert told["property_id"] == first["id"]
-    assert told["title"] == f"{first['name']} is now pending"
+        await here.until(lambda: len(here.notified(BOB)) == 2)
+        [notification] = here.notified(ANN)
+        names = [name for name, _, _ in here.entries()]
+    assert notification["property_id"] == first["id"]
+    assert notification["title"] == f"{first['name']} is now pending"
     assert names.count("property-updated") == 4
     assert names.count("property-notification") == 3
 
@@ -240,21 +240,21 @@ async def test_watch_applies_to_a_listing_that_is_deleted_and_inserted_again(
 ) -> None:
     [listing] = await listings(sandbox)
     await watch(sandbox, ANN, property=listing["id"])
-    async with running(of(sandbox)) as place:
+    async with running(of(sandbox)) as here:
         [kept] = await sandbox.execute(
             "delete from properties where id = %s returning id, name, state, status",
             (listing["id"],),
         )
-        await place.until(place.entries)
+        await here.until(here.entries)
         await sandbox.execute(
             "insert into properties (id, name, state, status)"
             " values (%(id)s, %(name)s, %(state)s, %(status)s)",
             kept,
         )
-        await place.until(lambda: len(place.entries()) == 2)
+        await here.until(lambda: len(here.entries()) == 2)
         await set_status(sandbox, listing["id"], "sold")
-        await place.until(lambda: place.notified(ANN))
-        assert [name for name, _, _ in place.entries()] == [
+        await here.until(lambda: here.notified(ANN))
+        assert [name for name, _, _ in here.entries()] == [
             "property-deleted",
             "property-created",
             "property-updated",
@@ -267,16 +267,16 @@ async def test_change_missed_by_the_stream_is_notified_once(sandbox: Sandbox) ->
     [listing] = await listings(sandbox)
     await watch(sandbox, ANN, property=listing["id"])
     settings = {"watch_interval": 0.1, "watch_grace": 0.2, "sweep_interval": 0.2}
-    async with running(of(sandbox, **settings)) as place:
+    async with running(of(sandbox, **settings)) as here:
         sandbox.faults.mute()
         try:
             await set_status(sandbox, listing["id"], "pending")
-            await place.until(lambda: place.notified(ANN))
+            await here.until(lambda: here.notified(ANN))
         finally:
             sandbox.faults.lift()
         await set_status(sandbox, listing["id"], "sold")
-        await place.until(lambda: len(place.notified(ANN)) == 2)
-        assert [data["changes"]["status"] for data in place.notified(ANN)] == [
+        await here.until(lambda: len(here.notified(ANN)) == 2)
+        assert [data["changes"]["status"] for data in here.notified(ANN)] == [
             {"old": "available", "new": "pending"},
             {"old": "pending", "new": "sold"},
         ]
@@ -287,23 +287,23 @@ async def test_watches_missed_by_their_stream_are_repaired(sandbox: Sandbox) -> 
     first, second = await listings(sandbox, 2)
     await watch(sandbox, BOB, property=first["id"])
     settings = {"watch_interval": 0.1, "watch_grace": 0.2, "sweep_interval": 0.2}
-    async with running(of(sandbox, **settings)) as place:
+    async with running(of(sandbox, **settings)) as here:
         sandbox.faults.mute(new=True)
         try:
             await watch(sandbox, ANN, property=second["id"])
             await sandbox.execute("delete from property_watchers where user_id = %s", (BOB,))
-            await place.until(lambda: watched(place) == {ANN})
+            await here.until(lambda: watched(here) == {ANN})
         finally:
             sandbox.faults.lift()
         await set_status(sandbox, first["id"], "pending")
         await set_status(sandbox, second["id"], "pending")
-        await place.until(lambda: place.notified(ANN))
-        assert place.notified(BOB) == []
+        await here.until(lambda: here.notified(ANN))
+        assert here.notified(BOB) == []
 
 
-def watched(place: Place) -> set[str]:
-    """Who watches anything, as far as the bridge knows."""
-    running = place.bridge._running
+def watched(here: RunningBridge) -> set[str]:
+    """Return the users that have a watch in the index."""
+    running = here.bridge._running
     assert running is not None
     assert running.ingest.watchers is not None
     return {watch.user for watch in running.ingest.watchers._watches._all.values()}
@@ -316,17 +316,17 @@ async def test_restart_notifies_missed_changes_once_by_the_stored_watches(
     [listing] = await listings(sandbox)
     await watch(sandbox, ANN, property=listing["id"])
     log = f"sqlite:///{tmp_path}/log.sqlite3"
-    async with running(of(sandbox, log=log)) as place:
+    async with running(of(sandbox, log=log)) as here:
         await set_status(sandbox, listing["id"], "pending")
-        await place.until(lambda: place.notified(ANN))
-        before = place.log.head
+        await here.until(lambda: here.notified(ANN))
+        before = here.log.head
     await set_status(sandbox, listing["id"], "sold")
-    async with running(of(sandbox, log=log)) as place:
-        place._from = before
-        await place.until(lambda: place.notified(ANN))
+    async with running(of(sandbox, log=log)) as here:
+        here._from = before
+        await here.until(lambda: here.notified(ANN))
         await set_status(sandbox, listing["id"], "available")
-        await place.until(lambda: len(place.notified(ANN)) == 2)
-        assert [data["changes"]["status"]["new"] for data in place.notified(ANN)] == [
+        await here.until(lambda: len(here.notified(ANN)) == 2)
+        assert [data["changes"]["status"]["new"] for data in here.notified(ANN)] == [
             "sold",
             "available",
         ]
@@ -339,12 +339,12 @@ async def test_missing_table_of_watches_does_not_affect_the_listings(
     [listing] = await listings(sandbox)
     bridge = of(sandbox, watchers="public.no_such_table")
     async with bridge.lifespan():
-        place = Place(bridge)
-        await place.until(lambda: bridge.operations.readiness().ready)
-        await place.until(lambda: place.status.error)
+        here = RunningBridge(bridge)
+        await here.until(lambda: bridge.operations.readiness().ready)
+        await here.until(lambda: here.status.error)
         await set_status(sandbox, listing["id"], "pending")
-        await place.until(place.entries)
-        assert [name for name, _, _ in place.entries()] == ["property-updated"]
+        await here.until(here.entries)
+        assert [name for name, _, _ in here.entries()] == ["property-updated"]
         assert bridge.operations.readiness().ready
         assert bridge.failure is None
 
@@ -364,7 +364,7 @@ def a_watch(key: str, user: str = ANN, **target: str) -> dict[str, Any]:
 
 @dataclass
 class Fakes:
-    """A bridge over two tables that do as they are told."""
+    """A bridge over fake sources and tables."""
 
     source: FakeSource
     table: FakeTable
@@ -387,27 +387,27 @@ def faked(*watches: dict[str, Any], **overrides: Any) -> Fakes:
 
 
 async def test_duplicate_change_is_notified_once() -> None:
-    it = faked(a_watch("w1", property="p1"))
-    async with running(it.bridge) as place:
-        change = it.table.write(row("p1", status="sold"))
-        it.source.put(change)
-        it.source.put(change)
-        it.source.put(it.table.write(row("p2", status="sold")))
-        await place.until(lambda: len(place.entries()) >= 3)
-        assert len(place.notified(ANN)) == 1
+    fakes = faked(a_watch("w1", property="p1"))
+    async with running(fakes.bridge) as here:
+        change = fakes.table.write(row("p1", status="sold"))
+        fakes.source.put(change)
+        fakes.source.put(change)
+        fakes.source.put(fakes.table.write(row("p2", status="sold")))
+        await here.until(lambda: len(here.entries()) >= 3)
+        assert len(here.notified(ANN)) == 1
 
 
 async def test_column_that_is_not_public_neither_triggers_nor_appears() -> None:
     columns = ("name", "state", "price")
-    it = faked(a_watch("w1", property="p1"), columns=columns, region=("state", "city"))
-    async with running(it.bridge) as place:
-        it.source.put(it.table.write(row("p1", status="sold", city="Dallas")))
-        it.source.put(it.table.write(row("p1", status="sold", city="Dallas", price=5)))
-        await place.until(lambda: place.notified(ANN))
-        [told] = place.notified(ANN)
-        assert told["kind"] == "price-dropped"
-        assert "Dallas" not in json.dumps(told)
-        assert "sold" not in json.dumps(told)
+    fakes = faked(a_watch("w1", property="p1"), columns=columns, region=("state", "city"))
+    async with running(fakes.bridge) as here:
+        fakes.source.put(fakes.table.write(row("p1", status="sold", city="Dallas")))
+        fakes.source.put(fakes.table.write(row("p1", status="sold", city="Dallas", price=5)))
+        await here.until(lambda: here.notified(ANN))
+        [notification] = here.notified(ANN)
+        assert notification["kind"] == "price-dropped"
+        assert "Dallas" not in json.dumps(notification)
+        assert "sold" not in json.dumps(notification)
 
 
 async def test_bridge_without_authentication_warns_that_no_user_is_notified(
@@ -423,8 +423,8 @@ async def test_bridge_without_authentication_warns_that_no_user_is_notified(
 async def test_table_of_watches_is_not_followed_without_notifications() -> None:
     bridge = create_app(settings(), source=FakeSource(), table=FakeTable(row("p1")))
     async with bridge.lifespan():
-        place = Place(bridge)
-        await place.until(lambda: bridge.operations.readiness().ready)
+        here = RunningBridge(bridge)
+        await here.until(lambda: bridge.operations.readiness().ready)
         assert bridge._running is not None
         assert bridge._running.ingest.watchers is None
 
@@ -432,70 +432,75 @@ async def test_table_of_watches_is_not_followed_without_notifications() -> None:
 async def test_failed_source_of_watches_is_rebuilt_while_the_listings_go_on(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(watchers_module, "FIRST_RETRY_SECONDS", 0.01)
-    it = faked(a_watch("w1", property="p1"))
-    async with running(it.bridge) as place:
-        it.watch_source.fail(RuntimeError("a fault of ours"))
-        await place.until(lambda: it.watch_table.closed == 1)
-        it.source.put(it.table.write(row("p1", status="sold")))
-        await place.until(lambda: place.notified(ANN))
-        await place.until(lambda: it.watch_table.opened == 2)
-        assert it.bridge.failure is None
-        it.watch_source.put(it.watch_table.write(a_watch("w2", BOB, property="p2")))
-        await place.until(lambda: place.status.watches == 2)
-        it.source.put(it.table.write(row("p2", status="sold")))
-        await place.until(lambda: place.notified(BOB))
-        assert place.status.error is None
-    assert "a fault of ours" in caplog.text
+    monkeypatch.setattr(watch_sync, "FIRST_RETRY_SECONDS", 0.01)
+    fakes = faked(a_watch("w1", property="p1"))
+    async with running(fakes.bridge) as here:
+        fakes.watch_source.fail(RuntimeError("made to fail"))
+        await here.until(lambda: fakes.watch_table.closed == 1)
+        fakes.source.put(fakes.table.write(row("p1", status="sold")))
+        await here.until(lambda: here.notified(ANN))
+        await here.until(lambda: fakes.watch_table.opened == 2)
+        assert fakes.bridge.failure is None
+        fakes.watch_source.put(fakes.watch_table.write(a_watch("w2", BOB, property="p2")))
+        await here.until(lambda: here.status.watches == 2)
+        fakes.source.put(fakes.table.write(row("p2", status="sold")))
+        await here.until(lambda: here.notified(BOB))
+        assert here.status.error is None
+    assert "made to fail" in caplog.text
 
 
 async def test_watch_deleted_between_two_attempts_is_removed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(watchers_module, "FIRST_RETRY_SECONDS", 0.01)
-    it = faked(a_watch("w1", property="p1"), a_watch("w2", BOB, property="p1"))
-    async with running(it.bridge) as place:
-        del it.watch_table.contents["w1"]
-        it.watch_source.fail(RuntimeError("a fault of ours"))
-        await place.until(lambda: watched(place) == {BOB})
-        it.source.put(it.table.write(row("p1", status="sold")))
-        await place.until(lambda: place.notified(BOB))
-        assert place.notified(ANN) == []
+    monkeypatch.setattr(watch_sync, "FIRST_RETRY_SECONDS", 0.01)
+    fakes = faked(a_watch("w1", property="p1"), a_watch("w2", BOB, property="p1"))
+    async with running(fakes.bridge) as here:
+        del fakes.watch_table.contents["w1"]
+        fakes.watch_source.fail(RuntimeError("made to fail"))
+        await here.until(lambda: watched(here) == {BOB})
+        fakes.source.put(fakes.table.write(row("p1", status="sold")))
+        await here.until(lambda: here.notified(BOB))
+        assert here.notified(ANN) == []
 
 
 async def test_damaged_log_of_watches_does_not_affect_the_listings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watchers_module, "FIRST_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(watch_sync, "FIRST_RETRY_SECONDS", 0.01)
     file = tmp_path / "log-watchers.sqlite3"
     file.write_bytes(b"no database at all" * 100)
-    it = faked(a_watch("w1", property="p1"), log=f"sqlite:///{tmp_path}/log.sqlite3")
-    async with it.bridge.lifespan():
-        place = Place(it.bridge)
-        await place.until(lambda: it.bridge.operations.readiness().ready)
-        error = place.status.error
+    fakes = faked(a_watch("w1", property="p1"), log=f"sqlite:///{tmp_path}/log.sqlite3")
+    async with fakes.bridge.lifespan():
+        here = RunningBridge(fakes.bridge)
+        await here.until(lambda: fakes.bridge.operations.readiness().ready)
+        error = here.status.error
         assert error is not None
         assert "damaged" in error
-        it.source.put(it.table.write(row("p1", status="sold")))
-        await place.until(place.entries)
-        assert place.notified(ANN) == []
+        fakes.source.put(fakes.table.write(row("p1", status="sold")))
+        await here.until(here.entries)
+        assert here.notified(ANN) == []
         file.unlink()
-        await place.until(lambda: place.status.watches == 1)
-        it.source.put(it.table.write(row("p1", status="pending")))
-        await place.until(lambda: place.notified(ANN))
+        await here.until(lambda: here.status.watches == 1)
+        fakes.source.put(fakes.table.write(row("p1", status="pending")))
+        await here.until(lambda: here.notified(ANN))
 
 
 async def test_status_reports_the_watches() -> None:
-    it = faked(a_watch("w1", property="p1"), a_watch("w2", BOB, region="TX"))
-    async with running(it.bridge) as place:
-        it.source.put(it.table.write(row("p1", status="sold")))
-        await place.until(lambda: place.notified(ANN))
-        transport = httpx.ASGITransport(it.bridge)
+    fakes = faked(a_watch("w1", property="p1"), a_watch("w2", BOB, region="TX"))
+    async with running(fakes.bridge) as here:
+        fakes.source.put(fakes.table.write(row("p1", status="sold")))
+        await here.until(lambda: here.notified(ANN))
+        transport = httpx.ASGITransport(fakes.bridge)
         async with httpx.AsyncClient(transport=transport, base_url="http://bridge") as http:
             status = (await http.get("/status")).json()
-    told = status["watchers"]
-    assert (told["watches"], told["notified"], told["cut_short"], told["failed"]) == (2, 2, 0, 0)
-    assert told["source"]["state"] == "live"
-    assert told["pipeline"]["reconciled"] is True
-    assert told["error"] is None
+    watchers = status["watchers"]
+    assert (
+        watchers["watches"],
+        watchers["notified"],
+        watchers["cut_short"],
+        watchers["failed"],
+    ) == (2, 2, 0, 0)
+    assert watchers["source"]["state"] == "live"
+    assert watchers["pipeline"]["reconciled"] is True
+    assert watchers["error"] is None
     assert status["pipeline"]["counts"]["property-notification"] == 1

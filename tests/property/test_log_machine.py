@@ -1,4 +1,4 @@
-"""Event logs against a model: whatever is appended, asked for, aged and opened again."""
+"""Event logs against a model: appends, replays, expiry and restarts in any order."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from bridge.clock import ManualClock
 from bridge.errors import PositionGoneError
 from bridge.events import Event
 from bridge.log.base import Position, Progress
@@ -39,36 +40,28 @@ JSON = st.recursive(
 )
 
 
-class Logs(RuleBasedStateMachine):
-    """In memory: there is no second process."""
+class MemoryLogMachine(RuleBasedStateMachine):
+    """The log in memory, in one process."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = 1000.0
+        self.clock = ManualClock()
         self.runner = asyncio.Runner()
         self.log: EventLog = self._make()
         self.runner.run(self.log.open())
         self.epoch = self.log.head.epoch
-        self.told: list[Entry] = []
+        self.entries: list[Entry] = []
         self.rows: dict[Key, bytes] = {}
         self.progress = Progress()
 
     def _make(self) -> EventLog:
-        return MemoryEventLog(LIMIT, SECONDS, self)
+        return MemoryEventLog(LIMIT, SECONDS, self.clock)
 
     def teardown(self) -> None:
         self.runner.run(self.log.close())
         self.runner.close()
 
-    # -- as a clock
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def wall(self) -> float:
-        return self.now
-
-    # -- what happens
+    # -- actions
 
     @rule(
         events=st.lists(st.tuples(KEYS, JSON), max_size=5),
@@ -83,18 +76,18 @@ class Logs(RuleBasedStateMachine):
         rows: list[tuple[Key, object]],
         filled: bool | None,
     ) -> None:
-        told = [
+        appended = [
             Event("property-updated", key, ("r", str(key)), _json(value)) for key, value in events
         ]
-        left = [(key, None if value is None else _json(value)) for key, value in rows]
+        updates = [(key, None if value is None else _json(value)) for key, value in rows]
         progress = None if filled is None else Progress(filled, "c" if filled else None)
-        entries = self.runner.run(self.log.append(told, left, progress)).entries
-        assert [entry.event for entry in entries] == told
+        entries = self.runner.run(self.log.append(appended, updates, progress)).entries
+        assert [entry.event for entry in entries] == appended
         assert [entry.position.seq for entry in entries] == [
-            len(self.told) + number for number in range(1, len(told) + 1)
+            len(self.entries) + number for number in range(1, len(appended) + 1)
         ]
-        self.told += entries
-        for key, row in left:
+        self.entries += entries
+        for key, row in updates:
             self.rows.pop(key, None)
             if row is not None:
                 self.rows[key] = row
@@ -102,35 +95,36 @@ class Logs(RuleBasedStateMachine):
 
     @rule(seconds=st.floats(0, 60))
     def time_passes(self, seconds: float) -> None:
-        self.now += seconds
+        self.clock.advance(seconds)
 
     @rule(back=st.integers(-1, LIMIT + 2))
-    def is_asked_what_follows(self, back: int) -> None:
-        seq = len(self.told) - back
-        expected = self.told[max(seq, 0) :]
-        kept = len(expected) <= LIMIT and all(entry.at >= self.now - SECONDS for entry in expected)
+    def read_entries_after(self, back: int) -> None:
+        seq = len(self.entries) - back
+        expected = self.entries[max(seq, 0) :]
+        oldest = self.clock.wall() - SECONDS
+        kept = len(expected) <= LIMIT and all(entry.at >= oldest for entry in expected)
         try:
             found: Sequence[Entry] | None = self.log.after(Position(self.epoch, seq))
         except PositionGoneError:
             found = None
-        if 0 <= seq <= len(self.told) and kept:
+        if 0 <= seq <= len(self.entries) and kept:
             assert found == expected
         else:
             assert found is None
 
-    # -- what always holds
+    # -- invariants
 
     @invariant()
-    def the_head_is_what_was_told_last(self) -> None:
-        assert self.log.head == Position(self.epoch, len(self.told))
+    def head_is_the_last_entry(self) -> None:
+        assert self.log.head == Position(self.epoch, len(self.entries))
 
     @invariant()
-    def progress_is_what_was_stored_last(self) -> None:
+    def progress_is_the_last_one_stored(self) -> None:
         assert self.log.progress == self.progress
 
 
-class Files(Logs):
-    """In a file, which one process after the other opens."""
+class FileLogMachine(MemoryLogMachine):
+    """The log in a file, which is opened again and again."""
 
     def __init__(self) -> None:
         self.folder = TemporaryDirectory()
@@ -138,14 +132,14 @@ class Files(Logs):
 
     def _make(self) -> EventLog:
         database = Database(Path(self.folder.name) / "log.sqlite3")
-        return SqliteEventLog(database, shape="", events=LIMIT, seconds=SECONDS, clock=self)
+        return SqliteEventLog(database, shape="", events=LIMIT, seconds=SECONDS, clock=self.clock)
 
     def teardown(self) -> None:
         super().teardown()
         self.folder.cleanup()
 
     @rule()
-    def is_opened_by_the_next_process(self) -> None:
+    def reopen(self) -> None:
         self.runner.run(self.log.close())
         self.log = self._make()
         self.runner.run(self.log.open())
@@ -162,7 +156,7 @@ def _json(value: object) -> bytes:
     return orjson.dumps(value)
 
 
-Logs.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=30)
-Files.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=30)
-test_in_memory = Logs.TestCase
-test_in_a_file = Files.TestCase
+MemoryLogMachine.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=30)
+FileLogMachine.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=30)
+test_memory_log = MemoryLogMachine.TestCase
+test_file_log = FileLogMachine.TestCase

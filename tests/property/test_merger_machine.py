@@ -1,4 +1,4 @@
-"""The ledger against every order of commits, losses, late deliveries and reads."""
+"""The merger under any order of commits, losses, late deliveries and reads."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ STATES = st.sampled_from(["TX", "CA", None])
 AT = "2026-01-01T12:00:00Z"
 
 
-class LedgerMachine(RuleBasedStateMachine):
-    @initialize(full=st.booleans(), rows=st.integers(0, 3), fill=st.booleans())
-    def start(self, full: bool, rows: int, fill: bool) -> None:
+class MergerMachine(RuleBasedStateMachine):
+    @initialize(full=st.booleans(), rows=st.integers(0, 3), loaded=st.booleans())
+    def start(self, full: bool, rows: int, loaded: bool) -> None:
         self.world = World(full_identity=full)
         self.rows = RowStore(PROJECTION.known)
-        self.ledger = ChangeMerger(PROJECTION, self.rows)
+        self.merger = ChangeMerger(PROJECTION, self.rows)
         self.client = Client()
         self.now = 0.0
         self.newest: dict[str, int] = {}
@@ -40,21 +40,21 @@ class LedgerMachine(RuleBasedStateMachine):
         self.answer: dict[str, Row | None] | None = None
         for key in "abc"[:rows]:
             self.world.put(key, name=key, state="TX", price=0, notes="long")
-        if fill:
+        if loaded:
             for key in self.world.table:
                 row = self.world.read(key)
                 assert row is not None
-                self.ledger.load_initial(row)
-            self.ledger.initial_load_done(self.now)
+                self.merger.load_initial(row)
+            self.merger.initial_load_done(self.now)
             self.client.load(published(self.world.table))
         self.store()
 
     def store(self) -> None:
-        changes = self.ledger.take()
+        changes = self.merger.take()
         for event in events_of(PROJECTION, self.rows, changes.changes):
             self.client.receive_event(event)
         self.rows.apply(changes.rows.items())
-        self.ledger.applied()
+        self.merger.applied()
 
     # -- the database --------------------------------------------------------------------------
 
@@ -74,16 +74,16 @@ class LedgerMachine(RuleBasedStateMachine):
     # -- the stream ----------------------------------------------------------------------------
 
     @precondition(lambda self: self.world.stream)
-    @rule(count=st.integers(1, 4), twice=st.booleans(), doubtful=st.booleans())
-    def deliver(self, count: int, twice: bool, doubtful: bool) -> None:
+    @rule(count=st.integers(1, 4), twice=st.booleans(), truncated_too=st.booleans())
+    def deliver(self, count: int, twice: bool, truncated_too: bool) -> None:
         for _ in range(min(count, len(self.world.stream))):
             change = self.world.stream.popleft()
-            if doubtful:
+            if truncated_too:
                 change = Change(
                     change.op, change.key, {}, change.committed_at, truncated=change.op != "DELETE"
                 )
             for _ in range(1 + twice):
-                self.ledger.apply_change(change, self.now)
+                self.merger.apply_change(change, self.now)
         self.store()
 
     @precondition(lambda self: self.world.stream)
@@ -95,10 +95,10 @@ class LedgerMachine(RuleBasedStateMachine):
     # -- reads ---------------------------------------------------------------------------------
 
     @precondition(lambda self: self.reading is None)
-    @rule(keys=st.lists(KEYS, min_size=1, max_size=3, unique=True), doubts=st.booleans())
-    def ask(self, keys: list[str], doubts: bool) -> None:
-        self.reading = [str(k) for k in self.ledger.rows_to_reread(3)] if doubts else keys
-        self.ledger.begin_read()
+    @rule(keys=st.lists(KEYS, min_size=1, max_size=3, unique=True), rereads=st.booleans())
+    def begin_read(self, keys: list[str], rereads: bool) -> None:
+        self.reading = [str(k) for k in self.merger.rows_to_reread(3)] if rereads else keys
+        self.merger.begin_read()
 
     @precondition(lambda self: self.reading is not None and self.answer is None)
     @rule()
@@ -108,91 +108,92 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.answer is not None)
     @rule()
-    def hand_in(self) -> None:
+    def apply_answer(self) -> None:
         assert self.answer is not None
         for key, row in self.answer.items():
-            self.ledger.apply_read(key, row, self.now, AT)
-        self.ledger.end_read()
+            self.merger.apply_read(key, row, self.now, AT)
+        self.merger.end_read()
         self.reading = self.answer = None
         self.store()
 
     @precondition(lambda self: self.reading is not None)
     @rule()
     def read_fails(self) -> None:
-        self.ledger.end_read()
+        self.merger.end_read()
         self.reading = self.answer = None
 
     @rule(seconds=st.sampled_from([0.1, 1.0]))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
-        self.ledger.expire(self.now)
+        self.merger.expire(self.now)
 
-    # -- what must hold ------------------------------------------------------------------------
+    # -- invariants ----------------------------------------------------------------------------
 
     @invariant()
-    def a_row_never_goes_back(self) -> None:
-        """What was told last is a state that the row had, not before the one told earlier."""
+    def row_never_moves_back(self) -> None:
+        """The last emitted state is one that the row had, and not older than the one before."""
         if not hasattr(self, "world"):
             return
         for key, history in self.world.history.items():
-            told = self.rows.get(key)
-            state = _comparable(None if told is None else self.rows.decode(told))
+            emitted = self.rows.get(key)
+            state = _comparable(None if emitted is None else self.rows.decode(emitted))
             start = self.newest.get(key, 0)
             for index in range(start, len(history)):
                 if _comparable(history[index]) == state:
                     self.newest[key] = index
                     break
             else:
-                raise AssertionError(f"{key} was told {state}, not in {history[start:]}")
+                raise AssertionError(f"{key} was emitted as {state}, not in {history[start:]}")
 
     @invariant()
-    def the_client_holds_what_was_told(self) -> None:
+    def client_equals_the_emitted_rows(self) -> None:
         if not hasattr(self, "world"):
             return
-        told = {str(key): self.rows.decode(self.rows.get(key) or b"") for key in self.rows}
-        assert self.client.rows == published(told)
+        emitted = {str(key): self.rows.decode(self.rows.get(key) or b"") for key in self.rows}
+        assert self.client.rows == published(emitted)
 
     def teardown(self) -> None:
         if not hasattr(self, "world"):
             return
         if self.reading is not None:
             self.read_fails()
-        self.full_pass()
+        self.full_scan()
         while self.world.stream:
-            self.ledger.apply_change(self.world.stream.popleft(), self.now)
+            self.merger.apply_change(self.world.stream.popleft(), self.now)
             self.store()
-        self.settle()
+        self.reread()
         if self.world.silent:
-            # An insert that the stream tells after the row was truncated away is nobody's fault;
-            # the next sweep finds it.
-            self.full_pass()
-        self.a_row_never_goes_back()
+            # An insert that the stream delivers after a TRUNCATE of its row can't be detected; the
+            # next key scan finds it.
+            self.full_scan()
+        self.row_never_moves_back()
         assert self.client.rows == published(self.world.table), "not converged"
 
-    def full_pass(self) -> None:
-        self.ledger.begin_read()
+    def full_scan(self) -> None:
+        self.merger.begin_read()
         for key in ("a", "b", "c"):
-            self.ledger.apply_read(key, self.world.read(key), self.now, AT)
-        self.ledger.end_read()
+            self.merger.apply_read(key, self.world.read(key), self.now, AT)
+        self.merger.end_read()
         self.store()
-        self.settle()
+        self.reread()
 
-    def settle(self) -> None:
+    def reread(self) -> None:
         for _ in range(10):
-            keys = self.ledger.rows_to_reread(100)
+            keys = self.merger.rows_to_reread(100)
             if not keys:
                 return
-            self.ledger.begin_read()
+            self.merger.begin_read()
             for key in keys:
-                self.ledger.apply_read(key, self.world.read(str(key)), self.now, AT)
-            self.ledger.end_read()
+                self.merger.apply_read(key, self.world.read(str(key)), self.now, AT)
+            self.merger.end_read()
             self.store()
-        raise AssertionError("doubts that reads do not settle")
+        raise AssertionError("re-reads are still pending after ten reads")
 
 
 def _comparable(row: Any) -> str:
-    """Without the large column: a lost change of it may be filled with an older value for a
-    while."""
+    """Return the row without the large column: after a lost change it may have an older value for a
+    while.
+    """
     if row is None:
         return "gone"
     return json.dumps({k: v for k, v in row.items() if k != LARGE}, sort_keys=True)
@@ -200,5 +201,5 @@ def _comparable(row: Any) -> str:
 
 assert READ_AHEAD_SECONDS > 20, "the machine's clock must not run past it"
 
-LedgerMachine.TestCase.settings = settings(max_examples=examples(750), stateful_step_count=40)
-TestLedger = LedgerMachine.TestCase
+MergerMachine.TestCase.settings = settings(max_examples=examples(750), stateful_step_count=40)
+TestMerger = MergerMachine.TestCase

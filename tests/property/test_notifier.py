@@ -1,5 +1,5 @@
-"""Random watches, changes and rights: everybody is notified of what a plain reading of the rules
-says, once, and of nothing else.
+"""Random watches, changes and rights: users are notified exactly as a plain model of the rules has
+it, and once.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ TARGET = st.fixed_dictionaries({"property": st.sampled_from(KEYS)}) | st.fixed_d
 )
 WATCH = st.builds(lambda user, target: Watch(user, **target), st.sampled_from(USERS), TARGET)
 WATCHES = st.lists(st.tuples(st.integers(0, 5), st.none() | WATCH), min_size=1, max_size=8)
-"""What is put, slot by slot."""
+"""Watches by slot."""
 
 STATES = st.lists(ROW | st.none(), min_size=2, max_size=8)
-"""Of one property, one after the other."""
+"""Successive states of one property."""
 
 RULES = st.builds(
     NotificationRules,
@@ -69,8 +69,10 @@ def regions(row: dict[str, Any]) -> list[str]:
     return [row["state"], *([f"{row['state']}/{row['city']}"] if row["city"] else [])]
 
 
-def worth(rules: NotificationRules, old: dict[str, Any], new: dict[str, Any]) -> set[str]:
-    """The columns that make a change worth a notification."""
+def notified_columns(
+    rules: NotificationRules, old: dict[str, Any], new: dict[str, Any]
+) -> set[str]:
+    """Return the columns of a change that are notified."""
     out = set()
     a, b = old["status"], new["status"]
     if a != b and any(x in ("*", a) and y in ("*", b) for x, y in rules.statuses):
@@ -87,10 +89,10 @@ def expected(
     watches: list[Watch],
     key: str,
     change: tuple[dict[str, Any] | None, dict[str, Any] | None],
-    mine: tuple[str, ...] | None,
+    granted: tuple[str, ...] | None,
 ) -> tuple[str, set[str]] | None:
-    """The kind of notification, and the columns in it, that one user gets whose watches these are
-    and whose rights end at the regions `mine`.
+    """Return the kind of notification and its columns for a user with these watches and rights to
+    the regions `granted`; None: the user is not notified.
     """
     old, new = change
     if new is None:
@@ -99,14 +101,14 @@ def expected(
     after = set(regions(new))
     before = set() if old is None else set(regions(old))
     if old is not None:
-        columns = worth(rules, old, new)
+        columns = notified_columns(rules, old, new)
         concerned = any(w.property == key for w in watches) or watched & before & after
         if columns and concerned:
-            heard = mine is None or before & after & set(mine)
+            may_read = granted is None or before & after & set(granted)
             kind = "status-changed" if "status" in columns else "price-"
-            return (kind, columns) if heard else None
+            return (kind, columns) if may_read else None
     if rules.new_listings and watched & (after - before):
-        return ("new-listing", set()) if mine is None or after & set(mine) else None
+        return ("new-listing", set()) if granted is None or after & set(granted) else None
     return None
 
 
@@ -114,18 +116,18 @@ def expected(
 @given(
     rules=RULES,
     puts=WATCHES,
-    story=st.tuples(st.sampled_from(KEYS), STATES),
+    changes=st.tuples(st.sampled_from(KEYS), STATES),
     rights=st.lists(RIGHTS, min_size=len(USERS), max_size=len(USERS)),
     present=st.sets(st.sampled_from((*USERS, "a", "b", "c")), min_size=2),
 )
 def test_users_are_notified_exactly_as_the_rules_require(
     rules: NotificationRules,
     puts: list[tuple[int, Watch | None]],
-    story: tuple[str, list[dict[str, Any] | None]],
+    changes: tuple[str, list[dict[str, Any] | None]],
     rights: list[tuple[str, ...] | None],
     present: set[str],
 ) -> None:
-    key, states = story
+    key, states = changes
     index, watches = WatchIndex(), dict[int, Watch | None]()
     for slot, watch in puts:
         index.set(slot, watch)
@@ -139,27 +141,27 @@ def test_users_are_notified_exactly_as_the_rules_require(
     for old, new in pairwise(states):
         rows: dict[str | int, dict[str, Any] | None] = {key: new}
         events = diff.events_between(PROJECTION, key, old, new, AT)
-        told = notifier.add_notifications(events, rows.__getitem__)
-        for user, mine in zip(USERS, rights, strict=True):
-            theirs = [watch for watch in watches.values() if watch and watch.user == user]
-            wanted = expected(rules, theirs, key, (old, new), mine)
+        notified = notifier.add_notifications(events, rows.__getitem__)
+        for user, granted in zip(USERS, rights, strict=True):
+            own = [watch for watch in watches.values() if watch and watch.user == user]
+            wanted = expected(rules, own, key, (old, new), granted)
             if user not in present:
                 wanted = None
-            heard = notifications(told, Rights(mine, user=user))
-            assert len(heard) == (wanted is not None)
-            for data in heard:
+            received = notifications(notified, Rights(granted, user=user))
+            assert len(received) == (wanted is not None)
+            for data in received:
                 assert wanted is not None
                 assert data["kind"].startswith(wanted[0])
                 assert set(data["changes"]) == wanted[1]
                 assert "cap_rate" not in json.dumps(data)
-        assert notifications(told, Rights()) == []
+        assert notifications(notified, Rights()) == []
 
 
-def notifications(told: Any, rights: Rights) -> list[dict[str, Any]]:
-    """What a client with these rights hears of them, whatever it subscribed to."""
+def notifications(notified: Any, rights: Rights) -> list[dict[str, Any]]:
+    """Return the notifications that a client with these rights receives."""
     rooms = set(Subscription(rights=rights).rooms)
-    return [json.loads(event.envelope)["data"] for event in told if is_heard(event, rooms)]
+    return [json.loads(event.envelope)["data"] for event in notified if is_received(event, rooms)]
 
 
-def is_heard(event: Event, rooms: set[str]) -> bool:
+def is_received(event: Event, rooms: set[str]) -> bool:
     return event.name == "property-notification" and not rooms.isdisjoint(event.rooms)

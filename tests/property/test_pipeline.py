@@ -1,6 +1,4 @@
-"""The pipeline over a table that answers late and fails now and then, a stream with holes, and a
-log that takes its time.
-"""
+"""The pipeline over a table with slow and failing reads, a stream with losses, and a slow log."""
 
 from __future__ import annotations
 
@@ -20,10 +18,7 @@ from bridge.events import Event
 from bridge.log.base import Commit, Entry, Position, Progress
 from bridge.log.memory import MemoryEventLog
 from bridge.options import reconcile_options
-from bridge.pipeline import pending_rows as suspects
-from bridge.pipeline import reconciler as reconcile
-from bridge.pipeline import table_reader as reading
-from bridge.pipeline import watermark as cursor
+from bridge.pipeline import pending_rows, reconciler, table_reader, watermark
 from bridge.pipeline.event_sink import EventSink
 from bridge.pipeline.pipeline import Pipeline
 from bridge.replica import Replica
@@ -42,27 +37,27 @@ SETTINGS = Settings(
     page_rows=2,
 )
 LARGE = SETTINGS.model_copy(update={"pass_rows": 0})
-"""As for a large table: after a gap recent rows, the keys, then at leisure all rows."""
+"""As for a large table: after a gap a recent scan, a key scan, then a full one."""
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _small_scale() -> Iterator[None]:
-    """Limits that a table of five rows can reach. A commit is seen at once here, so nothing has to
-    be looked at twice, and a cursor that is too far has nothing to hide behind.
+    """Set limits that a table of five rows can reach. A commit is visible at once here, so the
+    watermark needs no overlap, and one that is too far is found out.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reading, "FIRST_RETRY_SECONDS", 0.001)
-        patch.setattr(cursor, "OVERLAP_SECONDS", 0.0)
-        patch.setattr(reconcile, "STORE_WATERMARK_SECONDS", 0.0)
-        patch.setattr(reconcile, "MAX_KEYS_PER_READ", 2)
-        patch.setattr(reconcile, "ROWS_PER_STEP", 1)
-        patch.setattr(reconcile, "MAX_MISSED_ROWS", 2)
-        patch.setattr(suspects, "MAX_PENDING_ROWS", 3)
+        patch.setattr(table_reader, "FIRST_RETRY_SECONDS", 0.001)
+        patch.setattr(watermark, "OVERLAP_SECONDS", 0.0)
+        patch.setattr(reconciler, "STORE_WATERMARK_SECONDS", 0.0)
+        patch.setattr(reconciler, "MAX_KEYS_PER_READ", 2)
+        patch.setattr(reconciler, "ROWS_PER_STEP", 1)
+        patch.setattr(reconciler, "MAX_MISSED_ROWS", 2)
+        patch.setattr(pending_rows, "MAX_PENDING_ROWS", 3)
         yield
 
 
 class WorldTable:
-    """`source.base.Table` over the model; `failures` reads fail, each read takes some steps."""
+    """`source.base.Table` over the model. `failures`: reads that fail. A read takes some steps."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -98,7 +93,7 @@ class WorldTable:
 
 
 def _time(updated_at: str) -> str:
-    """The same moment with and without a fraction is the same text."""
+    """Return equal text for equal times with and without a fraction."""
     return updated_at.removesuffix("Z").removesuffix(".000")
 
 
@@ -107,8 +102,8 @@ def _place(row: dict[str, Any]) -> tuple[str, str]:
 
 
 class StoringLog(MemoryEventLog):
-    """Keeps the rows too, as one that outlives the process does. An append lets others run, a
-    random number of times. It holds whoever stores a cursor to what the cursor says.
+    """Stores the rows too, as a durable log does. An append lets other tasks run a random number of
+    times. Fails if a watermark is stored before the rows that it covers.
     """
 
     def __init__(self, world: World, seed: int) -> None:
@@ -143,7 +138,7 @@ class StoringLog(MemoryEventLog):
 
 
 class Running:
-    """A pipeline at work on a world."""
+    """A running pipeline and replica over a world, with one client."""
 
     def __init__(
         self,
@@ -154,16 +149,16 @@ class Running:
     ) -> None:
         self.world = world
         self.table = WorldTable(world)
-        self.inbox = ChangeQueue(100)
+        self.queue = ChangeQueue(100)
         self.client = Client()
-        self.heard = asyncio.Event()
+        self.published_any = asyncio.Event()
         self.log = log or StoringLog(world, 0)
         self.replica = Replica(self.log, PROJECTION.known)
         self.replica.subscribe(self.publish)
         self.pipeline = Pipeline(
             projection=PROJECTION,
             table=self.table,
-            queue=self.inbox,
+            queue=self.queue,
             sink=EventSink(PROJECTION, self.log, self.replica, add_notifications=add_notifications),
             options=reconcile_options(settings),
         )
@@ -172,21 +167,21 @@ class Running:
         for entry in entries:
             if entry.event.name != "property-notification":
                 self.client.receive_event(entry.event)
-        self.heard.set()
+        self.published_any.set()
 
     def deliver(self, count: int) -> None:
         for _ in range(min(count, len(self.world.stream))):
-            self.inbox.put_nowait(self.world.stream.popleft())
+            self.queue.put_nowait(self.world.stream.popleft())
 
     async def start(self) -> None:
         await self.run()
-        # What was there at the start is not told: a browser reads it.
+        # The initial load emits no event: a browser loads a snapshot.
         rows = self.pipeline.rows
         self.client.load(published({str(k): rows.decode(rows.get(k) or b"") for k in rows}))
 
     async def run(self) -> None:
         await self.replica.load()
-        self.inbox.put_nowait(Gap(GapReason.SUBSCRIBED))
+        self.queue.put_nowait(Gap(GapReason.SUBSCRIBED))
         self.following = asyncio.ensure_future(self.replica.run())
         self.task = asyncio.ensure_future(self.pipeline.run())
         while not self.pipeline.status().reconciled:
@@ -208,9 +203,9 @@ class Running:
     async def converged(self) -> None:
         async with asyncio.timeout(5):
             while self.client.rows != published(self.world.table):
-                self.heard.clear()
+                self.published_any.clear()
                 if self.client.rows != published(self.world.table):
-                    await self.heard.wait()
+                    await self.published_any.wait()
 
 
 Action: TypeAlias = tuple[str, Any, Any]
@@ -231,7 +226,7 @@ ACTIONS = st.lists(st.one_of(STEPS), max_size=40)
 WITH_BACKDATED = st.lists(st.one_of([*STEPS, BACKDATED]), max_size=40)
 SIZES = st.sampled_from([SETTINGS, LARGE])
 SEEDS = st.integers(0, 20)
-"""Of a log that takes its time; 0: one that does not."""
+"""Seeds of slow logs; 0: a log without delay."""
 
 
 async def play(running: Running, actions: list[Action]) -> None:
@@ -253,7 +248,7 @@ async def play(running: Running, actions: list[Action]) -> None:
             for _ in range(min(a, len(world.stream))):
                 world.stream.popleft()
         elif action == "gap":
-            running.inbox.put_nowait(Gap(GapReason.RESUBSCRIBED))
+            running.queue.put_nowait(Gap(GapReason.RESUBSCRIBED))
         elif action == "fail":
             running.table.failures = a
         elif action == "pause":
@@ -271,7 +266,7 @@ async def simulate(
         running.deliver(len(world.stream))
         running.table.failures = 0
         if end_with_gap:
-            running.inbox.put_nowait(Gap(GapReason.RESUBSCRIBED))
+            running.queue.put_nowait(Gap(GapReason.RESUBSCRIBED))
         await running.converged()
     finally:
         await running.stop()
@@ -280,7 +275,7 @@ async def simulate(
 async def simulate_restart(
     world: World, size: Settings, seed: int, before: list[Action], after: list[Action]
 ) -> None:
-    """Cut off at any moment; what is written while the process is gone is heard by nobody."""
+    """Stop at any moment; the stream has no changes from before the restart."""
     log = StoringLog(world, seed)
     running = Running(world, size, log, notify)
     try:
@@ -297,16 +292,16 @@ async def simulate_restart(
         await again.converged()
     finally:
         await again.stop()
-    told = [entry.event for entry in log.after(Position(log.head.epoch, 0))]
-    assert told == notify([event for event in told if event.name != "property-notification"])
+    stored = [entry.event for entry in log.after(Position(log.head.epoch, 0))]
+    assert stored == notify([event for event in stored if event.name != "property-notification"])
 
 
 def notify(events: Sequence[Event], _row_of: Any = None) -> list[Event]:
-    """Each with one that follows it: neither may ever be stored without the other."""
+    """Return each event with a notification after it: both are stored, or neither."""
     return [
-        told
+        stored
         for event in events
-        for told in (event, replace(event, name="property-notification", rooms=("user:ann",)))
+        for stored in (event, replace(event, name="property-notification", rooms=("user:ann",)))
     ]
 
 
@@ -363,20 +358,20 @@ async def test_pipeline_stops_without_publishing_if_the_log_fails() -> None:
 
     world = World(full_identity=True)
     world.put("a", state="TX")
-    told: list[Entry] = []
+    stored: list[Entry] = []
     log = BrokenLog(10, 60)
     replica = Replica(log, PROJECTION.known)
-    replica.subscribe(told.extend)
-    inbox = ChangeQueue(10)
-    inbox.put_nowait(Gap(GapReason.SUBSCRIBED))
+    replica.subscribe(stored.extend)
+    queue = ChangeQueue(10)
+    queue.put_nowait(Gap(GapReason.SUBSCRIBED))
     pipeline = Pipeline(
         projection=PROJECTION,
         table=WorldTable(world),
-        queue=inbox,
+        queue=queue,
         sink=EventSink(PROJECTION, log, replica),
         options=reconcile_options(SETTINGS),
     )
     with pytest.raises(ExceptionGroup, match="unhandled"):
         await pipeline.run()
-    assert told == []
+    assert stored == []
     assert len(pipeline.rows) == 0

@@ -12,6 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from bridge.clock import ManualClock
 from bridge.contract.parse import RoomSelection
 from bridge.events import Event
 from bridge.gateway.recovery.persistence import SessionPersistence
@@ -50,7 +51,7 @@ class Client:
 class Recoveries(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.now = 0.0
+        self.clock = ManualClock()
         self.sids = 0
         self.log: EventLog = MemoryEventLog(30, 10**6)
         self.sessions = self._new_sessions()
@@ -85,7 +86,7 @@ class Recoveries(RuleBasedStateMachine):
 
     @rule(seconds=st.floats(0, 30))
     def time_passes(self, seconds: float) -> None:
-        self.now += seconds
+        self.clock.advance(seconds)
 
     # -- clients
 
@@ -97,7 +98,7 @@ class Recoveries(RuleBasedStateMachine):
             return
         # By a new connection: the old one may still seem to be open.
         offset = str(client.arrived[-1].position) if client.arrived else None
-        session = self.sessions.find(client.pid, self.now)
+        session = self.sessions.find(client.pid, self.clock.monotonic())
         self.hub.remove(client.sid)
         missed = None if session is None else self.sessions.resume(session, offset, self.log)
         if session is None or missed is None:
@@ -132,7 +133,7 @@ class Recoveries(RuleBasedStateMachine):
             self.hub.remove(client.sid)
             session = self.sessions.by_pid(client.pid)
             if session is not None:
-                self.sessions.disconnected(session, self.now)
+                self.sessions.disconnected(session, self.clock.monotonic())
 
     @precondition(lambda self: any(c.connected for c in self.clients.values()))
     @rule(
@@ -189,23 +190,15 @@ class Restarts(Recoveries):
         self.runner.close()
         self.folder.cleanup()
 
-    # -- as a clock
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def wall(self) -> float:
-        return 10**9 + self.now
-
     def _append(self, event: Event) -> Sequence[Entry]:
         return self.runner.run(self.log.append([event], [])).entries
 
     def _start(self) -> None:
         database = Database(Path(self.folder.name) / "log.sqlite3")
-        self.log = SqliteEventLog(database, shape="", events=30, seconds=10**6, clock=self)
+        self.log = SqliteEventLog(database, shape="", events=30, seconds=10**6, clock=self.clock)
         self.runner.run(self.log.open())
         self.sessions = self._new_sessions()
-        self.keeper = SessionPersistence(self.sessions, SqliteSessionStore(database), self)
+        self.keeper = SessionPersistence(self.sessions, SqliteSessionStore(database), self.clock)
         self.runner.run(self.keeper.load(self.log.head.epoch))
         self.hub = HubBySid(deliver=self._deliver, max_rooms=10)
 

@@ -15,6 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
+from bridge.clock import ManualClock
 from bridge.contract.parse import RoomSelection
 from bridge.errors import Code, RequestRejected
 from bridge.gateway.client import Connection
@@ -235,7 +236,7 @@ class Rightful(RuleBasedStateMachine):
             batcher=self.window,
             sessions=self.sessions,
             log=self.log,
-            clock=self,
+            clock=ManualClock(),
             updated_at="updated_at",
             new_sid=map("s{}".format, count(1)).__next__,
         )
@@ -250,12 +251,6 @@ class Rightful(RuleBasedStateMachine):
         finally:
             self.window.close()
             self.runner.close()
-
-    def monotonic(self) -> float:
-        return 0.0
-
-    def wall(self) -> float:
-        return 0.0
 
     # -- the table
 

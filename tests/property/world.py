@@ -1,4 +1,4 @@
-"""A model of the world: a table with a history, a stream that is late and loses, a client."""
+"""A model of the world: a table with its history, a stream with delays and losses, a client."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def stamp(number: int) -> str:
 
 @dataclass
 class World:
-    """The table, every state that each row ever had, and what the stream still has to deliver."""
+    """The table, all states that each row had, and the changes that the stream has to deliver."""
 
     full_identity: bool
     table: dict[str, Row] = field(default_factory=dict)
@@ -37,8 +37,8 @@ class World:
     backdates: bool = False  # a row was written without a new `updated_at`
 
     def put(self, key: str, *, backdated: bool = False, **values: Any) -> None:
-        """Insert or update a row; the stream will tell it. `backdated`: its `updated_at` does not
-        move, or is from long ago.
+        """Insert or update a row, and queue the change in the stream. `backdated`: its `updated_at`
+        does not move, or is old.
         """
         self.commits += 1
         before = self.table.get(key)

@@ -1,4 +1,4 @@
-"""How rows are kept: what JSON can spell and orjson can't."""
+"""Encoding of rows: numbers that JSON has and orjson rejects."""
 
 from __future__ import annotations
 

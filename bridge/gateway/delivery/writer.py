@@ -166,7 +166,7 @@ class ClientWriter:
         self.flush()
         engine = self._server.eio
         async with asyncio.TaskGroup() as closing:
-            for session in list(engine.sockets.values()):
+            for session in engine.open_sessions():
                 closing.create_task(session.close(), name="close a client's connection")
         until = time.monotonic() + CLOSE_SECONDS
         while engine.websockets and time.monotonic() < until:  # noqa: ASYNC110 - it has no event

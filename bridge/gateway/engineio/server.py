@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from bridge.gateway.engineio.raw_websocket import RawWebSocket
 
 MAX_QUEUED_BYTES: Final = 1024 * 1024
-"""Maximum number of unsent bytes of one client."""
+"""Default of the maximum number of unsent bytes of one client."""
 
 SHUTDOWN_SECONDS: Final = 1.0
 """Time that message handlers have to finish when the server stops. Then they are cancelled."""
@@ -45,10 +45,12 @@ ENVIRON: Final = MappingProxyType[str, Any]({})
 class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
     """The Engine.IO server."""
 
-    def __init__(self, *, waiting: int = MAX_QUEUED_BYTES, **options: Any) -> None:
-        """`waiting` is the maximum number of unsent bytes of one client."""
+    def __init__(self, *, max_queued_bytes: int = MAX_QUEUED_BYTES, **options: Any) -> None:
+        """`max_queued_bytes` is the maximum number of unsent bytes of one client; `options` are the
+        library's.
+        """
         super().__init__(**options, monitor_clients=False)
-        self._limit = waiting
+        self._limit = max_queued_bytes
         self._async: dict[str, Any] = {
             **self._async,
             "websocket": self._asgi_websocket,

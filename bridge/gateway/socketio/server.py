@@ -163,7 +163,7 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
             self._second = second
         connection = Connection(
             eio_sid,
-            self.eio.sockets.get(eio_sid),
+            self.eio.find_session(eio_sid),
             opened_at=self._second,
             is_python=is_python_client(_query.get()),
             header_token=_header_token(_headers.get()),
@@ -192,7 +192,7 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
             self._disconnect(connection, reason)
             self.clients.close(connection)
         await super()._handle_eio_disconnect(eio_sid, reason)
-        session = self.eio.sockets.get(eio_sid)
+        session = self.eio.find_session(eio_sid)
         if ended and session is not None and not session.upgraded:
             # Answer the poll that such a client left open. The library would keep it, and a client
             # that waits for its response, until the next ping times out.

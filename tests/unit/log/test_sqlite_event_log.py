@@ -1,4 +1,4 @@
-"""What only a log in a file can do: outlive its process, be damaged, be full."""
+"""The log in a file: restarts, damage, migrations and full disks."""
 
 from __future__ import annotations
 
@@ -82,10 +82,10 @@ async def test_entries_outlive_the_process(file: File) -> None:
     async with file.open() as log:
         start = log.head
         await log.append([event("a"), odd], [])
-        told, head = list(log.after(start)), log.head
+        stored, head = list(log.after(start)), log.head
     async with file.open() as log:
         assert log.head == head
-        assert list(log.after(start)) == told
+        assert list(log.after(start)) == stored
 
 
 async def test_rows_outlive_the_process_in_their_last_state(file: File) -> None:
@@ -374,7 +374,7 @@ async def test_failed_migration_changes_nothing(
 
 @contextmanager
 def largest_file(size: int) -> Iterator[None]:
-    """No file of this process grows past `size` bytes: writing fails as on a full disk."""
+    """Limit files of this process to `size` bytes: writes fail as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:

@@ -1,4 +1,4 @@
-"""Whom a change concerns, and in which rooms they are reached."""
+"""The users that are notified of a change, and the rooms that address them."""
 
 from __future__ import annotations
 
@@ -23,39 +23,39 @@ from bridge.rights import Rights
 from tests.fakes import AT, Everybody, row
 
 ANN, BOB = "ann", "bob"
-EVERYBODY = Everybody()
+ALL_USERS = Everybody()
 PROJECTION = Projection(region=("state", "city"))
 
 
-def watching(*watches: Watch) -> WatchIndex:
+def index_of(*watches: Watch) -> WatchIndex:
     out = WatchIndex()
     for number, watch in enumerate(watches):
         out.set(number, watch)
     return out
 
 
-def told(
-    watches: WatchIndex, *events: Event | None, present: Collection[str] = EVERYBODY
+def notify(
+    watches: WatchIndex, *events: Event | None, present: Collection[str] = ALL_USERS
 ) -> list[Event]:
-    made = Notifier(
+    tested = Notifier(
         NotifierOptions(NotificationRules(), max_users=100, region_scoped=True),
         watches,
         present=present,
         clock=ManualClock(),
     )
-    given = [event for event in events if event is not None]
-    return list(made.add_notifications(given, row))
+    changes = [event for event in events if event is not None]
+    return list(tested.add_notifications(changes, row))
 
 
 def change(old: dict[str, Any] | None, new: dict[str, Any] | None) -> Event | None:
-    """Its only event, None where it has none."""
+    """Return its first event; None if there is none."""
     key = (new or old or {})["id"]
     return next(iter(diff.events_between(PROJECTION, key, old, new, AT)), None)
 
 
-def heard(events: list[Event], user: str | None, *regions: str) -> list[dict[str, Any]]:
-    """The notifications that a client of `user` hears that subscribed to nothing; rights end at
-    `regions` if there are any.
+def received(events: list[Event], user: str | None, *regions: str) -> list[dict[str, Any]]:
+    """Return the notifications that a client of `user` without a subscription receives; with
+    rights to `regions` only, if any are changes.
     """
     rooms = Subscription((), rights=Rights(regions or None, user=user)).rooms
     return [
@@ -69,88 +69,90 @@ SOLD = (row("p1"), row("p1", status="sold"))
 
 
 def test_watcher_of_a_property_is_notified_after_the_event() -> None:
-    first, second = told(watching(Watch(ANN, property="p1")), change(*SOLD))
+    first, second = notify(index_of(Watch(ANN, property="p1")), change(*SOLD))
     assert [first.name, second.name] == ["property-updated", "property-notification"]
     assert second.key == "p1"
-    [data] = heard([first, second], ANN)
+    [data] = received([first, second], ANN)
     assert data["title"] == "Listing p1 is now sold"
     assert data["created_at"] == "2026-01-05T09:00:00.000Z"
 
 
 def test_other_user_is_not_notified() -> None:
-    assert heard(told(watching(Watch(ANN, property="p1")), change(*SOLD)), BOB) == []
+    assert received(notify(index_of(Watch(ANN, property="p1")), change(*SOLD)), BOB) == []
 
 
 def test_client_without_a_token_is_not_notified() -> None:
-    assert heard(told(watching(Watch(ANN, property="p1")), change(*SOLD)), None) == []
+    assert received(notify(index_of(Watch(ANN, property="p1")), change(*SOLD)), None) == []
 
 
 def test_change_of_another_property_is_not_notified() -> None:
-    assert len(told(watching(Watch(ANN, property="p2")), change(*SOLD))) == 1
+    assert len(notify(index_of(Watch(ANN, property="p2")), change(*SOLD))) == 1
 
 
 def test_watcher_of_the_region_is_notified() -> None:
     for region in ("TX", "TX/Austin"):
-        events = told(watching(Watch(ANN, region=region)), change(*SOLD))
-        assert len(heard(events, ANN)) == 1
+        events = notify(index_of(Watch(ANN, region=region)), change(*SOLD))
+        assert len(received(events, ANN)) == 1
 
 
 def test_change_in_another_region_is_not_notified() -> None:
     for region in ("CA", "TX/Dallas", "T", "TX/"):
-        assert len(told(watching(Watch(ANN, region=region)), change(*SOLD))) == 1
+        assert len(notify(index_of(Watch(ANN, region=region)), change(*SOLD))) == 1
 
 
 def test_watcher_of_a_property_and_its_regions_is_notified_once() -> None:
-    watches = watching(
+    watches = index_of(
         Watch(ANN, region="TX"), Watch(ANN, region="TX/Austin"), Watch(ANN, property="p1")
     )
-    events = told(watches, change(*SOLD))
-    assert len(heard(events, ANN)) == 1
+    events = notify(watches, change(*SOLD))
+    assert len(received(events, ANN)) == 1
     assert len(events) == 2
 
 
 def test_many_users_share_one_entry() -> None:
-    watches = watching(Watch(ANN, property="p1"), Watch(BOB, region="TX"))
-    events = told(watches, change(*SOLD))
+    watches = index_of(Watch(ANN, property="p1"), Watch(BOB, region="TX"))
+    events = notify(watches, change(*SOLD))
     assert len(events) == 2
-    assert heard(events, ANN) == heard(events, BOB) != []
+    assert received(events, ANN) == received(events, BOB) != []
 
 
 def test_change_below_the_threshold_is_not_notified() -> None:
-    events = told(watching(Watch(ANN, property="p1")), change(row("p1"), row("p1", price=999_000)))
+    events = notify(
+        index_of(Watch(ANN, property="p1")), change(row("p1"), row("p1", price=999_000))
+    )
     assert len(events) == 1
 
 
 def test_change_of_another_column_is_not_notified() -> None:
     text = 'see "status":{"old":1} and "price":{"old":1} and "moved":{'
-    events = told(watching(Watch(ANN, property="p1")), change(row("p1"), row("p1", name=text)))
+    events = notify(index_of(Watch(ANN, property="p1")), change(row("p1"), row("p1", name=text)))
     assert len(events) == 1
 
 
 def test_new_listing_is_notified_to_watchers_of_its_region_only() -> None:
-    watches = watching(Watch(ANN, region="TX/Austin"), Watch(BOB, region="CA"))
-    events = told(watches, change(None, row("p1")))
-    [data] = heard(events, ANN)
+    watches = index_of(Watch(ANN, region="TX/Austin"), Watch(BOB, region="CA"))
+    events = notify(watches, change(None, row("p1")))
+    [data] = received(events, ANN)
     assert data["kind"] == "new-listing"
-    assert heard(events, BOB) == []
+    assert received(events, BOB) == []
 
 
 def test_deletion_is_not_notified() -> None:
-    watches = watching(Watch(ANN, region="TX"), Watch(ANN, property="p1"))
-    assert len(told(watches, change(row("p1"), None))) == 1
+    watches = index_of(Watch(ANN, region="TX"), Watch(ANN, property="p1"))
+    assert len(notify(watches, change(row("p1"), None))) == 1
 
 
 def test_deleted_watch_is_not_notified() -> None:
-    watches = watching(Watch(ANN, property="p1"), Watch(BOB, property="p1"))
+    watches = index_of(Watch(ANN, property="p1"), Watch(BOB, property="p1"))
     watches.set(0, None)
-    events = told(watches, change(*SOLD))
-    assert heard(events, ANN) == []
-    assert len(heard(events, BOB)) == 1
+    events = notify(watches, change(*SOLD))
+    assert received(events, ANN) == []
+    assert len(received(events, BOB)) == 1
 
 
 def test_without_watches_no_notification_is_made() -> None:
     event = change(*SOLD)
-    assert told(watching(), event) == [event]
+    assert notify(index_of(), event) == [event]
 
 
 # -- moves ------------------------------------------------------------------------------------
@@ -159,69 +161,71 @@ MOVE = (row("p1"), row("p1", state="CA", city="Fresno", price=800_000))
 
 
 def test_move_into_a_region_is_a_new_listing_for_its_watchers() -> None:
-    events = told(watching(Watch(ANN, region="CA"), Watch(BOB, region="CA/Fresno")), change(*MOVE))
+    events = notify(
+        index_of(Watch(ANN, region="CA"), Watch(BOB, region="CA/Fresno")), change(*MOVE)
+    )
     for user in (ANN, BOB):
-        [data] = heard(events, user)
+        [data] = received(events, user)
         assert data["kind"] == "new-listing"
         assert data["changes"] == {}
         assert data["body"] == "In Fresno, CA. 10 units, price 800,000."
 
 
 def test_move_out_of_a_region_is_not_notified_to_its_watchers() -> None:
-    assert len(told(watching(Watch(ANN, region="TX")), change(*MOVE))) == 1
+    assert len(notify(index_of(Watch(ANN, region="TX")), change(*MOVE))) == 1
 
 
 def test_move_within_a_watched_region_is_no_new_listing() -> None:
     event = change(row("p1"), row("p1", city="Dallas"))
-    events = told(watching(Watch(ANN, region="TX"), Watch(BOB, region="TX/Dallas")), event)
-    assert heard(events, ANN) == []
-    assert [data["kind"] for data in heard(events, BOB)] == ["new-listing"]
+    events = notify(index_of(Watch(ANN, region="TX"), Watch(BOB, region="TX/Dallas")), event)
+    assert received(events, ANN) == []
+    assert [data["kind"] for data in received(events, BOB)] == ["new-listing"]
 
 
 def test_user_notified_of_the_change_is_not_notified_of_a_new_listing() -> None:
-    watches = watching(Watch(ANN, property="p1"), Watch(ANN, region="CA"), Watch(BOB, region="CA"))
-    events = told(watches, change(*MOVE))
-    assert [data["kind"] for data in heard(events, ANN)] == ["price-dropped"]
-    assert [data["kind"] for data in heard(events, BOB)] == ["new-listing"]
+    watches = index_of(Watch(ANN, property="p1"), Watch(ANN, region="CA"), Watch(BOB, region="CA"))
+    events = notify(watches, change(*MOVE))
+    assert [data["kind"] for data in received(events, ANN)] == ["price-dropped"]
+    assert [data["kind"] for data in received(events, BOB)] == ["new-listing"]
 
 
 # -- rights -----------------------------------------------------------------------------------
 
 
 def test_user_with_rights_to_another_region_is_not_notified() -> None:
-    events = told(watching(Watch(ANN, property="p1")), change(*SOLD))
-    assert len(heard(events, ANN, "TX")) == 1
-    assert len(heard(events, ANN, "TX/Austin")) == 1
-    assert len(heard(events, ANN, "TX", "TX/Austin")) == 1
-    assert heard(events, ANN, "CA") == []
-    assert heard(events, ANN, "TX/Dallas") == []
+    events = notify(index_of(Watch(ANN, property="p1")), change(*SOLD))
+    assert len(received(events, ANN, "TX")) == 1
+    assert len(received(events, ANN, "TX/Austin")) == 1
+    assert len(received(events, ANN, "TX", "TX/Austin")) == 1
+    assert received(events, ANN, "CA") == []
+    assert received(events, ANN, "TX/Dallas") == []
 
 
 def test_row_without_a_region_is_notified_to_users_with_rights_to_all() -> None:
     event = change(row("p1", state=None), row("p1", state=None, status="sold"))
-    events = told(watching(Watch(ANN, property="p1")), event)
-    assert len(heard(events, ANN)) == 1
-    assert heard(events, ANN, "TX") == []
+    events = notify(index_of(Watch(ANN, property="p1")), event)
+    assert len(received(events, ANN)) == 1
+    assert received(events, ANN, "TX") == []
 
 
 @pytest.mark.parametrize("region", ["TX", "CA"])
 def test_change_with_a_move_is_not_notified_to_users_with_rights_to_one_region(region: str) -> None:
-    events = told(watching(Watch(ANN, property="p1")), change(*MOVE))
-    assert len(heard(events, ANN)) == 1
-    assert heard(events, ANN, region) == []
+    events = notify(index_of(Watch(ANN, property="p1")), change(*MOVE))
+    assert len(received(events, ANN)) == 1
+    assert received(events, ANN, region) == []
 
 
 def test_change_with_a_move_within_the_rights_is_notified() -> None:
     event = change(row("p1"), row("p1", city="Dallas", status="sold"))
-    events = told(watching(Watch(ANN, property="p1")), event)
-    assert len(heard(events, ANN, "TX")) == 1
-    assert heard(events, ANN, "TX/Dallas") == []
+    events = notify(index_of(Watch(ANN, property="p1")), event)
+    assert len(received(events, ANN, "TX")) == 1
+    assert received(events, ANN, "TX/Dallas") == []
 
 
 def test_new_listing_of_a_move_is_notified_to_users_with_rights_to_the_new_region() -> None:
-    events = told(watching(Watch(ANN, region="CA")), change(*MOVE))
-    assert len(heard(events, ANN, "CA")) == 1
-    assert heard(events, ANN, "TX") == []
+    events = notify(index_of(Watch(ANN, region="CA")), change(*MOVE))
+    assert len(received(events, ANN, "CA")) == 1
+    assert received(events, ANN, "TX") == []
 
 
 MEMBERS = Projection(published=("name", "price", "city"), member=("status",), region=("state",))
@@ -231,13 +235,13 @@ WATCHED = (Watch(ANN, property="p1"), Watch(BOB, region="TX"))
 def test_change_of_member_columns_is_not_notified() -> None:
     events = diff.events_between(MEMBERS, "p1", *SOLD, AT)
     assert len(events) == 1
-    assert told(watching(*WATCHED), *events) == list(events)
+    assert notify(index_of(*WATCHED), *events) == list(events)
 
 
 def test_change_in_both_views_is_notified_with_its_public_part() -> None:
     events = diff.events_between(MEMBERS, "p1", row("p1"), row("p1", status="sold", price=5), AT)
     assert len(events) == 2
-    out = told(watching(*WATCHED), *events)
+    out = notify(index_of(*WATCHED), *events)
     assert [event.name for event in out] == [
         "property-updated",
         "property-notification",
@@ -250,14 +254,14 @@ def test_change_in_both_views_is_notified_with_its_public_part() -> None:
 def test_change_with_one_event_for_both_views_is_notified_once() -> None:
     for old, new in ((row("p1"), row("p1", price=5)), (None, row("p1"))):
         events = diff.events_between(MEMBERS, "p1", old, new, AT)
-        out = told(watching(*WATCHED), *events)
-        assert len(heard(out, BOB)) == 1
+        out = notify(index_of(*WATCHED), *events)
+        assert len(received(out, BOB)) == 1
 
 
 def test_move_with_an_event_per_view_is_notified_once() -> None:
     events = diff.events_between(MEMBERS, "p1", row("p1", state="CA"), row("p1"), AT)
     assert len(events) == 2
-    assert len(heard(told(watching(*WATCHED), *events), BOB)) == 1
+    assert len(received(notify(index_of(*WATCHED), *events), BOB)) == 1
 
 
 # -- presence ---------------------------------------------------------------------------------
@@ -265,25 +269,25 @@ def test_move_with_an_event_per_view_is_notified_once() -> None:
 
 @pytest.mark.parametrize("present", [{ANN}, {ANN, "x", "y", "z"}, {"x": 1, ANN: 1}.keys()])
 def test_only_present_users_are_notified(present: Collection[str]) -> None:
-    watches = watching(*(Watch(user, region="TX") for user in (ANN, BOB, "c", "d")))
-    events = told(watches, change(*SOLD), present=present)
-    assert len(heard(events, ANN)) == 1
-    assert heard(events, BOB) == []
+    watches = index_of(*(Watch(user, region="TX") for user in (ANN, BOB, "c", "d")))
+    events = notify(watches, change(*SOLD), present=present)
+    assert len(received(events, ANN)) == 1
+    assert received(events, BOB) == []
 
 
 def test_change_is_not_stored_as_notification_if_no_watcher_is_present() -> None:
-    assert len(told(watching(*WATCHED), change(*SOLD), present=["x"])) == 1
-    assert len(told(watching(*WATCHED), change(*SOLD), present=[])) == 1
+    assert len(notify(index_of(*WATCHED), change(*SOLD), present=["x"])) == 1
+    assert len(notify(index_of(*WATCHED), change(*SOLD), present=[])) == 1
 
 
 def test_user_is_notified_from_the_time_of_being_present() -> None:
     presence = Presence()
-    watches = watching(*WATCHED)
-    assert len(told(watches, change(*SOLD), present=presence.users)) == 1
+    watches = index_of(*WATCHED)
+    assert len(notify(watches, change(*SOLD), present=presence.users)) == 1
     presence.add(ANN)
-    assert len(told(watches, change(*SOLD), present=presence.users)) == 2
+    assert len(notify(watches, change(*SOLD), present=presence.users)) == 2
     presence.remove(ANN)
-    assert len(told(watches, change(*SOLD), present=presence.users)) == 1
+    assert len(notify(watches, change(*SOLD), present=presence.users)) == 1
 
 
 # -- bounds -----------------------------------------------------------------------------------
@@ -292,26 +296,26 @@ def test_user_is_notified_from_the_time_of_being_present() -> None:
 def test_users_are_limited_and_watchers_of_the_property_are_first(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    watches = watching(
+    watches = index_of(
         *(Watch(f"u{number}", region="TX") for number in range(10)), Watch(ANN, property="p1")
     )
-    made = Notifier(
+    tested = Notifier(
         NotifierOptions(NotificationRules(), max_users=3, region_scoped=True),
         watches,
-        present=EVERYBODY,
+        present=ALL_USERS,
         clock=ManualClock(),
     )
     event = change(*SOLD)
     assert event is not None
     with caplog.at_level(logging.WARNING):
-        events = list(made.add_notifications([event, event], row))
+        events = list(tested.add_notifications([event, event], row))
     assert [room for room in events[1].rooms if "@" not in room] == [
         "user:ann",
         "user:u0",
         "user:u1",
     ]
-    assert made.counts().notified == 6
-    assert made.counts().cut_short == 2
+    assert tested.counts().notified == 6
+    assert tested.counts().cut_short == 2
     assert len(caplog.records) == 1, "it is said once, not at every change"
 
 
@@ -319,22 +323,22 @@ def test_very_many_users_are_split_over_entries(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(notifier, "MAX_USERS_PER_ENTRY", 4)
-    watches = watching(*(Watch(f"u{number}", region="TX") for number in range(10)))
-    events = told(watches, change(*SOLD))
+    watches = index_of(*(Watch(f"u{number}", region="TX") for number in range(10)))
+    events = notify(watches, change(*SOLD))
     assert len(events) == 4
     for number in range(10):
-        assert len(heard(events, f"u{number}")) == 1
-        assert len(heard(events, f"u{number}", "TX")) == 1
+        assert len(received(events, f"u{number}")) == 1
+        assert len(received(events, f"u{number}", "TX")) == 1
 
 
 def test_users_notified_of_one_commit_are_limited(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(notifier, "MAX_USERS_PER_COMMIT", 5)
-    watches = watching(*(Watch(f"u{number}", region="TX") for number in range(2)))
-    events = told(watches, *[change(*SOLD)] * 4)
+    watches = index_of(*(Watch(f"u{number}", region="TX") for number in range(2)))
+    events = notify(watches, *[change(*SOLD)] * 4)
     assert [event.name for event in events].count("property-updated") == 4
-    assert len(heard(events, "u0")) + len(heard(events, "u1")) == 5
+    assert len(received(events, "u0")) + len(received(events, "u1")) == 5
 
 
 def test_fault_of_the_notifier_leaves_the_events_unchanged(
@@ -343,30 +347,30 @@ def test_fault_of_the_notifier_leaves_the_events_unchanged(
     def broken(_key: object) -> Any:
         raise RuntimeError("a fault of ours")
 
-    watches = watching(Watch(ANN, property="p1"))
-    made = Notifier(
+    watches = index_of(Watch(ANN, property="p1"))
+    tested = Notifier(
         NotifierOptions(NotificationRules(), max_users=9, region_scoped=False),
         watches,
-        present=EVERYBODY,
+        present=ALL_USERS,
         clock=ManualClock(),
     )
     event = change(*SOLD)
     assert event is not None
     with caplog.at_level(logging.ERROR):
-        assert made.add_notifications([event], broken) == [event]
-    assert made.counts().failed == 1
+        assert tested.add_notifications([event], broken) == [event]
+    assert tested.counts().failed == 1
     assert "no user is notified" in caplog.text
 
 
 def test_user_takes_one_room_without_regional_rights() -> None:
-    watches = watching(Watch(ANN, property="p1"))
-    made = Notifier(
+    watches = index_of(Watch(ANN, property="p1"))
+    tested = Notifier(
         NotifierOptions(NotificationRules(), max_users=9, region_scoped=False),
         watches,
-        present=EVERYBODY,
+        present=ALL_USERS,
         clock=ManualClock(),
     )
     event = change(*SOLD)
     assert event is not None
-    [_, notification] = made.add_notifications([event], row)
+    [_, notification] = tested.add_notifications([event], row)
     assert notification.rooms == ("user:ann",)

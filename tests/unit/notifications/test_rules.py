@@ -1,4 +1,4 @@
-"""What is worth a notification, and what it says."""
+"""The changes that are notified, and the text of notifications."""
 
 from __future__ import annotations
 

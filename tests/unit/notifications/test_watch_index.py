@@ -1,4 +1,4 @@
-"""The index of watches says what the rows say, whatever became of them."""
+"""The index of watches equals the rows after any sequence of changes."""
 
 from __future__ import annotations
 

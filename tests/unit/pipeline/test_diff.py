@@ -1,4 +1,4 @@
-"""Events as the wire contract has them."""
+"""Events in the form of the wire contract."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ ROW = {
 AT = "2023-02-03T00:00:00Z"
 
 
-def told(old: dict[str, Any] | None, new: dict[str, Any] | None, **fields: Any) -> Any:
-    told = events_between(Projection(**fields), "k", old, new, AT)
-    assert len(told) <= 1, "there is one view"
-    return json.loads(told[0].envelope) if told else None
+def events_of(old: dict[str, Any] | None, new: dict[str, Any] | None, **fields: Any) -> Any:
+    events = events_between(Projection(**fields), "k", old, new, AT)
+    assert len(events) <= 1, "there is one view"
+    return json.loads(events[0].envelope) if events else None
 
 
 def test_created_has_the_documented_columns_before_others() -> None:
-    envelope = told(None, ROW)
+    envelope = events_of(None, ROW)
     assert envelope["event"] == "property-created"
     assert list(envelope["data"]) == [
         "property_id", "name", "city", "state", "price", "units", "latitude", "longitude",
@@ -49,13 +49,13 @@ def test_created_has_the_documented_columns_before_others() -> None:
 
 
 def test_created_has_a_documented_column_that_is_not_published() -> None:
-    envelope = told(None, {"name": "Oak", "state": "TX"}, published=("name", "state"))
+    envelope = events_of(None, {"name": "Oak", "state": "TX"}, published=("name", "state"))
     assert envelope["data"]["price"] is None
     assert "address" not in envelope["data"]
 
 
 def test_updated_has_only_changed_columns() -> None:
-    envelope = told(ROW, {**ROW, "price": 1, "status": "pending"})
+    envelope = events_of(ROW, {**ROW, "price": 1, "status": "pending"})
     assert envelope["data"] == {
         "property_id": "k",
         "changes": {
@@ -68,32 +68,32 @@ def test_updated_has_only_changed_columns() -> None:
 
 @pytest.mark.parametrize(("old", "new"), [(None, 1), (1, None), (0, None), (False, None)])
 def test_change_from_or_to_null_is_emitted(old: object, new: object) -> None:
-    envelope = told({**ROW, "price": old}, {**ROW, "price": new})
+    envelope = events_of({**ROW, "price": old}, {**ROW, "price": new})
     assert envelope["data"]["changes"] == {"price": {"old": old, "new": new}}
 
 
 def test_change_of_updated_at_alone_emits_no_event() -> None:
-    assert told(ROW, {**ROW, "updated_at": AT}) is None
+    assert events_of(ROW, {**ROW, "updated_at": AT}) is None
 
 
 def test_published_updated_at_is_not_among_the_changes() -> None:
     fields = {"published": ("name", "updated_at"), "region": ("state",)}
-    envelope = told(ROW, {**ROW, "updated_at": AT, "name": "Elm"}, **fields)
+    envelope = events_of(ROW, {**ROW, "updated_at": AT, "name": "Elm"}, **fields)
     assert list(envelope["data"]["changes"]) == ["name"]
 
 
 def test_update_has_the_commit_time_without_updated_at() -> None:
     for row in ({**ROW, "updated_at": None, "price": 1}, {**ROW, "price": 1}):
         fields = {} if row["updated_at"] is None else {"updated_at": None}
-        assert told(ROW, row, **fields)["data"]["updated_at"] == AT
+        assert events_of(ROW, row, **fields)["data"]["updated_at"] == AT
 
 
 def test_change_of_an_unpublished_column_emits_no_event() -> None:
-    assert told(ROW, {**ROW, "status": "sold"}, published=("name",)) is None
+    assert events_of(ROW, {**ROW, "status": "sold"}, published=("name",)) is None
 
 
 def test_move_has_both_regions_and_the_row() -> None:
-    envelope = told(ROW, {**ROW, "state": "CA"})
+    envelope = events_of(ROW, {**ROW, "state": "CA"})
     assert envelope["data"]["moved"] == {"from": ["TX"], "to": ["CA"]}
     assert envelope["data"]["property"]["state"] == "CA"
     assert envelope["data"]["property"]["property_id"] == "k"
@@ -101,8 +101,8 @@ def test_move_has_both_regions_and_the_row() -> None:
 
 def test_row_of_a_move_has_the_fields_of_created() -> None:
     fields = {"published": ("name", "address")}
-    moved = told(ROW, {**ROW, "state": "CA"}, **fields)["data"]["property"]
-    assert moved == told(None, {**ROW, "state": "CA"}, **fields)["data"]
+    moved = events_of(ROW, {**ROW, "state": "CA"}, **fields)["data"]["property"]
+    assert moved == events_of(None, {**ROW, "state": "CA"}, **fields)["data"]
     assert moved["price"] is None
 
 
@@ -120,7 +120,7 @@ def test_move_is_sent_to_the_rooms_of_both_regions() -> None:
 
 
 def test_update_without_a_move_has_no_moved_field() -> None:
-    assert not {"moved", "property"} & set(told(ROW, {**ROW, "price": 1})["data"])
+    assert not {"moved", "property"} & set(events_of(ROW, {**ROW, "price": 1})["data"])
 
 
 def test_move_within_a_wider_region_is_in_each_room_once() -> None:
@@ -153,7 +153,7 @@ JSON = st.recursive(
 
 @given(old=JSON, new=JSON)
 def test_update_has_the_exact_values_of_any_column(old: Any, new: Any) -> None:
-    envelope = told({**ROW, "status": old}, {**ROW, "status": new})
+    envelope = events_of({**ROW, "status": old}, {**ROW, "status": new})
     if json_equal(old, new):
         assert envelope is None
     else:
@@ -167,7 +167,7 @@ def test_update_has_the_exact_values_of_any_column(old: Any, new: Any) -> None:
 )
 def test_events_are_valid_by_the_models_of_the_contract(old: Any, new: Any) -> None:
     adapter: TypeAdapter[Any] = TypeAdapter(events.Envelope)
-    adapter.validate_python(told(old, new), strict=True)
+    adapter.validate_python(events_of(old, new), strict=True)
 
 
 def test_true_and_one_are_not_equal_in_json() -> None:

@@ -15,7 +15,7 @@ SINCE = "2026-01-01T00:00:00.000Z"
 
 
 class Scans:
-    """A scheduler whose scans take one step each."""
+    """A scheduler and scans of one step each."""
 
     def __init__(self, rows: int) -> None:
         self.scheduler = ScanScheduler(OPTIONS, has_updated_at=True)

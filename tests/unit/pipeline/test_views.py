@@ -1,4 +1,4 @@
-"""What differs between what everybody is told and what members are told."""
+"""Events of the public view and of the member view."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def listing(**columns: Any) -> dict[str, Any]:
     return row("p1", **{"owner_contact": OWNER, "internal_notes": None, **columns})
 
 
-def tell(old: dict[str, Any] | None, new: dict[str, Any] | None) -> tuple[Event, ...]:
+def events_of(old: dict[str, Any] | None, new: dict[str, Any] | None) -> tuple[Event, ...]:
     return diff.events_between(PROJECTION, "p1", old, new, AT)
 
 
@@ -34,7 +34,7 @@ def data(event: Event) -> dict[str, Any]:
 
 
 def views(event: Event) -> list[str]:
-    """Its views, which are those whose rooms it goes to."""
+    """Return its views, which must be those of its rooms."""
     members = [room for room in event.rooms if room.startswith("member/")]
     assert ("member" in event.views) == bool(members)
     assert ("public" in event.views) == (len(members) < len(event.rooms))
@@ -42,14 +42,14 @@ def views(event: Event) -> list[str]:
 
 
 def test_creation_has_the_columns_of_each_view() -> None:
-    public, member = tell(None, listing())
+    public, member = events_of(None, listing())
     assert (views(public), views(member)) == (["public"], ["member"])
     assert b"owner" not in public.envelope
     assert data(member) == {**data(public), "owner_contact": OWNER, "internal_notes": None}
 
 
 def test_update_of_public_columns_is_one_event_for_both_views() -> None:
-    [event] = tell(listing(), listing(price=5))
+    [event] = events_of(listing(), listing(price=5))
     assert views(event) == ["public", "member"]
     assert event.rooms == (
         *rooms_of("p1", ("TX",)),
@@ -58,13 +58,13 @@ def test_update_of_public_columns_is_one_event_for_both_views() -> None:
 
 
 def test_update_of_member_columns_is_for_the_member_view_only() -> None:
-    [event] = tell(listing(), listing(owner_contact="b@example.org"))
+    [event] = events_of(listing(), listing(owner_contact="b@example.org"))
     assert views(event) == ["member"]
     assert data(event)["changes"] == {"owner_contact": {"old": OWNER, "new": "b@example.org"}}
 
 
 def test_update_of_both_views_is_one_event_for_each() -> None:
-    public, member = tell(listing(), listing(price=5, owner_contact=None))
+    public, member = events_of(listing(), listing(price=5, owner_contact=None))
     assert (views(public), views(member)) == (["public"], ["member"])
     assert list(data(public)["changes"]) == ["price"]
     assert list(data(member)["changes"]) == ["price", "owner_contact"]
@@ -72,7 +72,7 @@ def test_update_of_both_views_is_one_event_for_each() -> None:
 
 
 def test_move_has_the_row_of_each_view() -> None:
-    public, member = tell(listing(), listing(state="CA"))
+    public, member = events_of(listing(), listing(state="CA"))
     assert "owner_contact" not in data(public)["property"]
     assert data(member)["property"]["owner_contact"] == OWNER
     assert data(public)["moved"] == data(member)["moved"] == {"from": ["TX"], "to": ["CA"]}
@@ -90,7 +90,7 @@ def test_move_with_member_changes_has_none_of_them_in_the_public_view() -> None:
 
 
 def test_deletion_is_one_event_for_both_views() -> None:
-    [event] = tell(listing(), None)
+    [event] = events_of(listing(), None)
     assert views(event) == ["public", "member"]
     assert data(event) == {"property_id": "p1", "deleted_at": AT}
 
@@ -137,7 +137,7 @@ def test_name_that_resembles_a_member_room_is_public(key: str, state: str | None
 def test_event_carries_the_facts_of_its_change(
     old: Any, new: Any, before: tuple[str, ...], after: tuple[str, ...], changed: tuple[str, ...]
 ) -> None:
-    for event in tell(old, new):
+    for event in events_of(old, new):
         assert (event.regions_before, event.regions_after) == (before, after)
         assert event.changed == changed == tuple(data(event).get("changes", ()))
         assert event.moved == ("moved" in data(event))
@@ -147,13 +147,13 @@ def test_event_carries_the_facts_of_its_change(
 
 
 def test_event_that_changes_columns_of_both_views_names_those_of_each() -> None:
-    public, member = tell(listing(), listing(price=5, owner_contact=None))
+    public, member = events_of(listing(), listing(price=5, owner_contact=None))
     assert (public.changed, member.changed) == (("price",), ("price", "owner_contact"))
 
 
 def test_equal_facts_are_one_object() -> None:
-    [one] = tell(listing(), listing(price=5))
-    [other] = tell(listing(price=7), listing(price=8))
+    [one] = events_of(listing(), listing(price=5))
+    [other] = events_of(listing(price=7), listing(price=8))
     for fact in ("views", "regions_before", "regions_after", "changed"):
         assert getattr(one, fact) is getattr(other, fact)
 

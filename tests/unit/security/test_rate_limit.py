@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.errors import Code, RequestRejected
 from bridge.security.rate_limit import RateLimiter
 
 
@@ -129,6 +131,26 @@ def test_charge_beyond_the_bucket_delays_the_next_grant() -> None:
     limiter.charge("a", 0.0, 15)
     assert limiter.wait("a", 0.0) == 6.0
     assert limiter.wait("a", 6.0) == 0.0
+
+
+def test_check_raises_until_the_lowest_price_is_refilled() -> None:
+    limiter = RateLimiter(1, 10, min_price=0.5, reason="many rows")
+    limiter.check("a", 0.0)
+    limiter.charge("a", 0.0, 11.0)
+    with pytest.raises(RequestRejected, match=r"^many rows; try again in 1\.5 s$") as rejected:
+        limiter.check("a", 0.0)
+    assert rejected.value.code is Code.RATE_LIMITED
+    limiter.check("b", 0.0)
+    limiter.check("a", 1.5)
+
+
+def test_charge_takes_at_least_the_lowest_price() -> None:
+    limiter = RateLimiter(1, 1, min_price=0.25)
+    for _ in range(4):
+        limiter.check("a", 0.0)
+        limiter.charge("a", 0.0, 0.01)
+    with pytest.raises(RequestRejected):
+        limiter.check("a", 0.0)
 
 
 def test_charge_delays_by_no_more_than_two_refills() -> None:

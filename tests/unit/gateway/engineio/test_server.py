@@ -22,7 +22,7 @@ def engine() -> EngineServer:
 
 
 def test_socketio_server_has_an_engine_server_with_its_queue_limit() -> None:
-    server = SocketServer(async_mode="asgi", waiting=77)
+    server = SocketServer(async_mode="asgi", max_queued_bytes=77)
     assert type(server.eio) is EngineServer
     assert server.eio._limit == 77
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import orjson
 import pytest
 
+from bridge.clock import ManualClock
 from bridge.errors import LogUnusableError
 from bridge.gateway.recovery import persistence as module
 from bridge.gateway.recovery.persistence import SessionPersistence
@@ -54,20 +55,9 @@ class Process(SessionsBySid):
 
     def __init__(self, store: Store, *, wall: float, started: float, limit: int = 10) -> None:
         super().__init__()
-        self._wall = wall
-        self._now = started
+        self.clock = ManualClock(wall=wall, monotonic=started)
         self.sessions = RecoverySessions(RecoveryLimits(120.0, limit, 100, 10**6))
-        self.keeper = SessionPersistence(self.sessions, store, self)
-
-    def monotonic(self) -> float:
-        return self._now
-
-    def wall(self) -> float:
-        return self._wall
-
-    def passes(self, seconds: float) -> None:
-        self._now += seconds
-        self._wall += seconds
+        self.keeper = SessionPersistence(self.sessions, store, self.clock)
 
 
 def at(seq: int, epoch: str = "e") -> Position:
@@ -196,10 +186,10 @@ async def test_of_too_many_the_newest_stay_and_the_others_are_forgotten() -> Non
     pids = []
     for number in range(4):
         pids.append(first.open(f"s{number}", TEXAS, at(0)).pid)
-        first.passes(1)
-        first.disconnected(f"s{number}", first.monotonic())
+        first.clock.advance(1)
+        first.disconnected(f"s{number}", first.clock.monotonic())
     await first.keeper.store()
-    second = Process(store, wall=first.wall(), started=70, limit=2)
+    second = Process(store, wall=first.clock.wall(), started=70, limit=2)
     await second.keeper.load("e")
     found = [second.sessions.find(pid, 70) is not None for pid in pids]
     assert found == [False, False, True, True]
