@@ -13,6 +13,7 @@ import orjson
 from bridge.log.base import Position
 from bridge.rooms import regions_of
 from tests.support.expected_table import UNPUBLISHED_MARK, Row, differences, matches
+from tests.support.history import parse_in_history
 from tests.support.observations import Observations, brief
 from tests.support.subscription import Subscription
 from tests.support.violations import Kind, Violation
@@ -130,7 +131,7 @@ class ModelClient:
     def receive(self, envelope: Mapping[str, Any], position: str | None = None) -> None:
         """Receive an event, a batch or a status event, with its `position`."""
         self.counts["frames"] += 1
-        parsed = None if position is None else Position.parse(position)
+        parsed = None if position is None else parse_in_history(position)
         if position is not None and parsed is None:
             self.violate(Kind.MALFORMED, "", f"position {position!r}")
         name, data = envelope["event"], envelope["data"]
