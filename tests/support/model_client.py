@@ -33,6 +33,8 @@ class ReceivedState:
     state: Row | None
     at: float
     from_snapshot: bool
+    completes_former: bool = False
+    """Whether it is the state received before it, with columns that were unknown then."""
 
 
 class ModelClient:
@@ -247,6 +249,8 @@ class ModelClient:
         if not data["changes"] and not (moved and self._hides_regions):
             self.violate(Kind.MALFORMED, key, "updated, and nothing changed")
         state = dict(held or {})
+        if held and not self.uncertain:
+            self._learn_old_values(key, held, data["changes"])
         for column, change in data["changes"].items():
             if column in state and state[column] != change["old"] and not self.uncertain:
                 old, known = str(change["old"])[:80], str(state[column])[:80]
@@ -267,6 +271,16 @@ class ModelClient:
         else:
             self.rows[key] = state
             self._receive(key, state)
+
+    def _learn_old_values(self, key: str, held: Row, changes: Mapping[str, Any]) -> None:
+        """Complete the state before an update by the old values of columns that were not held: a
+        client without snapshots may have received an earlier large value without seeing it.
+        """
+        learned = {c: change["old"] for c, change in changes.items() if c not in held}
+        if learned:
+            self.received.append(
+                ReceivedState(key, {**held, **learned}, self._clock(), True, completes_former=True)
+            )
 
     def _apply_moved(self, key: str, data: Mapping[str, Any], held: Row | None, state: Row) -> None:
         moved, whole = data["moved"], data.get("property", {})
