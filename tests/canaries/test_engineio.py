@@ -153,6 +153,19 @@ def test_writer_of_a_websocket_ends_with_an_empty_poll(part: str) -> None:
     assert part in inspect.getsource(AsyncSocket._websocket_handler), CHANGED + part
 
 
+def test_websocket_handler_probes_only_a_connected_session() -> None:
+    lines = inspect.getsource(AsyncSocket._websocket_handler).splitlines()
+    start = lines.index("        if self.connected:")
+    end = lines.index("        else:")
+    assert all(line.startswith(" " * 12) for line in lines[start + 1 : end] if line), (
+        CHANGED + "the probe of a websocket"
+    )
+    assert [line.strip() for line in lines[end + 1 : end + 3]] == [
+        "self.connected = True",
+        "self.upgraded = True",
+    ], CHANGED + "the start of a websocket"
+
+
 @pytest.mark.parametrize("part", ["environ.get('CONTENT_LENGTH'", "environ['wsgi.input'].read("])
 def test_post_is_read_from_the_environ(part: str) -> None:
     assert part in inspect.getsource(AsyncSocket.handle_post_request), CHANGED + part
