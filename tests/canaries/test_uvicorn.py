@@ -84,6 +84,25 @@ def test_http_protocol_keeps_its_parts(part: str) -> None:
     assert issubclass(HttpProtocol, HttpToolsProtocol)
 
 
+def test_http_protocol_only_feeds_the_parser_with_received_data() -> None:
+    lines = inspect.getsource(HttpToolsProtocol.data_received).splitlines()
+    assert [line.strip() for line in lines[1:] if line] == [
+        "self._unset_keepalive_if_required()",
+        "try:",
+        "self.parser.feed_data(data)",
+        "except httptools.HttpParserError:",
+        'msg = "Invalid HTTP request received."',
+        "self.logger.warning(msg)",
+        "self.send_400_response(msg)",
+        "return",
+        "except httptools.HttpParserUpgrade:",
+        "if self._should_upgrade():",
+        "self.handle_websocket_upgrade()",
+        "else:",
+        "self._unsupported_upgrade_warning()",
+    ], CHANGED + "data_received()"
+
+
 @pytest.mark.parametrize("http", [H11Protocol, HttpToolsProtocol])
 def test_handshake_is_received_in_one_piece_before_the_protocol_is_set(http: Any) -> None:
     source = inspect.getsource(http.handle_websocket_upgrade)
