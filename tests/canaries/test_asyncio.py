@@ -88,5 +88,6 @@ def test_transport_passes_max_size_to_recv() -> None:
 
 
 def test_failed_accept_has_the_known_message() -> None:
-    source = inspect.getsource(selector_events.BaseSelectorEventLoop._accept_connection)
+    loop: Any = selector_events.BaseSelectorEventLoop
+    source = inspect.getsource(loop._accept_connection)
     assert repr(ACCEPT_FAILED) in source, CHANGED + "the message of a failed accept"
