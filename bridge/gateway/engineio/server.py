@@ -19,7 +19,12 @@ from urllib.parse import parse_qs
 import engineio
 from engineio import packet
 
-from bridge.gateway.engineio.asgi_websocket import AsgiWebSocket, ClientGoneError, translate_request
+from bridge.gateway.engineio.asgi_websocket import (
+    AsgiWebSocket,
+    ClientGoneError,
+    acceptance,
+    translate_request,
+)
 from bridge.gateway.engineio.encoding import EncodedPackets
 from bridge.gateway.engineio.heartbeat import Heartbeat
 from bridge.gateway.engineio.send_queue import SendQueue
@@ -95,7 +100,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
             # Accepted and closed, as Node's server does: some clients take a rejected handshake for
             # a fault of the server, and this one is the client's.
             await receive()
-            await send({"type": "websocket.accept"})
+            await send(acceptance(scope))
             await send({"type": "websocket.close", "code": 1000})
             return
         with suppress(ClientGoneError):

@@ -109,6 +109,19 @@ def test_usual_handshake_is_parsed() -> None:
     assert request.headers[0] == (b"host", b"x")
 
 
+@pytest.mark.parametrize(("offered", "chosen"), [(b"", None), (b"chat", b"chat"), (b"b,  a", b"b")])
+def test_handover_chooses_the_first_subprotocol(offered: bytes, chosen: bytes | None) -> None:
+    header = b"host: x\r\nsec-websocket-protocol: " + offered if offered else b"host: x"
+    protocol, transport = begun(WebSocketProtocol, HANDSHAKE.replace(b"host: x", header))
+    assert take_over(protocol.scope, RecordingOwner(), 1000) is not None
+    names = [
+        line.partition(b": ")[2]
+        for line in transport.written.split(b"\r\n")
+        if line.lower().startswith(b"sec-websocket-protocol:")
+    ]
+    assert names == ([] if chosen is None else [chosen])
+
+
 @pytest.mark.parametrize(
     ("part", "instead"),
     [
