@@ -81,6 +81,10 @@ def test_sockets_are_a_dict_of_sessions_by_sid() -> None:
 def test_async_has_the_websocket_class_and_translate_request() -> None:
     stock = engineio.AsyncServer(async_mode="asgi")._async
     assert stock["websocket"] is asgi.WebSocket, CHANGED + 'server._async["websocket"]'
+    assert stock["make_response"] is asgi.make_response, CHANGED + 'server._async["make_response"]'
+    assert parameters(asgi.make_response) == ["status", "headers", "payload", "environ"], (
+        CHANGED + "make_response()"
+    )
     assert stock["translate_request"] is asgi.translate_request, (
         CHANGED + 'server._async["translate_request"]'
     )

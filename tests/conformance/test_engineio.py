@@ -100,6 +100,23 @@ async def test_method_other_than_get_does_not_open_a_session(
     assert status == 400
 
 
+async def test_polling_responses_have_a_length_and_are_not_stored(
+    session: Http, echoes: Echoes
+) -> None:
+    polls = await Polls.open(session, echoes.engineio)
+    for method, url, body in (
+        ("GET", f"{echoes.engineio}?EIO=4&transport=polling", None),
+        ("POST", polls.url, "4hello"),
+        ("GET", polls.url, None),
+        ("GET", f"{echoes.engineio}?EIO=4&transport=polling&sid=unknown", None),
+    ):
+        async with session.request(method, url, data=body) as response:
+            text = await response.read()
+            assert response.headers.getall("Content-Length") == [str(len(text))]
+            assert "Transfer-Encoding" not in response.headers
+            assert response.headers.getall("Cache-Control") == ["no-store"]
+
+
 # -- messages
 
 

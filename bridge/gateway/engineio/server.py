@@ -27,6 +27,7 @@ from bridge.gateway.engineio.asgi_websocket import (
 )
 from bridge.gateway.engineio.encoding import EncodedPackets
 from bridge.gateway.engineio.heartbeat import Heartbeat
+from bridge.gateway.engineio.responses import make_response
 from bridge.gateway.engineio.send_queue import SendQueue
 from bridge.gateway.engineio.session import EngineSession
 
@@ -60,6 +61,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
             **self._async,
             "websocket": self._asgi_websocket,
             "translate_request": translate_request,
+            "make_response": make_response,
         }
         self._tasks: set[asyncio.Task[Any]] = set()
         self._heartbeat: Heartbeat | None = None
