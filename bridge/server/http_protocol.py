@@ -22,11 +22,12 @@ Private API used here: bridge/README.md, "Private names"; canaries: tests/canari
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from bridge.server.close_delimited import CloseDelimited
 from bridge.server.file_limit import file_limit
 from bridge.server.responses import BAD_REQUEST, NO_FILES, TOO_LONG
 
@@ -158,6 +159,11 @@ class HttpProtocol(HttpToolsProtocol):
             if (method, version) != (b"GET", "1.1"):
                 raise InvalidHandshakeError
         super().on_headers_complete()
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        if cycle.scope["http_version"] == "1.0":
+            app = CloseDelimited(app, cycle)
+        super()._start_asgi_task(cycle, app)
 
     def _idle(self) -> bool:
         answered = self.cycle is None or self.cycle.response_complete

@@ -77,6 +77,7 @@ def test_server_raises_system_exit_if_the_lifespan_failed() -> None:
         "self.url += url",
         "self.headers.append",
         "self.pipeline.appendleft(",
+        "def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application)",
     ],
 )
 def test_http_protocol_keeps_its_parts(part: str) -> None:
@@ -111,6 +112,20 @@ def test_handshake_is_received_in_one_piece_before_the_protocol_is_set(http: Any
     assert made < given < source.index("self.transport.set_protocol(protocol)"), (
         CHANGED + f"{http.__name__}.handle_websocket_upgrade()"
     )
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "if self.chunked_encoding is None and",
+        'if name == b"content-length" and self.chunked_encoding is None:',
+        "num_bytes > self.expected_content_length",
+        "self.expected_content_length -= num_bytes",
+        "if self.expected_content_length != 0:",
+    ],
+)
+def test_response_is_chunked_and_measured_by_two_attributes(part: str) -> None:
+    assert part in inspect.getsource(RequestResponseCycle.send), CHANGED + part
 
 
 # -- WebSocketsSansIOProtocol

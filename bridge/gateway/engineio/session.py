@@ -10,11 +10,13 @@ import asyncio
 import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Protocol
+from urllib.parse import parse_qs
 
 from engineio import async_socket, packet
 from engineio.exceptions import ContentTooLongError, QueueEmpty, UnknownPacketError
 
 from bridge.gateway.engineio.encoding import EncodedPackets
+from bridge.gateway.engineio.jsonp import jsonp_payload
 from bridge.gateway.engineio.raw_websocket import take_over
 from bridge.gateway.engineio.send_queue import NOOP, SendQueue
 from bridge.gateway.engineio.upgrade import (
@@ -168,7 +170,10 @@ class EngineSession(async_socket.AsyncSocket):  # type: ignore[misc]
         if len(body) > limit:
             raise ContentTooLongError
         try:
-            parts = body.decode().split(SEPARATOR, MAX_POST_PACKETS)
+            text = body.decode()
+            if "j" in parse_qs(environ.get("QUERY_STRING", "")):
+                text = jsonp_payload(text)
+            parts = text.split(SEPARATOR, MAX_POST_PACKETS)
             if len(parts) > MAX_POST_PACKETS:
                 raise ContentTooLongError
             received = [packet.Packet(encoded_packet=part) for part in parts]
