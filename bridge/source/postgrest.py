@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
+import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -13,14 +16,19 @@ from postgrest import APIError
 from pydantic import ValidationError
 from supabase import AsyncClient, AsyncClientOptions, acreate_client
 
+from bridge.changes import MAX_SAFE_INTEGER
 from bridge.errors import TableUnreadableError
-from bridge.source.normalize import normalize
+from bridge.source.column_types import ColumnTypes
+from bridge.source.normalize import normalize_key, normalizer
+from bridge.source.table_description import TableDescription
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from bridge.changes import Json, Key, Record
     from bridge.projection import Projection
+
+log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 20.0
 """Timeout of one read. The client's default is two minutes, during which a gap would stay open."""
@@ -71,10 +79,14 @@ class PostgrestOptions:
 class PostgrestTable:
     """Implements `source.base.Table`. Call `open` before the first read, `close` at the end."""
 
-    def __init__(self, options: PostgrestOptions) -> None:
+    def __init__(self, options: PostgrestOptions, types: ColumnTypes | None = None) -> None:
+        """`types` of the columns are shared with the source of the changes."""
         self._options = options
+        self._types = ColumnTypes() if types is None else types
+        self._description = TableDescription(options.projection, self._types)
         self._projection = options.projection
         self._table = f"{self._projection.schema}.{self._projection.table}"
+        self._named_long_keys = False
         self._http: httpx.AsyncClient | None = None
         self._client: AsyncClient | None = None
 
@@ -123,7 +135,7 @@ class PostgrestTable:
         while keys:
             names = ",".join(map(quoted, keys))
             query = self._select(columns).filter(column, "in", f"({names})")
-            rows = self._records(await self._run(query), columns)
+            rows = await self._read(query, columns)
             read = {row[column] for row in rows}
             missing = [key for key in keys if key not in read]
             found += rows
@@ -140,7 +152,7 @@ class PostgrestTable:
             time, last, by, then = quoted(since), quoted(after), _name(column), _name(key)
             query = query.or_(f"{by}.gt.{time},and({by}.eq.{time},{then}.gt.{last})")
         query = query.order(_name(column)).order(_name(key)).limit(limit)
-        return self._records(await self._run(query), self._projection.selected)
+        return await self._read(query, self._projection.selected)
 
     async def newest(self) -> Record | None:
         column = self._projection.updated_at
@@ -149,9 +161,9 @@ class PostgrestTable:
         # Without "nulls last", which an index on the column does not support: PostgreSQL would
         # scan the whole table every few seconds.
         query = self._select(columns).not_.is_(column, "null").order(_name(column), desc=True)
-        rows = self._records(await self._run(query.limit(1)), columns)
+        rows = await self._read(query.limit(1), columns)
         if not rows:  # the table is empty, or the column is null in all rows
-            rows = self._records(await self._run(self._select(columns).limit(1)), columns)
+            rows = await self._read(self._select(columns).limit(1), columns)
         return rows[0] if rows else None
 
     async def _keyset(
@@ -161,12 +173,18 @@ class PostgrestTable:
         if after is not None:
             query = query.gt(self._projection.key, after)
         query = query.order(_name(self._projection.key)).limit(limit)
-        return self._records(await self._run(query), columns)
+        return await self._read(query, columns)
 
     def _select(self, columns: tuple[str, ...]) -> Any:
         if self._client is None:
             raise RuntimeError("expected an open table: call open() before the first read")
         return self._client.table(self._projection.table).select(",".join(map(_name, columns)))
+
+    async def _read(self, query: Any, columns: tuple[str, ...]) -> list[dict[str, Json]]:
+        if self._description.is_due(time.monotonic()):
+            assert self._client is not None
+            await self._description.read(self._client, self._run, time.monotonic())
+        return self._records(await self._run(query), columns)
 
     async def _run(self, query: Any) -> list[dict[str, Json]]:
         try:
@@ -189,12 +207,37 @@ class PostgrestTable:
     def _records(
         self, rows: list[dict[str, Json]], columns: tuple[str, ...]
     ) -> list[dict[str, Json]]:
+        key = self._projection.key
+        normalizers = [
+            (column, partial(normalize_key, type_name=self._types.get(column)))
+            if column == key
+            else (column, normalizer(self._types.get(column)))
+            for column in columns
+        ]
         try:
-            return [{column: normalize(row[column]) for column in columns} for row in rows]
+            records = [
+                {column: normal(row[column]) for column, normal in normalizers} for row in rows
+            ]
         except (KeyError, TypeError):
             raise TableUnreadableError(
                 f"reading {self._table}: expected rows with {', '.join(columns)}, got others"
             ) from None
+        if not self._named_long_keys and key in columns:
+            self._name_long_keys(record[key] for record in records)
+        return records
+
+    def _name_long_keys(self, keys: Iterable[Key]) -> None:
+        """Log once that keys are sent as strings though they are numbers in the table."""
+        if self._types.get(self._projection.key) not in ("int8", "numeric"):
+            return
+        if any(type(key) is str for key in keys):
+            self._named_long_keys = True
+            log.warning(
+                "%s has keys past %d, which JavaScript can't hold as numbers: such a property_id "
+                "is a string",
+                self._table,
+                MAX_SAFE_INTEGER,
+            )
 
     def _unreadable(self, error: APIError) -> TableUnreadableError:
         advice = _PERMANENT_ERRORS.get(str(error.code or error.message))
