@@ -4,7 +4,10 @@
 /** Any JSON value, as Supabase sends it. */
 export type Json = string | number | boolean | null | Json[] | { [name: string]: Json };
 
-/** The key of a row, as in the table. */
+/**
+ * The key of a row, as in the table. An integer past 2^53 - 1, which JavaScript can't hold, is a
+ * string of its digits.
+ */
 export type PropertyId = string | number;
 
 /** RFC 3339 in UTC with `Z`, with the fraction of the database. */
