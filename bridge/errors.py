@@ -89,6 +89,7 @@ class Code(StrEnum):
     ORIGIN_FORBIDDEN = "origin_forbidden", "pages of this origin may not connect"
     FORBIDDEN = "forbidden", "for operators only; the message has the requirements"
     NOT_SUPPORTED = "not_supported", "documented, but not supported by this bridge"
+    INTERNAL_ERROR = "internal_error", "the bridge failed to handle the request; its log has why"
 
 
 class RequestRejected(BridgeError):  # noqa: N818 - a verb of rejection
@@ -98,6 +99,11 @@ class RequestRejected(BridgeError):  # noqa: N818 - a verb of rejection
         super().__init__(message)
         self.code = code
         self.message = message
+
+    @classmethod
+    def by_failure(cls) -> Self:
+        """Return the rejection of a request that failed for a defect of the bridge."""
+        return cls(Code.INTERNAL_ERROR, "the bridge failed to handle the request")
 
     def to_ack(self) -> dict[str, object]:
         """Return the acknowledgement of the wire contract."""

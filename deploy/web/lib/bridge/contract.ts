@@ -250,7 +250,9 @@ export type ErrorCode =
   /** for operators only; the message has the requirements */
   | "forbidden"
   /** documented, but not supported by this bridge */
-  | "not_supported";
+  | "not_supported"
+  /** the bridge failed to handle the request; its log has why */
+  | "internal_error";
 
 /** The reason of a rejection: a code for programs, a message for developers. */
 export interface RefusalReason {
