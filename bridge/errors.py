@@ -25,12 +25,14 @@ class SettingsError(BridgeError):
 class TableUnreadableError(BridgeError):
     """The table can't be read.
 
-    `permanent`: no retry can succeed until settings, grants or the table are changed.
+    - `permanent`: no retry can succeed until settings, grants or the table are changed.
+    - `refused`: this very read was refused; one of fewer rows may succeed.
     """
 
-    def __init__(self, message: str, *, permanent: bool = False) -> None:
+    def __init__(self, message: str, *, permanent: bool = False, refused: bool = False) -> None:
         super().__init__(message)
         self.permanent = permanent
+        self.refused = refused
 
 
 class LogUnusableError(BridgeError):

@@ -6,8 +6,9 @@ import json
 import logging
 import re
 import time
+from collections import deque
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -33,8 +34,16 @@ log = logging.getLogger(__name__)
 TIMEOUT_SECONDS = 20.0
 """Timeout of one read. The client's default is two minutes, during which a gap would stay open."""
 
-MAX_KEYS_BYTES = 6000
-"""Maximum size of the keys in the URL of one read. Gateways limit URLs to 8 kB."""
+MAX_URL_BYTES = 7500
+"""Maximum size of a URL with keys. Gateways limit a request's line to 8 kB."""
+
+MAX_COLUMNS_BYTES = 5000
+"""Maximum size of the names of columns in a URL. Beyond it all columns are read, and those that are
+not known are dropped."""
+
+_REFUSALS = ("400", "413", "414", "431", "57014", "22", "54", "PGRST100")
+"""Codes, or classes of them, of reads that may succeed with fewer rows: the gateway's for a request
+that is too large, the statement timeout, values that can't be serialized, limits of PostgreSQL."""
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_]+")
 
@@ -122,9 +131,28 @@ class PostgrestTable:
 
     async def rows(self, keys: Sequence[Key]) -> Sequence[Record]:
         found: list[dict[str, Json]] = []
-        for chunk in _chunks_by_url_size(keys):
-            found += await self._rows_of(chunk)
+        portions = deque(_chunks(keys, MAX_URL_BYTES - self._url_bytes))
+        while portions:
+            portion = portions.popleft()
+            try:
+                found += await self._rows_of(portion)
+            except TableUnreadableError as error:
+                if not error.refused:
+                    raise
+                if len(portion) == 1:
+                    raise TableUnreadableError(
+                        f"{error}; it is the row with {self._projection.key} {portion[0]!r}"
+                    ) from None
+                half = len(portion) // 2
+                portions.extendleft((portion[half:], portion[:half]))
         return found
+
+    @cached_property
+    def _url_bytes(self) -> int:
+        """The size of the URL of a read by keys, without the keys."""
+        key, names = self._projection.key, self._column_list(self._projection.selected)
+        parts = (self._options.url, "/rest/v1/", self._projection.table, "?select=", names)
+        return sum(len(quote(part, safe="")) for part in (*parts, f"&{key}=in.()"))
 
     async def _rows_of(self, keys: Sequence[Key]) -> list[dict[str, Json]]:
         """Read rows by key. The project may cap a response (`max-rows`) without an indication, so
@@ -178,7 +206,12 @@ class PostgrestTable:
     def _select(self, columns: tuple[str, ...]) -> Any:
         if self._client is None:
             raise RuntimeError("expected an open table: call open() before the first read")
-        return self._client.table(self._projection.table).select(",".join(map(_name, columns)))
+        return self._client.table(self._projection.table).select(self._column_list(columns))
+
+    @staticmethod
+    def _column_list(columns: tuple[str, ...]) -> str:
+        names = ",".join(map(_name, columns))
+        return names if len(quote(names, safe="")) <= MAX_COLUMNS_BYTES else "*"
 
     async def _read(self, query: Any, columns: tuple[str, ...]) -> list[dict[str, Json]]:
         if self._description.is_due(time.monotonic()):
@@ -245,6 +278,7 @@ class PostgrestTable:
         return TableUnreadableError(
             f"reading {self._table} failed: {reason}" + (f"; {advice}" if advice else ""),
             permanent=advice is not None,
+            refused=advice is None and str(error.code).startswith(_REFUSALS),
         )
 
 
@@ -259,13 +293,15 @@ def _name(column: str) -> str:
     return column if _PLAIN_NAME.fullmatch(column) else quoted(column)
 
 
-def _chunks_by_url_size(keys: Iterable[Key]) -> Iterator[list[Key]]:
-    """Yield chunks of keys that fit into one URL, in order."""
+def _chunks(keys: Iterable[Key], size_limit: int) -> Iterator[list[Key]]:
+    """Yield chunks of keys that take up to `size_limit` bytes in a URL, in order; a longer key is
+    alone.
+    """
     chunk: list[Key] = []
     size = 0
     for key in keys:
         added = len(quote(f"{quoted(key)},", safe=""))
-        if chunk and size + added > MAX_KEYS_BYTES:
+        if chunk and size + added > size_limit:
             yield chunk
             chunk, size = [], 0
         chunk.append(key)

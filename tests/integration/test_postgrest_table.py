@@ -71,6 +71,32 @@ async def answering(
         await runner.cleanup()
 
 
+@asynccontextmanager
+async def refusing_long_urls(limit: int) -> AsyncIterator[PostgrestTable]:
+    """A table behind a gateway that refuses URLs of more than `limit` bytes."""
+
+    async def answer(request: web.Request) -> web.Response:
+        if len(request.raw_path) > limit:
+            return web.Response(status=414, text="URI Too Long")
+        named = request.query["id"].removeprefix("in.(").removesuffix(")").split(",")
+        rows = [{"id": int(name.strip('"')), "state": "TX", "updated_at": None} for name in named]
+        return web.json_response(rows)
+
+    app = web.Application()
+    app.router.add_get("/rest/v1/{table}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = runner.addresses[0][:2]
+        async with reading(f"http://{host}:{port}", KEY) as table:
+            table._description.is_due = lambda _: False  # type: ignore[method-assign]
+            yield table
+    finally:
+        await runner.cleanup()
+
+
 async def test_capped_responses_hide_no_row(
     sandbox: Sandbox,
 ) -> None:
@@ -112,6 +138,54 @@ async def test_keys_too_long_for_one_url_are_read_in_several(sandbox: Sandbox) -
     async with read_from(sandbox, "long") as table:
         keys = await table.keys(None, 1000)
         assert sorted(row["id"] for row in await table.rows(keys)) == sorted(keys)
+
+
+@pytest.mark.parametrize(("count", "length"), [(160, 24), (300, 40)])
+async def test_rows_of_a_table_with_many_columns_are_read(
+    sandbox: Sandbox, count: int, length: int
+) -> None:
+    columns = tuple(f"c{n:03}".ljust(length, "x") for n in range(count))
+    await sandbox.execute(
+        f"create table broad{count} (id uuid primary key default gen_random_uuid(),"
+        f"state text, hidden text, {','.join(f'{name} int default 7' for name in columns)});"
+        f"insert into broad{count} (state) select 'TX' from generate_series(1, 400)"
+    )
+    read = read_from(sandbox, f"broad{count}", columns=columns, updated_at="")
+    async with read as table:
+        keys = await table.keys(None, 1000)
+        rows = await table.rows(keys)
+    assert {row["id"] for row in rows} == set(keys)
+    assert rows[0].keys() == {"id", "state", *columns}
+
+
+async def test_refused_portion_is_halved_and_the_row_that_fails_is_named(sandbox: Sandbox) -> None:
+    await sandbox.execute(
+        "create table halved (id int primary key, divisor int);"
+        "insert into halved select n, n - 7 from generate_series(1, 20) n;"
+        "create view inverse as select id, 1 / divisor as state from halved"
+    )
+    async with read_from(sandbox, "inverse", columns="state", updated_at="") as table:
+        others = [n for n in range(1, 21) if n != 7]
+        assert len(await table.rows(others)) == len(others)
+        with pytest.raises(TableUnreadableError, match=r"it is the row with id 7$") as refusal:
+            await table.rows(range(1, 21))
+    assert not refusal.value.permanent
+
+
+async def test_portion_that_the_gateway_finds_too_long_is_halved() -> None:
+    async with refusing_long_urls(300) as table:
+        assert [row["id"] for row in await table.rows(range(100))] == list(range(100))
+
+
+async def test_failure_of_another_kind_is_not_halved() -> None:
+    async with answering('{"code": "XX000", "message": "failed"}', 500) as table:
+        sent: list[str] = []
+        table._description.is_due = lambda _: False  # type: ignore[method-assign]
+        assert table._http is not None
+        table._http.event_hooks["request"] = [_noting(sent)]
+        with pytest.raises(TableUnreadableError):
+            await table.rows(range(100))
+    assert len(sent) == 1
 
 
 async def test_columns_with_any_name_are_read(sandbox: Sandbox) -> None:
