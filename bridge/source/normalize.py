@@ -53,11 +53,16 @@ def normalizer(type_name: str) -> Callable[[Json], Json]:
 
 
 def normalize_key(value: Json, type_name: str = "") -> Json:
-    """Return the value of a key column: as any other, but an integer that JavaScript can't hold
-    becomes its digits, since two keys would be one there.
+    """Return the value of a key column, as a string or an integer: an integer that JavaScript can't
+    hold becomes its digits, since two keys would be one there; a fraction or a boolean its text.
+    Any other value is no key.
     """
     key = normalizer(type_name)(value)
-    return safe_key(key) if type(key) is int else key
+    if type(key) is int:
+        return safe_key(key)
+    if type(key) is bool:
+        return "true" if key else "false"
+    return str(key) if type(key) is float and abs(key) < _EXACT_FLOAT else key
 
 
 def _plain(value: Json) -> Json:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 import time
 from collections import deque
@@ -17,10 +16,11 @@ from postgrest import APIError
 from pydantic import ValidationError
 from supabase import AsyncClient, AsyncClientOptions, acreate_client
 
-from bridge.changes import MAX_SAFE_INTEGER
 from bridge.errors import TableUnreadableError
 from bridge.source.column_types import ColumnTypes
 from bridge.source.normalize import normalize_key, normalizer
+from bridge.source.read_errors import unreadable
+from bridge.source.row_keys import RowKeys
 from bridge.source.table_description import TableDescription
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from bridge.changes import Json, Key, Record
     from bridge.projection import Projection
-
-log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 20.0
 """Timeout of one read. The client's default is two minutes, during which a gap would stay open."""
@@ -41,37 +39,7 @@ MAX_COLUMNS_BYTES = 5000
 """Maximum size of the names of columns in a URL. Beyond it all columns are read, and those that are
 not known are dropped."""
 
-_REFUSALS = ("400", "413", "414", "431", "57014", "22", "54", "PGRST100")
-"""Codes, or classes of them, of reads that may succeed with fewer rows: the gateway's for a request
-that is too large, the statement timeout, values that can't be serialized, limits of PostgreSQL."""
-
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_]+")
-
-_PERMANENT_ERRORS = {
-    "42703": "a column of BRIDGE_COLUMNS, BRIDGE_REGION, BRIDGE_KEY or BRIDGE_UPDATED_AT does not "
-    "exist: correct the setting or add the column",
-    "42P01": "the table does not exist: correct BRIDGE_TABLE or BRIDGE_WATCHERS, or apply the "
-    "migrations",
-    "PGRST205": "the table does not exist or is not exposed: correct BRIDGE_TABLE or "
-    "BRIDGE_WATCHERS, or expose its schema in the project's API settings",
-    "PGRST106": "the schema is not exposed: add it in the project's API settings",
-    "42501": "the key's role may not read the table: grant select on it to service_role",
-    "PGRST301": "the key was rejected: set SUPABASE_SECRET_KEY to this project's secret key",
-    "PGRST303": "the key was rejected: set SUPABASE_SECRET_KEY to this project's secret key",
-    "401": "the key was rejected: set SUPABASE_SECRET_KEY to this project's secret key",
-    "22P02": "expected BRIDGE_UPDATED_AT to name a column of dates or timestamps: correct it, or "
-    "leave it empty",
-    "Invalid API key": "set SUPABASE_SECRET_KEY to this project's secret key",
-    "Unregistered API key": "set SUPABASE_SECRET_KEY to a secret key of the project of "
-    "SUPABASE_URL",
-    "Legacy API keys are disabled": "set SUPABASE_SECRET_KEY to a secret key (sb_secret_...) "
-    "instead of the legacy service_role key",
-    "Invalid authentication credentials": "set SUPABASE_SECRET_KEY to this project's secret key",
-}
-"""Errors that persist until an operator acts, by the code of PostgREST or Postgres, with advice.
-The gateways in front of PostgREST send a message without a code: the messages on API keys are those
-of Supabase's gateway, the last one is that of a self-hosted Kong.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +63,14 @@ class PostgrestTable:
         self._description = TableDescription(options.projection, self._types)
         self._projection = options.projection
         self._table = f"{self._projection.schema}.{self._projection.table}"
-        self._named_long_keys = False
+        self._keys = RowKeys(options.projection, self._types)
         self._http: httpx.AsyncClient | None = None
         self._client: AsyncClient | None = None
+
+    @property
+    def key_advice(self) -> str | None:
+        """What the key costs or requires, for an operator, once a row was read; None: nothing."""
+        return self._keys.advice
 
     async def open(self) -> None:
         self._http = httpx.AsyncClient(
@@ -223,7 +196,7 @@ class PostgrestTable:
         try:
             response = await query.execute()
         except APIError as error:
-            raise self._unreadable(error) from None
+            raise unreadable(self._table, error) from None
         except (httpx.HTTPError, ValidationError, ValueError) as error:
             raise TableUnreadableError(
                 f"reading {self._table} failed: {type(error).__name__}: {error}"
@@ -255,31 +228,9 @@ class PostgrestTable:
             raise TableUnreadableError(
                 f"reading {self._table}: expected rows with {', '.join(columns)}, got others"
             ) from None
-        if not self._named_long_keys and key in columns:
-            self._name_long_keys(record[key] for record in records)
+        if key in columns:
+            self._keys.check(records)
         return records
-
-    def _name_long_keys(self, keys: Iterable[Key]) -> None:
-        """Log once that keys are sent as strings though they are numbers in the table."""
-        if self._types.get(self._projection.key) not in ("int8", "numeric"):
-            return
-        if any(type(key) is str for key in keys):
-            self._named_long_keys = True
-            log.warning(
-                "%s has keys past %d, which JavaScript can't hold as numbers: such a property_id "
-                "is a string",
-                self._table,
-                MAX_SAFE_INTEGER,
-            )
-
-    def _unreadable(self, error: APIError) -> TableUnreadableError:
-        advice = _PERMANENT_ERRORS.get(str(error.code or error.message))
-        reason = " ".join(str(part) for part in (error.code, error.message) if part)
-        return TableUnreadableError(
-            f"reading {self._table} failed: {reason}" + (f"; {advice}" if advice else ""),
-            permanent=advice is not None,
-            refused=advice is None and str(error.code).startswith(_REFUSALS),
-        )
 
 
 def quoted(value: Key) -> str:

@@ -188,6 +188,61 @@ async def test_failure_of_another_kind_is_not_halved() -> None:
     assert len(sent) == 1
 
 
+async def test_key_that_is_not_unique_is_refused_with_the_primary_key_named(
+    sandbox: Sandbox,
+) -> None:
+    await sandbox.execute(
+        "create table listed (agency int, number int, state text, primary key (agency, number));"
+        "insert into listed values (1, 1, 'TX'), (1, 2, 'CA'), (2, 3, 'TX')"
+    )
+    read = read_from(sandbox, "listed", key="agency", updated_at="")
+    async with read as table:
+        for reading_rows in (table.page(None, 10), table.keys(None, 10), table.rows([1])):
+            with pytest.raises(TableUnreadableError, match=r"BRIDGE_KEY.*1 in several") as refusal:
+                await reading_rows
+            assert refusal.value.permanent
+            assert "(agency, number)" in str(refusal.value)
+
+
+async def test_unique_part_of_a_compound_key_is_read_with_a_warning(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    await sandbox.execute(
+        "create table partly (id int, made date, state text, primary key (id, made));"
+        "insert into partly values (1, '2024-01-01', 'TX'), (2, '2024-01-01', 'CA')"
+    )
+    async with read_from(sandbox, "partly", updated_at="") as table:
+        assert await table.keys(None, 10) == [1, 2]
+        assert await table.keys(1, 10) == [2]
+    assert caplog.text.count("(id, made)") == 1
+
+
+@pytest.mark.parametrize("type_", ["text", "json", "int[]"])
+async def test_key_that_cannot_name_a_row_is_refused(sandbox: Sandbox, type_: str) -> None:
+    await sandbox.execute(f"create table keyless (n int, id {type_}, state text)")
+    try:
+        value = {"text": "null", "json": "'{}'", "int[]": "'{1}'"}[type_]
+        await sandbox.execute(f"insert into keyless values (1, {value}, 'TX')")
+        async with read_from(sandbox, "keyless", updated_at="") as table:
+            with pytest.raises(TableUnreadableError, match="BRIDGE_KEY") as refusal:
+                await table._read(
+                    table._select(table._projection.selected), table._projection.selected
+                )
+        assert refusal.value.permanent
+    finally:
+        await sandbox.execute("drop table keyless")
+
+
+async def test_key_that_realtime_cuts_off_is_named_with_its_cost(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    await sandbox.execute("create table cut (id char(4) primary key, state text)")
+    async with read_from(sandbox, "cut", updated_at="") as table:
+        assert await table.page(None, 10) == []
+        assert table.key_advice is not None
+    assert "first character only" in caplog.text
+
+
 async def test_columns_with_any_name_are_read(sandbox: Sandbox) -> None:
     await sandbox.execute(
         'create table named ("Id, No" int primary key, "List Price" int, "Zip(5)" text, '

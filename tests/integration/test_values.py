@@ -241,5 +241,26 @@ async def test_numeric_keys_past_64_bits_are_strings(sandbox: Sandbox) -> None:
         assert await followed.table.keys(None, 10) == [key]
 
 
+@pytest.mark.parametrize(
+    ("type_", "text", "key"),
+    [
+        ("bytea", "'\\x00ff'", "\\x00ff"),
+        ("numeric(10, 2)", "1.50", "1.5"),
+        ("numeric(10, 2)", "5.00", 5),
+        ("bool", "true", "true"),
+        ("timestamptz", "'2024-01-01T02:00:00+02'", "2024-01-01T00:00:00Z"),
+    ],
+)
+async def test_key_of_an_unusual_type_is_the_same_from_stream_and_read(
+    sandbox: Sandbox, type_: str, text: str, key: Key
+) -> None:
+    await sandbox.execute(f"create table unusual (id {type_} primary key, state text)")
+    async with following(sandbox, "unusual", ["state"]) as followed:
+        await sandbox.execute(f"insert into unusual values ({text}, 'TX')")
+        assert (await followed.change()).key == key
+        assert await followed.table.keys(None, 10) == [key]
+        assert [row["id"] for row in await followed.table.rows([key])] == [key]
+
+
 async def _nothing(*_: object) -> None:
     return None

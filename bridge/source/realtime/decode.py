@@ -23,7 +23,11 @@ _TRUNCATED_TYPES = frozenset({"bpchar", "bit", "_bpchar", "_bit"})
 
 
 class UnreadableChangeError(ValueError):
-    """A payload without the key of a row: the change is lost."""
+    """A payload without the key of a row: the change is lost. `updated_at`: that of the row, where
+    it can be read; it shows how far the stream is.
+    """
+
+    updated_at: Json = None
 
 
 def decode(
@@ -36,6 +40,11 @@ def decode(
     """
     try:
         return _change(data, projection, known_types or ColumnTypes())
+    except UnreadableChangeError as error:
+        record, column = data.get("record"), projection.updated_at
+        if isinstance(record, dict) and column is not None:
+            error.updated_at = normalize(record.get(column), "timestamptz")
+        raise
     except (KeyError, TypeError, AttributeError) as error:
         # Without the payload, which may hold a row.
         raise UnreadableChangeError(
@@ -89,7 +98,7 @@ def _op(value: Any) -> Op:
 
 
 def _key(record: Mapping[str, Json], key_type: str, projection: Projection, errors: Any) -> Key:
-    key = normalize_key(record.get(projection.key), key_type)
+    key = normalize_key(_as_read(record.get(projection.key), key_type), key_type)
     if isinstance(key, str | int) and not isinstance(key, bool):
         return key
     raise UnreadableChangeError(
@@ -108,11 +117,14 @@ def _known_columns(
     for column in projection.known:
         if column not in record or types.get(column) in _TRUNCATED_TYPES:
             continue
-        value, type_name = record[column], known_types.get(column)
-        if type_name == "bytea" and isinstance(value, str):
-            value = "\\x" + value  # as PostgREST serializes it
-        known[column] = normalize(value, type_name)
+        type_name = known_types.get(column)
+        known[column] = normalize(_as_read(record[column], type_name), type_name)
     return known
+
+
+def _as_read(value: Json, type_name: str) -> Json:
+    """Return a value of the stream as PostgREST serializes it."""
+    return "\\x" + value if type_name == "bytea" and isinstance(value, str) else value
 
 
 def _unreliable_columns(

@@ -264,6 +264,7 @@ class _Session:
         try:
             change = decode(payload["data"], self._projection, self._types)
         except UnreadableChangeError as error:
+            self.watchdog.record_change(error.updated_at, time.monotonic())
             self._queue.put_nowait(Gap(GapReason.UNREADABLE, str(error)))
         except Exception as error:
             log.exception("a change could not be decoded; the table is read instead")
