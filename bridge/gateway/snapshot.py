@@ -9,10 +9,14 @@ events: the events before it are contained in its rows, the events after it are 
 callback of the ack (the continuation of a promise may run later than the next event):
 
 1. replace the stored row of each property by the row in the page;
-2. apply later events as always. Ignore an update or deletion of a property that is not stored: a
-   later page has the property as it is then, or not at all;
+2. apply later events as always. An update with `property`, of a row that moved, stores that row
+   like a creation: a row can move to a place that an earlier page has passed. Ignore any other
+   update or deletion of a property that is not stored: a later page has the property as it is then,
+   or not at all;
 3. while the ack has `more`, request the next page with `{"snapshot": true, "after": <more>}` and
-   the same regions. When it has none, the stored rows are the table as of the last event received.
+   the same regions. When it has none, the stored rows are the table as of the last event received;
+4. a client that reconnects before the last page begins again, also if it is recovered: recovery
+   replays events, not pages.
 
 Properties created while pages are fetched are received as events, and may be in a page as well.
 

@@ -35,7 +35,8 @@ Every change of the table `{table}`, live over Socket.IO, per region.
 A client connects, receives the events of its rooms, and can change its subscription. Each event is
 sent with its position in the log. After a short disconnect a client recovers by itself: it receives
 every missed event once and in order (`socket.recovered` is true), or requests a snapshot if the
-session cannot be recovered. Events of one property are sent in commit order, each once."""
+session cannot be recovered. A client that is recovered before the last page of its snapshot
+requests it again. Events of one property are sent in commit order, each once."""
 
 
 @dataclass(frozen=True, slots=True)
