@@ -201,6 +201,16 @@ class Snapshots:
         finally:
             self._collecting.remove(published)
 
+    def count_regions(self, rights: Rights = UNRESTRICTED) -> list[tuple[str, int]]:
+        """Return the regions that the rights cover and that have rows, by name, with their numbers
+        of rows, as of this event-loop iteration. Raises `RequestRejected` until the index is built.
+        """
+        self._check_ready()
+        counts = self._index.counts()
+        return sorted(
+            (region, count) for region, count in counts.items() if rights.can_read_region(region)
+        )
+
     def regions_of_key(self, key: Key) -> tuple[str, ...] | None:
         """Return the regions of a known row, in either spelling of its key; None if unknown."""
         for name in (key, *_other_spellings(key)):
@@ -224,9 +234,12 @@ class Snapshots:
             }
         )
 
-    def _selected_buckets(self, selection: RoomSelection, rights: Rights) -> list[RegionBucket]:
+    def _check_ready(self) -> None:
         if not self.ready.is_set():
             raise RequestRejected(Code.NOT_READY, "the bridge has not read the table yet")
+
+    def _selected_buckets(self, selection: RoomSelection, rights: Rights) -> list[RegionBucket]:
+        self._check_ready()
         for region in selection.regions:
             rights.check(region)
         return self._index.buckets_in(rights.regions if selection.is_empty else selection.regions)
