@@ -73,7 +73,9 @@ class PipelineStatus:
     pending_rereads: int  # rows that wait for a re-read
     counts: dict[str, int]  # events by name (those for members only apart), changes, gaps, repairs
     activity: str  # for people
-    error: str | None  # why the table can't be read at present
+    error: str | None  # why a kind of read of the table fails at present
+    unreadable_since: float | None = None
+    """Since when the table can't be read in some respect, in monotonic seconds."""
 
 
 class Pipeline:
@@ -128,6 +130,7 @@ class Pipeline:
             },
             activity=reconciler.activity,
             error=reconciler.error,
+            unreadable_since=reconciler.unreadable_since,
         )
 
     async def run(self) -> None:

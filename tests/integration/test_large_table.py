@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from bridge import create_app
-from bridge.pipeline import reconciler, watermark
+from bridge.pipeline import scan_runner, watermark
 from tests.fakes import FakeSource, FakeTable, row, settings
 from tests.integration.test_app import site
 
@@ -74,7 +74,7 @@ async def test_watermark_passes_many_rows_with_one_updated_at(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(watermark, "OVERLAP_SECONDS", 0.2)
-    monkeypatch.setattr(reconciler, "MAX_RECENT_ROWS", 2)
+    monkeypatch.setattr(scan_runner, "MAX_RECENT_ROWS", 2)
     table = CountingTable(*(row(f"p{n}") for n in range(9)))
     source = FakeSource()
     hurried = settings(page_rows=2, watch_interval=0.05, watch_grace=0.1)
