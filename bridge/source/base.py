@@ -36,6 +36,8 @@ class SourceStatus:
     last_activity_at: float | None = None
     attempts: int = 0
     error: str | None = None
+    failing_since: float | None = None
+    """The first failure since it was live last, or since the start; None: there was none."""
 
 
 class Source(Protocol):

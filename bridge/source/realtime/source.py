@@ -83,10 +83,17 @@ class RealtimeSource:
         self._last_activity_at: float | None = None
         self._attempts = 0
         self._error: str | None = None
+        self._failing_since: float | None = self._since
+        """The first failure since it was live last; the start until then."""
 
     def status(self) -> SourceStatus:
         return SourceStatus(
-            self._state, self._since, self._last_activity_at, self._attempts, self._error
+            self._state,
+            self._since,
+            self._last_activity_at,
+            self._attempts,
+            self._error,
+            self._failing_since,
         )
 
     async def run(self, queue: ChangeQueue) -> None:
@@ -139,7 +146,9 @@ class RealtimeSource:
             if settle_at <= now:
                 settle_at = float("inf")
                 queue.put_nowait(Gap(GapReason.POST_SUBSCRIBE))
-            if await session.watchdog.check(now):
+            up_to_date = await session.watchdog.check(now)
+            self._error = session.watchdog.error
+            if up_to_date or not session.watchdog.compares:
                 self._last_activity_at = now
             elif session.watchdog.last_activity_at is not None:
                 self._last_activity_at = max(
@@ -149,6 +158,10 @@ class RealtimeSource:
     def _set_state(self, state: SourceState) -> None:
         self._state = state
         self._since = time.monotonic()
+        if state is SourceState.LIVE:
+            self._failing_since = None
+        elif self._failing_since is None:
+            self._failing_since = self._since
 
     def _log_retry(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None

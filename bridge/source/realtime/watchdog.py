@@ -51,6 +51,13 @@ class StreamWatchdog:
         self.changes = 0
         """Number of changes received."""
         self.last_activity_at: float | None = None
+        self.error: str | None = None
+        """Why the stream can't be compared with the table at present."""
+
+    @property
+    def compares(self) -> bool:
+        """Whether a look at the table can confirm that the stream is up to date."""
+        return self._column is not None
 
     def record_change(self, updated_at: Json, now: float) -> None:
         """Record a change that the stream delivered."""
@@ -78,8 +85,13 @@ class StreamWatchdog:
             # With a timeout, since no other failure of the session is detected meanwhile.
             async with asyncio.timeout(self._options.interval):
                 newest = await self._table.newest()
-        except (TableUnreadableError, TimeoutError):
+        except TableUnreadableError as error:
+            self.error = str(error)
             return False  # the reconciler reads the same table and logs the error
+        except TimeoutError:
+            self.error = f"the table did not answer within {self._options.interval:g} s"
+            return False
+        self.error = None
         at = newest[self._column] if newest is not None else None
         if not self._has_baseline:
             self._has_baseline = True
