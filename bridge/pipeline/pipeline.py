@@ -105,6 +105,7 @@ class Pipeline:
             table=table,
             transaction=self._transaction,
             store_progress=self._store_progress,
+            stream=queue,
             options=options,
             clock=self._clock,
         )

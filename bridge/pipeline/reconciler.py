@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from bridge.changes import Gap
     from bridge.clock import Clock
     from bridge.pipeline.merger import ChangeMerger
+    from bridge.pipeline.row_comparison import StreamState
     from bridge.pipeline.scan_scheduler import ScanOptions
     from bridge.projection import Projection
     from bridge.rows import RowStore
@@ -65,6 +66,7 @@ class Reconciler:
         table: Table,
         transaction: Callable[[], AbstractAsyncContextManager[ChangeMerger]],
         store_progress: Callable[[Progress], Awaitable[None]],
+        stream: StreamState,
         options: ReconcileOptions,
         clock: Clock,
     ) -> None:
@@ -91,6 +93,7 @@ class Reconciler:
             grace=options.grace,
             gap=self.gap,
             schedule_key_scan=self._scheduler.schedule_key_scan,
+            stream=stream,
         )
         self._runner = ScanRunner(
             compared,

@@ -12,7 +12,7 @@ import logging
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from bridge import clock as clocks
 from bridge.changes import Gap, GapReason
@@ -62,6 +62,19 @@ class ComparedTable:
     clock: Clock
 
 
+class StreamState(Protocol):
+    """What the source and the reads of its table know of each other."""
+
+    @property
+    def live(self) -> bool:
+        """Whether the stream delivers changes at present."""
+        ...
+
+    def record_missed(self, rows: int) -> None:
+        """Record rows that the stream did not deliver within the grace period."""
+        ...
+
+
 class RowComparison:
     """Compares pages and single rows, and keeps the rows that the stream may still deliver."""
 
@@ -74,6 +87,7 @@ class RowComparison:
         grace: float,
         gap: Callable[[Gap], None],
         schedule_key_scan: Callable[[float], None],
+        stream: StreamState,
     ) -> None:
         self._projection = compared.projection
         self._rows = compared.rows
@@ -86,6 +100,7 @@ class RowComparison:
         self._grace = grace
         self._gap = gap
         self._schedule_key_scan = schedule_key_scan
+        self._stream = stream
         self.pending = PendingRows()
         self.repaired = 0
 
@@ -96,7 +111,7 @@ class RowComparison:
                 async with self._transaction() as merger:
                     for record in portion:
                         merger.load_initial(record)
-            elif scan.at_once or self.pending.full:
+            elif self._at_once(scan):
                 async with self._transaction() as merger:
                     now, at = self._clock.monotonic(), clocks.timestamp(self._clock.wall())
                     for record in portion:
@@ -109,7 +124,7 @@ class RowComparison:
             await asyncio.sleep(0)
 
     def compare_keys(self, scan: TableScan, keys: Sequence[Key]) -> None:
-        at_once = scan.at_once or self.pending.full
+        at_once = self._at_once(scan)
         for key in keys:
             if key not in self._rows:
                 if at_once:
@@ -146,18 +161,24 @@ class RowComparison:
         )
 
     def expire_pending(self) -> None:
-        """Re-read pending rows that the stream has not delivered within the grace period."""
+        """Re-read pending rows that the stream has not delivered within the grace period, or will
+        not, since it is not live.
+        """
         now, oldest = self._clock.monotonic(), self.pending.oldest_watermark
+        if not self._stream.live:
+            now = float("inf")
         missed = []
         for pending in self.pending.pop_expired(now):
             state = self._merger.state(pending.key)
             if state is not None if pending.row is None else state == pending.row:
                 continue
-            self._schedule_key_scan(now)  # where one was missed, more may be
+            self._schedule_key_scan(self._clock.monotonic())  # where one was missed, more may be
             if pending.recent:
                 missed.append(pending.key)
             else:
                 self._merger.request_reread(pending.key)
+        if self._stream.live:
+            self._stream.record_missed(len(missed))
         if len(missed) > MAX_MISSED_ROWS:
             self._watermark.rewind(oldest)
             self._gap(Gap(GapReason.MISSED_CHANGES, f"{len(missed)} rows"))
@@ -165,6 +186,10 @@ class RowComparison:
         else:
             for key in missed:
                 self._merger.request_reread(key)
+
+    def _at_once(self, scan: TableScan) -> bool:
+        """Return whether findings are emitted without a grace period for the stream."""
+        return scan.at_once or self.pending.full or not self._stream.live
 
     def pending_full(self, scan: TableScan) -> bool:
         """Return whether a recent scan has to wait, so that the stream can deliver its findings."""

@@ -7,6 +7,7 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from bridge.clock import is_future
 from bridge.errors import TableUnreadableError
 from bridge.pipeline import row_comparison
 from bridge.pipeline.table_reader import ReadKind
@@ -147,12 +148,26 @@ class ScanRunner:
                 await self._comparison.compare(scan, records)
             keys = [record[self._projection.key] for record in records]
             if scan.kind is ScanKind.RECENT and records:
-                scan.since = self._updated_at(records[-1])
+                self._advance(scan, records)
+                if scan.ended:
+                    return
         if keys:
             scan.after = keys[-1]
         if scan.unseen is not None:
             scan.unseen.discard(keys)
         scan.add_page(len(keys))
+
+    def _advance(self, scan: TableScan, records: Sequence[Record]) -> None:
+        """Have the next page follow these rows. Those in the future come last in every scan: if
+        they are many, they are left to full scans.
+        """
+        scan.since = self._updated_at(records[-1])
+        wall = self._clock.wall()
+        times = (self._updated_at(record) for record in reversed(records))
+        scan.reached = next((at for at in times if not is_future(at, wall)), scan.reached)
+        if scan.reached != scan.since and scan.read > MAX_RECENT_ROWS:
+            scan.add_page(len(records))
+            scan.ended = True
 
     async def _end(self, scan: TableScan) -> None:
         now = self._clock.monotonic()
@@ -161,9 +176,9 @@ class ScanRunner:
         if scan.at_once and scan.kind is not ScanKind.KEYS:
             self._watermark.advance(scan.newest, scan.wall)
         if scan.kind is ScanKind.RECENT and (not scan.at_once or scan.newest is None):
-            self._watermark.advance(scan.since, scan.wall)
+            self._watermark.advance(scan.reached, scan.wall)
             if scan.read > MAX_RECENT_ROWS:
-                self._watermark.advance_idle(scan.since, scan.wall, scan.started, now)
+                self._watermark.advance_idle(scan.reached, scan.wall, scan.started, now)
         if scan.kind is ScanKind.RECENT and not scan.at_once:
             await self._check_newest()
         now = self._clock.monotonic()

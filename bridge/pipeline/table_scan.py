@@ -100,6 +100,8 @@ class TableScan:
     since: str | None = None
     """`updated_at` from which the next page of recent rows begins; `after` is the key."""
     after: Key | None = None
+    reached: Json = None
+    """The last `updated_at` of recent rows so far that is not in the future."""
     begun: bool = False
     ended: bool = False
     """Whether all pages are read."""

@@ -75,5 +75,7 @@ class Table(Protocol):
         ...
 
     async def newest(self) -> Record | None:
-        """Return key and `updated_at` of the row with the greatest `updated_at`; None: no rows."""
+        """Return key and `updated_at` of the row with the greatest `updated_at` that is not in the
+        future (`clock.is_future`), null if there is none; None: no rows.
+        """
         ...

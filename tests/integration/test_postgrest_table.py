@@ -203,6 +203,23 @@ async def test_newest_row_has_the_latest_timestamp_or_is_any_row_without_one(
         assert newest["id"] == 2
 
 
+@pytest.mark.parametrize("future", ["2099-01-01", "infinity"])
+async def test_newest_row_is_not_one_that_is_dated_in_the_future(
+    sandbox: Sandbox, future: str
+) -> None:
+    await sandbox.execute(
+        "drop table if exists ahead;"
+        "create table ahead (id int primary key, state text, updated_at timestamptz);"
+        f"insert into ahead values (1, 'TX', '{future}')"
+    )
+    async with read_from(sandbox, "ahead") as table:
+        assert await table.newest() == {"id": 1, "updated_at": None}
+        await sandbox.execute("insert into ahead values (2, 'TX', now())")
+        newest = await table.newest()
+        assert newest is not None
+        assert newest["id"] == 2
+
+
 async def test_newest_row_is_selected_in_the_order_of_an_index() -> None:
     async with answering("[]") as table:
         sent: list[str] = []
