@@ -13,6 +13,7 @@ from bridge.changes import Change, Gap, GapReason
 from bridge.clock import SystemClock
 from bridge.pipeline.merger import ChangeMerger
 from bridge.pipeline.reconciler import Reconciler
+from bridge.pipeline.updated_at_check import UpdatedAtCheck
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -98,6 +99,7 @@ class Pipeline:
         self._lock = asyncio.Lock()
         self._counts: Counter[str] = Counter()
         self._merger = ChangeMerger(projection, sink.rows)
+        self._updated_at = UpdatedAtCheck(projection, sink.rows)
         self._reconciler = Reconciler(
             projection=projection,
             rows=sink.rows,
@@ -128,6 +130,7 @@ class Pipeline:
                 "repaired": reconciler.repaired,
                 "passes": reconciler.completed_scans,
                 "dropped": self._queue.dropped,
+                "updated_at_unchanged": self._updated_at.unchanged,
             },
             activity=reconciler.activity,
             error=reconciler.error,
@@ -164,6 +167,7 @@ class Pipeline:
                 now = self._clock.monotonic()
                 for item in items:
                     if isinstance(item, Change):
+                        self._updated_at.check(item, merger.state(item.key))
                         merger.apply_change(item, now)
                         self._counts["changes"] += 1
                     else:

@@ -92,7 +92,7 @@ class Reconciler:
             self._watermark,
             grace=options.grace,
             gap=self.gap,
-            schedule_key_scan=self._scheduler.schedule_key_scan,
+            schedule_scans=self._schedule_scans,
             stream=stream,
         )
         self._runner = ScanRunner(
@@ -201,6 +201,11 @@ class Reconciler:
         else:
             self._scheduler.recovered(backoff.succeeded(), self._clock.monotonic())
         return True
+
+    def _schedule_scans(self, at: float) -> None:
+        """Look for further losses where one was found: in all keys, then in all rows."""
+        self._scheduler.schedule_key_scan(at)
+        self._scheduler.schedule_full_scan(at)
 
     async def _finished(self, scan: TableScan, *, repaired_gap: bool) -> None:
         if scan.initial_load:

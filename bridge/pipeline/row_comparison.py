@@ -86,7 +86,7 @@ class RowComparison:
         *,
         grace: float,
         gap: Callable[[Gap], None],
-        schedule_key_scan: Callable[[float], None],
+        schedule_scans: Callable[[float], None],
         stream: StreamState,
     ) -> None:
         self._projection = compared.projection
@@ -99,7 +99,7 @@ class RowComparison:
         self._watermark = watermark
         self._grace = grace
         self._gap = gap
-        self._schedule_key_scan = schedule_key_scan
+        self._schedule_scans = schedule_scans
         self._stream = stream
         self.pending = PendingRows()
         self.repaired = 0
@@ -172,7 +172,7 @@ class RowComparison:
             state = self._merger.state(pending.key)
             if state is not None if pending.row is None else state == pending.row:
                 continue
-            self._schedule_key_scan(self._clock.monotonic())  # where one was missed, more may be
+            self._schedule_scans(self._clock.monotonic())  # where one was missed, more may be
             if pending.recent:
                 missed.append(pending.key)
             else:

@@ -9,7 +9,8 @@ After a gap:
   transaction that was open for longer than the watermark stays behind.
 
 Apart from gaps a recent scan runs every few seconds and, more rarely, a key scan; a full scan in
-its place where the table has no `updated_at`.
+its place where the table has no `updated_at`. Where it has one, a full scan runs every few minutes,
+and soon after a change was missed: `updated_at` is a premise that nothing enforces.
 
 A scan whose reads fail gives its turn to the others and is tried again after a pause of its own. A
 full scan stands in for a recent or a key scan that goes on failing, and both of them for a full
@@ -44,12 +45,13 @@ is repaired by the next attempt."""
 class ScanOptions:
     """`recent_interval`: seconds between two recent scans. `key_interval`: least seconds between
     two key scans (full scans without `updated_at`). `full_scan_rows`: largest table that is scanned
-    in full after every gap.
+    in full after every gap. `full_interval`: least seconds between two full scans.
     """
 
     recent_interval: float
     key_interval: float
     full_scan_rows: int
+    full_interval: float = 300.0
 
 
 class ScanScheduler:
@@ -105,6 +107,13 @@ class ScanScheduler:
     def schedule_key_scan(self, at: float) -> None:
         """Schedule the next key scan for `at`, unless it is due earlier."""
         self._keys_due = min(self._keys_due, at)
+
+    def schedule_full_scan(self, at: float) -> None:
+        """Schedule the next full scan for `at`, unless it is due earlier, and not before the pause
+        after the last one is over.
+        """
+        if self._full_due < float("inf"):
+            self._full_due = min(self._full_due, max(at, self._stand_in_due))
 
     def next(self, now: float, *, rows: int, since: str | None) -> TableScan | None:
         """Return the scan of which a step is due; None: not before `due`.
@@ -165,8 +174,8 @@ class ScanScheduler:
         self._keys_soon = self._keys is not None
         if self._keys_due < float("inf"):
             self.schedule_key_scan(now)
-        if self._full_due < float("inf"):
-            self._full_due = min(self._full_due, now)
+        if not self._has_updated_at:
+            self.schedule_full_scan(now)
 
     def finished(self, scan: TableScan, now: float) -> None:
         """Record that `scan` is complete."""
@@ -240,10 +249,10 @@ class ScanScheduler:
         if scan.kind is ScanKind.FULL:
             self.completed_scans += 1
             self._repairing = None
+            self._stand_in_due = now + pause
+            self._full_due = now + self._full_pause(pause)
             if self._has_updated_at:
                 self._keys_due = now + pause
-            else:
-                self._full_due = now + pause
         elif self._keys_done:
             self._repaired()
         elif self._keys is None:
@@ -280,7 +289,7 @@ class ScanScheduler:
         again, self._full_again = self._full_again, None
         self._full = None
         self._stand_in_due = now + pause
-        self._full_due = float("inf") if self._has_updated_at else now + pause
+        self._full_due = now + self._full_pause(pause)
         if scan.covers:
             self._catch_up = self._keys = self._keys_again = self._repairing = None
             self._keys_done = False
@@ -289,6 +298,9 @@ class ScanScheduler:
             self.completed_scans += 1
         elif again is not None:
             self._full = self._full_scan(again, covers=again is self._repairing)
+
+    def _full_pause(self, pause: float) -> float:
+        return max(self._options.full_interval, pause) if self._has_updated_at else pause
 
     # -- scans in place of others -------------------------------------------------------------
 

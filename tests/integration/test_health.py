@@ -115,3 +115,15 @@ async def test_restart_with_a_large_table_is_ready_while_one_kind_of_read_fails(
     async with site(bridge, bridge) as here:
         await here.ready()
         assert len((await here.get("/properties"))[1]) == 2
+
+
+async def test_lost_change_that_updated_at_does_not_show_is_found_by_a_full_comparison() -> None:
+    old = [row(f"p{n}", updated_at=f"2026-01-05T{n:02d}:00:00Z") for n in range(20)]
+    table = FakeTable(*old)
+    bridge = create_app(settings(compare_interval=0.1, **HURRIED), source=FakeSource(), table=table)
+    async with site(bridge, bridge) as here:
+        await here.ready()
+        async with here.receiving() as received:
+            table.write({**old[3], "price": 99})
+            async with asyncio.timeout(10):
+                assert (await received.get())["data"]["changes"]["price"]["new"] == 99

@@ -34,6 +34,7 @@ SETTINGS = Settings(
     watch_interval=0.01,
     watch_grace=0.005,
     sweep_interval=0.02,
+    compare_interval=0.03,
     page_rows=2,
 )
 LARGE = SETTINGS.model_copy(update={"pass_rows": 0})
@@ -348,7 +349,7 @@ def test_client_equals_the_table_after_a_gap(
 
 
 @settings(max_examples=examples(200))
-@given(world=WORLDS, size=SIZES, seed=SEEDS, actions=ACTIONS)
+@given(world=WORLDS, size=SIZES, seed=SEEDS, actions=WITH_BACKDATED)
 def test_client_equals_the_table_without_a_gap_being_reported(
     world: World, size: Settings, seed: int, actions: list[Action]
 ) -> None:

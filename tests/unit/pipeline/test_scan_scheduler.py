@@ -227,3 +227,31 @@ def test_read_that_succeeds_after_an_outage_cuts_the_pauses_of_others_short() ->
     assert scans.scheduler.next(scans.now, rows=LARGE, since=SINCE) is None
     scans.scheduler.recovered(5, scans.now)
     assert scans.scheduler.next(scans.now, rows=LARGE, since=SINCE) is not None
+
+
+def until_full_scan(scans: Scans) -> float:
+    """Run scans until a full one; return after how long it was due."""
+    began = scans.now
+    while not scans.run(0.0).startswith("full scan"):
+        assert scans.now - began <= 2 * OPTIONS.full_interval
+    return scans.now - began
+
+
+@pytest.mark.parametrize("rows", [SMALL, LARGE])
+def test_full_scan_runs_every_few_minutes_in_spite_of_updated_at(rows: int) -> None:
+    scans = following(rows)
+    assert until_full_scan(scans) <= OPTIONS.full_interval
+    assert until_full_scan(scans) == pytest.approx(OPTIONS.full_interval)
+
+
+def test_full_scan_is_due_soon_after_a_change_was_missed() -> None:
+    scans = following(LARGE)
+    scans.scheduler.schedule_full_scan(scans.now)
+    assert until_full_scan(scans) <= OPTIONS.key_interval
+
+
+def test_full_scans_for_missed_changes_keep_a_pause() -> None:
+    scans = following(LARGE)
+    until_full_scan(scans)
+    scans.scheduler.schedule_full_scan(scans.now)
+    assert until_full_scan(scans) == pytest.approx(OPTIONS.key_interval)
