@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import uvicorn
 
 from bridge.errors import BridgeError
+from bridge.server.file_limit import file_limit
 from bridge.server.http_protocol import HttpProtocol
 from bridge.server.websocket_protocol import WebSocketProtocol
 
@@ -210,6 +211,7 @@ async def serve(bridge: ServedBridge, listening: socket.socket) -> int:
 async def _run(server: BridgeServer, listening: socket.socket) -> int:
     logger = logging.getLogger("uvicorn.error")
     logger.addFilter(_is_no_repetition)
+    asyncio.get_running_loop().set_exception_handler(file_limit.on_loop_exception)
     try:
         await server.serve([listening])
     except SystemExit:  # raised by uvicorn if the lifespan failed, after logging the reason

@@ -23,7 +23,8 @@ class ServerSettings(SettingsGroup):
     cors_origins: Listed = Field(
         ("http://localhost:3000",),
         description="Origins of pages that may connect; in a label of the host * matches letters, "
-        "digits and hyphens (https://my-app-*-team.vercel.app), * alone matches any origin",
+        "digits and hyphens (https://my-app-*-team.vercel.app), * alone matches any origin; the "
+        "bridge's own origin is always allowed",
     )
     trusted_proxies: Listed = Field(
         (),
