@@ -106,7 +106,6 @@ def test_gate_runs_the_tests_on_each_of_them() -> None:
         "conformance",
         "contract",
         "canaries",
-        "acceptance/test_{process,restart}",
     ):
         assert f"tests/{kind}" in command
     assert "tests/integration/test_{gateway," in command
