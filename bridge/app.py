@@ -20,6 +20,7 @@ from bridge.clock import SystemClock
 from bridge.errors import Code, LogUnusableError, RequestRejected
 from bridge.gateway.build import build_gateway
 from bridge.gateway.engineio.raw_websocket import keep_transport
+from bridge.gateway.http_regions import RegionsEndpoint
 from bridge.gateway.http_snapshot import SnapshotEndpoint
 from bridge.gateway.presence import Presence
 from bridge.gateway.upstream_status import UpstreamState
@@ -164,9 +165,9 @@ class _Running:
 
 
 class Bridge(Starlette):
-    """Serves Socket.IO at `settings.path`, rows at `/properties`, operations at `/livez`,
-    `/readyz`, `/status`, `/metrics` and `/admin`, the wire contract at `/docs` and
-    `/asyncapi.json`.
+    """Serves Socket.IO at `settings.path`, rows at `/properties`, their regions at `/regions`,
+    operations at `/livez`, `/readyz`, `/status`, `/metrics` and `/admin`, the wire contract at
+    `/docs` and `/asyncapi.json`.
 
     `on_failure` is called after a task of the bridge has failed, which only a restart can repair:
     by default it sends SIGTERM to the process. `failure` is the exception, None while all tasks
@@ -211,6 +212,9 @@ class Bridge(Starlette):
                     proxies=addresses,
                     max_rooms=settings.max_rooms,
                     rights=self._rights,
+                ).route,
+                RegionsEndpoint(
+                    self._gateway, origins=origins, proxies=addresses, rights=self._rights
                 ).route,
                 # A mount does not match its own path without the slash, so both are routed.
                 Route(settings.path, endpoint=self.admission),
