@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from starlette.middleware import Middleware
@@ -24,7 +26,7 @@ from bridge.security.concurrency import WaitingLimiter
 from bridge.security.slow_responses import SlowResponse, SlowResponses
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from bridge.security.client_ip import ClientAddress
     from bridge.security.origins import Origins
 
+log = logging.getLogger(__name__)
 
 MAX_CONCURRENT_COLLECTS: Final = 2
 """Requests that collect their rows at a time; the others wait. Each holds references to all its
@@ -68,6 +71,9 @@ DOWNLOAD_SECONDS: Final = 120.0
 PAGE_ROWS: Final = 1000
 """Rows that count as one full page against the quota."""
 
+SLICE_ROWS: Final = ROWS_PER_STEP // 2
+"""Rows that are encoded in one iteration of the event loop."""
+
 STATUS: Final = {
     Code.RATE_LIMITED: 429,
     Code.NOT_READY: 503,
@@ -77,6 +83,7 @@ STATUS: Final = {
     Code.TOKEN_EXPIRED: 401,
     Code.SIGNED_OUT: 401,
     Code.REGION_FORBIDDEN: 403,
+    Code.INTERNAL_ERROR: 500,
 }
 """HTTP status by code; 400 for the others."""
 
@@ -157,12 +164,15 @@ class SnapshotEndpoint:
             rights = gateway.effective_rights(rights)
             private = rights != UNRESTRICTED or "Authorization" in request.headers
             if_none_match = request.headers.get("If-None-Match")
-            headers = _headers(str(gateway.log.head), rights, private=private)
-            if if_none_match is not None and _matches(if_none_match, headers["ETag"]):
+            headers = position_headers(str(gateway.log.head), rights, private=private)
+            if if_none_match is not None and etag_matches(if_none_match, headers["ETag"]):
                 return Response(status_code=304, headers=headers)
             return await self._download(gateway, request, selection, rights, private=private)
         except RequestRejected as rejection:
-            return _rejected(rejection)
+            return rejection_response(rejection)
+        except Exception:
+            log.exception("GET /properties failed")
+            return rejection_response(RequestRejected.by_failure())
 
     async def _download(
         self,
@@ -182,13 +192,15 @@ class SnapshotEndpoint:
                 rows = await gateway.snapshots.collect(selection, rights)
                 # In the same iteration of the event loop as the rows.
                 position = str(gateway.log.head)
+            # Here, so that a failure is answered: a response that has begun can only be cut off.
+            first = _encoded(gateway.snapshots, list(islice(rows.items(), SLICE_ROWS)), rights.view)
         except BaseException:
             self._limiter.release(slot)
             raise
         gateway.quota.charge(address, gateway.clock.monotonic(), len(rows) / PAGE_ROWS)
         return TimedJsonResponse(
-            _body(gateway.snapshots, rows, rights.view),
-            headers=_headers(position, rights, private=private),
+            _body(gateway.snapshots, first, rows, rights.view),
+            headers=position_headers(position, rights, private=private),
             seconds=DOWNLOAD_SECONDS,
             end_turn=partial(self._limiter.release, slot),
             key=address,
@@ -219,7 +231,8 @@ class SnapshotEndpoint:
         return RoomSelection(regions)
 
 
-def _rejected(rejection: RequestRejected) -> Response:
+def rejection_response(rejection: RequestRejected) -> Response:
+    """Return the response of a rejected request, with the body of a rejected ack."""
     status = STATUS.get(rejection.code, 400)
     headers = {"Cache-Control": "no-store", "Vary": VARY}
     if rejection.code is Code.RATE_LIMITED:
@@ -229,17 +242,21 @@ def _rejected(rejection: RequestRejected) -> Response:
     return JSONResponse(rejection.to_ack(), status, headers)
 
 
+def _encoded(snapshots: Snapshots, items: Sequence[tuple[Key, bytes]], view: View) -> bytes:
+    return b",".join(snapshots.encode(key, row, view) for key, row in items)
+
+
 async def _body(
-    snapshots: Snapshots, rows: Mapping[Key, bytes], view: View
+    snapshots: Snapshots, first: bytes, rows: Mapping[Key, bytes], view: View
 ) -> AsyncIterator[bytes]:
-    """Yield the JSON array in slices, between which the event loop serves others."""
+    """Yield the JSON array in slices, between which the event loop serves others. `first` is the
+    first slice.
+    """
     items = list(rows.items())
-    yield b"["
-    for start in range(0, len(items), ROWS_PER_STEP // 2):
-        part = items[start : start + ROWS_PER_STEP // 2]
-        text = b",".join(snapshots.encode(key, row, view) for key, row in part)
-        yield text if start == 0 else b"," + text
+    yield b"[" + first
+    for start in range(SLICE_ROWS, len(items), SLICE_ROWS):
         await asyncio.sleep(0)
+        yield b"," + _encoded(snapshots, items[start : start + SLICE_ROWS], view)
     yield b"]"
 
 
@@ -251,7 +268,7 @@ def _etag(position: str, rights: Rights) -> str:
     return f'W/"{position}-{hashlib.sha256(scope.encode()).hexdigest()[:16]}"'
 
 
-def _matches(if_none_match: str, etag: str) -> bool:
+def etag_matches(if_none_match: str, etag: str) -> bool:
     """Return whether `If-None-Match` has this tag; weak comparison (RFC 9110, 13.1.2)."""
     opaque = etag.removeprefix("W/")
     return any(
@@ -260,7 +277,8 @@ def _matches(if_none_match: str, etag: str) -> bool:
     )
 
 
-def _headers(position: str, rights: Rights, *, private: bool) -> dict[str, str]:
+def position_headers(position: str, rights: Rights, *, private: bool) -> dict[str, str]:
+    """Return the headers of a state at `position`; `private`: the response depends on a token."""
     return {
         POSITION_HEADER: position,
         "ETag": _etag(position, rights),

@@ -15,7 +15,9 @@ ADMIN_SECRET_CHARACTERS = 16
 class ServerSettings(SettingsGroup):
     """Server."""
 
-    host: str = Field("127.0.0.1", description="Address to listen on")
+    host: str = Field(
+        "127.0.0.1", description="Address to listen on; :: is every IPv6 and IPv4 one"
+    )
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0: a free one")
     path: str = Field("/socket.io", description="Path of the Socket.IO endpoint")
     cors_origins: Listed = Field(

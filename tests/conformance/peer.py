@@ -38,6 +38,17 @@ class Polls:
     async def get(self) -> Answer:
         return await request(self._http, "GET", self.url)
 
+    async def answer(self) -> Answer:
+        """Answer pings and return the other packets of the next response that has any."""
+        while True:
+            status, body = await self.get()
+            received = body.split("\x1e")
+            packets = [packet for packet in received if packet != "2"]
+            if len(packets) < len(received):
+                await self.post("3")
+            if packets:
+                return status, "\x1e".join(packets)
+
     async def post(self, body: str) -> Answer:
         return await request(self._http, "POST", self.url, body)
 

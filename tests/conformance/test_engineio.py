@@ -136,7 +136,7 @@ async def test_posted_packets_are_sent_back_in_a_poll(
 ) -> None:
     polls = await Polls.open(session, echoes.engineio)
     assert await polls.post(payload) == (200, "ok")
-    assert await polls.get() == (200, payload)
+    assert await polls.answer() == (200, payload)
 
 
 async def test_packets_posted_by_jsonp_are_sent_back(session: Http, echoes: Echoes) -> None:

@@ -68,7 +68,7 @@ async def test_invalid_probe_leaves_the_session_polling(session: Http, echoes: E
         await ws.send("abc")
         assert await ws.end() == []
     assert await polls.post("4hello") == (200, "ok")
-    assert await polls.get() == (200, "4hello")
+    assert await polls.answer() == (200, "4hello")
 
 
 # -- an upgrade that fails half-way

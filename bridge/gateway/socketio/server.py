@@ -128,6 +128,7 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
         super().__init__(serializer=SocketPacket, **options)
         self.handler = handler
         self._connect_seconds = connect_seconds
+        self._second = 0  # one object for the connections of a second
         self._connect_timer: DeadlineTimer[Connection] = DeadlineTimer(
             self._on_connect_timeout,
             clock=lambda: asyncio.get_running_loop().time(),
@@ -162,10 +163,13 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
         return EngineServer
 
     async def _handle_eio_connect(self, eio_sid: str, environ: Any) -> Any:
+        second = math.ceil(asyncio.get_running_loop().time())
+        if second != self._second:
+            self._second = second
         connection = Connection(
             eio_sid,
             self.eio.find_session(eio_sid),
-            opened_at=asyncio.get_running_loop().time(),
+            opened_at=self._second,
             is_python=is_python_client(_query.get()),
             header_token=_header_token(_headers.get()),
             slot=claim_slot(),

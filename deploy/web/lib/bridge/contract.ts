@@ -4,7 +4,10 @@
 /** Any JSON value, as Supabase sends it. */
 export type Json = string | number | boolean | null | Json[] | { [name: string]: Json };
 
-/** The key of a row, as in the table. */
+/**
+ * The key of a row, as in the table. An integer past 2^53 - 1, which JavaScript can't hold, is a
+ * string of its digits.
+ */
 export type PropertyId = string | number;
 
 /** RFC 3339 in UTC with `Z`, with the fraction of the database. */
@@ -201,9 +204,11 @@ export type PropertyRow = PropertyCreatedData;
  * The whole subscription of the client, with a snapshot if requested.
  *
  * The ack is ordered with the events: events received before it are included in its rows, events
- * received after it are not. While there is `more`, request it with `after` and the same regions:
- * each page's rows replace the rows that the client has, and an event that updates or deletes an
- * unknown property is ignored, since a later page has its current row.
+ * received after it are not. While there is `more`, request it with `after` and the same regions.
+ * Each page's rows replace the rows that the client has. An event that updates a property and
+ * carries `property`, the row of a move, is stored like a creation. Any other event that updates or
+ * deletes an unknown property is ignored, since a later page has its current row. A client that
+ * reconnects before the last page begins again, also if it is recovered.
  */
 export interface Subscribed {
   ok: true;
@@ -247,7 +252,9 @@ export type ErrorCode =
   /** for operators only; the message has the requirements */
   | "forbidden"
   /** documented, but not supported by this bridge */
-  | "not_supported";
+  | "not_supported"
+  /** the bridge failed to handle the request; its log has why */
+  | "internal_error";
 
 /** The reason of a rejection: a code for programs, a message for developers. */
 export interface RefusalReason {
