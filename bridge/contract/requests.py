@@ -124,9 +124,11 @@ class Subscribed(BaseModel):
     """The whole subscription of the client, with a snapshot if requested.
 
     The ack is ordered with the events: events received before it are included in its rows, events
-    received after it are not. While there is `more`, request it with `after` and the same regions:
-    each page's rows replace the rows that the client has, and an event that updates or deletes an
-    unknown property is ignored, since a later page has its current row.
+    received after it are not. While there is `more`, request it with `after` and the same regions.
+    Each page's rows replace the rows that the client has. An event that updates a property and
+    carries `property`, the row of a move, is stored like a creation. Any other event that updates
+    or deletes an unknown property is ignored, since a later page has its current row. A client that
+    reconnects before the last page begins again, also if it is recovered.
     """
 
     model_config = DOCUMENTED

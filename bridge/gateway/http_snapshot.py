@@ -154,15 +154,15 @@ class SnapshotEndpoint:
             rights = gateway.effective_rights(rights)
             private = rights != UNRESTRICTED or "Authorization" in request.headers
             if_none_match = request.headers.get("If-None-Match")
-            headers = _headers(str(gateway.log.head), rights, private=private)
-            if if_none_match is not None and _matches(if_none_match, headers["ETag"]):
+            headers = position_headers(str(gateway.log.head), rights, private=private)
+            if if_none_match is not None and etag_matches(if_none_match, headers["ETag"]):
                 return Response(status_code=304, headers=headers)
             return await self._download(gateway, request, selection, rights, private=private)
         except RequestRejected as rejection:
-            return _rejected(rejection)
+            return rejection_response(rejection)
         except Exception:
             log.exception("GET /properties failed")
-            return _rejected(RequestRejected.by_failure())
+            return rejection_response(RequestRejected.by_failure())
 
     async def _download(
         self,
@@ -190,7 +190,7 @@ class SnapshotEndpoint:
         gateway.quota.charge(address, gateway.clock.monotonic(), len(rows) / PAGE_ROWS)
         return TimedJsonResponse(
             _body(gateway.snapshots, first, rows, rights.view),
-            headers=_headers(position, rights, private=private),
+            headers=position_headers(position, rights, private=private),
             seconds=DOWNLOAD_SECONDS,
             done=partial(self._limiter.release, slot),
         )
@@ -219,7 +219,8 @@ class SnapshotEndpoint:
         return RoomSelection(regions)
 
 
-def _rejected(rejection: RequestRejected) -> Response:
+def rejection_response(rejection: RequestRejected) -> Response:
+    """Return the response of a rejected request, with the body of a rejected ack."""
     status = STATUS.get(rejection.code, 400)
     headers = {"Cache-Control": "no-store", "Vary": VARY}
     if rejection.code is Code.RATE_LIMITED:
@@ -255,7 +256,7 @@ def _etag(position: str, rights: Rights) -> str:
     return f'W/"{position}-{hashlib.sha256(scope.encode()).hexdigest()[:16]}"'
 
 
-def _matches(if_none_match: str, etag: str) -> bool:
+def etag_matches(if_none_match: str, etag: str) -> bool:
     """Return whether `If-None-Match` has this tag; weak comparison (RFC 9110, 13.1.2)."""
     opaque = etag.removeprefix("W/")
     return any(
@@ -264,7 +265,8 @@ def _matches(if_none_match: str, etag: str) -> bool:
     )
 
 
-def _headers(position: str, rights: Rights, *, private: bool) -> dict[str, str]:
+def position_headers(position: str, rights: Rights, *, private: bool) -> dict[str, str]:
+    """Return the headers of a state at `position`; `private`: the response depends on a token."""
     return {
         POSITION_HEADER: position,
         "ETag": _etag(position, rights),

@@ -72,6 +72,18 @@ class RegionIndex:
         }
         return [found[number] for number in sorted(found)]
 
+    def counts(self) -> dict[str, int]:
+        """Return the number of rows in each region that has any, those in the regions inside it
+        included. Costs time for each bucket.
+        """
+        counts: dict[str, int] = {}
+        for bucket in self._buckets.values():
+            number = len(bucket.index_of)
+            if number:
+                for region in bucket.regions:
+                    counts[region] = counts.get(region, 0) + number
+        return counts
+
     def add_rows(self, rows: RowStore, keys: Iterable[Key]) -> None:
         """Add rows by their present regions; unknown keys are skipped."""
         for key in keys:

@@ -9,10 +9,14 @@ events: the events before it are contained in its rows, the events after it are 
 callback of the ack (the continuation of a promise may run later than the next event):
 
 1. replace the stored row of each property by the row in the page;
-2. apply later events as always. Ignore an update or deletion of a property that is not stored: a
-   later page has the property as it is then, or not at all;
+2. apply later events as always. An update with `property`, of a row that moved, stores that row
+   like a creation: a row can move to a place that an earlier page has passed. Ignore any other
+   update or deletion of a property that is not stored: a later page has the property as it is then,
+   or not at all;
 3. while the ack has `more`, request the next page with `{"snapshot": true, "after": <more>}` and
-   the same regions. When it has none, the stored rows are the table as of the last event received.
+   the same regions. When it has none, the stored rows are the table as of the last event received;
+4. a client that reconnects before the last page begins again, also if it is recovered: recovery
+   replays events, not pages.
 
 Properties created while pages are fetched are received as events, and may be in a page as well.
 
@@ -194,6 +198,16 @@ class Snapshots:
         finally:
             self._collecting.remove(published)
 
+    def count_regions(self, rights: Rights = UNRESTRICTED) -> list[tuple[str, int]]:
+        """Return the regions that the rights cover and that have rows, by name, with their numbers
+        of rows, as of this event-loop iteration. Raises `RequestRejected` until the index is built.
+        """
+        self._check_ready()
+        counts = self._index.counts()
+        return sorted(
+            (region, count) for region, count in counts.items() if rights.can_read_region(region)
+        )
+
     def regions_of_key(self, key: Key) -> tuple[str, ...] | None:
         """Return the regions of a known row, in either spelling of its key; None if unknown."""
         for name in (key, *_other_spellings(key)):
@@ -216,9 +230,12 @@ class Snapshots:
             }
         )
 
-    def _selected_buckets(self, selection: RoomSelection, rights: Rights) -> list[RegionBucket]:
+    def _check_ready(self) -> None:
         if not self.ready.is_set():
             raise RequestRejected(Code.NOT_READY, "the bridge has not read the table yet")
+
+    def _selected_buckets(self, selection: RoomSelection, rights: Rights) -> list[RegionBucket]:
+        self._check_ready()
         for region in selection.regions:
             rights.check(region)
         return self._index.buckets_in(rights.regions if selection.is_empty else selection.regions)

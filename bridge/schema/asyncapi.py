@@ -35,7 +35,8 @@ Every change of the table `{table}`, live over Socket.IO, per region.
 A client connects, receives the events of its rooms, and can change its subscription. Each event is
 sent with its position in the log. After a short disconnect a client recovers by itself: it receives
 every missed event once and in order (`socket.recovered` is true), or requests a snapshot if the
-session cannot be recovered. Events of one property are sent in commit order, each once."""
+session cannot be recovered. A client that is recovered before the last page of its snapshot
+requests it again. Events of one property are sent in commit order, each once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +175,13 @@ def _channels(options: DocumentOptions) -> dict[str, Any]:
             "description": "The current rows, as one array.",
             "messages": _listed("properties", "rows", "refused"),
         },
+        "regions": {
+            "servers": [{"$ref": "#/servers/http"}],
+            "address": "/regions",
+            "title": "Regions over HTTP",
+            "description": "The regions that have rows, with their numbers of rows, by name.",
+            "messages": _listed("regions", "region-counts", "refused"),
+        },
     }
 
 
@@ -263,6 +271,14 @@ def _operations() -> dict[str, Any]:
             },
             "reply": _reply("properties", "rows", "refused"),
         },
+        "readRegions": {
+            **_operation("receive", "regions", "regions"),
+            "summary": "Return the regions with their numbers of rows.",
+            "description": "Regions that the token permits. The token and rejections are as in "
+            "`readProperties`.",
+            "bindings": {"http": {"method": "GET", "bindingVersion": "0.3.0"}},
+            "reply": _reply("regions", "region-counts", "refused"),
+        },
     }
 
 
@@ -278,6 +294,36 @@ def _reply(channel: str, *messages: str) -> dict[str, Any]:
     whole = _operation("", channel, *messages)
     return {"channel": whole["channel"], "messages": whole["messages"]}
 
+
+AT_A_POSITION: Final = {
+    "http": {
+        "statusCode": 200,
+        "headers": {
+            "type": "object",
+            "properties": {
+                POSITION_HEADER: {
+                    "type": "string",
+                    "description": "The log position at which the answer is valid.",
+                },
+                "ETag": {"type": "string", "description": "For `If-None-Match`."},
+            },
+        },
+        "bindingVersion": "0.3.0",
+    }
+}
+
+REGION_COUNT: Final = {
+    "type": "object",
+    "required": ["region", "count"],
+    "properties": {
+        "region": {"type": "string"},
+        "count": {
+            "type": "integer",
+            "minimum": 1,
+            "description": "Rows in the region, those in the regions inside it included.",
+        },
+    },
+}
 
 # -- messages -----------------------------------------------------------------------------------
 
@@ -300,29 +346,20 @@ def _messages(schemas: dict[str, Schema], shown: Examples) -> dict[str, Any]:
         out[_accepted(request.name)] = _message(
             schemas, request.accepted.__name__, {"packet": "ACK"}
         )
-    out["properties"] = {
-        "summary": "A request without a body.",
-        "payload": {"type": "object", "maxProperties": 0},
-    }
+    for name in ("properties", "regions"):
+        out[name] = {
+            "summary": "A request without a body.",
+            "payload": {"type": "object", "maxProperties": 0},
+        }
     out["rows"] = {
         "summary": "The current rows.",
         "payload": {"type": "array", "items": {"$ref": "#/components/schemas/PropertyRow"}},
-        "bindings": {
-            "http": {
-                "statusCode": 200,
-                "headers": {
-                    "type": "object",
-                    "properties": {
-                        POSITION_HEADER: {
-                            "type": "string",
-                            "description": "The log position at which the rows are valid.",
-                        },
-                        "ETag": {"type": "string", "description": "For `If-None-Match`."},
-                    },
-                },
-                "bindingVersion": "0.3.0",
-            }
-        },
+        "bindings": AT_A_POSITION,
+    }
+    out["region-counts"] = {
+        "summary": "The regions with their numbers of rows.",
+        "payload": {"type": "array", "items": REGION_COUNT},
+        "bindings": AT_A_POSITION,
     }
     for name, message in out.items():
         message["name"] = name

@@ -111,6 +111,8 @@ def examples(projection: Projection) -> Examples:
         "authenticated": [{"ok": True, "expires_at": CHANGED_AT}],
         "properties": [{}],
         "rows": [[known]],
+        "regions": [{}],
+        "region-counts": [[{"region": region, "count": 60}]],
     }
 
 

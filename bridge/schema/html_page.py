@@ -115,7 +115,7 @@ class _Page:
             + (f" <code>{escape(channel['address'])}</code>" if channel["address"] else "")
             + f"</h3>{html(channel['description'])}"
             for name, channel in self._document["channels"].items()
-            if name not in ("client", "properties")
+            if name not in ("client", "properties", "regions")
         )
 
     def _event(self, name: str) -> str:
@@ -156,12 +156,16 @@ class _Page:
         operation = self._operations["readProperties"]
         query = operation["bindings"]["http"]["query"]
         rows = self._messages["rows"]
+        regions = self._operations["readRegions"]
+        counts = self._messages["region-counts"]
         return (
             '<p class="signature"><code>GET /properties?region=TX</code></p>'
             f"{html(operation['summary'])}{html(operation['description'])}"
             f"<h4>Query</h4>{self._fields(query)}"
             f"<h4>Headers of the response</h4>{self._fields(rows['bindings']['http']['headers'])}"
             f"{_examples(rows)}"
+            '<p class="signature"><code>GET /regions</code></p>'
+            f"{html(regions['summary'])}{html(regions['description'])}{_examples(counts)}"
         )
 
     def _type_section(self, name: str) -> str:

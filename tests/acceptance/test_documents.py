@@ -25,11 +25,15 @@ README: Final = (ROOT / "README.md").read_text("utf-8")
 CONTRACT: Final = (ROOT / "bridge" / "contract" / "README.md").read_text("utf-8")
 SECONDS: Final = 15.0
 
+MANY: Final = {f"t{number:02}": number for number in range(40)}
+PAGES: Final[dict[str, Any]] = {"snapshot_bytes": 1024}
+"""As small as they can be, so that the client has to fetch several."""
 
-def block(text: str, language: str) -> str:
-    """The only code block of that language."""
-    [found] = re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
-    assert isinstance(found, str)
+
+def block(text: str, language: str, containing: str = "") -> str:
+    """The only code block of that language with this text."""
+    blocks: list[str] = re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    [found] = [each for each in blocks if containing in each]
     return found
 
 
@@ -63,9 +67,11 @@ async def test_table_prepared_by_the_shown_sql_passes_the_check() -> None:
 
 
 @asynccontextmanager
-async def shown_client(js: Path, url: str) -> AsyncIterator[asyncio.StreamReader]:
-    """The contract's client as a process that prints its rows as often as they change."""
-    code = block(CONTRACT, "js").replace("http://localhost:8000", url)
+async def shown_client(js: Path, url: str, more: str = "") -> AsyncIterator[asyncio.StreamReader]:
+    """The contract's client as a process that prints its rows as often as they change. `more` is
+    appended to its code.
+    """
+    code = block(CONTRACT, "js", "const rows").replace("http://localhost:8000", url)
     code += """
 let printed = "";
 setInterval(() => {
@@ -73,6 +79,7 @@ setInterval(() => {
   if (complete && text !== printed) console.log((printed = text));
 }, 10);
 """
+    code += more
     process = await asyncio.create_subprocess_exec(
         BINARY, "--input-type=module", "-e", code, cwd=js, stdout=asyncio.subprocess.PIPE
     )
@@ -95,20 +102,59 @@ async def rows_become(printed: asyncio.StreamReader, expected: dict[str, int]) -
 
 
 async def test_shown_client_holds_the_rows_of_its_region(js: Path) -> None:
-    many = {f"t{number:02}": number for number in range(40)}
     table = FakeTable(
-        *(row(key, price=price) for key, price in many.items()), row("c", state="CA", price=7)
+        *(row(key, price=price) for key, price in MANY.items()), row("c", state="CA", price=7)
     )
     source = FakeSource()
-    # Pages as small as they can be, so that the client has to fetch several.
-    live = create_app(settings(snapshot_bytes=1024), source=source, table=table)
+    live = create_app(settings(**PAGES), source=source, table=table)
     async with served(live, drain=live.drain) as url, shown_client(js, url) as printed:
-        await rows_become(printed, many)
+        await rows_become(printed, MANY)
         source.put(table.write(row("new", price=1)))
         source.put(table.write(row("t00", price=100)))
         source.put(table.write(row("t01", state="CA", price=1)))
         source.put(table.write(row("c", price=8)))
         source.put(table.remove("t02"))
         gone = ("t01", "t02")
-        kept = {key: price for key, price in many.items() if key not in gone}
+        kept = {key: price for key, price in MANY.items() if key not in gone}
         await rows_become(printed, {**kept, "t00": 100, "new": 1, "c": 8})
+
+
+async def test_shown_client_has_a_row_that_moves_to_a_region_of_an_earlier_page(js: Path) -> None:
+    rows = [row(key, city="Waco", price=price) for key, price in MANY.items()]
+    table = FakeTable(row("a", city="Austin", price=1), *rows)  # the first page has all of Austin
+    source = FakeSource()
+    live = create_app(settings(region=("state", "city"), **PAGES), source=source, table=table)
+    hold = """
+const emit = socket.emit.bind(socket);
+let held = false;
+socket.emit = (name, request, ack) => {
+  if (!request.after || held) return emit(name, request, ack);
+  held = true;
+  socket.once("property-updated", () => emit(name, request, ack));
+  console.log("first page");
+};
+"""
+    async with served(live, drain=live.drain) as url, shown_client(js, url, hold) as printed:
+        async with asyncio.timeout(SECONDS):
+            assert await printed.readline() == b"first page\n"
+        source.put(table.write(row("t39", city="Austin", price=2)))
+        await rows_become(printed, {**MANY, "a": 1, "t39": 2})
+
+
+async def test_shown_client_that_recovers_before_the_last_page_has_all_rows(js: Path) -> None:
+    table = FakeTable(*(row(key, price=price) for key, price in MANY.items()))
+    live = create_app(settings(**PAGES), source=FakeSource(), table=table)
+    cut = """
+let cut = false;
+socket.onAnyOutgoing((name, request) => {
+  if (!request.after || cut) return;
+  cut = true;
+  socket.io.engine.close();
+});
+socket.on("connect", () => console.log(`recovered: ${socket.recovered}`));
+"""
+    async with served(live, drain=live.drain) as url, shown_client(js, url, cut) as printed:
+        async with asyncio.timeout(SECONDS):
+            assert await printed.readline() == b"recovered: false\n"
+            assert await printed.readline() == b"recovered: true\n"
+        await rows_become(printed, MANY)

@@ -22,6 +22,7 @@ PATHS = (
     "/socket.io//",
     "/socket.io/x",
     "/properties",
+    "/regions",
     "/livez",
     "/readyz",
     "/status",

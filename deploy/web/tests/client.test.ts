@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { BridgeClient, type Session } from "@/lib/bridge/client";
+import { WEBSOCKET_RETRY_MS } from "@/lib/bridge/transports";
 
 type Listener = (...args: never[]) => void;
 
@@ -23,7 +24,13 @@ class FakeSocket extends FakeEmitter {
   connects = 0;
   disconnects = 0;
   emitted: { name: string; request: unknown; ack: (...args: unknown[]) => void }[] = [];
-  io = Object.assign(new FakeEmitter(), { engine: { close: vi.fn() } });
+  io = Object.assign(new FakeEmitter(), {
+    opts: { transports: [] as string[] },
+    engine: Object.assign(new FakeEmitter(), {
+      close: vi.fn(),
+      transport: { name: "websocket" },
+    }),
+  });
   constructor(readonly options: { auth: (send: (auth: unknown) => void) => void }) {
     super();
   }
@@ -48,7 +55,9 @@ class FakeSocket extends FakeEmitter {
     this.emitted.push({ name, request, ack });
   }
   // -- the network
-  establish(recovered = false) {
+  establish(recovered = false, transport = "websocket") {
+    this.io.engine.transport = { name: transport };
+    this.io.receive("open");
     this.connected = true;
     this.recovered = recovered;
     this.receive("connect");
@@ -65,9 +74,23 @@ class FakeSocket extends FakeEmitter {
       Object.assign(new Error("no"), { data: { code, message: "no" } }),
     );
   }
+  /** The transport gives no answer; socket.io-client makes another attempt. */
+  hang() {
+    this.receive("connect_error", new Error("timeout"));
+    this.io.receive("reconnect_attempt", 1);
+  }
   handshake(): Promise<unknown> {
     return new Promise((resolve) => this.options.auth(resolve));
   }
+}
+
+function createStorage(): Pick<Storage, "getItem" | "setItem" | "removeItem"> {
+  const items = new Map<string, string>();
+  return {
+    getItem: (key) => items.get(key) ?? null,
+    setItem: (key, value) => void items.set(key, value),
+    removeItem: (key) => void items.delete(key),
+  };
 }
 
 const created: FakeSocket[] = [];
@@ -89,6 +112,7 @@ beforeEach(() => {
   fakeDocument = Object.assign(new EventTarget(), { hidden: false });
   vi.stubGlobal("window", fakeWindow);
   vi.stubGlobal("document", fakeDocument);
+  vi.stubGlobal("sessionStorage", createStorage());
 });
 afterEach(() => {
   vi.useRealTimers();
@@ -97,7 +121,7 @@ afterEach(() => {
 
 function createClient(): { client: BridgeClient; socket: FakeSocket } {
   const client = new BridgeClient("http://bridge", "/socket.io");
-  return { client, socket: created[0]! };
+  return { client, socket: created.at(-1)! };
 }
 
 type SessionChange = "token" | "user";
@@ -284,4 +308,97 @@ test("connection state has recovery and the bridge's own state", () => {
     error: null,
   });
   expect(updates).toBe(2);
+});
+
+const WEBSOCKET_FIRST = ["websocket", "polling"];
+const UPGRADE = ["polling", "websocket"];
+
+/** A client whose WebSocket hung, and which is connected by polling. */
+function pollingClient() {
+  const { client, socket } = createClient();
+  const release = client.retain(null, false);
+  expect(socket.io.opts.transports).toEqual(WEBSOCKET_FIRST);
+  socket.hang();
+  expect(socket.io.opts.transports).toEqual(UPGRADE);
+  socket.establish(false, "polling");
+  return { client, socket, release };
+}
+
+test("client whose WebSocket hangs connects by polling after one timeout", () => {
+  const { client } = pollingClient();
+  expect(client.connection.getSnapshot().connected).toBe(true);
+});
+
+test("polling is remembered in the tab, also by a page loaded anew", () => {
+  const { socket, release } = pollingClient();
+  socket.lose();
+  socket.io.receive("reconnect_attempt", 1);
+  expect(socket.io.opts.transports).toEqual(["polling"]);
+  release();
+  vi.advanceTimersByTime(WEBSOCKET_RETRY_MS / 2);
+  const { client: next, socket: nextSocket } = createClient();
+  next.retain(null, false);
+  expect(nextSocket.io.opts.transports).toEqual(["polling"]);
+});
+
+test("another tab tries a WebSocket first", () => {
+  pollingClient();
+  vi.stubGlobal("sessionStorage", createStorage());
+  const { client, socket } = createClient();
+  client.retain(null, false);
+  expect(socket.io.opts.transports).toEqual(WEBSOCKET_FIRST);
+});
+
+test("polling connection is replaced later by one that upgrades", () => {
+  const { socket } = pollingClient();
+  vi.advanceTimersByTime(WEBSOCKET_RETRY_MS - 1);
+  expect(socket.io.engine.close).not.toHaveBeenCalled();
+  vi.advanceTimersByTime(1);
+  expect(socket.io.engine.close).toHaveBeenCalledOnce();
+  socket.lose("forced close");
+  socket.io.receive("reconnect_attempt", 1);
+  expect(socket.io.opts.transports).toEqual(UPGRADE);
+  socket.establish(true, "polling"); // the upgrade hangs: polling for as long again
+  socket.lose();
+  socket.io.receive("reconnect_attempt", 1);
+  expect(socket.io.opts.transports).toEqual(["polling"]);
+});
+
+test("upgraded connection ends polling", () => {
+  const { socket } = pollingClient();
+  socket.io.engine.receive("upgrade", { name: "websocket" });
+  vi.advanceTimersByTime(WEBSOCKET_RETRY_MS);
+  expect(socket.io.engine.close).not.toHaveBeenCalled();
+  socket.lose();
+  socket.io.receive("reconnect_attempt", 1);
+  expect(socket.io.opts.transports).toEqual(WEBSOCKET_FIRST);
+});
+
+test("timeouts of both transports are not taken for a hanging WebSocket", () => {
+  const { client, socket } = createClient();
+  client.retain(null, false);
+  socket.hang();
+  socket.hang();
+  expect(socket.io.opts.transports).toEqual(WEBSOCKET_FIRST);
+  socket.establish();
+  expect(sessionStorage.getItem("bridge-polling-until http://bridge")).toBeNull();
+});
+
+test("network error does not lead to polling", () => {
+  const { client, socket } = createClient();
+  client.retain(null, false);
+  socket.receive("connect_error", new Error("websocket error"));
+  socket.io.receive("reconnect_attempt", 1);
+  expect(socket.io.opts.transports).toEqual(WEBSOCKET_FIRST);
+});
+
+test("polling lasts as long as the page where storage is blocked", () => {
+  const blocked = () => {
+    throw new Error("SecurityError");
+  };
+  vi.stubGlobal("sessionStorage", { getItem: blocked, setItem: blocked, removeItem: blocked });
+  const { socket } = pollingClient();
+  socket.lose();
+  socket.io.receive("reconnect_attempt", 1);
+  expect(socket.io.opts.transports).toEqual(["polling"]);
 });

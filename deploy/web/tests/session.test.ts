@@ -1,7 +1,11 @@
 import { beforeEach, expect, test, vi } from "vitest";
 import { fixedSession, supabaseSession } from "@/features/auth/session";
 
-type AuthListener = (event: string, session: { user: { id: string } } | null) => void;
+interface AuthSession {
+  user: { id: string };
+  access_token: string;
+}
+type AuthListener = (event: string, session: AuthSession | null) => void;
 
 const supabase = vi.hoisted(() => ({
   created: 0,
@@ -28,8 +32,9 @@ vi.mock("@supabase/supabase-js", () => ({
   },
 }));
 
-const ANN = { user: { id: "ann" } };
-const BOB = { user: { id: "bob" } };
+const ANN = { user: { id: "ann" }, access_token: "ann-1" };
+const ANN_REFRESHED = { ...ANN, access_token: "ann-2" };
+const BOB = { user: { id: "bob" }, access_token: "bob-1" };
 
 beforeEach(() => {
   Object.assign(supabase, { created: 0, session: null, error: null });
@@ -78,10 +83,18 @@ test("initial session is not reported as a change", async () => {
 test("refreshed token, other user and sign-out are reported", async () => {
   const { changes } = await subscribed();
   emitAuth("INITIAL_SESSION", ANN);
-  emitAuth("TOKEN_REFRESHED", ANN);
+  emitAuth("TOKEN_REFRESHED", ANN_REFRESHED);
   emitAuth("SIGNED_IN", BOB);
   emitAuth("SIGNED_OUT", null);
   expect(changes).toEqual(["token", "user", "user"]);
+});
+
+test("fresh token of the same user is reported whatever the event", async () => {
+  const { changes } = await subscribed();
+  emitAuth("INITIAL_SESSION", ANN);
+  emitAuth("SIGNED_IN", ANN_REFRESHED); // signed in again
+  emitAuth("USER_UPDATED", ANN_REFRESHED);
+  expect(changes).toEqual(["token"]);
 });
 
 test("unsubscribed listener is not called", async () => {

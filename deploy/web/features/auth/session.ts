@@ -29,16 +29,16 @@ export function supabaseSession(url: string, key: string): SupabaseSession {
     onChange(listener) {
       let cancelled = false;
       let unsubscribe = () => {};
-      let user: string | undefined;
+      let last: { user: string; token: string } | null = null;
       void client().then(({ auth }) => {
         if (cancelled) return;
         // Not async: supabase-js calls it while it holds its lock, and awaiting would deadlock.
         const { data } = auth.onAuthStateChange((event, session) => {
-          const before = user;
-          user = session?.user.id;
+          const before = last;
+          last = session && { user: session.user.id, token: session.access_token };
           if (event === "INITIAL_SESSION") return;
-          if (user !== before) listener("user");
-          else if (event === "TOKEN_REFRESHED") listener("token");
+          if (last?.user !== before?.user) listener("user");
+          else if (last?.token !== before?.token) listener("token");
         });
         unsubscribe = () => data.subscription.unsubscribe();
       });

@@ -9,6 +9,7 @@ import type {
 } from "./contract";
 import { Observable } from "./observable";
 import type { Scope } from "./store";
+import { TransportChoice } from "./transports";
 
 export type BridgeSocket = Socket<ServerToClientEvents, ClientToServerEvents>;
 
@@ -34,6 +35,8 @@ export interface Connection {
 const INITIAL: Connection = { connected: false, recovered: null, bridge: null, error: null };
 /** Time within which a live connection answers a probe. */
 const PROBE_TIMEOUT_MS = 4_000;
+/** Time within which a connection attempt is answered. Another attempt may use other transports. */
+const CONNECT_TIMEOUT_MS = 5_000;
 const MAX_BACKOFF_MS = 30_000;
 
 export class BridgeClient {
@@ -50,15 +53,18 @@ export class BridgeClient {
   #rejections = 0;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
   #backingOff = false; // between two connection attempts, none is in progress
+  readonly #transports: TransportChoice;
+  #upgradeTimer: ReturnType<typeof setTimeout> | undefined;
 
   /** Does not connect: `retain` does. */
   constructor(url: string, path: string) {
+    this.#transports = new TransportChoice(url);
     this.socket = io(url, {
       path,
       autoConnect: false,
-      transports: ["websocket", "polling"],
+      transports: ["websocket", "polling"], // `#chooseTransports` replaces them
       tryAllTransports: true,
-      timeout: 5_000,
+      timeout: CONNECT_TIMEOUT_MS,
       reconnectionDelay: 500,
       auth: (send) => void this.#sendHandshake(send),
     });
@@ -73,11 +79,16 @@ export class BridgeClient {
     });
     this.socket.on("connect_error", (error: Error & { data?: RefusalReason }) => {
       this.#backingOff = true;
+      if (error.message === "timeout") this.#transports.timedOut(); // by the manager's `timeout`
       if (this.socket.active) return; // a network error: socket.io-client reconnects by itself
       this.#update({ error: error.data ?? { code: "not_supported", message: error.message } });
       this.#scheduleReconnect();
     });
-    this.socket.io.on("reconnect_attempt", () => (this.#backingOff = false));
+    this.socket.io.on("reconnect_attempt", () => {
+      this.#backingOff = false;
+      this.#chooseTransports();
+    });
+    this.socket.io.on("open", () => this.#watchTransport());
     this.socket.on("bridge-status", ({ data }) => this.#update({ bridge: data.state }));
     this.socket.on("auth-status", ({ data }) => {
       if (data.state === "expiring") void this.authenticate();
@@ -93,7 +104,7 @@ export class BridgeClient {
     if (this.#holders++ > 0) {
       if (changed) this.restart();
     } else {
-      this.socket.connect();
+      this.#connect();
       window.addEventListener("online", this.#checkConnection);
       window.addEventListener("offline", this.#closeTransport);
       document.addEventListener("visibilitychange", this.#checkConnection);
@@ -105,6 +116,7 @@ export class BridgeClient {
     const release = () => {
       if (--this.#holders > 0) return;
       clearTimeout(this.#retryTimer);
+      clearTimeout(this.#upgradeTimer);
       window.removeEventListener("online", this.#checkConnection);
       window.removeEventListener("offline", this.#closeTransport);
       document.removeEventListener("visibilitychange", this.#checkConnection);
@@ -120,7 +132,8 @@ export class BridgeClient {
   restart(): void {
     clearTimeout(this.#retryTimer);
     this.#rejections = 0;
-    this.socket.disconnect().connect();
+    this.socket.disconnect();
+    this.#connect();
   }
 
   /** Send the session's current token on the open connection. */
@@ -148,12 +161,34 @@ export class BridgeClient {
     }
   }
 
+  #connect(): void {
+    this.#chooseTransports();
+    this.socket.connect();
+  }
+
+  #chooseTransports(): void {
+    this.socket.io.opts.transports = this.#transports.names();
+  }
+
+  /** Called when the transport is open. Remember which one works, and try another one later. */
+  #watchTransport(): void {
+    const { engine } = this.socket.io;
+    const onTransport = ({ name }: { name: string }) => {
+      this.#transports.connected(name);
+      clearTimeout(this.#upgradeTimer);
+      const retryIn = this.#transports.retryIn();
+      if (retryIn !== null) this.#upgradeTimer = setTimeout(this.#closeTransport, retryIn);
+    };
+    onTransport(engine.transport);
+    engine.on("upgrade", onTransport);
+  }
+
   #scheduleReconnect(): void {
     const pause = Math.min(MAX_BACKOFF_MS, 500 * 2 ** this.#rejections++);
     clearTimeout(this.#retryTimer);
     this.#retryTimer = setTimeout(
       () => {
-        if (this.#holders > 0) this.socket.connect();
+        if (this.#holders > 0) this.#connect();
       },
       pause * (0.75 + Math.random() / 2),
     );
@@ -173,7 +208,8 @@ export class BridgeClient {
     } else if (this.#backingOff) {
       this.#backingOff = false;
       clearTimeout(this.#retryTimer);
-      this.socket.disconnect().connect(); // the session stays the same and can still be recovered
+      this.socket.disconnect(); // the session stays the same and can still be recovered
+      this.#connect();
     }
   };
 
