@@ -57,6 +57,7 @@ class ShownClient:
     async def until(self, key: str) -> dict[str, Any]:
         """Return the next line with this key."""
         assert self._process.stdout is not None
+        line: dict[str, Any]
         async with asyncio.timeout(SECONDS):
             while key not in (line := json.loads(await self._process.stdout.readline())):
                 self.lines.append(line)
