@@ -17,7 +17,7 @@ from starlette.routing import Mount, Route, WebSocketRoute
 
 from bridge.auth.token_verifier import bearer_token
 from bridge.clock import SystemClock
-from bridge.errors import Code, RequestRejected
+from bridge.errors import Code, LogUnusableError, RequestRejected
 from bridge.gateway.build import build_gateway
 from bridge.gateway.engineio.raw_websocket import keep_transport
 from bridge.gateway.http_regions import RegionsEndpoint
@@ -341,7 +341,9 @@ class Bridge(Starlette):
     async def _run(self, **parts: Coroutine[Any, Any, None]) -> None:
         """Run the parts until this is cancelled or one of them fails."""
         self.failure = await run_until_failure(parts)
-        log.critical("a part of the bridge has failed: %s", self.failure, exc_info=self.failure)
+        # The message of an error that an operator can mend has all there is to know.
+        trace = None if isinstance(self.failure, LogUnusableError) else self.failure
+        log.critical("a part of the bridge has failed: %s", self.failure, exc_info=trace)
         self.on_failure(self.failure)
 
     def _status(self) -> StatusReport | Readiness:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,10 +16,20 @@ Json: TypeAlias = Any
 """A JSON value as `json.loads` returns it: None, bool, int, float, str, list or dict."""
 
 Key: TypeAlias = str | int
-"""The value of a row's key column, as decoded from JSON."""
+"""The value of a row's key column, as decoded from JSON; see `safe_key`."""
+
+MAX_SAFE_INTEGER: Final = 2**53 - 1
+"""The greatest integer that a number of JavaScript holds exactly, with all below it."""
 
 Record: TypeAlias = "Mapping[str, Json]"
 """Column name -> value. An absent column is unknown, which differs from null."""
+
+
+def safe_key(key: int) -> Key:
+    """Return an integer key as it is stored and sent: its digits if it is past `MAX_SAFE_INTEGER`,
+    where two keys would be one in JavaScript.
+    """
+    return key if -MAX_SAFE_INTEGER <= key <= MAX_SAFE_INTEGER else str(key)
 
 
 def json_equal(a: Json, b: Json) -> bool:

@@ -25,12 +25,14 @@ class SettingsError(BridgeError):
 class TableUnreadableError(BridgeError):
     """The table can't be read.
 
-    `permanent`: no retry can succeed until settings, grants or the table are changed.
+    - `permanent`: no retry can succeed until settings, grants or the table are changed.
+    - `refused`: this very read was refused; one of fewer rows may succeed.
     """
 
-    def __init__(self, message: str, *, permanent: bool = False) -> None:
+    def __init__(self, message: str, *, permanent: bool = False, refused: bool = False) -> None:
         super().__init__(message)
         self.permanent = permanent
+        self.refused = refused
 
 
 class LogUnusableError(BridgeError):
@@ -89,6 +91,7 @@ class Code(StrEnum):
     ORIGIN_FORBIDDEN = "origin_forbidden", "pages of this origin may not connect"
     FORBIDDEN = "forbidden", "for operators only; the message has the requirements"
     NOT_SUPPORTED = "not_supported", "documented, but not supported by this bridge"
+    INTERNAL_ERROR = "internal_error", "the bridge failed to handle the request; its log has why"
 
 
 class RequestRejected(BridgeError):  # noqa: N818 - a verb of rejection
@@ -98,6 +101,11 @@ class RequestRejected(BridgeError):  # noqa: N818 - a verb of rejection
         super().__init__(message)
         self.code = code
         self.message = message
+
+    @classmethod
+    def by_failure(cls) -> Self:
+        """Return the rejection of a request that failed for a defect of the bridge."""
+        return cls(Code.INTERNAL_ERROR, "the bridge failed to handle the request")
 
     def to_ack(self) -> dict[str, object]:
         """Return the acknowledgement of the wire contract."""

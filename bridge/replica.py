@@ -79,6 +79,13 @@ class Replica:
         while self._applied < commit.number:
             await self._advanced.wait()
 
+    def locate(self, position: Position) -> Position | None:
+        """Return the same place as a position of the present epoch; None if it is not in the
+        history up to `head`.
+        """
+        located = self._log.locate(position)
+        return None if located is None or located.seq > self.head.seq else located
+
     def after(self, position: Position) -> Sequence[Entry]:
         """Return the entries after `position` up to `head`, in order. Raises
         `errors.PositionGoneError`.

@@ -16,7 +16,9 @@ rights are checked during delivery. (Only a move concerns two regions with one e
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+import re
+from typing import TYPE_CHECKING, Final
 
 from bridge.events import shared
 
@@ -31,6 +33,9 @@ ALL_ROOM = "everything"
 
 _REGION = "region:"
 _MEMBER = "member/"
+
+_ESCAPED_SLASH: Final = re.compile("%(?=(?:25)*2F)")
+"""The percent sign of what resembles an escaped slash; all others stay as they are."""
 
 
 def region_room(region: str) -> str:
@@ -80,8 +85,8 @@ def rooms_of(key: Key, regions: Iterable[str], *views: View) -> tuple[str, ...]:
 def regions_of(record: Record, columns: Sequence[str]) -> tuple[str, ...]:
     """Return the regions of a row, widest first: `("TX", "TX/Austin")` for `state, city`.
 
-    A null or empty column ends the path: a row without a state is in no region. Equal results are
-    one object.
+    A null or empty column ends the path: a row without a state is in no region. A slash within a
+    value is `%2F`, so that no two places are one region. Equal results are one object.
     """
     path: list[str] = []
     out: list[str] = []
@@ -97,6 +102,12 @@ def regions_of(record: Record, columns: Sequence[str]) -> tuple[str, ...]:
 def _part(value: Json) -> str:
     if value is None:
         return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)
+    if isinstance(value, str):
+        text = value
+    elif isinstance(value, dict | list):
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    else:
+        text = json.dumps(value)
+    if "/" not in text and "%" not in text:
+        return text
+    return _ESCAPED_SLASH.sub("%25", text).replace("/", "%2F")

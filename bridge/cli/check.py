@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 POLL_SECONDS: Final = 0.05
 
+KEY_SAMPLE_ROWS: Final = 1000
+"""Rows that are read, to find keys that are not unique."""
+
 
 async def check(settings: Settings, out: Callable[[str], None]) -> int:
     """Read the table, fetch the keys of tokens and subscribe to the changes, without any write.
@@ -52,6 +55,8 @@ async def _check_table(
     try:
         await table.open()
         readable = report(*await _read(projection, table))
+        if readable and table.key_advice is not None:
+            report(True, f"key: {table.key_advice}")
         live = report(*await _join(settings, create_source(options, table)))
     finally:
         await table.close()
@@ -61,7 +66,7 @@ async def _check_table(
 async def _read(projection: Projection, table: Table) -> tuple[bool, str]:
     columns = projection.selected
     try:
-        rows = await table.page(None, 1)
+        rows = await table.page(None, KEY_SAMPLE_ROWS)
     except TableUnreadableError as error:
         return False, f"table: {error}"
     if not rows:

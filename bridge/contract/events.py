@@ -13,7 +13,14 @@ from typing_extensions import TypeAliasType
 
 # Named types of the schema; in Python they equal the types that they stand for.
 PropertyId = TypeAliasType(
-    "PropertyId", Annotated[str | int, Field(description="The key of a row, as in the table.")]
+    "PropertyId",
+    Annotated[
+        str | int,
+        Field(
+            description="The key of a row, as in the table. An integer past 2^53 - 1, which "
+            "JavaScript can't hold, is a string of its digits."
+        ),
+    ],
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from bridge.changes import safe_key
 from bridge.errors import Code, RequestRejected
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ NAME_LENGTH: Final = 200
 """Maximum number of characters of a region or property id. Longer names are rejected."""
 
 INTEGERS: Final = range(-(2**63), 2**64)
-"""Integers that a key column can hold."""
+"""Integers that a request may name; greater keys are given as strings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ def parse_region(value: Any) -> str:
 
 def _property(value: Any) -> Key:
     if isinstance(value, int) and not isinstance(value, bool) and value in INTEGERS:
-        return value
+        return safe_key(value)
     if not isinstance(value, str) or not value:
         raise _bad("a property id as a non-empty string or an integer", value)
     return _short(value)

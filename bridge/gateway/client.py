@@ -51,7 +51,7 @@ class Connection:
         eio_sid: str,
         engine: EngineSession | None = None,
         *,
-        opened_at: float = 0.0,
+        opened_at: int = 0,
         is_python: bool = False,
         header_token: str | None = None,
         slot: Slot | None = None,
@@ -59,7 +59,7 @@ class Connection:
         self.eio_sid = eio_sid
         self.engine = engine
         self.opened_at = opened_at
-        """When it opened, in seconds of the event loop's clock."""
+        """When it opened, in seconds of the event loop's clock, rounded up."""
         self.is_python = is_python
         """Whether python-socketio's client opened it, which receives no positions."""
         self.header_token = header_token

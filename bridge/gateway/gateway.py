@@ -99,7 +99,7 @@ class Gateway:
         """Load the sessions and revocations of an earlier process. The log must be open."""
         await self.authenticator.open()
         if self.persistence is not None:
-            await self.persistence.load(self.log.head.epoch)
+            await self.persistence.load(self.log.locate)
 
     async def run(self) -> None:
         """Follow the upstream state, expire sessions and refresh keys until cancelled."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import orjson
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from bridge.rights import Rights
     from bridge.security.client_ip import ClientAddress
     from bridge.security.origins import Origins
+
+log = logging.getLogger(__name__)
 
 
 class RegionsEndpoint:
@@ -74,6 +77,9 @@ class RegionsEndpoint:
             return self._answer(gateway, request, gateway.effective_rights(rights))
         except RequestRejected as rejection:
             return rejection_response(rejection)
+        except Exception:
+            log.exception("GET /regions failed")
+            return rejection_response(RequestRejected.by_failure())
 
     async def _ready_gateway(self) -> Gateway:
         gateway = self._gateway()

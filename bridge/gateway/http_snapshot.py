@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from starlette.middleware import Middleware
@@ -23,7 +25,7 @@ from bridge.rights import UNRESTRICTED
 from bridge.security.concurrency import WaitingLimiter
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from bridge.security.client_ip import ClientAddress
     from bridge.security.origins import Origins
 
+log = logging.getLogger(__name__)
 
 MAX_CONCURRENT_COLLECTS: Final = 2
 """Requests that collect their rows at a time; the others wait. Each holds references to all its
@@ -59,6 +62,9 @@ DOWNLOAD_SECONDS: Final = 120.0
 PAGE_ROWS: Final = 1000
 """Rows that count as one full page against the quota."""
 
+SLICE_ROWS: Final = ROWS_PER_STEP // 2
+"""Rows that are encoded in one iteration of the event loop."""
+
 STATUS: Final = {
     Code.RATE_LIMITED: 429,
     Code.NOT_READY: 503,
@@ -68,6 +74,7 @@ STATUS: Final = {
     Code.TOKEN_EXPIRED: 401,
     Code.SIGNED_OUT: 401,
     Code.REGION_FORBIDDEN: 403,
+    Code.INTERNAL_ERROR: 500,
 }
 """HTTP status by code; 400 for the others."""
 
@@ -153,6 +160,9 @@ class SnapshotEndpoint:
             return await self._download(gateway, request, selection, rights, private=private)
         except RequestRejected as rejection:
             return rejection_response(rejection)
+        except Exception:
+            log.exception("GET /properties failed")
+            return rejection_response(RequestRejected.by_failure())
 
     async def _download(
         self,
@@ -172,12 +182,14 @@ class SnapshotEndpoint:
                 rows = await gateway.snapshots.collect(selection, rights)
                 # In the same iteration of the event loop as the rows.
                 position = str(gateway.log.head)
+            # Here, so that a failure is answered: a response that has begun can only be cut off.
+            first = _encoded(gateway.snapshots, list(islice(rows.items(), SLICE_ROWS)), rights.view)
         except BaseException:
             self._limiter.release(slot)
             raise
         gateway.quota.charge(address, gateway.clock.monotonic(), len(rows) / PAGE_ROWS)
         return TimedJsonResponse(
-            _body(gateway.snapshots, rows, rights.view),
+            _body(gateway.snapshots, first, rows, rights.view),
             headers=position_headers(position, rights, private=private),
             seconds=DOWNLOAD_SECONDS,
             done=partial(self._limiter.release, slot),
@@ -218,17 +230,21 @@ def rejection_response(rejection: RequestRejected) -> Response:
     return JSONResponse(rejection.to_ack(), status, headers)
 
 
+def _encoded(snapshots: Snapshots, items: Sequence[tuple[Key, bytes]], view: View) -> bytes:
+    return b",".join(snapshots.encode(key, row, view) for key, row in items)
+
+
 async def _body(
-    snapshots: Snapshots, rows: Mapping[Key, bytes], view: View
+    snapshots: Snapshots, first: bytes, rows: Mapping[Key, bytes], view: View
 ) -> AsyncIterator[bytes]:
-    """Yield the JSON array in slices, between which the event loop serves others."""
+    """Yield the JSON array in slices, between which the event loop serves others. `first` is the
+    first slice.
+    """
     items = list(rows.items())
-    yield b"["
-    for start in range(0, len(items), ROWS_PER_STEP // 2):
-        part = items[start : start + ROWS_PER_STEP // 2]
-        text = b",".join(snapshots.encode(key, row, view) for key, row in part)
-        yield text if start == 0 else b"," + text
+    yield b"[" + first
+    for start in range(SLICE_ROWS, len(items), SLICE_ROWS):
         await asyncio.sleep(0)
+        yield b"," + _encoded(snapshots, items[start : start + SLICE_ROWS], view)
     yield b"]"
 
 

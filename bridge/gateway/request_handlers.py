@@ -91,12 +91,15 @@ class RequestHandlers:
     async def handle(
         self, client: ClientSession, name: str, args: Sequence[Any], ack: int | None
     ) -> None:
-        """Handle a request and send its ack. An internal error ends the connection: the client
-        reconnects and subscribes again, instead of going on with an unknown subscription.
+        """Handle a request and send its ack, whatever happens. An internal error that may have
+        changed the subscription ends the connection after the ack: the client reconnects and
+        subscribes again, instead of going on with an unknown subscription.
         """
         request = self.by_name.get(name)
-        if request is None or client.subscription is None:
+        before = client.subscription
+        if request is None or before is None:
             return  # another event, or the client has been removed
+        failed = False
         try:
             self._limit(client)
             answer = await request(client, _single(args))
@@ -104,11 +107,15 @@ class RequestHandlers:
             answer = orjson.dumps(rejection.to_ack())
         except Exception:
             log.exception("a request of client %s failed", client.sid)
-            self._writer.abort(client)
-            return
+            failed = True
+            answer = orjson.dumps(RequestRejected.by_failure().to_ack())
         if ack is not None:
             self._batcher.flush_one(client)
             self._writer.send_packet(client, f"3{ack}[{answer.decode()}]")
+        if failed and client.subscription is not before:
+            self._writer.release(client)
+            self._writer.close(client)
+            return
         await self._store(client)
 
     def remove(self, client: ClientSession) -> None:

@@ -39,6 +39,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
+from bridge.changes import safe_key
 from bridge.errors import Code, RequestRejected
 from bridge.gateway.region_index import RegionBucket, RegionIndex
 from bridge.projection import DOCUMENTED
@@ -229,7 +230,7 @@ class Snapshots:
         hidden = self._hidden[view]
         return orjson.dumps(
             {
-                "property_id": key,
+                "property_id": safe_key(key) if type(key) is int else key,
                 **{c: None if c in hidden else known.get(c) for c in self._columns[view]},
             }
         )

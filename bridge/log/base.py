@@ -24,8 +24,9 @@ very long numbers."""
 class Position:
     """The place of an entry in the log; an opaque string for clients.
 
-    `epoch` identifies one unbroken history. A log that lost its past (a memory log after a restart)
-    begins another epoch, so that a position of the old one is not taken for a place in it.
+    `epoch` identifies one process that appended to the log. Every start begins another one, so that
+    no position is assigned twice, even if the log's file went back to an earlier state meanwhile.
+    The log knows up to which position an earlier epoch is part of its history (`locate`).
     """
 
     epoch: str
@@ -84,6 +85,12 @@ class EntryReader(Protocol):
         """Position of the last entry; before the first one, the position that it will follow."""
         ...
 
+    def locate(self, position: Position) -> Position | None:
+        """Return the same place as a position of the present epoch; None if it is not in this
+        log's history up to `head`.
+        """
+        ...
+
     def after(self, position: Position) -> Sequence[Entry]:
         """Return all entries after `position`, in order. Raises `errors.PositionGoneError`."""
         ...
@@ -129,7 +136,7 @@ class EventLog(EntryReader, Protocol):
         """Return the commits after the entry at `after`, as they are appended: each once, in order,
         without a gap, until the log is closed.
 
-        Raises `errors.PositionGoneError` now if `after` is not of this epoch or the commits after
+        Raises `errors.PositionGoneError` now if `after` is not in this history or the commits after
         it are not kept, and later if the follower is so far behind that its next commit is not. To
         build a copy of the rows, follow first, then read `rows()`, then apply the commits: to apply
         a row update twice does no harm.

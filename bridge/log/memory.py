@@ -57,6 +57,9 @@ class MemoryEventLog:
         self._progress = progress or self._progress
         return self._feed.add(entries, rows, progress)
 
+    def locate(self, position: Position) -> Position | None:
+        return self._entries.locate(position)
+
     def after(self, position: Position) -> Sequence[Entry]:
         return self._entries.after(position)
 

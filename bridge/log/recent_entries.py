@@ -10,7 +10,7 @@ from bridge.errors import PositionGoneError
 from bridge.log.base import Entry, Position
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from bridge.clock import Clock
     from bridge.events import Event
@@ -19,9 +19,21 @@ if TYPE_CHECKING:
 class RecentEntries:
     """Keeps at most `events` entries, none older than `seconds`."""
 
-    def __init__(self, epoch: str, seq: int, *, events: int, seconds: float, clock: Clock) -> None:
-        """`seq`: number of the last entry of that epoch so far."""
+    def __init__(
+        self,
+        epoch: str,
+        seq: int,
+        *,
+        events: int,
+        seconds: float,
+        clock: Clock,
+        earlier: Mapping[str, int] | None = None,
+    ) -> None:
+        """`seq`: number of the last entry of that epoch so far. `earlier`: the epochs of earlier
+        processes, each with the number of its last entry.
+        """
         self.head = Position(epoch, seq)
+        self._earlier = earlier or {}
         self._assigned = seq  # number of the last entry that `next` made
         self._limit = events
         self._seconds = seconds
@@ -64,14 +76,22 @@ class RecentEntries:
         """Number of the oldest entry that is kept; that of the next one if none is."""
         return self.head.seq + 1 - len(self._entries)
 
+    def locate(self, position: Position) -> Position | None:
+        """Return the same place as a position of the present epoch; None if it is not in the
+        history: of an unknown epoch, or past the last entry that is known of its epoch.
+        """
+        epoch, seq = position.epoch, position.seq
+        last = self.head.seq if epoch == self.head.epoch else self._earlier.get(epoch, -1)
+        return Position(self.head.epoch, seq) if seq <= last else None
+
     def after(self, position: Position) -> Sequence[Entry]:
         """Return all entries after `position`, in order. Raises `errors.PositionGoneError`."""
         self._trim(self._clock.monotonic())
-        missing = self.head.seq - position.seq
-        if position.epoch != self.head.epoch or missing < 0:
+        if self.locate(position) is None:
             raise PositionGoneError(
-                f"position {position} is not of this log's epoch {self.head.epoch}"
+                f"position {position} is not in the history of this log's epoch {self.head.epoch}"
             )
+        missing = self.head.seq - position.seq
         if missing > len(self._entries):
             raise PositionGoneError(
                 f"{missing} entries follow position {position}, the log keeps {len(self._entries)}"

@@ -32,6 +32,12 @@ log = logging.getLogger(__name__)
 FULL_SECONDS: Final = 10.0
 """`Retry-After` of a connection that was rejected for want of a slot."""
 
+MAX_WARNED_ORIGINS: Final = 50
+"""Rejected origins that are logged; any client can invent them."""
+
+ORIGIN_ADMITTED: Final = "bridge.origin_admitted"
+"""Key in `scope["extensions"]` of a request whose origin may connect."""
+
 ALL: Final = ""
 """Key of the limit of all handshakes."""
 
@@ -88,13 +94,15 @@ class AdmissionMiddleware:
         self.rejections: dict[str, int] = {}
         """Number of rejections by code."""
         self._warned = False
+        self._warned_origins: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        origin, host = _origin(scope)
-        if not self._origins.allows(origin, host):
+        origin = _origin(scope)
+        if origin is not None and not self._origins.allows(origin, *self._addresses.hosts(scope)):
+            self._warn_of_origin(origin, scope)
             rejection = RequestRejected(
                 Code.ORIGIN_FORBIDDEN,
                 "this page's origin may not connect; BRIDGE_CORS_ORIGINS lists those that may",
@@ -102,6 +110,7 @@ class AdmissionMiddleware:
             self._count(rejection)
             await reject(scope, receive, send, rejection=rejection, status=403)
             return
+        scope.setdefault("extensions", {})[ORIGIN_ADMITTED] = True
         if not _is_handshake(scope):
             await self._app(scope, receive, send)
             return
@@ -159,6 +168,18 @@ class AdmissionMiddleware:
         code = rejection.code.value
         self.rejections[code] = self.rejections.get(code, 0) + 1
 
+    def _warn_of_origin(self, origin: str, scope: Scope) -> None:
+        """Log a rejected origin, once each."""
+        if origin in self._warned_origins or len(self._warned_origins) >= MAX_WARNED_ORIGINS:
+            return
+        self._warned_origins.add(origin)
+        log.warning(
+            "pages of the origin %.200r may not connect; if they should, add it to "
+            "BRIDGE_CORS_ORIGINS (the requests are sent to %.200r)",
+            origin,
+            ", ".join(self._addresses.hosts(scope)),
+        )
+
     def _warn_of_untrusted_proxy(self, scope: Scope) -> None:
         if not self._warned and self._addresses.is_untrusted_proxy(scope):
             self._warned = True
@@ -169,17 +190,10 @@ class AdmissionMiddleware:
             )
 
 
-def _origin(scope: Scope) -> tuple[str | None, str]:
-    """Return the Origin and the Host. Several Origins are joined, which matches no pattern."""
-    origin: str | None = None
-    host = ""
-    for name, value in scope["headers"]:
-        if name == b"origin":
-            text = value.decode("latin-1")
-            origin = text if origin is None else f"{origin},{text}"
-        elif name == b"host":
-            host = value.decode("latin-1")
-    return origin, host
+def _origin(scope: Scope) -> str | None:
+    """Return the Origin. Several are joined, which matches no pattern."""
+    origins = [value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"]
+    return ",".join(origins) if origins else None
 
 
 def _is_handshake(scope: Scope) -> bool:

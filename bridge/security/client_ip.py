@@ -93,6 +93,21 @@ class ClientAddress:
                 break
         return str(client)
 
+    def hosts(self, scope: Mapping[str, Any]) -> list[str]:
+        """Return the hosts that a request was sent to: its `Host`, and the `X-Forwarded-Host` of a
+        trusted proxy.
+        """
+        peer = _peer(scope)
+        names = {b"host"}
+        if peer is not None and self._trusts(peer):
+            names.add(b"x-forwarded-host")
+        return [
+            host.strip()
+            for name, value in scope["headers"]
+            if name in names
+            for host in value.decode("latin-1").split(",")
+        ]
+
     def rate_limit_key(self, scope: Mapping[str, Any]) -> str | None:
         """Return the key of a request for limits per address, see `address_group`; None if it is
         not limited.

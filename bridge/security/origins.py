@@ -37,7 +37,7 @@ _LABEL: Final = "[a-z0-9_-]+"
 class Origins:
     """A list of origins and patterns. In a pattern, `*` matches one or more letters, digits and
     hyphens within one label of the host: `https://my-app-*-team.vercel.app`. `*` alone matches any
-    origin. An empty list allows the bridge's own origin.
+    origin. The bridge's own origin is always allowed.
     """
 
     def __init__(self, patterns: Iterable[str]) -> None:
@@ -46,7 +46,6 @@ class Origins:
         if ANY in listed and len(listed) > 1:
             raise ValueError("expected either * alone or a list of origins, got both")
         self.any = listed == (ANY,)
-        self._same_origin = not listed
         self._exact: set[str] = set()
         self._patterns: list[re.Pattern[str]] = []
         for pattern in () if self.any else listed:
@@ -58,19 +57,21 @@ class Origins:
                     raise ValueError(_expected(pattern))
                 self._exact.add(origin)
 
-    def allows(self, origin: str | None, host: str = "") -> bool:
-        """Whether a page of `origin` may connect, with a request to `host`. A request without an
-        origin is not sent by a page and is allowed.
+    def allows(self, origin: str | None, *hosts: str) -> bool:
+        """Whether a page of `origin` may connect, with a request to one of `hosts`: the `Host` and
+        those that a trusted proxy forwarded. A request without an origin is not sent by a page and
+        is allowed.
         """
         if origin is None or self.any:
             return True
         normal = normalize_origin(origin)
         if normal is None:
             return False
-        if self._same_origin:
-            scheme = normal.partition("://")[0]
-            return normal == normalize_origin(f"{scheme}://{host}")
-        return normal in self._exact or any(each.fullmatch(normal) for each in self._patterns)
+        if normal in self._exact or any(each.fullmatch(normal) for each in self._patterns):
+            return True
+        # The scheme is not compared: the bridge may be behind a proxy that ends TLS.
+        scheme = normal.partition("://")[0]
+        return any(normal == normalize_origin(f"{scheme}://{host}") for host in hosts)
 
 
 def normalize_origin(origin: str) -> str | None:

@@ -13,17 +13,23 @@ uvicorn limits the time between two requests and nothing else. This protocol add
 A proxy in front (nginx, Fly's) reads the whole request before it connects, and buffers the response
 for its reader: behind a trusted proxy that does so this protocol is redundant.
 
-An exception in a parser callback is handled by uvicorn as a request that can't be parsed: response
-400, connection closed.
+A request beyond a size is answered 431, one that can't be parsed or that asks for a websocket by
+another method than GET 400, and the connection is closed at once. Neither is logged: it is the
+client's mistake.
 
 Private API used here: bridge/README.md, "Private names"; canaries: tests/canaries/test_uvicorn.py.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from bridge.server.close_delimited import CloseDelimited
+from bridge.server.file_limit import file_limit
+from bridge.server.responses import BAD_REQUEST, NO_FILES, TOO_LONG
 
 if TYPE_CHECKING:
     import asyncio
@@ -35,7 +41,8 @@ UNREAD_SECONDS: Final = 30.0
 """Maximum time in which a client reads nothing of its response."""
 
 HEAD_BYTES: Final = 32_768
-"""Maximum size of a request's target and headers, in bytes. Enough for a token of a few KB."""
+"""Maximum size of a request's target and headers, in bytes. Enough for cookies and a token of
+several KB each."""
 
 HEADERS: Final = 100
 """Maximum number of headers of a request."""
@@ -45,11 +52,6 @@ PIPELINED: Final = 8
 send none; uvicorn accepts any number, and continues after each response with those received
 since."""
 
-TOO_LONG: Final = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
-    b"Content-Length: 0\r\nConnection: close\r\n\r\n"
-)
-
 
 class HeaderTooLongError(Exception):
     """The headers of a request exceed their limit."""
@@ -57,6 +59,10 @@ class HeaderTooLongError(Exception):
 
 class TooManyRequestsError(Exception):
     """Too many pipelined requests wait on the connection."""
+
+
+class InvalidHandshakeError(Exception):
+    """The request asks for a websocket in a way that the websocket protocol does not allow."""
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -73,7 +79,10 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._start_request_timer()
+        if file_limit.admits(len(self.connections)):
+            self._start_request_timer()
+        else:
+            self._reject(NO_FILES)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -106,16 +115,29 @@ class HttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._head_size += len(data)
-        super().data_received(data)
+        self._parse(data)
         if self.transport.is_closing() or self._upgraded:
             return
         # The parser calls back with whole headers and buffers incomplete ones.
         if self._head_size > HEAD_BYTES:
-            self._reject()
+            self._reject(TOO_LONG)
         elif self._request_timer is None and self._idle():
             # The bytes cancelled uvicorn's keep-alive timer without starting a request: empty
             # lines.
             self._start_request_timer()
+
+    def _parse(self, data: bytes) -> None:
+        """Feed the parser, as uvicorn's `data_received`."""
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            too_long = isinstance(error.__context__, HeaderTooLongError)
+            self._reject(TOO_LONG if too_long else BAD_REQUEST)
+        except httptools.HttpParserUpgrade:
+            # Any other upgrade is ignored, and its request answered as any request.
+            if self._should_upgrade():
+                self.handle_websocket_upgrade()
 
     def on_body(self, body: bytes) -> None:
         self._head_size -= len(body)
@@ -132,14 +154,24 @@ class HttpProtocol(HttpToolsProtocol):
             raise HeaderTooLongError
         if len(self.pipeline) >= PIPELINED:
             raise TooManyRequestsError
+        if self.parser.should_upgrade() and self._should_upgrade():
+            method, version = self.parser.get_method(), self.parser.get_http_version()
+            if (method, version) != (b"GET", "1.1"):
+                raise InvalidHandshakeError
         super().on_headers_complete()
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        if cycle.scope["http_version"] == "1.0":
+            app = CloseDelimited(app, cycle)
+        super()._start_asgi_task(cycle, app)
 
     def _idle(self) -> bool:
         answered = self.cycle is None or self.cycle.response_complete
         return answered and self.timeout_keep_alive_task is None
 
-    def _reject(self) -> None:
-        self.transport.write(TOO_LONG)
+    def _reject(self, response: bytes) -> None:
+        self._cancel_request_timer()
+        self.transport.write(response)
         self.transport.close()
 
     # -- time to read a response
@@ -155,7 +187,15 @@ class HttpProtocol(HttpToolsProtocol):
 
     def timeout_keep_alive_handler(self) -> None:
         super().timeout_keep_alive_handler()
-        # The transport was closed, which waits for its unsent bytes.
+        self._limit_closing()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._limit_closing()
+
+    def _limit_closing(self) -> None:
+        """Limit the time of a closed transport, which waits for its unsent bytes."""
         if self._unread_timer is None and self.transport.get_write_buffer_size():
             self._start_unread_timer()
 

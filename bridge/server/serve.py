@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -11,13 +12,17 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import uvicorn
 
+from bridge.errors import BridgeError
+from bridge.server.file_limit import file_limit
 from bridge.server.http_protocol import HttpProtocol
 from bridge.server.websocket_protocol import WebSocketProtocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import Message, Receive, Scope, Send
+
+log = logging.getLogger(__name__)
 
 GRACE_SECONDS: Final = 5
 """Time that requests in progress have to finish during shutdown."""
@@ -51,13 +56,13 @@ class ServedBridge(Protocol):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket. `port` 0 takes a free one; an empty `host` is every IPv4 and IPv6
-    address.
+    """Return a listening socket. `port` 0 takes a free one; an empty `host` and `::` are every IPv4
+    and IPv6 address.
 
     Its connections send without delay (TCP_NODELAY). Raises OSError, with EADDRINUSE if the port is
     in use.
     """
-    if not host and socket.has_dualstack_ipv6():
+    if host in ("", "::") and socket.has_dualstack_ipv6():
         listening = socket.create_server(
             ("", port), family=socket.AF_INET6, backlog=2048, dualstack_ipv6=True
         )
@@ -85,13 +90,62 @@ def url(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+class _OneLineErrors:
+    """Logs an error that an operator can mend, raised during startup, as its message alone: uvicorn
+    logs any exception of the lifespan with its traceback.
+    """
+
+    def __init__(self, bridge: ServedBridge) -> None:
+        self._bridge = bridge
+        self._running: asyncio.Task[None] | None = None
+
+    async def end(self) -> None:
+        """Cancel the lifespan, if it runs, and wait for its end."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.wait([self._running])
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+        else:
+            await self._bridge(scope, receive, send)
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        failed: Message | None = None
+        self._running = asyncio.current_task()
+
+        async def hold(message: Message) -> None:
+            nonlocal failed
+            if message["type"] == "lifespan.startup.failed":
+                failed = message
+            else:
+                await send(message)
+
+        try:
+            await self._bridge(scope, receive, hold)
+        except BaseException as error:
+            if failed is not None:
+                if isinstance(error, BridgeError):
+                    log.error("the bridge can't start: %s", error)  # noqa: TRY400 - one line
+                if isinstance(error, BridgeError | asyncio.CancelledError):
+                    failed["message"] = ""
+                await send(failed)
+            raise
+
+
+def _is_no_repetition(record: logging.LogRecord) -> bool:
+    """Return False for the line that uvicorn adds after the reason was logged."""
+    return record.msg != "Application startup failed. Exiting."
+
+
 class BridgeServer(uvicorn.Server):
     """uvicorn for one bridge. Leaves signals to the process, and drains clients before it stops."""
 
     def __init__(self, bridge: ServedBridge) -> None:
         super().__init__(
             uvicorn.Config(
-                bridge,
+                application := _OneLineErrors(bridge),
                 http=HttpProtocol,
                 ws=WebSocketProtocol,
                 ws_max_size=bridge.settings.message_bytes,
@@ -110,6 +164,7 @@ class BridgeServer(uvicorn.Server):
             )
         )
         self._bridge = bridge
+        self._application = application
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -117,6 +172,10 @@ class BridgeServer(uvicorn.Server):
         shutdown, and the exit code would not be 0.
         """
         yield
+
+    async def abandon_startup(self) -> None:
+        """End a startup that uvicorn no longer waits for."""
+        await self._application.end()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await self._bridge.drain()
@@ -140,17 +199,36 @@ async def serve(bridge: ServedBridge, listening: socket.socket) -> int:
         code = await asyncio.shield(task)
     except asyncio.CancelledError:
         server.should_exit = True
+        if not server.started:
+            # The lifespan may wait for a disk, and uvicorn waits for the lifespan.
+            task.cancel()
+            await server.abandon_startup()
         await task
         raise
     return 1 if bridge.failure else code
 
 
 async def _run(server: BridgeServer, listening: socket.socket) -> int:
+    logger = logging.getLogger("uvicorn.error")
+    logger.addFilter(_is_no_repetition)
+    asyncio.get_running_loop().set_exception_handler(file_limit.on_loop_exception)
     try:
         await server.serve([listening])
     except SystemExit:  # raised by uvicorn if the lifespan failed, after logging the reason
         return 1
+    finally:
+        logger.removeFilter(_is_no_repetition)
     return 0
+
+
+def _on_signal(
+    loop: asyncio.AbstractEventLoop, number: signal.Signals, call: Callable[[], None]
+) -> None:
+    """Have `call` called in the loop at each signal of that number."""
+    try:
+        loop.add_signal_handler(number, call)
+    except NotImplementedError:  # the loop of Windows
+        signal.signal(number, lambda _number, _frame: loop.call_soon_threadsafe(call))
 
 
 def until_signalled(main: Coroutine[Any, Any, int]) -> int:
@@ -170,7 +248,7 @@ def until_signalled(main: Coroutine[Any, Any, int]) -> int:
 
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop)
+            _on_signal(loop, number, stop)
         try:
             return await main
         except asyncio.CancelledError:

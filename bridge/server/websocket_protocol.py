@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
@@ -18,6 +19,7 @@ from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from bridge.gateway.engineio.raw_websocket import HANDOVER, RawWebSocket, limit_read_size
+from bridge.server.responses import BAD_REQUEST, TOO_LONG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,56 +34,90 @@ not read (a slow client, or an attack) must not fill the write buffer."""
 GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 KEY_BYTES: Final = 16
 
+HANDSHAKE_HEADERS: Final = frozenset({b"host", b"upgrade", b"connection", b"origin"})
+"""Headers of the handshake besides `Sec-WebSocket-*`."""
+
+SWITCHING: Final = 101
+
 Headers = list[tuple[bytes, bytes]]
 
 
+MAX_LINE_BYTES: Final = 8192
+"""Longest line that the library parses, its end included."""
+
+_TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
 class UpgradeRequest:
-    """A websocket handshake of the usual form."""
+    """The request for a websocket."""
 
-    __slots__ = ("data", "headers", "key", "target")
+    __slots__ = ("headers", "key", "subprotocols", "target", "usual")
 
-    def __init__(self, data: bytes, target: str, headers: Headers, key: bytes) -> None:
-        self.data = data
+    def __init__(self, target: str, headers: Headers) -> None:
         self.target = target
         self.headers = headers
-        self.key = key
+        handshake = [(name.lower(), value) for name, value in headers if _of_handshake(name)]
+        by_name = dict(handshake)
+        self.key = by_name.get(b"sec-websocket-key", b"")
+        self.subprotocols = [
+            token.strip()
+            for name, value in handshake
+            if name == b"sec-websocket-protocol"
+            for token in value.split(b",")
+        ]
+        """The subprotocols that the client offers."""
+        self.usual = (
+            len(by_name) == len(handshake)
+            and all(value.isascii() for value in by_name.values())
+            and all(len(name) + len(value) + 4 <= MAX_LINE_BYTES for name, value in handshake)
+            and by_name.get(b"upgrade", b"").lower() == b"websocket"
+            and b"upgrade" in _tokens(by_name.get(b"connection", b""))
+            and by_name.get(b"sec-websocket-version") == b"13"
+            and all(map(_TOKEN.fullmatch, self.subprotocols))
+            and _is_key(self.key)
+        )
+        """Whether the handshake is valid beyond doubt. Others are left to the library."""
 
     @classmethod
     def read(cls, data: bytes) -> UpgradeRequest | None:
-        """Parse a whole request; None if anything is unusual, which is left to the library."""
+        """Parse a whole request; None if it is none for a websocket."""
         first, *lines = data.removesuffix(b"\r\n\r\n").split(b"\r\n")
         try:
             method, target, version = first.decode("ascii").split(" ")
-            headers: Headers = []
-            for line in lines:
-                name, colon, value = line.partition(b": ")
-                if not colon or not line.isascii():
-                    return None
-                headers.append((name, value))
         except ValueError:
             return None
-        by_name = {name.lower(): value for name, value in headers}
-        key = by_name.get(b"sec-websocket-key", b"")
-        if (
-            (method, version) != ("GET", "HTTP/1.1")
-            or len(by_name) != len(headers)
-            or by_name.get(b"upgrade", b"").lower() != b"websocket"
-            or b"upgrade" not in _tokens(by_name.get(b"connection", b""))
-            or by_name.get(b"sec-websocket-version") != b"13"
-            or b"sec-websocket-protocol" in by_name
-            or not _is_key(key)
-        ):
-            return None
-        return cls(data, target, headers, key)
+        headers: Headers = []
+        for line in lines:
+            name, colon, value = line.partition(b": ")
+            if not colon or not name.isascii():
+                return None
+            headers.append((name, value))
+        return cls(target, headers) if (method, version) == ("GET", "HTTP/1.1") else None
+
+    def for_library(self) -> bytes:
+        """Return the request with the headers of the handshake only: the library limits the length
+        of all lines, and a cookie may be longer.
+        """
+        lines = [b"%b: %b" % header for header in self.headers if _of_handshake(header[0])]
+        return b"\r\n".join([b"GET / HTTP/1.1", *lines, b"", b""])
 
     def accept(self, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-        """Return the response that accepts the websocket, with these headers in addition."""
+        """Return the response that accepts the websocket, with these headers in addition. Of the
+        subprotocols the first is chosen, as by Node's server: a browser fails without one.
+        """
         accept = base64.b64encode(hashlib.sha1(self.key + GUID).digest())  # noqa: S324 - RFC 6455
-        additional = b"".join(b"%b: %b\r\n" % header for header in headers)
+        chosen = [(b"Sec-WebSocket-Protocol", name) for name in self.subprotocols[:1]]
+        additional = b"".join(b"%b: %b\r\n" % header for header in (*chosen, *headers))
         return (
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Accept: %b\r\n%b\r\n" % (accept, additional)
         )
+
+
+def _of_handshake(name: bytes) -> bool:
+    """Return whether a header belongs to the handshake, and not to the application."""
+    lower = name.lower()
+    return lower in HANDSHAKE_HEADERS or lower.startswith(b"sec-websocket-")
 
 
 def _tokens(value: bytes) -> list[bytes]:
@@ -128,17 +164,54 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def data_received(self, data: bytes) -> None:
         if not self._began:
             self._began = True
+            request = UpgradeRequest.read(data)
+            if request is None:
+                self._reject(BAD_REQUEST)
             # Compressed frames can't be shared between clients; the library handles compression.
-            request = None if self.config.ws_per_message_deflate else UpgradeRequest.read(data)
-            if request is not None:
+            elif request.usual and not self.config.ws_per_message_deflate:
+                self._request = request
                 self._run_application(request)
-                return
+            else:
+                self._ask_library(request)
+            return
         self._fall_back()
         super().data_received(data)
 
+    def _ask_library(self, request: UpgradeRequest) -> None:
+        """Start the application if the library accepts an unusual handshake, and respond
+        otherwise.
+        """
+        response = self._library_response(request)
+        if response is None:
+            # The library drops what it can't parse, without a response.
+            lines = request.for_library().split(b"\r\n")
+            long = any(len(line) + 2 > MAX_LINE_BYTES for line in lines)
+            self._reject(TOO_LONG if long else BAD_REQUEST)
+        elif response.status_code == SWITCHING:
+            self._run_application(request)
+        else:
+            self.conn.send_response(response)
+            self._reject(b"".join(self.conn.data_to_send()))
+
+    def _library_response(self, request: UpgradeRequest) -> Any:
+        self.conn.receive_data(request.for_library())
+        for event in self.conn.events_received():
+            self.request = event  # type: ignore[assignment]
+            self.response = self.conn.accept(self.request)
+            return self.response
+        return None
+
+    def _reject(self, response: bytes) -> None:
+        """Respond to the handshake and close the connection."""
+        self.handshake_initiated = self.handshake_complete = self.close_sent = True
+        self.transport.write(response)
+        self.transport.close()
+
     def _run_application(self, request: UpgradeRequest) -> None:
         """Start the ASGI application in a task, as `handle_connect` does."""
-        self._request = request
+        extensions: dict[str, Any] = {"websocket.http.response": {}}
+        if self._request is not None:
+            extensions[HANDOVER] = self
         path, _, query = request.target.partition("?")
         self.scope = {
             "type": "websocket",
@@ -152,9 +225,9 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             "raw_path": (self.root_path + path).encode("ascii"),
             "query_string": query.encode("ascii"),
             "headers": [(name.lower(), value) for name, value in request.headers],
-            "subprotocols": [],
+            "subprotocols": [name.decode("latin-1") for name in request.subprotocols],
             "state": self.app_state.copy(),
-            "extensions": {"websocket.http.response": {}, HANDOVER: self},  # type: ignore[dict-item]
+            "extensions": extensions,
         }
         self.handshake_initiated = True
         self.queue.put_nowait({"type": "websocket.connect"})
@@ -190,12 +263,9 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if request is None:
             return
         self._request = None
-        self.conn.receive_data(request.data)
-        for event in self.conn.events_received():
-            self.request = event  # type: ignore[assignment]
-            self.response = self.conn.accept(self.request)
-            if self.response.status_code == 101:  # noqa: PLR2004 - Switching Protocols
-                return
+        response = self._library_response(request)
+        if response is not None and response.status_code == SWITCHING:
+            return
         # Not reached: `UpgradeRequest` accepts fewer requests than the library.
         self.transport.close()
         raise ClientDisconnected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
@@ -47,6 +48,19 @@ class ProjectSettings(SettingsGroup):
     def _some(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not value:
             raise ValueError("expected at least one column name")
+        return value
+
+    @field_validator("region", "updated_at")
+    @classmethod
+    def _not_the_key(cls, value: tuple[str, ...] | str, info: ValidationInfo) -> Any:
+        key = info.data.get("key")
+        if key in ((value,) if isinstance(value, str) else value):
+            raise ValueError(
+                f"expected other columns than the key {key}, which is BRIDGE_KEY: each row would "
+                "be a region of its own, and property:<id> is that already"
+                if info.field_name == "region"
+                else f"expected another column than the key {key}, which is BRIDGE_KEY"
+            )
         return value
 
     @field_validator("columns", "member_columns")

@@ -15,13 +15,16 @@ ADMIN_SECRET_CHARACTERS = 16
 class ServerSettings(SettingsGroup):
     """Server."""
 
-    host: str = Field("127.0.0.1", description="Address to listen on")
+    host: str = Field(
+        "127.0.0.1", description="Address to listen on; :: is every IPv6 and IPv4 one"
+    )
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0: a free one")
     path: str = Field("/socket.io", description="Path of the Socket.IO endpoint")
     cors_origins: Listed = Field(
         ("http://localhost:3000",),
         description="Origins of pages that may connect; in a label of the host * matches letters, "
-        "digits and hyphens (https://my-app-*-team.vercel.app), * alone matches any origin",
+        "digits and hyphens (https://my-app-*-team.vercel.app), * alone matches any origin; the "
+        "bridge's own origin is always allowed",
     )
     trusted_proxies: Listed = Field(
         (),

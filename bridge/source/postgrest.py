@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import time
+from collections import deque
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -14,7 +17,11 @@ from pydantic import ValidationError
 from supabase import AsyncClient, AsyncClientOptions, acreate_client
 
 from bridge.errors import TableUnreadableError
-from bridge.source.normalize import normalize
+from bridge.source.column_types import ColumnTypes
+from bridge.source.normalize import normalize_key, normalizer
+from bridge.source.read_errors import unreadable
+from bridge.source.row_keys import RowKeys
+from bridge.source.table_description import TableDescription
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -25,36 +32,14 @@ if TYPE_CHECKING:
 TIMEOUT_SECONDS = 20.0
 """Timeout of one read. The client's default is two minutes, during which a gap would stay open."""
 
-MAX_KEYS_BYTES = 6000
-"""Maximum size of the keys in the URL of one read. Gateways limit URLs to 8 kB."""
+MAX_URL_BYTES = 7500
+"""Maximum size of a URL with keys. Gateways limit a request's line to 8 kB."""
+
+MAX_COLUMNS_BYTES = 5000
+"""Maximum size of the names of columns in a URL. Beyond it all columns are read, and those that are
+not known are dropped."""
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_]+")
-
-_PERMANENT_ERRORS = {
-    "42703": "a column of BRIDGE_COLUMNS, BRIDGE_REGION, BRIDGE_KEY or BRIDGE_UPDATED_AT does not "
-    "exist: correct the setting or add the column",
-    "42P01": "the table does not exist: correct BRIDGE_TABLE or BRIDGE_WATCHERS, or apply the "
-    "migrations",
-    "PGRST205": "the table does not exist or is not exposed: correct BRIDGE_TABLE or "
-    "BRIDGE_WATCHERS, or expose its schema in the project's API settings",
-    "PGRST106": "the schema is not exposed: add it in the project's API settings",
-    "42501": "the key's role may not read the table: grant select on it to service_role",
-    "PGRST301": "the key was rejected: set SUPABASE_SECRET_KEY to this project's secret key",
-    "PGRST303": "the key was rejected: set SUPABASE_SECRET_KEY to this project's secret key",
-    "401": "the key was rejected: set SUPABASE_SECRET_KEY to this project's secret key",
-    "22P02": "expected BRIDGE_UPDATED_AT to name a column of dates or timestamps: correct it, or "
-    "leave it empty",
-    "Invalid API key": "set SUPABASE_SECRET_KEY to this project's secret key",
-    "Unregistered API key": "set SUPABASE_SECRET_KEY to a secret key of the project of "
-    "SUPABASE_URL",
-    "Legacy API keys are disabled": "set SUPABASE_SECRET_KEY to a secret key (sb_secret_...) "
-    "instead of the legacy service_role key",
-    "Invalid authentication credentials": "set SUPABASE_SECRET_KEY to this project's secret key",
-}
-"""Errors that persist until an operator acts, by the code of PostgREST or Postgres, with advice.
-The gateways in front of PostgREST send a message without a code: the messages on API keys are those
-of Supabase's gateway, the last one is that of a self-hosted Kong.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +56,21 @@ class PostgrestOptions:
 class PostgrestTable:
     """Implements `source.base.Table`. Call `open` before the first read, `close` at the end."""
 
-    def __init__(self, options: PostgrestOptions) -> None:
+    def __init__(self, options: PostgrestOptions, types: ColumnTypes | None = None) -> None:
+        """`types` of the columns are shared with the source of the changes."""
         self._options = options
+        self._types = ColumnTypes() if types is None else types
+        self._description = TableDescription(options.projection, self._types)
         self._projection = options.projection
         self._table = f"{self._projection.schema}.{self._projection.table}"
+        self._keys = RowKeys(options.projection, self._types)
         self._http: httpx.AsyncClient | None = None
         self._client: AsyncClient | None = None
+
+    @property
+    def key_advice(self) -> str | None:
+        """What the key costs or requires, for an operator, once a row was read; None: nothing."""
+        return self._keys.advice
 
     async def open(self) -> None:
         self._http = httpx.AsyncClient(
@@ -110,9 +104,28 @@ class PostgrestTable:
 
     async def rows(self, keys: Sequence[Key]) -> Sequence[Record]:
         found: list[dict[str, Json]] = []
-        for chunk in _chunks_by_url_size(keys):
-            found += await self._rows_of(chunk)
+        portions = deque(_chunks(keys, MAX_URL_BYTES - self._url_bytes))
+        while portions:
+            portion = portions.popleft()
+            try:
+                found += await self._rows_of(portion)
+            except TableUnreadableError as error:
+                if not error.refused:
+                    raise
+                if len(portion) == 1:
+                    raise TableUnreadableError(
+                        f"{error}; it is the row with {self._projection.key} {portion[0]!r}"
+                    ) from None
+                half = len(portion) // 2
+                portions.extendleft((portion[half:], portion[:half]))
         return found
+
+    @cached_property
+    def _url_bytes(self) -> int:
+        """The size of the URL of a read by keys, without the keys."""
+        key, names = self._projection.key, self._column_list(self._projection.selected)
+        parts = (self._options.url, "/rest/v1/", self._projection.table, "?select=", names)
+        return sum(len(quote(part, safe="")) for part in (*parts, f"&{key}=in.()"))
 
     async def _rows_of(self, keys: Sequence[Key]) -> list[dict[str, Json]]:
         """Read rows by key. The project may cap a response (`max-rows`) without an indication, so
@@ -123,7 +136,7 @@ class PostgrestTable:
         while keys:
             names = ",".join(map(quoted, keys))
             query = self._select(columns).filter(column, "in", f"({names})")
-            rows = self._records(await self._run(query), columns)
+            rows = await self._read(query, columns)
             read = {row[column] for row in rows}
             missing = [key for key in keys if key not in read]
             found += rows
@@ -140,7 +153,7 @@ class PostgrestTable:
             time, last, by, then = quoted(since), quoted(after), _name(column), _name(key)
             query = query.or_(f"{by}.gt.{time},and({by}.eq.{time},{then}.gt.{last})")
         query = query.order(_name(column)).order(_name(key)).limit(limit)
-        return self._records(await self._run(query), self._projection.selected)
+        return await self._read(query, self._projection.selected)
 
     async def newest(self) -> Record | None:
         column = self._projection.updated_at
@@ -149,9 +162,9 @@ class PostgrestTable:
         # Without "nulls last", which an index on the column does not support: PostgreSQL would
         # scan the whole table every few seconds.
         query = self._select(columns).not_.is_(column, "null").order(_name(column), desc=True)
-        rows = self._records(await self._run(query.limit(1)), columns)
+        rows = await self._read(query.limit(1), columns)
         if not rows:  # the table is empty, or the column is null in all rows
-            rows = self._records(await self._run(self._select(columns).limit(1)), columns)
+            rows = await self._read(self._select(columns).limit(1), columns)
         return rows[0] if rows else None
 
     async def _keyset(
@@ -161,18 +174,29 @@ class PostgrestTable:
         if after is not None:
             query = query.gt(self._projection.key, after)
         query = query.order(_name(self._projection.key)).limit(limit)
-        return self._records(await self._run(query), columns)
+        return await self._read(query, columns)
 
     def _select(self, columns: tuple[str, ...]) -> Any:
         if self._client is None:
             raise RuntimeError("expected an open table: call open() before the first read")
-        return self._client.table(self._projection.table).select(",".join(map(_name, columns)))
+        return self._client.table(self._projection.table).select(self._column_list(columns))
+
+    @staticmethod
+    def _column_list(columns: tuple[str, ...]) -> str:
+        names = ",".join(map(_name, columns))
+        return names if len(quote(names, safe="")) <= MAX_COLUMNS_BYTES else "*"
+
+    async def _read(self, query: Any, columns: tuple[str, ...]) -> list[dict[str, Json]]:
+        if self._description.is_due(time.monotonic()):
+            assert self._client is not None
+            await self._description.read(self._client, self._run, time.monotonic())
+        return self._records(await self._run(query), columns)
 
     async def _run(self, query: Any) -> list[dict[str, Json]]:
         try:
             response = await query.execute()
         except APIError as error:
-            raise self._unreadable(error) from None
+            raise unreadable(self._table, error) from None
         except (httpx.HTTPError, ValidationError, ValueError) as error:
             raise TableUnreadableError(
                 f"reading {self._table} failed: {type(error).__name__}: {error}"
@@ -189,20 +213,24 @@ class PostgrestTable:
     def _records(
         self, rows: list[dict[str, Json]], columns: tuple[str, ...]
     ) -> list[dict[str, Json]]:
+        key = self._projection.key
+        normalizers = [
+            (column, partial(normalize_key, type_name=self._types.get(column)))
+            if column == key
+            else (column, normalizer(self._types.get(column)))
+            for column in columns
+        ]
         try:
-            return [{column: normalize(row[column]) for column in columns} for row in rows]
+            records = [
+                {column: normal(row[column]) for column, normal in normalizers} for row in rows
+            ]
         except (KeyError, TypeError):
             raise TableUnreadableError(
                 f"reading {self._table}: expected rows with {', '.join(columns)}, got others"
             ) from None
-
-    def _unreadable(self, error: APIError) -> TableUnreadableError:
-        advice = _PERMANENT_ERRORS.get(str(error.code or error.message))
-        reason = " ".join(str(part) for part in (error.code, error.message) if part)
-        return TableUnreadableError(
-            f"reading {self._table} failed: {reason}" + (f"; {advice}" if advice else ""),
-            permanent=advice is not None,
-        )
+        if key in columns:
+            self._keys.check(records)
+        return records
 
 
 def quoted(value: Key) -> str:
@@ -216,13 +244,15 @@ def _name(column: str) -> str:
     return column if _PLAIN_NAME.fullmatch(column) else quoted(column)
 
 
-def _chunks_by_url_size(keys: Iterable[Key]) -> Iterator[list[Key]]:
-    """Yield chunks of keys that fit into one URL, in order."""
+def _chunks(keys: Iterable[Key], size_limit: int) -> Iterator[list[Key]]:
+    """Yield chunks of keys that take up to `size_limit` bytes in a URL, in order; a longer key is
+    alone.
+    """
     chunk: list[Key] = []
     size = 0
     for key in keys:
         added = len(quote(f"{quoted(key)},", safe=""))
-        if chunk and size + added > MAX_KEYS_BYTES:
+        if chunk and size + added > size_limit:
             yield chunk
             chunk, size = [], 0
         chunk.append(key)

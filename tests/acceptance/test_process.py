@@ -93,6 +93,38 @@ async def test_check_reports_success(run_bridge: RunBridge, sandbox: Sandbox) ->
     assert lines[1].startswith("ok    tokens: optional; verified with ES256 ")
 
 
+@pytest.mark.parametrize(
+    ("definition", "verdict", "text"),
+    [
+        ("id char(4) primary key, state text", "ok  ", "first character only"),
+        ("id int, made date, state text, primary key (id, made)", "ok  ", "(id, made)"),
+        ("id int, state text; insert into keyed values (1, 'TX'), (1, 'CA')", "FAIL", "several"),
+    ],
+)
+async def test_check_names_a_key_that_costs_or_fails(
+    run_bridge: RunBridge, sandbox: Sandbox, definition: str, verdict: str, text: str
+) -> None:
+    head, _, insert = definition.partition(";")
+    await sandbox.execute(
+        f"create table keyed ({head}); grant select on keyed to service_role;"
+        f"alter publication supabase_realtime add table keyed; {insert}"
+    )
+    environment = {
+        "SUPABASE_URL": sandbox.supabase_url,
+        "SUPABASE_SECRET_KEY": sandbox.supabase_key,
+        "BRIDGE_TABLE": "keyed",
+        "BRIDGE_COLUMNS": "state",
+        "BRIDGE_UPDATED_AT": "",
+    }
+    try:
+        async with run_bridge("check", **environment) as process:
+            assert await process.end() == (verdict == "FAIL")
+    finally:
+        await sandbox.execute("drop table keyed")
+    (line,) = [line for line in process.text.splitlines() if text in line]
+    assert line.startswith(verdict)
+
+
 async def test_check_fails_without_the_keys_of_required_tokens(
     run_bridge: RunBridge,
 ) -> None:

@@ -5,9 +5,11 @@ their true old values.
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 import socketio
 
@@ -124,6 +126,38 @@ async def test_acknowledged_subscription_survives_a_kill_right_after_the_ack(
     assert event["data"]["property_id"] == row["id"]
 
 
+async def entity_tag(url: str) -> str:
+    async with httpx.AsyncClient() as http:
+        return (await http.get(f"{url}/properties?region=TX")).headers["ETag"]
+
+
+async def test_client_of_a_history_that_an_older_copy_lacks_is_fresh(
+    restartable: RestartableBridge, client: SeedClients, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    [row] = await pick(sandbox, 1)
+    tags = []
+    async with client(restartable.url, auth={"regions": ["TX"]}) as js:
+        async with restartable.running() as process:
+            await js.connected()
+            await set_price(sandbox, row["id"], 111)
+            await property_events(js, 1)
+            await process.end(signal.SIGKILL)
+        copies = {path: path.read_bytes() for path in tmp_path.glob("log.sqlite3*")}
+        async with restartable.running() as process:
+            assert (await js.connected())["recovered"] is True
+            await set_price(sandbox, row["id"], 222)
+            await property_events(js, 1)
+            tags.append(await entity_tag(restartable.url))
+            await process.end(signal.SIGKILL)
+        for path, content in copies.items():
+            path.write_bytes(content)
+        # The restored file tells the same change as its second entry.
+        async with restartable.running():
+            assert (await js.connected())["recovered"] is False
+            tags.append(await entity_tag(restartable.url))
+    assert tags[0] != tags[1]
+
+
 async def test_client_is_fresh_after_a_restart_with_a_log_in_memory(
     run_bridge: RunBridge, client: SeedClients, sandbox: Sandbox
 ) -> None:
@@ -161,7 +195,40 @@ async def test_second_bridge_with_the_same_log_does_not_start(
     async with restartable.running():
         async with restartable.start(free_port()) as second:
             assert await second.end() == 1
-        assert "in use by another process" in second.stderr
+        [line] = _errors(second.stderr)
+        assert "in use by another process" in line
+
+
+def _errors(stderr: str) -> list[str]:
+    """Return all lines from the first error on."""
+    lines = stderr.splitlines()
+    first = next(number for number, line in enumerate(lines) if " ERROR " in line)
+    return lines[first:]
+
+
+async def test_log_that_can_not_be_opened_is_reported_in_one_line(
+    run_bridge: RunBridge, tmp_path: Path
+) -> None:
+    settings = {**NOWHERE, "BRIDGE_LOG": f"sqlite:///{tmp_path}/no/folder/log.sqlite3"}
+    async with run_bridge("serve", "--port", str(free_port()), **settings) as process:
+        assert await process.end() == 1
+    [line] = _errors(process.stderr)
+    assert "no/folder/log.sqlite3 can't be opened: No such file or directory" in line
+
+
+async def test_start_that_waits_for_a_full_disk_is_reported_and_ends_by_a_signal(
+    run_bridge: RunBridge, tmp_path: Path
+) -> None:
+    settings = {**NOWHERE, "BRIDGE_LOG": f"sqlite:///{tmp_path}/log.sqlite3"}
+    async with run_bridge("serve", "--port", str(free_port()), **settings) as process:
+        # Enough for what is logged, and too little for a new log.
+        resource.prlimit(process.process.pid, resource.RLIMIT_FSIZE, (8192, resource.RLIM_INFINITY))
+        async with asyncio.timeout(20):
+            while "can't be written" not in (tmp_path / "stderr-0").read_text():
+                await asyncio.sleep(0.02)
+        assert await process.end(signal.SIGTERM) == 0
+    assert "Free space on its disk" in process.stderr
+    assert "Traceback" not in process.stderr
 
 
 async def test_damaged_log_is_reported_with_a_remedy(run_bridge: RunBridge, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from bridge.rows import RowStore
 from bridge.source.normalize import normalize
 from tests.bench.figures import percentile
 from tests.bench.machine import resident
-from tests.bench.pipeline import listing
+from tests.bench.pipeline import listing, type_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +57,7 @@ def batches(size: int, number: int) -> list[Append]:
     rows = RowStore(projection.known)
     known = []
     for n in range(10_000):
-        record = {name: normalize(value) for name, value in listing(rng, n).items()}
+        record = {name: normalize(value, type_of(name)) for name, value in listing(rng, n).items()}
         known.append(record)
     out = []
     for n in range(number):
@@ -135,7 +135,10 @@ async def opening(folder: Path, count: int) -> dict[str, float]:
     for start in range(0, count, 1000):
         page = []
         for number in range(start, min(start + 1000, count)):
-            record = {name: normalize(value) for name, value in listing(rng, number).items()}
+            record = {
+                name: normalize(value, type_of(name))
+                for name, value in listing(rng, number).items()
+            }
             # In key order, as a table scan reads them.
             page.append((str(uuid.UUID(int=number << 96)), rows.encode(record)))
         await log.append([], page)

@@ -64,6 +64,11 @@ def listing(rng: random.Random, number: int) -> dict[str, Any]:
     }
 
 
+def type_of(column: str) -> str:
+    """Return the type of a column as far as values are normalized by it."""
+    return "timestamptz" if column.endswith("_at") else ""
+
+
 def payload(number: int, before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     return {
         "schema": "public",
@@ -83,7 +88,9 @@ def fill(projection: Projection, count: int, rng: random.Random) -> tuple[RowSto
     gc.collect()
     before = resident()
     for number in range(count):
-        record = {name: normalize(value) for name, value in listing(rng, number).items()}
+        record = {
+            name: normalize(value, type_of(name)) for name, value in listing(rng, number).items()
+        }
         rows.apply([(record["id"], rows.encode(record))])
     gc.collect()
     return rows, (resident() - before) / count

@@ -17,6 +17,7 @@ from bridge.gateway.engineio.raw_websocket import (
     READ_BYTES,
     limit_read_size,
 )
+from bridge.server.file_limit import ACCEPT_FAILED
 
 CHANGED = 'asyncio changed a name listed in bridge/README.md, "Private names": '
 
@@ -84,3 +85,9 @@ async def test_transport_reads_max_size_bytes_at_a_time() -> None:
 def test_transport_passes_max_size_to_recv() -> None:
     kind: Any = getattr(selector_events, DIRECT_WRITE_TRANSPORT[1])
     assert "recv(self.max_size)" in inspect.getsource(kind), CHANGED + "transport.max_size"
+
+
+def test_failed_accept_has_the_known_message() -> None:
+    loop: Any = selector_events.BaseSelectorEventLoop
+    source = inspect.getsource(loop._accept_connection)
+    assert repr(ACCEPT_FAILED) in source, CHANGED + "the message of a failed accept"

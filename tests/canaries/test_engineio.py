@@ -81,6 +81,10 @@ def test_sockets_are_a_dict_of_sessions_by_sid() -> None:
 def test_async_has_the_websocket_class_and_translate_request() -> None:
     stock = engineio.AsyncServer(async_mode="asgi")._async
     assert stock["websocket"] is asgi.WebSocket, CHANGED + 'server._async["websocket"]'
+    assert stock["make_response"] is asgi.make_response, CHANGED + 'server._async["make_response"]'
+    assert parameters(asgi.make_response) == ["status", "headers", "payload", "environ"], (
+        CHANGED + "make_response()"
+    )
     assert stock["translate_request"] is asgi.translate_request, (
         CHANGED + 'server._async["translate_request"]'
     )
@@ -151,6 +155,19 @@ def test_websocket_handler_uses_only_put_of_the_queue() -> None:
 )
 def test_writer_of_a_websocket_ends_with_an_empty_poll(part: str) -> None:
     assert part in inspect.getsource(AsyncSocket._websocket_handler), CHANGED + part
+
+
+def test_websocket_handler_probes_only_a_connected_session() -> None:
+    lines = inspect.getsource(AsyncSocket._websocket_handler).splitlines()
+    start = lines.index("        if self.connected:")
+    end = lines.index("        else:")
+    assert all(line.startswith(" " * 12) for line in lines[start + 1 : end] if line), (
+        CHANGED + "the probe of a websocket"
+    )
+    assert [line.strip() for line in lines[end + 1 : end + 3]] == [
+        "self.connected = True",
+        "self.upgraded = True",
+    ], CHANGED + "the start of a websocket"
 
 
 @pytest.mark.parametrize("part", ["environ.get('CONTENT_LENGTH'", "environ['wsgi.input'].read("])

@@ -66,6 +66,12 @@ def test_engine_is_of_the_class_that_the_hook_names() -> None:
     assert type(server.eio) is EngineServer, CHANGED + "_engineio_server_class()"
 
 
+def test_manager_keeps_its_callbacks_by_sid_and_id() -> None:
+    assert socketio.AsyncManager().callbacks == {}, CHANGED + "manager.callbacks"
+    source = inspect.getsource(socketio.AsyncManager.trigger_callback)
+    assert "callback = self.callbacks[sid][id]" in source, CHANGED + "manager.trigger_callback()"
+
+
 def test_manager_is_the_one_that_was_passed() -> None:
     server = SocketServer(clients=ClientRegistry(), async_mode="asgi")
     assert type(server.manager) is RegistryManager, CHANGED + "client_manager"

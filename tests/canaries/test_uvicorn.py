@@ -77,11 +77,31 @@ def test_server_raises_system_exit_if_the_lifespan_failed() -> None:
         "self.url += url",
         "self.headers.append",
         "self.pipeline.appendleft(",
+        "def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application)",
     ],
 )
 def test_http_protocol_keeps_its_parts(part: str) -> None:
     assert part in inspect.getsource(HttpToolsProtocol), CHANGED + part
     assert issubclass(HttpProtocol, HttpToolsProtocol)
+
+
+def test_http_protocol_only_feeds_the_parser_with_received_data() -> None:
+    lines = inspect.getsource(HttpToolsProtocol.data_received).splitlines()
+    assert [line.strip() for line in lines[1:] if line] == [
+        "self._unset_keepalive_if_required()",
+        "try:",
+        "self.parser.feed_data(data)",
+        "except httptools.HttpParserError:",
+        'msg = "Invalid HTTP request received."',
+        "self.logger.warning(msg)",
+        "self.send_400_response(msg)",
+        "return",
+        "except httptools.HttpParserUpgrade:",
+        "if self._should_upgrade():",
+        "self.handle_websocket_upgrade()",
+        "else:",
+        "self._unsupported_upgrade_warning()",
+    ], CHANGED + "data_received()"
 
 
 @pytest.mark.parametrize("http", [H11Protocol, HttpToolsProtocol])
@@ -92,6 +112,20 @@ def test_handshake_is_received_in_one_piece_before_the_protocol_is_set(http: Any
     assert made < given < source.index("self.transport.set_protocol(protocol)"), (
         CHANGED + f"{http.__name__}.handle_websocket_upgrade()"
     )
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "if self.chunked_encoding is None and",
+        'if name == b"content-length" and self.chunked_encoding is None:',
+        "num_bytes > self.expected_content_length",
+        "self.expected_content_length -= num_bytes",
+        "if self.expected_content_length != 0:",
+    ],
+)
+def test_response_is_chunked_and_measured_by_two_attributes(part: str) -> None:
+    assert part in inspect.getsource(RequestResponseCycle.send), CHANGED + part
 
 
 # -- WebSocketsSansIOProtocol

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from bridge.log.base import Position
 from tests.chaos.subscribed_ranges import SubscribedRanges
+from tests.support.history import parse_in_history
 from tests.support.model_client import ModelClient
 from tests.support.subscription import Subscription
 
@@ -74,7 +75,7 @@ class ClientSession(ModelClient):
         if not ack["ok"]:
             self.counts["rejected"] += 1
             return
-        position = Position.parse(ack["offset"]) if "offset" in ack else None
+        position = parse_in_history(ack["offset"]) if "offset" in ack else None
         subscription = Subscription.of_ack(ack)
         if subscription != self.subscription or self.uncertain:
             at = (None, 0) if position is None else (position.epoch, position.seq)

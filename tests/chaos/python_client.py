@@ -83,6 +83,9 @@ class PythonClient:
         """Connect, and return when the connection has ended."""
         ended, ending = asyncio.Event(), None
         async with aiohttp.ClientSession() as http:
+            # aiohttp sends a GET again, without an error, if its connection is reset. A poll whose
+            # response was lost would then look answered, and its packets would be missing.
+            http._retry_connection = False
             client = self._client = socketio.AsyncClient(
                 reconnection=False,
                 handle_sigint=False,  # the run itself handles it

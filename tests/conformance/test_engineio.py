@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,26 @@ async def test_websocket_opens_a_session_and_offers_no_upgrade(session: Http, ur
     assert opening == {"upgrades": [], **OPENING}
 
 
+@pytest.mark.parametrize(("offered", "chosen"), [([], None), (["chat"], "chat"), (["b", "a"], "b")])
+async def test_first_subprotocol_that_is_offered_is_chosen(
+    session: Http, echoes: Echoes, offered: list[str], chosen: str | None
+) -> None:
+    for url in (echoes.engineio, echoes.socketio):
+        address = f"{url}?EIO=4&transport=websocket"
+        async with asyncio.timeout(3), session.ws_connect(address, protocols=offered) as ws:
+            assert ws.protocol == chosen
+            assert (await ws.receive_str())[0] == "0"
+
+
+async def test_subprotocol_is_chosen_for_an_upgrade(session: Http, echoes: Echoes) -> None:
+    polls = await Polls.open(session, echoes.engineio)
+    address = polls.url.replace("transport=polling", "transport=websocket")
+    async with asyncio.timeout(3), session.ws_connect(address, protocols=["a"]) as ws:
+        assert ws.protocol == "a"
+        async with session.ws_connect(address, protocols=["a"]) as second:  # accepted and closed
+            assert second.protocol == "a"
+
+
 QUERIES = {
     "transport={}": "no protocol version",
     "EIO=abc&transport={}": "an invalid version",
@@ -72,12 +93,30 @@ async def test_websocket_with_an_invalid_query_is_rejected(
             pass
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "HEAD", "DELETE"])
 async def test_method_other_than_get_does_not_open_a_session(
-    session: Http, url: str, method: str
+    session: Http, url: str, method: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     status, _ = await request(session, method, f"{url}?EIO=4&transport=polling", "")
     assert status == 400
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_polling_responses_have_a_length_and_are_not_stored(
+    session: Http, echoes: Echoes
+) -> None:
+    polls = await Polls.open(session, echoes.engineio)
+    for method, url, body in (
+        ("GET", f"{echoes.engineio}?EIO=4&transport=polling", None),
+        ("POST", polls.url, "4hello"),
+        ("GET", polls.url, None),
+        ("GET", f"{echoes.engineio}?EIO=4&transport=polling&sid=unknown", None),
+    ):
+        async with session.request(method, url, data=body) as response:
+            text = await response.read()
+            assert response.headers.getall("Content-Length") == [str(len(text))]
+            assert "Transfer-Encoding" not in response.headers
+            assert response.headers.getall("Cache-Control") == ["no-store"]
 
 
 # -- messages
@@ -98,6 +137,21 @@ async def test_posted_packets_are_sent_back_in_a_poll(
     polls = await Polls.open(session, echoes.engineio)
     assert await polls.post(payload) == (200, "ok")
     assert await polls.answer() == (200, payload)
+
+
+async def test_packets_posted_by_jsonp_are_sent_back(session: Http, echoes: Echoes) -> None:
+    polls = await Polls.open(session, echoes.engineio)
+    async with session.post(f"{polls.url}&j=0", data={"d": '4["a\\"b"]\x1e4you'}) as response:
+        assert (response.status, await response.text()) == (200, "ok")
+    status, body = await request(session, "GET", f"{polls.url}&j=0")
+    assert status == 200
+    assert json.loads(body.removeprefix("___eio[0](").removesuffix(");")) == '4["a\\"b"]\x1e4you'
+
+
+async def test_form_posted_without_jsonp_ends_a_session(session: Http, echoes: Echoes) -> None:
+    polls = await Polls.open(session, echoes.engineio)
+    async with session.post(polls.url, data={"d": "4hello"}) as response:
+        assert response.status == 400
 
 
 @pytest.mark.parametrize("payload", ["abc", "", "4good\x1ebad"])

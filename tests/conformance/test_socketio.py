@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -185,3 +186,15 @@ async def test_invalid_packet_ends_a_polling_session(session: Http, echoes: Echo
     await polls.post("42{}")
     assert await poll == (200, "6")
     assert (await polls.get())[0] == 400
+
+
+@pytest.mark.parametrize(
+    "packet", ['42/custom,["a"]', '42/nothing,["a"]', "431[]", "43/custom,1[]", "41/custom,"]
+)
+async def test_packet_out_of_place_is_ignored_without_a_warning(
+    session: Http, echoes: Echoes, packet: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with connected(session, echoes) as ws:
+        await ws.send(packet, '42["message","x"]')
+        assert await ws.answer() == '42["message-back","x"]'
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []

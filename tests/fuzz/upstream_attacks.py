@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bridge.changes import Change, Gap
 from bridge.options import realtime_options
 from bridge.source.change_queue import ChangeQueue
+from bridge.source.column_types import ColumnTypes
 from bridge.source.realtime.source import _Session
 from bridge.source.realtime.watchdog import StreamWatchdog
 from tests.fakes import FakeTable, row, settings
@@ -61,7 +62,9 @@ async def _changes(target: Target, dice: Random) -> str:
     """Changes from the library's callback into the queue, and through the pipeline."""
     target.exact = False  # the events of these changes are not predictable
     queue = ChangeQueue(10)
-    session = _Session(OPTIONS, queue, StreamWatchdog(OPTIONS.watchdog, target.table))
+    session = _Session(
+        OPTIONS, queue, StreamWatchdog(OPTIONS.watchdog, target.table), ColumnTypes()
+    )
     sent = mutate(dice, payload(dice))
     if not (isinstance(sent, dict) and isinstance(sent.get("data"), dict)):
         sent = {"data": {"sent": sent}}  # the library's models reject everything else
@@ -80,7 +83,7 @@ async def _changes(target: Target, dice: Random) -> str:
 async def _system(_stand: Target, dice: Random) -> str:
     """System messages of the channel; only one of postgres_changes means that changes flow."""
     queue = ChangeQueue(10)
-    session = _Session(OPTIONS, queue, StreamWatchdog(OPTIONS.watchdog, FakeTable()))
+    session = _Session(OPTIONS, queue, StreamWatchdog(OPTIONS.watchdog, FakeTable()), ColumnTypes())
     session._on_system(value(dice))
     message = SimpleNamespace(extension=text(dice), status=text(dice), message=value(dice))
     session._on_system(message)

@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 
 from bridge import create_app
+from bridge.security.admission import MAX_WARNED_ORIGINS
 from tests.fakes import FakeSource, FakeTable, row, settings
 from tests.raw_client import Client
 from tests.serving import served
@@ -116,7 +117,9 @@ async def test_listed_origin_connects_over_both_transports(origin: str) -> None:
         "Origin: https://a.b.example.org\r\n",
         "Origin: null\r\n",
         "Origin: \r\n",
-        "Origin: https://bridge.test\r\n",
+        "Origin: https://bridge.test.evil.net\r\n",
+        "Origin: https://bridge.test:81\r\n",
+        "Origin: https://public.test\r\nX-Forwarded-Host: public.test\r\n",
     ],
 )
 async def test_other_origin_is_rejected_over_both_transports(headers: str) -> None:
@@ -126,6 +129,42 @@ async def test_other_origin_is_rejected_over_both_transports(headers: str) -> No
             assert "access-control-allow-origin" not in answer.headers
         answer = await site.raw("/properties", headers)
         assert "access-control-allow-origin" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("proxies", "headers"),
+    [
+        ("", "Origin: http://bridge.test\r\n"),
+        ("", "Origin: https://Bridge.test:443\r\n"),
+        ("127.0.0.1", "Origin: https://public.test\r\nX-Forwarded-Host: public.test\r\n"),
+    ],
+    ids=["own", "behind TLS", "behind a trusted proxy"],
+)
+async def test_bridges_own_origin_connects_over_both_transports(proxies: str, headers: str) -> None:
+    async with admitting(cors_origins="https://*.example.org", trusted_proxies=proxies) as site:
+        assert (await site.raw(POLLING, headers)).status == 200
+        assert (await site.websocket(headers)).status == 101
+
+
+async def test_rejected_origin_is_logged_once_with_the_setting(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with admitting(cors_origins="https://*.example.org") as site:
+        for origin in ("https://one.net", "https://one.net", "https://two.net"):
+            await site.raw(POLLING, f"Origin: {origin}\r\n")
+            await site.websocket(f"Origin: {origin}\r\n")
+    lines = [line for line in caplog.messages if "BRIDGE_CORS_ORIGINS" in line]
+    assert len(lines) == 2
+    assert "'https://one.net'" in lines[0]
+    assert "'bridge.test'" in lines[0]
+
+
+async def test_number_of_logged_origins_is_limited(caplog: pytest.LogCaptureFixture) -> None:
+    async with admitting(cors_origins="https://*.example.org") as site:
+        for number in range(MAX_WARNED_ORIGINS + 5):
+            await site.raw(POLLING, f"Origin: https://{number}.net\r\n")
+    lines = [line for line in caplog.messages if "BRIDGE_CORS_ORIGINS" in line]
+    assert len(lines) == MAX_WARNED_ORIGINS
 
 
 async def test_request_with_two_origins_is_rejected() -> None:

@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 import socketio
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
@@ -33,6 +34,9 @@ def bridged(*rows: dict[str, Any], **overrides: Any) -> tuple[Bridge, FakeSource
     bridge = create_app(settings(**overrides), source=source, table=table)
     bridge.on_failure = lambda _error: None  # the default would end the test process
     return bridge, source, table
+
+
+PAGE = "https://page.example"
 
 
 class Served:
@@ -168,6 +172,22 @@ async def test_mounted_bridge_serves_clients(
             async with asyncio.timeout(5):
                 assert (await received.get())["event"] == "property-created"
     assert table.closed == 1
+
+
+@pytest.mark.parametrize("allowed", [["*"], [PAGE], ["https://other.example"]])
+@pytest.mark.parametrize("path", ["/socket.io/?EIO=4&transport=polling", "/properties"])
+async def test_mounted_bridge_and_cors_middleware_allow_an_origin_once(
+    allowed: list[str], path: str
+) -> None:
+    bridge, _, _ = bridged(cors_origins=PAGE)
+    app = in_fastapi("/live", bridge)
+    app.add_middleware(CORSMiddleware, allow_origins=allowed)
+    async with site(app, bridge) as here:
+        await here.ready("/live")
+        async with here.http.get(f"{here.url}/live{path}", headers={"Origin": PAGE}) as response:
+            assert response.status == 200
+            origins = response.headers.getall("Access-Control-Allow-Origin")
+            assert origins == ["*" if allowed == ["*"] else PAGE]
 
 
 async def test_bridge_mounted_without_its_lifespan_answers_503() -> None:

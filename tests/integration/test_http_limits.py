@@ -13,6 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount
 from websockets.asyncio.client import connect
 
+from bridge.gateway.engineio.raw_websocket import TRANSPORT, keep_transport
 from bridge.gateway.engineio.server import EngineServer
 from bridge.server import http_protocol as http
 from tests.serving import served
@@ -232,3 +233,30 @@ async def test_client_that_reads_slowly_gets_the_whole_response(
                 received += len(part)
                 await asyncio.sleep(0.01)
         assert received > LARGE
+
+
+async def test_response_without_a_length_to_http_1_0_ends_with_the_connection() -> None:
+    async def parts(scope: Scope, receive: Receive, send: Send) -> None:
+        keep_transport(scope, send)
+        assert TRANSPORT in scope["extensions"]
+        await send({"type": "http.response.start", "status": 200})
+        for part in (b"one ", b"two ", b""):
+            await send({"type": "http.response.body", "body": part, "more_body": bool(part)})
+
+    async with served(parts, lifespan="off") as url:
+        for version, ending in (("1.0", b"\r\n\r\none two "), ("1.1", b"0\r\n\r\n")):
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(url.split(":")[-1]))
+            writer.write(b"GET / HTTP/%b\r\nConnection: close\r\n\r\n" % version.encode())
+            answer = await read_to_end(reader)
+            assert answer.endswith(ending)
+            assert (b"transfer-encoding" in answer) == (version == "1.1")
+            writer.close()
+
+
+@pytest.mark.parametrize("target", [b"/", b"/large"])
+async def test_response_with_a_length_to_http_1_0_keeps_it(target: bytes) -> None:
+    async with connected() as (reader, writer):
+        writer.write(b"GET %b HTTP/1.0\r\n\r\n" % target)
+        head, _, body = (await read_to_end(reader)).partition(b"\r\n\r\n")
+        assert b"content-length: %d" % len(body) in head
+        assert len(body) == (LARGE if target == b"/large" else 4)

@@ -71,6 +71,32 @@ async def answering(
         await runner.cleanup()
 
 
+@asynccontextmanager
+async def refusing_long_urls(limit: int) -> AsyncIterator[PostgrestTable]:
+    """A table behind a gateway that refuses URLs of more than `limit` bytes."""
+
+    async def answer(request: web.Request) -> web.Response:
+        if len(request.raw_path) > limit:
+            return web.Response(status=414, text="URI Too Long")
+        named = request.query["id"].removeprefix("in.(").removesuffix(")").split(",")
+        rows = [{"id": int(name.strip('"')), "state": "TX", "updated_at": None} for name in named]
+        return web.json_response(rows)
+
+    app = web.Application()
+    app.router.add_get("/rest/v1/{table}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = runner.addresses[0][:2]
+        async with reading(f"http://{host}:{port}", KEY) as table:
+            table._description.is_due = lambda _: False  # type: ignore[method-assign]
+            yield table
+    finally:
+        await runner.cleanup()
+
+
 async def test_capped_responses_hide_no_row(
     sandbox: Sandbox,
 ) -> None:
@@ -112,6 +138,109 @@ async def test_keys_too_long_for_one_url_are_read_in_several(sandbox: Sandbox) -
     async with read_from(sandbox, "long") as table:
         keys = await table.keys(None, 1000)
         assert sorted(row["id"] for row in await table.rows(keys)) == sorted(keys)
+
+
+@pytest.mark.parametrize(("count", "length"), [(160, 24), (300, 40)])
+async def test_rows_of_a_table_with_many_columns_are_read(
+    sandbox: Sandbox, count: int, length: int
+) -> None:
+    columns = tuple(f"c{n:03}".ljust(length, "x") for n in range(count))
+    await sandbox.execute(
+        f"create table broad{count} (id uuid primary key default gen_random_uuid(),"
+        f"state text, hidden text, {','.join(f'{name} int default 7' for name in columns)});"
+        f"insert into broad{count} (state) select 'TX' from generate_series(1, 400)"
+    )
+    read = read_from(sandbox, f"broad{count}", columns=columns, updated_at="")
+    async with read as table:
+        keys = await table.keys(None, 1000)
+        rows = await table.rows(keys)
+    assert {row["id"] for row in rows} == set(keys)
+    assert rows[0].keys() == {"id", "state", *columns}
+
+
+async def test_refused_portion_is_halved_and_the_row_that_fails_is_named(sandbox: Sandbox) -> None:
+    await sandbox.execute(
+        "create table halved (id int primary key, divisor int);"
+        "insert into halved select n, n - 7 from generate_series(1, 20) n;"
+        "create view inverse as select id, 1 / divisor as state from halved"
+    )
+    async with read_from(sandbox, "inverse", columns="state", updated_at="") as table:
+        others = [n for n in range(1, 21) if n != 7]
+        assert len(await table.rows(others)) == len(others)
+        with pytest.raises(TableUnreadableError, match=r"it is the row with id 7$") as refusal:
+            await table.rows(range(1, 21))
+    assert not refusal.value.permanent
+
+
+async def test_portion_that_the_gateway_finds_too_long_is_halved() -> None:
+    async with refusing_long_urls(300) as table:
+        assert [row["id"] for row in await table.rows(range(100))] == list(range(100))
+
+
+async def test_failure_of_another_kind_is_not_halved() -> None:
+    async with answering('{"code": "XX000", "message": "failed"}', 500) as table:
+        sent: list[str] = []
+        table._description.is_due = lambda _: False  # type: ignore[method-assign]
+        assert table._http is not None
+        table._http.event_hooks["request"] = [_noting(sent)]
+        with pytest.raises(TableUnreadableError):
+            await table.rows(range(100))
+    assert len(sent) == 1
+
+
+async def test_key_that_is_not_unique_is_refused_with_the_primary_key_named(
+    sandbox: Sandbox,
+) -> None:
+    await sandbox.execute(
+        "create table listed (agency int, number int, state text, primary key (agency, number));"
+        "insert into listed values (1, 1, 'TX'), (1, 2, 'CA'), (2, 3, 'TX')"
+    )
+    read = read_from(sandbox, "listed", key="agency", updated_at="")
+    async with read as table:
+        for reading_rows in (table.page(None, 10), table.keys(None, 10), table.rows([1])):
+            with pytest.raises(TableUnreadableError, match=r"BRIDGE_KEY.*1 in several") as refusal:
+                await reading_rows
+            assert refusal.value.permanent
+            assert "(agency, number)" in str(refusal.value)
+
+
+async def test_unique_part_of_a_compound_key_is_read_with_a_warning(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    await sandbox.execute(
+        "create table partly (id int, made date, state text, primary key (id, made));"
+        "insert into partly values (1, '2024-01-01', 'TX'), (2, '2024-01-01', 'CA')"
+    )
+    async with read_from(sandbox, "partly", updated_at="") as table:
+        assert await table.keys(None, 10) == [1, 2]
+        assert await table.keys(1, 10) == [2]
+    assert caplog.text.count("(id, made)") == 1
+
+
+@pytest.mark.parametrize("type_", ["text", "json", "int[]"])
+async def test_key_that_cannot_name_a_row_is_refused(sandbox: Sandbox, type_: str) -> None:
+    await sandbox.execute(f"create table keyless (n int, id {type_}, state text)")
+    try:
+        value = {"text": "null", "json": "'{}'", "int[]": "'{1}'"}[type_]
+        await sandbox.execute(f"insert into keyless values (1, {value}, 'TX')")
+        async with read_from(sandbox, "keyless", updated_at="") as table:
+            with pytest.raises(TableUnreadableError, match="BRIDGE_KEY") as refusal:
+                await table._read(
+                    table._select(table._projection.selected), table._projection.selected
+                )
+        assert refusal.value.permanent
+    finally:
+        await sandbox.execute("drop table keyless")
+
+
+async def test_key_that_realtime_cuts_off_is_named_with_its_cost(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    await sandbox.execute("create table cut (id char(4) primary key, state text)")
+    async with read_from(sandbox, "cut", updated_at="") as table:
+        assert await table.page(None, 10) == []
+        assert table.key_advice is not None
+    assert "first character only" in caplog.text
 
 
 async def test_columns_with_any_name_are_read(sandbox: Sandbox) -> None:
@@ -210,7 +339,9 @@ async def test_newest_row_is_selected_in_the_order_of_an_index() -> None:
         table._http.event_hooks["request"] = [_noting(sent)]
         assert await table.newest() is None
     # With "nulls last" PostgreSQL would read and sort the whole table.
-    assert [url.params.get("order") for url in map(httpx.URL, sent)] == ["updated_at.desc", None]
+    # The first ones ask for the types of the columns.
+    orders = [url.params.get("order") for url in map(httpx.URL, sent)]
+    assert orders[-2:] == ["updated_at.desc", None]
 
 
 def _noting(sent: list[str]) -> Callable[[httpx.Request], Awaitable[None]]:

@@ -15,6 +15,8 @@ import pytest
 from bridge import create_app
 from bridge.changes import Gap, GapReason
 from bridge.gateway import upstream_status as status
+from bridge.gateway.request_handlers import RequestHandlers
+from bridge.gateway.snapshot import Snapshots
 from bridge.source.base import SourceState
 from tests.fakes import FakeSource, FakeTable, row, settings
 from tests.raw_client import Client, client
@@ -140,6 +142,43 @@ async def test_a_refused_snapshot_changes_nothing() -> None:
             assert answer["error"]["code"] == code
         answer = await one.request("unsubscribe", {"regions": ["CA"]})
         assert answer["regions"] == ["TX"]
+
+
+async def test_request_that_fails_is_answered_and_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with site(row("a")) as here, client(here.url, auth={"regions": ["TX"]}) as one:
+        with monkeypatch.context() as broken:
+            broken.setattr(Snapshots, "page", failing)
+            answer = await one.request("subscribe", {"regions": ["CA"], "snapshot": True})
+        assert answer["error"]["code"] == "internal_error"
+        answer = await one.request("unsubscribe", {"regions": ["CA"]})
+        assert answer["regions"] == ["TX"]
+
+
+async def test_request_that_fails_half_way_is_answered_before_the_connection_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with site(row("a")) as here, client(here.url, auth={"regions": ["TX"]}) as one:
+        monkeypatch.setattr(RequestHandlers, "subscription_changed", failing)
+        answer = await one.request("subscribe", {"regions": ["CA"]})
+        assert answer["error"]["code"] == "internal_error"
+        await one.until_closed()
+
+
+@pytest.mark.parametrize("method", ["collect", "encode"])
+async def test_rows_over_http_that_fail_are_answered(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with site(row("a")) as here:
+        monkeypatch.setattr(Snapshots, method, failing)
+        for _ in range(5):  # more than the responses of one address: none is held
+            async with got(here) as (response, body):
+                assert (response.status, body["error"]["code"]) == (500, "internal_error")
+
+
+def failing(*_: object) -> None:
+    raise RuntimeError("a defect")
 
 
 async def trade(here: Site) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -49,7 +50,11 @@ class MemoryLogMachine(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.log: EventLog = self._make()
         self.runner.run(self.log.open())
-        self.epoch = self.log.head.epoch
+        self.epochs = [self.log.head.epoch]
+        self.ends: dict[str, int] = {}
+        """The number of entries at the end of each earlier epoch."""
+        self.written = True
+        """Whether the file knows the present epoch; a new file does."""
         self.entries: list[Entry] = []
         self.rows: dict[Key, bytes] = {}
         self.progress = Progress()
@@ -86,6 +91,7 @@ class MemoryLogMachine(RuleBasedStateMachine):
         assert [entry.position.seq for entry in entries] == [
             len(self.entries) + number for number in range(1, len(appended) + 1)
         ]
+        self.written = True
         self.entries += entries
         for key, row in updates:
             self.rows.pop(key, None)
@@ -97,18 +103,22 @@ class MemoryLogMachine(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.clock.advance(seconds)
 
-    @rule(back=st.integers(-1, LIMIT + 2))
-    def read_entries_after(self, back: int) -> None:
+    @rule(back=st.integers(-1, LIMIT + 2), age=st.integers(0, 3))
+    def read_entries_after(self, back: int, age: int) -> None:
+        epoch = self.epochs[-1 - min(age, len(self.epochs) - 1)]
         seq = len(self.entries) - back
         expected = self.entries[max(seq, 0) :]
         oldest = self.clock.wall() - SECONDS
         kept = len(expected) <= LIMIT and all(entry.at >= oldest for entry in expected)
         try:
-            found: Sequence[Entry] | None = self.log.after(Position(self.epoch, seq))
+            found: Sequence[Entry] | None = self.log.after(Position(epoch, seq))
         except PositionGoneError:
             found = None
-        if 0 <= seq <= len(self.entries) and kept:
-            assert found == expected
+        if 0 <= seq <= self.ends.get(epoch, len(self.entries)) and kept:
+            assert found == [
+                replace(entry, position=Position(self.epochs[-1], entry.position.seq))
+                for entry in expected
+            ]
         else:
             assert found is None
 
@@ -116,7 +126,7 @@ class MemoryLogMachine(RuleBasedStateMachine):
 
     @invariant()
     def head_is_the_last_entry(self) -> None:
-        assert self.log.head == Position(self.epoch, len(self.entries))
+        assert self.log.head == Position(self.epochs[-1], len(self.entries))
 
     @invariant()
     def progress_is_the_last_one_stored(self) -> None:
@@ -143,6 +153,11 @@ class FileLogMachine(MemoryLogMachine):
         self.runner.run(self.log.close())
         self.log = self._make()
         self.runner.run(self.log.open())
+        assert self.log.head.epoch not in self.epochs
+        # An epoch in which nothing was written is not known later.
+        self.ends[self.epochs[-1]] = len(self.entries) if self.written else -1
+        self.written = False
+        self.epochs.append(self.log.head.epoch)
         if not self.progress.loaded:
             self.rows = {}
         assert self.runner.run(_rows(self.log)) == self.rows

@@ -73,6 +73,8 @@ class StateChecker:
         ident = (client, received.key)
         before = self._index.get(ident, -1)
         repeatable = received.from_snapshot or ident in self._blended
+        if received.completes_former:
+            before = max(before - 1, -1)
         order, index = self.table.order(received.key, received.state, before, repeatable=repeatable)
         self._index[ident] = index
         kind, problem = Kind.REPEATED, "was received before"

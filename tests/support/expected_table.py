@@ -122,7 +122,10 @@ class ExpectedTable:
         return None
 
     def _published(self, raw: Mapping[str, Any]) -> Row:
-        return {column: normalize(raw[column]) for column in self._projection.published}
+        return {
+            column: normalize(raw[column], "timestamptz" if column.endswith("_at") else "")
+            for column in self._projection.published
+        }
 
 
 def matches(state: Row | None, row: Row | None) -> bool:

@@ -13,6 +13,7 @@ import orjson
 from bridge.log.base import Position
 from bridge.rooms import regions_of
 from tests.support.expected_table import UNPUBLISHED_MARK, Row, differences, matches
+from tests.support.history import parse_in_history
 from tests.support.observations import Observations, brief
 from tests.support.subscription import Subscription
 from tests.support.violations import Kind, Violation
@@ -32,6 +33,8 @@ class ReceivedState:
     state: Row | None
     at: float
     from_snapshot: bool
+    completes_former: bool = False
+    """Whether it is the state received before it, with columns that were unknown then."""
 
 
 class ModelClient:
@@ -128,7 +131,7 @@ class ModelClient:
     def receive(self, envelope: Mapping[str, Any], position: str | None = None) -> None:
         """Receive an event, a batch or a status event, with its `position`."""
         self.counts["frames"] += 1
-        parsed = None if position is None else Position.parse(position)
+        parsed = None if position is None else parse_in_history(position)
         if position is not None and parsed is None:
             self.violate(Kind.MALFORMED, "", f"position {position!r}")
         name, data = envelope["event"], envelope["data"]
@@ -246,6 +249,8 @@ class ModelClient:
         if not data["changes"] and not (moved and self._hides_regions):
             self.violate(Kind.MALFORMED, key, "updated, and nothing changed")
         state = dict(held or {})
+        if held and not self.uncertain:
+            self._learn_old_values(key, held, data["changes"])
         for column, change in data["changes"].items():
             if column in state and state[column] != change["old"] and not self.uncertain:
                 old, known = str(change["old"])[:80], str(state[column])[:80]
@@ -266,6 +271,16 @@ class ModelClient:
         else:
             self.rows[key] = state
             self._receive(key, state)
+
+    def _learn_old_values(self, key: str, held: Row, changes: Mapping[str, Any]) -> None:
+        """Complete the state before an update by the old values of columns that were not held: a
+        client without snapshots may have received an earlier large value without seeing it.
+        """
+        learned = {c: change["old"] for c, change in changes.items() if c not in held}
+        if learned:
+            self.received.append(
+                ReceivedState(key, {**held, **learned}, self._clock(), True, completes_former=True)
+            )
 
     def _apply_moved(self, key: str, data: Mapping[str, Any], held: Row | None, state: Row) -> None:
         moved, whole = data["moved"], data.get("property", {})

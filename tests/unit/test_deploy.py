@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 import tempfile
+import threading
 import tomllib
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -43,12 +47,18 @@ def test_every_pin_has_hashes_and_no_address() -> None:
         assert "://" not in text
 
 
-def test_fly_keeps_the_machine_running_and_asks_for_readiness() -> None:
+def test_fly_keeps_the_machine_running_and_routes_to_it_while_it_lives() -> None:
     service = FLY["http_service"]
     assert service["auto_stop_machines"] == "off"
-    assert service["checks"][0]["path"] == "/readyz"
+    assert [check["path"] for check in service["checks"]] == ["/livez"]
     assert service["concurrency"]["type"] == "connections"
     assert FLY["kill_signal"] == "SIGTERM"
+
+
+def test_fly_counts_a_release_as_deployed_once_it_is_ready() -> None:
+    assert FLY["deploy"]["strategy"] == "rolling"
+    assert FLY["checks"]["ready"]["path"] == "/readyz"
+    assert FLY["checks"]["ready"]["port"] == FLY["http_service"]["internal_port"]
 
 
 def test_fly_clients_are_told_apart_and_not_more_come_than_fly_lets_in() -> None:
@@ -81,10 +91,46 @@ def test_the_image_starts_with_the_script_that_leaves_root() -> None:
     assert 'ENTRYPOINT ["start"]' in dockerfile
 
 
-def start(folder: Path, script: str) -> list[str]:
+class Chown:
+    """A `chown` that records its arguments and changes nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        self._calls = folder / "calls"
+        self.path = f"{folder}:{os.environ['PATH']}"
+        (folder / "chown").write_text(f'#!/bin/sh\necho "$@" >> {self._calls}\n', "utf-8")
+        (folder / "chown").chmod(0o755)
+
+    @property
+    def calls(self) -> list[str]:
+        return self._calls.read_text("utf-8").splitlines() if self._calls.exists() else []
+
+
+@pytest.fixture
+def chown(tmp_path: Path) -> Chown:
+    (tmp_path / "bin").mkdir()
+    return Chown(tmp_path / "bin")
+
+
+@pytest.fixture
+def volume() -> Iterator[Path]:
+    """A new folder that other users can reach."""
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
+def start(
+    script: str,
+    log: str,
+    *,
+    path: str = os.environ["PATH"],
+    cwd: Path = ROOT,
+    variables: dict[str, str] | None = None,
+) -> list[str]:
+    """Return the words that `script` prints, started with that BRIDGE_LOG."""
     done = subprocess.run(
         [ROOT / "deploy/start.sh", "sh", "-c", script],
-        env={"PATH": os.environ["PATH"], "BRIDGE_LOG": f"sqlite:///{folder}/log"},
+        env={"PATH": path, "BRIDGE_LOG": log, **(variables or {})},
+        cwd=cwd,
         capture_output=True,
         text=True,
         check=True,
@@ -92,14 +138,139 @@ def start(folder: Path, script: str) -> list[str]:
     return done.stdout.split()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
-def test_what_started_as_root_goes_on_as_another_who_may_write_the_log() -> None:
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        assert start(folder, f"id -u; id -G; touch {folder}/log") == ["65532", "65532"]
-        assert (folder / "log").stat().st_uid == 65532
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+
+
+@as_root
+def test_what_started_as_root_goes_on_as_another_who_may_write_the_log(volume: Path) -> None:
+    said = start(f"id -u; id -G; touch {volume}/log", f"sqlite:///{volume}/log")
+    assert said == ["65532", "65532"]
+    assert (volume / "log").stat().st_uid == 65532
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root leaves root")
 def test_what_did_not_start_as_root_stays_who_it_is(tmp_path: Path) -> None:
-    assert start(tmp_path, "id -u") == [str(os.geteuid())]
+    assert start("id -u", f"sqlite:///{tmp_path}/log") == [str(os.geteuid())]
+
+
+@as_root
+@pytest.mark.parametrize(
+    "log",
+    [
+        "memory:",
+        "redis://host/0",
+        "sqlite:///bridge.sqlite3",
+        "sqlite:////bridge.sqlite3",
+        "sqlite:////nowhere/bridge.sqlite3",
+        "sqlite:////etc/bridge.sqlite3",
+        "sqlite:////etc/../bridge.sqlite3",
+        "sqlite:///",
+        "",
+    ],
+)
+def test_start_gives_nothing_away_that_is_not_the_logs(log: str, chown: Chown) -> None:
+    assert start("id -u", log, path=chown.path, cwd=Path("/")) == ["65532"]
+    assert chown.calls == []
+
+
+@as_root
+def test_start_gives_nothing_away_in_a_folder_with_other_files(chown: Chown, volume: Path) -> None:
+    (volume / "other").touch()
+    (volume / "bridge.sqlite3").touch()
+    start("id -u", f"sqlite:///{volume}/bridge.sqlite3", path=chown.path)
+    assert chown.calls == []
+
+
+@as_root
+def test_start_gives_the_folder_and_the_logs_files_away_and_nothing_below(
+    chown: Chown, volume: Path
+) -> None:
+    names = [
+        "bridge-watchers.sqlite3",
+        "bridge.sqlite3",
+        "bridge.sqlite3-wal",
+    ]
+    for name in names:
+        (volume / name).touch()
+    (volume / "bridge.backup").symlink_to("/etc/passwd")
+    (volume / "lost+found").mkdir()
+    start("id -u", "sqlite:///bridge.sqlite3", path=chown.path, cwd=volume)
+    given = [f"65532:65532 {volume}", *(f"65532:65532 {volume}/{name}" for name in names)]
+    assert sorted(chown.calls) == sorted(given)
+
+
+@as_root
+def test_start_gives_a_mount_away_whatever_else_is_in_it(chown: Chown, volume: Path) -> None:
+    # Stands in for `stat`, which would name the mount.
+    (chown_folder := Path(chown.path.partition(":")[0])).joinpath("stat").write_text(
+        f"#!/bin/sh\necho {volume}\n", "utf-8"
+    )
+    (chown_folder / "stat").chmod(0o755)
+    (volume / "other").mkdir()
+    start("id -u", f"sqlite:///{volume}/bridge.sqlite3", path=chown.path)
+    assert chown.calls == [f"65532:65532 {volume}"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "port"),
+    [
+        ({"BRIDGE_PORT": "8080", "PORT": "10000"}, "10000"),
+        ({"BRIDGE_PORT": "9000", "PORT": "10000"}, "9000"),
+        ({"BRIDGE_PORT": "8080"}, "8080"),
+        ({"BRIDGE_PORT": "8080", "PORT": ""}, "8080"),
+    ],
+)
+def test_start_takes_the_port_of_the_platform(variables: dict[str, str], port: str) -> None:
+    assert start("echo $BRIDGE_PORT", "memory:", variables=variables) == [port]
+
+
+def health(host: str, port: int) -> int:
+    return subprocess.run(
+        [sys.executable, ROOT / "deploy/health.py"],
+        env={"BRIDGE_HOST": host, "BRIDGE_PORT": str(port), "http_proxy": "http://127.0.0.1:1"},
+        capture_output=True,
+        check=False,
+    ).returncode
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "127.0.0.1"])
+def test_health_check_asks_the_port_that_the_bridge_has(host: str) -> None:
+    class Alive(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/livez" else 404)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Alive) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            assert health(host, server.server_port) == 0
+        finally:
+            server.shutdown()
+            thread.join()
+    assert health(host, server.server_port) == 1
+
+
+def test_the_image_checks_its_health_by_the_script_that_knows_the_port() -> None:
+    dockerfile = (ROOT / "deploy/Dockerfile").read_text("utf-8")
+    assert 'CMD ["start", "python", "/usr/local/lib/health.py"]' in dockerfile
+    assert "deploy/health.py /usr/local/lib/health.py" in dockerfile
+
+
+def test_a_relative_log_is_on_the_volume() -> None:
+    dockerfile = (ROOT / "deploy/Dockerfile").read_text("utf-8")
+    assert f"\nWORKDIR {FLY['mounts'][0]['destination']}\n" in dockerfile
+
+
+def test_the_image_copies_nothing_that_is_not_sent_to_its_build() -> None:
+    sent = [
+        line.removeprefix("!")
+        for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines()
+        if line.startswith("!")
+    ]
+    dockerfile = (ROOT / "deploy/Dockerfile").read_text("utf-8")
+    for words in re.findall(r"^COPY (?!--from)(.*)$", dockerfile, re.MULTILINE):
+        *sources, _target = [word for word in words.split() if not word.startswith("--")]
+        assert [source for source in sources if source not in sent] == []

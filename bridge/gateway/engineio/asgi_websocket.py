@@ -39,9 +39,12 @@ class AsgiWebSocket(asgi.WebSocket):  # type: ignore[misc]
     async def __call__(self, environ: dict[str, Any]) -> Any:
         self.scope = environ["asgi.scope"]
         self._transport = self.scope.get("extensions", {}).get(TRANSPORT)
+        self.asgi_receive, self.asgi_send = environ["asgi.receive"], environ["asgi.send"]
         self._open_websockets.add(self)
         try:
-            return await super().__call__(environ)
+            await self.asgi_send(acceptance(self.scope))
+            await self.handler(self)
+            return ""  # to the library: the response was sent
         finally:
             self._open_websockets.discard(self)
 
@@ -83,6 +86,14 @@ class AsgiWebSocket(asgi.WebSocket):  # type: ignore[misc]
             raise
         finally:
             self._waiting_tasks.discard(task)
+
+
+def acceptance(scope: Any) -> dict[str, Any]:
+    """Return the ASGI event that accepts a websocket, with the first subprotocol that its client
+    offers, as by Node's server: a browser fails without one.
+    """
+    offered = scope.get("subprotocols") or [None]
+    return {"type": "websocket.accept", "subprotocol": offered[0]}
 
 
 class ClientGoneError(Exception):

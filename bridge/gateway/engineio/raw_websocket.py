@@ -175,7 +175,7 @@ class RawWebSocket(asyncio.BufferedProtocol):
             return
         for opcode, payload in messages:
             if opcode == frames.CLOSE:
-                self._finish(int.from_bytes(payload[:2], "big") or 1000)
+                self._finish(frames.close_code(payload))
                 return
             if self.closing:
                 continue

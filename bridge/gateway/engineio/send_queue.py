@@ -134,10 +134,6 @@ class SendQueue:
         """As `put`."""
         if packet is None:
             self.end()
-        elif packet.packet_type == engineio.packet.NOOP:
-            # Answers a poll while the client probes a websocket. Without a waiting poll it has no
-            # recipient.
-            self.release_polls()
         else:
             self.send(EncodedPackets.of(packet))
 
@@ -260,7 +256,8 @@ class SendQueue:
                 if self._waiters is None:
                     self._waiters = deque()
                 self._waiters.append(waiter)
-                released = await waiter
+                # A websocket attached meanwhile may have sent what the poll was woken for.
+                released = await waiter or self._websocket is not None
         if released:
             return list(NOOP.packets)
         if self.ended:

@@ -19,9 +19,16 @@ from urllib.parse import parse_qs
 import engineio
 from engineio import packet
 
-from bridge.gateway.engineio.asgi_websocket import AsgiWebSocket, ClientGoneError, translate_request
+from bridge.gateway.engineio.asgi_websocket import (
+    AsgiWebSocket,
+    ClientGoneError,
+    acceptance,
+    translate_request,
+)
 from bridge.gateway.engineio.encoding import EncodedPackets
 from bridge.gateway.engineio.heartbeat import Heartbeat
+from bridge.gateway.engineio.jsonp import jsonp_call
+from bridge.gateway.engineio.responses import make_response
 from bridge.gateway.engineio.send_queue import SendQueue
 from bridge.gateway.engineio.session import EngineSession
 
@@ -37,6 +44,8 @@ MAX_QUEUED_BYTES: Final = 1024 * 1024
 
 SHUTDOWN_SECONDS: Final = 1.0
 """Time that message handlers have to finish when the server stops. Then they are cancelled."""
+
+METHODS: Final = frozenset({"GET", "POST", "OPTIONS"})
 
 ENVIRON: Final = MappingProxyType[str, Any]({})
 """The environ passed to connect handlers. A request's own would cost kilobytes per client."""
@@ -55,6 +64,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
             **self._async,
             "websocket": self._asgi_websocket,
             "translate_request": translate_request,
+            "make_response": make_response,
         }
         self._tasks: set[asyncio.Task[Any]] = set()
         self._heartbeat: Heartbeat | None = None
@@ -95,10 +105,15 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
             # Accepted and closed, as Node's server does: some clients take a rejected handshake for
             # a fault of the server, and this one is the client's.
             await receive()
-            await send({"type": "websocket.accept"})
+            await send(acceptance(scope))
             await send({"type": "websocket.close", "code": 1000})
             return
         with suppress(ClientGoneError):
+            if scope["type"] == "http" and scope["method"] not in METHODS:
+                # The library would log a warning for each.
+                environ = await translate_request(scope, receive, send)
+                await self._make_response(self._method_not_found(), environ)
+                return
             await super().handle_request(scope, receive, send)
 
     def _is_upgraded(self, query: bytes) -> bool:
@@ -107,8 +122,16 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         return session is not None and bool(session.upgrading or session.upgraded)
 
     def _ok(self, packets: Any = None, headers: Any = None, jsonp_index: Any = None) -> Any:
-        response = super()._ok(packets, headers, jsonp_index)
-        return response if packets is not None else {**response, "response": b"ok"}
+        response = super()._ok(packets, headers)
+        if packets is None:
+            return {**response, "response": b"ok"}
+        if jsonp_index is None:
+            return response
+        # The library's own script is broken by a backslash.
+        script = jsonp_call(jsonp_index, response["response"].decode())
+        others = [each for each in response["headers"] if each[0] != "Content-Type"]
+        content_type = ("Content-Type", "text/javascript; charset=UTF-8")
+        return {**response, "headers": [content_type, *others], "response": script.encode()}
 
     def _log_error_once(self, message: str, message_key: str) -> None:  # noqa: ARG002
         """Log at DEBUG: a client's mistake is no error of the server, and may quote anything."""

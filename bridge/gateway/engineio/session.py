@@ -10,14 +10,22 @@ import asyncio
 import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Protocol
+from urllib.parse import parse_qs
 
 from engineio import async_socket, packet
 from engineio.exceptions import ContentTooLongError, QueueEmpty, UnknownPacketError
 
 from bridge.gateway.engineio.encoding import EncodedPackets
+from bridge.gateway.engineio.jsonp import jsonp_payload
 from bridge.gateway.engineio.raw_websocket import take_over
 from bridge.gateway.engineio.send_queue import NOOP, SendQueue
-from bridge.gateway.engineio.upgrade import UpgradeProbe
+from bridge.gateway.engineio.upgrade import (
+    PROBE,
+    PROBE_ANSWER,
+    UPGRADE,
+    UpgradeAttempt,
+    UpgradeProbe,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -87,10 +95,13 @@ class EngineSession(async_socket.AsyncSocket):  # type: ignore[misc]
         self.server: SessionHost
         self.connected: bool
         self.closing: bool
+        self.upgraded: bool
         self.queue: SendQueue = SendQueue(limit, self._on_overflow)
         self.client: str | None = None
         """Socket.IO sid of the client on this connection; None unless it is attached to event
         delivery."""
+        self.attempt: UpgradeAttempt | None = None
+        """The attempt to move from polling to a websocket, while it is in progress."""
         self._raw_websocket: RawWebSocket | None = None
         self._asgi_websocket: AsgiWebSocket | None = None
         self._received: deque[str | bytes] | None = None
@@ -117,7 +128,7 @@ class EngineSession(async_socket.AsyncSocket):  # type: ignore[misc]
     # -- polling
 
     async def handle_get_request(self, environ: dict[str, Any]) -> Any:
-        if environ["asgi.scope"].get("type") != "http" or self.upgrading or self.upgraded:
+        if environ["asgi.scope"].get("type") != "http" or self.upgraded:
             return await super().handle_get_request(environ)
         if self.queue.polled:
             # Two polls at once: neither could be sure of the next packet. The first one gets CLOSE.
@@ -128,6 +139,8 @@ class EngineSession(async_socket.AsyncSocket):  # type: ignore[misc]
     async def _polled(self, receive: Receive) -> list[packet.Packet]:
         if self.queue.queued_bytes:
             return await self.poll()
+        if self.attempt is not None and self.attempt.take_noop():
+            return list(NOOP.packets)
         watch = self.server.spawn(self._watch_disconnect(receive), "watch a poll's connection")
         try:
             return await self.poll()
@@ -157,7 +170,10 @@ class EngineSession(async_socket.AsyncSocket):  # type: ignore[misc]
         if len(body) > limit:
             raise ContentTooLongError
         try:
-            parts = body.decode().split(SEPARATOR, MAX_POST_PACKETS)
+            text = body.decode()
+            if "j" in parse_qs(environ.get("QUERY_STRING", "")):
+                text = jsonp_payload(text)
+            parts = text.split(SEPARATOR, MAX_POST_PACKETS)
             if len(parts) > MAX_POST_PACKETS:
                 raise ContentTooLongError
             received = [packet.Packet(encoded_packet=part) for part in parts]
@@ -206,6 +222,8 @@ class EngineSession(async_socket.AsyncSocket):  # type: ignore[misc]
             return
         self.closing = True
         self.server.heartbeat.cancel(self)
+        if self.attempt is not None:
+            self.attempt.cancel()
         await self.server._trigger_event(  # noqa: SLF001 - private name of the library
             "disconnect", self.sid, reason or self.server.reason.SERVER_DISCONNECT, run_async=False
         )
@@ -237,7 +255,10 @@ class EngineSession(async_socket.AsyncSocket):  # type: ignore[misc]
             return self.server._bad_request()  # noqa: SLF001
         scope, limit = environ["asgi.scope"], self.server.max_http_buffer_size
         if self.connected:
-            websocket = take_over(scope, UpgradeProbe(self, self.server.websockets), limit)
+            probe = UpgradeProbe(self, self.server.websockets)
+            websocket = take_over(scope, probe, limit)
+            if websocket is not None:
+                probe.start(websocket)
         else:
             websocket = take_over(scope, self, limit, self.queue.drain)
         if websocket is None:
@@ -249,15 +270,43 @@ class EngineSession(async_socket.AsyncSocket):  # type: ignore[misc]
         return ""  # to the library: the response was sent
 
     async def _websocket_handler(self, ws: AsgiWebSocket) -> None:
+        if self.connected and not await self._probe(ws):
+            await ws.close()
+            return
         self._asgi_websocket = ws
+        # The library sets it again at once. It would probe the websocket once more, and answer
+        # polls with NOOP meanwhile.
+        self.connected = False
         try:
             await super()._websocket_handler(ws)
         except DECODE_ERRORS:  # an invalid packet, which the library does not catch
-            if self.upgraded:
-                await self.close(abort=True, reason=self.server.reason.TRANSPORT_ERROR)
-            else:
-                self.upgrading = False
+            await self.close(abort=True, reason=self.server.reason.TRANSPORT_ERROR)
             await ws.close()
+
+    async def _probe(self, ws: AsgiWebSocket) -> bool:
+        """Probe a websocket behind ASGI, and return whether the session moves to it."""
+        if self.attempt is not None or self.upgraded or self.closed:
+            return False  # another one was faster
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(None) as limit:
+                attempt = UpgradeAttempt(self, lambda: limit.reschedule(loop.time()))
+                self._asgi_websocket = ws  # aborted with the session
+                try:
+                    if await ws.wait() != PROBE:
+                        return False
+                    await ws.send(PROBE_ANSWER.packets[0].encode())
+                    attempt.on_probe()
+                    if await ws.wait() != UPGRADE or not attempt.in_progress:
+                        return False
+                finally:
+                    attempt.end()
+                    self._asgi_websocket = None
+        except (OSError, TimeoutError):  # the websocket is lost, or the attempt was given up
+            return False
+        self.upgraded = True
+        self.queue.release_polls()
+        return True
 
     def open(self, websocket: RawWebSocket) -> None:
         """Use this websocket for the session from here on."""

@@ -22,6 +22,7 @@ CLOSE: Final = 8
 PING: Final = 9
 PONG: Final = 10
 
+NORMAL: Final = 1000
 PROTOCOL_ERROR: Final = 1002
 INVALID_DATA: Final = 1007
 TOO_BIG: Final = 1009
@@ -58,6 +59,27 @@ def text(payload: bytes) -> bytes:
 def close(code: int) -> bytes:
     """Return a CLOSE frame with `code` and no reason."""
     return frame(CLOSE, struct.pack("!H", code))
+
+
+def close_code(payload: bytes) -> int:
+    """Return the code that answers a CLOSE frame: its own, or that of the violation if its code may
+    not be sent (RFC 6455, 7.4) or its reason is no UTF-8.
+    """
+    if not payload:
+        return NORMAL
+    code = int.from_bytes(payload[:2], "big")
+    if len(payload) == 1 or not _may_be_sent(code):
+        return PROTOCOL_ERROR
+    try:
+        payload[2:].decode()
+    except UnicodeDecodeError:
+        return INVALID_DATA
+    return code
+
+
+def _may_be_sent(code: int) -> bool:
+    reserved = (1004, 1005, 1006)
+    return (NORMAL <= code <= 1014 and code not in reserved) or 3000 <= code <= 4999  # noqa: PLR2004
 
 
 def payloads(data: bytes) -> list[bytes]:

@@ -21,6 +21,8 @@ from bridge.log.base import Position
 from bridge.rights import UNRESTRICTED, Rights
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bridge.clock import Clock
     from bridge.gateway.recovery.sessions import RecoverySessions
     from bridge.log.base import SessionStore
@@ -46,15 +48,17 @@ class SessionPersistence:
         self._wake = asyncio.Event()
         sessions.on_change = self._changed
 
-    async def load(self, epoch: str) -> None:
-        """Load the sessions of an earlier process. Those of another epoch are dropped: the log has
-        no entries for them.
+    async def load(self, locate: Callable[[Position], Position | None]) -> None:
+        """Load the sessions of an earlier process. `locate` is the log's; sessions with a position
+        that is not in its history are dropped: the log has no entries for them.
         """
         now, wall = self._clock.monotonic(), self._clock.wall()
         found = []
         for pid, text in await self._store.load():
             session, left_at = _decode(pid, text)
-            if session.subscriptions[0][0].epoch == epoch:
+            located = [(locate(at), value) for at, value in session.subscriptions]
+            session.subscriptions = [(at, value) for at, value in located if at is not None]
+            if len(session.subscriptions) == len(located):
                 # Clients that were connected when that process ended count as disconnected now.
                 away = 0.0 if left_at is None else max(0.0, wall - left_at)
                 session.disconnected_at = now - away

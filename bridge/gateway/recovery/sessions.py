@@ -103,18 +103,19 @@ class RecoverySession:
     def subscription(self) -> Subscription:
         return self.subscriptions[-1][1]
 
-    def begin(self, offset: str | None, head: Position) -> Position | None:
+    def begin(
+        self, offset: str | None, locate: Callable[[Position], Position | None]
+    ) -> Position | None:
         """Return the position after which the client missed events; None if it is not known.
 
-        `head` is the head of the log; no client can have received an event after it.
+        `locate` is the log's: no client can have received an event that is not in its history.
         """
         start = self.subscriptions[0][0]
         if offset is None:
             return start if self.complete else None
-        position = Position.parse(offset)
-        if position is None or position.epoch != head.epoch or position > head:
-            return None
-        if start.epoch != head.epoch:
+        parsed = Position.parse(offset)
+        position = None if parsed is None else locate(parsed)
+        if position is None or position.epoch != start.epoch:
             return None
         if position < start:
             return start if self.complete else None
@@ -288,7 +289,7 @@ class RecoverySessions:
         on, and return what it missed. Returns None and drops the session if the client can't
         receive all of it.
         """
-        begin = session.begin(offset, log.head)
+        begin = session.begin(offset, log.locate)
         if begin is None:
             self._fail(session, RecoveryOutcome.OFFSET)
             return None

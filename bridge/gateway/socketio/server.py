@@ -90,7 +90,7 @@ class ClientHandler(Protocol):
 
 
 class RegistryManager(socketio.AsyncManager):  # type: ignore[misc]
-    """Looks up clients of the main namespace in the registry."""
+    """Looks up clients of the main namespace in the registry, and ignores acks of no event."""
 
     def __init__(self, clients: ClientRegistry) -> None:
         super().__init__()
@@ -102,6 +102,11 @@ class RegistryManager(socketio.AsyncManager):  # type: ignore[misc]
             return sid
         connection = self._registry.connection(eio_sid)
         return None if connection is None or connection.client is None else connection.client.sid
+
+    async def trigger_callback(self, sid: str, id: int, data: Any) -> None:  # noqa: A002
+        # Nothing is sent that expects an ack, and the library would log a warning for each ack.
+        if id in self.callbacks.get(sid, ()):
+            await super().trigger_callback(sid, id, data)
 
 
 class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
@@ -123,6 +128,7 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
         super().__init__(serializer=SocketPacket, **options)
         self.handler = handler
         self._connect_seconds = connect_seconds
+        self._second = 0  # one object for the connections of a second
         self._connect_timer: DeadlineTimer[Connection] = DeadlineTimer(
             self._on_connect_timeout,
             clock=lambda: asyncio.get_running_loop().time(),
@@ -157,10 +163,13 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
         return EngineServer
 
     async def _handle_eio_connect(self, eio_sid: str, environ: Any) -> Any:
+        second = math.ceil(asyncio.get_running_loop().time())
+        if second != self._second:
+            self._second = second
         connection = Connection(
             eio_sid,
             self.eio.find_session(eio_sid),
-            opened_at=asyncio.get_running_loop().time(),
+            opened_at=self._second,
             is_python=is_python_client(_query.get()),
             header_token=_header_token(_headers.get()),
             slot=claim_slot(),
@@ -250,7 +259,9 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
         data: Any,
     ) -> None:
         if self.handler is None or (namespace or NAMESPACE) != NAMESPACE:
-            await super()._handle_event(eio_sid, namespace, id, data)
+            # The library would log a warning for each event of a client that is not connected.
+            if self.manager.sid_from_eio_sid(eio_sid, namespace or NAMESPACE) is not None:
+                await super()._handle_event(eio_sid, namespace, id, data)
             return
         connection = self.clients.connection(eio_sid)
         client = None if connection is None else connection.client

@@ -15,8 +15,8 @@ as JSON that SQLite parses itself.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
-import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,9 +26,10 @@ from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential
 
 from bridge.errors import LogUnusableError
+from bridge.log.sqlite.log_file import WAL_BYTES, LogFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from tenacity import RetryCallState
@@ -47,8 +48,10 @@ FIRST_RETRY_SECONDS: Final = 0.1
 LONGEST_RETRY_SECONDS: Final = 5.0
 """Between attempts to write to a disk that is full or fails; doubling."""
 
-WAL_BYTES: Final = 16 * 1024 * 1024
-"""Size to which the WAL is truncated after a large transaction."""
+CHECK_SECONDS: Final = 20.0
+"""Between checks whether the file is still in its place."""
+
+FULL_DISK_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG})
 
 TRANSIENT_ERRORS: Final = frozenset(
     {
@@ -81,26 +84,37 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.error: str | None = None
-        """Why nothing can be written at present."""
+        self._file = LogFile(path)
+        self._write_error: str | None = None
+        self._loss: str | None = None  # what happened to the file
+        self._checks: asyncio.Task[None] | None = None
         self._connection: sqlite3.Connection | None = None
         self._thread: ThreadPoolExecutor | None = None
+        self._first: Job | None = None
         self._waiting: list[_Write] = []
         self._writer: asyncio.Task[None] | None = None
 
     async def open(self, migrations: tuple[str, ...]) -> None:
         """Open or create the file and apply the `migrations` that it lacks: SQL scripts, each of
-        which raises the schema's version by one.
+        which raises the schema's version by one. A file that lacks none is not written.
 
-        Raises `LogUnusableError` if the file is in use, damaged, not a log of the bridge, or of a
-        later version.
+        While the disk is full or fails it is retried, and `error` is set. Raises `LogUnusableError`
+        if the file is in use, can't be accessed, is damaged, not a log of the bridge, or of a later
+        version.
         """
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="bridge-log")
         try:
-            await self.run(lambda: self._open(migrations))
+            await self._until_done(lambda: self.run(lambda: self._open(migrations)))
         except BaseException:
             await self.close()
             raise
+        await self.run(self._file.loss)
+        self._checks = asyncio.create_task(self._check_regularly(), name="check the log's file")
+
+    @property
+    def error(self) -> str | None:
+        """Why nothing can be written at present, or what was written is lost with the process."""
+        return self._write_error or self._loss
 
     async def run(self, work: Callable[[], T]) -> T:
         """Return `work()`, run in the file's thread."""
@@ -133,12 +147,19 @@ class Database:
             self._writer = asyncio.create_task(self._write(), name="write the log")
         await done
 
+    def before_first_write(self, job: Job) -> None:
+        """Make `job` the first part of the next transaction. Call it before the first write."""
+        self._first = job
+
     async def close(self) -> None:
         """Close the file, so that another process can open it. Waiting writes are still completed,
         unless the disk fails. Idempotent.
         """
+        if self._checks is not None:
+            self._checks.cancel()
+            await asyncio.wait([self._checks])
         if self._writer is not None:
-            if self.error is not None:
+            if self._write_error is not None:
                 self._writer.cancel()
             await asyncio.wait([self._writer])
         if self._thread is not None:
@@ -160,7 +181,7 @@ class Database:
                     if not write.done.done():
                         write.done.set_result(None)
         except LogUnusableError as error:
-            self.error = str(error)
+            self._write_error = str(error)
             for write in (*group, *self._waiting):
                 if not write.done.done():
                     write.done.set_exception(error)
@@ -175,36 +196,51 @@ class Database:
             # Not within the retry loop: its setup costs more than a commit.
             await self.run(partial(self._commit, jobs))
         except _TransientError:
-            await self._retry(jobs)
+            await self._until_done(lambda: self.run(partial(self._commit, jobs)))
 
-    async def _retry(self, jobs: list[Job]) -> None:
+    async def _until_done(self, attempted: Callable[[], Awaitable[None]]) -> None:
+        """Retry for as long as the attempts raise `_TransientError`."""
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(_TransientError),
             wait=wait_exponential(multiplier=FIRST_RETRY_SECONDS, max=LONGEST_RETRY_SECONDS),
             before_sleep=self._failed,
         ):
             with attempt:
-                await self.run(partial(self._commit, jobs))
-        if self.error is not None:
+                await attempted()
+        if self._write_error is not None:
             log.warning("the log %s can be written again", self.path)
-            self.error = None
+            self._write_error = None
 
     def _failed(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
-        self.error = f"the log {self.path} can't be written: {error}"
+        self._write_error = f"the log {self.path} can't be written: {error}"
         log.error(
             "%s; no event is published until it can (attempt %d, next in %.1f s). Free space on "
             "its disk, or check the disk",
-            self.error,
+            self._write_error,
             state.attempt_number,
             state.upcoming_sleep,
         )
+
+    async def _check_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(CHECK_SECONDS)
+            loss = await self.run(self._file.loss)
+            if loss is not None and self._loss is None:
+                self._loss = (
+                    f"the log {self.path} is lost when the bridge stops: {loss} while it was in "
+                    "use. Restart the bridge"
+                )
+                log.error("%s", self._loss)
+            elif loss is None and self._loss is not None:
+                self._loss = None
+                log.warning("the log %s is in its place again", self.path)
 
     # -- in the thread --------------------------------------------------------------------------
 
     def _open(self, migrations: tuple[str, ...]) -> None:
         try:
-            self._create_file()
+            self._file.prepare()
             connection = sqlite3.connect(
                 self.path, isolation_level=None, timeout=0, check_same_thread=False
             )
@@ -222,19 +258,12 @@ class Database:
             if result != "ok":
                 raise self._damaged(" ".join(result.split()))
         except sqlite3.Error as error:
-            raise self._unusable(error) from error
+            self._close()
+            raise self._opening_error(error) from error
         except OSError as error:
-            raise LogUnusableError(
-                f"the log {self.path} can't be opened: {error.strerror or error}. Expected in "
-                "BRIDGE_LOG: sqlite:///file or sqlite:////path/file, in a folder that exists and "
-                "can be written"
-            ) from error
-
-    def _create_file(self) -> None:
-        """Create the file, empty, which SQLite takes for a database. It holds the ids with which
-        clients resume their sessions, so its mode is 0600.
-        """
-        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+            if error.errno in FULL_DISK_ERRNOS:
+                raise _TransientError(error.strerror) from error
+            raise self._inaccessible(error.strerror or str(error)) from error
 
     def _migrate(self, connection: sqlite3.Connection, migrations: tuple[str, ...]) -> None:
         [application] = connection.execute("PRAGMA application_id").fetchone()
@@ -255,15 +284,17 @@ class Database:
             for statement in script.split(";"):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version={number}")
-        connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        if application != APPLICATION_ID:
+            connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
 
     def _commit(self, jobs: list[Job]) -> None:
         connection = self._connected()
         try:
             connection.execute("BEGIN IMMEDIATE")
-            for job in jobs:
+            for job in jobs if self._first is None else (self._first, *jobs):
                 job(connection)
             connection.execute("COMMIT")
+            self._first = None
         except sqlite3.Error as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
@@ -279,6 +310,20 @@ class Database:
     def _connected(self) -> sqlite3.Connection:
         assert self._connection is not None, "the log is open"
         return self._connection
+
+    def _opening_error(self, error: sqlite3.Error) -> Exception:
+        code = _primary(error)
+        if code == sqlite3.SQLITE_CANTOPEN and not self._file.accessible():
+            return self._inaccessible("its folder, or the -wal file next to it, is not writable")
+        if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
+            return _TransientError(_text(error))
+        return self._unusable(error)
+
+    def _inaccessible(self, reason: str) -> LogUnusableError:
+        return LogUnusableError(
+            f"the log {self.path} can't be opened: {reason}. Expected in BRIDGE_LOG: "
+            "sqlite:///file or sqlite:////path/file, in a folder that exists and can be written"
+        )
 
     def _unusable(self, error: sqlite3.Error) -> LogUnusableError:
         code = _primary(error)

@@ -5,8 +5,14 @@
 | `entries` | `seq`, `at` (Unix seconds), `route` (JSON, see `_route`), `envelope` (JSON) |
 | `rows` | `key` (JSON), `row` (JSON, as `rows.RowStore` encodes it) |
 | `facts` | `epoch`, `shape`, `filled` (initial load done), `cursor` (watermark) |
+| `epochs` | `epoch` of an earlier process, `last`: the `seq` of its last entry |
 | `sessions` | `name`, `session` (see `session_store`) |
 | `sign_outs` | `kind` (user or session), `name`, `at` (Unix seconds) |
+
+**Every start begins a new epoch**, stored with the first write, together with the last entry of the
+epoch before it. Where the file went back to an earlier state (an older copy was put back, or a
+damaged WAL was cut off), the entries that it lost have positions of an epoch that the file does not
+know, or past the last entry that it knows of their epoch, and both are rejected.
 
 Replays are answered from memory: it holds the same entries as the file, and a recovery must not
 wait for a disk.
@@ -17,6 +23,7 @@ from __future__ import annotations
 import json
 import logging
 import secrets
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -78,11 +85,15 @@ MIGRATIONS: Final = (
                               ELSE '[]' END
         FROM fact) || ']'
     """,
+    "CREATE TABLE epochs (epoch TEXT PRIMARY KEY, last INTEGER NOT NULL)",
 )
 """The steps that make the schema. Append only."""
 
 ROWS_PER_FETCH: Final = 5_000
 """Rows that are read, and then loaded by the event loop, in one step: each takes about 1 ms."""
+
+MAX_EPOCHS: Final = 1_000
+"""Epochs of earlier processes that are kept, some 50 bytes each."""
 
 # The route and the envelope of each entry are one string with a line break between them: SQLite
 # parses an array of strings in one pass, and nested JSON once more for every part.
@@ -97,6 +108,10 @@ PUT_ROWS: Final = """
     ON CONFLICT (key) DO UPDATE SET row = excluded.row"""
 DROP_ROWS: Final = (
     "DELETE FROM rows WHERE key IN (SELECT key FROM json_each(?) WHERE type = 'null')"
+)
+PUT_EPOCH: Final = "INSERT OR REPLACE INTO epochs (epoch, last) VALUES (?, ?)"
+TRIM_EPOCHS: Final = (
+    "DELETE FROM epochs WHERE rowid NOT IN (SELECT rowid FROM epochs ORDER BY rowid DESC LIMIT ?)"
 )
 PUT_FACTS: Final = """
     INSERT INTO facts (name, value) SELECT key, value FROM json_each(?) WHERE true
@@ -123,13 +138,14 @@ class SqliteEventLog:
         self._events = events
         self._seconds = seconds
         self._clock = clock or SystemClock()
-        self._entries = self._recent_entries("closed", 0)
+        self._entries = self._recent_entries("closed", 0, {})
         self._feed = CommitFeed(self._entries.head)
         self._progress = Progress()
 
     async def open(self) -> None:
         await self._database.open(MIGRATIONS)
-        facts, head, entries = await self._database.read(self._read)
+        facts, earlier = await self._database.read(_facts)
+        head, entries = 0, list[Entry]()
         if facts.get("shape") != self._shape:
             if facts:
                 log.warning(
@@ -137,13 +153,19 @@ class SqliteEventLog:
                     "and clients load a new snapshot",
                     self._database.path,
                 )
-            facts = {"epoch": secrets.token_hex(6), "shape": self._shape}
-            head, entries = 0, []
+            facts = {"epoch": _epoch(secrets.token_hex(6)), "shape": self._shape}
+            earlier = {}
             await self._database.write(lambda connection: _begin(connection, facts))
-        elif not facts.get("filled"):
-            # The rows of an initial load that was interrupted are incomplete.
-            await self._database.write(lambda connection: connection.execute("DELETE FROM rows"))
-        self._entries = self._recent_entries(facts["epoch"], head)
+        else:
+            before = facts["epoch"]
+            epoch = _epoch(before.partition(".")[0])
+            head, entries = await self._database.read(partial(self._read, epoch))
+            earlier[before] = head
+            self._database.before_first_write(partial(_continue, before, head, epoch))
+            facts["epoch"] = epoch
+            if not facts.get("filled"):
+                await self._drop_rows()
+        self._entries = self._recent_entries(facts["epoch"], head, earlier)
         self._entries.load(entries)
         self._feed = CommitFeed(self._entries.head)
         self._progress = Progress(bool(facts.get("filled")), facts.get("cursor") or None)
@@ -217,37 +239,71 @@ class SqliteEventLog:
         assert commit is not None, "the transaction is committed"
         return commit
 
+    def locate(self, position: Position) -> Position | None:
+        return self._entries.locate(position)
+
     def after(self, position: Position) -> Sequence[Entry]:
         return self._entries.after(position)
 
     def follow(self, after: Position) -> AsyncIterator[Commit]:
-        return self._feed.follow(after)
+        return self._feed.follow(self._entries.locate(after) or after)
 
     async def close(self) -> None:
         self._entries.clear()
         await self._database.close()
         self._feed.close()
 
-    def _recent_entries(self, epoch: str, seq: int) -> RecentEntries:
+    async def _drop_rows(self) -> None:
+        """Delete the rows of an initial load that was interrupted: they are incomplete."""
+        [found] = await self._database.read(
+            lambda connection: connection.execute("SELECT EXISTS (SELECT 1 FROM rows)").fetchone()
+        )
+        if found:
+            await self._database.write(lambda connection: connection.execute("DELETE FROM rows"))
+
+    def _recent_entries(self, epoch: str, seq: int, earlier: dict[str, int]) -> RecentEntries:
         return RecentEntries(
-            epoch, seq, events=self._events, seconds=self._seconds, clock=self._clock
+            epoch,
+            seq,
+            events=self._events,
+            seconds=self._seconds,
+            clock=self._clock,
+            earlier=earlier,
         )
 
-    def _read(self, connection: sqlite3.Connection) -> tuple[dict[str, str], int, list[Entry]]:
-        """Return the facts, the number of the last entry, and the newest entries."""
-        facts = dict(connection.execute("SELECT name, value FROM facts"))
+    def _read(self, epoch: str, connection: sqlite3.Connection) -> tuple[int, list[Entry]]:
+        """Return the number of the last entry, and the newest entries as of `epoch`."""
         [head] = connection.execute("SELECT coalesce(max(seq), 0) FROM entries").fetchone()
         found = connection.execute(
             "SELECT seq, at, route, CAST(envelope AS BLOB) FROM entries WHERE seq > ? ORDER BY seq",
             (head - self._events,),
         )
-        epoch = facts.get("epoch", "")
-        return facts, head, [_entry(epoch, *columns) for columns in found]
+        return head, [_entry(epoch, *columns) for columns in found]
+
+
+def _epoch(history: str) -> str:
+    """Return a new epoch. `history` stays the same for as long as the entries continue."""
+    return f"{history}.{secrets.token_hex(4)}"
+
+
+def _facts(connection: sqlite3.Connection) -> tuple[dict[str, str], dict[str, int]]:
+    """Return the facts, and the last entry of each earlier epoch."""
+    return (
+        dict(connection.execute("SELECT name, value FROM facts")),
+        dict(connection.execute("SELECT epoch, last FROM epochs")),
+    )
+
+
+def _continue(before: str, head: int, epoch: str, connection: sqlite3.Connection) -> None:
+    """Store that `before` ended at `head` and `epoch` continues from there."""
+    connection.execute(PUT_EPOCH, (before, head))
+    connection.execute(TRIM_EPOCHS, (MAX_EPOCHS,))
+    connection.execute(PUT_FACTS, (orjson.dumps({"epoch": epoch}).decode(),))
 
 
 def _begin(connection: sqlite3.Connection, facts: dict[str, str]) -> None:
-    """Begin a new epoch. Sessions belong to the old one."""
-    for table in ("entries", "rows", "facts", "sessions"):
+    """Begin a new history. Sessions belong to the old one."""
+    for table in ("entries", "rows", "facts", "sessions", "epochs"):
         connection.execute(f"DELETE FROM {table}")  # noqa: S608 - a constant
     connection.execute(PUT_FACTS, (orjson.dumps(facts).decode(),))
 

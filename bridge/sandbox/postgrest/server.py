@@ -43,6 +43,34 @@ TABLES_QUERY = (
     "select relname from pg_class "
     "where relnamespace = to_regnamespace($1) and relkind in ('r', 'v', 'm', 'f', 'p')"
 )
+DESCRIPTION_QUERY = """
+with recursive base as (
+  select oid, oid as type from pg_type where typtype = 'd'
+  union all
+  select base.oid, t.typbasetype from base join pg_type t on t.oid = base.type
+  where t.typtype = 'd'
+), described as (
+  select c.relname::text as name,
+    jsonb_object_agg(a.attname, jsonb_strip_nulls(jsonb_build_object(
+      'format', format_type(t.oid, null),
+      'enum', (select jsonb_agg(e.enumlabel order by e.enumsortorder) from pg_enum e
+               where e.enumtypid = t.oid),
+      'description', case when a.attnum = any(i.indkey) then
+        E'Note:\\nThis is a Primary Key.<pk/>' end))) as columns
+  from pg_class c
+  join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+  join pg_type t on t.oid = coalesce(
+    (select base.type from base join pg_type b on b.oid = base.type
+     where base.oid = a.atttypid and b.typtype <> 'd'), a.atttypid)
+  left join pg_index i on i.indrelid = c.oid and i.indisprimary
+  where c.relnamespace = to_regnamespace($1) and c.relkind in ('r', 'v', 'm', 'f', 'p')
+    and has_any_column_privilege($2, c.oid, 'SELECT')
+  group by c.oid, c.relname
+)
+select coalesce(jsonb_object_agg(
+  name, jsonb_build_object('type', 'object', 'properties', columns)), '{}')
+from described
+"""
 SET_ROLE = "select set_config('role', $1, true), set_config('request.jwt.claims', $2, true)"
 STATEMENT_TIMEOUT = (
     "select set_config('statement_timeout', split_part(setting, '=', 2), true) "
@@ -101,10 +129,19 @@ class PostgrestServer:
 
     async def _root(self, request: web.Request) -> web.Response:
         try:
-            self._caller(request)
+            caller = self._caller(request)
+            async with self._connections.connection() as connection:
+                cursor = psycopg.AsyncRawCursor(connection)
+                await cursor.execute(DESCRIPTION_QUERY, (SCHEMA, caller.role))
+                row = await cursor.fetchone()
+        except ServerUnavailableError:
+            return cannot_connect().response()
         except PostgrestError as rejection:
             return rejection.response()
-        return web.json_response({"info": {"title": "sandbox"}, "swagger": "2.0", "paths": {}})
+        assert row is not None
+        return web.json_response(
+            {"info": {"title": "sandbox"}, "swagger": "2.0", "paths": {}, "definitions": row[0]}
+        )
 
     async def _refuse_method(self, request: web.Request) -> web.Response:
         return PostgrestError(

@@ -20,6 +20,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type
 
 from bridge.changes import Change, Gap, GapReason
 from bridge.source.base import SourceState, SourceStatus
+from bridge.source.column_types import ColumnTypes
 from bridge.source.realtime.decode import UnreadableChangeError, decode
 from bridge.source.realtime.disconnects import (
     FIRST_SECONDS,
@@ -74,9 +75,14 @@ class RealtimeOptions:
 class RealtimeSource:
     """Implements `source.base.Source`."""
 
-    def __init__(self, options: RealtimeOptions, table: Table) -> None:
-        """`table` is compared with the stream, to detect a channel that delivers nothing."""
+    def __init__(
+        self, options: RealtimeOptions, table: Table, types: ColumnTypes | None = None
+    ) -> None:
+        """`table` is compared with the stream, to detect a channel that delivers nothing. `types`
+        are those of its columns, shared with its reader.
+        """
         self._options = options
+        self._types = ColumnTypes() if types is None else types
         self._table = table
         self._state = SourceState.CONNECTING
         self._since = time.monotonic()
@@ -107,7 +113,10 @@ class RealtimeSource:
         raises `SubscriptionEnded` if it did not.
         """
         session = _Session(
-            self._options, queue, StreamWatchdog(self._options.watchdog, self._table)
+            self._options,
+            queue,
+            StreamWatchdog(self._options.watchdog, self._table),
+            self._types,
         )
         self._set_state(SourceState.CONNECTING)
         try:
@@ -166,9 +175,14 @@ class _Session:
     """One client with its channel, until its subscription ends."""
 
     def __init__(
-        self, options: RealtimeOptions, queue: ChangeQueue, watchdog: StreamWatchdog
+        self,
+        options: RealtimeOptions,
+        queue: ChangeQueue,
+        watchdog: StreamWatchdog,
+        types: ColumnTypes,
     ) -> None:
         self._options = options
+        self._types = types
         self._projection = options.projection
         self._queue = queue
         self.watchdog = watchdog
@@ -248,8 +262,9 @@ class _Session:
 
     def _on_change(self, payload: Mapping[str, Any]) -> None:
         try:
-            change = decode(payload["data"], self._projection)
+            change = decode(payload["data"], self._projection, self._types)
         except UnreadableChangeError as error:
+            self.watchdog.record_change(error.updated_at, time.monotonic())
             self._queue.put_nowait(Gap(GapReason.UNREADABLE, str(error)))
         except Exception as error:
             log.exception("a change could not be decoded; the table is read instead")

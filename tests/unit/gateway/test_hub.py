@@ -262,6 +262,7 @@ def test_ack_has_the_whole_subscription() -> None:
         ({"regions": [], "properties": []}, RoomSelection()),
         ({"regions": ["TX", "CA/San Diego"]}, RoomSelection(("TX", "CA/San Diego"))),
         ({"properties": ["p1", 7, -1]}, RoomSelection((), ("p1", 7, -1))),
+        ({"properties": [2**53, 2**53 - 1]}, RoomSelection((), (str(2**53), 2**53 - 1))),
         ({"token": 5, "batch": "x", "offset": []}, RoomSelection()),
         ({"regions": ["x" * NAME_LENGTH]}, RoomSelection(("x" * NAME_LENGTH,))),
     ],

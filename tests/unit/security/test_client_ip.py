@@ -90,6 +90,20 @@ def test_forwarding_headers_are_ignored_by_default() -> None:
     assert ClientAddress().client(scope) == "127.0.0.1"
 
 
+@pytest.mark.parametrize(
+    ("peer", "hosts"),
+    [
+        ("127.0.0.1", ["bridge:1", "a.example", "b.example"]),
+        ("203.0.113.1", ["bridge:1"]),
+        (None, ["bridge:1"]),
+    ],
+    ids=["trusted", "untrusted", "no address"],
+)
+def test_forwarded_host_is_read_from_trusted_proxies(peer: str | None, hosts: list[str]) -> None:
+    scope = request(peer, host="bridge:1", x_forwarded_host="a.example, b.example")
+    assert ClientAddress(["127.0.0.1"]).hosts(scope) == hosts
+
+
 @pytest.mark.parametrize("peer", [None, "", "/run/bridge.sock"])
 def test_peer_without_an_address_is_unknown(peer: str | None) -> None:
     assert CHAIN.client(request(peer, x_forwarded_for="203.0.113.9")) == UNKNOWN

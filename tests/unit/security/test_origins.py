@@ -82,6 +82,16 @@ def test_star_allows_any_origin() -> None:
     assert Origins(["*"]).allows("https://evil.net")
 
 
+@pytest.mark.parametrize("listed", [[], ["https://www.example.org"], ["https://*.example.org"]])
+def test_own_origin_is_allowed_with_any_list(listed: list[str]) -> None:
+    origins = Origins(listed)
+    assert origins.allows("https://bridge.net", "bridge.net")
+    assert origins.allows("https://bridge.net", "10.0.0.1:8080", "bridge.net")
+    assert not origins.allows("https://bridge.net", "10.0.0.1:8080")
+    assert not origins.allows("https://bridge.net:8080", "bridge.net")
+    assert not origins.allows("null", "null")
+
+
 def test_empty_list_allows_the_bridges_own_origin() -> None:
     own = Origins([])
     assert own.allows("https://bridge.example.org", "bridge.example.org")

@@ -8,6 +8,7 @@ import pytest
 import uvicorn
 
 from bridge.clock import ManualClock
+from bridge.server import file_limit
 from bridge.server.http_protocol import REQUEST_SECONDS, UNREAD_SECONDS, HttpProtocol
 from bridge.server.websocket_protocol import WebSocketProtocol
 from tests.unit.gateway.engineio.fakes import FakeTransport
@@ -115,6 +116,76 @@ def test_client_that_reads_slowly_is_not_aborted() -> None:
         clock.advance(UNREAD_SECONDS - 0.1)
         protocol.resume_writing()
     assert transport.calls == []
+    assert clock.timers == []
+
+
+def test_closed_connection_with_unread_bytes_is_aborted_after_unread_seconds() -> None:
+    protocol, transport, clock = connected()
+    protocol.data_received(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+    protocol.cycle.response_complete = True
+    transport.close()
+    protocol.on_response_complete()
+    clock.advance(UNREAD_SECONDS)
+    assert transport.calls == ["close", "abort"]
+
+
+# -- requests that are rejected
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        HANDSHAKE.replace(b"GET", b"POST"),
+        HANDSHAKE.replace(b"GET", b"POST").replace(b"host", b"content-length: 3\r\nhost") + b"abc",
+        HANDSHAKE.replace(b"GET", b"HEAD"),
+        HANDSHAKE.replace(b"GET", b"CONNECT"),
+        HANDSHAKE.replace(b"GET", b"OPTIONS"),
+        HANDSHAKE.replace(b"HTTP/1.1", b"HTTP/1.0"),
+        b"\x16\x03\x01\x02\x00\x01\x00",
+    ],
+    ids=["POST", "POST with body", "HEAD", "CONNECT", "OPTIONS", "HTTP/1.0", "TLS"],
+)
+def test_invalid_request_is_answered_400_and_closed_without_a_warning(
+    sent: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    protocol, transport, clock = connected()
+    protocol.data_received(sent)
+    assert transport.written.startswith(b"HTTP/1.1 400 ")
+    assert transport.calls == ["close"]
+    assert clock.timers == []
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("start", [HANDSHAKE[:-2], GET[:-2]], ids=["websocket", "HTTP"])
+@pytest.mark.parametrize(
+    "headers",
+    [b"X: %b\r\n" % (b"x" * 40_000), b"".join(b"X-%d: y\r\n" % n for n in range(129))],
+    ids=["long", "many"],
+)
+def test_request_with_too_large_headers_is_answered_431_and_closed(
+    start: bytes, headers: bytes
+) -> None:
+    protocol, transport, clock = connected()
+    protocol.data_received(start + headers + b"\r\n")
+    assert transport.written.startswith(b"HTTP/1.1 431 ")
+    assert transport.calls == ["close"]
+    assert clock.timers == []
+
+
+def test_request_for_another_upgrade_is_answered_as_any_request() -> None:
+    protocol, transport, _ = connected()
+    protocol.data_received(GET[:-2] + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
+    assert protocol.cycle is not None
+    assert transport.calls == []
+
+
+def test_connection_beyond_the_limit_of_open_files_is_answered_503_and_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(file_limit, "open_files_limit", lambda: 0)
+    _, transport, clock = connected()
+    assert transport.written.startswith(b"HTTP/1.1 503 ")
+    assert transport.calls == ["close"]
     assert clock.timers == []
 
 

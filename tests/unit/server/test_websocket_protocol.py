@@ -109,6 +109,19 @@ def test_usual_handshake_is_parsed() -> None:
     assert request.headers[0] == (b"host", b"x")
 
 
+@pytest.mark.parametrize(("offered", "chosen"), [(b"", None), (b"chat", b"chat"), (b"b,  a", b"b")])
+def test_handover_chooses_the_first_subprotocol(offered: bytes, chosen: bytes | None) -> None:
+    header = b"host: x\r\nsec-websocket-protocol: " + offered if offered else b"host: x"
+    protocol, transport = begun(WebSocketProtocol, HANDSHAKE.replace(b"host: x", header))
+    assert take_over(protocol.scope, RecordingOwner(), 1000) is not None
+    names = [
+        line.partition(b": ")[2]
+        for line in transport.written.split(b"\r\n")
+        if line.lower().startswith(b"sec-websocket-protocol:")
+    ]
+    assert names == ([] if chosen is None else [chosen])
+
+
 @pytest.mark.parametrize(
     ("part", "instead"),
     [
@@ -116,6 +129,22 @@ def test_usual_handshake_is_parsed() -> None:
         (b"HTTP/1.1", b"HTTP/1.0"),
         (b"/socket.io", b"/socket io"),
         (b"/socket.io", b"/\xc3\xbc"),
+        (b"host: x", b"host:x"),
+        (b"host: x", b"h\xffst: x"),
+    ],
+)
+def test_request_that_is_no_handshake_is_answered_400_and_closed(
+    part: bytes, instead: bytes
+) -> None:
+    assert part in HANDSHAKE
+    _, transport = begun(WebSocketProtocol, HANDSHAKE.replace(part, instead))
+    assert transport.written.startswith(b"HTTP/1.1 400 ")
+    assert transport.calls == ["close"]
+
+
+@pytest.mark.parametrize(
+    ("part", "instead"),
+    [
         (b"upgrade: websocket", b"upgrade: h2c"),
         (b"connection: Upgrade", b"connection: close"),
         (b"version: 13", b"version: 8"),
@@ -123,13 +152,47 @@ def test_usual_handshake_is_parsed() -> None:
         (b"dGhlIHNhbXBsZSBub25jZQ==", b"dGhlIHNhbXBsZSBub25jZQ"),
         (b"host: x", b"host: x\r\nhost: y"),
         (b"host: x", b"host: \xff"),
-        (b"host: x", b"host:x"),
-        (b"host: x", b"sec-websocket-protocol: chat"),
+        (b"host: x", b"sec-websocket-protocol: a b"),
     ],
 )
-def test_unusual_handshake_is_left_to_the_library(part: bytes, instead: bytes) -> None:
-    assert part in HANDSHAKE
-    assert UpgradeRequest.read(HANDSHAKE.replace(part, instead)) is None
+def test_unusual_handshake_is_answered_as_by_the_library(part: bytes, instead: bytes) -> None:
+    data = HANDSHAKE.replace(part, instead)
+    request = UpgradeRequest.read(data)
+    assert request is not None
+    assert not request.usual
+    answers = []
+    for kind in (Stock, WebSocketProtocol):
+        protocol, transport = begun(kind, data)
+        status = transport.written.partition(b"\r\n")[0]
+        answers.append((status, transport.calls, len(protocol.tasks)))
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"origin: http://" + b"x" * 9000,
+        b"sec-websocket-protocol: " + b"x" * 9000,
+        b"sec-websocket-extensions: " + b"x" * 9000,
+    ],
+)
+def test_handshake_beyond_the_librarys_limits_is_answered_431_and_closed(header: bytes) -> None:
+    data = HANDSHAKE.replace(b"host: x", b"host: x\r\n" + header)
+    _, transport = begun(WebSocketProtocol, data)
+    assert transport.written.startswith(b"HTTP/1.1 431 ")
+    assert transport.calls == ["close"]
+
+
+@pytest.mark.parametrize(
+    "unusual", [b"", b"sec-websocket-extensions: x\r\nsec-websocket-extensions: y\r\n"]
+)
+async def test_handshake_with_a_cookie_of_9_kb_is_accepted_behind_asgi(unusual: bytes) -> None:
+    cookie = b"x" * 9000
+    data = HANDSHAKE.replace(b"host: x", b"%bhost: x\r\ncookie: %b" % (unusual, cookie))
+    protocol, transport = begun(WebSocketProtocol, data)
+    assert (b"cookie", cookie) in protocol.scope["headers"]
+    await protocol.send({"type": "websocket.accept"})
+    assert transport.written.startswith(b"HTTP/1.1 101 ")
 
 
 def test_parsed_handshake_gets_the_key_that_the_library_computes() -> None:

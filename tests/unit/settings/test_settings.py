@@ -140,6 +140,8 @@ def test_invalid_columns_are_reported_once(
         ("BRIDGE_TABLE", "a.b.c", "expected schema.table"),
         ("BRIDGE_TABLE", ".b", "expected schema.table"),
         ("BRIDGE_REGION", " , ", "expected at least one column name"),
+        ("BRIDGE_REGION", "state,id", "other columns than the key id, which is BRIDGE_KEY"),
+        ("BRIDGE_UPDATED_AT", "id", "another column than the key id, which is BRIDGE_KEY"),
         ("BRIDGE_COLUMNS", "", "expected at least one column name"),
         ("BRIDGE_MEMBER_COLUMNS", "notes,price", "price: it is in BRIDGE_COLUMNS"),
         ("BRIDGE_MEMBER_COLUMNS", "id", "id: it is in BRIDGE_KEY"),

@@ -136,6 +136,20 @@ def test_late_large_value_is_counted_only_where_the_stream_omits_it(scenario: Sc
     assert scenario.checker.blended == 1
 
 
+@pytest.mark.parametrize(("old", "kinds"), [(None, []), ("z" * 2000, [Kind.INVENTED])])
+def test_late_large_value_is_no_repetition_for_a_client_that_did_not_hold_it(
+    scenario: Scenario, old: str | None, kinds: list[Kind]
+) -> None:
+    address = "y" * 2000
+    scenario.table.omits_large_values = True
+    scenario.table.commit("p1", scenario.row(3, address=None))
+    scenario.table.commit("p1", scenario.row(4, address=address))
+    scenario.client = ModelClient(PROJECTION, snapshots=False)
+    scenario.reprice(3, 4)
+    scenario.send(scenario.row(4, address=old), scenario.row(4, address=address))
+    assert [violation.kind for violation in scenario.checker.check(scenario.client)] == kinds
+
+
 def test_created_deleted_and_updated_rows_are_checked_against_the_held_ones(
     scenario: Scenario,
 ) -> None:

@@ -4,7 +4,10 @@
 /** Any JSON value, as Supabase sends it. */
 export type Json = string | number | boolean | null | Json[] | { [name: string]: Json };
 
-/** The key of a row, as in the table. */
+/**
+ * The key of a row, as in the table. An integer past 2^53 - 1, which JavaScript can't hold, is a
+ * string of its digits.
+ */
 export type PropertyId = string | number;
 
 /** RFC 3339 in UTC with `Z`, with the fraction of the database. */
@@ -249,7 +252,9 @@ export type ErrorCode =
   /** for operators only; the message has the requirements */
   | "forbidden"
   /** documented, but not supported by this bridge */
-  | "not_supported";
+  | "not_supported"
+  /** the bridge failed to handle the request; its log has why */
+  | "internal_error";
 
 /** The reason of a rejection: a code for programs, a message for developers. */
 export interface RefusalReason {

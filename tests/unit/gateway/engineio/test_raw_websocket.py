@@ -157,6 +157,31 @@ async def test_websocket_closes_with_the_code_of_a_protocol_violation(
     websocket.connection_lost(None)
 
 
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        (b"", 1000),
+        *(
+            (number.to_bytes(2, "big") + b"bye", number)
+            for number in (1000, 1001, 1014, 3000, 4999)
+        ),
+        *(
+            (code.to_bytes(2, "big"), 1002)
+            for code in (0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535)
+        ),
+        (b"\x03", 1002),
+        (b"\x03\xe8\xff", 1007),
+    ],
+)
+async def test_websocket_answers_a_close_frame_with_a_code_that_may_be_sent(
+    sent: bytes, code: int
+) -> None:
+    websocket, transport, _, _ = opened()
+    websocket.data_received(masked(sent, frames.CLOSE))
+    assert transport.written == frames.close(code)
+    assert transport.calls == ["close"]
+
+
 async def test_websocket_aborts_if_its_close_frame_is_not_answered(clock: ManualClock) -> None:
     websocket, transport, owner, _ = opened()
     websocket.write(b"written before")

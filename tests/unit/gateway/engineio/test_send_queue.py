@@ -392,21 +392,31 @@ async def test_client_below_the_limit_is_not_checked(clock: ManualClock) -> None
     assert queue.queued_bytes == 801 + 4 + PACKET_OVERHEAD_BYTES
 
 
-# -- NOOP
+# -- releasing polls
 
 
-async def test_noop_of_the_library_releases_a_waiting_poll_only() -> None:
+async def test_release_answers_a_waiting_poll_with_noop_and_no_later_one() -> None:
     queue = new_queue()
-    await queue.put(eio.Packet(eio.NOOP))
+    queue.release_polls()
     assert queue.queued_bytes == 0
     waiting = asyncio.create_task(poll(queue))
     states = []
     await asyncio.sleep(0)
     states.append(queue.polled)
-    await queue.put(eio.Packet(eio.NOOP))
+    queue.release_polls()
     states.append(queue.polled)
     assert states == [True, False]
     assert await waiting == ["6"]
+
+
+async def test_poll_ends_if_a_websocket_took_the_packets_that_woke_it() -> None:
+    queue = new_queue()
+    waiting = asyncio.create_task(poll(queue))
+    await asyncio.sleep(0)
+    queue.send(packets("a"))
+    queue.attach(FakeWebSocket(queue))
+    async with asyncio.timeout(1):
+        assert await waiting == ["6"]
 
 
 # -- polls of clients that decode few packets at a time

@@ -19,7 +19,7 @@ from bridge.rights import Rights
 from tests.fakes import SessionsBySid
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 TEXAS = Subscription(("TX",), ())
 LIMITED = Rights(("TX", "CA/San Diego"), "member", "u")
@@ -64,6 +64,11 @@ def at(seq: int, epoch: str = "e") -> Position:
     return Position(epoch, seq)
 
 
+def in_epoch(epoch: str) -> Callable[[Position], Position | None]:
+    """Return the `locate` of a log with that epoch alone."""
+    return lambda position: position if position.epoch == epoch else None
+
+
 async def test_next_process_loads_sessions_with_their_subscriptions() -> None:
     store = Store()
     first = Process(store, wall=1000, started=5)
@@ -71,7 +76,7 @@ async def test_next_process_loads_sessions_with_their_subscriptions() -> None:
     first.changed("s1", MORE, at(8))
     await first.keeper.store()
     second = Process(store, wall=5000, started=70)
-    await second.keeper.load("e")
+    await second.keeper.load(in_epoch("e"))
     session = second.sessions.find(pid, 70)
     assert session is not None
     assert session.sid == "s1"
@@ -88,7 +93,7 @@ async def test_stored_subscriptions_are_loaded_unchanged() -> None:
     shut_out = first.open("s4", Subscription(rights=Rights((), user="v")), at(0)).pid
     await first.keeper.store()
     second = Process(store, wall=1000, started=5)
-    await second.keeper.load("e")
+    await second.keeper.load(in_epoch("e"))
     for pid, subscription, user in (
         (everything, Subscription(), None),
         (nothing, Subscription(()), None),
@@ -106,7 +111,7 @@ async def test_sessions_that_were_stored_before_there_were_rights_are_everybodys
         b'{"sid":"s1","heard":[["e-0",["TX"],["p1"]],["e-3",null,[]]],"complete":true,"left_at":null}'
     )
     process = Process(store, wall=1000, started=5)
-    await process.keeper.load("e")
+    await process.keeper.load(in_epoch("e"))
     session = process.sessions.find("old", 5)
     assert session is not None
     assert session.subscriptions == [
@@ -129,7 +134,7 @@ async def test_connected_client_counts_as_disconnected_since_the_start() -> None
     pid = first.open("s1", TEXAS, at(0)).pid
     await first.keeper.store()
     second = Process(store, wall=9000, started=70)
-    await second.keeper.load("e")
+    await second.keeper.load(in_epoch("e"))
     assert second.sessions.find(pid, 70 + 119) is not None
     assert second.sessions.find(pid, 70 + 120) is None
 
@@ -141,7 +146,7 @@ async def test_disconnected_client_keeps_its_time_of_disconnect() -> None:
     first.disconnected("s1", 5)
     await first.keeper.store()
     second = Process(store, wall=1100, started=70)
-    await second.keeper.load("e")
+    await second.keeper.load(in_epoch("e"))
     assert second.sessions.find(pid, 70 + 19) is not None
     assert second.sessions.find(pid, 70 + 20) is None
 
@@ -153,7 +158,7 @@ async def test_clock_set_back_does_not_keep_sessions_forever() -> None:
     first.disconnected("s1", 5)
     await first.keeper.store()
     second = Process(store, wall=1000, started=70)
-    await second.keeper.load("e")
+    await second.keeper.load(in_epoch("e"))
     assert second.sessions.find(pid, 70 + 119) is not None
     assert second.sessions.find(pid, 70 + 120) is None
 
@@ -174,7 +179,7 @@ async def test_sessions_of_another_epoch_are_forgotten() -> None:
     pid = first.open("s1", TEXAS, at(0, "old")).pid
     await first.keeper.store()
     second = Process(store, wall=1000, started=5)
-    await second.keeper.load("new")
+    await second.keeper.load(in_epoch("new"))
     assert second.sessions.find(pid, 5) is None
     await second.keeper.store()
     assert store.kept == {}
@@ -190,7 +195,7 @@ async def test_of_too_many_the_newest_stay_and_the_others_are_forgotten() -> Non
         first.disconnected(f"s{number}", first.clock.monotonic())
     await first.keeper.store()
     second = Process(store, wall=first.clock.wall(), started=70, limit=2)
-    await second.keeper.load("e")
+    await second.keeper.load(in_epoch("e"))
     found = [second.sessions.find(pid, 70) is not None for pid in pids]
     assert found == [False, False, True, True]
     await second.keeper.store()

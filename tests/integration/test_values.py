@@ -1,0 +1,266 @@
+"""Values of every type, from the stream and from reads: each has one JSON form.
+
+A row is stored as the stream brings it; the full scan afterwards must find nothing to repair.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from bridge.changes import Change, Gap, Key
+from bridge.options import source_options
+from bridge.settings import Settings
+from bridge.source.change_queue import ChangeQueue
+from bridge.source.factory import create_source, create_table
+from bridge.source.table_description import TableDescription
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from bridge.sandbox import Sandbox
+    from bridge.source.postgrest import PostgrestTable
+
+VALUES: Final = [
+    ("text", "'2024-01-01T00:00:00+02:00'", "2024-01-01T00:00:00+02:00"),
+    ("text", "'2024-99-99 00:00:00'", "2024-99-99 00:00:00"),
+    ("varchar(30)", "'2024-01-01 00:00:00'", "2024-01-01 00:00:00"),
+    ("text[]", "array['2024-01-01T00:00:00+02:00']", ["2024-01-01T00:00:00+02:00"]),
+    ("jsonb", "'\"2024-01-01T00:00:00+02:00\"'", "2024-01-01T00:00:00+02:00"),
+    ("jsonb", "'[\"2024-01-01T00:00:00+02:00\"]'", ["2024-01-01T00:00:00+02:00"]),
+    ("json", '\'{"a": 1e16, "b": 9007199254740993}\'', {"a": 1e16, "b": 9007199254740992.0}),
+    ("timestamptz", "'2024-01-01T00:00:00.5+02:00'", "2023-12-31T22:00:00.5Z"),
+    ("timestamptz", "'0001-01-01T00:00:00+00'", "0001-01-01T00:00:00Z"),
+    ("timestamptz", "'0044-03-15T00:00:00+00 BC'", "0044-03-15T00:00:00Z BC"),
+    ("timestamptz", "'12000-01-01T00:00:00+00'", "12000-01-01T00:00:00Z"),
+    ("timestamptz", "'infinity'", "infinity"),
+    ("timestamptz[]", "array['2024-01-01T00:00:00+02:00'::timestamptz]", ["2023-12-31T22:00:00Z"]),
+    ("timestamp(3)", "'2024-01-01T00:00:00.5'", "2024-01-01T00:00:00.5Z"),
+    ("date", "'2024-01-01'", "2024-01-01"),
+    ("time", "'12:30:00'", "12:30:00"),
+    ("timetz", "'12:30:00+02'", "12:30:00+02"),
+    ("interval", "'1 day 2 hours'", "1 day 02:00:00"),
+    ("bool", "true", True),
+    ("int2", "7", 7),
+    ("int4", "7", 7),
+    ("int8", "9007199254740993", 9007199254740993),
+    ("numeric", "100.00", 100),
+    ("numeric", "1.5", 1.5),
+    ("numeric", "'NaN'", None),
+    ("float4", "0.1", 0.1),
+    ("float8", "1e16", 1e16),
+    ("float8", "'NaN'", None),
+    ("float8[]", "array[1e16, 0.5, 'NaN'::float8]", [1e16, 0.5, None]),
+    ("uuid", "'9b2d3c5e-0000-4000-8000-000000000000'", "9b2d3c5e-0000-4000-8000-000000000000"),
+    ("bytea", "'\\x00ff'", "\\x00ff"),
+    ("char(2)", "'TX'", "TX"),
+    ("bit(3)", "'101'", "101"),
+    ("varbit", "'101'", "101"),
+    ("money", "12.5", "$12.50"),
+    ("inet", "'10.0.0.1'", "10.0.0.1"),
+    ("cidr", "'10.0.0.0/8'", "10.0.0.0/8"),
+    ("macaddr", "'08:00:2b:01:02:03'", "08:00:2b:01:02:03"),
+    ("point", "'(1,2)'", "(1,2)"),
+    ("int4range", "'[1,5)'", "[1,5)"),
+    ("tsvector", "'a b'", "'a' 'b'"),
+    ("mood", "'good'", "good"),
+    ("instant", "'2024-01-01T00:00:00+02:00'", "2023-12-31T22:00:00Z"),
+    ("large", "1e16", 1e16),
+]
+
+
+SESSION_DEPENDENT: Final = {
+    "span": ("tstzrange", "'[2024-01-01T00:00:00+00,2024-01-02T00:00:00+00)'"),
+    "days": ("daterange", "'[2024-01-01,2024-01-02)'"),
+    "pair": ("place", "row('TX', '2024-01-01T00:00:00+00')"),
+}
+"""Columns whose JSON depends on the session's time zone or date style."""
+
+ZONES: Final = ("UTC", "Asia/Kolkata", "America/New_York")
+
+
+class Followed:
+    """A table's reader, and its stream."""
+
+    def __init__(self, table: PostgrestTable, queue: ChangeQueue) -> None:
+        self.table = table
+        self._queue = queue
+
+    async def change(self) -> Change:
+        """Return the next change of the stream."""
+        while True:
+            for item in await self._queue.get_many(1):
+                if isinstance(item, Change):
+                    return item
+
+    async def live(self) -> None:
+        """Wait until the subscription is live."""
+        while not any(isinstance(item, Gap) for item in await self._queue.get_many(1)):
+            pass
+
+
+@asynccontextmanager
+async def following(
+    sandbox: Sandbox, name: str, columns: Sequence[str], **settings: Any
+) -> AsyncIterator[Followed]:
+    await sandbox.execute(
+        f"grant select on {name} to service_role;"
+        f"alter publication supabase_realtime add table {name}"
+    )
+    options = source_options(
+        Settings(
+            supabase_url=sandbox.supabase_url,
+            supabase_secret_key=sandbox.supabase_key,
+            **{
+                "table": name,
+                "columns": tuple(columns),
+                "region": (columns[0],),
+                "updated_at": "",
+                **settings,
+            },
+        )
+    )
+    table = create_table(options)
+    await table.open()
+    await table.page(None, 1)
+    queue = ChangeQueue(1000)
+    run = asyncio.create_task(create_source(options, table).run(queue))
+    followed = Followed(table, queue)
+    try:
+        async with asyncio.timeout(30):
+            await followed.live()
+        yield followed
+    finally:
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+        await table.close()
+        await sandbox.execute(f"drop table {name}")
+
+
+@pytest.fixture(scope="module")
+async def typed(sandbox: Sandbox) -> Sandbox:
+    """The sandbox, with types of the project's own."""
+    await sandbox.execute(
+        "create type mood as enum ('good', 'bad'); create domain instant as timestamptz;"
+        "create domain large as float8; create type place as (state text, since timestamptz)"
+    )
+    return sandbox
+
+
+@pytest.mark.parametrize("described", [True, False], ids=["described", "not described"])
+async def test_value_of_each_type_is_equal_from_stream_and_read(
+    typed: Sandbox, described: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not described:
+        monkeypatch.setattr(TableDescription, "_definition", _nothing)
+    names = [f"c{n}" for n in range(len(VALUES))]
+    defined = ",".join(f"{name} {type_}" for name, (type_, _, _) in zip(names, VALUES, strict=True))
+    await typed.execute(f"create table every_type (id int primary key, {defined})")
+    expected = {name: value for name, (_, _, value) in zip(names, VALUES, strict=True)}
+    async with following(typed, "every_type", names) as followed:
+        await typed.execute(
+            f"insert into every_type values (1, {','.join(text for _, text, _ in VALUES)})"
+        )
+        change = await followed.change()
+        (row,) = await followed.table.rows([1])
+    assert {name: row[name] for name in names} == expected
+    assert {name: (type(row[name]), row[name]) for name in change.record} == {
+        name: (type(value), value) for name, value in change.record.items()
+    }
+    cut = {name for name, (type_, _, _) in zip(names, VALUES, strict=True) if "(2)" in type_}
+    assert cut <= set(names) - set(change.record)
+
+
+@pytest.mark.parametrize("zone", ZONES)
+async def test_time_is_equal_from_sessions_with_other_time_zones(typed: Sandbox, zone: str) -> None:
+    await typed.execute(
+        "create table timed (id int primary key, a timestamptz, b timestamptz[], c instant)"
+    )
+    await typed.execute(f"alter role service_role set timezone = '{zone}'")
+    try:
+        async with following(typed, "timed", ["a", "b", "c"]) as followed:
+            await typed.execute(
+                f"set timezone = '{zone}'; insert into timed values (1, '0044-01-01 BC',"
+                "array['2024-01-01T00:00:00Z'::timestamptz, '12000-12-31T23:59:59Z'], 'infinity')"
+            )
+            change = await followed.change()
+            (row,) = await followed.table.rows([1])
+    finally:
+        await typed.execute("alter role service_role reset timezone")
+    assert dict(row) == {"id": 1, **change.record}
+
+
+async def test_change_of_a_value_that_depends_on_the_session_is_read_from_the_table(
+    typed: Sandbox,
+) -> None:
+    for column, (type_, text) in SESSION_DEPENDENT.items():
+        await typed.execute(
+            f"create table spanned (id int primary key, state text, {column} {type_})"
+        )
+        async with following(typed, "spanned", ["state", column]) as followed:
+            await typed.execute(f"insert into spanned values (1, 'TX', {text})")
+            assert (await followed.change()).truncated
+
+
+async def test_text_key_spelled_like_a_timestamp_is_the_same_from_stream_and_read(
+    sandbox: Sandbox,
+) -> None:
+    key = "2024-01-01T00:00:00+02:00"
+    await sandbox.execute("create table dated (id text primary key, state text)")
+    async with following(sandbox, "dated", ["state"]) as followed:
+        await sandbox.execute("insert into dated values (%s, 'TX')", [key])
+        assert (await followed.change()).key == key
+        assert await followed.table.rows([key]) == [{"id": key, "state": "TX"}]
+        assert await followed.table.keys(None, 10) == [key]
+
+
+async def test_integer_keys_that_javascript_cannot_hold_are_strings(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys: list[Key] = [9007199254740991, "9007199254740992", "9007199254740993"]
+    await sandbox.execute("create table numbered (id bigint primary key, state text)")
+    async with following(sandbox, "numbered", ["state"]) as followed:
+        for key in keys:
+            await sandbox.execute(f"insert into numbered values ({key}, 'TX')")
+            assert (await followed.change()).key == key
+        assert await followed.table.keys(None, 10) == keys
+        assert [row["id"] for row in await followed.table.page(keys[1], 10)] == keys[2:]
+        assert len(await followed.table.rows(keys)) == len(keys)
+    assert caplog.text.count("JavaScript can't hold") == 1
+
+
+async def test_numeric_keys_past_64_bits_are_strings(sandbox: Sandbox) -> None:
+    key = "123456789012345678901234567890"
+    await sandbox.execute("create table wide (id numeric primary key, state text)")
+    async with following(sandbox, "wide", ["state"]) as followed:
+        await sandbox.execute(f"insert into wide values ({key}, 'TX')")
+        assert (await followed.change()).key == key
+        assert await followed.table.keys(None, 10) == [key]
+
+
+@pytest.mark.parametrize(
+    ("type_", "text", "key"),
+    [
+        ("bytea", "'\\x00ff'", "\\x00ff"),
+        ("numeric(10, 2)", "1.50", "1.5"),
+        ("numeric(10, 2)", "5.00", 5),
+        ("bool", "true", "true"),
+        ("timestamptz", "'2024-01-01T02:00:00+02'", "2024-01-01T00:00:00Z"),
+    ],
+)
+async def test_key_of_an_unusual_type_is_the_same_from_stream_and_read(
+    sandbox: Sandbox, type_: str, text: str, key: Key
+) -> None:
+    await sandbox.execute(f"create table unusual (id {type_} primary key, state text)")
+    async with following(sandbox, "unusual", ["state"]) as followed:
+        await sandbox.execute(f"insert into unusual values ({text}, 'TX')")
+        assert (await followed.change()).key == key
+        assert await followed.table.keys(None, 10) == [key]
+        assert [row["id"] for row in await followed.table.rows([key])] == [key]
+
+
+async def _nothing(*_: object) -> None:
+    return None
