@@ -30,6 +30,7 @@ from bridge.notifications.watch_index import WatchIndex
 from bridge.notifications.watch_sync import WatchSync, WatchUpstream
 from bridge.ops.admin import Admin
 from bridge.ops.endpoints import OpsEndpoints
+from bridge.ops.health import Health
 from bridge.ops.readiness import Readiness, not_ready
 from bridge.ops.status import StatusReport
 from bridge.options import (
@@ -115,13 +116,16 @@ class Ingest:
     queue: ChangeQueue
     pipeline: Pipeline
     watchers: WatchSync | None
+    health: Health
 
     def upstream(self) -> UpstreamState:
-        status = self.pipeline.status()
+        source, pipeline = self.source.status(), self.pipeline.status()
+        log_error = self.log.error
         return UpstreamState(
-            live=self.source.status().state is SourceState.LIVE and self.log.error is None,
-            reconciled=status.reconciled,
-            scanning=status.scanning,
+            live=source.state is SourceState.LIVE and log_error is None,
+            reconciled=pipeline.reconciled,
+            scanning=pipeline.scanning,
+            blind=self.health.update(source, pipeline, log_error),
         )
 
     def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
@@ -278,7 +282,14 @@ class Bridge(Starlette):
             ),
             options=reconcile_options(settings),
         )
-        return Ingest(log, self._source or create_source(options, table), queue, pipeline, watchers)
+        return Ingest(
+            log=log,
+            source=self._source or create_source(options, table),
+            queue=queue,
+            pipeline=pipeline,
+            watchers=watchers,
+            health=Health(settings.stale_after, SystemClock()),
+        )
 
     async def _open_watchers(
         self, watches: WatchIndex, notifier: Notifier, closing: AsyncExitStack
@@ -365,6 +376,7 @@ class Bridge(Starlette):
             recoveries=running.gateway.recoveries(),
             head=str(running.serve.replica.head),
             log_error=running.log.error,
+            log_error_since=running.ingest.health.log_error_since,
             started_at=running.started_at,
             watchers=None if watchers is None else watchers.status(),
         )

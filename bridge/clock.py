@@ -104,6 +104,19 @@ def timestamp(unix: float) -> str:
     return datetime.fromtimestamp(unix, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
+FUTURE_SECONDS = 86_400.0
+"""How far in the future a row may be dated to count as written now: clocks differ, and a column
+without a time zone may be local."""
+
+
+def is_future(value: object, wall: float) -> bool:
+    """Return whether a timestamp of a row (`infinity` too) can't be the time of a write so far."""
+    if not isinstance(value, str):
+        return False
+    at = unix(value)
+    return at is None or at > wall + FUTURE_SECONDS
+
+
 def unix(timestamp: str) -> float | None:
     """Return the Unix seconds of an RFC 3339 timestamp, or None if it is not one (`infinity`)."""
     try:

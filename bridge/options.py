@@ -86,6 +86,7 @@ def reconcile_options(settings: Settings) -> ReconcileOptions:
         scans=ScanOptions(
             recent_interval=settings.watch_interval,
             key_interval=settings.sweep_interval,
+            full_interval=settings.compare_interval,
             full_scan_rows=settings.pass_rows,
         ),
     )

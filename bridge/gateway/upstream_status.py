@@ -20,6 +20,7 @@ class UpstreamState:
     live: bool  # the source receives changes
     reconciled: bool  # the first scan of the table is done, so the rows agree with the log
     scanning: bool  # a scan is looking for changes that the stream missed
+    blind: bool = False  # the table or the source could not be observed for too long
 
 
 @dataclass(slots=True)
@@ -28,7 +29,8 @@ class UpstreamStatus:
 
     - `live`: clients receive the state of the table, but for the lag of the stream;
     - `catching-up`: changes are received, and a scan is looking for missed ones;
-    - `stale`: no changes are received, for longer than `GRACE_SECONDS` or since the start.
+    - `stale`: no changes are received, for longer than `GRACE_SECONDS` or since the start, or the
+      bridge can't know whether there are any.
     """
 
     since: float
@@ -41,7 +43,7 @@ class UpstreamStatus:
         if upstream.live:
             self._live_at = now
         state: BridgeState = "live"
-        if self._live_at is None or now - self._live_at > GRACE_SECONDS:
+        if upstream.blind or self._live_at is None or now - self._live_at > GRACE_SECONDS:
             state = "stale"
         elif upstream.scanning or not upstream.reconciled:
             state = "catching-up"

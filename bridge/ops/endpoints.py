@@ -117,6 +117,9 @@ class OpsEndpoints:
                 now=now,
                 stale_after=self._stale_after,
                 log_error=report.log_error,
+                log_error_since=report.log_error_since,
+                table_error=report.pipeline.error,
+                unreadable_since=report.pipeline.unreadable_since,
             )
         return replace(result, reason=result.reason and self._redact(result.reason))
 

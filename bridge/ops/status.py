@@ -28,4 +28,5 @@ class StatusReport:
     head: str
     log_error: str | None  # why the log can't be written; None: it can
     started_at: float
+    log_error_since: float | None = None  # the first write that failed
     watchers: WatchSyncStatus | None = None  # None: notifications are off

@@ -26,6 +26,8 @@ from bridge.pipeline.ordering import ChangeOrder, Unknown
 from bridge.rows import RowChange
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from bridge.changes import Key, Record
     from bridge.projection import Projection
     from bridge.rows import RowStore
@@ -125,6 +127,13 @@ class ChangeMerger:
         delivered.
         """
         self._rereads[key] = None
+
+    def defer_rereads(self, keys: Iterable[Key]) -> None:
+        """Put rows that could not be read behind all others."""
+        for key in keys:
+            if key in self._rereads:
+                del self._rereads[key]
+                self._rereads[key] = None
 
     def begin_read(self) -> int:
         """Begin a read of the table; one at a time. Return the number of changes so far."""

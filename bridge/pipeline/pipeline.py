@@ -13,6 +13,7 @@ from bridge.changes import Change, Gap, GapReason
 from bridge.clock import SystemClock
 from bridge.pipeline.merger import ChangeMerger
 from bridge.pipeline.reconciler import Reconciler
+from bridge.pipeline.updated_at_check import UpdatedAtCheck
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -73,7 +74,9 @@ class PipelineStatus:
     pending_rereads: int  # rows that wait for a re-read
     counts: dict[str, int]  # events by name (those for members only apart), changes, gaps, repairs
     activity: str  # for people
-    error: str | None  # why the table can't be read at present
+    error: str | None  # why a kind of read of the table fails at present
+    unreadable_since: float | None = None
+    """Since when the table can't be read in some respect, in monotonic seconds."""
 
 
 class Pipeline:
@@ -96,6 +99,7 @@ class Pipeline:
         self._lock = asyncio.Lock()
         self._counts: Counter[str] = Counter()
         self._merger = ChangeMerger(projection, sink.rows)
+        self._updated_at = UpdatedAtCheck(projection, sink.rows)
         self._reconciler = Reconciler(
             projection=projection,
             rows=sink.rows,
@@ -103,6 +107,7 @@ class Pipeline:
             table=table,
             transaction=self._transaction,
             store_progress=self._store_progress,
+            stream=queue,
             options=options,
             clock=self._clock,
         )
@@ -125,9 +130,11 @@ class Pipeline:
                 "repaired": reconciler.repaired,
                 "passes": reconciler.completed_scans,
                 "dropped": self._queue.dropped,
+                "updated_at_unchanged": self._updated_at.unchanged,
             },
             activity=reconciler.activity,
             error=reconciler.error,
+            unreadable_since=reconciler.unreadable_since,
         )
 
     async def run(self) -> None:
@@ -160,6 +167,7 @@ class Pipeline:
                 now = self._clock.monotonic()
                 for item in items:
                     if isinstance(item, Change):
+                        self._updated_at.check(item, merger.state(item.key))
                         merger.apply_change(item, now)
                         self._counts["changes"] += 1
                     else:

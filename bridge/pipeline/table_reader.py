@@ -1,75 +1,115 @@
-"""One read of the table, retried until it succeeds."""
+"""One attempt to read the table, and which kinds of reads fail at present."""
 
 from __future__ import annotations
 
 import logging
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Final, TypeVar
-
-from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential_jitter
 
 from bridge.errors import TableUnreadableError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from tenacity import RetryCallState
-
+    from bridge.clock import Clock
     from bridge.pipeline.merger import ChangeMerger
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-FIRST_RETRY_SECONDS: Final = 0.2
-LONGEST_RETRY_SECONDS: Final = 30.0
-"""Between attempts of a read that fails; doubling, with jitter."""
+REPORT_SECONDS: Final = 30.0
+"""Between two log lines about a kind of read that goes on failing."""
+
+
+class ReadKind(StrEnum):
+    PAGE = "rows in key order"
+    KEYS = "keys"
+    RECENT = "recent rows"
+    ROWS = "single rows"
+    NEWEST = "the newest row"
+
+
+_LEGS: Final = (
+    (ReadKind.PAGE, ReadKind.RECENT),  # what rows contain
+    (ReadKind.KEYS, ReadKind.PAGE),  # which rows exist
+    (ReadKind.ROWS,),  # what only a read of the row can settle
+)
+"""What has to be read, each with the kinds of reads that show it."""
+
+
+@dataclass(slots=True)
+class ReadFailure:
+    """A kind of read whose last attempt failed. Times are monotonic seconds."""
+
+    since: float
+    """The first attempt that failed."""
+    error: str = ""
+    attempts: int = 0
+    report_due: float = 0.0
 
 
 class TableReader:
     """Reads the table and reports the begin and the end of each read to the merger."""
 
-    def __init__(self, merger: ChangeMerger) -> None:
+    def __init__(self, merger: ChangeMerger, clock: Clock) -> None:
         self._merger = merger
-        self.error: str | None = None
-        """Why the table can't be read at present."""
+        self._clock = clock
+        self._failures: dict[ReadKind, ReadFailure] = {}
+        self._tried: set[ReadKind] = set()
+        self.seconds = 0.0
+        """Time that the database took for reads that succeeded."""
+
+    @property
+    def error(self) -> str | None:
+        """Why a kind of read fails at present: of those that fail, the first one's error."""
+        failures = sorted(self._failures.values(), key=lambda failure: failure.since)
+        return failures[0].error if failures else None
+
+    @property
+    def unreadable_since(self) -> float | None:
+        """Since when something can't be read by any kind of read; None: everything can be."""
+        blind = []
+        for leg in _LEGS:
+            tried = [kind for kind in leg if kind in self._tried]
+            if tried and all(kind in self._failures for kind in tried):
+                blind.append(min(self._failures[kind].since for kind in tried))
+        return min(blind, default=None)
 
     @asynccontextmanager
-    async def read(self, query: Callable[[], Awaitable[T]]) -> AsyncIterator[T]:
-        """Yield the result of `query`, retried until it succeeds. Its rows may be passed to
-        `ChangeMerger.apply_read` within the block.
+    async def read(self, kind: ReadKind, query: Callable[[], Awaitable[T]]) -> AsyncIterator[T]:
+        """Yield the result of `query`. Its rows may be passed to `ChangeMerger.apply_read` within
+        the block. Raises `TableUnreadableError`.
         """
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(TableUnreadableError),
-            wait=wait_exponential_jitter(
-                multiplier=FIRST_RETRY_SECONDS,
-                max=LONGEST_RETRY_SECONDS,
-                jitter=FIRST_RETRY_SECONDS,
-            ),
-            before_sleep=self._on_failure,
-        ):
-            with attempt:
-                # Each attempt is a read of its own: it includes what arrived during the last one.
-                self._merger.begin_read()
-                try:
-                    result = await query()
-                except BaseException:
-                    self._merger.end_read()
-                    raise
-        self.error = None
+        began = self._clock.monotonic()
+        self._tried.add(kind)
+        self._merger.begin_read()
         try:
+            try:
+                result = await query()
+            except TableUnreadableError as error:
+                self._failed(kind, error, began)
+                raise
+            self.seconds += self._clock.monotonic() - began
+            self._failures.pop(kind, None)
             yield result
         finally:
             self._merger.end_read()
 
-    def _on_failure(self, state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        self.error = str(error)
-        permanent = isinstance(error, TableUnreadableError) and error.permanent
-        log.log(
-            logging.ERROR if permanent else logging.WARNING,
-            "the table could not be read (attempt %d, next in %.1f s): %s",
-            state.attempt_number,
-            state.upcoming_sleep,
-            error,
-        )
+    def _failed(self, kind: ReadKind, error: TableUnreadableError, began: float) -> None:
+        failure = self._failures.setdefault(kind, ReadFailure(began))
+        failure.error = str(error)
+        failure.attempts += 1
+        now = self._clock.monotonic()
+        if now >= failure.report_due:
+            failure.report_due = now + REPORT_SECONDS
+            log.log(
+                logging.ERROR if error.permanent else logging.WARNING,
+                "%s could not be read (attempt %d, the first one %.0f s ago): %s",
+                kind.value,
+                failure.attempts,
+                now - failure.since,
+                error,
+            )

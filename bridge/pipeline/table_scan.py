@@ -50,6 +50,13 @@ class UnseenKeys:
                 collected = 0
                 yield
 
+    def restore(self, keys: Iterable[Key]) -> None:
+        """Put back keys that `pop` returned, since they could not be read."""
+        for key in keys:
+            while len(self._shards) <= shard_of(key):
+                self._shards.append(set())
+            self._shards[shard_of(key)].add(key)
+
     def discard(self, keys: Iterable[Key]) -> None:
         for key in keys:
             self._shards[shard_of(key)].discard(key)
@@ -79,6 +86,7 @@ class TableScan:
     - `at_once`: its findings are emitted without a grace period for the stream.
     - `unseen`: known keys that it has not met, if it looks for deleted rows.
     - `catches_up`: it was scheduled for a gap.
+    - `covers`: a full scan that began after the gap, whose other scans it stands in for.
     """
 
     kind: ScanKind
@@ -87,10 +95,13 @@ class TableScan:
     at_once: bool = False
     initial_load: bool = False
     catches_up: bool = False
+    covers: bool = False
     unseen: UnseenKeys | None = None
     since: str | None = None
     """`updated_at` from which the next page of recent rows begins; `after` is the key."""
     after: Key | None = None
+    reached: Json = None
+    """The last `updated_at` of recent rows so far that is not in the future."""
     begun: bool = False
     ended: bool = False
     """Whether all pages are read."""
@@ -98,8 +109,12 @@ class TableScan:
     """Keys of unknown rows that it met; they are read next."""
     newest: Json = None
     """The greatest `updated_at` when it began."""
+    newest_failures: int = 0
+    """Failed attempts to read `newest`."""
     started: float = 0.0
     wall: float = 0.0
+    busy: float = 0.0
+    """Seconds for which its reads loaded the database."""
     read: int = 0
     repaired: int = 0
     pending: int = 0

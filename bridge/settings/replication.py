@@ -42,6 +42,13 @@ class ReplicationSettings(SettingsGroup):
         description="Interval between two key scans (find deletes and TRUNCATE); longer if a scan "
         "of a large table takes more than a fifth of the interval",
     )
+    compare_interval: float = Field(
+        300,
+        gt=0,
+        description="Interval between two full comparisons of the table with the published rows, "
+        "which find what `updated_at` does not show; longer if reading the table takes more than a "
+        "fifth of the interval",
+    )
     pass_rows: int = Field(
         10_000,
         ge=0,

@@ -36,6 +36,8 @@ class SourceStatus:
     last_activity_at: float | None = None
     attempts: int = 0
     error: str | None = None
+    failing_since: float | None = None
+    """The first failure since it was live last, or since the start; None: there was none."""
 
 
 class Source(Protocol):
@@ -73,5 +75,7 @@ class Table(Protocol):
         ...
 
     async def newest(self) -> Record | None:
-        """Return key and `updated_at` of the row with the greatest `updated_at`; None: no rows."""
+        """Return key and `updated_at` of the row with the greatest `updated_at` that is not in the
+        future (`clock.is_future`), null if there is none; None: no rows.
+        """
         ...

@@ -24,6 +24,11 @@ class ChangeQueue:
         self._ready = asyncio.Event()
         self.dropped = 0
         """Number of items dropped on overflow."""
+        self.live = True
+        """Whether the source delivers changes at present. Otherwise a difference that a read finds
+        is not left to the stream."""
+        self.missed = 0
+        """Number of rows that reads found changed and the source did not deliver in its grace."""
 
     def __len__(self) -> int:
         return len(self._items)
@@ -39,6 +44,10 @@ class ChangeQueue:
                 return
         self._items.append(item)
         self._ready.set()
+
+    def record_missed(self, rows: int) -> None:
+        """Record rows that the source did not deliver, for the source to judge."""
+        self.missed += rows
 
     async def get_many(self, limit: int) -> list[Item]:
         """Wait for items; return at least one and at most `limit`, in order."""

@@ -16,6 +16,7 @@ from postgrest import APIError
 from pydantic import ValidationError
 from supabase import AsyncClient, AsyncClientOptions, acreate_client
 
+from bridge import clock as clocks
 from bridge.errors import TableUnreadableError
 from bridge.source.column_types import ColumnTypes
 from bridge.source.normalize import normalize_key, normalizer
@@ -161,11 +162,15 @@ class PostgrestTable:
         columns = (self._projection.key, column)
         # Without "nulls last", which an index on the column does not support: PostgreSQL would
         # scan the whole table every few seconds.
-        query = self._select(columns).not_.is_(column, "null").order(_name(column), desc=True)
+        # A row that is dated in the future would hide all that are written until then.
+        latest = clocks.timestamp(time.time() + clocks.FUTURE_SECONDS)
+        query = self._select(columns).lte(column, latest).order(_name(column), desc=True)
         rows = await self._read(query.limit(1), columns)
-        if not rows:  # the table is empty, or the column is null in all rows
-            rows = await self._read(self._select(columns).limit(1), columns)
-        return rows[0] if rows else None
+        if rows:
+            return rows[0]
+        # The table is empty, or the column is null or in the future in all rows.
+        rows = await self._read(self._select(columns).limit(1), columns)
+        return {**rows[0], column: None} if rows else None
 
     async def _keyset(
         self, columns: tuple[str, ...], after: Key | None, limit: int

@@ -59,10 +59,11 @@ class ShownClient:
         assert self._process.stdout is not None
         line: dict[str, Any]
         async with asyncio.timeout(SECONDS):
-            while key not in (line := json.loads(await self._process.stdout.readline())):
+            while True:
+                line: dict[str, Any] = json.loads(await self._process.stdout.readline())
                 self.lines.append(line)
-        self.lines.append(line)
-        return line
+                if key in line:
+                    return line
 
     async def auth_state(self, event: str, session: dict[str, Any] | None) -> None:
         assert self._process.stdin is not None

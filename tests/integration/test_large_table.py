@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from bridge import create_app
-from bridge.pipeline import reconciler, watermark
+from bridge.pipeline import scan_runner, watermark
 from tests.fakes import FakeSource, FakeTable, row, settings
 from tests.integration.test_app import site
 
@@ -74,7 +74,7 @@ async def test_watermark_passes_many_rows_with_one_updated_at(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(watermark, "OVERLAP_SECONDS", 0.2)
-    monkeypatch.setattr(reconciler, "MAX_RECENT_ROWS", 2)
+    monkeypatch.setattr(scan_runner, "MAX_RECENT_ROWS", 2)
     table = CountingTable(*(row(f"p{n}") for n in range(9)))
     source = FakeSource()
     hurried = settings(page_rows=2, watch_interval=0.05, watch_grace=0.1)
@@ -88,3 +88,20 @@ async def test_watermark_passes_many_rows_with_one_updated_at(
             source.put(table.write(row("p1", price=5, updated_at="2031-01-01T00:00:00Z")))
             async with asyncio.timeout(5):
                 assert (await received.get())["data"]["changes"]["price"]["new"] == 5
+
+
+async def test_recent_scan_does_not_read_the_table_again_if_a_row_is_dated_at_infinity(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watermark, "OVERLAP_SECONDS", 0.2)
+    rows = [row(f"p{n}", updated_at=f"2026-01-05T09:{n:02d}:00Z") for n in range(20)]
+    table = CountingTable(*rows, row("p99", updated_at="infinity"))
+    hurried = settings(watch_interval=0.02, watch_grace=0.1)
+    bridge = create_app(hurried, source=FakeSource(), table=table)
+    async with site(bridge, bridge) as here:
+        await here.ready()
+        async with asyncio.timeout(10):
+            while len(table.recent_reads) < 9:
+                await asyncio.sleep(0.02)
+    # The row of infinity and those within the overlap of the newest other one.
+    assert max(table.recent_reads[-6:]) == 2, table.recent_reads

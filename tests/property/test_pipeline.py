@@ -18,7 +18,7 @@ from bridge.events import Event
 from bridge.log.base import Commit, Entry, Position, Progress
 from bridge.log.memory import MemoryEventLog
 from bridge.options import reconcile_options
-from bridge.pipeline import pending_rows, reconciler, table_reader, watermark
+from bridge.pipeline import backoff, pending_rows, reconciler, row_comparison, watermark
 from bridge.pipeline.event_sink import EventSink
 from bridge.pipeline.pipeline import Pipeline
 from bridge.replica import Replica
@@ -34,6 +34,7 @@ SETTINGS = Settings(
     watch_interval=0.01,
     watch_grace=0.005,
     sweep_interval=0.02,
+    compare_interval=0.03,
     page_rows=2,
 )
 LARGE = SETTINGS.model_copy(update={"pass_rows": 0})
@@ -46,27 +47,33 @@ def _small_scale() -> Iterator[None]:
     watermark needs no overlap, and one that is too far is found out.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(table_reader, "FIRST_RETRY_SECONDS", 0.001)
+        patch.setattr(backoff, "FIRST_RETRY_SECONDS", 0.001)
+        patch.setattr(backoff, "LONGEST_RETRY_SECONDS", 0.01)
         patch.setattr(watermark, "OVERLAP_SECONDS", 0.0)
         patch.setattr(reconciler, "STORE_WATERMARK_SECONDS", 0.0)
-        patch.setattr(reconciler, "MAX_KEYS_PER_READ", 2)
-        patch.setattr(reconciler, "ROWS_PER_STEP", 1)
-        patch.setattr(reconciler, "MAX_MISSED_ROWS", 2)
+        patch.setattr(row_comparison, "MAX_KEYS_PER_READ", 2)
+        patch.setattr(row_comparison, "ROWS_PER_STEP", 1)
+        patch.setattr(row_comparison, "MAX_MISSED_ROWS", 2)
         patch.setattr(pending_rows, "MAX_PENDING_ROWS", 3)
         yield
 
 
 class WorldTable:
-    """`source.base.Table` over the model. `failures`: reads that fail. A read takes some steps."""
+    """`source.base.Table` over the model. A read takes some steps. `failures`: reads that fail;
+    `broken`: the kind of read that fails always.
+    """
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.failures = 0
+        self.broken: str | None = None
         self.reads = 0
 
-    async def _read(self) -> list[dict[str, Any]]:
+    async def _read(self, kind: str) -> list[dict[str, Any]]:
         self.reads += 1
         await asyncio.sleep(0)
+        if kind == self.broken:
+            raise TableUnreadableError("broken")
         if self.failures:
             self.failures -= 1
             raise TableUnreadableError("made to fail")
@@ -75,21 +82,24 @@ class WorldTable:
         return rows
 
     async def page(self, after: Key | None, limit: int) -> Sequence[Record]:
-        return [r for r in await self._read() if after is None or r["id"] > after][:limit]
+        return await self._page("page", after, limit)
 
     async def keys(self, after: Key | None, limit: int) -> Sequence[Key]:
-        return [row["id"] for row in await self.page(after, limit)]
+        return [row["id"] for row in await self._page("keys", after, limit)]
+
+    async def _page(self, kind: str, after: Key | None, limit: int) -> list[dict[str, Any]]:
+        return [r for r in await self._read(kind) if after is None or r["id"] > after][:limit]
 
     async def rows(self, keys: Sequence[Key]) -> Sequence[Record]:
-        return [row for row in await self._read() if row["id"] in keys]
+        return [row for row in await self._read("rows") if row["id"] in keys]
 
     async def recent(self, since: str, after: Key | None, limit: int) -> Sequence[Record]:
         start = (_time(since), "" if after is None else after)
-        rows = sorted(await self._read(), key=_place)
+        rows = sorted(await self._read("recent"), key=_place)
         return [row for row in rows if _place(row) > start][:limit]
 
     async def newest(self) -> Record | None:
-        return max(await self._read(), key=_place, default=None)
+        return max(await self._read("newest"), key=_place, default=None)
 
 
 def _time(updated_at: str) -> str:
@@ -210,6 +220,10 @@ class Running:
 
 Action: TypeAlias = tuple[str, Any, Any]
 
+KINDS = ["page", "keys", "rows", "recent", "newest"]
+REPLACEABLE = ["page", "keys", "recent", "newest"]
+"""Kinds of reads that others stand in for."""
+
 STEPS = [
     st.tuples(st.just("write"), st.sampled_from("abcde"), st.integers(0, 3)),
     st.tuples(st.just("move"), st.sampled_from("abcde"), st.sampled_from(["TX", "CA", None])),
@@ -219,6 +233,7 @@ STEPS = [
     st.tuples(st.just("lose"), st.integers(1, 3), st.just(0)),
     st.tuples(st.just("gap"), st.just(0), st.just(0)),
     st.tuples(st.just("fail"), st.integers(1, 2), st.just(0)),
+    st.tuples(st.just("break"), st.sampled_from([*KINDS, None]), st.just(0)),
     st.tuples(st.just("pause"), st.integers(0, 8), st.just(0)),
 ]
 BACKDATED = st.tuples(st.just("backdate"), st.sampled_from("abcde"), st.integers(4, 9))
@@ -251,13 +266,21 @@ async def play(running: Running, actions: list[Action]) -> None:
             running.queue.put_nowait(Gap(GapReason.RESUBSCRIBED))
         elif action == "fail":
             running.table.failures = a
+        elif action == "break":
+            running.table.broken = a
         elif action == "pause":
             for _ in range(a):
                 await asyncio.sleep(0)
 
 
 async def simulate(
-    world: World, size: Settings, seed: int, actions: list[Action], *, end_with_gap: bool
+    world: World,
+    size: Settings,
+    seed: int,
+    actions: list[Action],
+    *,
+    end_with_gap: bool,
+    broken: str | None = None,
 ) -> None:
     running = Running(world, size, StoringLog(world, seed))
     try:
@@ -265,6 +288,7 @@ async def simulate(
         await play(running, actions)
         running.deliver(len(world.stream))
         running.table.failures = 0
+        running.table.broken = broken
         if end_with_gap:
             running.queue.put_nowait(Gap(GapReason.RESUBSCRIBED))
         await running.converged()
@@ -325,11 +349,26 @@ def test_client_equals_the_table_after_a_gap(
 
 
 @settings(max_examples=examples(200))
-@given(world=WORLDS, size=SIZES, seed=SEEDS, actions=ACTIONS)
+@given(world=WORLDS, size=SIZES, seed=SEEDS, actions=WITH_BACKDATED)
 def test_client_equals_the_table_without_a_gap_being_reported(
     world: World, size: Settings, seed: int, actions: list[Action]
 ) -> None:
     asyncio.run(simulate(world, size, seed, actions, end_with_gap=False))
+
+
+@settings(max_examples=examples(400))
+@given(
+    world=WORLDS,
+    size=SIZES,
+    seed=SEEDS,
+    actions=ACTIONS,
+    broken=st.sampled_from(REPLACEABLE),
+    gap=st.booleans(),
+)
+def test_client_equals_the_table_while_only_one_kind_of_read_fails(
+    world: World, size: Settings, seed: int, actions: list[Action], broken: str, *, gap: bool
+) -> None:
+    asyncio.run(simulate(world, size, seed, actions, end_with_gap=gap, broken=broken))
 
 
 @settings(max_examples=examples(200))

@@ -32,6 +32,13 @@ _NEEDS_OPERATOR = {
 }
 """Messages of Realtime (or parts of them) that need an operator, with advice."""
 
+_PASSING = (
+    "RealtimeDisabledForTenant",
+    "Unable to subscribe to changes with given parameters",
+)
+"""Those that an operator may just be about to undo: a table that is recreated, a publication that
+is set up again."""
+
 _QUOTA_ERRORS = (
     "ChannelRateLimitReached",
     "ConnectionRateLimitReached",
@@ -45,15 +52,38 @@ FIRST_SECONDS = 0.5
 LONGEST_SECONDS = 30.0
 SLOW_SECONDS = 30.0
 """Delay after errors that last for a while: wrong credentials, an exhausted quota."""
+QUICK_ATTEMPTS = 4
+"""Attempts after an error that may be over soon, before the pauses are long: about 5 s in all."""
 
 
 class SubscriptionEnded(BridgeError):  # noqa: N818 - also raised when the bridge closes it
-    """A subscription has ended. `slow`: the next attempt should be delayed."""
+    """A subscription has ended. `slow`: the next attempt should be delayed. `passing`: the reason
+    may be over soon, so that the first attempts should not be.
+    """
 
-    def __init__(self, reason: str, *, needs_operator: bool = False, slow: bool = False) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        needs_operator: bool = False,
+        slow: bool = False,
+        passing: bool = False,
+    ) -> None:
         super().__init__(reason)
         self.needs_operator = needs_operator
+        self.passing = passing
         self.slow = slow or needs_operator
+
+
+class MuteStreamError(SubscriptionEnded):
+    """The channel delivers nothing although the table changes."""
+
+
+MUTE_ADVICE = (
+    "nothing was delivered after resubscribing: check pg_replication_slots (slots exhausted or "
+    "invalid), wal_level=logical, the publication supabase_realtime, the output plugin (wal2json) "
+    "and Realtime's log"
+)
 
 
 def ended_by(error: Exception | None, state: str = "") -> SubscriptionEnded:
@@ -65,7 +95,9 @@ def ended_by(error: Exception | None, state: str = "") -> SubscriptionEnded:
     reason = ": ".join(part for part in (state, text) if part) or "closed"
     for message, advice in _NEEDS_OPERATOR.items():
         if message in text:
-            return SubscriptionEnded(f"{reason}; {advice}", needs_operator=True)
+            return SubscriptionEnded(
+                f"{reason}; {advice}", needs_operator=True, passing=message in _PASSING
+            )
     return SubscriptionEnded(reason, slow=any(message in text for message in _QUOTA_ERRORS))
 
 
@@ -84,10 +116,16 @@ def _text(error: Exception | None) -> str:
 
 def retry_delay(state: RetryCallState) -> float:
     """Return the seconds before the next attempt: exponential backoff with jitter in its upper
-    half, or `SLOW_SECONDS` and more after a `slow` end.
+    half, or `SLOW_SECONDS` and more after a `slow` end, except for the first attempts after one
+    that may be over soon.
     """
     error = state.outcome.exception() if state.outcome else None
-    if isinstance(error, SubscriptionEnded) and error.slow:
+    quick = (
+        isinstance(error, SubscriptionEnded)
+        and error.passing
+        and state.attempt_number <= QUICK_ATTEMPTS
+    )
+    if isinstance(error, SubscriptionEnded) and error.slow and not quick:
         return SLOW_SECONDS * random.uniform(1.0, 1.3)  # noqa: S311 - jitter
     bound = min(LONGEST_SECONDS, FIRST_SECONDS * 2.0 ** (min(state.attempt_number, 16) - 1))
     return bound * random.uniform(0.5, 1.0)  # noqa: S311 - jitter

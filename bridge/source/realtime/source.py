@@ -24,6 +24,8 @@ from bridge.source.column_types import ColumnTypes
 from bridge.source.realtime.decode import UnreadableChangeError, decode
 from bridge.source.realtime.disconnects import (
     FIRST_SECONDS,
+    MUTE_ADVICE,
+    MuteStreamError,
     SubscriptionEnded,
     ended_by,
     retry_delay,
@@ -54,6 +56,10 @@ TICK_SECONDS = 1.0
 """Interval of checks for failures that the library does not report: a dead reader, a lost
 connection.
 """
+
+MAX_MUTE_SESSIONS = 2
+"""Mute sessions in a row after which `system` ok is no longer taken for a sign of life: only a
+change is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +95,24 @@ class RealtimeSource:
         self._last_activity_at: float | None = None
         self._attempts = 0
         self._error: str | None = None
+        self._failing_since: float | None = self._since
+        """The first failure since it was live last; the start until then."""
+        self._mute_sessions = 0
+        """Mute sessions in a row that delivered no change."""
+        self._queue: ChangeQueue | None = None
 
     def status(self) -> SourceStatus:
         return SourceStatus(
-            self._state, self._since, self._last_activity_at, self._attempts, self._error
+            self._state,
+            self._since,
+            self._last_activity_at,
+            self._attempts,
+            self._error,
+            self._failing_since,
         )
 
     async def run(self, queue: ChangeQueue) -> None:
+        self._queue = queue
         while True:
             # After a session that worked, the attempts and their backoff start again.
             async for attempt in AsyncRetrying(
@@ -124,15 +141,14 @@ class RealtimeSource:
                 await session.join()
                 self._set_state(SourceState.JOINED)
                 await session.until_live()
-                self._set_state(SourceState.LIVE)
-                self._error = None
-                self._last_activity_at = time.monotonic()
+                if not self._distrusted:
+                    self._set_live()
                 projection = self._options.projection
                 log.info("subscribed to changes of %s.%s", projection.schema, projection.table)
                 queue.put_nowait(Gap(GapReason.SUBSCRIBED))
                 await self._watch(session, queue)
         except SubscriptionEnded as ended:
-            self._error = str(ended)
+            self._record_end(ended, session)
             if not session.worked:
                 raise
             log.warning("the subscription ended; it had worked: %s", ended)
@@ -145,19 +161,53 @@ class RealtimeSource:
         while True:
             await session.wait(TICK_SECONDS)
             now = time.monotonic()
+            if session.watchdog.changes:
+                self._mute_sessions = 0
+                if self._state is not SourceState.LIVE:
+                    self._set_live()
             if settle_at <= now:
                 settle_at = float("inf")
                 queue.put_nowait(Gap(GapReason.POST_SUBSCRIBE))
-            if await session.watchdog.check(now):
+            up_to_date = await session.watchdog.check(now)
+            session.watchdog.check_missed(queue.missed, now)
+            if self._distrusted:
+                continue
+            self._error = session.watchdog.error
+            if up_to_date or not session.watchdog.compares:
                 self._last_activity_at = now
             elif session.watchdog.last_activity_at is not None:
                 self._last_activity_at = max(
                     self._last_activity_at or 0.0, session.watchdog.last_activity_at
                 )
 
+    @property
+    def _distrusted(self) -> bool:
+        """Whether only a change proves that changes flow."""
+        return self._mute_sessions >= MAX_MUTE_SESSIONS
+
+    def _record_end(self, ended: SubscriptionEnded, session: _Session) -> None:
+        if session.watchdog.changes:
+            self._mute_sessions = 0
+        elif isinstance(ended, MuteStreamError):
+            self._mute_sessions += 1
+        if self._mute_sessions == MAX_MUTE_SESSIONS:
+            log.error("%s; %s", ended, MUTE_ADVICE)
+        self._error = f"{ended}; {MUTE_ADVICE}" if self._distrusted else str(ended)
+
+    def _set_live(self) -> None:
+        self._set_state(SourceState.LIVE)
+        self._error = None
+        self._last_activity_at = time.monotonic()
+
     def _set_state(self, state: SourceState) -> None:
         self._state = state
+        if self._queue is not None:
+            self._queue.live = state is SourceState.LIVE
         self._since = time.monotonic()
+        if state is SourceState.LIVE:
+            self._failing_since = None
+        elif self._failing_since is None:
+            self._failing_since = self._since
 
     def _log_retry(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
@@ -276,6 +326,8 @@ class _Session:
 
     def _record_activity(self, change: Change) -> None:
         column = self._projection.updated_at
+        if not self.watchdog.changes:
+            self._wake.set()  # it may be what proves the session
         self.watchdog.record_change(change.record.get(column) if column else None, time.monotonic())
 
     def _on_system(self, message: object) -> None:

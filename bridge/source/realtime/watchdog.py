@@ -2,7 +2,8 @@
 
 A joined channel can deliver nothing for hours. The table's newest row is compared with the changes
 received: if the stream delivers neither a newer row within the grace nor any other change, it is
-mute and has to be resubscribed.
+mute and has to be resubscribed. So it is if scans found changed rows that it did not deliver,
+while it delivered nothing else. Times in the future decide nothing.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bridge import clock as clocks
 from bridge.errors import TableUnreadableError
-from bridge.source.realtime.disconnects import SubscriptionEnded
+from bridge.source.realtime.disconnects import MuteStreamError, SubscriptionEnded
 
 if TYPE_CHECKING:
     from bridge.changes import Json
+    from bridge.clock import Clock
     from bridge.source.base import Table
 
 SILENCE_SECONDS = 300.0
@@ -39,8 +42,10 @@ class WatchdogOptions:
 class StreamWatchdog:
     """Watchdog of one session. Times are seconds of the monotonic clock."""
 
-    def __init__(self, options: WatchdogOptions, table: Table) -> None:
+    def __init__(self, options: WatchdogOptions, table: Table, clock: Clock | None = None) -> None:
+        """`clock`: for the time of day, with which times of rows are compared."""
         self._options = options
+        self._clock = clock or clocks.SystemClock()
         self._table = table
         self._column = options.updated_at
         self._due = 0.0
@@ -51,13 +56,41 @@ class StreamWatchdog:
         self.changes = 0
         """Number of changes received."""
         self.last_activity_at: float | None = None
+        self._missed: int | None = None
+        self._judged_from = 0.0
+        self.error: str | None = None
+        """Why the stream can't be compared with the table at present."""
+
+    @property
+    def compares(self) -> bool:
+        """Whether a look at the table can confirm that the stream is up to date."""
+        return self._column is not None
 
     def record_change(self, updated_at: Json, now: float) -> None:
         """Record a change that the stream delivered."""
         self.changes += 1
         self.last_activity_at = now
-        if updated_at is not None and _later(updated_at, self._delivered):
+        if updated_at is None or clocks.is_future(updated_at, self._clock.wall()):
+            return
+        if _later(updated_at, self._delivered):
             self._delivered = updated_at
+
+    def check_missed(self, rows: int, now: float) -> None:
+        """Compare with the number of rows so far that scans found changed and the stream did not
+        deliver within the grace. Raises `SubscriptionEnded` if there are more, and the stream has
+        delivered nothing else meanwhile.
+        """
+        grace = self._options.grace
+        if self._missed is None:
+            # Rows that changed before the session began are not its to deliver.
+            self._missed, self._judged_from = rows, now + 2 * grace
+        more, self._missed = rows - self._missed, rows
+        quiet = self.last_activity_at is None or now - self.last_activity_at >= grace
+        if more > 0 and quiet and now >= self._judged_from:
+            raise MuteStreamError(
+                f"mute stream: {more} rows of the table have changed, and the stream has delivered "
+                f"nothing for {grace:g} s"
+            )
 
     async def check(self, now: float) -> bool:
         """Read the table's newest row, at most once per interval. Return True if the stream is up
@@ -78,17 +111,27 @@ class StreamWatchdog:
             # With a timeout, since no other failure of the session is detected meanwhile.
             async with asyncio.timeout(self._options.interval):
                 newest = await self._table.newest()
-        except (TableUnreadableError, TimeoutError):
+        except TableUnreadableError as error:
+            self.error = str(error)
             return False  # the reconciler reads the same table and logs the error
+        except TimeoutError:
+            self.error = f"the table did not answer within {self._options.interval:g} s"
+            return False
+        self.error = None
         at = newest[self._column] if newest is not None else None
         if not self._has_baseline:
             self._has_baseline = True
-            if at is not None and _later(at, self._delivered):
+            future = at is None or clocks.is_future(at, self._clock.wall())
+            if not future and _later(at, self._delivered):
                 self._delivered = at  # older than the subscription; table scans read it
         return self._compare(at, now)
 
     def _compare(self, at: Json, now: float) -> bool:
-        if at is None or not _later(at, self._delivered):
+        if (
+            at is None
+            or clocks.is_future(at, self._clock.wall())
+            or not _later(at, self._delivered)
+        ):
             self._awaited = None
             return True
         if self._awaited is None or self._awaited[2] != self.changes:
@@ -97,7 +140,7 @@ class StreamWatchdog:
             return False
         _, since, _ = self._awaited
         if now - since >= self._options.grace:
-            raise SubscriptionEnded(
+            raise MuteStreamError(
                 f"mute stream: the table has a row of {at}, the stream has delivered none later "
                 f"than {self._delivered} for {now - since:.1f} s"
             )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from bridge.contract.events import CONTRACT_VERSION
 from bridge.gateway.upstream_status import GRACE_SECONDS, UpstreamState, UpstreamStatus
@@ -43,6 +44,15 @@ def test_a_pass_is_catching_up() -> None:
     assert teller.update(UpstreamState(live=True, reconciled=True, scanning=True), 1, 1)
     assert states(teller) == "catching-up"
     assert teller.update(LIVE, 2, 2)
+
+
+def test_state_is_stale_while_the_bridge_can_not_know() -> None:
+    teller = UpstreamStatus(0.0)
+    teller.update(LIVE, 0, 0)
+    assert teller.update(replace(LIVE, blind=True), 1, 1)
+    assert states(teller) == "stale"
+    assert teller.update(LIVE, 2, 2)
+    assert states(teller) == "live"
 
 
 def test_envelope_has_state_and_time() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from bridge.ops.readiness import READY, evaluate, live_at
@@ -16,6 +18,7 @@ def judge(
     live_at: float | None = 100.0,
     now: float = 100.0,
     log_error: str | None = None,
+    **causes: Any,
 ) -> str | None:
     out = evaluate(
         status,
@@ -24,6 +27,7 @@ def judge(
         now=now,
         stale_after=30,
         log_error=log_error,
+        **causes,
     )
     assert out.ready is (out.reason is None)
     return out.reason
@@ -108,3 +112,72 @@ def test_log_unwritable_for_long_is_not_ready_with_a_reason() -> None:
 def test_live_source_does_not_count_while_the_log_is_unwritable() -> None:
     assert live_at(LIVE, before=50.0, now=100.0, log_error="disk full") == 50.0
     assert live_at(LIVE, before=50.0, now=100.0) == 100.0
+
+
+TABLE: dict[str, Any] = {"table_error": "42703 column does not exist"}
+
+
+def test_table_unreadable_for_long_is_not_ready_with_the_cause() -> None:
+    assert judge(LIVE, unreadable_since=69.0, **TABLE) == (
+        "the table can't be read for 31 s, more than 30 s: 42703 column does not exist"
+    )
+
+
+def test_table_unreadable_for_a_short_time_is_ready() -> None:
+    assert judge(LIVE, unreadable_since=71.0, **TABLE) is None
+
+
+def test_live_source_without_a_sign_of_life_for_long_is_not_ready_with_the_cause() -> None:
+    silent = SourceStatus(
+        SourceState.LIVE, since=10.0, last_activity_at=69.0, error="connection refused"
+    )
+    assert judge(silent) == (
+        "the source shows no sign of life for 31 s, more than 30 s: connection refused"
+    )
+
+
+def test_live_source_with_a_recent_sign_of_life_is_ready() -> None:
+    assert judge(SourceStatus(SourceState.LIVE, since=10.0, last_activity_at=71.0)) is None
+
+
+def test_log_is_named_before_the_table_and_the_source() -> None:
+    silent = SourceStatus(SourceState.LIVE, since=10.0, last_activity_at=60.0)
+    reason = judge(
+        silent, log_error="disk full", log_error_since=50.0, unreadable_since=55.0, **TABLE
+    )
+    assert reason == "for 50 s, more than 30 s: disk full"
+
+
+def test_table_is_named_before_the_source() -> None:
+    silent = SourceStatus(SourceState.LIVE, since=10.0, last_activity_at=50.0)
+    reason = judge(silent, unreadable_since=60.0, **TABLE)
+    assert reason is not None
+    assert reason.startswith("the table can't be read")
+
+
+@pytest.mark.parametrize(
+    ("causes", "reason"),
+    [
+        ({"log_error": "disk full"}, "the log can't be written: disk full"),
+        (
+            {"unreadable_since": 99.0, **TABLE},
+            "the table can't be read: 42703 column does not exist",
+        ),
+    ],
+)
+@pytest.mark.parametrize(("live_at", "reconciled"), [(None, False), (100.0, False)])
+def test_root_is_named_before_the_source_and_the_first_scan(
+    causes: dict[str, Any], reason: str, live_at: float | None, *, reconciled: bool
+) -> None:
+    joining = SourceStatus(SourceState.JOINED, since=98.0)
+    assert judge(joining, live_at=live_at, reconciled=reconciled, **causes) == reason
+
+
+def test_unwritable_log_is_not_ready_from_its_first_failure_on_not_from_the_last_look() -> None:
+    assert judge(LIVE, live_at=10.0, log_error="disk full", log_error_since=71.0) is None
+
+
+def test_source_that_fails_is_described_from_its_first_failure_on() -> None:
+    retrying = SourceStatus(SourceState.CONNECTING, since=99.0, failing_since=40.0)
+    reason = judge(retrying, live_at=None)
+    assert reason == "the source has not been live yet: connecting for 60 s"

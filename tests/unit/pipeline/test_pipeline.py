@@ -7,6 +7,7 @@ from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from bridge.changes import Gap, GapReason
 from bridge.log.base import Progress
 from bridge.options import reconcile_options
 from bridge.pipeline.pipeline import Pipeline
@@ -66,3 +67,29 @@ async def test_commit_has_at_most_256_changes_of_a_full_queue() -> None:
         with suppress(asyncio.CancelledError):
             await running
     assert max(sink.commits) == CHANGES_PER_COMMIT
+
+
+async def test_difference_is_emitted_without_grace_while_the_source_is_not_live() -> None:
+    table, sink, queue = FakeTable(row("p1", price=0)), RecordingSink(), ChangeQueue(10)
+    sink.rows.load([("p1", sink.rows.encode(row("p1", price=0)))])
+    sink.progress = Progress(loaded=True)
+    queue.live = False
+    queue.put_nowait(Gap(GapReason.SUBSCRIBED))
+    pipeline = Pipeline(
+        projection=PROJECTION,
+        table=table,
+        queue=queue,
+        sink=sink,
+        options=reconcile_options(settings(watch_interval=0.02, watch_grace=3600)),
+    )
+    running = asyncio.create_task(pipeline.run())
+    try:
+        async with asyncio.timeout(20):
+            await pipeline.reconciled()
+            table.write(row("p1", price=1, updated_at="2026-02-01T00:00:00Z"))
+            async with sink.committed:
+                await sink.committed.wait_for(lambda: sum(sink.commits) == 1)
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running

@@ -14,6 +14,7 @@ from websockets.http11 import Response
 from bridge.source.realtime.disconnects import (
     FIRST_SECONDS,
     LONGEST_SECONDS,
+    QUICK_ATTEMPTS,
     SLOW_SECONDS,
     SubscriptionEnded,
     ended_by,
@@ -95,3 +96,19 @@ def test_wrong_credentials_are_retried_slowly_from_the_first_time() -> None:
     assert (
         retry_delay(attempt(1, SubscriptionEnded("HTTP 401", needs_operator=True))) >= SLOW_SECONDS
     )
+
+
+BINDING = "Unable to subscribe to changes with given parameters. Please check"
+
+
+def test_first_attempts_after_a_rejected_binding_are_quick() -> None:
+    delays = [
+        retry_delay(attempt(number, ended_by(Exception(BINDING))))
+        for number in range(1, QUICK_ATTEMPTS + 1)
+    ]
+    assert sum(delays) < 10
+
+
+def test_later_attempts_after_a_rejected_binding_are_slow() -> None:
+    delay = retry_delay(attempt(QUICK_ATTEMPTS + 1, ended_by(Exception(BINDING))))
+    assert delay >= SLOW_SECONDS

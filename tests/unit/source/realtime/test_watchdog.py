@@ -9,7 +9,7 @@ import pytest
 
 from bridge.errors import TableUnreadableError
 from bridge.options import watchdog_options
-from bridge.source.realtime.disconnects import SubscriptionEnded
+from bridge.source.realtime.disconnects import MuteStreamError, SubscriptionEnded
 from bridge.source.realtime.watchdog import SILENCE_SECONDS, StreamWatchdog
 from tests.fakes import FakeTable, row, settings
 
@@ -167,3 +167,39 @@ async def test_stream_without_updated_at_is_resubscribed_after_a_long_silence() 
     assert not await stream.watchdog.check(SILENCE_SECONDS)
     with pytest.raises(SubscriptionEnded, match="no changes for"):
         await stream.watchdog.check(SILENCE_SECONDS + INTERVAL)
+
+
+@pytest.mark.parametrize("future", ["2099-01-01T00:00:00Z", "infinity", "12026-01-01T00:00:00Z"])
+async def test_delivered_row_dated_in_the_future_does_not_hide_a_mute_stream(future: str) -> None:
+    stream = Stream()
+    await stream.watchdog.check(0.0)
+    stream.watchdog.record_change(future, 1.0)
+    stream.write(1)
+    await stream.watchdog.check(5.0)
+    with pytest.raises(SubscriptionEnded, match="mute stream"):
+        await stream.watchdog.check(8.0)
+
+
+def missed(stream: Stream, rows: int, now: float) -> None:
+    stream.watchdog.check_missed(rows, now)
+
+
+async def test_stream_that_missed_a_changed_row_and_delivers_nothing_is_mute() -> None:
+    stream = Stream()
+    missed(stream, 0, 0.0)
+    with pytest.raises(MuteStreamError, match="1 rows of the table have changed"):
+        missed(stream, 1, 2 * GRACE)
+
+
+async def test_stream_that_missed_a_changed_row_and_delivers_others_is_not_mute() -> None:
+    stream = Stream()
+    missed(stream, 0, 0.0)
+    stream.watchdog.record_change(at(1), 2 * GRACE)
+    missed(stream, 1, 2 * GRACE + 1)
+
+
+async def test_rows_missed_before_the_session_do_not_count() -> None:
+    stream = Stream()
+    missed(stream, 7, 0.0)
+    missed(stream, 8, GRACE)  # it was written before, and its grace was over only now
+    missed(stream, 8, 100.0)

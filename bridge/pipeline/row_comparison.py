@@ -1,0 +1,203 @@
+"""Compares rows that were read with the known rows, and has the merger emit the differences.
+
+What a scan finds after a gap is emitted at once. At all other times the stream has a grace period
+in which to deliver it, in commit order and with the commit's time; what it has not delivered by
+then it has missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Final, Protocol
+
+from bridge import clock as clocks
+from bridge.changes import Gap, GapReason
+from bridge.pipeline.pending_rows import PendingRow, PendingRows
+from bridge.pipeline.table_reader import ReadKind
+from bridge.pipeline.table_scan import ScanKind, TableScan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from bridge.changes import Key, Record
+    from bridge.clock import Clock
+    from bridge.pipeline.merger import ChangeMerger
+    from bridge.pipeline.table_reader import TableReader
+    from bridge.pipeline.watermark import Watermark
+    from bridge.projection import Projection
+    from bridge.rows import RowStore
+    from bridge.source.base import Table
+
+log = logging.getLogger(__name__)
+
+MAX_KEYS_PER_READ: Final = 100
+"""Keys in one read of single rows: they are part of the URL, and gateways limit its length."""
+
+ROWS_PER_STEP: Final = 256
+"""Rows that are compared in one step of the loop: 1 ms if none differs from its last emitted state,
+8 ms if all do."""
+
+MAX_MISSED_ROWS: Final = 200
+"""Rows that the stream may miss at one time before that counts as a gap. Up to here they are
+re-read one by one, in two reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedTable:
+    """A table, what is known of it, and the one way to change that.
+
+    `transaction` gives the merger to one task at a time and commits its row changes.
+    """
+
+    projection: Projection
+    rows: RowStore
+    merger: ChangeMerger
+    table: Table
+    transaction: Callable[[], AbstractAsyncContextManager[ChangeMerger]]
+    clock: Clock
+
+
+class StreamState(Protocol):
+    """What the source and the reads of its table know of each other."""
+
+    @property
+    def live(self) -> bool:
+        """Whether the stream delivers changes at present."""
+        ...
+
+    def record_missed(self, rows: int) -> None:
+        """Record rows that the stream did not deliver within the grace period."""
+        ...
+
+
+class RowComparison:
+    """Compares pages and single rows, and keeps the rows that the stream may still deliver."""
+
+    def __init__(
+        self,
+        compared: ComparedTable,
+        reader: TableReader,
+        watermark: Watermark,
+        *,
+        grace: float,
+        gap: Callable[[Gap], None],
+        schedule_scans: Callable[[float], None],
+        stream: StreamState,
+    ) -> None:
+        self._projection = compared.projection
+        self._rows = compared.rows
+        self._merger = compared.merger
+        self._table = compared.table
+        self._transaction = compared.transaction
+        self._clock = compared.clock
+        self._reader = reader
+        self._watermark = watermark
+        self._grace = grace
+        self._gap = gap
+        self._schedule_scans = schedule_scans
+        self._stream = stream
+        self.pending = PendingRows()
+        self.repaired = 0
+
+    async def compare(self, scan: TableScan, records: Sequence[Record]) -> None:
+        """Compare the rows of a page, in short steps of the loop."""
+        for portion in portions(records, len(records) if scan.initial_load else ROWS_PER_STEP):
+            if scan.initial_load:
+                async with self._transaction() as merger:
+                    for record in portion:
+                        merger.load_initial(record)
+            elif self._at_once(scan):
+                async with self._transaction() as merger:
+                    now, at = self._clock.monotonic(), clocks.timestamp(self._clock.wall())
+                    for record in portion:
+                        key = record[self._projection.key]
+                        self.repaired += merger.apply_read(key, record, now, at)
+            else:
+                for record in portion:
+                    if self._merger.differs(record):
+                        self._add_pending(scan, record[self._projection.key], record)
+            await asyncio.sleep(0)
+
+    def compare_keys(self, scan: TableScan, keys: Sequence[Key]) -> None:
+        at_once = self._at_once(scan)
+        for key in keys:
+            if key not in self._rows:
+                if at_once:
+                    scan.unknown.append(key)
+                else:
+                    self._add_pending(scan, key, None)
+
+    async def read_rows(self, keys: Sequence[Key], *, unpublished: bool = False) -> None:
+        """Read single rows and merge them. `unpublished`: rows of an interrupted initial load;
+        their deletion is not emitted.
+        """
+        async with self._reader.read(ReadKind.ROWS, partial(self._table.rows, keys)) as records:
+            found = {record[self._projection.key]: record for record in records}
+            async with self._transaction() as merger:
+                now, at = self._clock.monotonic(), clocks.timestamp(self._clock.wall())
+                for key in keys:
+                    if unpublished and key not in found:
+                        merger.drop_initial(key)
+                    else:
+                        self.repaired += merger.apply_read(key, found.get(key), now, at)
+
+    # -- pending rows -------------------------------------------------------------------------
+
+    def _add_pending(self, scan: TableScan, key: Key, record: Record | None) -> None:
+        scan.pending += 1
+        self.pending.add(
+            PendingRow(
+                key,
+                None if record is None else self._rows.encode(record),
+                self._clock.monotonic() + self._grace,
+                recent=scan.kind is ScanKind.RECENT,
+                watermark=self._watermark.at,
+            )
+        )
+
+    def expire_pending(self) -> None:
+        """Re-read pending rows that the stream has not delivered within the grace period, or will
+        not, since it is not live.
+        """
+        now, oldest = self._clock.monotonic(), self.pending.oldest_watermark
+        if not self._stream.live:
+            now = float("inf")
+        missed = []
+        for pending in self.pending.pop_expired(now):
+            state = self._merger.state(pending.key)
+            if state is not None if pending.row is None else state == pending.row:
+                continue
+            self._schedule_scans(self._clock.monotonic())  # where one was missed, more may be
+            if pending.recent:
+                missed.append(pending.key)
+            else:
+                self._merger.request_reread(pending.key)
+        if self._stream.live:
+            self._stream.record_missed(len(missed))
+        if len(missed) > MAX_MISSED_ROWS:
+            self._watermark.rewind(oldest)
+            self._gap(Gap(GapReason.MISSED_CHANGES, f"{len(missed)} rows"))
+            log.warning("the stream is live but has not delivered %d changed rows", len(missed))
+        else:
+            for key in missed:
+                self._merger.request_reread(key)
+
+    def _at_once(self, scan: TableScan) -> bool:
+        """Return whether findings are emitted without a grace period for the stream."""
+        return scan.at_once or self.pending.full or not self._stream.live
+
+    def pending_full(self, scan: TableScan) -> bool:
+        """Return whether a recent scan has to wait, so that the stream can deliver its findings."""
+        return not scan.at_once and self.pending.full
+
+
+def portions(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
+    """Yield `records` in lists of at most `size`."""
+    rest = iter(records)
+    while portion := list(islice(rest, size)):
+        yield portion

@@ -1,0 +1,221 @@
+"""Makes the reads of a scan, one step at a time. A step that fails leaves the scan as it was."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from bridge.clock import is_future
+from bridge.errors import TableUnreadableError
+from bridge.pipeline import row_comparison
+from bridge.pipeline.table_reader import ReadKind
+from bridge.pipeline.table_scan import ScanKind, TableScan
+from bridge.pipeline.watermark import EVER, Watermark
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from bridge.changes import Json, Key, Record
+    from bridge.pipeline.row_comparison import ComparedTable, RowComparison
+    from bridge.pipeline.scan_scheduler import ScanScheduler
+    from bridge.pipeline.table_reader import TableReader
+
+log = logging.getLogger(__name__)
+
+MAX_RECENT_ROWS: Final = 1000
+"""Recent rows that every recent scan may read again. Beyond it the watermark follows the time,
+which relies on a database clock as fast as that of this machine."""
+
+REPORT_SECONDS: Final = 10.0
+"""Between two log lines about a scan under way."""
+
+NEWEST_FAILURES: Final = 2
+"""Failed reads of the newest row after which a scan begins without it: the table may be readable
+in other ways."""
+
+
+class ScanRunner:
+    """Takes the steps of the scans of one table."""
+
+    def __init__(
+        self,
+        compared: ComparedTable,
+        reader: TableReader,
+        comparison: RowComparison,
+        scheduler: ScanScheduler,
+        watermark: Watermark,
+        *,
+        page_rows: int,
+        grace: float,
+    ) -> None:
+        self._rows = compared.rows
+        self._projection = compared.projection
+        self._merger = compared.merger
+        self._table = compared.table
+        self._clock = compared.clock
+        self._reader = reader
+        self._comparison = comparison
+        self._scheduler = scheduler
+        self._watermark = watermark
+        self._page_rows = page_rows
+        self._grace = grace
+        self._newest: Json = None
+
+    async def step(self, scan: TableScan) -> bool:
+        """Take the next step of `scan`. Return True if it is complete."""
+        try:
+            return await self._step(scan)
+        except TableUnreadableError:
+            self._scheduler.failed(scan, self._clock.monotonic())
+            return False
+
+    async def _step(self, scan: TableScan) -> bool:
+        if not scan.begun:
+            await self._begin(scan)
+            return False
+        before, busy = self._comparison.repaired, self._reader.seconds
+        if scan.unknown:
+            limit = row_comparison.MAX_KEYS_PER_READ
+            await self._comparison.read_rows(scan.unknown[:limit])
+            del scan.unknown[:limit]
+        elif not scan.ended:
+            await self._page(scan)
+        elif (unseen := self._pop_unseen(scan)) is None:
+            await self._end(scan)
+            return True
+        elif unseen:
+            # A row that the scan did not meet is deleted only if a direct read does not find it.
+            await self._confirm_deleted(scan, unseen)
+        now = self._clock.monotonic()
+        scan.repaired += self._comparison.repaired - before
+        self._scheduler.record_step(scan, self._reader.seconds - busy, now)
+        if now >= scan.report_due:
+            scan.report_due = now + REPORT_SECONDS
+            log.info("%s, %s", scan.describe(len(self._rows)), scan.findings)
+        return False
+
+    async def _confirm_deleted(self, scan: TableScan, unseen: list[Key]) -> None:
+        assert scan.unseen is not None
+        try:
+            await self._comparison.read_rows(unseen, unpublished=scan.initial_load)
+        except TableUnreadableError:
+            scan.unseen.restore(unseen)
+            raise
+
+    async def _begin(self, scan: TableScan) -> None:
+        now = self._clock.monotonic()
+        scan.started, scan.wall = now, self._clock.wall()
+        scan.report_due = now + REPORT_SECONDS
+        if scan.kind is ScanKind.RECENT:
+            scan.since = scan.since or EVER
+        if scan.catches_up and not scan.newest_failures:
+            log.info("%s begins, %d rows are known", scan.name, len(self._rows))
+        if scan.at_once and scan.kind is not ScanKind.KEYS and self._projection.updated_at:
+            await self._read_newest(scan)
+        scan.begun = True
+        if scan.unseen is not None:
+            for _ in scan.unseen.collect(self._rows):
+                await asyncio.sleep(0)
+
+    async def _read_newest(self, scan: TableScan) -> None:
+        """Read the watermark to be: as of now, since rows that were read may change before the scan
+        is complete.
+        """
+        try:
+            async with self._reader.read(ReadKind.NEWEST, self._table.newest) as newest:
+                scan.newest = self._newest = self._updated_at(newest)
+                if newest is None and self._watermark.at is None:
+                    self._watermark.at = EVER  # every later row is newer
+        except TableUnreadableError:
+            scan.newest_failures += 1
+            if scan.newest_failures < NEWEST_FAILURES:
+                raise
+
+    async def _page(self, scan: TableScan) -> None:
+        limit = self._page_rows
+        if scan.kind is ScanKind.KEYS:
+            query = partial(self._table.keys, scan.after, limit)
+            async with self._reader.read(ReadKind.KEYS, query) as keys:
+                self._comparison.compare_keys(scan, keys)
+        elif scan.kind is ScanKind.RECENT and self._comparison.pending_full(scan):
+            scan.ended = True
+            return
+        else:
+            kind, rows = self._rows_of(scan, limit)
+            async with self._reader.read(kind, rows) as records:
+                await self._comparison.compare(scan, records)
+            keys = [record[self._projection.key] for record in records]
+            if scan.kind is ScanKind.RECENT and records:
+                self._advance(scan, records)
+                if scan.ended:
+                    return
+        if keys:
+            scan.after = keys[-1]
+        if scan.unseen is not None:
+            scan.unseen.discard(keys)
+        scan.add_page(len(keys))
+
+    def _advance(self, scan: TableScan, records: Sequence[Record]) -> None:
+        """Have the next page follow these rows. Those in the future come last in every scan: if
+        they are many, they are left to full scans.
+        """
+        scan.since = self._updated_at(records[-1])
+        wall = self._clock.wall()
+        times = (self._updated_at(record) for record in reversed(records))
+        scan.reached = next((at for at in times if not is_future(at, wall)), scan.reached)
+        if scan.reached != scan.since and scan.read > MAX_RECENT_ROWS:
+            scan.add_page(len(records))
+            scan.ended = True
+
+    async def _end(self, scan: TableScan) -> None:
+        now = self._clock.monotonic()
+        if scan.initial_load:
+            self._merger.initial_load_done(now)
+        if scan.at_once and scan.kind is not ScanKind.KEYS:
+            self._watermark.advance(scan.newest, scan.wall)
+        if scan.kind is ScanKind.RECENT and (not scan.at_once or scan.newest is None):
+            self._watermark.advance(scan.reached, scan.wall)
+            if scan.read > MAX_RECENT_ROWS:
+                self._watermark.advance_idle(scan.reached, scan.wall, scan.started, now)
+        if scan.kind is ScanKind.RECENT and not scan.at_once:
+            await self._check_newest()
+        now = self._clock.monotonic()
+        self._scheduler.finished(scan, now)
+        notable = scan.catches_up or scan.found or now - scan.started > REPORT_SECONDS
+        log.log(logging.INFO if notable else logging.DEBUG, scan.summary(now))
+
+    async def _check_newest(self) -> None:
+        """Schedule a key scan if the newest row is older than before, or the table is empty: rows
+        were deleted. The stream delivers ordinary deletes, but never TRUNCATE.
+        """
+        try:
+            async with self._reader.read(ReadKind.NEWEST, self._table.newest) as newest:
+                pass
+        except TableUnreadableError:
+            return  # key scans find deleted rows too, a little later
+        at, now = self._updated_at(newest), self._clock.monotonic()
+        if newest is None and len(self._rows):
+            self._scheduler.schedule_key_scan(now)
+        elif at is not None and self._newest is not None and at < self._newest:
+            self._scheduler.schedule_key_scan(now + self._grace)
+        self._newest = at
+
+    def _pop_unseen(self, scan: TableScan) -> list[Key] | None:
+        return (
+            None
+            if scan.unseen is None
+            else scan.unseen.pop(self._rows, row_comparison.MAX_KEYS_PER_READ)
+        )
+
+    def _rows_of(
+        self, scan: TableScan, limit: int
+    ) -> tuple[ReadKind, Callable[[], Awaitable[Sequence[Record]]]]:
+        if scan.since is None:
+            return ReadKind.PAGE, partial(self._table.page, scan.after, limit)
+        return ReadKind.RECENT, partial(self._table.recent, scan.since, scan.after, limit)
+
+    def _updated_at(self, record: Record | None) -> Json:
+        column = self._projection.updated_at
+        return None if record is None or column is None else record[column]

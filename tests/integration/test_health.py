@@ -1,0 +1,129 @@
+"""A bridge that can't observe its table says so, and what fails does not hold up the rest."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bridge import create_app
+from bridge.errors import TableUnreadableError
+from tests.fakes import FakeSource, FakeTable, row, settings
+from tests.integration.test_app import site
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from bridge.changes import Key, Record
+
+KINDS = ("page", "keys", "rows", "recent", "newest")
+HURRIED = {"watch_interval": 0.05, "watch_grace": 0.02, "sweep_interval": 0.05}
+
+
+class FailingTable(FakeTable):
+    """A table of which the kinds of reads in `failing` fail."""
+
+    def __init__(self, *rows: dict[str, Any]) -> None:
+        super().__init__(*rows)
+        self.failing: set[str] = set()
+
+    def _check(self, kind: str) -> None:
+        if kind in self.failing:
+            raise TableUnreadableError(f"57014 reading {kind}")
+
+    async def page(self, after: Key | None, limit: int) -> Sequence[Record]:
+        self._check("page")
+        keys = await FakeTable.keys(self, after, limit)
+        return [self.contents[key] for key in keys]
+
+    async def keys(self, after: Key | None, limit: int) -> Sequence[Key]:
+        self._check("keys")
+        return await super().keys(after, limit)
+
+    async def rows(self, keys: Sequence[Key]) -> Sequence[Record]:
+        self._check("rows")
+        return await super().rows(keys)
+
+    async def recent(self, since: str, after: Key | None, limit: int) -> Sequence[Record]:
+        self._check("recent")
+        return await super().recent(since, after, limit)
+
+    async def newest(self) -> Record | None:
+        self._check("newest")
+        return await super().newest()
+
+
+async def until_ready_is(here: Any, status: int) -> None:
+    async with asyncio.timeout(10):
+        while await here.status_of("/readyz") != status:
+            await asyncio.sleep(0.02)
+
+
+async def test_bridge_with_an_unreadable_table_is_not_ready_with_the_cause() -> None:
+    table = FailingTable(row("p1"))
+    bridge = create_app(settings(stale_after=0.2, **HURRIED), source=FakeSource(), table=table)
+    async with site(bridge, bridge) as here:
+        await here.ready()
+        table.failing = {"page", "recent", "rows"}
+        await until_ready_is(here, 503)
+        _, body = await here.get("/readyz")
+        assert body["reason"] == "the table can't be read"
+        _, status = await here.get("/status")
+        assert "57014 reading" in status["reason"]
+        assert bridge._running is not None
+        gateway = bridge._running.gateway
+        async with asyncio.timeout(5):
+            while gateway.upstream_status.state != "stale":
+                await asyncio.sleep(0.02)
+        table.failing = set()
+        await until_ready_is(here, 200)
+
+
+@pytest.mark.parametrize("kind", ["recent", "keys", "newest", "page"])
+async def test_lost_change_and_truncate_are_repaired_while_one_kind_of_read_fails(
+    kind: str,
+) -> None:
+    table = FailingTable(row("p1"), row("p2"))
+    bridge = create_app(settings(**HURRIED), source=FakeSource(), table=table)
+    async with site(bridge, bridge) as here:
+        await here.ready()
+        async with here.receiving() as received:
+            table.failing = {kind}
+            table.write(row("p1", price=5, updated_at="2031-01-01T00:00:00Z"))
+            async with asyncio.timeout(10):
+                assert (await received.get())["event"] == "property-updated"
+            table.contents.clear()
+            async with asyncio.timeout(10):
+                names = {(await received.get())["event"] for _ in range(2)}
+            assert names == {"property-deleted"}
+        assert await here.status_of("/readyz") == 200
+
+
+@pytest.mark.parametrize("kind", ["recent", "keys", "newest", "page"])
+async def test_restart_with_a_large_table_is_ready_while_one_kind_of_read_fails(
+    kind: str, tmp_path: Path
+) -> None:
+    table = FailingTable(row("p1"), row("p2"))
+    large = settings(log=f"sqlite:///{tmp_path / 'log.sqlite3'}", pass_rows=1)
+    bridge = create_app(large, source=FakeSource(), table=table)
+    async with site(bridge, bridge) as here:
+        await here.ready()
+    table.failing = {kind}
+    bridge = create_app(large, source=FakeSource(), table=table)
+    async with site(bridge, bridge) as here:
+        await here.ready()
+        assert len((await here.get("/properties"))[1]) == 2
+
+
+async def test_lost_change_that_updated_at_does_not_show_is_found_by_a_full_comparison() -> None:
+    old = [row(f"p{n}", updated_at=f"2026-01-05T{n:02d}:00:00Z") for n in range(20)]
+    table = FakeTable(*old)
+    bridge = create_app(settings(compare_interval=0.1, **HURRIED), source=FakeSource(), table=table)
+    async with site(bridge, bridge) as here:
+        await here.ready()
+        async with here.receiving() as received:
+            table.write({**old[3], "price": 99})
+            async with asyncio.timeout(10):
+                assert (await received.get())["data"]["changes"]["price"]["new"] == 99
