@@ -57,7 +57,6 @@ class ShownClient:
     async def until(self, key: str) -> dict[str, Any]:
         """Return the next line with this key."""
         assert self._process.stdout is not None
-        line: dict[str, Any]
         async with asyncio.timeout(SECONDS):
             while True:
                 line: dict[str, Any] = json.loads(await self._process.stdout.readline())
