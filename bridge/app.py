@@ -25,6 +25,7 @@ from bridge.gateway.http_snapshot import SnapshotEndpoint
 from bridge.gateway.presence import Presence
 from bridge.gateway.upstream_status import UpstreamState
 from bridge.log.backends import create_backend
+from bridge.log.worker_lock import WorkerLock
 from bridge.notifications.notifier import Notifier
 from bridge.notifications.watch_index import WatchIndex
 from bridge.notifications.watch_sync import WatchSync, WatchUpstream
@@ -236,6 +237,10 @@ class Bridge(Starlette):
         self.failure = None
         settings = self.settings
         async with AsyncExitStack() as closing:
+            if log_options(settings).url == "memory:":
+                workers = WorkerLock()
+                closing.callback(workers.release)
+                workers.acquire()
             backend = create_backend(log_options(settings))
             closing.push_async_callback(backend.log.close)
             await backend.log.open()

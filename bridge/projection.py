@@ -19,7 +19,8 @@ DOCUMENTED = (
     "longitude",
     "created_at",
 )
-"""Columns that `property-created` always has, in the order of the documented example."""
+"""Columns that come first in `property-created`, as far as they are published, in the order of the
+documented example."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,11 @@ class Projection:
         if view == "public":
             return self.published
         return tuple(dict.fromkeys((*self.published, *self.member)))
+
+    def row_columns(self, view: View) -> tuple[str, ...]:
+        """Return the columns of a row in that view, in the order in which they are sent."""
+        shown = self.shown(view)
+        return tuple(dict.fromkeys((*(c for c in DOCUMENTED if c in shown), *shown)))
 
     @cached_property
     def selected(self) -> tuple[str, ...]:

@@ -135,8 +135,8 @@ def _parser() -> argparse.ArgumentParser:
         "schema",
         _schema,
         "print the wire contract: all events, requests and acknowledgements",
-        epilog="The AsyncAPI document depends on the BRIDGE_* settings; a bridge with them serves\n"
-        "it at /asyncapi.json. SUPABASE_* settings are not required.",
+        epilog="Its columns are those of the BRIDGE_* settings; a bridge with them serves the\n"
+        "AsyncAPI document at /asyncapi.json. SUPABASE_* settings are not required.",
     )
     schema.add_argument(
         "--format",
@@ -247,13 +247,13 @@ def _schema(args: argparse.Namespace) -> int:
     from bridge.options import document_options  # noqa: PLC0415 - slow to import
     from bridge.schema import asyncapi, json_schema, typescript  # noqa: PLC0415 - slow to import
 
+    settings = load(supabase_url=UNUSED, supabase_secret_key=UNUSED)
     if args.format == "typescript":
-        text = typescript.source()
+        text = typescript.source(settings.projection)
     elif args.format == "asyncapi":
-        settings = load(supabase_url=UNUSED, supabase_secret_key=UNUSED)
         text = _json(asyncapi.document(document_options(settings)))
     else:
-        text = _json(json_schema.document())
+        text = _json(json_schema.document(settings.projection))
     if args.out is None:
         out(text.removesuffix("\n"))
         return 0

@@ -23,12 +23,13 @@ from bridge.gateway.engineio.raw_websocket import TRANSPORT
 from bridge.gateway.snapshot import ROWS_PER_STEP
 from bridge.rights import UNRESTRICTED
 from bridge.security.concurrency import WaitingLimiter
+from bridge.security.slow_responses import SlowResponse, SlowResponses
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from starlette.requests import Request
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from bridge.changes import Key
     from bridge.gateway.gateway import Gateway
@@ -45,8 +46,16 @@ rows."""
 
 MAX_RESPONSES_PER_ADDRESS: Final = 4
 MAX_RESPONSES: Final = 16
-"""Responses that are sent at a time, to one address and in total. Each holds its rows until its
-client has read them."""
+"""Responses that have a turn at a time, of one address and in total. The others wait."""
+
+TURN_SECONDS: Final = 1.0
+"""How long a response that is being sent keeps its turn, so that a client that reads slowly, or
+nothing, does not keep others waiting."""
+
+MAX_SLOW_PER_ADDRESS: Final = 8
+MAX_SLOW: Final = 32
+"""Responses without a turn that are still being sent, to one address and in total. Each holds its
+rows. Beyond it the one whose client has read nothing for the longest time is aborted."""
 
 MAX_WAITING_PER_ADDRESS: Final = 50
 MAX_WAITING: Final = 500
@@ -131,6 +140,7 @@ class SnapshotEndpoint:
             waiting=MAX_WAITING,
             seconds=WAIT_SECONDS,
         )
+        self._slow = SlowResponses(MAX_SLOW_PER_ADDRESS, MAX_SLOW)
         self.route = Route(
             "/properties",
             self._get,
@@ -173,7 +183,7 @@ class SnapshotEndpoint:
         *,
         private: bool,
     ) -> Response:
-        """Return a response that holds its slot of the limiter until it is sent."""
+        """Return a response that holds its slot of the limiter for `TURN_SECONDS` at most."""
         address = self._proxies.rate_limit_key(request.scope)
         gateway.quota.check(address, gateway.clock.monotonic())
         slot = await self._limiter.acquire(address)
@@ -192,7 +202,9 @@ class SnapshotEndpoint:
             _body(gateway.snapshots, first, rows, rights.view),
             headers=position_headers(position, rights, private=private),
             seconds=DOWNLOAD_SECONDS,
-            done=partial(self._limiter.release, slot),
+            end_turn=partial(self._limiter.release, slot),
+            key=address,
+            slow=self._slow,
         )
 
     async def _ready_gateway(self) -> Gateway:
@@ -276,7 +288,9 @@ def position_headers(position: str, rights: Rights, *, private: bool) -> dict[st
 
 
 class TimedJsonResponse(StreamingResponse):
-    """JSON that a client has to read within `seconds`. `done` is called at the end in any case."""
+    """JSON that a client has to read within `seconds`. `end_turn` is called after `TURN_SECONDS`,
+    or at the end if that is earlier; from then on it is one of the `slow` responses of `key`.
+    """
 
     def __init__(
         self,
@@ -284,20 +298,41 @@ class TimedJsonResponse(StreamingResponse):
         *,
         headers: Mapping[str, str],
         seconds: float,
-        done: Callable[[], None],
+        end_turn: Callable[[], None],
+        key: str | None,
+        slow: SlowResponses,
     ) -> None:
         super().__init__(body, media_type="application/json", headers=headers)
         self._seconds = seconds
-        self._done = done
+        self._end_turn = end_turn
+        self._key = key
+        self._slow = slow
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        loop = asyncio.get_running_loop()
+        limit = asyncio.timeout(self._seconds)
+        slow = SlowResponse(self._key, lambda: limit.reschedule(loop.time()))
+
+        async def sent(message: Message) -> None:
+            await send(message)
+            self._slow.progress(slow)
+
+        def end_turn() -> None:
+            self._end_turn()
+            self._slow.add(slow)
+
         try:
-            async with asyncio.timeout(self._seconds):
-                await super().__call__(scope, receive, send)
+            async with limit:
+                turn = loop.call_later(TURN_SECONDS, end_turn)
+                try:
+                    await super().__call__(scope, receive, sent)
+                finally:
+                    turn.cancel()
+                    self._end_turn()
+                    self._slow.remove(slow)
         except TimeoutError:
             transport = scope.get("extensions", {}).get(TRANSPORT)
             if transport is None:
                 raise  # the server ends the connection
             transport.abort()
-        finally:
-            self._done()
+            await asyncio.sleep(0)  # the server would log that the response is incomplete

@@ -42,7 +42,6 @@ import orjson
 from bridge.changes import safe_key
 from bridge.errors import Code, RequestRejected
 from bridge.gateway.region_index import RegionBucket, RegionIndex
-from bridge.projection import DOCUMENTED
 from bridge.rights import UNRESTRICTED
 from bridge.rooms import regions_of
 
@@ -92,13 +91,10 @@ class Snapshots:
         self._index = RegionIndex(projection.region)
         self._collecting: list[set[Key]] = []  # keys published during each `collect`
         self._columns: dict[View, tuple[str, ...]] = {}
-        self._hidden: dict[View, set[str]] = {}
         for view in projection.views:
-            shown = projection.shown(view)
             self._columns[view] = tuple(
-                dict.fromkeys((*DOCUMENTED, *(c for c in shown if c in rows.columns)))
+                c for c in projection.row_columns(view) if c in rows.columns
             )
-            self._hidden[view] = {c for c in DOCUMENTED if c not in shown}
         self.ready = asyncio.Event()
         """Set when the index is built. Until then requests are rejected."""
 
@@ -227,11 +223,10 @@ class Snapshots:
 
     def encode(self, key: Key, row: bytes, view: View = "public") -> bytes:
         known = self._rows.decode(row)
-        hidden = self._hidden[view]
         return orjson.dumps(
             {
                 "property_id": safe_key(key) if type(key) is int else key,
-                **{c: None if c in hidden else known.get(c) for c in self._columns[view]},
+                **{c: known[c] for c in self._columns[view]},
             }
         )
 

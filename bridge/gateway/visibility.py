@@ -62,8 +62,7 @@ class RegionMove:
     @cached_property
     def _created(self) -> Event:
         row = dict(self._data["property"])
-        # A creation has all documented columns, also those that are not published.
-        documented = {column: row.pop(column, None) for column in DOCUMENTED}
+        documented = {column: row.pop(column) for column in DOCUMENTED if column in row}
         data = {"property_id": row.pop("property_id"), **documented, **row}
         return replace(
             self.event,

@@ -20,7 +20,6 @@ from bridge.contract.events import (
     PropertyUpdatedData,
 )
 from bridge.events import Event, shared
-from bridge.projection import DOCUMENTED
 from bridge.rooms import regions_of, rooms_of
 
 if TYPE_CHECKING:
@@ -55,8 +54,10 @@ def created(projection: Projection, key: Key, new: Record, view: View = "public"
         "property-created",
         key,
         rooms_of(key, regions, view),
-        PropertyCreated.model_construct(event="property-created", data=data)
-        .model_dump_json(warnings=False)
+        PropertyCreated.model_construct(
+            _fields_set={"event", "data"}, event="property-created", data=data
+        )
+        .model_dump_json(exclude_unset=True, warnings=False)
         .encode(),
         views=ONE_VIEW[view],
         regions_after=regions,
@@ -143,8 +144,5 @@ def _updated(
 
 
 def _shown(projection: Projection, key: Key, row: Record, view: View) -> PropertyCreatedData:
-    fields = {column: row[column] for column in projection.shown(view) if column in row}
-    # What is documented is always there, within an update too, which leaves out what is not set.
-    return PropertyCreatedData.model_construct(
-        property_id=key, **{**dict.fromkeys(DOCUMENTED), **fields}
-    )
+    fields = {"property_id": key, **{c: row[c] for c in projection.row_columns(view) if c in row}}
+    return PropertyCreatedData.model_construct(_fields_set=set(fields), **fields)

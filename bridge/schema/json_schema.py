@@ -58,11 +58,13 @@ def definitions(
 
 
 def _publish(row: Schema, projection: Projection, refs: str) -> None:
-    """Make the schema of a row name the published columns, and the documented ones, which are
-    always present. Columns for members only are not named; they are among the further columns.
+    """Make the schema of a row name the published columns. Those for members only are optional if
+    they are documented, and not named otherwise.
     """
-    for column in (c for c in DOCUMENTED if c not in projection.shown("member")):
-        row["properties"][column] = {"type": "null", "description": "Not published here."}
+    for column in (c for c in DOCUMENTED if c not in projection.published):
+        row["required"].remove(column)
+        if column not in projection.member:
+            del row["properties"][column]
     for column in projection.extra:
         row["properties"][column] = {"$ref": refs.format(model=JSON)}
         row["required"].append(column)

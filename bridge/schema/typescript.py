@@ -17,6 +17,7 @@ from bridge.schema.json_schema import JSON, definitions
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from bridge.projection import Projection
     from bridge.schema.json_schema import Schema
 
 WIDTH: Final = 100
@@ -52,9 +53,11 @@ class UnsupportedSchemaError(TypeError):
         super().__init__(f"expected a schema that TypeScript has a type for, got {schema!r}")
 
 
-def source() -> str:
-    """Return the text of the module. It is deterministic."""
-    named = definitions()
+def source(projection: Projection | None = None) -> str:
+    """Return the text of the module, with the published columns of `projection`. It is
+    deterministic.
+    """
+    named = definitions(projection)
     parts = [HEADER]
     parts.extend(_declared(name, named[name]) for name in _ordered(named))
     parts.append(_emitted(named))

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from bridge.errors import Code, RequestRejected
-from bridge.security.client_ip import address_group, direct_loopback
+from bridge.security.client_ip import address_group, direct_loopback, loopback_host
 from bridge.security.rate_limit import RateLimiter
 
 if TYPE_CHECKING:
@@ -57,12 +57,13 @@ class AdminAuth:
         """Raises `AdminRequestRejected` unless the request may read the bridge's status."""
         if self._secret is not None:
             self._check(self._secret, scope)
-        elif not direct_loopback(scope):
+        elif not (direct_loopback(scope) and loopback_host(scope)):
             raise AdminRequestRejected(
                 403,
                 Code.FORBIDDEN,
                 "without BRIDGE_ADMIN_SECRET this is open to programs on the bridge's own machine "
-                "only; set it and send it as Authorization: Bearer <secret>",
+                "only, at a host such as localhost or 127.0.0.1; set it and send it as "
+                "Authorization: Bearer <secret>",
             )
 
     def require_write(self, scope: Mapping[str, Any]) -> None:

@@ -43,6 +43,7 @@ FORWARDING_HEADERS: Final = frozenset(
 MAX_HOPS: Final = 32
 """Maximum number of addresses read from `X-Forwarded-For`."""
 
+_PORT: Final = re.compile(r":[0-9]*$")
 _HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
@@ -151,6 +152,22 @@ def direct_loopback(scope: Mapping[str, Any]) -> bool:
     """Whether a request is sent from this machine and not forwarded."""
     peer = _peer(scope)
     return peer is not None and peer.is_loopback and not forwarded(scope)
+
+
+def loopback_host(scope: Mapping[str, Any]) -> bool:
+    """Whether a request names this machine in its `Host`, or has none. A page can send requests
+    from this machine to a name of its own that resolves to loopback (DNS rebinding), but it can't
+    change the `Host`.
+    """
+    for name, value in scope["headers"]:
+        if name == b"host":
+            host = value.decode("latin-1").lower()
+            address = _address(host)
+            if address is None and _PORT.sub("", host).rpartition(".")[2] != "localhost":
+                return False
+            if address is not None and not address.is_loopback:
+                return False
+    return True
 
 
 def address_group(address: str) -> str:

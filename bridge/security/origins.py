@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from bridge.security.public_suffixes import public_suffix
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -93,14 +95,27 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     if match is None or len(pattern) > MAX_CHARACTERS:
         raise ValueError(_expected(pattern))
     scheme, host, port = match.groups()
-    labels = host.split(".")
-    domain = labels[-1:] if labels[-1] in PRIVATE else labels[-2:]
-    if any("*" in label for label in domain) or domain == labels:
+    if _matches_domains_of_others(host.split(".")):
         raise ValueError(
             f"expected a domain of one's own after the *, as in https://*.example.org, "
             f"got {pattern[:80]!r}, which matches domains of others"
         )
     return re.compile(re.escape(_origin(scheme, host, port)).replace(r"\*", _LABEL))
+
+
+def _matches_domains_of_others(labels: list[str]) -> bool:
+    """Whether a pattern matches a name that anyone can register. A company that offers names
+    (`vercel.app`) gives a customer those with the customer's name in them, so letters around a `*`
+    suffice there.
+    """
+    if labels[-1] in PRIVATE:
+        return len(labels) == 1
+    size, offered = public_suffix(".".join(label.replace("*", "x") for label in labels))
+    suffix, registered = labels[-size:], labels[-size - 1 : -size]
+    if not registered or any("*" in label for label in suffix):
+        return True
+    [name] = registered
+    return "*" in name and (not offered or not name.strip("*-_"))
 
 
 def _expected(pattern: str) -> str:

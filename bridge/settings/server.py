@@ -40,7 +40,7 @@ class ServerSettings(SettingsGroup):
         None,
         description="Secret of operators, sent as `Authorization: Bearer ...` to /status, /metrics "
         "and /admin, 16 characters or more; empty: /status and /metrics are open to this machine "
-        "only, /admin is off",
+        "only, at localhost or 127.0.0.1, /admin is off",
     )
 
     @field_validator("cors_origins")

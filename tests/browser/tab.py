@@ -31,7 +31,6 @@ OFFLINE = re.compile(
     r"net::ERR_(INTERNET_DISCONNECTED|CONNECTION_REFUSED|CONNECTION_RESET|NETWORK_CHANGED)"
     r"|WebSocket connection to .* failed"
     r"|AJAXError: Failed to fetch"  # of the map
-    r"|502 \(Bad Gateway\) \(\S+/api/regions\)"  # of the app's server
 )
 """Console messages of Chromium while a page can't reach the bridge."""
 

@@ -183,3 +183,32 @@ async def test_region_is_selected_by_keyboard(open_tab: OpenTab, sandbox: Sandbo
     await tab.page.keyboard.type("TX")
     await tab.page.wait_for_url("**/?region=TX")
     await tab.until_shown(await expected.rows_of(sandbox, "TX"))
+
+
+CLIPPED = """() => {
+  const pill = document.querySelector('[data-testid="connection"]');
+  const label = pill.children[1];
+  const tools = pill.parentElement;
+  tools.append(tools.lastElementChild.cloneNode(true)); // as wide as the sign-in button
+  return ["Live", "Stale", "Offline", "Rejected", "Connecting", "Catching up"].filter((text) => {
+    label.textContent = text;
+    const out = tools.lastElementChild.getBoundingClientRect().right > innerWidth;
+    return out || label.scrollWidth > label.clientWidth;
+  });
+}"""
+
+
+@pytest.mark.parametrize("width", [360, 390, 560, 1280])
+async def test_connection_state_is_not_clipped(open_tab: OpenTab, width: int) -> None:
+    tab = await open_tab("/", viewport={"width": width, "height": 740})
+    assert await tab.page.evaluate(CLIPPED) == []
+
+
+async def test_page_that_does_not_exist_is_live(open_tab: OpenTab) -> None:
+    tab = await open_tab(None)
+    await tab.page.goto(f"{tab.url}/nowhere")
+    await tab.until_state("live")
+    assert ["404" in error for error in tab.errors] == [True]
+    tab.errors.clear()
+    await tab.page.get_by_role("link", name="All listings").last.click()
+    await tab.until_live()

@@ -176,3 +176,23 @@ async def test_empty_region_is_shown_as_empty_until_the_first_listing(
     key = await expected.insert(sandbox, "First in Wyoming", "WY")
     await tab.card(key).wait_for()
     assert await tab.page.get_by_test_id("empty").count() == 0
+
+
+async def test_counts_of_regions_outside_of_the_view_follow_changes(
+    open_tab: OpenTab, sandbox: Sandbox
+) -> None:
+    tab = await open_tab("/?region=TX")
+    option = tab.page.get_by_test_id("region-picker").locator('option[value="CA"]')
+
+    async def until_counted() -> None:
+        wanted = f"CA ({len(await expected.rows_of(sandbox, 'CA'))})"
+        async with asyncio.timeout(20):
+            while await option.text_content() != wanted:
+                await asyncio.sleep(0.05)
+
+    await until_counted()
+    await expected.insert(sandbox, "Counted elsewhere", "CA")
+    await until_counted()
+    [gone] = await expected.pick(sandbox, 1, "CA")
+    await expected.delete(sandbox, gone["id"])
+    await until_counted()

@@ -122,3 +122,22 @@ async def test_many_important_changes_make_one_notification(
     await toasts.filter(has_text=f"{many['n']} listings changed").wait_for()
     assert await toasts.count() == 1
     await tab.until_shown(await expected.rows_of(sandbox, "TX"))
+
+
+async def test_toast_can_be_closed_and_toasts_muted(tabs: list[Tab], sandbox: Sandbox) -> None:
+    tab = tabs[0]
+    toasts = tab.page.locator("[data-sonner-toast]")
+    await expected.insert(sandbox, "Closed by hand")
+    toast = toasts.filter(has_text="Closed by hand")
+    await toast.get_by_role("button", name="Close").click()
+    await toast.wait_for(state="detached")
+    bell = tab.page.get_by_test_id("notifications").get_by_role("button")
+    await bell.first.click()
+    await tab.page.get_by_label("Pop-up messages").uncheck()
+    await expected.insert(sandbox, "Not shown")
+    await tabs[1].page.locator("[data-sonner-toast]").filter(has_text="Not shown").wait_for()
+    await tab.until_shown(await expected.rows_of(sandbox, "TX"))
+    assert await toasts.filter(has_text="Not shown").count() == 0
+    await tab.open("/?region=TX")
+    await bell.first.click()
+    assert not await tab.page.get_by_label("Pop-up messages").is_checked()

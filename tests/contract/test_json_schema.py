@@ -57,14 +57,24 @@ def test_what_may_be_absent_may_not_be_null() -> None:
     assert not Draft202012Validator(DOCUMENT).is_valid(updated)
 
 
-def test_further_columns_may_be_anything_and_hidden_ones_are_null() -> None:
+def test_further_columns_may_be_anything_and_others_are_not_named() -> None:
     projection = Projection(published=("name", "state", "features"))
     schema = Draft202012Validator(json_schema.document(projection))
     (created,) = examples(projection)["property-created"]
     created["data"]["features"] = {"pool": [1, None]}
     assert schema.is_valid(created)
-    created["data"]["price"] = 1
+    row = json_schema.definitions(projection)["PropertyCreatedData"]
+    assert set(row["properties"]) == {"property_id", "name", "state", "features"}
+    assert set(row["required"]) == set(row["properties"])
+    del created["data"]["features"]
     assert not schema.is_valid(created)
+
+
+def test_documented_column_for_members_is_optional() -> None:
+    projection = Projection(published=("name", "state"), member=("price", "notes"))
+    row = json_schema.definitions(projection)["PropertyCreatedData"]
+    assert set(row["properties"]) == {"property_id", "name", "state", "price"}
+    assert set(row["required"]) == {"property_id", "name", "state"}
 
 
 def test_the_same_contract_gives_the_same_document() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bridge.errors import Code
+from bridge.projection import Projection
 from bridge.schema import typescript
 from bridge.schema.catalog import EMITTED, REQUESTS
 from tests.acceptance import node
@@ -20,7 +21,16 @@ SAMPLE = (JS / "sample.ts").read_text()
 
 
 def test_the_checked_in_types_are_those_of_the_contract() -> None:
-    assert CHECKED_IN.read_text() == typescript.source(), f"out of date; renew it: {RENEW}"
+    current = typescript.source(Projection())
+    assert CHECKED_IN.read_text() == current, f"out of date; renew it: {RENEW}"
+
+
+def test_the_types_have_the_published_columns_only() -> None:
+    source = typescript.source(Projection(published=("state", "area")))
+    row = source.partition("export interface PropertyCreatedData {")[2].partition("}")[0]
+    assert "  state: string | null;" in row
+    assert "  area: Json;" in row
+    assert "price" not in row
 
 
 def test_the_checked_in_file_says_how_it_is_renewed() -> None:

@@ -52,14 +52,14 @@ class Site:
         self.url = url
         self.http = http
 
-    async def raw(self, path: str, headers: str = "") -> Answer:
+    async def raw(self, path: str, headers: str = "", host: str = "bridge.test") -> Answer:
         """Send a request over a new connection. The connection is closed after the head of the
         response, and after the body if it has a length.
         """
-        host, port = self.url.removeprefix("http://").split(":")
-        reader, writer = await asyncio.open_connection(host, int(port))
+        address, port = self.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(address, int(port))
         try:
-            writer.write(f"GET {path} HTTP/1.1\r\nHost: bridge.test\r\n{headers}\r\n".encode())
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n".encode())
             async with asyncio.timeout(5):
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
                 answer = Answer(head.strip(), "")
@@ -303,9 +303,16 @@ async def test_rejections_are_counted() -> None:
     async with admitting(connections_per_address=1) as site:
         for _ in range(3):
             await site.raw(POLLING)
-        status = json.loads((await site.raw("/status")).body)
+        status = json.loads((await site.raw("/status", host="localhost")).body)
         assert status["refusals"] == {"too_many_connections": 2}
         assert status["connections"] == 1
+
+
+async def test_status_without_a_secret_is_closed_to_pages_that_rebind_their_name() -> None:
+    async with admitting() as site:
+        for path in ("/status", "/metrics"):
+            assert (await site.raw(path, host="localhost")).status == 200
+            assert (await site.raw(path, host="evil.net")).status == 403
 
 
 async def test_default_limits_admit_the_reconnects_of_an_office() -> None:

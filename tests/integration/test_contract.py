@@ -171,10 +171,8 @@ def _errors(message: str, payload: Any) -> list[str]:
 async def test_events_are_valid_by_the_documents(name: str, record: Record) -> None:
     envelopes = record.named(name)
     assert envelopes, "no such event was recorded"
-    everything = Draft202012Validator(json_schema.document())
     ours = Draft202012Validator(json_schema.document(SETTINGS.projection))
     for envelope in envelopes:
-        everything.validate(envelope)
         ours.validate(envelope)
         assert _errors(name, envelope) == []
 
@@ -191,7 +189,7 @@ async def test_recorded_events_cover_moves_and_unpublished_columns(record: Recor
     assert any("moved" not in data for data in updates)
     [created] = record.named("property-created")
     assert created["data"]["features"] == {"pool": [True, None, 1.5]}
-    assert created["data"]["units"] is None
+    assert "units" not in created["data"]
 
 
 async def test_answers_are_valid_by_the_documents(record: Record) -> None:

@@ -29,7 +29,7 @@ OPERATORS_PATHS = ["/status", "/metrics"]
 @asynccontextmanager
 async def requested(app: Any, peer: str = "127.0.0.1") -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(app, client=(peer, 40000))
-    async with httpx.AsyncClient(transport=transport, base_url="http://bridge.test") as http:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
         yield http
 
 

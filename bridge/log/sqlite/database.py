@@ -330,7 +330,8 @@ class Database:
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return LogUnusableError(
                 f"the log {self.path} is in use by another process: one bridge at a time can have "
-                "it; stop the other one, or name another file in BRIDGE_LOG"
+                "it; run one worker (--workers 1), stop the other bridge, or name another file in "
+                "BRIDGE_LOG for another table"
             )
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             return self._damaged(_text(error))

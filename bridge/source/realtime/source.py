@@ -18,7 +18,7 @@ from realtime import AsyncRealtimeClient, RealtimeSubscribeStates
 from realtime.types import RealtimePostgresChangesListenEvent
 from tenacity import AsyncRetrying, retry_if_exception_type
 
-from bridge.changes import Change, Gap, GapReason
+from bridge.changes import Gap, GapReason
 from bridge.source.base import SourceState, SourceStatus
 from bridge.source.column_types import ColumnTypes
 from bridge.source.realtime.decode import UnreadableChangeError, decode
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from tenacity import RetryCallState
 
+    from bridge.changes import Json
     from bridge.projection import Projection
     from bridge.source.base import Table
     from bridge.source.change_queue import ChangeQueue
@@ -314,21 +315,21 @@ class _Session:
         try:
             change = decode(payload["data"], self._projection, self._types)
         except UnreadableChangeError as error:
-            self.watchdog.record_change(error.updated_at, time.monotonic())
+            self._record_activity(error.updated_at)
             self._queue.put_nowait(Gap(GapReason.UNREADABLE, str(error)))
         except Exception as error:
             log.exception("a change could not be decoded; the table is read instead")
             self._queue.put_nowait(Gap(GapReason.UNREADABLE, type(error).__name__))
         else:
             if change is not None:
-                self._record_activity(change)
+                column = self._projection.updated_at
+                self._record_activity(change.record.get(column) if column else None)
                 self._queue.put_nowait(change)
 
-    def _record_activity(self, change: Change) -> None:
-        column = self._projection.updated_at
+    def _record_activity(self, updated_at: Json) -> None:
         if not self.watchdog.changes:
             self._wake.set()  # it may be what proves the session
-        self.watchdog.record_change(change.record.get(column) if column else None, time.monotonic())
+        self.watchdog.record_change(updated_at, time.monotonic())
 
     def _on_system(self, message: object) -> None:
         if getattr(message, "extension", None) != "postgres_changes":

@@ -6,5 +6,5 @@ export default async function Page({ searchParams }: PageProps<"/">) {
   const { region } = await searchParams;
   const { token } = await config();
   const name = typeof region === "string" && region !== "" ? region : null;
-  return <Browse region={name} regions={(name && (await countRegions(token))) || []} />;
+  return <Browse region={name} regions={(await countRegions(token)) ?? []} />;
 }

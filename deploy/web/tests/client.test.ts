@@ -266,6 +266,19 @@ test("fresh token is sent on the open connection, and its rejection reported", a
   expect(client.connection.getSnapshot().error?.code).toBe("token_invalid");
 });
 
+test("request over HTTP has the session's token, and none without a session", async () => {
+  const fetched = vi.fn((_url: string, _options: RequestInit) => Promise.resolve(new Response()));
+  vi.stubGlobal("fetch", fetched);
+  const { client } = createClient();
+  await client.get("/regions");
+  client.retain(createSession("abc"), false);
+  await client.get("/regions");
+  expect(fetched.mock.calls).toEqual([
+    ["http://bridge/regions", { headers: {} }],
+    ["http://bridge/regions", { headers: { Authorization: "Bearer abc" } }],
+  ]);
+});
+
 test("auth-status expiring sends a fresh token", async () => {
   const { client, socket } = createClient();
   client.retain(createSession("fresh"), false);

@@ -155,6 +155,14 @@ test("feed unsubscribes when its view ends", () => {
   expect(bridge.feed.store.rows()).toEqual([]);
 });
 
+test("feed shows a view from its start to its end", () => {
+  const bridge = connectedModel(TX, row("1"));
+  expect(bridge.feed.showing.getSnapshot()).toBe(true);
+  bridge.show(TX)();
+  vi.runAllTimers();
+  expect(bridge.feed.showing.getSnapshot()).toBe(false);
+});
+
 test("second view at once takes over with an error, and is not ended by the first one", () => {
   const logged = vi.spyOn(console, "error").mockImplementation(() => {});
   const bridge = connectedModel(TX, row("1"), row("2", { state: "CA" }));

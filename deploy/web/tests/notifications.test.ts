@@ -1,4 +1,4 @@
-import { expect, test } from "vitest";
+import { afterEach, expect, test, vi } from "vitest";
 import type { PropertyNotificationData } from "@/lib/bridge/contract";
 import { Notifications } from "@/features/notifications/notifications";
 import type { BridgeSocket } from "@/lib/bridge/client";
@@ -19,6 +19,22 @@ function createNotifications() {
     receive: (name: string, argument: unknown) => socket.get(name)?.(argument),
   };
 }
+
+afterEach(() => void vi.unstubAllGlobals());
+
+test("muting is kept in the browser, and the inbox receives all the same", () => {
+  const items = new Map<string, string>();
+  vi.stubGlobal("localStorage", {
+    getItem: (key: string) => items.get(key) ?? null,
+    setItem: (key: string, value: string) => void items.set(key, value),
+  });
+  const { notifications, receive } = createNotifications();
+  expect(notifications.muted.getSnapshot()).toBe(false);
+  notifications.mute(true);
+  receive("property-notification", { event: "property-notification", data: data(1) });
+  expect(notifications.inbox.getSnapshot().unread).toBe(1);
+  expect(createNotifications().notifications.muted.getSnapshot()).toBe(true);
+});
 
 function data(id: number): PropertyNotificationData {
   return {

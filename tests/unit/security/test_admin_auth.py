@@ -63,6 +63,33 @@ def test_loopback_may_read_without_a_secret() -> None:
 
 
 @pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("localhost", 200),
+        ("LOCALHOST:8000", 200),
+        ("bridge.localhost:8000", 200),
+        ("127.0.0.1:8000", 200),
+        ("127.9.9.9", 200),
+        ("[::1]:8000", 200),
+        ("evil.net", 403),
+        ("evil.net:8000", 403),
+        ("localhost.evil.net:8000", 403),
+        ("127.0.0.1.evil.net", 403),
+        ("notlocalhost", 403),
+        ("203.0.113.9", 403),
+        ("", 403),
+    ],
+)
+def test_read_without_a_secret_needs_a_loopback_host(host: str, expected: int) -> None:
+    assert status(operators(None).require_read, request("127.0.0.1", host=host)) == expected
+
+
+def test_read_with_the_secret_may_name_any_host() -> None:
+    scope = request("127.0.0.1", f"Bearer {SECRET}", host="evil.net")
+    assert status(operators().require_read, scope) == 200
+
+
+@pytest.mark.parametrize(
     "scope",
     [
         request("203.0.113.9"),

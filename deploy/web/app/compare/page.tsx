@@ -13,5 +13,5 @@ export default async function Page({ searchParams }: PageProps<"/compare">) {
   const first = typeof left === "string" && left ? left : (names[0] ?? "TX");
   const second =
     typeof right === "string" && right ? right : (names.find((name) => name !== first) ?? "CA");
-  return <Compare left={first} right={second} regions={names} />;
+  return <Compare left={first} right={second} regions={regions} />;
 }

@@ -4,12 +4,14 @@ import { useMemo } from "react";
 import { PropertyProvider, useProperties } from "@/lib/bridge/react";
 import { useHighlights } from "@/features/highlights/react";
 import { Listings } from "@/features/listings/listings";
+import type { RegionCount } from "@/features/listings/region-counts";
+import { useRegionCounts } from "@/features/listings/use-region-counts";
 import styles from "./compare.module.css";
 
 interface Props {
   left: string;
   right: string;
-  regions: readonly string[];
+  regions: readonly RegionCount[];
 }
 
 /** Two regions side by side in one view: a listing that moves between them changes the column. */
@@ -21,8 +23,9 @@ export function Compare(props: Props) {
   );
 }
 
-function Columns({ left, right, regions }: Props) {
+function Columns({ left, right, regions: initial }: Props) {
   const router = useRouter();
+  const regions = useRegionCounts(initial).map(({ region }) => region);
   const navigate = (a: string, b: string) =>
     router.push(`/compare?left=${encodeURIComponent(a)}&right=${encodeURIComponent(b)}`);
   return (

@@ -1,6 +1,6 @@
 "use client";
 import { useEffect, useState } from "react";
-import { useObservable, usePropertyStore, useSocket } from "@/lib/bridge/react";
+import { useObservable, usePropertyStore, useShowing, useSocket } from "@/lib/bridge/react";
 import { formatAge } from "@/lib/format";
 import styles from "./connection-pill.module.css";
 
@@ -10,11 +10,12 @@ const LABELS = { live: "Live", "catching-up": "Catching up", stale: "Stale", off
 export function ConnectionPill() {
   const { connected, recovered, bridge, error } = useSocket();
   const view = useObservable(usePropertyStore().view);
+  const showing = useShowing(); // a page without listings, such as "not found", has none to read
   const state = !connected
     ? "offline"
     : bridge === "stale"
       ? "stale"
-      : view.ready && bridge !== "catching-up"
+      : (view.ready || !showing) && bridge !== "catching-up"
         ? "live"
         : "catching-up";
   const label =

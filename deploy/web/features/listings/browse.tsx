@@ -5,7 +5,8 @@ import { PropertyProvider, useProperties } from "@/lib/bridge/react";
 import type { PropertyRow } from "@/lib/bridge/contract";
 import { useHighlights } from "@/features/highlights/react";
 import { Listings } from "./listings";
-import { RegionPicker, type RegionCount } from "./region-picker";
+import type { RegionCount } from "./region-counts";
+import { RegionPicker } from "./region-picker";
 import styles from "./browse.module.css";
 
 const ListingMap = dynamic(() => import("@/features/map/map"), {
@@ -60,7 +61,7 @@ function View({ region, regions }: { region: string | null; regions: readonly Re
       <h1 className="visually-hidden">{region ? `Listings in ${region}` : "All listings"}</h1>
       <section className={styles.list}>
         <div className={styles.bar}>
-          <RegionPicker region={region} rows={rows} ready={ready} regions={regions} />
+          <RegionPicker region={region} shown={rows.length} ready={ready} regions={regions} />
           <label className={styles.order}>
             <span className="visually-hidden">Order</span>
             <select

@@ -12,6 +12,7 @@ import styles from "./bell.module.css";
 export function Bell() {
   const notifications = useNotifications();
   const { list, unread } = useObservable(notifications.inbox);
+  const muted = useObservable(notifications.muted);
   const [open, setOpen] = useState(false);
   const container = useRef<HTMLDivElement>(null);
   useEffect(() => {
@@ -53,6 +54,14 @@ export function Bell() {
       </button>
       {open && (
         <div className={styles.panel} role="region" aria-label="Notifications">
+          <label className={styles.mute}>
+            <input
+              type="checkbox"
+              checked={!muted}
+              onChange={({ target }) => notifications.mute(!target.checked)}
+            />
+            Pop-up messages
+          </label>
           {list.length === 0 ? (
             <p className={styles.empty}>
               No notifications yet. Changes to properties and regions that you watch appear here.

@@ -19,13 +19,17 @@ export interface Inbox {
 
 const MAX_NOTIFICATIONS = 50;
 const EMPTY: Inbox = { list: [], unread: 0 };
+const MUTED = "toasts-muted"; // key in localStorage
 
 export class Notifications {
   readonly inbox = new Observable<Inbox>(EMPTY);
   readonly arrivals = new Emitter<Notification>();
+  /** Whether the user wants no toasts, kept in this browser. The inbox receives all the same. */
+  readonly muted = new Observable(false);
 
   /** Receive the notifications of a socket until the returned function is called. */
   attach(socket: BridgeSocket): () => void {
+    this.muted.set(storedMuted());
     const onNotification = ({ data }: PropertyNotification) => this.#add(data);
     const onBatch = ({ data }: PropertiesBatch) => {
       for (const event of data.events) {
@@ -58,7 +62,24 @@ export class Notifications {
     this.arrivals.emit(notification);
   }
 
+  mute(muted: boolean): void {
+    this.muted.set(muted);
+    try {
+      localStorage.setItem(MUTED, String(muted));
+    } catch {
+      // Storage is blocked: the choice lasts as long as the page.
+    }
+  }
+
   markRead(): void {
     this.inbox.set({ ...this.inbox.getSnapshot(), unread: 0 });
+  }
+}
+
+function storedMuted(): boolean {
+  try {
+    return localStorage.getItem(MUTED) === "true";
+  } catch {
+    return false;
   }
 }

@@ -27,7 +27,8 @@ export function Toasts({ theme }: { theme: "light" | "dark" | null }) {
     });
     const flush = () => {
       timer = undefined;
-      const shown = pending.filter(({ id }) => !notified.has(id));
+      const muted = notifications.muted.getSnapshot();
+      const shown = muted ? [] : pending.filter(({ id }) => !notified.has(id));
       pending = [];
       notified.clear();
       if (shown.length > MAX_SINGLE_TOASTS) {
@@ -45,14 +46,19 @@ export function Toasts({ theme }: { theme: "light" | "dark" | null }) {
         timer ??= setTimeout(flush, COLLECT_MS);
       }),
       notifications.arrivals.subscribe(({ key, title, body, severity, property_id }) => {
+        if (notifications.muted.getSnapshot()) return;
         notified.add(String(property_id));
         timer ??= setTimeout(flush, COLLECT_MS);
         const show = severity === "important" ? toast.warning : toast.info;
         show(title, { id: key, description: body, action: view(String(property_id)) });
       }),
     ];
+    const unsubscribeMuted = notifications.muted.subscribe((muted) => {
+      if (muted) toast.dismiss();
+    });
     return () => {
       clearTimeout(timer);
+      unsubscribeMuted();
       for (const stop of unsubscribe) stop();
     };
   }, [store, notifications, router]);
@@ -61,6 +67,7 @@ export function Toasts({ theme }: { theme: "light" | "dark" | null }) {
       theme={theme ?? "system"}
       position="bottom-right"
       visibleToasts={4}
+      closeButton
       offset={16}
       mobileOffset={12}
       toastOptions={{

@@ -57,7 +57,10 @@ export class BridgeClient {
   #upgradeTimer: ReturnType<typeof setTimeout> | undefined;
 
   /** Does not connect: `retain` does. */
-  constructor(url: string, path: string) {
+  constructor(
+    private readonly url: string,
+    path: string,
+  ) {
     this.#transports = new TransportChoice(url);
     this.socket = io(url, {
       path,
@@ -142,6 +145,15 @@ export class BridgeClient {
     if (!token || !this.socket.connected) return;
     this.socket.emit("authenticate", { token }, (ack) => {
       if (!ack.ok) this.#update({ error: ack.error });
+    });
+  }
+
+  /** Request a path of the bridge, such as `/regions`, with the session's current token. */
+  async get(path: string, signal?: AbortSignal): Promise<Response> {
+    const token = await this.#token();
+    return fetch(this.url + path, {
+      ...(signal ? { signal } : {}),
+      headers: token ? { Authorization: `Bearer ${token}` } : {},
     });
   }
 

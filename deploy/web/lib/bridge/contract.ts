@@ -24,6 +24,8 @@ export interface PropertyCreatedData {
   latitude: number | null;
   longitude: number | null;
   created_at: Timestamp | null;
+  address: Json;
+  status: Json;
   /** Further columns, by the bridge's settings. */
   [column: string]: Json;
 }

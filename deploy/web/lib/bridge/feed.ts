@@ -12,6 +12,8 @@ const RETRY_MS = 1_000;
 export class PropertyFeed {
   /** Why the bridge rejected the current view. Temporary errors are not reported. */
   readonly error = new Observable<RefusalReason | null>(null);
+  /** Whether a view is shown: only then there are rows to wait for. */
+  readonly showing = new Observable(false);
   #scope: Scope | null = null;
   /** The session's subscription on the bridge, if it is known to be exactly this scope. */
   #subscribed: Scope | null = null;
@@ -49,6 +51,7 @@ export class PropertyFeed {
       console.error("expected one view at a time, got a second one: the first shows no rows");
     }
     this.#cancelLeave();
+    this.showing.set(true);
     if (scope !== this.#scope) {
       this.client.scope = this.#scope = scope;
       this.#readSnapshot();
@@ -69,6 +72,7 @@ export class PropertyFeed {
   #leave(): void {
     this.#cancelLeave();
     this.#scope = this.#subscribed = null;
+    this.showing.set(false);
     this.#snapshotId += 1;
     this.store.startSnapshot({});
     if (this.client.socket.connected) this.client.socket.emit("unsubscribe", {}, () => {});

@@ -67,6 +67,11 @@ export function usePropertyStore(): PropertyStore {
   return useBridge().feed.store;
 }
 
+/** Return whether a `PropertyProvider` is mounted, so that there are rows to wait for. */
+export function useShowing(): boolean {
+  return useObservable(useBridge().feed.showing);
+}
+
 export interface Properties extends View {
   store: PropertyStore;
   /** Why the bridge rejected this view or this client; null while there is no error. */
