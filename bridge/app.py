@@ -1,7 +1,4 @@
-"""Composition root: builds, connects, opens and closes every part of the bridge.
-
-The only module that imports all of them.
-"""
+"""Composition root: the ASGI application, which opens, runs and closes both roles of a process."""
 
 from __future__ import annotations
 
@@ -16,51 +13,32 @@ from starlette.applications import Starlette
 from starlette.routing import Mount, Route, WebSocketRoute
 
 from bridge.auth.token_verifier import bearer_token
-from bridge.clock import SystemClock
 from bridge.errors import Code, LogUnusableError, RequestRejected
-from bridge.gateway.build import build_gateway
 from bridge.gateway.engineio.raw_websocket import keep_transport
 from bridge.gateway.http_regions import RegionsEndpoint
 from bridge.gateway.http_snapshot import SnapshotEndpoint
 from bridge.gateway.presence import Presence
-from bridge.gateway.upstream_status import UpstreamState
 from bridge.log.backends import create_backend
 from bridge.log.worker_lock import WorkerLock
-from bridge.notifications.notifier import Notifier
-from bridge.notifications.watch_index import WatchIndex
-from bridge.notifications.watch_sync import WatchSync, WatchUpstream
 from bridge.ops.admin import Admin
 from bridge.ops.endpoints import OpsEndpoints
-from bridge.ops.health import Health
 from bridge.ops.readiness import Readiness, not_ready
 from bridge.ops.status import StatusReport
 from bridge.options import (
     admin_secret,
     admission_limits,
-    authenticator,
     client_address,
     document_options,
-    gateway_options,
     log_options,
-    notifier_options,
-    reconcile_options,
-    source_options,
-    watch_log_options,
-    watch_projection,
-    watch_sync_options,
 )
-from bridge.pipeline.event_sink import EventSink
-from bridge.pipeline.pipeline import Pipeline
 from bridge.replica import Replica
+from bridge.roles import Ingest, Serve, open_ingest, open_serve
 from bridge.schema.routes import schema_routes
 from bridge.security.admin_auth import AdminAuth
 from bridge.security.admission import AdmissionMiddleware
 from bridge.security.origins import Origins
 from bridge.security.rejection import UnavailableResponse
 from bridge.settings import load
-from bridge.source.base import SourceState
-from bridge.source.change_queue import ChangeQueue
-from bridge.source.factory import create_source, create_table
 from bridge.supervisor import end_process, run_until_failure
 
 if TYPE_CHECKING:
@@ -70,7 +48,6 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from bridge.gateway.gateway import Gateway
-    from bridge.log.backends import LogBackend
     from bridge.log.base import EventLog
     from bridge.ops.admin import SignOut
     from bridge.rights import Rights
@@ -103,52 +80,6 @@ def create_app(
     must not run twice at a time.
     """
     return Bridge(settings or load(), source=source, table=table, watching=watching)
-
-
-@dataclass(frozen=True, slots=True)
-class Ingest:
-    """The role that follows the table and appends to the log. One process at a time has it.
-
-    `watchers` is None if notifications are off.
-    """
-
-    log: EventLog
-    source: Source
-    queue: ChangeQueue
-    pipeline: Pipeline
-    watchers: WatchSync | None
-    health: Health
-
-    def upstream(self) -> UpstreamState:
-        source, pipeline = self.source.status(), self.pipeline.status()
-        log_error = self.log.error
-        return UpstreamState(
-            live=source.state is SourceState.LIVE and log_error is None,
-            reconciled=pipeline.reconciled,
-            scanning=pipeline.scanning,
-            blind=self.health.update(source, pipeline, log_error),
-        )
-
-    def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
-        """Return what runs until cancelled, by name."""
-        tasks = {"source": self.source.run(self.queue), "pipeline": self.pipeline.run()}
-        if self.watchers is not None:
-            tasks["watchers"] = self.watchers.run()
-        return tasks
-
-
-@dataclass(frozen=True, slots=True)
-class Serve:
-    """The role that serves clients. It receives what they are sent from `replica` alone, which
-    follows the log.
-    """
-
-    replica: Replica
-    gateway: Gateway
-
-    def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
-        """Return what runs until cancelled, by name."""
-        return {"replica": self.replica.run(), "gateway": self.gateway.run()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,8 +178,19 @@ class Bridge(Starlette):
             replica = Replica(backend.log, settings.projection.known)
             await replica.load()
             presence = Presence()
-            ingest = await self._open_ingest(backend.log, replica, presence, closing)
-            serve = await self._open_serve(backend, replica, presence, ingest.upstream, closing)
+            ingest = await open_ingest(
+                settings,
+                backend.log,
+                replica,
+                presence,
+                closing,
+                source=self._source,
+                table=self._table,
+                watching=self._watching,
+            )
+            serve = await open_serve(
+                settings, backend, replica, presence, closing, upstream=ingest.upstream
+            )
             self._running = _Running(backend.log, ingest, serve, time.monotonic())
             try:
                 async with asyncio.TaskGroup() as tasks:
@@ -260,92 +202,6 @@ class Bridge(Starlette):
                         work.cancel()
             finally:
                 self._running = None
-
-    async def _open_ingest(
-        self, log: EventLog, replica: Replica, presence: Presence, closing: AsyncExitStack
-    ) -> Ingest:
-        """Open the parts that follow the table. `replica` shares its rows with the pipeline, so
-        that they are kept once.
-        """
-        settings = self.settings
-        options = source_options(settings)
-        table = await _open(self._table or create_table(options), closing)
-        watches = WatchIndex()
-        notifier = Notifier(
-            notifier_options(settings), watches, present=presence.users, clock=SystemClock()
-        )
-        watchers = await self._open_watchers(watches, notifier, closing)
-        pipeline = Pipeline(
-            projection=settings.projection,
-            table=table,
-            queue=(queue := ChangeQueue(settings.queue_changes)),
-            sink=EventSink(
-                settings.projection,
-                log,
-                replica,
-                add_notifications=None if watchers is None else notifier.add_notifications,
-            ),
-            options=reconcile_options(settings),
-        )
-        return Ingest(
-            log=log,
-            source=self._source or create_source(options, table),
-            queue=queue,
-            pipeline=pipeline,
-            watchers=watchers,
-            health=Health(settings.stale_after, SystemClock()),
-        )
-
-    async def _open_watchers(
-        self, watches: WatchIndex, notifier: Notifier, closing: AsyncExitStack
-    ) -> WatchSync | None:
-        settings = self.settings
-        if not settings.watchers:
-            return None
-        if settings.auth == "off":
-            log.warning(
-                "no user will be notified: users are identified by their tokens, and "
-                "BRIDGE_AUTH=off ignores tokens; expected optional or required"
-            )
-        watchers = WatchSync(watches, notifier, self._watch_upstream, watch_sync_options(settings))
-        closing.push_async_callback(watchers.close)
-        await watchers.open()
-        return watchers
-
-    async def _open_serve(
-        self,
-        backend: LogBackend,
-        replica: Replica,
-        presence: Presence,
-        upstream: Callable[[], UpstreamState],
-        closing: AsyncExitStack,
-    ) -> Serve:
-        """Open the parts that serve clients from `replica`."""
-        gateway = build_gateway(
-            gateway_options(self.settings),
-            log=replica,
-            store=backend.sessions,
-            rows=replica.rows,
-            upstream=upstream,
-            authenticator=authenticator(self.settings, store=backend.revocations),
-            presence=presence,
-        )
-        await gateway.open()
-        closing.push_async_callback(gateway.close)
-        replica.subscribe(gateway.publish)
-        return Serve(replica, gateway)
-
-    @asynccontextmanager
-    async def _watch_upstream(self) -> AsyncIterator[WatchUpstream]:
-        """Open the table of watches, its source and its log; close them after the block."""
-        async with AsyncExitStack() as closing:
-            source, table = self._watching or (None, None)
-            options = source_options(self.settings, watch_projection(self.settings))
-            table = await _open(table or create_table(options), closing)
-            log = create_backend(watch_log_options(self.settings)).log
-            closing.push_async_callback(log.close)
-            await log.open()
-            yield WatchUpstream(source or create_source(options, table), table, log)
 
     async def drain(self) -> None:
         """Close all client connections and accept no more. Call it before the lifespan ends: a
@@ -412,12 +268,3 @@ class _SocketEndpoint:
         gateway = self._bridge._gateway()  # noqa: SLF001 - same module
         app = gateway or UnavailableResponse("The bridge is not running.")
         await app(scope, receive, send)
-
-
-async def _open(table: Table, closing: AsyncExitStack) -> Table:
-    """Open a table that has `open`, and close it last if it has `close`."""
-    if hasattr(table, "close"):
-        closing.push_async_callback(table.close)
-    if hasattr(table, "open"):
-        await table.open()
-    return table

@@ -26,7 +26,7 @@ from typing import Any
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
 
-from bridge import app
+from bridge import roles
 from bridge.changes import Change, Item
 from bridge.cli import main as cli
 from bridge.sandbox import Sandbox
@@ -66,7 +66,7 @@ class RecordingQueue(ChangeQueue):
 
 def serve(arguments: list[str]) -> int:
     """Run `bridge serve` with a recording change queue."""
-    vars(app)["ChangeQueue"] = RecordingQueue
+    vars(roles)["ChangeQueue"] = RecordingQueue
     try:
         return cli.main(["serve", *arguments])
     finally:

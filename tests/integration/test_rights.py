@@ -90,7 +90,7 @@ async def _rights_of(request: Request) -> Rights:
 async def site(
     monkeypatch: pytest.MonkeyPatch, *rows: dict[str, Any], **overrides: Any
 ) -> AsyncIterator[Site]:
-    monkeypatch.setattr("bridge.app.build_gateway", build_trusting)
+    monkeypatch.setattr("bridge.roles.build_gateway", build_trusting)
     source, table = FakeSource(), FakeTable(*rows)
     quiet = {"watch_interval": 600, "settle": 600, "sweep_interval": 600}
     bridge = create_app(

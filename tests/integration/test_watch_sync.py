@@ -491,7 +491,7 @@ async def test_status_reports_the_watches() -> None:
         fakes.source.put(fakes.table.write(row("p1", status="sold")))
         await here.until(lambda: here.notified(ANN))
         transport = httpx.ASGITransport(fakes.bridge)
-        async with httpx.AsyncClient(transport=transport, base_url="http://bridge") as http:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
             status = (await http.get("/status")).json()
     watchers = status["watchers"]
     assert (
