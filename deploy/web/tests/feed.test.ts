@@ -20,6 +20,7 @@ function row(id: string, more: Partial<PropertyRow> = {}): PropertyRow {
     latitude: null,
     longitude: null,
     created_at: null,
+    address: null,
     status: "available",
     ...more,
   };

@@ -14,6 +14,8 @@ const ROW: PropertyRow = {
   latitude: null,
   longitude: null,
   created_at: null,
+  address: null,
+  status: null,
 };
 
 const VIEW: View = { scope: {}, rows: [], ready: true };

@@ -16,6 +16,7 @@ function row(id: string, more: Partial<PropertyRow> = {}): PropertyRow {
     latitude: 30,
     longitude: -97,
     created_at: "2026-01-01T00:00:00Z",
+    address: null,
     status: "available",
     ...more,
   };

@@ -13,6 +13,8 @@ const ROW: PropertyRow = {
   latitude: null,
   longitude: null,
   created_at: null,
+  address: null,
+  status: null,
 };
 
 function change(changes: Change["changes"], kind: Change["kind"] = "updated"): Change {
