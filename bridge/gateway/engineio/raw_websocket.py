@@ -19,7 +19,7 @@ and, for `keep_transport`, tests/canaries/test_uvicorn.py.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from bridge.gateway.engineio import ws_frames as frames
 
@@ -285,7 +285,6 @@ HANDOVER: Final = "bridge.websocket"
 """Key in `scope["extensions"]` of the `PendingWebSocket` of a websocket that can be taken over."""
 
 
-@runtime_checkable
 class PendingWebSocket(Protocol):
     """The server's side of a websocket that is not accepted yet and can be taken over."""
 
@@ -305,7 +304,8 @@ def take_over(
     maximum size of a received message, in bytes; `first` returns frames that are sent in one write
     with the handshake response.
     """
-    pending = scope.get("extensions", {}).get(HANDOVER)
-    if not isinstance(pending, PendingWebSocket):
+    pending: PendingWebSocket | None = scope.get("extensions", {}).get(HANDOVER)
+    # Not by isinstance: for a protocol it takes 25 µs of a connect's 350.
+    if pending is None or not hasattr(pending, "hand_over"):
         return None
     return pending.hand_over(owner, limit, first)
