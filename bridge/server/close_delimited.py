@@ -1,7 +1,7 @@
 """Responses without a length to HTTP/1.0, which ends them by closing the connection.
 
 uvicorn sends them in chunks, which HTTP/1.0 does not know: its client takes the sizes for content.
-nginx asks by HTTP/1.0 unless it is told otherwise.
+nginx sends requests by HTTP/1.0 unless it is configured otherwise.
 
 Private API used here: bridge/README.md, "Private names"; canaries: tests/canaries/test_uvicorn.py.
 """

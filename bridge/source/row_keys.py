@@ -1,4 +1,4 @@
-"""Checks that rows can be told apart by their keys, as the table and the stream show them."""
+"""Checks that keys identify rows, as the table and the stream show them."""
 
 from __future__ import annotations
 

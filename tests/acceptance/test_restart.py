@@ -151,7 +151,7 @@ async def test_client_of_a_history_that_an_older_copy_lacks_is_fresh(
             await process.end(signal.SIGKILL)
         for path, content in copies.items():
             path.write_bytes(content)
-        # The restored file tells the same change as its second entry.
+        # The restored file has the same change as its second entry.
         async with restartable.running():
             assert (await js.connected())["recovered"] is False
             tags.append(await entity_tag(restartable.url))

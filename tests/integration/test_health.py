@@ -1,4 +1,4 @@
-"""A bridge that can't observe its table says so, and what fails does not hold up the rest."""
+"""A bridge that can't observe its table reports it, and a failing part does not block the rest."""
 
 from __future__ import annotations
 
