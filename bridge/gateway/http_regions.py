@@ -6,35 +6,26 @@ import logging
 from typing import TYPE_CHECKING
 
 import orjson
-from starlette.middleware import Middleware
-from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import Response
-from starlette.routing import Route
 
 from bridge.errors import Code, RequestRejected
-from bridge.gateway.http_snapshot import (
-    PAGE_ROWS,
-    OriginsMiddleware,
-    etag_matches,
+from bridge.gateway.http_endpoint import (
+    RowsEndpoint,
+    is_private,
+    not_modified,
     position_headers,
-    rejection_response,
 )
-from bridge.rights import UNRESTRICTED
+from bridge.gateway.http_snapshot import PAGE_ROWS
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from starlette.requests import Request
 
-    from bridge.gateway.gateway import Gateway
     from bridge.rights import Rights
-    from bridge.security.client_ip import ClientAddress
-    from bridge.security.origins import Origins
 
 log = logging.getLogger(__name__)
 
 
-class RegionsEndpoint:
+class RegionsEndpoint(RowsEndpoint):
     """`[{"region": "TX", "count": 60}, ...]`, the regions that the caller may read, by name.
 
     A count includes the rows of the regions inside a region, so with `state,city` those of
@@ -43,58 +34,18 @@ class RegionsEndpoint:
     snapshots' index, so no row is read.
     """
 
-    def __init__(
-        self,
-        gateway: Callable[[], Gateway | None],
-        *,
-        origins: Origins,
-        proxies: ClientAddress,
-        rights: Callable[[Request], Awaitable[Rights]] | None = None,
-    ) -> None:
-        """`gateway` returns the running gateway or None. `rights` returns the rights of a request
-        or raises `RequestRejected`; without it every request has all rights.
-        """
-        self._gateway = gateway
-        self._rights = rights
-        self._proxies = proxies
-        self.route = Route(
-            "/regions",
-            self._get,
-            methods=["GET", "OPTIONS"],  # browsers send a preflight request ahead of a token
-            middleware=[
-                Middleware(OriginsMiddleware, origins),
-                Middleware(GZipMiddleware, minimum_size=1000, compresslevel=5),
-            ],
-        )
+    path = "/regions"
 
-    async def _get(self, request: Request) -> Response:
-        if request.method == "OPTIONS":  # not a preflight request, which CORS has answered
-            return Response(status_code=204, headers={"Allow": "GET, HEAD, OPTIONS"})
-        try:
-            rights = UNRESTRICTED if self._rights is None else await self._rights(request)
-            _check_parameters(request)
-            gateway = await self._ready_gateway()
-            return self._answer(gateway, request, gateway.effective_rights(rights))
-        except RequestRejected as rejection:
-            return rejection_response(rejection)
-        except Exception:
-            log.exception("GET /regions failed")
-            return rejection_response(RequestRejected.by_failure())
-
-    async def _ready_gateway(self) -> Gateway:
-        gateway = self._gateway()
-        if gateway is None:
-            raise RequestRejected(Code.NOT_READY, "the bridge is not running")
-        await gateway.snapshots.wait_ready()
-        return gateway
-
-    def _answer(self, gateway: Gateway, request: Request, rights: Rights) -> Response:
-        """Return the counts; they and their position are read in one event-loop iteration."""
-        private = rights != UNRESTRICTED or "Authorization" in request.headers
+    async def _answer(self, request: Request, rights: Rights) -> Response:
+        _check_parameters(request)
+        gateway = await self._ready_gateway()
+        rights = gateway.effective_rights(rights)
+        # No await from here on: the counts and their position belong together.
+        private = is_private(request, rights)
         headers = position_headers(str(gateway.log.head), rights, private=private)
-        if_none_match = request.headers.get("If-None-Match")
-        if if_none_match is not None and etag_matches(if_none_match, headers["ETag"]):
-            return Response(status_code=304, headers=headers)
+        response = not_modified(request, headers)
+        if response is not None:
+            return response
         address = self._proxies.rate_limit_key(request.scope)
         gateway.quota.check(address, gateway.clock.monotonic())
         counts = gateway.snapshots.count_regions(rights)

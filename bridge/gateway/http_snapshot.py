@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import logging
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.gzip import GZipMiddleware
-from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.responses import Response, StreamingResponse
 
-from bridge.contract.events import POSITION_HEADER
 from bridge.contract.parse import RoomSelection, parse_region
 from bridge.errors import Code, RequestRejected
 from bridge.gateway.engineio.raw_websocket import TRANSPORT
+from bridge.gateway.http_endpoint import (
+    RowsEndpoint,
+    is_private,
+    not_modified,
+    position_headers,
+)
 from bridge.gateway.snapshot import ROWS_PER_STEP
-from bridge.rights import UNRESTRICTED
 from bridge.security.concurrency import WaitingLimiter
 from bridge.security.slow_responses import SlowResponse, SlowResponses
 
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from starlette.requests import Request
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.types import Message, Receive, Scope, Send
 
     from bridge.changes import Key
     from bridge.gateway.gateway import Gateway
@@ -62,8 +60,6 @@ MAX_WAITING: Final = 500
 WAIT_SECONDS: Final = 10.0
 """Requests that may wait to be served, by one address and in total, and how long."""
 
-RETRY_SECONDS: Final = 5
-"""`Retry-After` of a rate-limited request."""
 
 DOWNLOAD_SECONDS: Final = 120.0
 """How long a client may take to read a response. After that its connection is aborted."""
@@ -74,47 +70,16 @@ PAGE_ROWS: Final = 1000
 SLICE_ROWS: Final = ROWS_PER_STEP // 2
 """Rows that are encoded in one iteration of the event loop."""
 
-STATUS: Final = {
-    Code.RATE_LIMITED: 429,
-    Code.NOT_READY: 503,
-    Code.NOT_SUPPORTED: 501,
-    Code.TOKEN_REQUIRED: 401,
-    Code.TOKEN_INVALID: 401,
-    Code.TOKEN_EXPIRED: 401,
-    Code.SIGNED_OUT: 401,
-    Code.REGION_FORBIDDEN: 403,
-    Code.INTERNAL_ERROR: 500,
-}
-"""HTTP status by code; 400 for the others."""
 
-VARY: Final = "Authorization"
-"""The response depends on the token."""
-
-
-class OriginsMiddleware(CORSMiddleware):
-    """CORS for the same origins as at the Socket.IO endpoint."""
-
-    def __init__(self, app: ASGIApp, origins: Origins) -> None:
-        super().__init__(
-            app,
-            allow_origins=["*"] if origins.any else (),
-            allow_methods=["GET"],
-            allow_headers=["If-None-Match", "Authorization"],
-            expose_headers=[POSITION_HEADER, "ETag", "Retry-After"],
-        )
-        self._origins = origins
-
-    def is_allowed_origin(self, origin: str) -> bool:
-        return self._origins.allows(origin)
-
-
-class SnapshotEndpoint:
+class SnapshotEndpoint(RowsEndpoint):
     """`[row, ...]` of the named regions, or of all: `?region=TX&region=CA/San Diego`.
 
     The rows are the state at one position of the log. The `ETag`, weak because the response may be
     compressed, is made of that position, so a request with `If-None-Match` is answered 304 if
     nothing was published since. Requests with other rights receive other rows and another `ETag`.
     """
+
+    path = "/properties"
 
     def __init__(
         self,
@@ -125,13 +90,9 @@ class SnapshotEndpoint:
         proxies: ClientAddress,
         rights: Callable[[Request], Awaitable[Rights]] | None = None,
     ) -> None:
-        """`gateway` returns the running gateway or None. `rights` returns the rights of a request
-        or raises `RequestRejected`; without it every request has all rights.
-        """
-        self._gateway = gateway
-        self._rights = rights
+        """`max_rooms` limits the regions of a request; see `RowsEndpoint` for the others."""
+        super().__init__(gateway, origins=origins, proxies=proxies, rights=rights)
         self._max_rooms = max_rooms
-        self._proxies = proxies
         self._collecting = asyncio.Semaphore(MAX_CONCURRENT_COLLECTS)
         self._limiter = WaitingLimiter(
             MAX_RESPONSES_PER_ADDRESS,
@@ -141,38 +102,19 @@ class SnapshotEndpoint:
             seconds=WAIT_SECONDS,
         )
         self._slow = SlowResponses(MAX_SLOW_PER_ADDRESS, MAX_SLOW)
-        self.route = Route(
-            "/properties",
-            self._get,
-            # Browsers send a preflight request ahead of a token or an entity tag.
-            methods=["GET", "OPTIONS"],
-            middleware=[
-                Middleware(OriginsMiddleware, origins),
-                Middleware(GZipMiddleware, minimum_size=1000, compresslevel=5),
-            ],
-        )
 
-    async def _get(self, request: Request) -> Response:
-        if request.method == "OPTIONS":  # not a preflight request, which CORS has answered
-            return Response(status_code=204, headers={"Allow": "GET, HEAD, OPTIONS"})
-        try:
-            rights = UNRESTRICTED if self._rights is None else await self._rights(request)
-            selection = self._selection(request)
-            for name in selection.regions:
-                rights.check(name)
-            gateway = await self._ready_gateway()
-            rights = gateway.effective_rights(rights)
-            private = rights != UNRESTRICTED or "Authorization" in request.headers
-            if_none_match = request.headers.get("If-None-Match")
-            headers = position_headers(str(gateway.log.head), rights, private=private)
-            if if_none_match is not None and etag_matches(if_none_match, headers["ETag"]):
-                return Response(status_code=304, headers=headers)
-            return await self._download(gateway, request, selection, rights, private=private)
-        except RequestRejected as rejection:
-            return rejection_response(rejection)
-        except Exception:
-            log.exception("GET /properties failed")
-            return rejection_response(RequestRejected.by_failure())
+    async def _answer(self, request: Request, rights: Rights) -> Response:
+        selection = self._selection(request)
+        for name in selection.regions:
+            rights.check(name)
+        gateway = await self._ready_gateway()
+        rights = gateway.effective_rights(rights)
+        private = is_private(request, rights)
+        headers = position_headers(str(gateway.log.head), rights, private=private)
+        response = not_modified(request, headers)
+        if response is not None:
+            return response
+        return await self._download(gateway, request, selection, rights, private=private)
 
     async def _download(
         self,
@@ -207,13 +149,6 @@ class SnapshotEndpoint:
             slow=self._slow,
         )
 
-    async def _ready_gateway(self) -> Gateway:
-        gateway = self._gateway()
-        if gateway is None:
-            raise RequestRejected(Code.NOT_READY, "the bridge is not running")
-        await gateway.snapshots.wait_ready()
-        return gateway
-
     def _selection(self, request: Request) -> RoomSelection:
         others = sorted(set(request.query_params.keys()) - {"region"})
         if others:
@@ -229,17 +164,6 @@ class SnapshotEndpoint:
                 f"expected at most {self._max_rooms} regions, received {len(regions)}",
             )
         return RoomSelection(regions)
-
-
-def rejection_response(rejection: RequestRejected) -> Response:
-    """Return the response of a rejected request, with the body of a rejected ack."""
-    status = STATUS.get(rejection.code, 400)
-    headers = {"Cache-Control": "no-store", "Vary": VARY}
-    if rejection.code is Code.RATE_LIMITED:
-        headers["Retry-After"] = str(RETRY_SECONDS)
-    if status == 401:  # noqa: PLR2004 - Unauthorized
-        headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(rejection.to_ack(), status, headers)
 
 
 def _encoded(snapshots: Snapshots, items: Sequence[tuple[Key, bytes]], view: View) -> bytes:
@@ -258,33 +182,6 @@ async def _body(
         await asyncio.sleep(0)
         yield b"," + _encoded(snapshots, items[start : start + SLICE_ROWS], view)
     yield b"]"
-
-
-def _etag(position: str, rights: Rights) -> str:
-    if (rights.regions, rights.view) == (None, "public"):
-        return f'W/"{position}"'
-    # As a digest, since the names of regions may be long, or contain quotes.
-    scope = json.dumps([rights.view, rights.regions and sorted(rights.regions)])
-    return f'W/"{position}-{hashlib.sha256(scope.encode()).hexdigest()[:16]}"'
-
-
-def etag_matches(if_none_match: str, etag: str) -> bool:
-    """Return whether `If-None-Match` has this tag; weak comparison (RFC 9110, 13.1.2)."""
-    opaque = etag.removeprefix("W/")
-    return any(
-        tag.strip().removeprefix("W/") == opaque or tag.strip() == "*"
-        for tag in if_none_match.split(",")
-    )
-
-
-def position_headers(position: str, rights: Rights, *, private: bool) -> dict[str, str]:
-    """Return the headers of a state at `position`; `private`: the response depends on a token."""
-    return {
-        POSITION_HEADER: position,
-        "ETag": _etag(position, rights),
-        "Cache-Control": "private, no-cache" if private else "no-cache",
-        "Vary": VARY,
-    }
 
 
 class TimedJsonResponse(StreamingResponse):
