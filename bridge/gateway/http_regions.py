@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 import orjson
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from bridge.rights import Rights
-
-log = logging.getLogger(__name__)
 
 
 class RegionsEndpoint(RowsEndpoint):

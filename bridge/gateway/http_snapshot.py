@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from bridge.security.client_ip import ClientAddress
     from bridge.security.origins import Origins
 
-log = logging.getLogger(__name__)
 
 MAX_CONCURRENT_COLLECTS: Final = 2
 """Requests that collect their rows at a time; the others wait. Each holds references to all its
