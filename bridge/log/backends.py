@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bridge.log.local_lease import LocalLease
 from bridge.log.memory import MemoryEventLog
 from bridge.log.sqlite.database import Database
 from bridge.log.sqlite.event_log import SqliteEventLog
@@ -13,7 +14,7 @@ from bridge.log.sqlite.revocation_store import SqliteRevocationStore
 from bridge.log.sqlite.session_store import SqliteSessionStore
 
 if TYPE_CHECKING:
-    from bridge.log.base import EventLog, RevocationStore, SessionStore
+    from bridge.log.base import EventLog, Lease, RevocationStore, SessionStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +32,12 @@ class LogOptions:
 
 @dataclass(frozen=True, slots=True)
 class LogBackend:
-    """A log that is not open yet, and the stores of clients' sessions and of revocations in the
-    same file, if there is one.
+    """A log that is not open yet, its lease, and the stores of clients' sessions and of revocations
+    in the same file, if there is one.
     """
 
     log: EventLog
+    lease: Lease = field(default_factory=LocalLease)
     sessions: SessionStore | None = None
     revocations: RevocationStore | None = None
 
@@ -48,4 +50,8 @@ def create_backend(options: LogOptions) -> LogBackend:
     log = SqliteEventLog(
         database, shape=options.shape, events=options.events, seconds=options.seconds
     )
-    return LogBackend(log, SqliteSessionStore(database), SqliteRevocationStore(database))
+    return LogBackend(
+        log,
+        sessions=SqliteSessionStore(database),
+        revocations=SqliteRevocationStore(database),
+    )

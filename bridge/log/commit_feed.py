@@ -13,7 +13,7 @@ from bridge.log.base import Commit
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bridge.log.base import Entry, Position, Progress, RowUpdate
+    from bridge.log.base import Entry, Note, Position, Progress, RowUpdate
 
 MAX_KEPT_COMMITS: Final = 1_000
 MAX_KEPT_ROWS: Final = 10_000
@@ -41,10 +41,11 @@ class CommitFeed:
         entries: Sequence[Entry],
         rows: Sequence[RowUpdate],
         progress: Progress | None,
+        notes: Sequence[Note] = (),
     ) -> Commit:
         """Add the next commit and wake the followers. Return the commit."""
         self._count += 1
-        commit = Commit(self._count, entries, rows, progress)
+        commit = Commit(self._count, entries, rows, progress, notes)
         if entries:
             self._head = entries[-1].position
         kept = self._kept

@@ -31,7 +31,7 @@ import orjson
 from bridge.clock import SystemClock
 from bridge.errors import LogUnusableError
 from bridge.events import Event, shared
-from bridge.log.base import Entry, Position, Progress
+from bridge.log.base import Entry, Note, Position, Progress
 from bridge.log.commit_feed import CommitFeed
 from bridge.log.recent_entries import RecentEntries
 
@@ -141,6 +141,7 @@ class SqliteEventLog:
         self._entries = self._recent_entries("closed", 0, {})
         self._feed = CommitFeed(self._entries.head)
         self._progress = Progress()
+        self.process = secrets.token_hex(6)
 
     async def open(self) -> None:
         await self._database.open(MIGRATIONS)
@@ -238,6 +239,9 @@ class SqliteEventLog:
             raise
         assert commit is not None, "the transaction is committed"
         return commit
+
+    async def note(self, kind: str, data: bytes) -> None:
+        self._feed.add((), (), None, (Note(kind, self.process, data),))
 
     def locate(self, position: Position) -> Position | None:
         return self._entries.locate(position)
