@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from bridge.auth.authenticator import Authenticator, AuthOptions
 from bridge.auth.claims import TokenRequirements
@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from bridge.clock import Clock
     from bridge.log.base import RevocationStore
     from bridge.settings import Settings
+
+
+SHARED_DRAIN_SECONDS: Final = 20.0
+"""With the time to stop it fits into 30 s, Fly's `kill_timeout` in deploy/fly.toml."""
 
 
 def source_options(settings: Settings, projection: Projection | None = None) -> SourceOptions:
@@ -131,10 +135,12 @@ def watch_sync_options(settings: Settings) -> WatchSyncOptions:
 
 def watch_log_options(settings: Settings) -> LogOptions:
     """Options of the log that stores the rows of the table of watches: the file
-    `bridge-watchers.sqlite3` in the directory of `bridge.sqlite3`. It has no entries.
+    `bridge-watchers.sqlite3` in the directory of `bridge.sqlite3`, or memory. It has no entries.
     """
     url = settings.log
-    if url != "memory:":
+    if not url.startswith("sqlite:"):
+        url = "memory:"  # a shared log has no place for it: its leader reads the watches again
+    else:
         path = PurePosixPath(url.removeprefix("sqlite:///"))
         url = f"sqlite:///{path.with_name(f'{path.stem}-watchers{path.suffix}')}"
     shape = asdict(watch_projection(settings))
@@ -149,6 +155,13 @@ def _shape(fields: dict[str, Any]) -> str:
     compared with the table, or clients hold rows with other columns.
     """
     return json.dumps(fields, sort_keys=True)
+
+
+def drain_seconds(settings: Settings, *, shared: bool) -> float:
+    """Time over which clients are disconnected at the end; `shared`: others can receive them."""
+    if settings.drain_seconds is not None:
+        return settings.drain_seconds
+    return SHARED_DRAIN_SECONDS if shared else 0.0
 
 
 def admin_secret(settings: Settings) -> str | None:

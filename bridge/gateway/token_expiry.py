@@ -16,7 +16,7 @@ from bridge.gateway.client import ClientToken
 from bridge.gateway.timers import DeadlineTimer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Awaitable, Callable, Collection
 
     from bridge.auth.authenticator import Authenticator, Identity
     from bridge.auth.claims import Claims
@@ -61,6 +61,8 @@ class TokenExpiry:
             call_later=lambda seconds, call: asyncio.get_running_loop().call_later(seconds, call),
         )
         authenticator.on_keys_revoked(self._on_keys_removed)
+        self.announce: Callable[[str, str, float], Awaitable[None]] = _to_no_other_process
+        """Called with kind, name and time of each sign-out that was applied here and is stored."""
 
     def __len__(self) -> int:
         """Number of clients with a token."""
@@ -139,7 +141,26 @@ class TokenExpiry:
         for client in clients:
             self._end(client, "signed_out")
         await self._authenticator.revocations.store(added)
+        for revocation in added:
+            await self.announce(*revocation)
         return len(clients)
+
+    def signed_out(self, kind: str, name: str, at: float) -> None:
+        """Apply a sign-out that another process has stored."""
+        if self._authenticator.revocations.apply(kind, name, at):
+            self._end_all(kind, name)
+
+    async def reload_revocations(self) -> None:
+        """Apply the stored sign-outs that this process does not know. Raises
+        `errors.LogUnusableError`.
+        """
+        for kind, name, _ in await self._authenticator.revocations.load():
+            self._end_all(kind, name)
+
+    def _end_all(self, kind: str, name: str) -> None:
+        clients = (self._of_user if kind == "user" else self._of_session).get(name, {})
+        for client in list(clients):
+            self._end(client, "signed_out")
 
     def close(self) -> None:
         self._deadlines.stop()
@@ -195,6 +216,9 @@ class TokenExpiry:
             properties=list(subscription.properties),
         )
         self._send(client, AuthStatus(data=data).model_dump_json().encode())
+
+
+async def _to_no_other_process(_kind: str, _name: str, _at: float) -> None: ...
 
 
 def _discard(index: dict[str, dict[ClientSession, None]], name: str, client: ClientSession) -> None:

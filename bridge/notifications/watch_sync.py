@@ -42,6 +42,8 @@ LONGEST_RETRY_SECONDS: Final = 60.0
 """Between attempts to follow the table; doubling. Outages of Supabase are handled by the source and
 the pipeline, not here."""
 
+LOADED_POLL_SECONDS: Final = 0.05
+
 
 @dataclass(frozen=True, slots=True)
 class WatchSyncOptions:
@@ -173,6 +175,11 @@ class WatchSync:
         ):
             with attempt:
                 await self._follow()
+
+    async def loaded(self) -> None:
+        """Wait until the watches are those of the table."""
+        while self._run is None or not self._run.pipeline.status().reconciled:  # noqa: ASYNC110
+            await asyncio.sleep(LOADED_POLL_SECONDS)
 
     async def close(self) -> None:
         self._run = None
