@@ -139,8 +139,6 @@ class Leadership:
 
     async def _lead(self) -> float:
         """Lead until something ends it. Return how long to leave the lease to others."""
-        if self.ingest is None:
-            log.info("this process leads, in term %d", self._lease.term)
         ingest = self.ingest or await self._begin()
         failure = asyncio.create_task(run_until_failure(ingest.tasks()), name="ingest")
         lost = asyncio.create_task(self._lease.lost(), name="lost lease")
@@ -159,7 +157,6 @@ class Leadership:
                     PAUSE_SECONDS,
                 )
                 return PAUSE_SECONDS
-            log.warning("this process does not lead any more: it follows the log")
             return 0.0
         finally:
             await _cancel(*ends)

@@ -40,8 +40,8 @@ class Replica:
     """Applies each commit to `rows` and `head` and publishes its entries, all in one step of the
     event loop: at any other moment the three agree.
 
-    Implements `log.base.EntryReader`: clients are served up to `head`, which may be behind the head
-    of the log.
+    Implements `log.base.EntryReader` and `gateway.recovery.takeover.SharedReader`. Clients are
+    served up to `head`, which may be behind the head of the log.
     """
 
     def __init__(self, log: EventLog, columns: tuple[str, ...]) -> None:
@@ -57,8 +57,34 @@ class Replica:
         self._applied = 0  # number of the last commit
         self._advanced = asyncio.Event()
 
-    async def load(self) -> None:
-        """Load the stored rows, and apply what was committed meanwhile. Call it before `run`."""
+    @property
+    def error(self) -> str | None:
+        """Why the log can't be written or followed at present."""
+        return self._log.error
+
+    async def load(self, *, restart: bool = False) -> None:
+        """Load the stored rows, and apply what was committed meanwhile. Call it before `run`.
+        `restart`: from the present head, without the rows so far.
+        """
+        while True:
+            try:
+                if restart:
+                    self._restart()
+                await self._load()
+            except PositionGoneError:
+                # Another history began meanwhile, or too much was committed.
+                restart = True
+                await asyncio.sleep(RELOAD_PAUSE_SECONDS)
+            else:
+                return
+
+    def _restart(self) -> None:
+        """Begin again with no rows at the present head. Raises `errors.PositionGoneError`."""
+        self.rows.clear()
+        self.head = self._log.head
+        self._commits = self._log.follow(self.head)
+
+    async def _load(self) -> None:
         async for rows in self._log.rows():
             self.rows.load(rows)
         # The rows may be newer than `head`, but not newer than this.
@@ -109,16 +135,7 @@ class Replica:
         )
         self._reloading = True
         await observer.before_reload(lost=lost)
-        while True:
-            try:
-                self.head = self._log.head
-                self._commits = self._log.follow(self.head)
-                self.rows.clear()
-                await self.load()
-            except PositionGoneError:
-                await asyncio.sleep(RELOAD_PAUSE_SECONDS)
-            else:
-                break
+        await self.load(restart=True)
         self._reloading = False
         observer.after_reload()
         self._advance()

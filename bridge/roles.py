@@ -184,7 +184,7 @@ async def open_serve(
         upstream=upstream,
         authenticator=authenticator(settings, store=backend.revocations),
         presence=presence,
-        reached=replica.reached,
+        shared=replica if backend.shared else None,
         process=backend.log.process if backend.shared else None,
     )
     await gateway.open()

@@ -28,15 +28,16 @@ from bridge.security.admission import ORIGIN_ADMITTED
 from bridge.security.rate_limit import RateLimiter
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Callable, Mapping
 
     from bridge.auth.authenticator import Authenticator
     from bridge.clock import Clock
     from bridge.gateway.client import ClientSession
     from bridge.gateway.recovery.sessions import RecoveryLimits
+    from bridge.gateway.recovery.takeover import SharedReader
     from bridge.gateway.request_handlers import RequestLimits
     from bridge.gateway.upstream_status import UpstreamState
-    from bridge.log.base import EntryReader, Position, SessionStore
+    from bridge.log.base import EntryReader, SessionStore
     from bridge.projection import Projection
     from bridge.rights import Rights
     from bridge.security.origins import Origins
@@ -79,7 +80,7 @@ def build_gateway(
     upstream: Callable[[], UpstreamState] | None = None,
     presence: Presence | None = None,
     clock: Clock | None = None,
-    reached: Callable[[Position], Awaitable[None]] | None = None,
+    shared: SharedReader | None = None,
     process: str | None = None,
 ) -> Gateway:
     """Build a gateway that replays missed events from `log` and makes snapshots of `rows`, both of
@@ -88,7 +89,7 @@ def build_gateway(
     With a `store` clients can recover after a restart. Without `upstream` there are no snapshots
     and no `bridge-status`. The gateway opens, runs and closes the `authenticator`, and counts the
     clients of each user in `presence`. Where other processes use the same log, `process` identifies
-    this one, and `reached` waits until `log` has a position: clients can recover from each other.
+    this one, and `shared` is that log: clients can recover at any of them.
     """
     clock = clock or SystemClock()
     presence = presence or Presence()
@@ -197,8 +198,8 @@ def build_gateway(
         log=log,
         clock=clock,
         takeover=None
-        if persistence is None or not persistence.shared or reached is None
-        else SessionTakeover(persistence, log, reached),
+        if persistence is None or shared is None
+        else SessionTakeover(persistence, log, shared),
     )
     server.handler = gateway
     if persistence is not None:

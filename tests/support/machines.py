@@ -93,7 +93,7 @@ class Machines:
         self.history = SharedHistory()
         self.table = FakeTable(row("p1"))
         self.watch_table = FakeTable()
-        self.settings = {"drain_seconds": 0, **overrides}
+        self.settings = {"drain_seconds": 0, "watch_grace": 0.3, "watch_interval": 0.5, **overrides}
         self.all: list[Machine] = []
         self.price = 1_000_000
 

@@ -52,11 +52,6 @@ class SessionPersistence:
         """Called with each session that another process has taken from this one."""
         sessions.on_change = self._changed
 
-    @property
-    def shared(self) -> bool:
-        """Whether other processes use the store at the same time."""
-        return self._store.shared
-
     async def load(self, locate: Callable[[Position], Position | None]) -> None:
         """Load the sessions of an earlier process. `locate` is the log's; sessions with a position
         that is not in its history are dropped: the log has no entries for them.

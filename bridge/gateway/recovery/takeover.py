@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from bridge.errors import LogUnusableError
 from bridge.log.base import Position
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from bridge.gateway.recovery.persistence import SessionPersistence
     from bridge.gateway.recovery.sessions import RecoveryOffer
     from bridge.log.base import EntryReader
 
-TAKE_SECONDS: Final = 5.0
+TAKE_SECONDS: Final = 3.0
 """How long a client waits for its session."""
 
 CATCH_UP_SECONDS: Final = 2.0
 """How long a client waits for this process to apply what the client has received elsewhere."""
+
+
+class SharedReader(Protocol):
+    """The log that other processes follow as well."""
+
+    @property
+    def error(self) -> str | None:
+        """Why the log can't be used at present."""
+        ...
+
+    async def reached(self, position: Position) -> None:
+        """Wait until the head is at `position`, or past it in the same history."""
+        ...
 
 
 class SessionTakeover:
@@ -29,12 +40,11 @@ class SessionTakeover:
         self,
         persistence: SessionPersistence,
         log: EntryReader,
-        reached: Callable[[Position], Awaitable[None]],
+        shared: SharedReader,
     ) -> None:
-        """`reached` waits until the head of `log` is at a position or past it."""
         self._persistence = persistence
         self._log = log
-        self._reached = reached
+        self._shared = shared
 
     async def prepare(self, offer: RecoveryOffer) -> bool:
         """Take the session, if there is one, so that `RecoverySessions.find` decides on it. False
@@ -46,12 +56,12 @@ class SessionTakeover:
             async with asyncio.timeout(TAKE_SECONDS):
                 session = await self._persistence.claim(offer.pid)
             if session is None:
-                return True
+                return self._shared.error is None
             received = Position.parse(offer.offset or "")
             async with asyncio.timeout(CATCH_UP_SECONDS):
                 for position in (session.subscriptions[-1][0], received):
                     if position is not None and position.epoch == self._log.head.epoch:
-                        await self._reached(position)
+                        await self._shared.reached(position)
         except (TimeoutError, LogUnusableError):
             return False
         self._persistence.adopt(session, self._log.locate)
