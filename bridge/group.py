@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bridge.clock import SystemClock
 from bridge.coordination import Coordination, CoordinationOptions
+from bridge.gateway.fly_replay import FlyReplay
 from bridge.leadership import Leadership, LeadershipLimits
 from bridge.members import Members
 from bridge.ops.health import Health
@@ -99,6 +100,12 @@ class Group:
             return
         coordination.receiver = gateway
         gateway.token_expiry.announce = coordination.sign_out
+        if os.environ.get("FLY_MACHINE_ID"):
+            gateway.fly_replay = FlyReplay(
+                self.members.own,
+                machine(),
+                lambda process: self.members.machine_of(process, self._clock.monotonic()),
+            )
         if gateway.persistence is not None:
             gateway.persistence.on_taken = coordination.taken
         self._replica.on_note(coordination.receive)

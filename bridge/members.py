@@ -31,7 +31,7 @@ class Members:
     """All processes that share the log, this one included."""
 
     def __init__(self, process: str) -> None:
-        self._own = process
+        self.own = process
         self._members: dict[str, Member] = {}
 
     def beat(self, process: str, machine: str, role: str, now: float) -> None:
@@ -53,7 +53,7 @@ class Members:
 
     def others(self, now: float) -> int:
         """Return the number of other processes that are not silent."""
-        return sum(member.process != self._own for member in self.alive(now))
+        return sum(member.process != self.own for member in self.alive(now))
 
     def machine_of(self, process: str, now: float) -> str | None:
         """Return the machine of a process; None if it is unknown, silent or has ended."""

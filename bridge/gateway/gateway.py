@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bridge.errors import Code, RequestRejected
 from bridge.events import Event
+from bridge.gateway.fly_replay import replay
 from bridge.gateway.recovery.sessions import parse_offer
 from bridge.gateway.waves import in_waves
 from bridge.log.base import Entry
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from bridge.gateway.connect import ConnectHandler
     from bridge.gateway.delivery.batcher import Batcher
     from bridge.gateway.delivery.writer import ClientWriter
+    from bridge.gateway.fly_replay import FlyReplay
     from bridge.gateway.hub import Hub
     from bridge.gateway.recovery.persistence import SessionPersistence
     from bridge.gateway.recovery.sessions import RecoverySession, RecoverySessions
@@ -78,6 +80,8 @@ class Gateway:
     log: EntryReader
     clock: Clock
     takeover: SessionTakeover | None = None
+    fly_replay: FlyReplay | None = None
+    """Set where requests can be replayed to other machines."""
     _open: bool = field(default=True, init=False)
     _draining: bool = field(default=False, init=False)
     _interrupted: bool = field(default=False, init=False)
@@ -94,7 +98,13 @@ class Gateway:
         return {**counts, "away": self.sessions.away}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not self._open or (self._draining and is_handshake(scope)):
+        refused = not self._open or (self._draining and is_handshake(scope))
+        if self.fly_replay is not None:
+            target = (self.fly_replay.elsewhere if refused else self.fly_replay.target)(scope)
+            if target is not None:
+                await replay(scope, receive, send, target)
+                return
+        if refused:
             await UnavailableResponse("The bridge is stopping.")(scope, receive, send)
             return
         await self.server.handle_request(scope, receive, send)

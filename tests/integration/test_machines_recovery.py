@@ -181,12 +181,11 @@ async def test_client_tries_again_while_its_session_can_not_be_read() -> None:
 
 
 async def test_unknown_session_is_a_new_one_at_every_machine() -> None:
-    async with machines(2) as here:
-        async with client(here.all[0].url) as one:
-            one.pid = "unknown"
-            move(one, here.all[1])
-            await one.connect()
-            assert not one.recovered
+    async with machines(2) as here, client(here.all[0].url) as one:
+        one.pid = "unknown"
+        move(one, here.all[1])
+        await one.connect()
+        assert not one.recovered
 
 
 async def test_session_that_is_away_for_too_long_is_not_taken() -> None:

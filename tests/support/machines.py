@@ -89,10 +89,10 @@ class Machine:
 class Machines:
     """The machines, what they share, and changes of the table."""
 
-    def __init__(self, **overrides: Any) -> None:
+    def __init__(self, *watches: dict[str, Any], **overrides: Any) -> None:
         self.history = SharedHistory()
         self.table = FakeTable(row("p1"))
-        self.watch_table = FakeTable()
+        self.watch_table = FakeTable(*watches)
         self.settings = {"drain_seconds": 0, "watch_grace": 0.3, "watch_interval": 0.5, **overrides}
         self.all: list[Machine] = []
         self.price = 1_000_000
@@ -106,7 +106,7 @@ class Machines:
 
     @property
     def leader(self) -> Machine | None:
-        return next((machine for machine in self.all if machine.leads), None)
+        return next((each for each in self.all if each.leads and each.lease.leading), None)
 
     async def until_led(self, by: Machine | None = None) -> Machine:
         """Wait until a machine leads and its first scan is done."""
@@ -140,9 +140,11 @@ class Machines:
 
 
 @asynccontextmanager
-async def machines(number: int, **overrides: Any) -> AsyncIterator[Machines]:
+async def machines(
+    number: int, *watches: dict[str, Any], **overrides: Any
+) -> AsyncIterator[Machines]:
     """Start machines; inside, the first one leads and all have snapshots."""
-    here = Machines(**overrides)
+    here = Machines(*watches, **overrides)
     try:
         for _ in range(number):
             await here.add()
