@@ -191,6 +191,7 @@ class Bridge(Starlette):
             backend = self._backend or create_backend(log_options(settings))
             closing.push_async_callback(backend.log.close)
             await backend.log.open()
+            closing.push_async_callback(backend.lease.release)
             replica = Replica(backend.log, settings.projection.known)
             await replica.load()
             presence = Presence()

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 PAUSE_SECONDS: Final = 30.0
 """How long a process that can't follow the table leaves the lease to others."""
 
-CHECK_SECONDS: Final = 0.5
+CHECK_SECONDS: Final = 0.1
 """Interval at which a leader checks whether it can follow the table."""
 
 

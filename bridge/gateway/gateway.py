@@ -144,10 +144,15 @@ class Gateway:
 
     async def drain(self, seconds: float) -> None:
         """Accept no more clients, and end the connections of the present ones, spread over a time
-        so that other processes receive them at this pace. Sessions are stored meanwhile.
+        so that other processes receive them at this pace. Their sessions are stored before. Then
+        call `close`.
         """
         self._draining = True
+        if not seconds:
+            return  # `close` ends them all
         self.batcher.flush()
+        if self.persistence is not None:
+            await self.persistence.close()
         await in_waves(list(self.clients), self.writer.close, seconds=seconds)
 
     def interrupt(self, *, lost: bool) -> None:

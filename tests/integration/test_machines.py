@@ -129,3 +129,36 @@ async def test_clients_stay_connected_while_the_log_is_away_and_miss_nothing() -
             second.log.heal()
             assert await receive_prices(one, 2) == steps(2)
             assert second.gateway.hub.counts().clients == 1
+
+
+async def test_leader_that_can_not_follow_the_table_gives_the_lease_to_another_machine() -> None:
+    async with machines(2, stale_after=1) as here:
+        first, second = here.all
+        async with client(second.url) as one:
+            first.source.become(SourceState.DOWN)
+            await here.until_led(by=second)
+            await here.change()
+            assert await receive_prices(one, 1) == steps(1)
+        assert first.bridge.failure is None
+
+
+async def test_leader_that_is_alone_keeps_the_lease_while_its_source_is_down() -> None:
+    async with machines(1, stale_after=1) as here:
+        [only] = here.all
+        only.source.become(SourceState.DOWN)
+        await asyncio.sleep(2)
+        assert only.leads
+        assert here.history.term == 1
+
+
+async def test_defect_of_the_leaders_source_ends_its_process_and_another_one_leads() -> None:
+    async with machines(2) as here:
+        first, second = here.all
+        first.source.fail(RuntimeError("a defect"))
+        async with asyncio.timeout(5):
+            while first.bridge.failure is None:
+                await asyncio.sleep(0.01)
+        assert str(first.bridge.failure) == "a defect"
+        here.all.remove(first)
+        await first.stop()
+        await here.until_led(by=second)

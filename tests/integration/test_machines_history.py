@@ -15,7 +15,8 @@ BASE = 1_000_000
 
 async def test_clients_of_a_lost_history_are_fresh_and_the_rows_are_read_silently() -> None:
     async with machines(2) as here:
-        async with client(here.all[0].url) as one, client(here.all[1].url) as other:
+        first, second = here.all
+        async with client(first.url) as one, client(second.url) as other:
             await here.change(2)
             for each in (one, other):
                 await receive_prices(each, 2)
@@ -29,7 +30,7 @@ async def test_clients_of_a_lost_history_are_fresh_and_the_rows_are_read_silentl
                 await machine.snapshots_ready()
                 assert machine.bridge.failure is None
             assert here.history.rows
-            for each, machine in ((one, here.all[0]), (other, here.all[1])):
+            for each, machine in ((one, first), (other, second)):
                 before = each.pid
                 await each.connect()
                 assert not each.recovered
