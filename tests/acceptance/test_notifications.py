@@ -10,6 +10,7 @@ import httpx
 import psycopg
 import pytest
 
+from tests.acceptance.conftest import SECONDS
 from tests.acceptance.restartable_bridge import RestartableBridge
 from tests.acceptance.test_restart import pick, set_price
 
@@ -134,7 +135,7 @@ async def test_demo_user_of_bridge_dev_is_notified(
         auth = {"token": addresses["user_token"], "regions": ["none"]}
         async with client(addresses["bridge_url"], auth=auth) as demo:
             await demo.connected()
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(SECONDS):
                 status: Any = {}
                 while status.get("watches") != 1:
                     status = (await http.get(addresses["bridge_url"] + "/status")).json()[

@@ -14,6 +14,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from tests.acceptance.conftest import SECONDS
 from tests.fakes import build, entry
 from tests.serving import served
 
@@ -36,7 +37,7 @@ def free_port() -> int:
 
 
 async def alive(http: httpx.AsyncClient, url: str) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(SECONDS):
         while True:
             try:
                 if (await http.get(url + "/livez")).status_code == 200:
@@ -218,7 +219,7 @@ async def test_listen_prints_the_events_of_a_region(
         served(app, drain=gateway.close) as url,
         run_bridge("listen", f"{url}/live", "--region", "TX") as process,
     ):
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(SECONDS):
             while gateway.hub.counts().clients == 0:
                 await asyncio.sleep(0.01)
         gateway.hub.publish([entry(1, "CA"), entry(2, "TX", city="Austin")])

@@ -13,6 +13,7 @@ import httpx
 import pytest
 import socketio
 
+from tests.acceptance.conftest import SECONDS
 from tests.acceptance.restartable_bridge import RestartableBridge
 from tests.acceptance.test_process import NOWHERE, free_port
 
@@ -249,9 +250,9 @@ async def test_python_client_reconnects_after_a_restart(
     client.on("connect", lambda: connects.put_nowait(client.get_sid()))
     async with restartable.running() as process:
         await client.connect(restartable.url, transports=["websocket"])
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(SECONDS):
             await connects.get()
         await process.end(number)
-    async with restartable.running(), asyncio.timeout(15):
+    async with restartable.running(), asyncio.timeout(SECONDS):
         await connects.get()
         await client.disconnect()
