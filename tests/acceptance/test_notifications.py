@@ -68,7 +68,9 @@ async def notifications(client: SeedClient, number: int) -> list[dict[str, Any]]
     return out
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGKILL, marks=pytest.mark.once), signal.SIGTERM]
+)
 async def test_change_during_an_outage_of_the_bridge_is_notified_once(
     restartable: RestartableBridge, client: SeedClients, sandbox: Sandbox, number: int
 ) -> None:
@@ -127,6 +129,7 @@ async def test_user_is_notified_of_missed_changes_after_a_reconnect(
         assert live["changes"]["price"] == {"old": 400, "new": 100}
 
 
+@pytest.mark.once
 async def test_demo_user_of_bridge_dev_is_notified(
     run_bridge: RunBridge, client: SeedClients, http: httpx.AsyncClient
 ) -> None:

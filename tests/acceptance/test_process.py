@@ -137,6 +137,7 @@ async def test_check_fails_without_the_keys_of_required_tokens(
     )
 
 
+@pytest.mark.once
 async def test_check_reads_the_table_of_watches(run_bridge: RunBridge, sandbox: Sandbox) -> None:
     environment = {
         "SUPABASE_URL": sandbox.supabase_url,
@@ -200,6 +201,7 @@ async def test_dev_stopped_while_it_starts_leaves_no_process(
     assert "Traceback" not in process.stderr
 
 
+@pytest.mark.once
 async def test_dev_prints_its_addresses(run_bridge: RunBridge) -> None:
     port = free_port()
     async with run_bridge("dev", "--port", str(port)) as process:

@@ -57,8 +57,15 @@ async def set_price(sandbox: Sandbox, key: str, price: int) -> None:
     await sandbox.execute("update properties set price = %s where id = %s", (price, key))
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-@pytest.mark.parametrize("transport", ["polling", "websocket"])
+@pytest.mark.parametrize(
+    ("transport", "number"),
+    [
+        pytest.param("polling", signal.SIGKILL, marks=pytest.mark.once),
+        ("polling", signal.SIGTERM),
+        ("websocket", signal.SIGKILL),
+        pytest.param("websocket", signal.SIGTERM, marks=pytest.mark.once),
+    ],
+)
 async def test_client_recovers_every_event_across_a_restart(
     restartable: RestartableBridge,
     client: SeedClients,
@@ -172,6 +179,7 @@ async def test_client_is_fresh_after_a_restart_with_a_log_in_memory(
             assert (await js.connected())["recovered"] is False
 
 
+@pytest.mark.once
 async def test_client_is_fresh_after_a_restart_beyond_the_recovery_window(
     run_bridge: RunBridge, client: SeedClients, sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -241,7 +249,9 @@ async def test_damaged_log_is_reported_with_a_remedy(run_bridge: RunBridge, tmp_
     assert "Move it away" in process.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGKILL, marks=pytest.mark.once), signal.SIGTERM]
+)
 async def test_python_client_reconnects_after_a_restart(
     restartable: RestartableBridge, number: signal.Signals
 ) -> None:

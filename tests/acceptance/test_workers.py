@@ -25,6 +25,9 @@ SERVERS = {
     ),
     "uvicorn": ("uvicorn", "--workers", "2", "--port", "0", "--factory", "bridge:create_app"),
 }
+servers = pytest.mark.parametrize(
+    "server", ["gunicorn", pytest.param("uvicorn", marks=pytest.mark.once)]
+)
 REMEDY = "un one worker (--workers 1, gunicorn -w 1)"
 
 
@@ -58,7 +61,7 @@ async def output_of(
             await process.communicate()
 
 
-@pytest.mark.parametrize("server", SERVERS)
+@servers
 async def test_workers_with_a_log_in_memory_name_the_cause(
     server: str, sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -66,7 +69,7 @@ async def test_workers_with_a_log_in_memory_name_the_cause(
         assert "another worker of this server runs the bridge" in await line_with(output, REMEDY)
 
 
-@pytest.mark.parametrize("server", SERVERS)
+@servers
 async def test_workers_with_a_log_in_a_file_name_the_cause_in_one_line(
     server: str, sandbox: Sandbox, tmp_path: Path
 ) -> None:
