@@ -183,6 +183,7 @@ class ScanRunner:
             await self._check_newest()
         now = self._clock.monotonic()
         self._scheduler.finished(scan, now)
+        self._comparison.confirm(scan)
         notable = scan.catches_up or scan.found or now - scan.started > REPORT_SECONDS
         log.log(logging.INFO if notable else logging.DEBUG, scan.summary(now))
 

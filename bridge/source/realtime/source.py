@@ -176,9 +176,10 @@ class RealtimeSource:
             self._error = session.watchdog.error
             if up_to_date or not session.watchdog.compares:
                 self._last_activity_at = now
-            elif session.watchdog.last_activity_at is not None:
+            else:
+                proofs = (session.watchdog.last_activity_at, queue.confirmed_at)
                 self._last_activity_at = max(
-                    self._last_activity_at or 0.0, session.watchdog.last_activity_at
+                    self._last_activity_at or 0.0, *(at for at in proofs if at is not None)
                 )
 
     @property
