@@ -67,11 +67,10 @@ async def test_scan_that_finds_nothing_is_a_sign_of_life_while_the_newest_row_ca
     async def timed_out(_table: PostgrestTable) -> None:
         raise TableUnreadableError("57014 canceling statement due to statement timeout")
 
+    monkeypatch.setattr(PostgrestTable, "newest", timed_out)
     async with PipelineRig.open(settings_of(sandbox)) as rig:
         await rig.begin()
-        await rig.until(lambda: rig.idle)
-        monkeypatch.setattr(PostgrestTable, "newest", timed_out)
-        await rig.until(lambda: "57014" in error_of(rig))
+        await rig.until(lambda: rig.idle and "57014" in error_of(rig))
         now = time.monotonic()
         await rig.until(lambda: (rig.source.status().last_activity_at or 0) > now)
         assert rig.source.status().state is SourceState.LIVE

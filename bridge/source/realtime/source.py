@@ -177,10 +177,12 @@ class RealtimeSource:
             if up_to_date or not session.watchdog.compares:
                 self._last_activity_at = now
             else:
-                proofs = (session.watchdog.last_activity_at, queue.confirmed_at)
-                self._last_activity_at = max(
-                    self._last_activity_at or 0.0, *(at for at in proofs if at is not None)
+                proofs = (
+                    self._last_activity_at,
+                    session.watchdog.last_activity_at,
+                    queue.confirmed_at,
                 )
+                self._last_activity_at = max((at for at in proofs if at is not None), default=None)
 
     @property
     def _distrusted(self) -> bool:
