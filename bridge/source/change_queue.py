@@ -29,6 +29,9 @@ class ChangeQueue:
         is not left to the stream."""
         self.missed = 0
         """Number of rows that reads found changed and the source did not deliver in its grace."""
+        self.confirmed_at: float | None = None
+        """When the last scan began that found nothing the source had not delivered, in monotonic
+        seconds."""
 
     def __len__(self) -> int:
         return len(self._items)
@@ -48,6 +51,10 @@ class ChangeQueue:
     def record_missed(self, rows: int) -> None:
         """Record rows that the source did not deliver, for the source to judge."""
         self.missed += rows
+
+    def record_confirmed(self, at: float) -> None:
+        """Record that a scan which began then found nothing that the source had not delivered."""
+        self.confirmed_at = at
 
     async def get_many(self, limit: int) -> list[Item]:
         """Wait for items; return at least one and at most `limit`, in order."""
