@@ -139,7 +139,10 @@ class Leadership:
 
     async def _lead(self) -> float:
         """Lead until something ends it. Return how long to leave the lease to others."""
-        ingest = self.ingest or await self._begin()
+        try:
+            ingest = self.ingest or await self._begin()
+        except LeaseLostError:
+            return 0.0
         failure = asyncio.create_task(run_until_failure(ingest.tasks()), name="ingest")
         lost = asyncio.create_task(self._lease.lost(), name="lost lease")
         interrupted = asyncio.create_task(self._interrupted.wait(), name="interrupted")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from bridge.gateway.presence import Presence
     from bridge.gateway.upstream_status import UpstreamState
     from bridge.log.backends import LogBackend
+    from bridge.log.base import EventLog
     from bridge.replica import Replica
     from bridge.settings import Settings
     from bridge.source.base import Source, Table
@@ -121,6 +122,7 @@ async def open_ingest(
     """
     options = source_options(settings)
     table = await _open_table(table or create_table(options), closing)
+    await _forget_position(settings, backend.log)
     watches = WatchIndex()
     notifier = Notifier(notifier_options(settings), watches, present=present, clock=SystemClock())
     watch_upstream = partial(_watch_upstream, settings, watching)
@@ -137,6 +139,7 @@ async def open_ingest(
         ),
         options=reconcile_options(settings),
     )
+    queue.stored = backend.log.progress.stream
     return Ingest(
         source=source or create_source(options, table),
         queue=queue,
@@ -205,7 +208,16 @@ async def _watch_upstream(
         log = create_backend(watch_log_options(settings)).log
         closing.push_async_callback(log.close)
         await log.open()
+        await _forget_position(settings, log)
         yield WatchUpstream(source or create_source(options, table), table, log)
+
+
+async def _forget_position(settings: Settings, log: EventLog) -> None:
+    """Remove the position of the source `postgres` from the log of another source, whose changes
+    the log has from now on: replication must not be resumed before them.
+    """
+    if settings.source != "postgres" and log.progress.stream is not None:
+        await log.append((), (), replace(log.progress, stream=None))
 
 
 async def _open_table(table: Table, closing: AsyncExitStack) -> Table:
