@@ -7,6 +7,7 @@ from typing import Any, Final
 from pydantic import SecretStr, ValidationError
 
 from bridge.errors import SettingsError
+from bridge.log.redis.url import secrets_of
 from bridge.settings.auth import AuthSettings
 from bridge.settings.base import SettingsGroup  # noqa: TC001
 from bridge.settings.limits import LimitSettings
@@ -41,7 +42,8 @@ class Settings(
     def secrets(self) -> tuple[str, ...]:
         """The values of all secrets, to be redacted in logs and responses."""
         values = (getattr(self, name) for name in type(self).model_fields)
-        return tuple(v.get_secret_value() for v in values if isinstance(v, SecretStr))
+        secrets = [v.get_secret_value() for v in values if isinstance(v, SecretStr)]
+        return (*secrets, *secrets_of(self.log))
 
 
 def load(**overrides: Any) -> Settings:
@@ -68,11 +70,16 @@ def explain(error: ValidationError) -> str:
         if fault["type"] == "missing":
             expected = field.description if field else "a value"
             lines.append(f"{name} is not set. Expected: {expected}.")
-        elif "SECRET" in name or "SERVICE_ROLE" in name:
+        elif "SECRET" in name or "SERVICE_ROLE" in name or _has_credentials(fault["input"]):
             lines.append(f"{name} is wrong: {message}.")
         else:
             lines.append(f"{name}={fault['input']!r} is wrong: {message}.")
     return "\n".join(lines)
+
+
+def _has_credentials(value: object) -> bool:
+    """Return whether `value` may be a URL with a password."""
+    return isinstance(value, str) and "://" in value and "@" in value
 
 
 def _environment_name(loc: tuple[int | str, ...]) -> str:
