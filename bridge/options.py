@@ -128,7 +128,15 @@ def log_options(settings: Settings) -> LogOptions:
     shape = asdict(settings.projection)
     if not shape["member"]:
         del shape["member"]  # as in files from before there were member columns
-    return LogOptions(settings.log, _shape(shape), settings.log_events, settings.log_seconds)
+    return LogOptions(
+        settings.log,
+        _shape(shape),
+        settings.log_events,
+        settings.log_seconds,
+        name=settings.log_name,
+        lease_seconds=settings.lease_seconds,
+        session_seconds=settings.recovery_seconds,
+    )
 
 
 def watch_projection(settings: Settings) -> Projection:
@@ -162,19 +170,25 @@ def watch_sync_options(settings: Settings) -> WatchSyncOptions:
 
 def watch_log_options(settings: Settings) -> LogOptions:
     """Options of the log that stores the rows of the table of watches: the file
-    `bridge-watchers.sqlite3` in the directory of `bridge.sqlite3`, or memory. It has no entries.
+    `bridge-watchers.sqlite3` in the directory of `bridge.sqlite3`, or keys on the same Redis
+    server. It has no entries.
     """
     url = settings.log
-    if not url.startswith("sqlite:"):
-        url = "memory:"  # a shared log has no place for it: its leader reads the watches again
-    else:
+    if url.startswith("sqlite:"):
         path = PurePosixPath(url.removeprefix("sqlite:///"))
         url = f"sqlite:///{path.with_name(f'{path.stem}-watchers{path.suffix}')}"
     shape = asdict(watch_projection(settings))
     # As in files of earlier versions, since their watches are still valid.
     shape["region"], shape["published"] = shape["published"], ()
     del shape["member"]
-    return LogOptions(url, _shape(shape), events=1, seconds=settings.log_seconds)
+    return LogOptions(
+        url,
+        _shape(shape),
+        events=1,
+        seconds=settings.log_seconds,
+        name=settings.log_name,
+        rows_only=True,
+    )
 
 
 def _shape(fields: dict[str, Any]) -> str:

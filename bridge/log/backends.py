@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bridge.errors import LogUnusableError
 from bridge.log.local_lease import LocalLease
 from bridge.log.memory import MemoryEventLog
+from bridge.log.redis.url import is_redis
 from bridge.log.sqlite.database import Database
 from bridge.log.sqlite.event_log import SqliteEventLog
 from bridge.log.sqlite.revocation_store import SqliteRevocationStore
@@ -19,15 +21,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LogOptions:
-    """`url`: `memory:` or `sqlite:///file`. `shape`: text that identifies the stored columns; a
-    file with another shape begins a new epoch. `events` and `seconds` limit what is kept for
-    replay.
+    """`url`: `memory:`, `sqlite:///file`, or that of a Redis server. `shape`: text that identifies
+    the stored columns; a log with another shape begins a new epoch. `events` and `seconds` limit
+    what is kept for replay.
+
+    The others are for logs that several machines share: the `name` of the bridge on the server, for
+    how long a leader has the lease after it renewed it, and how long the sessions of clients are
+    kept after their machine is gone.
     """
 
     url: str
     shape: str
     events: int
     seconds: float
+    name: str = "bridge"
+    lease_seconds: float = 3.0
+    session_seconds: float = 120.0
+    rows_only: bool = False
+    """Whether only the leader uses it, for rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +62,8 @@ def create_backend(options: LogOptions) -> LogBackend:
     """Return the backend of `options.url`."""
     if options.url == "memory:":
         return LogBackend(MemoryEventLog(options.events, options.seconds))
+    if is_redis(options.url):
+        return _redis_backend(options)
     database = Database(Path(options.url.removeprefix("sqlite:///")))
     log = SqliteEventLog(
         database, shape=options.shape, events=options.events, seconds=options.seconds
@@ -60,3 +73,27 @@ def create_backend(options: LogOptions) -> LogBackend:
         sessions=SqliteSessionStore(database),
         revocations=SqliteRevocationStore(database),
     )
+
+
+def _redis_backend(options: LogOptions) -> LogBackend:
+    try:
+        from bridge.log.redis.build import RedisOptions, build, build_rows  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        raise LogUnusableError(
+            f"a log in Redis needs {error.name}, which is part of the redis extra: "
+            "pip install 'supabase-socketio-bridge[redis]'"
+        ) from None
+    if options.rows_only:
+        return LogBackend(build_rows(options.url, options.name, options.shape))
+    parts = build(
+        RedisOptions(
+            url=options.url,
+            name=options.name,
+            shape=options.shape,
+            events=options.events,
+            seconds=options.seconds,
+            lease_seconds=options.lease_seconds,
+            session_seconds=options.session_seconds,
+        )
+    )
+    return LogBackend(parts.log, parts.lease, parts.sessions, parts.revocations)

@@ -35,6 +35,12 @@ class CommitFeed:
         self._dropped = head.seq  # head after the newest commit that is not kept
         self._added = asyncio.Event()
         self._closed = False
+        self._error: Exception | None = None
+
+    @property
+    def head(self) -> Position:
+        """Position of the last entry."""
+        return self._head
 
     def add(
         self,
@@ -61,6 +67,8 @@ class CommitFeed:
         """Return a follower that starts with the first commit after the entry at `after`. Raises
         `errors.PositionGoneError`.
         """
+        if self._error is not None:
+            raise self._error
         if after.epoch != self._head.epoch or after.seq > self._head.seq:
             raise PositionGoneError(
                 f"position {after} is not of this log's epoch {self._head.epoch}"
@@ -83,11 +91,13 @@ class CommitFeed:
         """Wait for the commit of that number and return it; None: the log was closed before it.
 
         Returns without a step of the loop if it is there. Raises `errors.PositionGoneError` if it
-        is no longer kept.
+        is no longer kept, and the error of `end`.
         """
         while number > self._count and not self._closed:
             await self._added.wait()
         if number > self._count:
+            if self._error is not None:
+                raise self._error
             return None
         oldest = self._count - len(self._kept) + 1
         if number < oldest:
@@ -101,6 +111,11 @@ class CommitFeed:
         """End all followers once they have taken what is kept."""
         self._closed = True
         self._wake()
+
+    def end(self, error: Exception) -> None:
+        """Raise `error` in all followers once they have taken what is kept."""
+        self._error = error
+        self.close()
 
     def _wake(self) -> None:
         self._added.set()

@@ -177,9 +177,14 @@ class WatchSync:
                 await self._follow()
 
     async def loaded(self) -> None:
-        """Wait until the watches are those of the table."""
-        while self._run is None or not self._run.pipeline.status().reconciled:  # noqa: ASYNC110
+        """Wait until the watches are known, from an earlier run or from the table."""
+        while not self._loaded:  # noqa: ASYNC110 - several events would do
             await asyncio.sleep(LOADED_POLL_SECONDS)
+
+    @property
+    def _loaded(self) -> bool:
+        run = self._run
+        return run is not None and (run.log.progress.loaded or run.pipeline.status().reconciled)
 
     async def close(self) -> None:
         self._run = None
