@@ -172,7 +172,8 @@ class Leadership:
             await asyncio.sleep(CHECK_SECONDS)
             now = self._clock.monotonic()
             state = self._upstream.state()
-            if ingest.source.status().state is SourceState.LIVE and not state.blind:
+            live = ingest.source.status().state is SourceState.LIVE and not state.blind
+            if live or (live_at is None and state.reconciled):
                 live_at = now
             limits = self._limits
             since, limit = (

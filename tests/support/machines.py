@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bridge.gateway.gateway import Gateway
     from tests.raw_client import Client
 
-SECONDS = 10
+SECONDS = 30
 
 
 class Machine:

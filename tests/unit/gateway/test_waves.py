@@ -14,7 +14,10 @@ async def waves(number: int, seconds: float) -> list[list[int]]:
     async def sleep(_seconds: float) -> None:
         out.append([])
 
-    await in_waves(range(number), out[-1].append, seconds=seconds, sleep=sleep)
+    def close(item: int) -> None:
+        out[-1].append(item)
+
+    await in_waves(range(number), close, seconds=seconds, sleep=sleep)
     return out
 
 
