@@ -37,8 +37,8 @@ MAX_URL_BYTES = 7500
 """Maximum size of a URL with keys. Gateways limit a request's line to 8 kB."""
 
 MAX_COLUMNS_BYTES = 5000
-"""Maximum size of the names of columns in a URL. Beyond it all columns are read, and those that are
-not known are dropped."""
+"""Maximum size of the names of columns in a URL. Beyond it, or if a name has a quote, all columns
+are read, and those that are not known are dropped."""
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_]+")
 
@@ -189,7 +189,9 @@ class PostgrestTable:
     @staticmethod
     def _column_list(columns: tuple[str, ...]) -> str:
         names = ",".join(map(_name, columns))
-        return names if len(quote(names, safe="")) <= MAX_COLUMNS_BYTES else "*"
+        # The library removes blanks outside of quotes, and takes an escaped quote for the end.
+        plain = not any('"' in column for column in columns)
+        return names if plain and len(quote(names, safe="")) <= MAX_COLUMNS_BYTES else "*"
 
     async def _read(self, query: Any, columns: tuple[str, ...]) -> list[dict[str, Json]]:
         if self._description.is_due(time.monotonic()):
