@@ -38,7 +38,7 @@ class RecordingSink:
         self.commits: list[int] = []
         self.committed = asyncio.Condition()
 
-    async def commit(self, changes: RowChangeSet) -> None:
+    async def commit(self, changes: RowChangeSet, progress: Progress | None = None) -> None:
         self.rows.apply(changes.rows.items())
         self.commits.append(len(changes.changes))
         async with self.committed:
