@@ -40,6 +40,9 @@ MAX_COLUMNS_BYTES = 5000
 """Maximum size of the names of columns in a URL. Beyond it, or if a name has a quote, all columns
 are read, and those that are not known are dropped."""
 
+MAX_KEY_CHARACTERS = 80
+"""Of a key in an error message."""
+
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_]+")
 
 
@@ -179,7 +182,15 @@ class PostgrestTable:
         if after is not None:
             query = query.gt(self._projection.key, after)
         query = query.order(_name(self._projection.key)).limit(limit)
-        return await self._read(query, columns)
+        try:
+            return await self._read(query, columns)
+        except TableUnreadableError as error:
+            if after is None or not error.refused:
+                raise
+            key = f"{self._projection.key} {str(after)[:MAX_KEY_CHARACTERS]!r}"
+            raise TableUnreadableError(
+                f"{error}; it is the page of {limit} after the row with {key}", refused=True
+            ) from None
 
     def _select(self, columns: tuple[str, ...]) -> Any:
         if self._client is None:

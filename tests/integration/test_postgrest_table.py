@@ -277,6 +277,17 @@ async def test_column_with_a_quote_in_its_name_is_read_beside_one_with_a_blank(
         assert list(await table.rows([1])) == [read]
 
 
+async def test_page_after_a_key_that_is_too_long_for_a_url_is_named(sandbox: Sandbox) -> None:
+    await sandbox.execute(
+        "create table wordy (id text primary key, state text, updated_at timestamptz); "
+        "insert into wordy values (repeat('é', 3000), 'TX')"
+    )
+    async with read_from(sandbox, "wordy", columns=("state",)) as table:
+        [read] = await table.page(None, 10)
+        with pytest.raises(TableUnreadableError, match=r"page of 10 after the row with id 'é{80}'"):
+            await table.page(read["id"], 10)
+
+
 async def test_numbers_of_more_than_4300_digits_are_read(sandbox: Sandbox) -> None:
     await sandbox.execute(
         "create table huge (id int primary key, state numeric, updated_at timestamptz);"
