@@ -116,10 +116,12 @@ class RedisServer:
                         )
                     await asyncio.sleep(0.02)
         except TimeoutError:
+            message = f"{program} does not answer at port {self.port}: {_tail(log_file)}"
             await self.kill()
-            raise RedisServerError(
-                f"{program} does not answer at port {self.port}: {_tail(log_file)}"
-            ) from None
+            raise RedisServerError(message) from None
+        except BaseException:
+            await self.kill()
+            raise
 
     async def stop(self) -> None:
         """End the server; what it has is stored if it has a folder. Idempotent."""
