@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, Final
+from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr, ValidationError
 
@@ -43,6 +44,10 @@ class Settings(
         """The values of all secrets, to be redacted in logs and responses."""
         values = (getattr(self, name) for name in type(self).model_fields)
         secrets = [v.get_secret_value() for v in values if isinstance(v, SecretStr)]
+        if self.database_url is not None:
+            url = self.database_url.get_secret_value()
+            password = urlsplit(url).password
+            secrets += [password, unquote(password)] if password else []
         return (*secrets, *secrets_of(self.log))
 
 
@@ -70,7 +75,12 @@ def explain(error: ValidationError) -> str:
         if fault["type"] == "missing":
             expected = field.description if field else "a value"
             lines.append(f"{name} is not set. Expected: {expected}.")
-        elif "SECRET" in name or "SERVICE_ROLE" in name or _has_credentials(fault["input"]):
+        elif (
+            "SECRET" in name
+            or "SERVICE_ROLE" in name
+            or name == "BRIDGE_DATABASE_URL"
+            or _has_credentials(fault["input"])
+        ):
             lines.append(f"{name} is wrong: {message}.")
         else:
             lines.append(f"{name}={fault['input']!r} is wrong: {message}.")
