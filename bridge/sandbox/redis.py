@@ -84,7 +84,7 @@ class RedisServer:
 
     async def start(self) -> None:
         """Start the server and wait until it answers. Raises `RedisServerError`."""
-        program = self._program or server_program()
+        self._program = program = self._program or server_program()
         if not os.access(program, os.X_OK):  # wheels do not always keep the mode
             with suppress(OSError):
                 program.chmod(program.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
@@ -108,18 +108,14 @@ class RedisServer:
         )
         try:
             async with asyncio.timeout(START_SECONDS):
-                while not await _answers(self.port):
-                    if self._process.returncode is not None:
-                        raise RedisServerError(
-                            f"{program} ended with status {self._process.returncode}: "
-                            f"{_tail(log_file)}"
-                        )
-                    await asyncio.sleep(0.02)
+                await self._answer(log_file)
         except TimeoutError:
+            message = f"{program} does not answer at port {self.port}: {_tail(log_file)}"
             await self.kill()
-            raise RedisServerError(
-                f"{program} does not answer at port {self.port}: {_tail(log_file)}"
-            ) from None
+            raise RedisServerError(message) from None
+        except BaseException:
+            await self.kill()
+            raise
 
     async def stop(self) -> None:
         """End the server; what it has is stored if it has a folder. Idempotent."""
@@ -147,6 +143,17 @@ class RedisServer:
         _trace: TracebackType | None,
     ) -> None:
         await self.stop()
+
+    async def _answer(self, log_file: Path) -> None:
+        """Wait until the server answers. Raises `RedisServerError` if it ends before."""
+        process = self._process
+        assert process is not None, "the server was started"
+        while not await _answers(self.port):
+            if process.returncode is not None:
+                raise RedisServerError(
+                    f"{self._program} ended with status {process.returncode}: {_tail(log_file)}"
+                )
+            await asyncio.sleep(0.02)
 
     async def _end(self, how: signal.Signals) -> None:
         process, self._process = self._process, None

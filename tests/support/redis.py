@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
 from bridge.clock import Clock
+from bridge.events import Event
+from bridge.log.base import Entry
 from bridge.log.redis.build import RedisOptions, RedisParts, build
-from bridge.sandbox.redis import RedisServer
+from bridge.log.redis.connection import end
 
 _names = itertools.count(1)
 
@@ -38,13 +41,36 @@ def parts(url: str, name: str, clock: Clock | None = None, **overrides: Any) -> 
 
 
 @asynccontextmanager
-async def opened(
-    server: RedisServer, name: str, clock: Clock | None = None, **overrides: Any
-) -> AsyncIterator[RedisParts]:
+async def opened(url: str, name: str, **overrides: Any) -> AsyncIterator[RedisParts]:
     """Open the log of one more process, and close it after the block."""
-    made = parts(server.url, name, clock, **overrides)
+    made = parts(url, name, **overrides)
     await made.log.open()
     try:
         yield made
     finally:
         await made.log.close()
+
+
+async def crash(made: RedisParts) -> None:
+    """End a process as SIGKILL does: its connections are closed, and nothing is released."""
+    made.lease._not_before = float("inf")
+    tasks = [task for task in (*made.log._tasks, made.lease._renewing) if task is not None]
+    await end(*tasks)
+    await made.log._appender.close()
+    await made.log._connection.close()
+
+
+def event(number: int, text: str = "{}") -> Event:
+    return Event("property-updated", number, ("everything",), text.encode())
+
+
+def numbers(entries: Iterable[Entry]) -> list[object]:
+    """Return the keys of the events of entries."""
+    return [entry.event.key for entry in entries]
+
+
+async def until(reached: Callable[[], object], seconds: float = 10) -> None:
+    """Wait until a condition of the running log holds."""
+    async with asyncio.timeout(seconds):
+        while not reached():
+            await asyncio.sleep(0.005)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bridge.errors import LeaseLostError
 from bridge.log.redis.append_parts import parts_of
-from bridge.log.redis.connection import ServerUnavailableError, delays
+from bridge.log.redis.connection import ServerUnavailableError, delays, end
 from bridge.log.redis.stream_entry import (
     deletes_of,
     events_text,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from bridge.log.redis.connection import Connection
     from bridge.log.redis.history import LocalHistory
     from bridge.log.redis.lease import RedisLease, Term
+    from bridge.log.redis.reader import StreamReader
     from bridge.log.redis.scripts import Scripts, Written
 
 log = logging.getLogger(__name__)
@@ -42,6 +44,7 @@ class Appender:
         scripts: Scripts,
         history: LocalHistory,
         lease: RedisLease,
+        reader: StreamReader,
         *,
         clock: Clock,
     ) -> None:
@@ -51,6 +54,7 @@ class Appender:
         self._scripts = scripts
         self._history = history
         self._lease = lease
+        self._reader = reader
         self._clock = clock
         self._running: asyncio.Task[Commit] | None = None
 
@@ -67,8 +71,7 @@ class Appender:
     async def close(self) -> None:
         """Give up the append that is not stored yet."""
         if self._running is not None:
-            self._running.cancel()
-            await asyncio.wait([self._running])
+            await end(self._running)
 
     async def _append(
         self,
@@ -146,6 +149,8 @@ class Appender:
                 else "the stored history is not the one this bridge has read"
             )
             self._lease.end(reason)
+            with suppress(ServerUnavailableError):
+                await self._reader.doubt()
             raise LeaseLostError(f"{reason}: nothing was appended")
         self._lease.confirm(asked)
         try:

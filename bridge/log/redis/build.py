@@ -77,7 +77,7 @@ def build(options: RedisOptions, *, clock: Clock | None = None) -> RedisParts:
         seconds=options.lease_seconds,
         clock=SystemClock(),
     )
-    appender = Appender(connection, scripts, history, lease, clock=clock)
+    appender = Appender(connection, scripts, history, lease, reader, clock=clock)
     sessions = RedisSessionStore(connection, scripts, keys, process=process)
     machines = Machines(
         connection,

@@ -44,6 +44,9 @@ FIRST_RETRY_SECONDS: Final = 0.05
 LONGEST_RETRY_SECONDS: Final = 2.0
 """Between attempts to reach the server; doubling, with jitter."""
 
+CANCEL_SECONDS: Final = 0.05
+"""Between two cancellations of a task that did not end with the first one."""
+
 TEMPORARY: Final = re.compile(
     r"\b(LOADING|BUSY|OOM|READONLY|NOREPLICAS|MISCONF|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|UNBLOCKED"
     r"|NOAUTH|WRONGPASS)\b"
@@ -146,6 +149,15 @@ async def cancellable(command: Awaitable[T]) -> T:
     if task.cancelling() > before:
         raise asyncio.CancelledError
     return result
+
+
+async def end(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks that use the client, and wait until they have ended: see `cancellable`."""
+    pending = {task for task in tasks if not task.done()}
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_SECONDS)
 
 
 class _Errors:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bridge.errors import LogUnusableError, PositionGoneError
 from bridge.log.event_text import key_of
-from bridge.log.redis.connection import ServerUnavailableError, delays, refused_credentials
+from bridge.log.redis.connection import ServerUnavailableError, delays, end, refused_credentials
 from bridge.log.redis.server_check import inspect
 from bridge.log.redis.stream_entry import note_head
 
@@ -166,10 +166,7 @@ class RedisEventLog:
     async def close(self) -> None:
         await self._appender.close()
         await self._lease.release()
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await end(*self._tasks)
         self._history.close()
         await self._connection.close()
 

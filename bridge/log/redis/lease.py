@@ -133,9 +133,9 @@ class RedisLease:
             return
         log.warning("this bridge does not lead any more (term %d): %s", self.held.number, reason)
         self.held = None
-        if self._renewing is not None:
+        if self._renewing is not None and self._renewing is not asyncio.current_task():
             self._renewing.cancel()
-            self._renewing = None
+        self._renewing = None
         self._ended.set()
 
     def confirm(self, asked: float) -> None:
@@ -185,6 +185,8 @@ class RedisLease:
                 continue
             if answer != "ok":
                 self.end("another bridge took over, or another history has begun")
+                with suppress(ServerUnavailableError):
+                    await self._reader.doubt()
                 return
             self.confirm(asked)
 

@@ -92,6 +92,13 @@ class StreamReader:
                 retries = delays()
             await asyncio.sleep(next(retries))
 
+    async def doubt(self) -> None:
+        """Begin another history if the stored one is not the one that was read; the reader of each
+        process then gets an entry of it. Raises `ServerUnavailableError`.
+        """
+        seen, fresh = self._history.seen, secrets.token_hex(6)
+        await self._connection.run(lambda redis: self._scripts.doubt(redis, seen, fresh))
+
     async def _read(self, client: Redis) -> None:
         await cancellable(self._check(client))
         if self.error is not None and not self.error.startswith(SILENCE):
@@ -147,10 +154,7 @@ class StreamReader:
     async def _begin_again(self, error: HistoryBrokenError) -> None:
         # The entry may be missing because it was trimmed, or because the history was lost.
         try:
-            client = self._connection
-            await client.run(
-                lambda redis: self._scripts.doubt(redis, self._history.seen, secrets.token_hex(6))
-            )
+            await self.doubt()
             await self._restart()
         except ServerUnavailableError as unavailable:
             self._failed(str(unavailable))

@@ -19,7 +19,7 @@ from bridge.log.event_text import key_of
 from bridge.log.recent_entries import RecentEntries
 from bridge.log.redis.append_parts import parts_of
 from bridge.log.redis.keys import SCHEMA
-from bridge.log.redis.stream_entry import deletes_of, progress_text, puts_of
+from bridge.log.redis.stream_entry import deletes_of, progress_of, progress_text, puts_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -53,8 +53,8 @@ class RedisRowLog:
         }
 
     async def open(self) -> None:
-        loaded, watermark = await self._run("open_rows", self.process, self._shape, SCHEMA)
-        self._progress = Progress(bool(loaded), watermark.decode() or None)
+        stored = await self._run("open_rows", self.process, self._shape, SCHEMA)
+        self._progress = progress_of(stored)
 
     async def rows(self) -> AsyncIterator[Sequence[tuple[Key, bytes]]]:
         cursor = 0

@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
-from bridge.log.base import Progress
 from bridge.log.redis.keys import SCHEMA
+from bridge.log.redis.stream_entry import progress_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from redis.asyncio import Redis
 
+    from bridge.log.base import Progress
     from bridge.log.redis.keys import Keys
 
 NAMES: Final = (
@@ -136,14 +137,14 @@ class Scripts:
         status, *rest = map(bytes.decode, answer)
         if status != "ok":
             raise RefusedError(status, int(rest[0]), int(rest[1]) if len(rest) > 1 else 0)
-        began, epoch, head, appends, last, top, term, loaded, watermark = rest
+        began, epoch, head, appends, last, top, term, progress = rest
         return Entered(
             began,
             Evidence(epoch, last, int(appends), int(top.partition("-")[0])),
             int(head),
             top,
             int(term),
-            Progress(bool(loaded), watermark or None),
+            progress_of(progress.encode()),
         )
 
     async def doubt(self, client: Redis, seen: Evidence, fresh: str) -> str:

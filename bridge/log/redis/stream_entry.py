@@ -7,13 +7,15 @@
 |     | new term: its number; new history: its epoch |
 | `e` | append: route and envelope of each event, a line each; note: its data |
 | `w` | append: key and row of each row update, a line each; an empty row: deleted |
-| `p` | append: progress, `1 <watermark>` or `0` |
+| `p` | append: progress, a JSON array |
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import orjson
 
 from bridge.log.base import Entry, Note, Position, Progress
 from bridge.log.event_text import event_of, key_of, key_text, route_of
@@ -69,8 +71,7 @@ class Append:
         text = self.fields.get(b"p")
         if text is None:
             return None
-        loaded, _, watermark = text.decode().partition(" ")
-        return Progress(loaded == "1", watermark or None)
+        return progress_of(text)
 
 
 def kind_of(fields: Mapping[bytes, bytes]) -> bytes:
@@ -109,7 +110,12 @@ def rows_text(rows: Sequence[RowUpdate]) -> bytes:
 def progress_text(progress: Progress | None) -> bytes:
     if progress is None:
         return b""
-    return f"{int(progress.loaded)} {progress.watermark or ''}".rstrip().encode()
+    return orjson.dumps([progress.loaded, progress.watermark, progress.stream])
+
+
+def progress_of(text: bytes) -> Progress:
+    """Return the progress that `progress_text` wrote."""
+    return Progress(*orjson.loads(text)) if text else Progress()
 
 
 def puts_of(rows: Sequence[RowUpdate]) -> list[bytes]:

@@ -37,10 +37,8 @@ end
 local changed = {'appends', number, 'head', head, 'last', term_id, 'top', id, 'tag', tag,
   'rows', text(count)}
 if progress ~= '' then
-  local loaded, watermark = string.match(progress, '^(%d) ?(.*)$')
-  for _, value in ipairs({'loaded', loaded == '1' and '1' or '', 'watermark', watermark}) do
-    changed[#changed + 1] = value
-  end
+  changed[#changed + 1] = 'progress'
+  changed[#changed + 1] = progress
 end
 redis.call('HSET', META, unpack(changed))
 if minid ~= '' then

@@ -60,7 +60,7 @@ local function begin(epoch, shape, schema, above)
   redis.call('UNLINK', META, STREAM, ROWS, TERMS, SESSIONS, LEASE)
   redis.call('HSET', META, 'schema', schema, 'shape', shape, 'epoch', epoch, 'head', text(head),
     'appends', '0', 'last', '', 'tag', '', 'term', m.term or '0', 'term_id', '', 'base', '0',
-    'top', id, 'rows', '0', 'loaded', '', 'watermark', '')
+    'top', id, 'rows', '0', 'progress', '')
   redis.call('XADD', STREAM, id, 'k', 'h', 'm', epoch)
 end
 

@@ -26,5 +26,5 @@ if began ~= '' then
   begin(fresh, shape, schema, -1)
 end
 redis.call('HSET', MACHINES, process, text(now))
-m = facts('epoch', 'head', 'appends', 'last', 'top', 'term', 'loaded', 'watermark')
-return {'ok', began, m.epoch, m.head, m.appends, m.last, m.top, m.term, m.loaded, m.watermark}
+m = facts('epoch', 'head', 'appends', 'last', 'top', 'term', 'progress')
+return {'ok', began, m.epoch, m.head, m.appends, m.last, m.top, m.term, m.progress}

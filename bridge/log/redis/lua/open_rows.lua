@@ -6,8 +6,7 @@ local token, shape, schema = unpack(ARGV)
 local m = redis.call('HMGET', META, 'schema', 'shape', 'rows')
 if m[1] ~= schema or m[2] ~= shape or redis.call('HLEN', ROWS) ~= tonumber(m[3] or '-1') then
   redis.call('UNLINK', META, ROWS)
-  redis.call('HSET', META, 'schema', schema, 'shape', shape, 'rows', '0', 'loaded', '',
-    'watermark', '')
+  redis.call('HSET', META, 'schema', schema, 'shape', shape, 'rows', '0', 'progress', '')
 end
 redis.call('HSET', META, 'token', token)
-return redis.call('HMGET', META, 'loaded', 'watermark')
+return redis.call('HGET', META, 'progress')

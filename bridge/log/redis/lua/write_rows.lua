@@ -16,7 +16,6 @@ for i = last_put + 1, #ARGV, MAX do
 end
 redis.call('HSET', META, 'rows', redis.call('HLEN', ROWS))
 if progress ~= '' then
-  local loaded, watermark = string.match(progress, '^(%d) ?(.*)$')
-  redis.call('HSET', META, 'loaded', loaded == '1' and '1' or '', 'watermark', watermark)
+  redis.call('HSET', META, 'progress', progress)
 end
 return 'ok'
