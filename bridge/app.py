@@ -7,7 +7,7 @@ import logging
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route, WebSocketRoute
@@ -137,11 +137,14 @@ class Bridge(Starlette):
         self._backend = backend
         self._stopping = False
         self._running: _Running | None = None
+        self.serving: ServingProcesses | None = None
+        """The processes that serve clients for this one, which then answers operators for all."""
         addresses = client_address(settings)
         origins = Origins(settings.cors_origins)
         admin_auth = AdminAuth(admin_secret(settings), addresses)
         self.operations = OpsEndpoints(
-            self._status,
+            self.report,
+            combine=self._combine,
             admin_auth=admin_auth,
             stale_after=settings.stale_after,
             secrets=settings.secrets,
@@ -185,6 +188,12 @@ class Bridge(Starlette):
             raise RuntimeError("the bridge is running already: its lifespan was entered twice")
         self.failure, self._stopping = None, False
         settings = self.settings
+        if settings.processes != 1:
+            log.warning(
+                "BRIDGE_PROCESSES=%d has no effect on an application that another server runs: "
+                "`bridge serve` starts the processes",
+                settings.processes,
+            )
         async with AsyncExitStack() as closing:
             if self._backend is None and log_options(settings).url == "memory:":
                 workers = WorkerLock()
@@ -274,7 +283,8 @@ class Bridge(Starlette):
         log.critical("a part of the bridge has failed: %s", self.failure, exc_info=trace)
         self.on_failure(self.failure)
 
-    def _status(self) -> StatusReport | Readiness:
+    def report(self) -> StatusReport | Readiness:
+        """Return the status of this process, or why it does not run."""
         if self.failure is not None:
             short = "a part of the bridge has failed"
             return not_ready(f"{short}: {self.failure}", short)
@@ -298,8 +308,17 @@ class Bridge(Starlette):
             started_at=running.started_at,
             watchers=report.watchers,
             group=running.group.status(),
+            rooms=running.gateway.hub.rooms,
             stopping=self._stopping,
         )
+
+    def signed_out(self, kind: str, name: str, at: float) -> int:
+        """Apply a sign-out of another process; return the number of connections that it ends."""
+        gateway = self._gateway()
+        return 0 if gateway is None else gateway.signed_out(kind, name, at)
+
+    async def _combine(self, report: StatusReport) -> StatusReport:
+        return report if self.serving is None else await self.serving.combine(report)
 
     async def _rights(self, request: Request) -> Rights:
         """Return the rights of an HTTP request. Raises `RequestRejected` for a bad token."""
@@ -311,10 +330,34 @@ class Bridge(Starlette):
 
     def _sign_out(self) -> SignOut | None:
         gateway = self._gateway()
-        return None if gateway is None else gateway.sign_out
+        if gateway is None:
+            return None
+        return gateway.sign_out if self.serving is None else self._sign_out_all
+
+    async def _sign_out_all(self, *, session_id: str | None = None, sub: str | None = None) -> int:
+        """Sign out in all processes, the serving ones first: they return how many clients they had,
+        and the note of this process finds none any more.
+        """
+        gateway, serving = self._gateway(), self.serving
+        assert gateway is not None and serving is not None, "both are there"  # noqa: PT018
+        kind, name = ("session", session_id) if sub is None else ("user", sub)
+        closed = await serving.sign_out(kind, str(name), time.time())
+        return closed + await gateway.sign_out(session_id=session_id, sub=sub)
 
     def _gateway(self) -> Gateway | None:
         return self._running.gateway if self._running else None
+
+
+class ServingProcesses(Protocol):
+    """The processes that serve clients for the leader process."""
+
+    async def combine(self, report: StatusReport) -> StatusReport:
+        """Return the report with the counts of all processes."""
+        ...
+
+    async def sign_out(self, kind: str, name: str, at: float) -> int:
+        """End the connections of a user or a session in all of them; return their number."""
+        ...
 
 
 class _SocketEndpoint:

@@ -44,7 +44,7 @@ POLL_SECONDS: Final = 0.05
 class Receiver(Protocol):
     """What notes of other processes change here."""
 
-    def signed_out(self, kind: str, name: str, at: float) -> None:
+    def signed_out(self, kind: str, name: str, at: float) -> object:
         """Reject the tokens of a user or of a session, and close the connections with one."""
         ...
 

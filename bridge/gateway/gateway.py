@@ -190,8 +190,8 @@ class Gateway:
 
     # -- notes of other processes
 
-    def signed_out(self, kind: str, name: str, at: float) -> None:
-        self.token_expiry.signed_out(kind, name, at)
+    def signed_out(self, kind: str, name: str, at: float) -> int:
+        return self.token_expiry.signed_out(kind, name, at)
 
     def sessions_taken(self, names: Sequence[str]) -> None:
         if self.persistence is not None:

@@ -145,10 +145,11 @@ class TokenExpiry:
             await self.announce(*revocation)
         return len(clients)
 
-    def signed_out(self, kind: str, name: str, at: float) -> None:
-        """Apply a sign-out that another process has stored."""
+    def signed_out(self, kind: str, name: str, at: float) -> int:
+        """Apply a sign-out of another process; return the number of connections that it ends."""
         if self._authenticator.revocations.apply(kind, name, at):
-            self._end_all(kind, name)
+            return self._end_all(kind, name)
+        return 0
 
     async def reload_revocations(self) -> None:
         """Apply the stored sign-outs that this process does not know. Raises
@@ -157,10 +158,11 @@ class TokenExpiry:
         for kind, name, _ in await self._authenticator.revocations.load():
             self._end_all(kind, name)
 
-    def _end_all(self, kind: str, name: str) -> None:
-        clients = (self._of_user if kind == "user" else self._of_session).get(name, {})
-        for client in list(clients):
+    def _end_all(self, kind: str, name: str) -> int:
+        clients = list((self._of_user if kind == "user" else self._of_session).get(name, {}))
+        for client in clients:
             self._end(client, "signed_out")
+        return len(clients)
 
     def close(self) -> None:
         self._deadlines.stop()

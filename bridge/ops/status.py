@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from bridge.gateway.hub import HubCounts
     from bridge.notifications.watch_sync import WatchSyncStatus
@@ -35,6 +35,16 @@ class MachineStatus:
     last_beat_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class ProcessStatus:
+    """One of several processes of a machine."""
+
+    name: str
+    pid: int
+    clients: int
+    connections: int
+
+
 ALONE: Final = GroupStatus("leader", 1, 0, 0.0)
 
 
@@ -56,3 +66,5 @@ class StatusReport:
     watchers: WatchSyncStatus | None = None  # None: notifications are off
     group: GroupStatus = ALONE
     stopping: bool = False  # no more clients are accepted
+    rooms: Collection[str] = ()  # the rooms with clients
+    processes: Sequence[ProcessStatus] = ()  # empty: this process is alone on its machine
