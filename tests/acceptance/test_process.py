@@ -164,7 +164,10 @@ async def test_dev_runs_database_bridge_and_client(
             "database_url",
             "supabase_url",
             "supabase_key",
+            "publishable_key",
             "user_token",
+            "user_email",
+            "user_password",
         }
         url = addresses["bridge_url"]
         assert (await http.get(url + "/readyz")).status_code == 200
