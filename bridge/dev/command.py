@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bridge.app import Bridge
+    from bridge.source.base import SourceKind
 
 PORT: Final = 8000
 WEB_PORT: Final = 3000
@@ -56,6 +57,8 @@ class DevOptions:
     """Whether generated traffic changes the listings."""
     json: bool = False
     """Whether stdout is one line of JSON; messages then go to stderr."""
+    source: SourceKind | None = None
+    """Source of changes; None: that of BRIDGE_SOURCE, realtime by default."""
     web: bool = False
     """Whether the web app is served, too."""
     web_port: int | None = None
@@ -107,6 +110,8 @@ async def _run(
             supabase_secret_key=sandbox.supabase_key,
             supabase_jwt_secret=None,
             table="public.properties",
+            **({"source": options.source} if options.source else {}),
+            database_url=sandbox.database_url,
             host=HOST,
             port=listening.getsockname()[1],
             **_without_environment(

@@ -104,6 +104,16 @@ class ScanScheduler:
         self._gap = gap
         self._initial_load = self._initial_load or initial_load
 
+    def in_step(self, now: float) -> None:
+        """Record that the known rows are those of the table without a scan: all are due later."""
+        self.completed_scans += 1
+        pause = self._options.key_interval
+        if self._has_updated_at:
+            self._recent_due = now + self._options.recent_interval
+            self._keys_due = now + pause
+        self._stand_in_due = now + pause
+        self._full_due = now + self._full_pause(pause)
+
     def schedule_key_scan(self, at: float) -> None:
         """Schedule the next key scan for `at`, unless it is due earlier."""
         self._keys_due = min(self._keys_due, at)

@@ -4,7 +4,7 @@
 |---|---|
 | `entries` | `seq`, `at` (Unix seconds), `route` (JSON, see `_route`), `envelope` (JSON) |
 | `rows` | `key` (JSON), `row` (JSON, as `rows.RowStore` encodes it) |
-| `facts` | `epoch`, `shape`, `filled` (initial load done), `cursor` (watermark) |
+| `facts` | `epoch`, `shape`, `filled` (initial load done), `cursor` (watermark), `stream` |
 | `epochs` | `epoch` of an earlier process, `last`: the `seq` of its last entry |
 | `sessions` | `name`, `session` (see `session_store`) |
 | `sign_outs` | `kind` (user or session), `name`, `at` (Unix seconds) |
@@ -168,7 +168,9 @@ class SqliteEventLog:
         self._entries = self._recent_entries(facts["epoch"], head, earlier)
         self._entries.load(entries)
         self._feed = CommitFeed(self._entries.head)
-        self._progress = Progress(bool(facts.get("filled")), facts.get("cursor") or None)
+        self._progress = Progress(
+            bool(facts.get("filled")), facts.get("cursor") or None, facts.get("stream") or None
+        )
 
     async def rows(self) -> AsyncIterator[Sequence[tuple[Key, bytes]]]:
         cursor = await self._database.read(
@@ -215,6 +217,7 @@ class SqliteEventLog:
             facts = {
                 "filled": "yes" if progress.loaded else "",
                 "cursor": progress.watermark or "",
+                "stream": progress.stream or "",
             }
             statements.append((PUT_FACTS, (orjson.dumps(facts).decode(),)))
 

@@ -1,0 +1,200 @@
+"""Reads of the table over SQL, on one connection that is opened when it is needed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import psycopg
+from psycopg import sql
+from psycopg.pq import TransactionStatus
+
+from bridge import clock as clocks
+from bridge.errors import TableUnreadableError
+from bridge.source.column_types import ColumnTypes
+from bridge.source.replication import connection as connections
+from bridge.source.replication.columns import MissingColumnError, TableColumns, describe
+from bridge.source.replication.faults import SourceFault
+from bridge.source.replication.types import TypeCatalog
+from bridge.source.row_keys import RowKeys
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bridge.changes import Key, Record
+    from bridge.projection import Projection
+
+TIMEOUT_SECONDS: Final = 20.0
+"""Timeout of one read, as of those over PostgREST."""
+
+REFRESH_SECONDS: Final = 600.0
+"""After which the columns are described again: a type may have been changed."""
+
+_PERMANENT: Final = ("42703", "42P01", "42501", "3D000", "28P01")
+_REFUSED: Final = ("57014", "22", "54")
+
+
+class SqlTable:
+    """Implements `source.base.Table`. Call `close` at the end."""
+
+    def __init__(self, url: str, projection: Projection, types: ColumnTypes | None = None) -> None:
+        self._url = url
+        self._projection = projection
+        self._types = ColumnTypes() if types is None else types
+        self._catalog = TypeCatalog()
+        self._keys = RowKeys(projection, self._types)
+        self._name = f"{projection.schema}.{projection.table}"
+        self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._columns: TableColumns | None = None
+        self._described_at = 0.0
+        self._lock = asyncio.Lock()
+
+    @property
+    def key_advice(self) -> str | None:
+        """What the key costs or requires, for an operator, once the table was read."""
+        return self._keys.advice
+
+    async def open(self) -> None:
+        """Does nothing: a database that is down must not keep the bridge from starting."""
+
+    async def close(self) -> None:
+        async with self._lock:
+            await self._disconnect()
+
+    async def page(self, after: Key | None, limit: int) -> Sequence[Record]:
+        return await self._select(*self._in_key_order(after, limit))
+
+    async def keys(self, after: Key | None, limit: int) -> Sequence[Key]:
+        key = self._projection.key
+        rows = await self._select(*self._in_key_order(after, limit), columns=(key,))
+        return [row[key] for row in rows]
+
+    async def rows(self, keys: Sequence[Key]) -> Sequence[Record]:
+        tail = sql.SQL(" where {} = any(%s)").format(sql.Identifier(self._projection.key))
+        return await self._select(tail, [_array(keys)])
+
+    async def recent(self, since: str, after: Key | None, limit: int) -> Sequence[Record]:
+        assert self._projection.updated_at is not None
+        column = sql.Identifier(self._projection.updated_at)
+        key = sql.Identifier(self._projection.key)
+        if after is None:
+            where, parameters = sql.SQL("{} >= %s").format(column), [since]
+        else:
+            where = sql.SQL("({}, {}) > (%s, %s)").format(column, key)
+            parameters = [since, str(after)]
+        tail = sql.SQL(" where {} order by {}, {} limit {}").format(
+            where, column, key, sql.Literal(limit)
+        )
+        return await self._select(tail, parameters)
+
+    async def newest(self) -> Record | None:
+        name = self._projection.updated_at
+        assert name is not None
+        column = sql.Identifier(name)
+        columns = (self._projection.key, name)
+        # A row that is dated in the future would hide all that are written until then.
+        latest = clocks.timestamp(time.time() + clocks.FUTURE_SECONDS)
+        tail = sql.SQL(" where {0} <= %s order by {0} desc limit 1").format(column)
+        rows = await self._select(tail, [latest], columns=columns)
+        if rows:
+            return rows[0]
+        rows = await self._select(sql.SQL(" limit 1"), [], columns=columns)
+        return {**rows[0], name: None} if rows else None
+
+    def _in_key_order(self, after: Key | None, limit: int) -> tuple[sql.Composable, list[str]]:
+        key = sql.Identifier(self._projection.key)
+        order = sql.SQL(" order by {} limit {}").format(key, sql.Literal(limit))
+        if after is None:
+            return order, []
+        return sql.SQL(" where {} > %s").format(key) + order, [str(after)]
+
+    async def _select(
+        self,
+        tail: sql.Composable,
+        parameters: Sequence[str],
+        columns: tuple[str, ...] | None = None,
+    ) -> list[Record]:
+        """Return the rows of a query; of all selected columns unless `columns` names some."""
+        async with self._lock:
+            try:
+                async with asyncio.timeout(TIMEOUT_SECONDS):
+                    return await self._rows_of(tail, parameters, columns)
+            except TimeoutError:
+                await self._disconnect()
+                raise TableUnreadableError(
+                    f"reading {self._name} took longer than {TIMEOUT_SECONDS:g} s", refused=True
+                ) from None
+            except asyncio.CancelledError:
+                await self._disconnect()
+                raise
+            except psycopg.Error as error:
+                await self._disconnect()
+                raise self._unreadable(error) from None
+            except SourceFault as fault:
+                raise TableUnreadableError(
+                    f"reading {self._name} failed: {fault}", permanent=fault.needs_operator
+                ) from None
+            except MissingColumnError as error:
+                self._columns = None
+                raise TableUnreadableError(
+                    f"reading {self._name} failed: {error}", permanent=True
+                ) from None
+
+    async def _rows_of(
+        self, tail: sql.Composable, parameters: Sequence[str], names: tuple[str, ...] | None
+    ) -> list[Record]:
+        connection = self._connection
+        if connection is None or connection.closed:
+            connection = self._connection = await connections.connect(self._url)
+            self._columns = None
+        columns = self._columns
+        if columns is None or time.monotonic() - self._described_at > REFRESH_SECONDS:
+            self._catalog.forget()
+            columns = self._columns = await describe(
+                connection, self._projection, self._catalog, self._types
+            )
+            self._described_at = time.monotonic()
+        if names is not None:
+            columns = TableColumns(
+                self._projection, [columns.type_of(name) for name in names], names
+            )
+        query = sql.SQL("select {} from {}").format(columns.selected, columns.table) + tail
+        async with connection.cursor() as cursor:
+            await cursor.execute(query, parameters)
+            result = cursor.pgresult
+            assert result is not None
+            fields = range(result.nfields)
+            records = [
+                columns.record([result.get_value(row, field) for field in fields])
+                for row in range(result.ntuples)
+            ]
+        if self._projection.key in (names or self._projection.selected):
+            self._keys.check(records)
+        return records
+
+    def _unreadable(self, error: psycopg.Error) -> TableUnreadableError:
+        code = error.sqlstate or ""
+        text = " ".join(str(error).split())
+        advice = ""
+        if code == "42501":
+            advice = "; grant select on it to the role of BRIDGE_DATABASE_URL"
+        return TableUnreadableError(
+            f"reading {self._name} failed: {' '.join(filter(None, (code, text)))}{advice}",
+            permanent=code in _PERMANENT,
+            refused=code.startswith(_REFUSED),
+        )
+
+    async def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        if connection.info.transaction_status is TransactionStatus.ACTIVE:
+            connection.pgconn.finish()  # a query is under way: nothing can be sent
+        await connection.close()
+
+
+def _array(keys: Sequence[Key]) -> str:
+    """Return an array of `keys` as PostgreSQL reads it, of whatever type the column has."""
+    quoted = (str(key).replace("\\", "\\\\").replace('"', '\\"') for key in keys)
+    return "{" + ",".join(f'"{key}"' for key in quoted) + "}"
