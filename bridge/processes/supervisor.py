@@ -105,7 +105,11 @@ class Supervisor:
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
             began = clock()
             again = replace(spec, continues=spec.leads and code != HISTORY_LOST)
-            child = self._children[spec.number] = await Child.start(again)
+            try:
+                child = self._children[spec.number] = await Child.start(again)
+            except OSError as error:  # no memory or no process is left; the dead one has ended
+                log.error("process %s can't be started: %s", spec.name, error)  # noqa: TRY400
+                continue
             if await child.started():
                 log.info("process %s serves again (pid %d)", spec.name, child.pid)
 
