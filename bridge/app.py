@@ -312,11 +312,6 @@ class Bridge(Starlette):
             stopping=self._stopping,
         )
 
-    def signed_out(self, kind: str, name: str, at: float) -> int:
-        """Apply a sign-out of another process; return the number of connections that it ends."""
-        gateway = self._gateway()
-        return 0 if gateway is None else gateway.signed_out(kind, name, at)
-
     async def _combine(self, report: StatusReport) -> StatusReport:
         return report if self.serving is None else await self.serving.combine(report)
 
@@ -330,19 +325,7 @@ class Bridge(Starlette):
 
     def _sign_out(self) -> SignOut | None:
         gateway = self._gateway()
-        if gateway is None:
-            return None
-        return gateway.sign_out if self.serving is None else self._sign_out_all
-
-    async def _sign_out_all(self, *, session_id: str | None = None, sub: str | None = None) -> int:
-        """Sign out in all processes, the serving ones first: they return how many clients they had,
-        and the note of this process finds none any more.
-        """
-        gateway, serving = self._gateway(), self.serving
-        assert gateway is not None and serving is not None, "both are there"  # noqa: PT018
-        kind, name = ("session", session_id) if sub is None else ("user", sub)
-        closed = await serving.sign_out(kind, str(name), time.time())
-        return closed + await gateway.sign_out(session_id=session_id, sub=sub)
+        return None if gateway is None else gateway.sign_out
 
     def _gateway(self) -> Gateway | None:
         return self._running.gateway if self._running else None
@@ -353,10 +336,6 @@ class ServingProcesses(Protocol):
 
     async def combine(self, report: StatusReport) -> StatusReport:
         """Return the report with the counts of all processes."""
-        ...
-
-    async def sign_out(self, kind: str, name: str, at: float) -> int:
-        """End the connections of a user or a session in all of them; return their number."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""What the leader process asks the serving processes: their counts, and to end connections."""
+"""The counts of the serving processes, which the leader process asks for."""
 
 from __future__ import annotations
 
@@ -44,10 +44,7 @@ def serve_reports(bridge: Bridge, link: LeaderLink, name: str) -> None:
             }
         )
 
-    async def sign_out(_process: str, argument: bytes) -> bytes:
-        return orjson.dumps(bridge.signed_out(*orjson.loads(argument)))
-
-    link.handlers.update(counts=counts, sign_out=sign_out)
+    link.handlers["counts"] = counts
 
 
 class ServingProcesses:
@@ -62,14 +59,6 @@ class ServingProcesses:
         return combined(
             report, {each: orjson.loads(text) for each, text in answers.items() if text}
         )
-
-    async def sign_out(self, kind: str, name: str, at: float) -> int:
-        """End the connections of a user or a session in all serving processes; return their
-        number.
-        """
-        argument = orjson.dumps([kind, name, at])
-        answers = await self._server.ask("sign_out", argument, seconds=ASK_SECONDS)
-        return sum(orjson.loads(count) for count in answers.values())
 
 
 def combined(report: StatusReport, counts: Mapping[str, Mapping[str, Any]]) -> StatusReport:
