@@ -108,10 +108,10 @@ class LeaderLink:
         while True:
             try:
                 await self._connect(owner)
-            except (OSError, asyncio.IncompleteReadError):
-                self._say("the leader process is away")
             except TimeoutError:
                 self._say(f"the leader process has sent nothing for {SILENCE_SECONDS:g} s")
+            except (OSError, asyncio.IncompleteReadError):
+                self._say("the leader process is away")
             except Exception as error:
                 log.exception("the connection to the leader process has failed")
                 self._say(f"the connection to the leader process has failed: {error!r}")

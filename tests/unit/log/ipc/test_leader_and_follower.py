@@ -162,6 +162,26 @@ async def test_follower_misses_nothing_over_a_lost_connection(machine: Machine) 
         assert [each.entries[0].event for each in got] == [event(2), event(3)]
 
 
+@pytest.mark.parametrize("beat", [0.02, 60])
+async def test_follower_connects_again_to_a_leader_process_that_sends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, beat: float
+) -> None:
+    monkeypatch.setattr("bridge.log.ipc.leader.BEAT_SECONDS", beat)
+    monkeypatch.setattr("bridge.log.ipc.link.SILENCE_SECONDS", 0.2)
+    machine = Machine(tmp_path, "memory:")
+    stuck = "the leader process has sent nothing for 0.2 s"
+    async with machine.leader() as (leader, _), machine.follower() as (follower, _):
+        commits = follower.log.follow(follower.log.head)
+        if beat == 60:
+            await until(lambda: stuck in caplog.text)
+        else:
+            await asyncio.sleep(0.5)
+            assert stuck not in caplog.text
+        await append(leader, 1)
+        [commit] = await received(commits, 1)
+        assert commit.entries[0].event == event(1)
+
+
 async def test_follower_of_a_lost_log_in_memory_is_told(tmp_path: Path) -> None:
     machine = Machine(tmp_path, "memory:")
     async with machine.leader() as (leader, _):
