@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+PORT_SECONDS = 5.0
+"""How long several processes wait for their port, which those of a killed supervisor have."""
+
 UNUSED = "http://localhost"
 """Value of required settings that a command does not use."""
 
@@ -224,15 +227,12 @@ def _serve_processes(settings: Settings) -> int:
         )
     serving = process_count(settings.processes)
     try:
-        # Not for others: a second bridge on the port would get a part of the clients.
-        with serve.listen(settings.host, settings.port) as listening:
-            port = listening.getsockname()[1]
-            address = serve.url(listening)
-        reserved = serve.reserve(settings.host, port)
+        reserved = serve.reserve_unused(settings.host, settings.port, patience=PORT_SECONDS)
     except OSError as error:
         err(f"bridge: {serve.listen_error(settings.host, settings.port, error)}")
         return 1
     with reserved:
+        address, port = serve.url(reserved), reserved.getsockname()[1]
         log.info(
             "serving changes of %s at %s%s with %d processes, status at %s/status",
             settings.table,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import signal
 import socket
+import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import uvicorn
@@ -98,6 +100,23 @@ def reserve(host: str, port: int) -> socket.socket:
         bound.close()
         raise
     return bound
+
+
+def reserve_unused(host: str, port: int, *, patience: float) -> socket.socket:
+    """Return `reserve(host, port)` if no other process listens there: connections would be spread
+    over both. Waits for `patience` seconds until the port is free: the processes of a supervisor
+    that was killed need a moment to end. Raises OSError, with EADDRINUSE if it is in use.
+    """
+    until = time.monotonic() + patience
+    while True:
+        try:
+            with listen(host, port) as listening:
+                port = listening.getsockname()[1]
+            return reserve(host, port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > until:
+                raise
+        time.sleep(0.05)
 
 
 def listen_error(host: str, port: int, error: OSError) -> str:

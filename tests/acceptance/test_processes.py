@@ -405,6 +405,19 @@ async def test_all_processes_end_when_the_supervisor_is_killed(bridge: Restartab
                 await asyncio.sleep(0.02)
 
 
+async def test_bridge_starts_again_right_after_its_supervisor_was_killed(
+    bridge: RestartableBridge, client: SeedClients
+) -> None:
+    async with client(bridge.url, auth={"regions": ["TX"]}) as js:
+        async with bridge.running() as process:
+            sid = (await js.connected())["connected"]
+            await asyncio.sleep(0.2)  # a session that began just before is not stored
+            await process.end(signal.SIGKILL)
+        async with bridge.running():
+            back = await js.connected()
+            assert (back["recovered"], back["connected"]) == (True, sid)
+
+
 async def test_serve_exits_with_an_error_if_a_process_can_not_start(
     run_bridge: RunBridge, tmp_path: Path
 ) -> None:
