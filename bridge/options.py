@@ -83,6 +83,7 @@ def reconcile_options(settings: Settings) -> ReconcileOptions:
     return ReconcileOptions(
         page_rows=settings.page_rows,
         grace=settings.watch_grace,
+        delete_hold=settings.delete_hold,
         scans=ScanOptions(
             recent_interval=settings.watch_interval,
             key_interval=settings.sweep_interval,

@@ -33,10 +33,10 @@ class FailingTable(FakeTable):
         if kind in self.failing:
             raise TableUnreadableError(f"57014 reading {kind}")
 
-    async def page(self, after: Key | None, limit: int) -> Sequence[Record]:
+    async def page(self, after: Key | None, limit: int, up_to: Any = None) -> Sequence[Record]:
         self._check("page")
         keys = await FakeTable.keys(self, after, limit)
-        return [self.contents[key] for key in keys]
+        return [self.contents[key] for key in keys if up_to is None or key <= up_to]
 
     async def keys(self, after: Key | None, limit: int) -> Sequence[Key]:
         self._check("keys")
