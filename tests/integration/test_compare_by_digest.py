@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bridge.pipeline import scan_scheduler
 from bridge.source.postgrest import PostgrestTable
 from bridge.source.realtime import source as realtime
 from tests.integration.pipeline_rig import PipelineRig
@@ -28,6 +29,7 @@ FUNCTION = "public.bridge_digest(text, text, text, text, text)"
 def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """The numbers of pages read and of digests."""
     monkeypatch.setattr(realtime, "TICK_SECONDS", 0.05)
+    monkeypatch.setattr(scan_scheduler, "BACKGROUND_SHARE", 0.9)
     counts: Counter[str] = Counter()
     page, digest = PostgrestTable.page, PostgrestTable.digest
 
@@ -50,7 +52,8 @@ async def stock(sandbox: Sandbox) -> AsyncIterator[Sandbox]:
     await sandbox.execute(
         "create table stock (id text primary key, state text, price int, "
         "updated_at timestamptz default now());"
-        "alter publication supabase_realtime add table stock; grant select on stock to service_role;"
+        "alter publication supabase_realtime add table stock;"
+        "grant select on stock to service_role;"
         "insert into stock select 'k' || n, 'TX', n, now() - n * interval '1 hour' "
         f"from generate_series(1, {ROWS}) n"
     )
