@@ -75,11 +75,13 @@ select coalesce(jsonb_object_agg(
 from described
 """
 SET_ROLE = "select set_config('role', $1, true), set_config('request.jwt.claims', $2, true)"
-STATEMENT_TIMEOUT = (
-    "select set_config('statement_timeout', split_part(setting, '=', 2), true) "
-    "from pg_roles, unnest(rolconfig) setting "
-    "where rolname = $1 and setting like 'statement_timeout=%'"
-)
+ROLE_SETTINGS = """
+select set_config(name, substr(pair, strpos(pair, '=') + 1), true)
+from pg_roles, unnest(rolconfig) pair
+join pg_settings on lower(name) = lower(split_part(pair, '=', 1)) and context = 'user'
+where rolname = $1
+"""
+"""As PostgREST does: the settings of `alter role ... set` of the role that it switches to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +274,7 @@ class PostgrestServer:
 
 
 async def _set_role(cursor: psycopg.AsyncRawCursor[Any], caller: Caller) -> None:
-    await cursor.execute(STATEMENT_TIMEOUT, (caller.role,))
+    await cursor.execute(ROLE_SETTINGS, (caller.role,))
     await cursor.execute(SET_ROLE, (caller.role, json.dumps(caller.claims)))
 
 
