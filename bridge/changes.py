@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 Json: TypeAlias = Any
 """A JSON value as `json.loads` returns it: None, bool, int, float, str, list or dict."""
@@ -58,6 +58,9 @@ class GapReason(StrEnum):
     UNREADABLE = "unreadable"  # a change arrived that could not be decoded
     POST_SUBSCRIBE = "settled"  # shortly after SUBSCRIBED: changes between `ok` and the slot
     MISSED_CHANGES = "lost"  # many rows differ from the stream, which is still live
+    FIRST_SLOT = "first slot"  # a replication slot was created, and the log continues no stream
+    SLOT_LOST = "slot lost"  # the slot no longer has all changes that the log lacks
+    TABLE_ALTERED = "table altered"  # the table's definition changed, which may change its rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,8 @@ class Change:
     - `old_key`: set if an UPDATE changed the key.
     - `truncated`: the source truncated values (Realtime's error 413, `char(n)`), so the row has to
       be re-read from the table.
-    - `lsn`: the WAL position of the commit, from a source that has it.
+    - `lsn`: the WAL position of the commit. A source that sets it delivers every change in commit
+      order, and a `Checkpoint` at the end of each transaction.
     """
 
     op: Op
@@ -93,4 +97,46 @@ class Gap:
     detail: str = ""
 
 
-Item: TypeAlias = Change | Gap
+@dataclass(frozen=True, slots=True)
+class Truncate:
+    """All rows were deleted at once; `lsn` as in `Change`."""
+
+    committed_at: str
+    lsn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The end of a transaction, or of a part of a long one: nothing before it is incomplete.
+
+    `position`: where the source resumes once the changes before this are stored; opaque.
+    """
+
+    position: str
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotBegin:
+    """All rows of the table follow, as of one point of the stream, in pages. `reason`: why the
+    stream can't be continued from the known rows.
+    """
+
+    reason: GapReason
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotPage:
+    """Some rows of the snapshot, as a read has them."""
+
+    records: Sequence[Record]
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotEnd:
+    """The snapshot is complete. The changes after it are those after `position`."""
+
+    position: str
+
+
+Item: TypeAlias = Change | Gap | Truncate | Checkpoint | SnapshotBegin | SnapshotPage | SnapshotEnd

@@ -29,7 +29,7 @@ from bridge.schema.asyncapi import DocumentOptions
 from bridge.security.admission import AdmissionLimits
 from bridge.security.client_ip import ClientAddress
 from bridge.security.origins import Origins
-from bridge.source.factory import SourceOptions
+from bridge.source.factory import DatabaseOptions, SourceOptions
 from bridge.source.postgrest import PostgrestOptions
 from bridge.source.realtime.source import RealtimeOptions
 from bridge.source.realtime.watchdog import WatchdogOptions
@@ -48,6 +48,20 @@ def source_options(settings: Settings, projection: Projection | None = None) -> 
         kind=settings.source,
         realtime=realtime_options(settings, projection),
         postgrest=postgrest_options(settings, projection),
+        database=database_options(settings, watches=projection is not None),
+    )
+
+
+def database_options(settings: Settings, *, watches: bool = False) -> DatabaseOptions | None:
+    """Options of a direct connection; None: `settings` have no URL. The table of `watches` has a
+    slot of its own.
+    """
+    if settings.database_url is None:
+        return None
+    return DatabaseOptions(
+        url=settings.database_url.get_secret_value(),
+        slot=f"{settings.slot}_watchers" if watches else settings.slot,
+        publication=settings.publication,
     )
 
 
@@ -84,12 +98,25 @@ def reconcile_options(settings: Settings) -> ReconcileOptions:
         page_rows=settings.page_rows,
         grace=settings.watch_grace,
         delete_hold=settings.delete_hold,
-        scans=ScanOptions(
+        scans=_rare_scans(settings)
+        if settings.source == "postgres"
+        else ScanOptions(
             recent_interval=settings.watch_interval,
             key_interval=settings.sweep_interval,
             full_interval=settings.compare_interval,
             full_scan_rows=settings.pass_rows,
         ),
+    )
+
+
+def _rare_scans(settings: Settings) -> ScanOptions:
+    """With a stream that has no gaps, scans only find what should not be there."""
+    interval = settings.slot_compare_interval
+    return ScanOptions(
+        recent_interval=interval,
+        key_interval=interval,
+        full_interval=interval,
+        full_scan_rows=settings.pass_rows,
     )
 
 

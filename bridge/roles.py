@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -112,6 +112,7 @@ async def open_ingest(
     """
     options = source_options(settings)
     table = await _open_table(table or create_table(options), closing)
+    await _forget_position(settings, log)
     watches = WatchIndex()
     notifier = Notifier(
         notifier_options(settings), watches, present=presence.users, clock=SystemClock()
@@ -130,6 +131,7 @@ async def open_ingest(
         ),
         options=reconcile_options(settings),
     )
+    queue.stored = log.progress.stream
     return Ingest(
         log=log,
         source=source or create_source(options, table),
@@ -197,7 +199,16 @@ async def _watch_upstream(
         log = create_backend(watch_log_options(settings)).log
         closing.push_async_callback(log.close)
         await log.open()
+        await _forget_position(settings, log)
         yield WatchUpstream(source or create_source(options, table), table, log)
+
+
+async def _forget_position(settings: Settings, log: EventLog) -> None:
+    """Remove the position of the source `postgres` from the log of another source, whose changes
+    the log has from now on: replication must not be resumed before them.
+    """
+    if settings.source != "postgres" and log.progress.stream is not None:
+        await log.append((), (), replace(log.progress, stream=None))
 
 
 async def _open_table(table: Table, closing: AsyncExitStack) -> Table:

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
     from bridge.projection import Projection
     from bridge.settings import Settings
-    from bridge.source.base import ReadRights, Source, Table
-    from bridge.source.postgrest import PostgrestTable
+    from bridge.source.base import ReadRights, Source, Table, TableConnection
 
 POLL_SECONDS: Final = 0.05
 
@@ -68,7 +67,7 @@ async def _check_table(
 
 
 async def _describe(
-    projection: Projection, table: PostgrestTable, report: Callable[[bool, str], bool]
+    projection: Projection, table: TableConnection, report: Callable[[bool, str], bool]
 ) -> bool:
     """Report whether reads show all rows, and whether `updated_at` shows every change."""
     try:
@@ -97,7 +96,7 @@ def _rights(projection: Projection, rights: ReadRights) -> tuple[bool, str]:
     return True, f"rights: {role} sees all rows"
 
 
-async def _updated_at(projection: Projection, table: PostgrestTable, rights: ReadRights) -> str:
+async def _updated_at(projection: Projection, table: TableConnection, rights: ReadRights) -> str:
     column = projection.updated_at
     if column is None:
         return "updated_at: none; what the stream loses is found by full comparisons"

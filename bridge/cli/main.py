@@ -84,6 +84,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="directory of the database (default: a temporary one)",
     )
+    dev.add_argument(
+        "--source",
+        choices=("realtime", "postgres"),
+        help="source of changes (default: BRIDGE_SOURCE, or realtime)",
+    )
     dev.add_argument("--no-activity", action="store_true", help="do not change listings")
     dev.add_argument(
         "--web",
@@ -208,6 +213,7 @@ def _dev(args: argparse.Namespace) -> int:
         data=args.data,
         activity=not args.no_activity,
         json=args.json,
+        source=args.source,
         web=args.web or args.web_port is not None,
         web_port=args.web_port,
     )

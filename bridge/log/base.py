@@ -61,6 +61,9 @@ class Progress:
     """Whether the initial load is complete. No event is emitted before that."""
     watermark: str | None = None
     """Every change that the table's `updated_at` dates before this (RFC 3339) is in the rows."""
+    stream: str | None = None
+    """The source's position up to which its changes are in the log (`changes.Checkpoint`); None: it
+    has none, and after a restart the table is compared instead."""
 
 
 @dataclass(frozen=True, slots=True)

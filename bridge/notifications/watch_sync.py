@@ -84,8 +84,8 @@ class WatchSink:
             self.rows.load(rows)
             self._index(rows)
 
-    async def commit(self, changes: RowChangeSet) -> None:
-        await self._log.append((), list(changes.rows.items()))
+    async def commit(self, changes: RowChangeSet, progress: Progress | None = None) -> None:
+        await self._log.append((), list(changes.rows.items()), progress)
         self.rows.apply(changes.rows.items())
         self._index(changes.rows.items())
 
@@ -184,6 +184,7 @@ class WatchSync:
         sink = WatchSink(options.projection, upstream.log, self._watches)
         await sink.load()
         queue = ChangeQueue(options.queue_changes)
+        queue.stored = upstream.log.progress.stream
         pipeline = Pipeline(
             projection=options.projection,
             table=upstream.table,

@@ -71,11 +71,11 @@ class EventSink:
     def progress(self) -> Progress:
         return self._log.progress
 
-    async def commit(self, changes: RowChangeSet) -> None:
+    async def commit(self, changes: RowChangeSet, progress: Progress | None = None) -> None:
         events: Sequence[Event] = events_of(self._projection, self.rows, changes.changes)
         if self._add_notifications is not None:
             events = self._add_notifications(events, lambda key: self._public(changes.rows, key))
-        commit = await self._log.append(events, list(changes.rows.items()))
+        commit = await self._log.append(events, list(changes.rows.items()), progress)
         await self._replica.applied(commit)
         for event in events:
             self.counts[event.name if "public" in event.views else "member-events"] += 1

@@ -195,6 +195,27 @@ class ChangeMerger:
         """End the initial load: for a while every row counts as read ahead of the stream."""
         self._load_ahead_until = now + READ_AHEAD_SECONDS
 
+    def apply_snapshot(self, key: Key, row: bytes | None, at: str) -> bool:
+        """Merge a row of a snapshot that the stream continues from; None: it is not in there.
+        Return whether it differs from the last emitted state. It settles all earlier reads.
+        """
+        self._read_ahead.pop(key, None)
+        self._rereads.pop(key, None)
+        self._mark_streamed(key)
+        return self._emit_row(key, row, at)
+
+    def known_keys(self) -> list[Key]:
+        """Return the keys of all rows as of the last emitted states."""
+        pending = self._set.rows
+        known = [key for key in self._rows if key not in pending]
+        return known + [key for key, row in pending.items() if row is not None]
+
+    def delete(self, keys: Iterable[Key], at: str) -> int:
+        """Merge the deletion of rows at a known position of the stream (a TRUNCATE, a snapshot).
+        Return how many existed.
+        """
+        return sum(self.apply_snapshot(key, None, at) for key in keys)
+
     # -- time and storage ---------------------------------------------------------------------
 
     def expire(self, now: float) -> None:
@@ -234,7 +255,8 @@ class ChangeMerger:
         if known is not None and not change.truncated:
             record = {**self._rows.decode(known), **record}
         self.apply_change(
-            Change(Op.DELETE, change.old_key, {}, change.committed_at, change.old), now
+            Change(Op.DELETE, change.old_key, {}, change.committed_at, change.old, lsn=change.lsn),
+            now,
         )
         self.apply_change(
             Change(
@@ -275,7 +297,10 @@ class ChangeMerger:
             self._emit_row(change.key, None, change.committed_at)
             return
         record = None if change.truncated else self._full_record(change)
-        if record is None or self._order.may_be_stale(self.state(change.key), change, record):
+        if record is None or (
+            change.lsn is None  # else the stream is in commit order without a gap
+            and self._order.may_be_stale(self.state(change.key), change, record)
+        ):
             self._reread_later(change.key, now)
             return
         if self._reading is not None and len(change.record) < len(self._rows.columns):

@@ -6,18 +6,30 @@ import asyncio
 import logging
 from collections import Counter
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
-from bridge.changes import Change, Gap, GapReason
+from bridge import clock as clocks
+from bridge.changes import (
+    Change,
+    Checkpoint,
+    Gap,
+    GapReason,
+    SnapshotBegin,
+    SnapshotEnd,
+    SnapshotPage,
+    Truncate,
+)
 from bridge.clock import SystemClock
 from bridge.pipeline.merger import ChangeMerger
 from bridge.pipeline.reconciler import Reconciler
+from bridge.pipeline.snapshot_merge import DELETES_PER_COMMIT, SnapshotMerge
 from bridge.pipeline.updated_at_check import UpdatedAtCheck
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
+    from bridge.changes import Item, Key
     from bridge.clock import Clock
     from bridge.log.base import Progress
     from bridge.pipeline.merger import RowChangeSet
@@ -30,7 +42,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_CHANGES_PER_COMMIT: Final = 256
-"""Changes that are merged, stored and published together; each takes about 30 µs of the loop."""
+"""Changes that are merged, stored and published together; each takes about 30 µs of the loop. A
+transaction of a source that sends checkpoints is not divided."""
 
 
 class RowSink(Protocol):
@@ -51,8 +64,9 @@ class RowSink(Protocol):
         """Number of events published, by kind."""
         ...
 
-    async def commit(self, changes: RowChangeSet) -> None:
-        """Store a set of row changes, all or nothing, and publish it. One call at a time.
+    async def commit(self, changes: RowChangeSet, progress: Progress | None = None) -> None:
+        """Store a set of row changes, and progress if it is given, all or nothing; publish the
+        changes. One call at a time.
 
         `rows` holds its rows when this returns, and not before they are stored. Raises
         `errors.LogUnusableError`.
@@ -98,6 +112,10 @@ class Pipeline:
         self._clock = clock or SystemClock()
         self._lock = asyncio.Lock()
         self._counts: Counter[str] = Counter()
+        self._projection = projection
+        self._position: str | None = None
+        """The source's position after the changes that were merged last."""
+        self._snapshot: SnapshotMerge | None = None
         self._merger = ChangeMerger(projection, sink.rows)
         self._updated_at = UpdatedAtCheck(projection, sink.rows)
         self._reconciler = Reconciler(
@@ -121,7 +139,7 @@ class Pipeline:
         reconciler = self._reconciler
         return PipelineStatus(
             reconciled=reconciler.first_scan_done.is_set(),
-            scanning=reconciler.scanning,
+            scanning=reconciler.scanning or self._snapshot is not None,
             rows=len(self.rows),
             pending_rereads=self._merger.pending_rereads,
             counts={
@@ -132,7 +150,9 @@ class Pipeline:
                 "dropped": self._queue.dropped,
                 "updated_at_unchanged": self._updated_at.unchanged,
             },
-            activity=reconciler.activity,
+            activity=reconciler.activity
+            if self._snapshot is None
+            else f"reading a snapshot: {self._snapshot.read} rows",
             error=reconciler.error,
             unreadable_since=reconciler.unreadable_since,
         )
@@ -156,32 +176,123 @@ class Pipeline:
         loaded = self._sink.progress.loaded
         while True:
             items = await self._queue.get_many(MAX_CHANGES_PER_COMMIT)
-            if not loaded:
+            if not loaded and not isinstance(items[0], SnapshotBegin):
                 # Changes wait for the initial load: no old values are known before it is complete.
                 first = next((item for item in items if isinstance(item, Gap)), None)
                 self._reconciler.gap(first or Gap(GapReason.SUBSCRIBED), initial_load=True)
                 await self._reconciler.first_scan_done.wait()
                 items = [item for item in items if item is not first]
-                loaded = True
-            async with self._transaction() as merger:
-                now = self._clock.monotonic()
-                for item in items:
-                    if isinstance(item, Change):
-                        self._updated_at.check(item, merger.state(item.key))
-                        merger.apply_change(item, now)
-                        self._counts["changes"] += 1
-                    else:
-                        self._gap(item)
+            loaded = True
+            await self._merge(items)
             self._reconciler.check_rereads()
 
-    def _gap(self, gap: Gap) -> None:
+    async def _merge(self, items: Sequence[Item]) -> None:
+        changes: list[Item] = []
+        for item in items:
+            if isinstance(item, Change | Checkpoint | Gap) or (
+                isinstance(item, Truncate) and len(self.rows) <= DELETES_PER_COMMIT
+            ):
+                changes.append(item)
+                continue
+            await self._merge_stream(changes)
+            changes = []
+            if isinstance(item, Truncate):
+                await self._truncate(item)
+            else:
+                await self._merge_snapshot(item)
+        await self._merge_stream(changes)
+
+    async def _merge_stream(self, items: Sequence[Item]) -> None:
+        """Merge changes, gaps and checkpoints; all in one commit."""
+        if not items:
+            return
+        async with self._transaction() as merger:
+            now = self._clock.monotonic()
+            for number, item in enumerate(items):
+                if isinstance(item, Change):
+                    self._updated_at.check(item, merger.state(item.key))
+                    merger.apply_change(item, now)
+                    self._counts["changes"] += 1
+                elif isinstance(item, Checkpoint):
+                    self._position = item.position
+                elif isinstance(item, Gap):
+                    self._gap(item)
+                elif isinstance(item, Truncate):
+                    merger.delete(merger.known_keys(), item.committed_at)
+                    self._counts["changes"] += 1
+                if number % MAX_CHANGES_PER_COMMIT == MAX_CHANGES_PER_COMMIT - 1:
+                    await asyncio.sleep(0)  # a long transaction
+        if isinstance(items[0], Checkpoint):  # without changes, so it is not stored yet
+            await self._store_position()
+
+    async def _truncate(self, item: Truncate) -> None:
+        """Delete the rows of a large table, in several commits."""
+        self._counts["changes"] += 1
+        for keys in _portions(self._merger.known_keys(), DELETES_PER_COMMIT):
+            async with self._transaction() as merger:
+                merger.delete(keys, item.committed_at)
+
+    def _gap(self, gap: Gap | SnapshotBegin) -> None:
         self._counts["gaps"] += 1
         log.info("changes may be missing: %s %s", gap.reason.value, gap.detail)
-        self._reconciler.gap(gap)
+        if isinstance(gap, Gap):
+            self._reconciler.gap(gap)
+
+    # -- snapshots of a source that has positions ---------------------------------------------
+
+    async def _merge_snapshot(self, item: Item) -> None:
+        at = clocks.timestamp(self._clock.wall())
+        if isinstance(item, SnapshotBegin):
+            self._gap(item)
+            self._position = None
+            self._snapshot = SnapshotMerge(
+                self._projection, self.rows, loaded=self._sink.progress.loaded
+            )
+            return
+        snapshot = self._snapshot
+        if snapshot is None:
+            return
+        if isinstance(item, SnapshotPage):
+            async with self._transaction() as merger:
+                self._counts["snapshot_repaired"] += snapshot.merge(merger, item.records, at)
+        elif isinstance(item, SnapshotEnd):
+            for keys in snapshot.missing():
+                async with self._transaction() as merger:
+                    self._counts["snapshot_repaired"] += snapshot.delete(merger, keys, at)
+            self._snapshot = None
+            self._position = item.position
+            await self._store_position()
+
+    # -- storing ------------------------------------------------------------------------------
+
+    async def _store_position(self) -> None:
+        """Store the source's position where no row changes do, and end what a scan would: the rows
+        are those at this position.
+        """
+        async with self._lock:
+            progress = self._next_progress()
+            if progress is not None:
+                await self._sink.store_progress(progress)
+                self._confirm(progress)
+        self._reconciler.in_step(self._sink.progress)
 
     async def _store_progress(self, progress: Progress) -> None:
         async with self._lock:
+            progress = replace(progress, stream=self._position)
             await self._sink.store_progress(progress)
+            self._confirm(progress)
+
+    def _next_progress(self) -> Progress | None:
+        """Return the progress to store with the next commit; None: it did not change."""
+        stored = self._sink.progress
+        if self._position is None or self._position == stored.stream:
+            return None
+        return replace(stored, loaded=True, stream=self._position)
+
+    def _confirm(self, progress: Progress | None) -> None:
+        """Let the source forget what the log holds now."""
+        if progress is not None and progress.stream is not None:
+            self._queue.store(progress.stream)
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[ChangeMerger]:
@@ -190,5 +301,12 @@ class Pipeline:
             yield self._merger
             changes = self._merger.take()
             if changes:
-                await self._sink.commit(changes)
+                progress = self._next_progress()
+                await self._sink.commit(changes, progress)
                 self._merger.applied()
+                self._confirm(progress)
+
+
+def _portions(keys: Sequence[Key], size: int) -> Iterator[Sequence[Key]]:
+    for start in range(0, len(keys), size):
+        yield keys[start : start + size]

@@ -165,6 +165,14 @@ class Reconciler:
         self._scheduler.gap(gap, initial_load=initial_load)
         self._wake.set()
 
+    def in_step(self, progress: Progress) -> None:
+        """Record that the known rows are those at a position of the stream, without a scan."""
+        self._stored = progress
+        if not self.first_scan_done.is_set():
+            self._scheduler.in_step(self._clock.monotonic())
+            self.first_scan_done.set()
+            self._wake.set()
+
     def check_rereads(self) -> None:
         """Wake the loop if the merger has requested re-reads."""
         if self._merger.pending_rereads:

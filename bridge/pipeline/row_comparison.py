@@ -75,6 +75,10 @@ class StreamState(Protocol):
         """Record rows that the stream did not deliver within the grace period."""
         ...
 
+    def record_confirmed(self, at: float) -> None:
+        """Record that a scan which began then found nothing that the stream had not delivered."""
+        ...
+
 
 class RowComparison:
     """Compares pages and single rows, and keeps the rows that the stream may still deliver."""
@@ -187,6 +191,11 @@ class RowComparison:
         """Record that a scan has met or settled all known rows."""
         self._guard.settled()
 
+    def confirm(self, scan: TableScan) -> None:
+        """Record a complete scan as proof of life of the stream, unless it found differences."""
+        if self._stream.live and not scan.found and scan.kind is not ScanKind.KEYS:
+            self._stream.record_confirmed(scan.started)
+
     # -- pending rows -------------------------------------------------------------------------
 
     def _add_pending(self, scan: TableScan, key: Key, record: Record | None) -> None:
@@ -229,8 +238,11 @@ class RowComparison:
                 self._merger.request_reread(key)
 
     def _at_once(self, scan: TableScan) -> bool:
-        """Return whether findings are emitted without a grace period for the stream."""
-        return scan.at_once or self.pending.full or not self._stream.live
+        """Return whether findings are emitted without a grace period for the stream, after which
+        their rows would have to be read again.
+        """
+        unread = self._reader.fails(ReadKind.ROWS)
+        return scan.at_once or unread or self.pending.full or not self._stream.live
 
     def pending_full(self, scan: TableScan) -> bool:
         """Return whether a recent scan has to wait, so that the stream can deliver its findings."""

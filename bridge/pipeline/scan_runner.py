@@ -67,11 +67,15 @@ class ScanRunner:
 
     async def step(self, scan: TableScan) -> bool:
         """Take the next step of `scan`. Return True if it is complete."""
+        began = self._clock.monotonic()
         try:
             return await self._step(scan)
         except TableUnreadableError as error:
+            if error.refused:
+                scan.shrink_pages(self._page_rows)
+            now = self._clock.monotonic()
             readable = isinstance(error, DeletionUnprovenError)
-            self._scheduler.failed(scan, self._clock.monotonic(), readable=readable)
+            self._scheduler.failed(scan, now, now - began, readable=readable)
             return False
 
     async def _step(self, scan: TableScan) -> bool:
@@ -148,7 +152,7 @@ class ScanRunner:
                 raise
 
     async def _page(self, scan: TableScan) -> None:
-        limit = self._page_rows
+        limit = min(scan.limit or self._page_rows, self._page_rows)
         if scan.kind is ScanKind.KEYS:
             query = partial(self._table.keys, scan.after, limit)
             async with self._reader.read(ReadKind.KEYS, query) as keys:
@@ -167,11 +171,11 @@ class ScanRunner:
         if scan.unseen is not None:
             scan.unseen.discard(keys)
         if scan.range is not None:
-            self._turn_page_of_range(scan, scan.range, keys)
+            self._turn_page_of_range(scan, scan.range, keys, limit)
             return
         start, repeated = scan.after, scan.repeated(keys)
         scan.turn_page(keys)
-        scan.add_page(len(keys), repeated)
+        scan.add_page(len(keys), limit, repeated)
         if scan.by_digest:
             self._digests.add(start, None if scan.ended else scan.after)
 
@@ -184,11 +188,11 @@ class ScanRunner:
         async with self._reader.read(ReadKind.RECENT, query) as records:
             await self._comparison.compare(scan, records)
         if records:
-            self._advance(scan, records)
+            self._advance(scan, records, limit)
             if scan.ended:
                 return
             scan.after = records[-1][self._projection.key]
-        scan.add_page(len(records))
+        scan.add_page(len(records), limit)
 
     # -- digests ------------------------------------------------------------------------------
 
@@ -211,13 +215,16 @@ class ScanRunner:
         scan.range = RangeRead(scan.after, known.up_to, digest)
         return False
 
-    def _turn_page_of_range(self, scan: TableScan, read: RangeRead, keys: Sequence[Key]) -> None:
-        """Go on within a range, or behind it. A page may be shorter than asked for, so the range
-        ends with its last key or an empty page.
+    def _turn_page_of_range(
+        self, scan: TableScan, read: RangeRead, keys: Sequence[Key], limit: int
+    ) -> None:
+        """Go on within a range, or behind it. A page may be shorter than the limit, so the range
+        ends with its last key or with a page of no other row.
         """
-        scan.read += len(keys)
-        ended = not keys or keys[-1] == read.up_to or (read.ends and keys[-1] == scan.last)
-        if not ended:
+        scan.read += len(keys) - scan.repeated(keys)
+        scan.grow_pages()
+        no_other = bool(read.ends) and len(keys) < limit and keys[-1:] == [scan.last]
+        if keys and keys[-1] != read.up_to and not no_other:
             scan.turn_page(keys)
             if scan.after is not None and len(keys) > 1:
                 read.ends.append(scan.after)
@@ -225,7 +232,7 @@ class ScanRunner:
         self._digests.compared(read, self._clock.monotonic())
         scan.pass_range(read.up_to)
 
-    def _advance(self, scan: TableScan, records: Sequence[Record]) -> None:
+    def _advance(self, scan: TableScan, records: Sequence[Record], limit: int) -> None:
         """Have the next page follow these rows. Those in the future come last in every scan: if
         they are many, they are left to full scans.
         """
@@ -234,7 +241,7 @@ class ScanRunner:
         times = (self._updated_at(record) for record in reversed(records))
         scan.reached = next((at for at in times if not is_future(at, wall)), scan.reached)
         if scan.reached != scan.since and scan.read > MAX_RECENT_ROWS:
-            scan.add_page(len(records))
+            scan.add_page(len(records), limit)
             scan.ended = True
 
     async def _end(self, scan: TableScan) -> None:
@@ -255,6 +262,7 @@ class ScanRunner:
             await self._check_newest()
         now = self._clock.monotonic()
         self._scheduler.finished(scan, now)
+        self._comparison.confirm(scan)
         notable = scan.catches_up or scan.found or now - scan.started > REPORT_SECONDS
         log.log(logging.INFO if notable else logging.DEBUG, scan.summary(now))
 

@@ -41,6 +41,10 @@ FAILURES_BEFORE_STAND_IN: Final = 2
 is repaired by the next attempt."""
 
 
+SLOW_FAILURE_SECONDS: Final = 5.0
+"""A failure after so long counts as that many: all other reads have waited for it."""
+
+
 @dataclass(frozen=True, slots=True)
 class ScanOptions:
     """`recent_interval`: seconds between two recent scans. `key_interval`: least seconds between
@@ -104,6 +108,16 @@ class ScanScheduler:
         self._gap = gap
         self._initial_load = self._initial_load or initial_load
 
+    def in_step(self, now: float) -> None:
+        """Record that the known rows are those of the table without a scan: all are due later."""
+        self.completed_scans += 1
+        pause = self._options.key_interval
+        if self._has_updated_at:
+            self._recent_due = now + self._options.recent_interval
+            self._keys_due = now + pause
+        self._stand_in_due = now + pause
+        self._full_due = now + self._full_pause(pause)
+
     def schedule_key_scan(self, at: float) -> None:
         """Schedule the next key scan for `at`, unless it is due earlier."""
         self._keys_due = min(self._keys_due, at)
@@ -152,12 +166,15 @@ class ScanScheduler:
             self._paced_until = now + seconds * (1 / scan.share - 1)
         self.recovered(self._backoffs[scan.kind].succeeded(), now)
 
-    def failed(self, scan: TableScan, now: float, *, readable: bool = False) -> None:
-        """Record that a step of `scan` failed: the other scans go on. `readable`: the table can be
-        read, and no other kind of scan would find more.
+    def failed(
+        self, scan: TableScan, now: float, seconds: float = 0.0, *, readable: bool = False
+    ) -> None:
+        """Record that a step of `scan` failed after so many seconds: the other scans go on.
+        `readable`: the table can be read, and no other kind of scan would find more.
         """
         backoff = self._backoffs[scan.kind]
-        backoff.failed(now)
+        for _ in range(FAILURES_BEFORE_STAND_IN if seconds >= SLOW_FAILURE_SECONDS else 1):
+            backoff.failed(now)
         if backoff.failures < FAILURES_BEFORE_STAND_IN or (readable and not scan.catches_up):
             return
         if scan.kind is not ScanKind.FULL:

@@ -118,6 +118,8 @@ class TableScan:
     """The range of keys that it reads at present, if it compares digests."""
     reached: Json = None
     """The last `updated_at` of recent rows so far that is not in the future."""
+    limit: int | None = None
+    """Rows per page, if pages were refused; None: as many as configured."""
     begun: bool = False
     ended: bool = False
     """Whether all pages are read."""
@@ -144,16 +146,29 @@ class TableScan:
         """Return how many of the first rows of a page the page before ended with: 1 or 0."""
         return int(bool(keys) and keys[0] == self.last)
 
-    def add_page(self, count: int, repeated: int = 0) -> None:
-        """Record that a page of `count` rows was read, of which the page before had `repeated`.
+    def add_page(self, count: int, limit: int, repeated: int = 0) -> None:
+        """Record that a page of `count` rows was read, where `limit` were requested, and of which
+        the page before had `repeated`.
 
-        A page that is shorter than an earlier one is the last: a server that caps pages would have
-        capped this one too. Waiting for an empty page would never end where rows are inserted all
-        the time.
+        A page that is shorter than that and than an earlier one is the last: a server that caps
+        pages would have capped this one too. Waiting for an empty page would never end where rows
+        are inserted all the time.
         """
         self.read += count - repeated
-        self.ended = count == 0 or count < self._longest
+        self.ended = count == 0 or count < min(self._longest, limit)
         self._longest = max(self._longest, count)
+        self.grow_pages()
+
+    def grow_pages(self) -> None:
+        """Let pages that were refused grow again: the rows that were too large may be behind."""
+        if self.limit is not None:
+            self.limit += max(1, self.limit // 8)
+
+    def shrink_pages(self, rows: int) -> None:
+        """Halve the pages, of `rows` by default: one was too much for a statement timeout, or for a
+        gateway.
+        """
+        self.limit = max(1, min(rows, self.limit or rows) // 2)
 
     @property
     def by_digest(self) -> bool:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+import re
+from typing import Final
+
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from bridge.settings.base import SettingsGroup
 from bridge.source.base import SourceKind  # noqa: TC001 - pydantic reads it
+
+MAX_NAME_BYTES: Final = 63
+"""Of a name in PostgreSQL."""
 
 
 class ReplicationSettings(SettingsGroup):
@@ -13,7 +19,29 @@ class ReplicationSettings(SettingsGroup):
 
     source: SourceKind = Field(
         "realtime",
-        description="Source of changes: realtime (Supabase Realtime, postgres_changes)",
+        description="Source of changes: realtime (Supabase Realtime, postgres_changes) or postgres "
+        "(logical replication over a direct connection, BRIDGE_DATABASE_URL)",
+    )
+    database_url: SecretStr | None = Field(
+        None,
+        validate_default=True,
+        description="Direct connection to PostgreSQL for the source postgres, "
+        "postgresql://user:password@host:5432/database?sslmode=verify-full; not a pooler. The role "
+        "needs REPLICATION. All parameters of libpq apply, PGPASSFILE too",
+    )
+    slot: str = Field(
+        "bridge",
+        description="Replication slot of the source postgres; that of BRIDGE_WATCHERS has "
+        "_watchers appended",
+    )
+    publication: str = Field(
+        "bridge", description="Publication of the source postgres; created if it is missing"
+    )
+    slot_compare_interval: float = Field(
+        3600,
+        gt=0,
+        description="Interval between two comparisons of the table with the published rows, with "
+        "the source postgres, whose stream has no gaps",
     )
     log: str = Field(
         "sqlite:///bridge.sqlite3",
@@ -78,6 +106,34 @@ class ReplicationSettings(SettingsGroup):
         "read instead",
     )
     log_level: str = Field("info", description="Log level: debug, info, warning or error")
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_url(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        text = "" if value is None else value.get_secret_value().strip()
+        if not text:
+            if info.data.get("source") == "postgres":
+                raise ValueError(
+                    "expected the URL of a direct connection, since BRIDGE_SOURCE is postgres"
+                )
+            return None
+        if not text.startswith(("postgresql://", "postgres://")):
+            raise ValueError("expected postgresql://user:password@host:5432/database")
+        return SecretStr(text)
+
+    @field_validator("slot")
+    @classmethod
+    def _slot(cls, value: str) -> str:
+        if not re.fullmatch(r"[a-z0-9_]{1,54}", value):
+            raise ValueError("expected 1 to 54 of a-z, 0-9 and _, as PostgreSQL allows in a slot")
+        return value
+
+    @field_validator("publication")
+    @classmethod
+    def _publication(cls, value: str) -> str:
+        if not value or len(value.encode()) > MAX_NAME_BYTES or '"' in value or "," in value:
+            raise ValueError("expected the name of a publication, of 1 to 63 bytes")
+        return value
 
     @field_validator("log")
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, Final
+from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr, ValidationError
 
@@ -41,7 +42,12 @@ class Settings(
     def secrets(self) -> tuple[str, ...]:
         """The values of all secrets, to be redacted in logs and responses."""
         values = (getattr(self, name) for name in type(self).model_fields)
-        return tuple(v.get_secret_value() for v in values if isinstance(v, SecretStr))
+        secrets = [v.get_secret_value() for v in values if isinstance(v, SecretStr)]
+        if self.database_url is not None:
+            url = self.database_url.get_secret_value()
+            password = urlsplit(url).password
+            secrets += [password, unquote(password)] if password else []
+        return tuple(secrets)
 
 
 def load(**overrides: Any) -> Settings:
@@ -68,7 +74,7 @@ def explain(error: ValidationError) -> str:
         if fault["type"] == "missing":
             expected = field.description if field else "a value"
             lines.append(f"{name} is not set. Expected: {expected}.")
-        elif "SECRET" in name or "SERVICE_ROLE" in name:
+        elif "SECRET" in name or "SERVICE_ROLE" in name or name == "BRIDGE_DATABASE_URL":
             lines.append(f"{name} is wrong: {message}.")
         else:
             lines.append(f"{name}={fault['input']!r} is wrong: {message}.")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from bridge.changes import Key, Record
     from bridge.source.change_queue import ChangeQueue
 
-SourceKind: TypeAlias = Literal["realtime"]
+SourceKind: TypeAlias = Literal["realtime", "postgres"]
 """The sources that `BRIDGE_SOURCE` can select; `factory.py` creates them."""
 
 
@@ -28,7 +28,7 @@ class SourceStatus:
     """State of a source. Times are seconds of the monotonic clock.
 
     `last_activity_at` is the last time at which the upstream was known to work: a change, a
-    `system` ok, or a read of the table that found no row newer than the stream's.
+    `system` ok, or a read of the table that found nothing the stream had not delivered.
     """
 
     state: SourceState
@@ -111,3 +111,20 @@ class Table(Protocol):
         if any of them does. None: the database has no function for it. Never raises.
         """
         ...
+
+
+class TableConnection(Table, Protocol):
+    """A `Table` that is opened before the first read and closed at the end."""
+
+    @property
+    def key_advice(self) -> str | None:
+        """What the key costs or requires, for an operator, once a row was read; None: nothing."""
+        ...
+
+    async def unusual_updates(self) -> tuple[int, int]:
+        """Return in how many rows `updated_at` is null, and in how many it is in the future."""
+        ...
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...

@@ -170,3 +170,42 @@ async def test_status_counts_updates_that_left_updated_at_unchanged() -> None:
                 await received.get()
         _, status = await here.get("/status")
         assert status["pipeline"]["counts"]["updated_at_unchanged"] == 1
+
+
+class HeavyTable(FakeTable):
+    """A table of which a page of more than `most` rows takes longer than the statement timeout."""
+
+    most = 1000
+
+    async def page(self, after: Key | None, limit: int, up_to: Any = None) -> Sequence[Record]:
+        if limit > self.most:
+            raise TableUnreadableError("57014 canceling statement", refused=True)
+        keys = await FakeTable.keys(self, after, limit)
+        return [self.contents[key] for key in keys if up_to is None or key <= up_to]
+
+
+async def test_pages_that_are_refused_are_halved_until_the_table_can_be_compared() -> None:
+    old = [row(f"p{n:03}", updated_at=f"2026-01-05T0{n % 9}:00:00Z") for n in range(200)]
+    table = HeavyTable(*old)
+    bridge = create_app(settings(compare_interval=0.1, **HURRIED), source=FakeSource(), table=table)
+    async with site(bridge, bridge) as here:
+        await here.ready()
+        async with here.receiving() as received:
+            table.most = 40
+            table.write({**old[199], "price": 99})
+            async with asyncio.timeout(20):
+                assert (await received.get())["data"]["changes"]["price"]["new"] == 99
+
+
+async def test_lost_changes_are_repaired_by_scans_while_single_rows_can_not_be_read() -> None:
+    table = FailingTable(row("p1"), row("p2"))
+    bridge = create_app(settings(compare_interval=0.1, **HURRIED), source=FakeSource(), table=table)
+    async with site(bridge, bridge) as here:
+        await here.ready()
+        async with here.receiving() as received:
+            table.failing = {"rows"}
+            for price in (5, 6):
+                table.write(row("p1", price=price, updated_at="2026-01-01T00:00:00Z"))
+                async with asyncio.timeout(10):
+                    event = await received.get()
+                assert event["data"]["changes"]["price"]["new"] == price

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from bridge.sandbox import Sandbox
+    from bridge.source.base import TableConnection
 
 VALUES: Final = [
     ("text", "'2024-01-01T00:00:00+02:00'", "2024-01-01T00:00:00+02:00"),
@@ -97,7 +98,7 @@ SESSIONS: Final = (
 class Followed:
     """A table's reader, and its stream."""
 
-    def __init__(self, table: PostgrestTable, queue: ChangeQueue) -> None:
+    def __init__(self, table: TableConnection, queue: ChangeQueue) -> None:
         self.table = table
         self._queue = queue
 

@@ -4,10 +4,12 @@
 |---|---|
 | `entries` | `seq`, `at` (Unix seconds), `route` (JSON, see `_route`), `envelope` (JSON) |
 | `rows` | `key` (JSON), `row` (JSON, as `rows.RowStore` encodes it) |
-| `facts` | `epoch`, `shape`, `filled` (initial load done), `cursor` (watermark) |
+| `facts` | `epoch`, `shape`, `filled` (initial load done), `cursor` (watermark), `stream` |
 | `epochs` | `epoch` of an earlier process, `last`: the `seq` of its last entry |
 | `sessions` | `name`, `session` (see `session_store`) |
 | `sign_outs` | `kind` (user or session), `name`, `at` (Unix seconds) |
+
+A file with neither entries nor a complete initial load begins a new history.
 
 **Every start begins a new epoch**, stored with the first write, together with the last entry of the
 epoch before it. Where the file went back to an earlier state (an older copy was put back, or a
@@ -160,15 +162,25 @@ class SqliteEventLog:
             before = facts["epoch"]
             epoch = _epoch(before.partition(".")[0])
             head, entries = await self._database.read(partial(self._read, epoch))
-            earlier[before] = head
-            self._database.before_first_write(partial(_continue, before, head, epoch))
-            facts["epoch"] = epoch
-            if not facts.get("filled"):
+            filled = bool(facts.get("filled"))
+            if filled or head:
+                earlier[before] = head
+                self._database.before_first_write(partial(_continue, before, head, epoch))
+                facts["epoch"] = epoch
+            else:
+                # The initial load emits no events: a client with rows of an earlier one, which the
+                # file has lost, would keep them.
+                facts = {"epoch": _epoch(secrets.token_hex(6)), "shape": self._shape}
+                earlier = {}
+                self._database.before_first_write(partial(_begin, facts=facts))
+            if not filled:
                 await self._drop_rows()
         self._entries = self._recent_entries(facts["epoch"], head, earlier)
         self._entries.load(entries)
         self._feed = CommitFeed(self._entries.head)
-        self._progress = Progress(bool(facts.get("filled")), facts.get("cursor") or None)
+        self._progress = Progress(
+            bool(facts.get("filled")), facts.get("cursor") or None, facts.get("stream") or None
+        )
 
     async def rows(self) -> AsyncIterator[Sequence[tuple[Key, bytes]]]:
         cursor = await self._database.read(
@@ -215,6 +227,7 @@ class SqliteEventLog:
             facts = {
                 "filled": "yes" if progress.loaded else "",
                 "cursor": progress.watermark or "",
+                "stream": progress.stream or "",
             }
             statements.append((PUT_FACTS, (orjson.dumps(facts).decode(),)))
 

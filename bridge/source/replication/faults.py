@@ -1,0 +1,106 @@
+"""What a failure of a connection, a slot or the stream means, with advice for an operator."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+import psycopg
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+POOLER_ADVICE: Final = (
+    "BRIDGE_DATABASE_URL leads to a connection pooler, which does not pass on replication: use the "
+    "direct connection (on Supabase: host db.<ref>.supabase.co, port 5432)"
+)
+
+_ADVICE: Final[Sequence[tuple[str, str]]] = (
+    # Messages of poolers: PgBouncer, Supavisor, and servers that never see `replication`.
+    (r"unsupported startup parameter.*replication|Tenant or user not found", POOLER_ADVICE),
+    (r"syntax error at or near \"(IDENTIFY_SYSTEM|CREATE_REPLICATION_SLOT|START_)", POOLER_ADVICE),
+    (
+        (
+            r"permission denied to (start WAL sender|use replication slots|initiate)|"
+            r"must be superuser or replication role|must have replication"
+        ),
+        (
+            "the role of BRIDGE_DATABASE_URL has no right to replicate: run as an administrator "
+            "ALTER ROLE <role> REPLICATION (Supabase's role postgres has it)"
+        ),
+    ),
+    (
+        r"logical decoding requires .?wal_level|wal_level.* >= .*logical",
+        "run ALTER SYSTEM SET wal_level = logical and restart PostgreSQL (on Supabase it is so)",
+    ),
+    (
+        r"all replication slots are in use",
+        (
+            "drop a slot that nothing uses (SELECT slot_name, active FROM pg_replication_slots; "
+            "SELECT pg_drop_replication_slot('<name>')), or raise max_replication_slots "
+            "and restart PostgreSQL"
+        ),
+    ),
+    (
+        r"number of requested standby connections exceeds|max_wal_senders",
+        (
+            "end a replication that is not needed (SELECT pid, application_name FROM "
+            "pg_stat_replication), or raise max_wal_senders and restart PostgreSQL"
+        ),
+    ),
+    (
+        r"replication slot \"[^\"]*\" is active",
+        (
+            "another process streams from this slot: stop the other bridge, or give this one a "
+            "name of its own with BRIDGE_SLOT"
+        ),
+    ),
+    (
+        r"password authentication failed|no password supplied",
+        "correct the password of BRIDGE_DATABASE_URL, or that of PGPASSFILE",
+    ),
+    (r"certificate verify failed|root certificate file", "correct sslmode and sslrootcert"),
+    (
+        r"no pg_hba.conf entry for replication",
+        "add a line for this role to pg_hba.conf; a logical slot needs one for its database",
+    ),
+    (
+        r"cannot be run during recovery|recovery is in progress|read-only",
+        "BRIDGE_DATABASE_URL leads to a standby: use the primary (target_session_attrs=read-write)",
+    ),
+)
+
+_SLOT_LOST: Final = re.compile(
+    r"can no longer (access|get changes from) replication slot|has been invalidated|"
+    r"replication slot \"[^\"]*\" does not exist|"
+    r"requested WAL segment .* has already been removed|"
+    r"publication \"[^\"]*\" does not exist|was not created in this database|"
+    r"(option|parameter) .*(proto_version|publication_names).*(unknown|unrecognized)|"
+    r"(unknown|unrecognized) (pgoutput )?(option|parameter)"
+)
+"""Errors of a stream after which the slot has to be made anew."""
+
+
+class SourceFault(Exception):  # noqa: N818 - as in "upstream faults"
+    """The stream ended or could not begin. `needs_operator`: a retry alone is unlikely to help.
+    `slot_lost`: the slot can't be used any more.
+    """
+
+    def __init__(
+        self, message: str, *, needs_operator: bool = False, slot_lost: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.needs_operator = needs_operator
+        self.slot_lost = slot_lost
+
+
+def fault_of(error: psycopg.Error, doing: str) -> SourceFault:
+    """Return what `error` means while `doing`."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    advice = next((each for pattern, each in _ADVICE if re.search(pattern, text)), None)
+    return SourceFault(
+        f"{doing}: {text}" + (f"; {advice}" if advice else ""),
+        needs_operator=advice is not None
+        or isinstance(error, psycopg.errors.InsufficientPrivilege | psycopg.errors.UndefinedTable),
+        slot_lost=_SLOT_LOST.search(text) is not None,
+    )
