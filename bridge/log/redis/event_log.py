@@ -22,7 +22,7 @@ from bridge.log.redis.server_check import inspect
 from bridge.log.redis.stream_entry import note_head
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from redis.asyncio import Redis
 
@@ -93,10 +93,10 @@ class RedisEventLog:
         except BaseException:
             await self._connection.close()
             raise
-        parts: dict[str, Coroutine[Any, Any, None]] = {
-            "read the log": self._reader.run(),
-            "send beats": self._machines.run(),
-            "check the log's server": self._check_regularly(),
+        parts = {
+            "read the log": self._reader.run,
+            "send beats": self._machines.run,
+            "check the log's server": self._check_regularly,
         }
         self._tasks = [
             asyncio.create_task(self._run(part), name=name) for name, part in parts.items()
@@ -207,10 +207,10 @@ class RedisEventLog:
                 # A server that can't be used is an error of the commands that need it.
                 log.debug("the server was not checked: %s", error)
 
-    async def _run(self, part: Coroutine[Any, Any, None]) -> None:
+    async def _run(self, part: Callable[[], Awaitable[None]]) -> None:
         """Run one task of the log; followers get its error."""
         try:
-            await part
+            await part()
         except LogUnusableError as error:
             self._failure = str(error)
             self._history.feed.end(error)

@@ -296,8 +296,8 @@ class Failover:
             Redis.from_url(self.site.server.url) as primary,
             Redis.from_url(self.replica.url) as replica,
         ):
-            await primary.execute_command("WAIT", 1, 5000)
-            await replica.execute_command("REPLICAOF", "NO", "ONE")
+            await primary.wait(1, 5000)
+            await replica.replicaof("NO", "ONE")
 
     async def promote(self, *proxies: RedisProxy) -> None:
         """Kill the server; connections through `proxies` reach the replica from now on."""
@@ -420,11 +420,11 @@ async def test_append_waits_while_the_server_is_read_only(failover: Failover) ->
     await append(a, 1)
     async with Redis.from_url(failover.site.server.url) as client:
         # A replica of a server that does not answer keeps its data.
-        await client.execute_command("REPLICAOF", "127.0.0.1", "1")
+        await client.replicaof("127.0.0.1", "1")
         appending = asyncio.ensure_future(append(a, 2))
         await until(lambda: a.log.error is not None)
         assert not appending.done()
-        await client.execute_command("REPLICAOF", "NO", "ONE")
+        await client.replicaof("NO", "ONE")
     assert numbers((await appending).entries) == [2]
     await until(lambda: a.log.error is None)
 
