@@ -197,8 +197,11 @@ class RowComparison:
                 self._merger.request_reread(key)
 
     def _at_once(self, scan: TableScan) -> bool:
-        """Return whether findings are emitted without a grace period for the stream."""
-        return scan.at_once or self.pending.full or not self._stream.live
+        """Return whether findings are emitted without a grace period for the stream, after which
+        their rows would have to be read again.
+        """
+        unread = self._reader.fails(ReadKind.ROWS)
+        return scan.at_once or unread or self.pending.full or not self._stream.live
 
     def pending_full(self, scan: TableScan) -> bool:
         """Return whether a recent scan has to wait, so that the stream can deliver its findings."""
