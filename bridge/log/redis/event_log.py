@@ -148,11 +148,11 @@ class RedisEventLog:
             written = await self._connection.run(
                 lambda redis: self._scripts.note(redis, epoch, head, data)
             )
+            if written != "ok":
+                log.warning("a note %r was not sent: the history is lost", kind)
+                await self._reader.doubt()
         except ServerUnavailableError as error:
             log.warning("a note %r was not sent: %s", kind, error)
-        else:
-            if written != "ok":
-                log.warning("a note %r was not sent: another history has begun", kind)
 
     def locate(self, position: Position) -> Position | None:
         return self._history.entries.locate(position)

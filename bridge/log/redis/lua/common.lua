@@ -33,11 +33,15 @@ local function next_id(id)
   return seq .. '-' .. text(tonumber(sub) + 1)
 end
 
--- Add an entry that has no events, so that the head stays.
+-- Add an entry that has no events, so that the head stays. A stream that was deleted is not begun
+-- again by it, since nothing would show the loss then.
 local function add(...)
-  local id = next_id(redis.call('HGET', META, 'top'))
-  redis.call('XADD', STREAM, id, ...)
-  redis.call('HSET', META, 'top', id)
+  local top = redis.call('HGET', META, 'top')
+  if top and top_of_stream() == top then
+    local id = next_id(top)
+    redis.call('XADD', STREAM, id, ...)
+    redis.call('HSET', META, 'top', id)
+  end
 end
 
 -- End the present term, if there is one: its last append is known from now on.

@@ -238,6 +238,26 @@ async def test_stream_that_was_trimmed_by_hand_begins_another_history(
     assert a.log.locate(before) is None
 
 
+async def test_idle_leader_notices_that_its_rows_were_evicted(site: Site, redis: Redis) -> None:
+    a, _ = await site.leader()
+    await append(a, 1)
+    before = a.log.head
+    await redis.unlink(site.key("rows"))
+    async with asyncio.timeout(3):
+        await a.lease.lost()
+        await a.lease.acquired()
+    assert a.log.locate(before) is None
+
+
+async def test_note_does_not_hide_that_the_stream_was_evicted(site: Site, redis: Redis) -> None:
+    (a, _), (b, _) = await site.leader(), await site.process()
+    await append(a, 1)
+    before = b.log.head
+    await redis.unlink(site.key("stream"))
+    await b.log.note("kind", b"")
+    await until(lambda: b.log.head.epoch != before.epoch)
+
+
 async def test_flush_begins_another_history_although_nothing_is_appended(own_site: Site) -> None:
     (a, _), (b, _) = await own_site.leader(), await own_site.process()
     await append(a, 1)
