@@ -166,7 +166,9 @@ class RedisEventLog:
     async def close(self) -> None:
         await self._appender.close()
         await self._lease.release()
-        await end(*self._tasks)
+        if self._tasks:
+            await end(*self._tasks)
+            await self._machines.leave()
         self._history.close()
         await self._connection.close()
 

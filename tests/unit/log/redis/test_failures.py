@@ -16,7 +16,7 @@ from bridge.log.base import Progress
 from bridge.log.redis import connection as connection_module
 from bridge.log.redis import reader as reader_module
 from bridge.sandbox.redis import RedisServer
-from tests.support.redis import crash, event, numbers, opened, until, unused_name
+from tests.support.redis import crash, event, numbers, opened, rows_of, until, unused_name
 from tests.support.redis_proxy import RedisProxy
 
 if TYPE_CHECKING:
@@ -82,10 +82,6 @@ async def receive(commits: AsyncIterator[Commit], count: int) -> list[object]:
     while len(out) < count:
         out += numbers((await anext(commits)).entries)
     return out
-
-
-async def rows_of(made: RedisParts) -> dict[object, bytes]:
-    return {key: row async for rows in made.log.rows() for key, row in rows}
 
 
 async def _all(commits: AsyncIterator[Commit]) -> None:

@@ -16,7 +16,7 @@ from tests.support.redis import event
 def opened(*, appends: int = 5, term_id: str = "t1", head: int = 5) -> LocalHistory:
     history = LocalHistory(events=100, seconds=60, clock=ManualClock())
     evidence = Evidence("e", term_id, appends, head)
-    history.begin(Entered("", evidence, head, f"{head}-0", 1, Progress()), ())
+    history.begin(Entered("", evidence, head, f"{head}-0", 1, Progress(), {}), ())
     return history
 
 
@@ -94,7 +94,7 @@ async def test_followers_of_the_history_before_get_an_error() -> None:
     commits = history.feed.follow(history.entries.head)
     begins = history.begins
     waiting = history.await_append("x")
-    history.begin(Entered("", Evidence("f", "", 0, 9), 9, "9-0", 1, Progress()), ())
+    history.begin(Entered("", Evidence("f", "", 0, 9), 9, "9-0", 1, Progress(), {}), ())
     with pytest.raises(PositionGoneError, match="epoch f is read from position f-9"):
         await anext(commits)
     assert waiting.cancelled()

@@ -51,6 +51,16 @@ async def test_other_settings_begin_a_new_history_when_no_bridge_uses_the_log(
         assert [rows async for rows in made.log.rows()] == []
 
 
+async def test_other_settings_are_accepted_as_soon_as_the_other_bridge_has_stopped(
+    redis_server: RedisServer,
+) -> None:
+    name = unused_name()
+    async with opened(redis_server.url, name, shape="a") as made:
+        before = made.log.head
+    async with opened(redis_server.url, name, shape="b") as made:
+        assert made.log.locate(before) is None
+
+
 async def test_later_version_is_refused_and_its_keys_are_left_unchanged(
     redis_server: RedisServer,
 ) -> None:
