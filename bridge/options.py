@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from bridge.auth.authenticator import Authenticator, AuthOptions
 from bridge.auth.claims import TokenRequirements
@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from bridge.clock import Clock
     from bridge.log.base import RevocationStore
     from bridge.settings import Settings
+
+
+SHARED_DRAIN_SECONDS: Final = 20.0
+"""With the time to stop it fits into 30 s, Fly's `kill_timeout` in deploy/fly.toml."""
 
 
 def source_options(settings: Settings, projection: Projection | None = None) -> SourceOptions:
@@ -192,6 +196,13 @@ def _shape(fields: dict[str, Any]) -> str:
     compared with the table, or clients hold rows with other columns.
     """
     return json.dumps(fields, sort_keys=True)
+
+
+def drain_seconds(settings: Settings, *, shared: bool) -> float:
+    """Time over which clients are disconnected at the end; `shared`: others can receive them."""
+    if settings.drain_seconds is not None:
+        return settings.drain_seconds
+    return SHARED_DRAIN_SECONDS if shared else 0.0
 
 
 def admin_secret(settings: Settings) -> str | None:

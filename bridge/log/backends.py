@@ -52,6 +52,11 @@ class LogBackend:
     sessions: SessionStore | None = None
     revocations: RevocationStore | None = None
 
+    @property
+    def shared(self) -> bool:
+        """Whether other processes use the same log at the same time."""
+        return self.sessions is not None and self.sessions.shared
+
 
 def create_backend(options: LogOptions) -> LogBackend:
     """Return the backend of `options.url`."""

@@ -82,6 +82,11 @@ class CommitFeed:
             number = commit.number
         return Follower(self, number, after.seq)
 
+    @property
+    def newest(self) -> Commit | None:
+        """The newest commit; None: there is none yet."""
+        return self._kept[-1][1] if self._kept else None
+
     async def take(self, number: int) -> Commit | None:
         """Wait for the commit of that number and return it; None: the log was closed before it.
 
