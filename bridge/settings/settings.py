@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import SecretStr, ValidationError
 
 from bridge.errors import SettingsError
+from bridge.log.redis.url import secrets_of
 from bridge.settings.auth import AuthSettings
 from bridge.settings.base import SettingsGroup  # noqa: TC001
 from bridge.settings.limits import LimitSettings
@@ -47,7 +48,7 @@ class Settings(
             url = self.database_url.get_secret_value()
             password = urlsplit(url).password
             secrets += [password, unquote(password)] if password else []
-        return tuple(secrets)
+        return (*secrets, *secrets_of(self.log))
 
 
 def load(**overrides: Any) -> Settings:
@@ -74,11 +75,21 @@ def explain(error: ValidationError) -> str:
         if fault["type"] == "missing":
             expected = field.description if field else "a value"
             lines.append(f"{name} is not set. Expected: {expected}.")
-        elif "SECRET" in name or "SERVICE_ROLE" in name or name == "BRIDGE_DATABASE_URL":
+        elif (
+            "SECRET" in name
+            or "SERVICE_ROLE" in name
+            or name == "BRIDGE_DATABASE_URL"
+            or _has_credentials(fault["input"])
+        ):
             lines.append(f"{name} is wrong: {message}.")
         else:
             lines.append(f"{name}={fault['input']!r} is wrong: {message}.")
     return "\n".join(lines)
+
+
+def _has_credentials(value: object) -> bool:
+    """Return whether `value` may be a URL with a password."""
+    return isinstance(value, str) and "://" in value and "@" in value
 
 
 def _environment_name(loc: tuple[int | str, ...]) -> str:
