@@ -45,6 +45,7 @@ async def _(env: Environment, rng: random.Random, seconds: float) -> None:
 async def _(env: Environment, rng: random.Random, _seconds: float) -> None:
     """Kill one process of several: the leader process, or one that serves."""
     async with env.process:
+        await env.bridge.ready()
         workers = await env.bridge.workers()
         if not workers:
             raise UnavailableError("the bridge is one process")
