@@ -42,6 +42,20 @@ def replication_settings(sandbox: Sandbox, directory: Path, **overrides: Any) ->
     )
 
 
+async def drop_replication(sandbox: Sandbox, name: str) -> None:
+    """Drop the slot and the publication of that name, as soon as nothing streams from it."""
+    async with asyncio.timeout(20):
+        while await sandbox.execute(
+            "select 1 from pg_replication_slots where slot_name = %s and active", (name,)
+        ):
+            await asyncio.sleep(POLL_SECONDS)
+    await sandbox.execute(
+        "select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = %s",
+        (name,),
+    )
+    await sandbox.execute(f"drop publication if exists {name}")
+
+
 class ReplicationRig:
     """Created by `open`; runs inside its `async with`."""
 

@@ -1,4 +1,4 @@
-"""Decodes the logical replication messages of `pgoutput`, protocol version 1. No I/O.
+"""Decodes the logical replication messages of `pgoutput`, protocol versions 1 and 2. No I/O.
 
 The message formats are those of the PostgreSQL documentation, "Logical Replication Message
 Formats". Insert, Update and Delete refer to their table by OID only; the Relation message that
@@ -33,8 +33,8 @@ TupleData: TypeAlias = tuple[TupleValue, ...]
 
 
 class MalformedMessageError(ValueError):
-    """The bytes are not a complete message of protocol version 1, or refer to a relation OID that
-    no Relation message has described.
+    """The bytes are not a complete message of the protocol, or refer to a relation OID that no
+    Relation message has described.
     """
 
 
@@ -108,7 +108,45 @@ class TruncateMessage:
     restart_identity: bool
 
 
-Message: TypeAlias = BeginMessage | CommitMessage | Relation | RowMessage | TruncateMessage
+@dataclass(frozen=True, slots=True)
+class StreamStart:
+    """Message `S`: the next messages, up to `StreamStop`, belong to a transaction in progress. Each
+    of them has the id of its subtransaction after its kind (`in_progress`).
+    """
+
+    xid: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStop:
+    """Message `E`."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamCommit:
+    """Message `c`: a transaction that was sent in progress is committed."""
+
+    xid: int
+    commit_lsn: int
+    end_lsn: int
+    commit_timestamp: int
+    """Microseconds since 2000-01-01 UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamAbort:
+    """Message `A`: a subtransaction was rolled back; all of the transaction if both are equal."""
+
+    xid: int
+    subxid: int
+
+
+StreamMessage: TypeAlias = StreamStart | StreamStop | StreamCommit | StreamAbort
+"""Of protocol version 2, if it was asked for `streaming`."""
+
+Message: TypeAlias = (
+    BeginMessage | CommitMessage | Relation | RowMessage | TruncateMessage | StreamMessage
+)
 
 _TEXT, _NULL, _TOAST = b"tnu"
 _U16 = struct.Struct(">H")
@@ -116,6 +154,15 @@ _U32 = struct.Struct(">I")
 _TYPE_AND_MOD = struct.Struct(">Ii")
 _BEGIN = struct.Struct(">QqI")
 _COMMIT = struct.Struct(">BQQq")
+_STREAM_COMMIT = struct.Struct(">IBQQq")
+_STREAM_ABORT = struct.Struct(">II")
+
+
+def in_progress(data: bytes) -> tuple[int, bytes]:
+    """Return the subtransaction of a message between `StreamStart` and `StreamStop`, and the
+    message as outside of them.
+    """
+    return int.from_bytes(data[1:5], "big"), data[:1] + data[5:]
 
 
 class PgoutputDecoder:
@@ -148,11 +195,20 @@ class PgoutputDecoder:
                     return _truncate(data)
                 case b"Y" | b"O" | b"M":
                     return None
+                case b"S":
+                    return StreamStart(_U32.unpack_from(data, 1)[0])
+                case b"E":
+                    return StreamStop()
+                case b"c":
+                    xid, _, lsn, end_lsn, committed_at = _STREAM_COMMIT.unpack_from(data, 1)
+                    return StreamCommit(xid, lsn, end_lsn, committed_at)
+                case b"A":
+                    return StreamAbort(*_STREAM_ABORT.unpack_from(data, 1))
         except (struct.error, IndexError, UnicodeDecodeError, ValueError) as error:
             raise MalformedMessageError(
                 f"expected a complete pgoutput message {kind!r}, got {len(data)} bytes: {error}"
             ) from error
-        raise MalformedMessageError(f"expected one of B C R I U D T Y O M, got {kind!r}")
+        raise MalformedMessageError(f"expected one of B C R I U D T Y O M S E c A, got {kind!r}")
 
     def _row_change(self, kind: bytes, data: bytes) -> RowMessage:
         (oid,) = _U32.unpack_from(data, 1)

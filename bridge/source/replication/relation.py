@@ -62,7 +62,19 @@ class RelationDecoder:
         self._key_name = projection.key
 
     def change(self, message: RowMessage, committed_at: str, lsn: int) -> Change:
-        """Return the change of a message. Raises `UnreadableRowError` without its key."""
+        """Return the change of a message. Raises `UnreadableRowError` if it has no key."""
+        try:
+            return self._change(message, committed_at, lsn)
+        except (ValueError, LookupError) as error:
+            if isinstance(error, UnreadableRowError):
+                raise
+            relation = self.relation
+            raise UnreadableRowError(
+                f"a value of {relation.schema}.{relation.table} is not of its column's type "
+                f"({type(error).__name__})"
+            ) from None
+
+    def _change(self, message: RowMessage, committed_at: str, lsn: int) -> Change:
         old, new = message.old, message.new
         index = self._key_index
         if new is None:
