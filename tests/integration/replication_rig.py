@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
-    from bridge.log.base import Entry, EventLog
+    from bridge.log.base import Entry, EventLog, Position
     from bridge.sandbox import Sandbox
     from bridge.source.base import Source, TableConnection
 
@@ -112,6 +112,12 @@ class ReplicationRig:
     @property
     def events(self) -> list[dict[str, Any]]:
         return [envelope for commit in self.commits for envelope in commit]
+
+    def logged(self, after: Position) -> list[dict[str, Any]]:
+        """Return all envelopes of the log after a position, also of an earlier run."""
+        located = self.log.locate(after)
+        assert located is not None
+        return [orjson.loads(entry.event.envelope) for entry in self.log.after(located)]
 
     def of(self, key: str) -> list[tuple[str, dict[str, Any]]]:
         """Return the events of a row: name and data."""
