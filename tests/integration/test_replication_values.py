@@ -217,5 +217,5 @@ async def test_key_of_each_type_is_equal_over_both_sources(
         assert (await table.change()).key == key
         assert await table.sql.keys(None, 10) == [key]
         assert await table.postgrest.keys(None, 10) == [key]
-        assert [row["id"] for row in await table.sql.rows([key])] == [key]  # type: ignore[list-item]
-        assert await table.sql.page(key, 10) == []  # type: ignore[arg-type]
+        assert [row["id"] for row in await table.sql.rows([key])] == [key]
+        assert await table.sql.page(key, 10) == []
