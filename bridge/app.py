@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
     from starlette.requests import Request
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import Message, Receive, Scope, Send
 
     from bridge.gateway.gateway import Gateway
     from bridge.log.base import EventLog
@@ -158,6 +158,8 @@ class Bridge(Starlette):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         keep_transport(scope, send)
+        if scope["type"] == "lifespan":
+            send = self._startup_errors(send)
         await super().__call__(scope, receive, send)
 
     @asynccontextmanager
@@ -174,7 +176,11 @@ class Bridge(Starlette):
                 workers.acquire()
             backend = create_backend(log_options(settings))
             closing.push_async_callback(backend.log.close)
-            await backend.log.open()
+            try:
+                await backend.log.open()
+            except LogUnusableError as error:
+                self.failure = error
+                raise
             replica = Replica(backend.log, settings.projection.known)
             await replica.load()
             presence = Presence()
@@ -202,6 +208,19 @@ class Bridge(Starlette):
                         work.cancel()
             finally:
                 self._running = None
+
+    def _startup_errors(self, send: Send) -> Send:
+        """Return a `send` that reports an error of the start that an operator can mend without the
+        traceback that Starlette sends.
+        """
+
+        async def shortened(message: Message) -> None:
+            error = self.failure
+            if message["type"] == "lifespan.startup.failed" and isinstance(error, LogUnusableError):
+                message = {**message, "message": str(error)}
+            await send(message)
+
+        return shortened
 
     async def drain(self) -> None:
         """Close all client connections and accept no more. Call it before the lifespan ends: a

@@ -37,7 +37,10 @@ WEB_PORT: Final = 3000
 HOST: Final = "127.0.0.1"
 POLL_SECONDS: Final = 0.05
 DEMO_EMAIL: Final = "demo@sandbox.example"
+DEMO_PASSWORD: Final = "sandbox"  # noqa: S105 - printed; the server listens on loopback
 DEMO_REGION: Final = "TX"
+DEMO_METADATA: Final = {"regions": [DEMO_REGION], "role": "member"}
+"""The demo user's `app_metadata`, for `BRIDGE_REGIONS_CLAIM` and `BRIDGE_MEMBER_ROLES`."""
 TRAFFIC_INTERVAL_SECONDS: Final = 2.0
 TOKEN_SECONDS: Final = 24 * 3600.0
 
@@ -153,7 +156,9 @@ async def _announce_when_ready(
             environment = {
                 "BRIDGE_URL": url,
                 "BRIDGE_PATH": bridge.settings.path,
-                "BRIDGE_DEMO_TOKEN": _demo_token(sandbox),
+                "BRIDGE_REGION": ",".join(bridge.settings.region),
+                "SUPABASE_URL": sandbox.supabase_url,
+                "SUPABASE_PUBLISHABLE_KEY": sandbox.anon_key,
             }
             server = await stack.enter_async_context(
                 WebServer.open(web.app, web.node, port=web.port, environment=environment)
@@ -167,6 +172,8 @@ async def _announce_when_ready(
                 "supabase_url": sandbox.supabase_url,
                 "supabase_key": sandbox.supabase_key,
                 "user_token": _demo_token(sandbox),
+                "user_email": DEMO_EMAIL,
+                "user_password": DEMO_PASSWORD,
                 **({"web_url": server.url} if server else {}),
             }
             print(json.dumps(addresses), flush=True)  # noqa: T201 - the command's output
@@ -226,6 +233,7 @@ Ready.
   contract    {url}/docs
   Supabase    {sandbox.supabase_url}
   database    {sandbox.database_url}
+  sign in as  {DEMO_EMAIL}  (password {DEMO_PASSWORD})
   user token  {_demo_token(sandbox)}
               (the demo user watches {DEMO_REGION}, see property_watchers)
 
@@ -248,9 +256,11 @@ async def _add_demo_user(sandbox: Sandbox) -> None:
     of these rows are kept.
     """
     added = await sandbox.execute(
-        "insert into auth.users (id, email) values (%s, %s) on conflict do nothing returning id",
-        (DEMO_USER, DEMO_EMAIL),
+        "insert into auth.users (id, email, raw_app_meta_data) values (%s, %s, %s)"
+        " on conflict do nothing returning id",
+        (DEMO_USER, DEMO_EMAIL, json.dumps(DEMO_METADATA)),
     )
+    sandbox.set_password(DEMO_EMAIL, DEMO_PASSWORD)
     if added:
         await sandbox.execute(
             "insert into public.property_watchers (user_id, region) values (%s, %s)",
@@ -260,7 +270,12 @@ async def _add_demo_user(sandbox: Sandbox) -> None:
 
 def _demo_token(sandbox: Sandbox) -> str:
     """Return an access token of the demo user."""
-    return sandbox.user_token(DEMO_USER, lifetime=TOKEN_SECONDS, email=DEMO_EMAIL)
+    return sandbox.user_token(
+        DEMO_USER,
+        lifetime=TOKEN_SECONDS,
+        email=DEMO_EMAIL,
+        app_metadata={"provider": "email", "providers": ["email"], **DEMO_METADATA},
+    )
 
 
 def _update_command(database_url: str) -> str:

@@ -104,6 +104,10 @@ def evaluate(
     fault = blind(found, now=now, stale_after=stale_after)
     if fault is not None and fault.since is not None:
         lasted = f"for {now - fault.since:.0f} s, more than {stale_after:g} s"
+        root = blind(found, now=now, stale_after=stale_after / 2)
+        if fault.short == _SILENT and root is not None and root.short != _SILENT:
+            # Silence begins with the last proof of life, up to one look before its cause fails.
+            return not_ready(f"{root.short}: {root.detail}; {_SILENT} {lasted}", root.short)
         if fault.short == _LOG:
             return not_ready(f"{lasted}: {fault.detail}", fault.short)
         return not_ready(f"{fault.short} {lasted}: {fault.detail}", fault.short)

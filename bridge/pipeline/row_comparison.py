@@ -79,6 +79,10 @@ class StreamState(Protocol):
         """Record rows that the stream did not deliver within the grace period."""
         ...
 
+    def record_confirmed(self, at: float) -> None:
+        """Record that a scan which began then found nothing that the stream had not delivered."""
+        ...
+
 
 class RowComparison:
     """Compares pages and single rows, and keeps the rows that the stream may still deliver."""
@@ -160,6 +164,11 @@ class RowComparison:
                         merger.drop_initial(key)
                     else:
                         self.repaired += merger.apply_read(key, found.get(key), now, at)
+
+    def confirm(self, scan: TableScan) -> None:
+        """Record a complete scan as proof of life of the stream, unless it found differences."""
+        if self._stream.live and not scan.found and scan.kind is not ScanKind.KEYS:
+            self._stream.record_confirmed(scan.started)
 
     # -- pending rows -------------------------------------------------------------------------
 

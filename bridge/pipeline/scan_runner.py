@@ -67,7 +67,9 @@ class ScanRunner:
         """Take the next step of `scan`. Return True if it is complete."""
         try:
             return await self._step(scan)
-        except TableUnreadableError:
+        except TableUnreadableError as error:
+            if error.refused:
+                scan.shrink_pages(self._page_rows)
             self._scheduler.failed(scan, self._clock.monotonic())
             return False
 
@@ -134,7 +136,7 @@ class ScanRunner:
                 raise
 
     async def _page(self, scan: TableScan) -> None:
-        limit = self._page_rows
+        limit = min(scan.limit or self._page_rows, self._page_rows)
         if scan.kind is ScanKind.KEYS:
             query = partial(self._table.keys, scan.after, limit)
             async with self._reader.read(ReadKind.KEYS, query) as keys:
@@ -148,16 +150,16 @@ class ScanRunner:
                 await self._comparison.compare(scan, records)
             keys = [record[self._projection.key] for record in records]
             if scan.kind is ScanKind.RECENT and records:
-                self._advance(scan, records)
+                self._advance(scan, records, limit)
                 if scan.ended:
                     return
         if keys:
             scan.after = keys[-1]
         if scan.unseen is not None:
             scan.unseen.discard(keys)
-        scan.add_page(len(keys))
+        scan.add_page(len(keys), limit)
 
-    def _advance(self, scan: TableScan, records: Sequence[Record]) -> None:
+    def _advance(self, scan: TableScan, records: Sequence[Record], limit: int) -> None:
         """Have the next page follow these rows. Those in the future come last in every scan: if
         they are many, they are left to full scans.
         """
@@ -166,7 +168,7 @@ class ScanRunner:
         times = (self._updated_at(record) for record in reversed(records))
         scan.reached = next((at for at in times if not is_future(at, wall)), scan.reached)
         if scan.reached != scan.since and scan.read > MAX_RECENT_ROWS:
-            scan.add_page(len(records))
+            scan.add_page(len(records), limit)
             scan.ended = True
 
     async def _end(self, scan: TableScan) -> None:
@@ -183,6 +185,7 @@ class ScanRunner:
             await self._check_newest()
         now = self._clock.monotonic()
         self._scheduler.finished(scan, now)
+        self._comparison.confirm(scan)
         notable = scan.catches_up or scan.found or now - scan.started > REPORT_SECONDS
         log.log(logging.INFO if notable else logging.DEBUG, scan.summary(now))
 

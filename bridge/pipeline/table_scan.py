@@ -102,6 +102,8 @@ class TableScan:
     after: Key | None = None
     reached: Json = None
     """The last `updated_at` of recent rows so far that is not in the future."""
+    limit: int | None = None
+    """Rows per page, if pages were refused; None: as many as configured."""
     begun: bool = False
     ended: bool = False
     """Whether all pages are read."""
@@ -122,16 +124,24 @@ class TableScan:
     report_due: float = 0.0
     _longest: int = 0
 
-    def add_page(self, count: int) -> None:
-        """Record that a page of `count` rows was read.
+    def add_page(self, count: int, limit: int) -> None:
+        """Record that a page of `count` rows was read, where `limit` were requested.
 
-        A page that is shorter than an earlier one is the last: a server that caps pages would have
-        capped this one too. Waiting for an empty page would never end where rows are inserted all
-        the time.
+        A page that is shorter than that and than an earlier one is the last: a server that caps
+        pages would have capped this one too. Waiting for an empty page would never end where rows
+        are inserted all the time.
         """
         self.read += count
-        self.ended = count == 0 or count < self._longest
+        self.ended = count == 0 or count < min(self._longest, limit)
         self._longest = max(self._longest, count)
+        if self.limit is not None:
+            self.limit += max(1, self.limit // 8)  # the rows that were too large may be behind
+
+    def shrink_pages(self, rows: int) -> None:
+        """Halve the pages, of `rows` by default: one was too much for a statement timeout, or for a
+        gateway.
+        """
+        self.limit = max(1, min(rows, self.limit or rows) // 2)
 
     @property
     def found(self) -> int:

@@ -10,6 +10,7 @@ from aiohttp import web
 from psycopg.rows import dict_row
 
 from bridge.sandbox.auth import keys
+from bridge.sandbox.auth.sign_in import SignIn
 from bridge.sandbox.auth.users import UserTokens
 from bridge.sandbox.control import FaultControl
 from bridge.sandbox.postgres.connections import ConnectionPool
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 CORS = {
     "Access-Control-Allow-Origin": "*",
-    "Access-Control-Allow-Methods": "GET, HEAD, OPTIONS",
+    "Access-Control-Allow-Methods": "GET, HEAD, POST, OPTIONS",
     "Access-Control-Expose-Headers": "Content-Range, Content-Profile, Proxy-Status",
 }
 
@@ -51,6 +52,7 @@ class Sandbox:
         self.faults = Faults()
         self.rest_faults = PostgrestFaults()
         self._user_tokens = UserTokens()
+        self._sign_in = SignIn(self._user_tokens, self.execute, (self.anon_key, self.supabase_key))
         self._rest_connections = ConnectionPool(postgres.url("authenticator"))
         self._connections = ConnectionPool(self.database_url, size=1)
         # Realtime logs in as the superuser, as it does at Supabase.
@@ -107,6 +109,12 @@ class Sandbox:
         """
         return self._user_tokens.token(subject, lifetime=lifetime, **claims)
 
+    def set_password(self, email: str, password: str) -> None:
+        """Let the user with this e-mail, a row of `auth.users`, sign in with `password` at
+        `/auth/v1/token`, as long as the sandbox runs.
+        """
+        self._sign_in.set_password(email, password)
+
     async def restart_postgres(self, *, crash: bool = False) -> None:
         """Stop and start PostgreSQL on the same port; return when it accepts connections.
         `crash` stops it without a shutdown checkpoint, as a power failure does.
@@ -136,6 +144,7 @@ class Sandbox:
         app.add_routes(self.rest.routes())
         app.add_routes(self.realtime.routes())
         app.add_routes(self._user_tokens.routes())
+        app.add_routes(self._sign_in.routes())
         app.add_routes(FaultControl(self.faults, self.rest_faults, self.rest).routes())
         # A request that a fault blocks must end with its client, and must not delay the shutdown.
         runner = web.AppRunner(
@@ -154,8 +163,8 @@ class Sandbox:
 
 @web.middleware
 async def _cors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Allow REST reads from every origin, as Supabase does. Control routes are excluded."""
-    if not request.path.startswith("/rest/"):
+    """Allow REST and Auth from every origin, as Supabase does. Control routes are excluded."""
+    if not request.path.startswith(("/rest/", "/auth/")):
         return await handler(request)
     if request.method == "OPTIONS":
         allowed = request.headers.get("Access-Control-Request-Headers", "*")

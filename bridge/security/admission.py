@@ -16,6 +16,7 @@ from urllib.parse import parse_qs
 
 from bridge.errors import Code, RequestRejected
 from bridge.security.concurrency import ConcurrencyLimiter, LimitReached, Slot
+from bridge.security.origins import ANY as ANY_ORIGIN
 from bridge.security.rate_limit import RateLimiter
 from bridge.security.rejection import reject
 
@@ -108,7 +109,8 @@ class AdmissionMiddleware:
                 "this page's origin may not connect; BRIDGE_CORS_ORIGINS lists those that may",
             )
             self._count(rejection)
-            await reject(scope, receive, send, rejection=rejection, status=403)
+            # Any page may read why, and show it: the answer is the same for all, and no secret.
+            await reject(scope, receive, send, rejection=rejection, status=403, origin=ANY_ORIGIN)
             return
         scope.setdefault("extensions", {})[ORIGIN_ADMITTED] = True
         if not _is_handshake(scope):

@@ -29,7 +29,7 @@ async def reject(
     origin: str | None = None,
 ) -> None:
     """Respond to a request or a websocket's handshake with `status`, the rejection as JSON, and
-    `retry_after` rounded up to whole seconds. A page of `origin` may read the response.
+    `retry_after` rounded up to whole seconds. A page of `origin` may read the response; `*` is any.
     """
     headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
     body = orjson.dumps(rejection.to_ack())

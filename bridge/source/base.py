@@ -41,7 +41,7 @@ class SourceStatus:
     """State of a source. Times are seconds of the monotonic clock.
 
     `last_activity_at` is the last time at which the upstream was known to work: a change, a
-    `system` ok, or a read of the table that found no row newer than the stream's.
+    `system` ok, or a read of the table that found nothing the stream had not delivered.
     """
 
     state: SourceState

@@ -35,6 +35,9 @@ class ChangeQueue:
         self.passed_at = float("inf")
         """Up to when everything that was committed has been merged, in monotonic seconds, from a
         source without gaps that can be behind; infinite: the source does not know."""
+        self.confirmed_at: float | None = None
+        """When the last scan began that found nothing the source had not delivered, in monotonic
+        seconds."""
         self.stored: str | None = None
         """The source's position up to which the log holds its changes; None: it holds none."""
         self.on_stored: Callable[[str], None] | None = None
@@ -58,6 +61,10 @@ class ChangeQueue:
     def record_missed(self, rows: int) -> None:
         """Record rows that the source did not deliver, for the source to judge."""
         self.missed += rows
+
+    def record_confirmed(self, at: float) -> None:
+        """Record that a scan which began then found nothing that the source had not delivered."""
+        self.confirmed_at = at
 
     async def put_all(self, items: Sequence[Item]) -> None:
         """Append items that belong together, as soon as the queue has room for one: for a source

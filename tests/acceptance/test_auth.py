@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bridge.clock import SystemClock
+from tests.acceptance.conftest import SECONDS
 from tests.integration.test_auth import OTHER, REGIONS, Site, site, token
 from tests.tokens import USER
 
@@ -39,7 +40,7 @@ async def seqs(client: SeedClient, number: int) -> list[int]:
 
 async def until_no_clients(at: Site) -> None:
     """Wait until the gateway has no client."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(SECONDS):
         while at.gateway.hub.counts().clients:
             await asyncio.sleep(0.01)
 

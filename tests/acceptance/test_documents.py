@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 README: Final = (ROOT / "README.md").read_text("utf-8")
 CONTRACT: Final = (ROOT / "bridge" / "contract" / "README.md").read_text("utf-8")
-SECONDS: Final = 15.0
+SECONDS: Final = 45.0
 
 MANY: Final = {f"t{number:02}": number for number in range(40)}
 PAGES: Final[dict[str, Any]] = {"snapshot_bytes": 1024}

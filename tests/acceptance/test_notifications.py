@@ -10,6 +10,7 @@ import httpx
 import psycopg
 import pytest
 
+from tests.acceptance.conftest import SECONDS
 from tests.acceptance.restartable_bridge import RestartableBridge
 from tests.acceptance.test_restart import pick, set_price
 
@@ -67,7 +68,9 @@ async def notifications(client: SeedClient, number: int) -> list[dict[str, Any]]
     return out
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGKILL, marks=pytest.mark.once), signal.SIGTERM]
+)
 async def test_change_during_an_outage_of_the_bridge_is_notified_once(
     restartable: RestartableBridge, client: SeedClients, sandbox: Sandbox, number: int
 ) -> None:
@@ -126,6 +129,7 @@ async def test_user_is_notified_of_missed_changes_after_a_reconnect(
         assert live["changes"]["price"] == {"old": 400, "new": 100}
 
 
+@pytest.mark.once
 async def test_demo_user_of_bridge_dev_is_notified(
     run_bridge: RunBridge, client: SeedClients, http: httpx.AsyncClient
 ) -> None:
@@ -134,7 +138,7 @@ async def test_demo_user_of_bridge_dev_is_notified(
         auth = {"token": addresses["user_token"], "regions": ["none"]}
         async with client(addresses["bridge_url"], auth=auth) as demo:
             await demo.connected()
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(SECONDS):
                 status: Any = {}
                 while status.get("watches") != 1:
                     status = (await http.get(addresses["bridge_url"] + "/status")).json()[

@@ -14,6 +14,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from tests.acceptance.conftest import SECONDS
 from tests.fakes import build, entry
 from tests.serving import served
 
@@ -36,7 +37,7 @@ def free_port() -> int:
 
 
 async def alive(http: httpx.AsyncClient, url: str) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(SECONDS):
         while True:
             try:
                 if (await http.get(url + "/livez")).status_code == 200:
@@ -136,6 +137,7 @@ async def test_check_fails_without_the_keys_of_required_tokens(
     )
 
 
+@pytest.mark.once
 async def test_check_reads_the_table_of_watches(run_bridge: RunBridge, sandbox: Sandbox) -> None:
     environment = {
         "SUPABASE_URL": sandbox.supabase_url,
@@ -199,6 +201,7 @@ async def test_dev_stopped_while_it_starts_leaves_no_process(
     assert "Traceback" not in process.stderr
 
 
+@pytest.mark.once
 async def test_dev_prints_its_addresses(run_bridge: RunBridge) -> None:
     port = free_port()
     async with run_bridge("dev", "--port", str(port)) as process:
@@ -218,7 +221,7 @@ async def test_listen_prints_the_events_of_a_region(
         served(app, drain=gateway.close) as url,
         run_bridge("listen", f"{url}/live", "--region", "TX") as process,
     ):
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(SECONDS):
             while gateway.hub.counts().clients == 0:
                 await asyncio.sleep(0.01)
         gateway.hub.publish([entry(1, "CA"), entry(2, "TX", city="Austin")])

@@ -21,7 +21,13 @@ import socketio
 from supabase import AsyncClient, acreate_client
 
 from bridge.sandbox import Sandbox
-from tests.acceptance.conftest import BridgeProcess, SeedClient, SeedClients, bridge_process
+from tests.acceptance.conftest import (
+    SECONDS,
+    BridgeProcess,
+    SeedClient,
+    SeedClients,
+    bridge_process,
+)
 from tests.acceptance.test_process import free_port
 from tests.conftest import options
 
@@ -245,7 +251,7 @@ async def test_python_client_receives_the_same_events(project: Project, bridge_u
     await client.connect(bridge_url, auth={"regions": ["GA"]})
     try:
         key = await project.insert(name="Peachtree", state="GA")
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(SECONDS):
             while (event := await received.get())["data"]["property_id"] != key:
                 pass
         assert event["data"]["name"] == "Peachtree"

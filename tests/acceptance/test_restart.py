@@ -13,6 +13,7 @@ import httpx
 import pytest
 import socketio
 
+from tests.acceptance.conftest import SECONDS
 from tests.acceptance.restartable_bridge import RestartableBridge
 from tests.acceptance.test_process import NOWHERE, free_port
 
@@ -56,8 +57,15 @@ async def set_price(sandbox: Sandbox, key: str, price: int) -> None:
     await sandbox.execute("update properties set price = %s where id = %s", (price, key))
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-@pytest.mark.parametrize("transport", ["polling", "websocket"])
+@pytest.mark.parametrize(
+    ("transport", "number"),
+    [
+        pytest.param("polling", signal.SIGKILL, marks=pytest.mark.once),
+        ("polling", signal.SIGTERM),
+        ("websocket", signal.SIGKILL),
+        pytest.param("websocket", signal.SIGTERM, marks=pytest.mark.once),
+    ],
+)
 async def test_client_recovers_every_event_across_a_restart(
     restartable: RestartableBridge,
     client: SeedClients,
@@ -171,6 +179,7 @@ async def test_client_is_fresh_after_a_restart_with_a_log_in_memory(
             assert (await js.connected())["recovered"] is False
 
 
+@pytest.mark.once
 async def test_client_is_fresh_after_a_restart_beyond_the_recovery_window(
     run_bridge: RunBridge, client: SeedClients, sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -240,7 +249,9 @@ async def test_damaged_log_is_reported_with_a_remedy(run_bridge: RunBridge, tmp_
     assert "Move it away" in process.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGKILL, marks=pytest.mark.once), signal.SIGTERM]
+)
 async def test_python_client_reconnects_after_a_restart(
     restartable: RestartableBridge, number: signal.Signals
 ) -> None:
@@ -249,9 +260,9 @@ async def test_python_client_reconnects_after_a_restart(
     client.on("connect", lambda: connects.put_nowait(client.get_sid()))
     async with restartable.running() as process:
         await client.connect(restartable.url, transports=["websocket"])
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(SECONDS):
             await connects.get()
         await process.end(number)
-    async with restartable.running(), asyncio.timeout(15):
+    async with restartable.running(), asyncio.timeout(SECONDS):
         await connects.get()
         await client.disconnect()

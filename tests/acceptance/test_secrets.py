@@ -10,6 +10,7 @@ import aiohttp
 import httpx
 import jwt
 
+from tests.acceptance.conftest import SECONDS
 from tests.acceptance.test_process import alive, free_port
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ async def raw(port: int, *parts: bytes) -> bytes:
     try:
         for part in parts:
             writer.write(part)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(SECONDS):
             return await reader.read(4096)
     except ConnectionResetError:
         return b""

@@ -34,6 +34,11 @@ OFFLINE = re.compile(
 )
 """Console messages of Chromium while a page can't reach the bridge."""
 
+REJECTED = re.compile(
+    r"status of 40[03]|blocked by CORS policy|net::ERR_FAILED|WebSocket connection to .* failed"
+)
+"""Console messages of Chromium while the bridge rejects the page's origin."""
+
 VISIBLE = """(state) => {
   Object.defineProperty(document, "visibilityState", { value: state, configurable: true });
   Object.defineProperty(document, "hidden", { value: state === "hidden", configurable: true });
@@ -84,6 +89,8 @@ class Tab:
         """Errors of the page and of its console."""
         self.may_be_offline = False
         """Set by a test that cuts the network or ends the bridge."""
+        self.may_be_rejected = False
+        """Set by a test whose bridge rejects the page's origin."""
         self._frozen: CDPSession | None = None
         page.on("websocket", self._socket)
         page.on("console", self._console)
@@ -199,9 +206,12 @@ class Tab:
         ]
 
     def unexpected_errors(self) -> list[str]:
-        """Return the errors that the test did not cause by going offline."""
+        """Return the errors that the test did not cause by going offline or by a rejection."""
         return [
-            error for error in self.errors if not (self.may_be_offline and OFFLINE.search(error))
+            error
+            for error in self.errors
+            if not (self.may_be_offline and OFFLINE.search(error))
+            and not (self.may_be_rejected and REJECTED.search(error))
         ]
 
     def _console(self, message: ConsoleMessage) -> None:

@@ -127,3 +127,28 @@ async def test_lost_change_that_updated_at_does_not_show_is_found_by_a_full_comp
             table.write({**old[3], "price": 99})
             async with asyncio.timeout(10):
                 assert (await received.get())["data"]["changes"]["price"]["new"] == 99
+
+
+class HeavyTable(FakeTable):
+    """A table of which a page of more than `most` rows takes longer than the statement timeout."""
+
+    most = 1000
+
+    async def page(self, after: Key | None, limit: int) -> Sequence[Record]:
+        if limit > self.most:
+            raise TableUnreadableError("57014 canceling statement", refused=True)
+        keys = await FakeTable.keys(self, after, limit)
+        return [self.contents[key] for key in keys]
+
+
+async def test_pages_that_are_refused_are_halved_until_the_table_can_be_compared() -> None:
+    old = [row(f"p{n:03}", updated_at=f"2026-01-05T0{n % 9}:00:00Z") for n in range(200)]
+    table = HeavyTable(*old)
+    bridge = create_app(settings(compare_interval=0.1, **HURRIED), source=FakeSource(), table=table)
+    async with site(bridge, bridge) as here:
+        await here.ready()
+        async with here.receiving() as received:
+            table.most = 40
+            table.write({**old[199], "price": 99})
+            async with asyncio.timeout(20):
+                assert (await received.get())["data"]["changes"]["price"]["new"] == 99

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,7 @@ def test_gate_runs_the_tests_on_each_of_them() -> None:
     assert '.ci/other-pythons "$own"' in gate
     [command] = re.findall(r'"\$environment/bin/pytest" (.*?) < /dev/null', gate, re.DOTALL)
     for kind in (
+        "acceptance",
         "unit",
         "conformance",
         "contract",
@@ -109,6 +111,20 @@ def test_gate_runs_the_tests_on_each_of_them() -> None:
     ):
         assert f"tests/{kind}" in command
     assert "tests/integration/test_{gateway," in command
+
+
+def test_gate_runs_tests_of_each_acceptance_file_on_them() -> None:
+    """Not all tests of a file are marked `once`."""
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-n0", "tests/acceptance"]
+    selected = subprocess.run(
+        [*command, "-m", "not once and not supabase"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    files = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("tests/acceptance/test_*.py")}
+    assert set(re.findall(r"^(.*)::", selected, re.MULTILINE)) >= files
 
 
 def test_image_has_a_python_that_the_gate_may_run() -> None:

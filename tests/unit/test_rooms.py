@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,6 +55,14 @@ def test_client_with_regional_rights_is_in_no_room_of_another_region() -> None:
 )
 def test_region_is_the_path_of_its_columns(row: Any, regions: tuple[str, ...]) -> None:
     assert regions_of(dict(zip(("state", "city"), row, strict=True)), ("state", "city")) == regions
+
+
+@pytest.mark.parametrize(
+    "case", json.loads((Path(__file__).parents[1] / "support" / "regions.json").read_text("utf-8"))
+)
+def test_regions_are_those_of_the_web_app(case: dict[str, Any]) -> None:
+    """The web app's own tests run the same cases."""
+    assert list(regions_of(case["row"], case["columns"])) == case["regions"]
 
 
 @given(st.lists(st.tuples(*[st.text("a/%25F", min_size=1)] * 2), unique=True, min_size=2))

@@ -27,6 +27,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential
 
 from bridge.errors import LogUnusableError
 from bridge.log.sqlite.log_file import WAL_BYTES, LogFile
+from bridge.log.worker_lock import is_worker
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -328,6 +329,11 @@ class Database:
     def _unusable(self, error: sqlite3.Error) -> LogUnusableError:
         code = _primary(error)
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            if is_worker():
+                return LogUnusableError(
+                    f"the log {self.path} is in use by another worker of this server: one bridge "
+                    "at a time can have it; run one worker (--workers 1, gunicorn -w 1)"
+                )
             return LogUnusableError(
                 f"the log {self.path} is in use by another process: one bridge at a time can have "
                 "it; run one worker (--workers 1), stop the other bridge, or name another file in "

@@ -36,7 +36,8 @@ class LogFile:
 
     def prepare(self) -> None:
         """Create the file, empty, which SQLite takes for a database, or restrict its mode to the
-        owner. Raises OSError, and `LogUnusableError` for a symbolic link to no file.
+        owner. Raises OSError, and `LogUnusableError` for a symbolic link to no file, and for what
+        is no file.
         """
         if self.path.is_symlink() and not self.path.exists():
             raise LogUnusableError(
@@ -45,9 +46,15 @@ class LogFile:
             )
         file = os.open(self.path, os.O_CREAT | os.O_RDWR, MODE)
         try:
-            self._known = {self.path: os.fstat(file)}
+            found = os.fstat(file)
         finally:
             os.close(file)
+        if not stat.S_ISREG(found.st_mode):
+            raise LogUnusableError(
+                f"the log {self.path} is a device or a pipe: expected in BRIDGE_LOG the name of a "
+                "file, or memory:"
+            )
+        self._known = {self.path: found}
         for path in (self.path, self.wal):
             self._restrict(path)
 

@@ -1,6 +1,6 @@
 """Issues access tokens of users and serves the JWKS that verifies them.
 
-This is the part of Supabase Auth that a resource server depends on; there is no sign-up or sign-in.
+This is the part of Supabase Auth that a resource server depends on.
 """
 
 from __future__ import annotations
@@ -58,6 +58,18 @@ class UserTokens:
             "user_metadata": {},
         }
         return jwt.encode(defaults | claims, self._key, ALGORITHM, headers={"kid": self._kid})
+
+    def verify(self, token: str) -> dict[str, Any]:
+        """Return the claims of a valid token. Raises `jwt.InvalidTokenError`."""
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            self._key.public_key(),
+            [ALGORITHM],
+            audience="authenticated",
+            issuer=self.issuer,
+            options={"require": ["exp", "sub"]},
+        )
+        return claims
 
     def routes(self) -> list[web.RouteDef]:
         return [web.get("/auth/v1/.well-known/jwks.json", self._serve_key_set)]

@@ -176,10 +176,13 @@ class RealtimeSource:
             self._error = session.watchdog.error
             if up_to_date or not session.watchdog.compares:
                 self._last_activity_at = now
-            elif session.watchdog.last_activity_at is not None:
-                self._last_activity_at = max(
-                    self._last_activity_at or 0.0, session.watchdog.last_activity_at
+            else:
+                proofs = (
+                    self._last_activity_at,
+                    session.watchdog.last_activity_at,
+                    queue.confirmed_at,
                 )
+                self._last_activity_at = max((at for at in proofs if at is not None), default=None)
 
     @property
     def _distrusted(self) -> bool:

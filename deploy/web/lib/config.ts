@@ -8,6 +8,8 @@ export interface Config {
   bridgePath: string;
   /** Receive events in batches, a few frames per second. */
   batch: boolean;
+  /** Columns that make the region of a row, widest first, as in the bridge's `BRIDGE_REGION`. */
+  regionColumns: string[];
   supabase: { url: string; key: string } | null;
   /** A fixed access token for development and tests, without Supabase Auth. */
   token: string | null;
@@ -21,7 +23,8 @@ export function bridgeUrl(): string {
 }
 
 export async function config(): Promise<Config> {
-  const { SUPABASE_URL, SUPABASE_PUBLISHABLE_KEY, BRIDGE_PATH, BRIDGE_BATCH } = process.env;
+  const { SUPABASE_URL, SUPABASE_PUBLISHABLE_KEY, BRIDGE_PATH, BRIDGE_BATCH, BRIDGE_REGION } =
+    process.env;
   if (Boolean(SUPABASE_URL) !== Boolean(SUPABASE_PUBLISHABLE_KEY)) {
     throw new Error(
       "expected both SUPABASE_URL and SUPABASE_PUBLISHABLE_KEY, or neither; " +
@@ -34,6 +37,7 @@ export async function config(): Promise<Config> {
     bridgeUrl: bridgeUrl(),
     bridgePath: BRIDGE_PATH ?? "/socket.io",
     batch: BRIDGE_BATCH === "true",
+    regionColumns: (BRIDGE_REGION || "state").split(",").map((column) => column.trim()),
     supabase:
       SUPABASE_URL && SUPABASE_PUBLISHABLE_KEY
         ? { url: SUPABASE_URL, key: SUPABASE_PUBLISHABLE_KEY }

@@ -79,6 +79,12 @@ class FakeSocket extends FakeEmitter {
     this.receive("connect_error", new Error("timeout"));
     this.io.receive("reconnect_attempt", 1);
   }
+  /** The connection fails, after an answer over HTTP with this body; socket.io-client retries. */
+  failPoll(responseText?: string) {
+    const context = { responseText };
+    this.receive("connect_error", Object.assign(new Error("xhr poll error"), { context }));
+    this.io.receive("reconnect_attempt", 1);
+  }
   handshake(): Promise<unknown> {
     return new Promise((resolve) => this.options.auth(resolve));
   }
@@ -414,4 +420,43 @@ test("polling lasts as long as the page where storage is blocked", () => {
   socket.lose();
   socket.io.receive("reconnect_attempt", 1);
   expect(socket.io.opts.transports).toEqual(["polling"]);
+});
+
+test("rejected origin is reported from the answer to a poll, until the client connects", () => {
+  const { client, socket } = createClient();
+  client.retain(null, false);
+  const error = { code: "origin_forbidden", message: "no" };
+  socket.failPoll(JSON.stringify({ ok: false, error }));
+  expect(client.connection.getSnapshot().error).toEqual(error);
+  socket.establish();
+  expect(client.connection.getSnapshot().error).toBeNull();
+});
+
+test.each([undefined, "", "<html>502</html>", "null", '"text"'])(
+  "failed poll with the answer %s reports no rejection",
+  (answer) => {
+    const { client, socket } = createClient();
+    client.retain(null, false);
+    socket.failPoll(answer);
+    expect(client.connection.getSnapshot().error).toBeNull();
+  },
+);
+
+test.each(["token_invalid", "token_expired", "signed_out"])(
+  "session renews its token when it is rejected with %s",
+  (code) => {
+    const { client, socket } = createClient();
+    const renew = vi.fn(() => Promise.resolve());
+    client.retain({ ...createSession("abc"), renew }, false);
+    socket.reject(code);
+    expect(renew).toHaveBeenCalledOnce();
+  },
+);
+
+test("session does not renew its token when another rejection comes", () => {
+  const { client, socket } = createClient();
+  const renew = vi.fn(() => Promise.resolve());
+  client.retain({ ...createSession("abc"), renew }, false);
+  socket.reject("not_ready");
+  expect(renew).not.toHaveBeenCalled();
 });

@@ -18,7 +18,7 @@ afterEach(() => {
 });
 
 /** Counts that are attached to a connected client; the test answers its requests. */
-function attached() {
+function attached(columns?: string[]) {
   const listeners = new Map<string, (reason?: string) => void>();
   const socket = {
     connected: true,
@@ -37,7 +37,7 @@ function attached() {
       requests.push({ path, answer });
     });
   const changes = new Emitter<Change>();
-  const regionCounts = new RegionCounts();
+  const regionCounts = new RegionCounts([], columns);
   const stop = regionCounts.attach(
     { socket, get } as unknown as Pick<BridgeClient, "socket" | "get">,
     { changes },
@@ -144,4 +144,16 @@ test("detached counts are not read again", async () => {
 test("total counts a row once, not in each of its regions", () => {
   const counts = [...TX_3, { region: "TX/Austin", count: 2 }, { region: "CA", count: 1 }];
   expect(totalOf(counts)).toBe(4);
+});
+
+test.each([
+  ["town", 2],
+  ["state", 1],
+])("change of %s counts where the region is another column", async (column, requested) => {
+  const { requests, emit } = attached(["town"]);
+  requests[0]!.answer(TX_2);
+  await settle();
+  emit({ changes: { [column]: { old: "a", new: "b" } } });
+  await vi.advanceTimersByTimeAsync(300);
+  expect(requests).toHaveLength(requested);
 });

@@ -11,6 +11,8 @@ const supabase = vi.hoisted(() => ({
   created: 0,
   session: null as { access_token: string } | null,
   error: null as Error | null,
+  refreshError: null as { status?: number } | null,
+  signOuts: [] as unknown[],
   listeners: new Set<unknown>(),
 }));
 
@@ -21,6 +23,8 @@ vi.mock("@supabase/supabase-js", () => ({
       auth: {
         getSession: () =>
           Promise.resolve({ data: { session: supabase.session }, error: supabase.error }),
+        refreshSession: () => Promise.resolve({ error: supabase.refreshError }),
+        signOut: (options: unknown) => Promise.resolve(supabase.signOuts.push(options)),
         onAuthStateChange: (listener: AuthListener) => {
           supabase.listeners.add(listener);
           return {
@@ -37,7 +41,7 @@ const ANN_REFRESHED = { ...ANN, access_token: "ann-2" };
 const BOB = { user: { id: "bob" }, access_token: "bob-1" };
 
 beforeEach(() => {
-  Object.assign(supabase, { created: 0, session: null, error: null });
+  Object.assign(supabase, { created: 0, session: null, error: null, signOuts: [] });
   supabase.listeners.clear();
 });
 
@@ -108,4 +112,14 @@ test("listener unsubscribed before supabase-js is loaded is never added", async 
   supabaseSession("http://supabase", "sb_publishable").onChange(() => {})();
   await new Promise((resolve) => setTimeout(resolve));
   expect(supabase.listeners.size).toBe(0);
+});
+
+test.each([
+  ["a fresh token", null, []],
+  ["an error of the network", {}, []],
+  ["a rejection", { status: 400 }, [{ scope: "local" }]],
+])("renewal with %s signs out only where it has to", async (_case, error, signOuts) => {
+  supabase.refreshError = error;
+  await supabaseSession("http://supabase", "sb_publishable").renew?.();
+  expect(supabase.signOuts).toEqual(signOuts);
 });

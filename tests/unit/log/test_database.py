@@ -180,6 +180,15 @@ async def test_link_to_a_file_is_followed(tmp_path: Path) -> None:
     assert (tmp_path / "elsewhere").stat().st_size
 
 
+async def test_pipe_is_rejected_and_keeps_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    os.mkfifo(path)
+    path.chmod(0o666)
+    with pytest.raises(LogUnusableError, match="is a device or a pipe"):
+        await Database(path).open(TABLE)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666
+
+
 # -- losses
 
 

@@ -155,6 +155,21 @@ def test_table_is_named_before_the_source() -> None:
     assert reason.startswith("the table can't be read")
 
 
+def test_table_is_named_before_a_silence_that_began_with_the_look_before() -> None:
+    silent = SourceStatus(SourceState.LIVE, since=10.0, last_activity_at=69.0)
+    assert judge(silent, unreadable_since=73.0, **TABLE) == (
+        "the table can't be read: 42703 column does not exist; "
+        "the source shows no sign of life for 31 s, more than 30 s"
+    )
+
+
+def test_silence_is_named_before_a_table_that_has_only_just_failed() -> None:
+    silent = SourceStatus(SourceState.LIVE, since=10.0, last_activity_at=69.0)
+    reason = judge(silent, unreadable_since=99.0, **TABLE)
+    assert reason is not None
+    assert reason.startswith("the source shows no sign of life")
+
+
 @pytest.mark.parametrize(
     ("causes", "reason"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -17,6 +18,9 @@ from bridge.source.change_queue import ChangeQueue
 from tests.fakes import FakeTable, row, settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bridge.changes import Key, Record
     from bridge.pipeline.merger import RowChangeSet
 
 PROJECTION = Projection()
@@ -89,6 +93,46 @@ async def test_difference_is_emitted_without_grace_while_the_source_is_not_live(
             table.write(row("p1", price=1, updated_at="2026-02-01T00:00:00Z"))
             async with sink.committed:
                 await sink.committed.wait_for(lambda: sum(sink.commits) == 1)
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+
+class ScannedTable(FakeTable):
+    """Counts the reads of recent rows."""
+
+    scans = 0
+
+    async def recent(self, since: str, after: Key | None, limit: int) -> Sequence[Record]:
+        self.scans += 1
+        return await super().recent(since, after, limit)
+
+
+async def test_scan_confirms_a_stream_that_has_delivered_everything_and_no_other() -> None:
+    table, sink, queue = ScannedTable(row("p1", price=0)), RecordingSink(), ChangeQueue(10)
+    sink.rows.load([("p1", sink.rows.encode(row("p1", price=0)))])
+    sink.progress = Progress(loaded=True)
+    queue.put_nowait(Gap(GapReason.SUBSCRIBED))
+    pipeline = Pipeline(
+        projection=PROJECTION,
+        table=table,
+        queue=queue,
+        sink=sink,
+        options=reconcile_options(settings(watch_interval=0.01, watch_grace=3600)),
+    )
+    running = asyncio.create_task(pipeline.run())
+    try:
+        async with asyncio.timeout(20):
+            await pipeline.reconciled()
+            while queue.confirmed_at is None:
+                await asyncio.sleep(0.01)
+            table.write(row("p1", price=1, updated_at="2026-02-01T00:00:00Z"))
+            begun = time.monotonic()
+            table.scans = 0
+            while table.scans < 10:
+                await asyncio.sleep(0.01)
+        assert queue.confirmed_at <= begun
     finally:
         running.cancel()
         with suppress(asyncio.CancelledError):

@@ -26,6 +26,13 @@ export function supabaseSession(url: string, key: string): SupabaseSession {
       if (error) throw error;
       return data.session?.access_token ?? null;
     },
+    async renew() {
+      const { auth } = await client();
+      const { error } = await auth.refreshSession();
+      // Rejected by Supabase Auth too, as after a change of the project's keys: sign in again. An
+      // error of the network is tried again with the next rejection.
+      if (error && error.status) await auth.signOut({ scope: "local" });
+    },
     onChange(listener) {
       let cancelled = false;
       let unsubscribe = () => {};

@@ -2,6 +2,8 @@
 import { useRouter } from "next/navigation";
 import { useMemo } from "react";
 import { PropertyProvider, useProperties } from "@/lib/bridge/react";
+import { formatRegion, regionsOf } from "@/lib/bridge/regions";
+import { useRegionColumns } from "@/lib/columns";
 import { useHighlights } from "@/features/highlights/react";
 import { Listings } from "@/features/listings/listings";
 import type { RegionCount } from "@/features/listings/region-counts";
@@ -31,7 +33,7 @@ function Columns({ left, right, regions: initial }: Props) {
   return (
     <main className={styles.main}>
       <h1 className="visually-hidden">
-        {left} and {right} side by side
+        {formatRegion(left)} and {formatRegion(right)} side by side
       </h1>
       <Column
         region={left}
@@ -58,16 +60,19 @@ function Column(props: {
   const { region, regions, label, onChange } = props;
   const { rows, ready, error } = useProperties();
   const recent = useHighlights();
+  const regionColumns = useRegionColumns();
   const columnRows = useMemo(
-    () => rows.filter(({ state, city }) => isWithin(region, state, city)),
-    [rows, region],
+    () => rows.filter((row) => regionsOf(row, regionColumns).includes(region)),
+    [rows, region, regionColumns],
   );
   return (
     <section className={styles.column} data-testid="column" data-region={region}>
       <div className={styles.bar}>
         <select aria-label={label} value={region} onChange={({ target }) => onChange(target.value)}>
           {[...new Set([region, ...regions])].sort().map((name) => (
-            <option key={name}>{name}</option>
+            <option key={name} value={name}>
+              {formatRegion(name)}
+            </option>
           ))}
         </select>
         <output>{ready ? `${columnRows.length} listings` : "…"}</output>
@@ -77,13 +82,8 @@ function Column(props: {
         recent={recent}
         ready={ready}
         error={error}
-        label={`Listings in ${region}`}
+        label={`Listings in ${formatRegion(region)}`}
       />
     </section>
   );
-}
-
-/** Return whether a place is in a region such as TX or TX/Austin. */
-function isWithin(region: string, state: string | null, city: string | null): boolean {
-  return region === state || region === `${state}/${city}`;
 }

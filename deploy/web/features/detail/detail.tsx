@@ -8,6 +8,8 @@ import type { PropertyRow } from "@/lib/bridge/contract";
 import type { RecentChangesById } from "@/features/highlights/highlights";
 import type { Change } from "@/lib/bridge/store";
 import { useHighlights } from "@/features/highlights/react";
+import { Rejection } from "@/features/connection/rejection";
+import { hasLocation } from "@/features/map/points";
 import { Field } from "@/features/listings/card";
 import styles from "./detail.module.css";
 
@@ -54,7 +56,7 @@ function View({ id }: { id: string }) {
       {error && !row ? (
         <div className={styles.message} data-testid="error" role="alert">
           <h1>This listing cannot be shown</h1>
-          <p>{error.message}</p>
+          <Rejection error={error} />
         </div>
       ) : row ? (
         <Sheet row={row} recent={recent} ready={ready} />
@@ -101,10 +103,10 @@ function Sheet(props: { row: PropertyRow; recent: RecentChangesById; ready: bool
   return (
     <article className={styles.sheet} data-testid="listing" data-property-id={id}>
       <div className={styles.head}>
-        <h1>
-          <Field row={row} recent={recent.get(id)} column="name" />
-        </h1>
-        <Field row={row} recent={recent.get(id)} column="price" className={styles.price} />
+        <h1>{"name" in row ? <Field row={row} recent={recent.get(id)} column="name" /> : id}</h1>
+        {"price" in row && (
+          <Field row={row} recent={recent.get(id)} column="price" className={styles.price} />
+        )}
       </div>
       <dl className={styles.facts}>
         {columns.map((column) => (
@@ -116,9 +118,11 @@ function Sheet(props: { row: PropertyRow; recent: RecentChangesById; ready: bool
           </div>
         ))}
       </dl>
-      <div className={styles.map}>
-        <ListingMap rows={[row]} recent={recent} ready={ready} viewKey={id} selected={null} />
-      </div>
+      {hasLocation(row) && (
+        <div className={styles.map}>
+          <ListingMap rows={[row]} recent={recent} ready={ready} viewKey={id} selected={null} />
+        </div>
+      )}
     </article>
   );
 }

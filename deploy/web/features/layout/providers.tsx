@@ -6,12 +6,14 @@ import { HighlightsProvider } from "@/features/highlights/react";
 import { NotificationsProvider } from "@/features/notifications/react";
 import { Toasts } from "@/features/notifications/toasts";
 import { SocketProvider } from "@/lib/bridge/react";
+import { ColumnsProvider } from "@/lib/columns";
 import type { Config } from "@/lib/config";
 import { Header } from "./header";
 
 /** Everything that outlives navigation: session, connection, header, toasts. */
 export function Providers({ config, children }: { config: Config; children: React.ReactNode }) {
-  const { bridgeUrl, bridgePath, batch, supabase, token, theme, exposeState } = config;
+  const { bridgeUrl, bridgePath, batch, regionColumns, supabase, token, theme, exposeState } =
+    config;
   const [supabaseAuth] = useState(() =>
     supabase ? supabaseSession(supabase.url, supabase.key) : null,
   );
@@ -20,15 +22,17 @@ export function Providers({ config, children }: { config: Config; children: Reac
     [supabaseAuth, token],
   );
   return (
-    <SocketProvider url={bridgeUrl} path={bridgePath} session={session} batch={batch}>
-      <HighlightsProvider>
-        <NotificationsProvider>
-          {exposeState && <ExposedState />}
-          <Header session={supabaseAuth} theme={theme} />
-          {children}
-          <Toasts theme={theme} />
-        </NotificationsProvider>
-      </HighlightsProvider>
-    </SocketProvider>
+    <ColumnsProvider region={regionColumns}>
+      <SocketProvider url={bridgeUrl} path={bridgePath} session={session} batch={batch}>
+        <HighlightsProvider>
+          <NotificationsProvider>
+            {exposeState && <ExposedState />}
+            <Header session={supabaseAuth} theme={theme} />
+            {children}
+            <Toasts theme={theme} />
+          </NotificationsProvider>
+        </HighlightsProvider>
+      </SocketProvider>
+    </ColumnsProvider>
   );
 }

@@ -1,6 +1,6 @@
 "use client";
 import Link from "next/link";
-import { memo } from "react";
+import { Fragment, memo } from "react";
 import type { Json, PropertyRow } from "@/lib/bridge/contract";
 import type { RecentChanges } from "@/features/highlights/highlights";
 import {
@@ -10,6 +10,8 @@ import {
   propertyPath,
   stringColumn,
 } from "@/lib/format";
+import { useRegionColumns } from "@/lib/columns";
+import { otherColumns, placeColumns } from "./card-columns";
 import styles from "./card.module.css";
 
 /** A column's value, highlighted for a few seconds after a change. */
@@ -49,11 +51,33 @@ function Footer({ row, recent }: { row: PropertyRow; recent: RecentChanges | und
     );
   }
   const pricePerUnit = formatPricePerUnit(row);
+  if (!pricePerUnit && !("created_at" in row)) return null;
   return (
     <p className={styles.facts}>
       {pricePerUnit && <span>{pricePerUnit} per unit</span>}
-      <span>listed {formatValue("created_at", row.created_at)}</span>
+      {"created_at" in row && <span>listed {formatValue("created_at", row.created_at)}</span>}
     </p>
+  );
+}
+
+/** Columns by name, where the table lacks those that a card has a place for. */
+function Others(props: {
+  row: PropertyRow;
+  recent: RecentChanges | undefined;
+  columns: readonly string[];
+}) {
+  const { row, recent, columns } = props;
+  return (
+    <dl className={styles.others}>
+      {columns.map((column) => (
+        <div key={column}>
+          <dt>{formatColumn(column)}</dt>
+          <dd>
+            <Field row={row} recent={recent} column={column} />
+          </dd>
+        </div>
+      ))}
+    </dl>
   );
 }
 
@@ -65,6 +89,8 @@ export const Card = memo(function Card(props: {
 }) {
   const { row, recent, selected = false, onSelect } = props;
   const id = String(row.property_id);
+  const place = placeColumns(row, useRegionColumns());
+  const others = otherColumns(row, place);
   return (
     <article
       className={styles.card}
@@ -76,22 +102,37 @@ export const Card = memo(function Card(props: {
     >
       <h3 className={styles.name}>
         <Link href={propertyPath(id)} prefetch={false} onFocus={onSelect && (() => onSelect(id))}>
-          <Field row={row} recent={recent} column="name" />
+          {"name" in row ? <Field row={row} recent={recent} column="name" /> : id}
         </Link>
       </h3>
-      <p className={styles.place}>
-        <span className={styles.where}>
-          <Field row={row} recent={recent} column="city" />,{" "}
-          <Field row={row} recent={recent} column="state" />
-        </span>
-        <Field row={row} recent={recent} column="status" className={styles.status} />
-      </p>
-      <p className={styles.money}>
-        <Field row={row} recent={recent} column="price" className={styles.price} />
-        <span className={styles.units}>
-          <Field row={row} recent={recent} column="units" /> units
-        </span>
-      </p>
+      {(place.length > 0 || "status" in row) && (
+        <p className={styles.place}>
+          <span className={styles.where}>
+            {place.map((column, index) => (
+              <Fragment key={column}>
+                {index > 0 && ", "}
+                <Field row={row} recent={recent} column={column} />
+              </Fragment>
+            ))}
+          </span>
+          {"status" in row && (
+            <Field row={row} recent={recent} column="status" className={styles.status} />
+          )}
+        </p>
+      )}
+      {others.length > 0 && <Others row={row} recent={recent} columns={others} />}
+      {("price" in row || "units" in row) && (
+        <p className={styles.money}>
+          {"price" in row && (
+            <Field row={row} recent={recent} column="price" className={styles.price} />
+          )}
+          {"units" in row && (
+            <span className={styles.units}>
+              <Field row={row} recent={recent} column="units" /> units
+            </span>
+          )}
+        </p>
+      )}
       <Footer row={row} recent={recent} />
     </article>
   );

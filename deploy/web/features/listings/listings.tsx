@@ -3,6 +3,7 @@ import { useVirtualizer } from "@tanstack/react-virtual";
 import { useEffect, useRef, useState } from "react";
 import type { PropertyRow, RefusalReason } from "@/lib/bridge/contract";
 import type { RecentChangesById } from "@/features/highlights/highlights";
+import { Rejection } from "@/features/connection/rejection";
 import { useSocket } from "@/lib/bridge/react";
 import { Card } from "./card";
 import styles from "./listings.module.css";
@@ -55,8 +56,7 @@ export function Listings(props: {
       {error && rows.length === 0 ? (
         <div className={styles.message} data-testid="error" role="alert">
           <h2>These listings cannot be shown</h2>
-          <p>{error.message}</p>
-          <code>{error.code}</code>
+          <Rejection error={error} />
         </div>
       ) : rows.length === 0 && !ready ? (
         <Skeletons />

@@ -20,7 +20,11 @@ export class RegionCounts {
   readonly counts: Observable<readonly RegionCount[]>;
   #request: AbortController | undefined;
 
-  constructor(initial: readonly RegionCount[] = []) {
+  /** `columns`: those that make the region of a row. */
+  constructor(
+    initial: readonly RegionCount[] = [],
+    private readonly columns: readonly string[] = ["state"],
+  ) {
     this.counts = new Observable(initial);
   }
 
@@ -39,7 +43,8 @@ export class RegionCounts {
       this.counts.set([]);
     };
     const stopChanges = store.changes.subscribe((change) => {
-      if (change.fromEvent && isCounted(change)) collecting ??= setTimeout(refresh, COLLECT_MS);
+      if (change.fromEvent && isCounted(change, this.columns))
+        collecting ??= setTimeout(refresh, COLLECT_MS);
     });
     socket.on("connect", refresh);
     socket.on("disconnect", onDisconnect);
@@ -69,8 +74,8 @@ export class RegionCounts {
 }
 
 /** Whether the change adds a row to a region, removes or moves it. */
-function isCounted({ kind, changes }: Change): boolean {
-  return kind !== "updated" || "state" in changes || "city" in changes;
+function isCounted({ kind, changes }: Change, columns: readonly string[]): boolean {
+  return kind !== "updated" || columns.some((column) => column in changes);
 }
 
 /** Return the number of listings in all regions. Those in `TX/Austin` count in `TX` already. */

@@ -1,6 +1,7 @@
 "use client";
 import { useRouter } from "next/navigation";
 import { useMemo } from "react";
+import { formatRegion } from "@/lib/bridge/regions";
 import { totalOf, type RegionCount } from "./region-counts";
 import { useRegionCounts } from "./use-region-counts";
 import styles from "./browse.module.css";
@@ -38,7 +39,7 @@ export function RegionPicker(props: {
         <option value="">All{total > 0 && ` (${total})`}</option>
         {counts.map(({ region, count }) => (
           <option key={region} value={region}>
-            {region} ({count})
+            {formatRegion(region)} ({count})
           </option>
         ))}
       </select>

@@ -1,6 +1,7 @@
 "use client";
 import { useEffect, useState } from "react";
 import { useObservable, usePropertyStore, useSocket } from "@/lib/bridge/react";
+import { useRegionColumns } from "@/lib/columns";
 import { RegionCounts, type RegionCount } from "./region-counts";
 
 /** Return the regions that the user may read with their numbers of listings; `initial` until they
@@ -8,7 +9,8 @@ import { RegionCounts, type RegionCount } from "./region-counts";
 export function useRegionCounts(initial: readonly RegionCount[]): readonly RegionCount[] {
   const { client } = useSocket();
   const store = usePropertyStore();
-  const [regionCounts] = useState(() => new RegionCounts(initial));
+  const columns = useRegionColumns();
+  const [regionCounts] = useState(() => new RegionCounts(initial, columns));
   useEffect(() => regionCounts.attach(client, store), [regionCounts, client, store]);
   return useObservable(regionCounts.counts);
 }

@@ -13,6 +13,11 @@ interface DrawnPoint {
   recent: RecentChanges | undefined;
 }
 
+/** Return whether the table has the columns of a location. */
+export function hasLocation(row: PropertyRow): boolean {
+  return "longitude" in row && "latitude" in row;
+}
+
 /** Return longitude and latitude, or null if either is unknown. */
 export function coordinatesOf(row: PropertyRow | undefined): [number, number] | null {
   const { longitude, latitude } = row ?? {};

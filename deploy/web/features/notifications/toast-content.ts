@@ -18,11 +18,13 @@ export function toToast({ kind, row, changes }: Change): ToastContent | null {
   const name = row.name ?? id;
   const place = [row.city, row.state].filter(Boolean).join(", ");
   if (kind === "created") {
-    const body = `${place} · ${formatValue("price", row.price)}`;
+    const price = "price" in row ? formatValue("price", row.price) : "";
+    const body = [place, price].filter(Boolean).join(" · ");
     return { id, kind: "listed", title: `New: ${name}`, body };
   }
   if (kind === "deleted") {
-    return { id, kind: "removed", title: `Removed: ${name}`, body: `${place}: no longer listed` };
+    const body = [place, "no longer listed"].filter(Boolean).join(": ");
+    return { id, kind: "removed", title: `Removed: ${name}`, body };
   }
   const { status, price } = changes;
   if (status) {

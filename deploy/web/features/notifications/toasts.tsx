@@ -5,50 +5,36 @@ import { toast, Toaster } from "sonner";
 import { usePropertyStore } from "@/lib/bridge/react";
 import { propertyPath } from "@/lib/format";
 import { useNotifications } from "./react";
-import { summarize, type ToastContent, toToast } from "./toast-content";
+import { ToastCollector } from "./toast-collector";
+import { toToast } from "./toast-content";
 
-/** Changes within this time are shown together. */
-const COLLECT_MS = 350;
-/** More than this many are shown as one toast. */
-const MAX_SINGLE_TOASTS = 3;
-
-/** Shows a toast for each important change of the view and for each notification. */
+/** Shows toasts of important changes of the view, and of each notification. */
 export function Toasts({ theme }: { theme: "light" | "dark" | null }) {
   const store = usePropertyStore();
   const notifications = useNotifications();
   const router = useRouter();
   useEffect(() => {
-    let pending: ToastContent[] = [];
-    const notified = new Set<string>(); // properties with a notification in the same interval
-    let timer: ReturnType<typeof setTimeout> | undefined;
     const view = (id: string) => ({
       label: "View",
       onClick: () => router.push(propertyPath(id)),
     });
-    const flush = () => {
-      timer = undefined;
-      const muted = notifications.muted.getSnapshot();
-      const shown = muted ? [] : pending.filter(({ id }) => !notified.has(id));
-      pending = [];
-      notified.clear();
-      if (shown.length > MAX_SINGLE_TOASTS) {
-        toast(`${shown.length} listings changed`, { id: "many", description: summarize(shown) });
+    const collector = new ToastCollector((shown, summary) => {
+      if (notifications.muted.getSnapshot()) return;
+      if (summary) {
+        toast(`${shown.length} listings changed`, { id: "many", description: summary });
       } else {
         for (const { id, kind, title, body } of shown)
           toast(title, { id: id + kind, description: body, action: view(id) });
       }
-    };
+    });
     const unsubscribe = [
       store.changes.subscribe((change) => {
         const content = change.fromEvent ? toToast(change) : null;
-        if (!content) return;
-        pending.push(content);
-        timer ??= setTimeout(flush, COLLECT_MS);
+        if (content) collector.add(content);
       }),
       notifications.arrivals.subscribe(({ key, title, body, severity, property_id }) => {
         if (notifications.muted.getSnapshot()) return;
-        notified.add(String(property_id));
-        timer ??= setTimeout(flush, COLLECT_MS);
+        collector.notified(String(property_id));
         const show = severity === "important" ? toast.warning : toast.info;
         show(title, { id: key, description: body, action: view(String(property_id)) });
       }),
@@ -57,7 +43,7 @@ export function Toasts({ theme }: { theme: "light" | "dark" | null }) {
       if (muted) toast.dismiss();
     });
     return () => {
-      clearTimeout(timer);
+      collector.stop();
       unsubscribeMuted();
       for (const stop of unsubscribe) stop();
     };

@@ -3,6 +3,7 @@ import { io, type Socket } from "socket.io-client";
 import type {
   BridgeStatusData,
   ClientToServerEvents,
+  ErrorCode,
   HandshakeAuth,
   RefusalReason,
   ServerToClientEvents,
@@ -20,6 +21,8 @@ export interface Session {
   /** Subscribe to changes: "token" is a fresh token of the same user, "user" a different user or
    * none. Return the function that unsubscribes. */
   onChange(listener: (change: "token" | "user") => void): () => void;
+  /** Called when the bridge rejected the token: get another one, or sign out. */
+  renew?(): Promise<void>;
 }
 
 export interface Connection {
@@ -38,6 +41,8 @@ const PROBE_TIMEOUT_MS = 4_000;
 /** Time within which a connection attempt is answered. Another attempt may use other transports. */
 const CONNECT_TIMEOUT_MS = 5_000;
 const MAX_BACKOFF_MS = 30_000;
+/** Codes of tokens that will not be accepted later either. */
+const INVALID_SESSION = new Set<ErrorCode>(["token_invalid", "token_expired", "signed_out"]);
 
 export class BridgeClient {
   readonly socket: BridgeSocket;
@@ -58,7 +63,7 @@ export class BridgeClient {
 
   /** Does not connect: `retain` does. */
   constructor(
-    private readonly url: string,
+    readonly url: string,
     path: string,
   ) {
     this.#transports = new TransportChoice(url);
@@ -83,8 +88,14 @@ export class BridgeClient {
     this.socket.on("connect_error", (error: Error & { data?: RefusalReason }) => {
       this.#backingOff = true;
       if (error.message === "timeout") this.#transports.timedOut(); // by the manager's `timeout`
-      if (this.socket.active) return; // a network error: socket.io-client reconnects by itself
-      this.#update({ error: error.data ?? { code: "not_supported", message: error.message } });
+      if (this.socket.active) {
+        // A network error, or an HTTP answer: socket.io-client reconnects by itself.
+        this.#update({ error: answerOf(error) });
+        return;
+      }
+      const reason = error.data ?? { code: "not_supported", message: error.message };
+      this.#update({ error: reason });
+      if (INVALID_SESSION.has(reason.code)) void this.#session?.renew?.();
       this.#scheduleReconnect();
     });
     this.socket.io.on("reconnect_attempt", () => {
@@ -232,5 +243,18 @@ export class BridgeClient {
 
   #update(change: Partial<Connection>): void {
     this.connection.set({ ...this.connection.getSnapshot(), ...change });
+  }
+}
+
+/** Return why the bridge rejected a poll, from the body of its answer; null if there was no answer
+ * that this page may read. Browsers show no answer to a WebSocket. */
+function answerOf(error: Error & { context?: { responseText?: unknown } }): RefusalReason | null {
+  try {
+    const body = JSON.parse(String(error.context?.responseText)) as {
+      error?: RefusalReason;
+    } | null;
+    return body?.error ?? null;
+  } catch {
+    return null;
   }
 }
