@@ -11,9 +11,12 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from enum import Enum
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.changes import Op
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class UnchangedToast(Enum):
@@ -165,11 +168,27 @@ def in_progress(data: bytes) -> tuple[int, bytes]:
     return int.from_bytes(data[1:5], "big"), data[:1] + data[5:]
 
 
+@dataclass(frozen=True, slots=True)
+class WantedColumns:
+    """The columns of a relation that are decoded, by their number; the others are None.
+
+    `old`: of old tuples, as far as the new one has all values (`UNCHANGED_TOAST`).
+    """
+
+    new: Sequence[bool]
+    old: Sequence[bool]
+
+
 class PgoutputDecoder:
     """Decodes the messages of one replication slot. Feed them in the order of the slot."""
 
     def __init__(self) -> None:
         self._relations: dict[int, Relation] = {}
+        self._wanted: dict[int, WantedColumns] = {}
+
+    def want(self, relation: int, columns: WantedColumns) -> None:
+        """Decode only these columns of a relation, until its next Relation message."""
+        self._wanted[relation] = columns
 
     def decode(self, data: bytes) -> Message | None:
         """Return the message in `data`; None for Type (`Y`), Origin (`O`) and Message (`M`).
@@ -190,6 +209,7 @@ class PgoutputDecoder:
                 case b"R":
                     relation = _relation(data)
                     self._relations[relation.oid] = relation
+                    self._wanted.pop(relation.oid, None)
                     return relation
                 case b"T":
                     return _truncate(data)
@@ -217,42 +237,47 @@ class PgoutputDecoder:
             raise MalformedMessageError(
                 f"expected a Relation message of relation {oid} before its first row, got none"
             )
+        wanted = self._wanted.get(oid)
+        columns = None if wanted is None else wanted.new
         at = 5
         if kind == b"I":
-            new, _ = _tuple_data(data, at + 1)
+            new, _ = _tuple_data(data, at + 1, columns)
             return RowMessage(Op.INSERT, relation, new)
         tag = data[at : at + 1]
+        old_columns = None if wanted is None else wanted.old
         if kind == b"D":
-            old, _ = _tuple_data(data, at + 1)
+            old, _ = _tuple_data(data, at + 1, old_columns)
             return RowMessage(Op.DELETE, relation, None, old, old_is_key=tag == b"K")
         if tag not in (b"K", b"O"):
-            new, _ = _tuple_data(data, at + 1)
+            new, _ = _tuple_data(data, at + 1, columns)
             return RowMessage(Op.UPDATE, relation, new)
-        old, at = _tuple_data(data, at + 1)
-        new, _ = _tuple_data(data, at + 1)
+        old_at = at + 1
+        old, at = _tuple_data(data, old_at, old_columns)
+        new, _ = _tuple_data(data, at + 1, columns)
+        if old_columns is not columns and UNCHANGED_TOAST in new:
+            old, _ = _tuple_data(data, old_at, columns)
         return RowMessage(Op.UPDATE, relation, new, old, old_is_key=tag == b"K")
 
 
-def _tuple_data(data: bytes, at: int) -> tuple[TupleData, int]:
-    (count,) = _U16.unpack_from(data, at)
+def _tuple_data(data: bytes, at: int, wanted: Sequence[bool] | None) -> tuple[TupleData, int]:
+    count = (data[at] << 8) | data[at + 1]
     at += 2
-    values: list[TupleValue] = []
-    for _ in range(count):
+    values: list[TupleValue] = [None] * count
+    for number in range(count):
         kind = data[at]
-        at += 1
         if kind == _TEXT:
-            (length,) = _U32.unpack_from(data, at)
-            at += 4
-            if at + length > len(data):
-                raise ValueError("a column value extends past the end of the message")
-            values.append(data[at : at + length].decode())
-            at += length
-        elif kind == _NULL:
-            values.append(None)
-        elif kind == _TOAST:
-            values.append(UNCHANGED_TOAST)
-        else:
+            start = at + 5
+            at = start + int.from_bytes(data[at + 1 : start], "big")
+            if wanted is None or wanted[number]:
+                values[number] = data[start:at].decode()
+            continue
+        at += 1
+        if kind == _TOAST:
+            values[number] = UNCHANGED_TOAST
+        elif kind != _NULL:
             raise ValueError(f"expected a column kind of t, n or u, got {kind:#x}")
+    if at > len(data):
+        raise ValueError("a column value extends past the end of the message")
     return tuple(values), at
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bridge.changes import Change, Op
 from bridge.source.normalize import normalize_key
-from bridge.source.replication.pgoutput import UNCHANGED_TOAST
+from bridge.source.replication.pgoutput import UNCHANGED_TOAST, WantedColumns
 from bridge.source.replication.values import is_plain
 
 if TYPE_CHECKING:
@@ -57,6 +57,9 @@ class RelationDecoder:
                 f"the stream has no column {projection.key} of {relation.schema}.{relation.table}: "
                 "the column was dropped or renamed, or the publication's column list omits it"
             )
+        wanted = [column.name in projection.selected for column in relation.columns]
+        is_key = [column.name == projection.key for column in relation.columns]
+        self.wanted = WantedColumns(wanted, is_key)
         self._key_index = by_name[projection.key]
         self._key_type = types[relation.columns[self._key_index].type_oid]
         self._key_name = projection.key

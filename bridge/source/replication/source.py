@@ -13,7 +13,7 @@ import logging
 import random
 import time
 from collections import deque
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from tempfile import gettempdir
 from typing import TYPE_CHECKING, Final
@@ -62,6 +62,9 @@ WAL_SENDER_TIMEOUT: Final = (
     "select setting from pg_catalog.pg_settings where name = 'wal_sender_timeout'"
 )
 """In milliseconds."""
+
+ACKNOWLEDGE_SECONDS: Final = 0.05
+"""For which reports of what is stored are gathered."""
 
 SLOT_SECONDS: Final = 5.0
 """Between two readings of the slot."""
@@ -400,11 +403,10 @@ class _Session:
                 raise SourceFault(
                     f"streaming: the server has not answered for {stream.silent_seconds:.0f} s"
                 )
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(interval):
                     await acknowledge.wait()
-            except TimeoutError:
-                continue
+                    await asyncio.sleep(ACKNOWLEDGE_SECONDS)
 
     async def _watch_slot(self, connection: psycopg.AsyncConnection[object]) -> None:
         """Read the slot every few seconds: how much WAL it holds, and how far the stream is."""

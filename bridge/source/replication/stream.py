@@ -252,6 +252,7 @@ class TransactionAssembler:
         before = self._tables.get(relation.oid)
         table = RelationDecoder(relation, self._projection, self._types)
         self._tables[relation.oid] = table
+        self._decoder.want(relation.oid, table.wanted)
         self.missing = table.missing
         if before is not None and _types_of(before.relation) != _types_of(relation):
             self._items.append(Gap(GapReason.TABLE_ALTERED, relation.table))
