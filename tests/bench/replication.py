@@ -88,7 +88,7 @@ async def latency(seconds: float, rate: float) -> dict[str, dict[str, float]]:
                     str(port),
                     env={**os.environ, **environment},
                     stderr=asyncio.subprocess.DEVNULL,
-                )  # fmt: skip
+                )
             )
             await ready(f"http://127.0.0.1:{port}")
             address = f"ws://127.0.0.1:{port}/socket.io/?EIO=4&transport=websocket"
