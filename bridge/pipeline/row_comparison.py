@@ -226,10 +226,13 @@ class RowComparison:
         return self._stream.passed_at < float("inf")
 
     def _at_once(self, scan: TableScan) -> bool:
-        """Return whether findings are emitted without a grace period for the stream."""
+        """Return whether findings are emitted without a grace period for the stream, after which
+        their rows would have to be read again.
+        """
         if self._exact:
             return scan.at_once
-        return scan.at_once or self.pending.full or not self._stream.live
+        unread = self._reader.fails(ReadKind.ROWS)
+        return scan.at_once or unread or self.pending.full or not self._stream.live
 
     def pending_full(self, scan: TableScan) -> bool:
         """Return whether a scan ends early, so that the stream can deliver its findings."""

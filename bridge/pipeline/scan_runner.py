@@ -65,12 +65,14 @@ class ScanRunner:
 
     async def step(self, scan: TableScan) -> bool:
         """Take the next step of `scan`. Return True if it is complete."""
+        began = self._clock.monotonic()
         try:
             return await self._step(scan)
         except TableUnreadableError as error:
             if error.refused:
                 scan.shrink_pages(self._page_rows)
-            self._scheduler.failed(scan, self._clock.monotonic())
+            now = self._clock.monotonic()
+            self._scheduler.failed(scan, now, now - began)
             return False
 
     async def _step(self, scan: TableScan) -> bool:

@@ -41,6 +41,10 @@ FAILURES_BEFORE_STAND_IN: Final = 2
 is repaired by the next attempt."""
 
 
+SLOW_FAILURE_SECONDS: Final = 5.0
+"""A failure after so long counts as that many: all other reads have waited for it."""
+
+
 @dataclass(frozen=True, slots=True)
 class ScanOptions:
     """`recent_interval`: seconds between two recent scans. `key_interval`: least seconds between
@@ -162,10 +166,11 @@ class ScanScheduler:
             self._paced_until = now + seconds * (1 / scan.share - 1)
         self.recovered(self._backoffs[scan.kind].succeeded(), now)
 
-    def failed(self, scan: TableScan, now: float) -> None:
-        """Record that a step of `scan` failed: the other scans go on."""
+    def failed(self, scan: TableScan, now: float, seconds: float = 0.0) -> None:
+        """Record that a step of `scan` failed after so many seconds: the other scans go on."""
         backoff = self._backoffs[scan.kind]
-        backoff.failed(now)
+        for _ in range(FAILURES_BEFORE_STAND_IN if seconds >= SLOW_FAILURE_SECONDS else 1):
+            backoff.failed(now)
         if backoff.failures < FAILURES_BEFORE_STAND_IN:
             return
         if scan.kind is not ScanKind.FULL:

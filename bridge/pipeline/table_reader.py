@@ -68,6 +68,10 @@ class TableReader:
         failures = sorted(self._failures.values(), key=lambda failure: failure.since)
         return failures[0].error if failures else None
 
+    def fails(self, kind: ReadKind) -> bool:
+        """Return whether the last attempt of a kind of read failed."""
+        return kind in self._failures
+
     @property
     def unreadable_since(self) -> float | None:
         """Since when something can't be read by any kind of read; None: everything can be."""

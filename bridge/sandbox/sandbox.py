@@ -14,12 +14,14 @@ from bridge.sandbox.auth.sign_in import SignIn
 from bridge.sandbox.auth.users import UserTokens
 from bridge.sandbox.control import FaultControl
 from bridge.sandbox.postgres.connections import ConnectionPool
+from bridge.sandbox.postgres.faults import PostgresFaults
 from bridge.sandbox.postgres.migrations import apply_project
-from bridge.sandbox.postgres.server import HOST, SUPERUSER, PostgresServer
+from bridge.sandbox.postgres.server import HOST, STOP_TIMEOUT, SUPERUSER, PostgresServer
+from bridge.sandbox.postgres.slow_shutdown import unconfirmed_replication
 from bridge.sandbox.postgrest.faults import PostgrestFaults
 from bridge.sandbox.postgrest.server import PostgrestServer
 from bridge.sandbox.realtime.faults import Faults
-from bridge.sandbox.realtime.server import RealtimeServer
+from bridge.sandbox.realtime.server import PUBLICATION, RealtimeServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -39,7 +41,8 @@ class Sandbox:
 
     `supabase_url` and `supabase_key` (service_role) configure the bridge or any Supabase client;
     `anon_key` is the key for browsers. `database_url` is a PostgreSQL URL of the role `postgres`.
-    `faults` are those of Realtime, `rest_faults` those of REST. `rest.max_rows` may be changed.
+    `faults` are those of Realtime, `rest_faults` those of REST, `postgres_faults` those of the
+    database. `rest.max_rows` may be changed.
     """
 
     def __init__(self, postgres: PostgresServer) -> None:
@@ -51,6 +54,7 @@ class Sandbox:
         self.home = postgres.home
         self.faults = Faults()
         self.rest_faults = PostgrestFaults()
+        self.postgres_faults = PostgresFaults(self.restart_postgres)
         self._user_tokens = UserTokens()
         self._sign_in = SignIn(self._user_tokens, self.execute, (self.anon_key, self.supabase_key))
         self._rest_connections = ConnectionPool(postgres.url("authenticator"))
@@ -67,23 +71,34 @@ class Sandbox:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, data: Path | None = None, port: int = 0, *, seed: bool = True, pace: float = 1.0
+        cls,
+        data: Path | None = None,
+        port: int = 0,
+        *,
+        seed: bool = True,
+        pace: float = 1.0,
+        publication_check: float = 60.0,
     ) -> AsyncIterator[Self]:
         """Run a sandbox on loopback; `port` 0 uses a free one.
 
         With `data` the database is kept in that directory and reused; without, it is temporary.
         `seed` fills a new database with listings. `pace` scales the delays of Realtime: 1.0 is the
-        real server's timing, 0.05 suits tests. Raises `PostgresError` if PostgreSQL cannot be
-        started, `MigrationError` if a migration fails, OSError if `port` is in use.
+        real server's timing, 0.05 suits tests. `publication_check` is the interval at which it
+        looks at the publication, in seconds, not scaled.
+
+        Raises `PostgresError` if PostgreSQL cannot be started, `MigrationError` if a migration
+        fails, OSError if `port` is in use.
         """
         async with AsyncExitStack() as stack:
             postgres = await stack.enter_async_context(PostgresServer(data))
             await apply_project(postgres, seed=seed)
             sandbox = cls(postgres)
             sandbox.realtime.pace = pace
+            sandbox.realtime.publication_check_seconds = publication_check
             stack.push_async_callback(sandbox._connections.close_idle)
             stack.push_async_callback(sandbox._rest_connections.close_idle)
             await sandbox._serve(port, stack)
+            stack.push_async_callback(sandbox.postgres_faults.close)
             yield sandbox
 
     async def execute(
@@ -115,16 +130,22 @@ class Sandbox:
         """
         self._sign_in.set_password(email, password)
 
-    async def restart_postgres(self, *, crash: bool = False) -> None:
+    async def restart_postgres(self, *, crash: bool = False, shutdown_seconds: float = 0.0) -> None:
         """Stop and start PostgreSQL on the same port; return when it accepts connections.
-        `crash` stops it without a shutdown checkpoint, as a power failure does.
+        `crash` stops it without a shutdown checkpoint, as a power failure does. A shutdown of
+        `shutdown_seconds` closes the connections at once, and refuses new ones until it ends.
         """
-        await self.stop_postgres(crash=crash)
+        await self.stop_postgres(crash=crash, shutdown_seconds=shutdown_seconds)
         await self.start_postgres()
 
-    async def stop_postgres(self, *, crash: bool = False) -> None:
+    async def stop_postgres(self, *, crash: bool = False, shutdown_seconds: float = 0.0) -> None:
         """Stop PostgreSQL; REST responds with 503 until `start_postgres()`."""
-        await self.postgres.down(crash=crash)
+        async with AsyncExitStack() as stack:
+            if shutdown_seconds:
+                url = self.postgres.url(SUPERUSER)
+                held = unconfirmed_replication(url, PUBLICATION, shutdown_seconds)
+                await stack.enter_async_context(held)
+            await self.postgres.down(crash=crash, patience=STOP_TIMEOUT + shutdown_seconds)
         await self._connections.close_idle()
         await self._rest_connections.close_idle()
 
@@ -139,13 +160,16 @@ class Sandbox:
             await cursor.execute(query, params)
             return await cursor.fetchall() if cursor.description else []
 
+    def _fault_control(self) -> FaultControl:
+        return FaultControl(self.faults, self.rest_faults, self.postgres_faults, self.rest)
+
     async def _serve(self, port: int, stack: AsyncExitStack) -> None:
         app = web.Application(middlewares=[_cors])
         app.add_routes(self.rest.routes())
         app.add_routes(self.realtime.routes())
         app.add_routes(self._user_tokens.routes())
         app.add_routes(self._sign_in.routes())
-        app.add_routes(FaultControl(self.faults, self.rest_faults, self.rest).routes())
+        app.add_routes(self._fault_control().routes())
         # A request that a fault blocks must end with its client, and must not delay the shutdown.
         runner = web.AppRunner(
             app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0

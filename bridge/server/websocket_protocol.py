@@ -78,6 +78,17 @@ class UpgradeRequest:
         )
         """Whether the handshake is valid beyond doubt. Others are left to the library."""
 
+    @property
+    def quotable(self) -> bool:
+        """Whether the library can respond: it quotes what it rejects, and fails at other bytes than
+        ASCII.
+        """
+        return all(
+            value.isascii() or name.lower() in (b"host", b"origin")
+            for name, value in self.headers
+            if _of_handshake(name)
+        )
+
     @classmethod
     def read(cls, data: bytes) -> UpgradeRequest | None:
         """Parse a whole request; None if it is none for a websocket."""
@@ -181,6 +192,9 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         """Start the application if the library accepts an unusual handshake, and respond
         otherwise.
         """
+        if not request.quotable:
+            self._reject(BAD_REQUEST)
+            return
         response = self._library_response(request)
         if response is None:
             # The library drops what it can't parse, without a response.

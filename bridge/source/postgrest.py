@@ -37,8 +37,11 @@ MAX_URL_BYTES = 7500
 """Maximum size of a URL with keys. Gateways limit a request's line to 8 kB."""
 
 MAX_COLUMNS_BYTES = 5000
-"""Maximum size of the names of columns in a URL. Beyond it all columns are read, and those that are
-not known are dropped."""
+"""Maximum size of the names of columns in a URL. Beyond it, or if a name has a quote, all columns
+are read, and those that are not known are dropped."""
+
+MAX_KEY_CHARACTERS = 80
+"""Of a key in an error message."""
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_]+")
 
@@ -179,7 +182,15 @@ class PostgrestTable:
         if after is not None:
             query = query.gt(self._projection.key, after)
         query = query.order(_name(self._projection.key)).limit(limit)
-        return await self._read(query, columns)
+        try:
+            return await self._read(query, columns)
+        except TableUnreadableError as error:
+            if after is None or not error.refused:
+                raise
+            key = f"{self._projection.key} {str(after)[:MAX_KEY_CHARACTERS]!r}"
+            raise TableUnreadableError(
+                f"{error}; it is the page of {limit} after the row with {key}", refused=True
+            ) from None
 
     def _select(self, columns: tuple[str, ...]) -> Any:
         if self._client is None:
@@ -189,7 +200,9 @@ class PostgrestTable:
     @staticmethod
     def _column_list(columns: tuple[str, ...]) -> str:
         names = ",".join(map(_name, columns))
-        return names if len(quote(names, safe="")) <= MAX_COLUMNS_BYTES else "*"
+        # The library removes blanks outside of quotes, and takes an escaped quote for the end.
+        plain = not any('"' in column for column in columns)
+        return names if plain and len(quote(names, safe="")) <= MAX_COLUMNS_BYTES else "*"
 
     async def _read(self, query: Any, columns: tuple[str, ...]) -> list[dict[str, Json]]:
         if self._description.is_due(time.monotonic()):

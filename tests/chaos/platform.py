@@ -76,12 +76,15 @@ class Platform:
     def pid(self) -> int:
         return self._process.pid
 
-    async def restart(self, *, crash: bool) -> None:
-        """Restart PostgreSQL; `crash` ends it without a shutdown."""
+    async def restart(self, *, crash: bool = False, shutdown_seconds: float = 0.0) -> None:
+        """Restart PostgreSQL; `crash` ends it without a shutdown, which else takes
+        `shutdown_seconds`.
+        """
+        options = {"crash": crash, "shutdown_seconds": shutdown_seconds}
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         async with self._restarting:
-            self._process.stdin.write(b"crash\n" if crash else b"restart\n")
+            self._process.stdin.write(json.dumps(options).encode() + b"\n")
             assert await self._process.stdout.readline(), "the platform has ended"
 
     async def execute(self, statement: str) -> list[tuple[Any, ...]]:

@@ -25,7 +25,14 @@ async def _inject(
     await env.platform.fault(name, **options)
 
 
-for name in ("mute", "oversize", *faults.CHANNEL_FAULTS, "half_open", *faults.LOSING_FAULTS):
+for name in (
+    "mute",
+    "oversize",
+    *faults.CHANNEL_FAULTS,
+    "half_open",
+    "stop_cdc",
+    *faults.LOSING_FAULTS,
+):
     fault(name)(partial(_inject, name=name))
 for code in faults.CLOSE_CODES:
     fault(f"close_{code}", 1)(partial(_inject, name="close", code=code))
@@ -52,6 +59,7 @@ for name, lasting in (
     ("rate_limit", faults.RATE_LIMIT),
     ("late_system", faults.LATE_SYSTEM),
     ("no_system", faults.NO_SYSTEM),
+    ("database_timeouts", faults.DATABASE_TIMEOUTS),
     ("refuse", faults.REFUSE),
     ("stall", faults.STALL),
     ("rest_down", faults.REST_DOWN),
@@ -89,6 +97,12 @@ fault("postgres_restart", 1)(partial(_restart, crash=False))
 fault("postgres_crash", 1)(partial(_restart, crash=True))
 
 
+@fault("postgres_slow_shutdown", 1)
+async def _(env: Environment, _rng: random.Random, seconds: float) -> None:
+    async with env.database:
+        await env.platform.restart(shutdown_seconds=seconds)
+
+
 @fault("truncate", 1)
 async def _(env: Environment, _rng: random.Random, _seconds: float) -> None:
     async with env.database:
@@ -106,6 +120,7 @@ for name, altered in (
     ("identity", faults.KEY_IDENTITY),
     ("column", faults.EXTRA_COLUMN),
     ("publication", faults.NO_PUBLICATION),
+    ("empty_publication", faults.EMPTY_PUBLICATION),
     ("revoke", faults.NO_SELECT),
     ("security", faults.NO_ROW_SECURITY),
 ):

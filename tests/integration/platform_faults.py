@@ -219,12 +219,38 @@ for crash, name in ((False, "the database restarts"), (True, "the database crash
     PLATFORM.add(name)(partial(_restart, crash=crash))
 
 
+@PLATFORM.add("the database takes long to shut down")
+async def _(run: ScenarioRun) -> None:
+    await run.written(10)
+    await run.sandbox.restart_postgres(shutdown_seconds=run.timing.shutdown_seconds)
+    await run.written(10)
+
+
 @PLATFORM.add("the table is not in the publication for a while", undone=(faults.NO_PUBLICATION,))
 async def _(run: ScenarioRun) -> None:
     await faults.NO_PUBLICATION.start(run.target)
     await run.until_down()
     await run.fault_time()
     await faults.NO_PUBLICATION.stop(run.target)
+
+
+async def _empty_publication(run: ScenarioRun, *, long: bool) -> None:
+    poller = run.sandbox.realtime.poller
+    dropped = poller.slots_dropped
+    await faults.EMPTY_PUBLICATION.start(run.target)
+    await run.until(lambda: poller.slots_dropped > dropped)
+    if long:
+        await run.until_down()
+        await run.fault_time()
+    await faults.EMPTY_PUBLICATION.stop(run.target)
+    await run.written()
+
+
+for long, name in (
+    (True, "the publication is empty for a while"),
+    (False, "the publication is empty for a moment, which costs the slot for longer"),
+):
+    PLATFORM.add(name, undone=(faults.EMPTY_PUBLICATION,))(partial(_empty_publication, long=long))
 
 
 @PLATFORM.add("the right to select is revoked for a while", undone=(faults.NO_SELECT,))

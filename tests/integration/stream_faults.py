@@ -190,6 +190,38 @@ async def _(run: ScenarioRun) -> None:
     await run.until(lambda: poller.slots_lost > slots and poller.backend_pid is not None)
 
 
+@STREAM.add("polls fail five times in a row")
+async def _(run: ScenarioRun) -> None:
+    poller = run.sandbox.realtime.poller
+    run.sandbox.faults.fail_polls(5)
+    await run.until(lambda: not poller.failing_polls and poller.backend_pid is not None)
+    await run.written()
+
+
+@STREAM.add("the poller gives up after six failures, and its channels stay joined")
+async def _(run: ScenarioRun) -> None:
+    poller = run.sandbox.realtime.poller
+    gave_up = poller.gave_up
+    run.sandbox.faults.fail_polls()
+    await run.until(lambda: poller.gave_up > gave_up)
+    await run.written()
+
+
+@STREAM.add("the poller has given up, and the last change is not followed", only_act_writes=True)
+async def _(run: ScenarioRun) -> None:
+    await run.sandbox.faults.stop_cdc()
+    await run.writer.change(run.keys[0])
+
+
+@STREAM.add("subscriptions time out in the database for a while")
+async def _(run: ScenarioRun) -> None:
+    await faults.DATABASE_TIMEOUTS.start(run.target)
+    await run.until_down()
+    await run.written()
+    await run.fault_time()
+    await faults.DATABASE_TIMEOUTS.stop(run.target)
+
+
 @STREAM.add("one fault after the other")
 async def _(run: ScenarioRun) -> None:
     for fault, options in (
@@ -203,6 +235,8 @@ async def _(run: ScenarioRun) -> None:
         ("lose_pending", {}),
         ("stale_phx_close", {}),
         ("garble", {"count": 2}),
+        ("fail_polls", {"count": 2}),
+        ("stop_cdc", {}),
     ):
         await run.target.fault(fault, **options)
         await run.written(5)

@@ -30,12 +30,17 @@ SHORT_WAITS: dict[str, Any] = {
     "settle": 0.2,
     "join_timeout": 1,
 }
-SHORT = Timing(settings=SHORT_WAITS, fault_seconds=0.6, pause=0.005, patience=20)
+SHORT = Timing(
+    settings=SHORT_WAITS, fault_seconds=0.6, pause=0.005, patience=20, shutdown_seconds=1.5
+)
+PUBLICATION_CHECK = 1.0
+"""Seconds between Realtime's looks at the publication."""
 
 
 @pytest.fixture(autouse=True)
-def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorten the waits of the source that are not settings."""
+def _short_waits(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the waits of the source that are not settings, and those of Realtime."""
+    sandbox.realtime.publication_check_seconds = PUBLICATION_CHECK
     monkeypatch.setattr(realtime, "TICK_SECONDS", 0.05)
     monkeypatch.setattr(disconnects, "SLOW_SECONDS", 0.5)
 

@@ -152,3 +152,17 @@ async def test_pages_that_are_refused_are_halved_until_the_table_can_be_compared
             table.write({**old[199], "price": 99})
             async with asyncio.timeout(20):
                 assert (await received.get())["data"]["changes"]["price"]["new"] == 99
+
+
+async def test_lost_changes_are_repaired_by_scans_while_single_rows_can_not_be_read() -> None:
+    table = FailingTable(row("p1"), row("p2"))
+    bridge = create_app(settings(compare_interval=0.1, **HURRIED), source=FakeSource(), table=table)
+    async with site(bridge, bridge) as here:
+        await here.ready()
+        async with here.receiving() as received:
+            table.failing = {"rows"}
+            for price in (5, 6):
+                table.write(row("p1", price=price, updated_at="2026-01-01T00:00:00Z"))
+                async with asyncio.timeout(10):
+                    event = await received.get()
+                assert event["data"]["changes"]["price"]["new"] == price

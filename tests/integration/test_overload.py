@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.bench.overload import Stage
+from tests.bench.overload import TIMEOUT_SECONDS, Stage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+pytestmark = pytest.mark.timeout(2 * TIMEOUT_SECONDS)
+"""A stage reports what differs after its own timeout, which has to end first."""
 
 ROWS = 1000
 HURRIED = {

@@ -264,6 +264,30 @@ async def test_columns_with_any_name_are_read(sandbox: Sandbox) -> None:
         assert await table.recent(newest["Updated: At"], 1, 10) == [second]
 
 
+async def test_column_with_a_quote_in_its_name_is_read_beside_one_with_a_blank(
+    sandbox: Sandbox,
+) -> None:
+    await sandbox.execute(
+        'create table inches (id int primary key, "5"" pipe" int, "list price" int, state text, '
+        "updated_at timestamptz default now()); insert into inches values (1, 2, 3, 'TX')"
+    )
+    async with read_from(sandbox, "inches", columns=('5" pipe', "list price", "state")) as table:
+        [read] = await table.page(None, 10)
+        assert (read['5" pipe'], read["list price"]) == (2, 3)
+        assert list(await table.rows([1])) == [read]
+
+
+async def test_page_after_a_key_that_is_too_long_for_a_url_is_named(sandbox: Sandbox) -> None:
+    await sandbox.execute(
+        "create table wordy (id text primary key, state text, updated_at timestamptz); "
+        "insert into wordy values (repeat('é', 3000), 'TX')"
+    )
+    async with read_from(sandbox, "wordy", columns=("state",)) as table:
+        [read] = await table.page(None, 10)
+        with pytest.raises(TableUnreadableError, match=r"page of 10 after the row with id 'é{80}'"):
+            await table.page(read["id"], 10)
+
+
 async def test_numbers_of_more_than_4300_digits_are_read(sandbox: Sandbox) -> None:
     await sandbox.execute(
         "create table huge (id int primary key, state numeric, updated_at timestamptz);"

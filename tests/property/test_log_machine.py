@@ -160,6 +160,8 @@ class FileLogMachine(MemoryLogMachine):
         self.epochs.append(self.log.head.epoch)
         if not self.progress.loaded:
             self.rows = {}
+            if not self.entries:
+                self.ends = dict.fromkeys(self.epochs[:-1], -1)  # a new history
         assert self.runner.run(_rows(self.log)) == self.rows
 
 

@@ -83,8 +83,8 @@ CHANNEL_FAULTS: Final[Mapping[str, str]] = {
 }
 """Faults that end a subscription, with a description each."""
 
-COUNTED_FAULTS: Final = ("drop", "duplicate", "garble")
-"""Faults of the next `count` frames."""
+COUNTED_FAULTS: Final = ("drop", "duplicate", "garble", "fail_polls")
+"""Faults of the next `count` frames or polls."""
 
 LOSING_FAULTS: Final = ("lose_pending", "rebuild", "kill_poller")
 """Faults that lose the changes which a stalled stream holds back."""
@@ -101,6 +101,9 @@ LATE_SYSTEM: Final = ServiceFault(
 )
 NO_SYSTEM: Final = ServiceFault(
     {"name": "no_system"}, {"name": "no_system", "lifted": True}, reconnect=True
+)
+DATABASE_TIMEOUTS: Final = ServiceFault(
+    {"name": "database_timeouts"}, {"name": "database_timeouts", "lifted": True}
 )
 REFUSE: Final = ServiceFault({"name": "refuse"}, {"name": "accept"}, reconnect=True)
 STALL: Final = ServiceFault({"name": "stall"}, {"name": "resume"})
@@ -122,9 +125,22 @@ EXTRA_COLUMN: Final = SchemaFault(
     f"alter table {TABLE} add column if not exists floors int default 3",
     f"alter table {TABLE} drop column if exists floors",
 )
+ALL_PUBLISHED: Final = (
+    f"alter publication supabase_realtime set table {TABLE}, public.property_watchers"
+)
 NO_PUBLICATION: Final = SchemaFault(
     f"alter publication supabase_realtime drop table {TABLE}",
-    f"alter publication supabase_realtime set table {TABLE}",
+    ALL_PUBLISHED,
+)
+EMPTY_PUBLICATION: Final = SchemaFault(
+    """
+    do $$ begin execute (
+      select coalesce('alter publication supabase_realtime drop table '
+        || string_agg(format('%I.%I', schemaname, tablename), ', '), 'select')
+      from pg_publication_tables where pubname = 'supabase_realtime'
+    ); end $$
+    """,
+    ALL_PUBLISHED,
 )
 NO_SELECT: Final = SchemaFault(
     f"revoke select on {TABLE} from service_role", f"grant select on {TABLE} to service_role"

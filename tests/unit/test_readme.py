@@ -13,6 +13,9 @@ from bridge.gateway.engineio import raw_websocket, session
 from bridge.gateway.socketio import packet
 from bridge.gateway.socketio import server as socketio_server
 from bridge.ops import metrics
+from bridge.sandbox.postgres import faults as postgres_faults
+from bridge.sandbox.postgrest import faults as postgrest_faults
+from bridge.sandbox.realtime import faults as realtime_faults
 from bridge.security import admin_auth
 from bridge.server import http_protocol
 from bridge.settings import reference
@@ -148,6 +151,14 @@ def test_settings_reference_has_every_setting_once() -> None:
     assert {"SUPABASE_URL", "BRIDGE_TABLE", "BRIDGE_LOG"} <= set(names)
     for entry in reference.entries():
         assert reference.markdown().count(f"| `{entry.names[0]}`") == 1
+
+
+def test_every_fault_of_the_sandbox_is_documented_and_no_other() -> None:
+    section = MAINTAINERS.partition("## The sandbox")[2].partition("\n## ")[0]
+    named = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+    names = re.findall(r"`([\w-]+)`", re.sub(r"\(.*?\)", "", " ".join(named)))
+    faults = (*realtime_faults.NAMES, *postgrest_faults.NAMES, *postgres_faults.NAMES)
+    assert sorted(names) == sorted(faults)
 
 
 def test_front_page_fits_its_bound() -> None:

@@ -9,6 +9,8 @@
 | `sessions` | `name`, `session` (see `session_store`) |
 | `sign_outs` | `kind` (user or session), `name`, `at` (Unix seconds) |
 
+A file with neither entries nor a complete initial load begins a new history.
+
 **Every start begins a new epoch**, stored with the first write, together with the last entry of the
 epoch before it. Where the file went back to an earlier state (an older copy was put back, or a
 damaged WAL was cut off), the entries that it lost have positions of an epoch that the file does not
@@ -160,10 +162,18 @@ class SqliteEventLog:
             before = facts["epoch"]
             epoch = _epoch(before.partition(".")[0])
             head, entries = await self._database.read(partial(self._read, epoch))
-            earlier[before] = head
-            self._database.before_first_write(partial(_continue, before, head, epoch))
-            facts["epoch"] = epoch
-            if not facts.get("filled"):
+            filled = bool(facts.get("filled"))
+            if filled or head:
+                earlier[before] = head
+                self._database.before_first_write(partial(_continue, before, head, epoch))
+                facts["epoch"] = epoch
+            else:
+                # The initial load emits no events: a client with rows of an earlier one, which the
+                # file has lost, would keep them.
+                facts = {"epoch": _epoch(secrets.token_hex(6)), "shape": self._shape}
+                earlier = {}
+                self._database.before_first_write(partial(_begin, facts=facts))
+            if not filled:
                 await self._drop_rows()
         self._entries = self._recent_entries(facts["epoch"], head, earlier)
         self._entries.load(entries)

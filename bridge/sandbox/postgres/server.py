@@ -141,11 +141,13 @@ class PostgresServer:
         await self.down(crash=crash)
         await self.up()
 
-    async def down(self, *, crash: bool = False) -> None:
-        """Stop the server and keep its directory and port, until `up()`."""
+    async def down(self, *, crash: bool = False, patience: float = STOP_TIMEOUT) -> None:
+        """Stop the server and keep its directory and port, until `up()`. Raises TimeoutError if it
+        takes more than `patience` seconds.
+        """
         assert self._guard is not None, "down() needs a started server"
         os.kill(self._server_pid(), signal.SIGQUIT if crash else signal.SIGINT)
-        await asyncio.wait_for(self._guard.wait(), STOP_TIMEOUT)
+        await asyncio.wait_for(self._guard.wait(), patience)
         await _close(self._guard)
 
     async def up(self) -> None:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 SUBSCRIBED = "Subscribed to PostgreSQL"
 
+DATABASE_TIMEOUTS = '{:error, "Too many database timeouts"}'
+"""The real server's message if the database does not accept a subscription in time. The channel
+stays joined, and the subscription is retried."""
+
 DATABASE_RETRY_DELAY = (5.0, 10.0)
 """Range of seconds until a subscription is retried after a database error."""
 
@@ -36,8 +40,10 @@ class Tenant(Protocol):
     @property
     def pace(self) -> float: ...
 
-    async def wait_for_slot(self) -> None:
-        """Return once the slot exists. On a cold server this takes about 2 s at pace 1."""
+    async def wait_for_poller(self) -> None:
+        """Return once the poller has started: with a slot, unless the publication is empty or the
+        database away. On a cold server this takes about 2 s at pace 1.
+        """
         ...
 
 
@@ -189,15 +195,17 @@ class Channel:
             self.fail(str(error))
             return
         await self._tenant.faults.wait_before_system()
-        await self._tenant.wait_for_slot()
         reader = pg_catalog.ReaderRole(self._token.role, orjson.dumps(self._token.claims).decode())
         while True:
+            await self._tenant.wait_for_poller()
             try:
+                self._tenant.faults.check_database()
                 await self._tenant.subscriptions.check(parsed, reader.role)
             except subscriptions.SubscriptionRejected as error:
                 self.fail(str(error))
                 return
             except psycopg.Error:
+                self.system("error", DATABASE_TIMEOUTS)
                 rng, pace = self._tenant.rng, self._tenant.pace
                 await asyncio.sleep(rng.uniform(*DATABASE_RETRY_DELAY) * pace)
             else:

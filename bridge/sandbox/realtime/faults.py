@@ -13,6 +13,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+import psycopg
+
 from bridge.sandbox.realtime import tokens
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ NAMES = (
     "garble",
     "late_system",
     "no_system",
+    "database_timeouts",
     "system_error",
     "system_error_close",
     "stale_phx_close",
@@ -53,6 +56,8 @@ NAMES = (
     "lose_pending",
     "rebuild",
     "kill_poller",
+    "fail_polls",
+    "stop_cdc",
     "restart",
     "rate_limit",
     "lift",
@@ -101,7 +106,7 @@ class FaultTarget(Protocol):
 
     async def close_sockets(self, code: int) -> None: ...
 
-    async def drop_slot(self) -> None: ...
+    async def stop_cdc(self) -> None: ...
 
 
 class Faults:
@@ -133,6 +138,7 @@ class Faults:
         self._system_delay = 0.0
         self._system_allowed = asyncio.Event()
         self._system_allowed.set()
+        self._database_times_out = False
 
     # Called by the server.
 
@@ -172,6 +178,11 @@ class Faults:
             await asyncio.sleep(self._system_delay)
         await self._system_allowed.wait()
 
+    def check_database(self) -> None:
+        """Raise psycopg's error if a subscription is to time out."""
+        if self._database_times_out:
+            raise psycopg.errors.ConnectionTimeout("fault injected by the sandbox")
+
     # The control API.
 
     async def apply(self, name: str, **options: Any) -> None:
@@ -201,6 +212,8 @@ class Faults:
             "refused": self.refused,
             "rate_limited": self._target.poller.rate_limited,
             "slots_lost": self._target.poller.slots_lost,
+            "slots_dropped": self._target.poller.slots_dropped,
+            "pollers_gave_up": self._target.poller.gave_up,
         }
 
     def lift(self) -> None:
@@ -212,6 +225,8 @@ class Faults:
         self.garble(0)
         self.late_system(0)
         self.no_system(lifted=True)
+        self.database_timeouts(lifted=True)
+        self.fail_polls(0)
         self.accept()
         self.resume()
         self.rate_limit(None)
@@ -267,6 +282,16 @@ class Faults:
         else:
             self._system_allowed.clear()
 
+    def database_timeouts(self, *, lifted: bool = False) -> None:
+        """Let subscriptions time out in the database: the joined channels subscribe again, and they
+        and new ones receive a `system` error. The channels stay joined and retry each 5 to 10 s,
+        until called with `lifted`.
+        """
+        self._database_times_out = not lifted
+        if not lifted:
+            for channel in tuple(self._target.channels()):
+                channel.resubscribe()
+
     def system_error(self, message: str = SUBSCRIPTION_LOST) -> None:
         """Drop the subscription of each channel and send a `system` error; the channel stays
         joined. A client that joins again receives the reply and, after it, the `phx_close` of the
@@ -320,10 +345,10 @@ class Faults:
             socket.freeze()
 
     async def restart(self, seconds: float = 5.0, code: int = 1012) -> None:
-        """Close every socket with `code`, drop the slot, and reject connections for `seconds`."""
+        """Close every socket with `code`, stop the poller, and reject connections for `seconds`."""
         self.refuse(seconds)
         await self._target.close_sockets(code)
-        await self._target.drop_slot()
+        await self._target.stop_cdc()
 
     # The slot.
 
@@ -359,6 +384,18 @@ class Faults:
         pid = self._target.poller.backend_pid
         if pid is not None:
             await self._target.subscriptions.terminate(pid)
+
+    def fail_polls(self, count: int = 6) -> None:
+        """Let the next `count` polls fail. Each failure loses the slot with all pending changes.
+        After six in a row the poller gives up, with the effect of `stop_cdc`.
+        """
+        self._target.poller.failing_polls = count
+
+    async def stop_cdc(self) -> None:
+        """Stop the poller and forget all subscriptions, without a message to clients: the channels
+        stay joined and receive no changes until they join again.
+        """
+        await self._target.stop_cdc()
 
     @property
     def _target(self) -> FaultTarget:

@@ -3,7 +3,8 @@
 Changes are lost in the same cases as on the real server, and for the same reasons. Therefore it
 polls with SQL functions instead of streaming: `pg_logical_slot_get_binary_changes` consumes the
 changes it returns whether or not they are delivered, and a temporary slot is dropped with its
-backend, together with all pending changes.
+backend, together with all pending changes. An empty publication has no slot, and several failures
+in a row end the poller.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ MAX_CHANGES_PER_POLL = 100
 """Changes per poll; a soft limit, since a transaction is never split."""
 RATE_WINDOW = 60.0
 """Seconds over which the rate limit averages."""
+MAX_FAILURES = 6
+"""Failures in a row after which the poller gives up (`ReplicationPollerMaxRetriesReached`)."""
 RECOVERY_DELAY = (0.1, 1.0)
 """Range of seconds until a lost slot is recreated; the upper bound doubles with each consecutive
 failure, up to `MAX_RECOVERY_DELAY`."""
@@ -100,13 +103,25 @@ class Poller:
         self.unpaused.set()
         self.ready = asyncio.Event()
         """Set while the slot exists."""
+        self.started = asyncio.Event()
+        """Set while subscriptions need not wait for the slot: it exists, or the publication is
+        empty, or the database does not accept connections."""
+        self.empty_check_seconds = 60.0
+        """Seconds until the poller looks at an empty publication again. Not scaled by `pace`."""
+        self.failing_polls = 0
+        """Number of polls that are to fail."""
         self.rate_limited = 0
         self.slots_lost = 0
+        self.slots_dropped = 0
+        """Slots dropped because the publication was empty."""
+        self.gave_up = 0
+        """Ends of `run` after `MAX_FAILURES` failures in a row."""
         self._connection: pg_catalog.Connection | None = None
         self._decoder = pgoutput.PgoutputDecoder()
         self._slot = ""
         self._poll_lock = asyncio.Lock()
         self._recent_counts: deque[tuple[float, int]] = deque()
+        self._failures = 0
 
     @property
     def backend_pid(self) -> int | None:
@@ -115,26 +130,41 @@ class Poller:
         return connection.info.backend_pid if connection and self.ready.is_set() else None
 
     async def run(self) -> None:
-        """Create the slot and poll it until cancelled; recreate it whenever it is lost."""
-        failures = 0
+        """Create the slot and poll it; recreate it whenever it is lost. Return after `MAX_FAILURES`
+        failures in a row. Clients are not notified of any of it.
+        """
+        self._failures = 0
         try:
             while True:
                 try:
-                    await self._open()
-                    failures = 0
-                    await self._drain()
+                    if await self._open():
+                        await self._drain()
                 except (psycopg.Error, LookupError, pgoutput.MalformedMessageError) as error:
                     # The slot is dropped with all pending changes, and clients are not notified.
                     # Besides errors of Postgres, the cause may be a table that was altered between
                     # commit and poll.
                     log.debug("replication slot lost: %s", error)
+                    self._failures += 1
                     if self.ready.is_set():
                         self.slots_lost += 1
-                await self._disconnect()
-                upper = min(MAX_RECOVERY_DELAY, RECOVERY_DELAY[1] * 2**failures)
-                failures += 1
-                await asyncio.sleep(self._rng.uniform(upper * RECOVERY_DELAY[0], upper) * self.pace)
+                        self.started.clear()
+                    else:
+                        self.started.set()
+                    await self._disconnect()
+                    if self._failures >= MAX_FAILURES:
+                        self.gave_up += 1
+                        return
+                    upper = min(MAX_RECOVERY_DELAY, RECOVERY_DELAY[1] * 2 ** (self._failures - 1))
+                    delay = self._rng.uniform(upper * RECOVERY_DELAY[0], upper)
+                    await asyncio.sleep(delay * self.pace)
+                else:
+                    # The publication is empty.
+                    self.slots_dropped += self.ready.is_set()
+                    await self._disconnect()
+                    self.started.set()
+                    await asyncio.sleep(self.empty_check_seconds)
         finally:
+            self.started.clear()
             await self._disconnect()
 
     async def wait_idle(self) -> None:
@@ -151,7 +181,8 @@ class Poller:
                     (self._slot,),
                 )
 
-    async def _open(self) -> None:
+    async def _open(self) -> bool:
+        """Create the slot. Return False if the publication is empty."""
         self._connection = await psycopg.AsyncConnection.connect(
             self._database_url,
             autocommit=True,
@@ -168,12 +199,24 @@ class Poller:
                         sql.Identifier(self._publication)
                     )
                 )
+        if not await self._published(self._connection):
+            return False
         self._decoder = pgoutput.PgoutputDecoder()
         self._slot = f"supabase_realtime_replication_slot_{self._rng.getrandbits(32):08x}"
         await self._connection.execute(
             "select pg_create_logical_replication_slot(%s, 'pgoutput', true)", (self._slot,)
         )
         self.ready.set()
+        self.started.set()
+        return True
+
+    async def _published(self, connection: pg_catalog.Connection) -> bool:
+        """Return whether the publication has a table; without one the real server has no slot."""
+        cursor = await connection.execute(
+            "select exists (select from pg_publication_tables where pubname = %s)",
+            (self._publication,),
+        )
+        return (await cursor.fetchone()) == (True,)
 
     async def _disconnect(self) -> None:
         self.ready.clear()
@@ -182,10 +225,15 @@ class Poller:
             await connection.close()
 
     async def _drain(self) -> None:
+        """Poll until the publication is empty."""
         while True:
             await self.unpaused.wait()
             async with self._poll_lock:
-                moved, delivered = await self._poll()
+                assert self._connection is not None, "polled only while connected"
+                if not await self._published(self._connection):
+                    return
+                moved, delivered = await self._poll(self._connection)
+            self._failures = 0
             if delivered:
                 # Yield to the writers of the frames just queued.
                 await asyncio.sleep(0)
@@ -197,12 +245,14 @@ class Poller:
             )
             await asyncio.sleep(max(MIN_INTERVAL, wait * self.pace))
 
-    async def _poll(self) -> tuple[bool, bool]:
+    async def _poll(self, connection: pg_catalog.Connection) -> tuple[bool, bool]:
         """Return whether the slot advanced, and whether a change was delivered."""
-        assert self._connection is not None, "polled only while connected"
-        if self._connection.info.server_version >= FLUSH_SINCE:
-            await self._connection.execute(FLUSH)
-        cursor = await self._connection.execute(
+        if self.failing_polls:
+            self.failing_polls -= 1
+            raise psycopg.errors.QueryCanceled("fault injected by the sandbox")
+        if connection.info.server_version >= FLUSH_SINCE:
+            await connection.execute(FLUSH)
+        cursor = await connection.execute(
             "select data from pg_logical_slot_get_binary_changes("
             "%s, null, %s, 'proto_version', '1', 'publication_names', %s)",
             (self._slot, MAX_CHANGES_PER_POLL, self._publication),
@@ -212,7 +262,7 @@ class Poller:
         if not messages:
             return False, False
         changes = self._decode(bytes(data) for (data,) in messages)
-        sent = await self._dispatch(self._connection, changes) if changes else 0
+        sent = await self._dispatch(connection, changes) if changes else 0
         return True, sent > 0
 
     def _decode(self, messages: Iterable[bytes]) -> list[committed.CommittedChange]:

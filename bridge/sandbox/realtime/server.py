@@ -33,7 +33,6 @@ COLD_START = (1.8, 2.3)
 meanwhile are lost."""
 REJECT_DELAY = 2.0
 """Seconds until a rejected connection receives its response."""
-PUBLICATION_CHECK_SECONDS = 60.0
 TICK_SECONDS = 1.0
 IDLE_STOP_SECONDS = 600.0
 """Seconds without subscriptions after which the slot is dropped."""
@@ -68,9 +67,6 @@ class RealtimeServer:
         self.faults = faults
         self.max_channels = max_channels
         self.idle_timeout = idle_timeout
-        self.publication_check_seconds = PUBLICATION_CHECK_SECONDS
-        """Seconds between checks of the publication. If its tables changed, every channel
-        resubscribes and receives another `system` ok. Not scaled by `pace`."""
         self.rng = rng or random.Random()  # noqa: S311 - jitter
         self.subscriptions = SubscriptionRegistry(database_url, publication)
         self.sockets: set[RealtimeSocket] = set()
@@ -101,6 +97,18 @@ class RealtimeServer:
     @pace.setter
     def pace(self, pace: float) -> None:
         self.poller.pace = pace
+
+    @property
+    def publication_check_seconds(self) -> float:
+        """Seconds between checks of the publication, not scaled by `pace`. If its tables changed,
+        every channel resubscribes and receives another `system` ok. If it was empty, the poller
+        creates its slot again.
+        """
+        return self.poller.empty_check_seconds
+
+    @publication_check_seconds.setter
+    def publication_check_seconds(self, seconds: float) -> None:
+        self.poller.empty_check_seconds = seconds
 
     def routes(self) -> list[web.RouteDef]:
         return [web.get(PATH, self._connect)]
@@ -133,20 +141,30 @@ class RealtimeServer:
     async def close_sockets(self, code: int) -> None:
         await asyncio.gather(*(socket.close(code) for socket in tuple(self.sockets)))
 
-    async def wait_for_slot(self) -> None:
-        async with self._start_lock:
-            if self._polling is None or self._polling.done():
-                await asyncio.sleep(self.rng.uniform(*COLD_START) * self.pace)
-                assert self._tasks is not None, "start the server first"
-                self._polling = self._tasks.create_task(self.poller.run())
-            await self.poller.ready.wait()
+    async def wait_for_poller(self) -> None:
+        while not self.poller.started.is_set():
+            async with self._start_lock:
+                if not self._polls:
+                    await asyncio.sleep(self.rng.uniform(*COLD_START) * self.pace)
+                    assert self._tasks is not None, "start the server first"
+                    self._polling = self._tasks.create_task(self._run_poller())
+                polling = self._polling
+            assert polling is not None, "started above"
+            starting = asyncio.ensure_future(self.poller.started.wait())
+            try:
+                await asyncio.wait([polling, starting], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                starting.cancel()
 
-    async def drop_slot(self) -> None:
-        """Drop the slot. The next subscription waits for a cold start."""
+    async def stop_cdc(self) -> None:
+        """Stop the poller and forget all subscriptions. The channels stay joined and receive no
+        changes until they subscribe again, after a cold start.
+        """
         polling, self._polling = self._polling, None
         if polling is not None:
             polling.cancel()
             await asyncio.wait([polling])
+        self.subscriptions.clear()
 
     def token(self, text: Any, fallback: tokens.AccessToken) -> tokens.AccessToken:
         """Return the verified token `text` of a join or refresh, or `fallback`, the token of the
@@ -155,6 +173,15 @@ class RealtimeServer:
         if not isinstance(text, str) or text.startswith("sb_"):
             return tokens.verify(fallback.text, self._jwt_secret)
         return tokens.verify(text, self._jwt_secret)
+
+    @property
+    def _polls(self) -> bool:
+        return self._polling is not None and not self._polling.done()
+
+    async def _run_poller(self) -> None:
+        await self.poller.run()
+        # It has given up, and with it everything that serves changes stops.
+        self.subscriptions.clear()
 
     def _emit(self, sends: Sequence[Outgoing]) -> None:
         for data_of in self.faults.next_frames():
@@ -167,7 +194,7 @@ class RealtimeServer:
             started.set()
             await self._stopping.wait()
             housekeeping.cancel()
-            await self.drop_slot()
+            await self.stop_cdc()
         await self.subscriptions.close()
 
     async def _watch_publication(self) -> None:
@@ -178,13 +205,13 @@ class RealtimeServer:
             if time.monotonic() - looked_at < self.publication_check_seconds:
                 continue
             looked_at = time.monotonic()
-            if self._polling is None:
+            if not self._polls:
                 known = None
                 continue
             if len(self.subscriptions):
                 busy_at = time.monotonic()
             elif time.monotonic() - busy_at > IDLE_STOP_SECONDS:
-                await self.drop_slot()
+                await self.stop_cdc()
                 continue
             try:
                 published = await self.subscriptions.published()

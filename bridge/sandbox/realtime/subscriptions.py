@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT = 5
 """Seconds."""
 
+CHECK_SECONDS = 15.0
+"""Timeout of the statements that check a subscription: the real driver's."""
+
 
 class ChangeReceiver(Protocol):
     """A joined channel, as the poller uses it."""
@@ -58,6 +61,8 @@ class SubscriptionRegistry:
         self._connection: pg_catalog.Connection | None = None
         self._lock = asyncio.Lock()
         self._subscriptions: dict[ChangeReceiver, tuple[RealtimeSubscription, ...]] = {}
+        self.check_seconds = CHECK_SECONDS
+        """Timeout of `check`. Not scaled."""
 
     def __len__(self) -> int:
         return len(self._subscriptions)
@@ -68,6 +73,10 @@ class SubscriptionRegistry:
 
     def remove(self, receiver: ChangeReceiver) -> None:
         self._subscriptions.pop(receiver, None)
+
+    def clear(self) -> None:
+        """Forget all subscriptions; the channels are not notified."""
+        self._subscriptions.clear()
 
     def covering(self, schema: str, table: str, ops: Iterable[Op]) -> list[RealtimeSubscription]:
         """Return the subscriptions to such changes, without evaluating filters. The bindings of a
@@ -86,12 +95,19 @@ class SubscriptionRegistry:
         """Check bindings against the database.
 
         Raises `SubscriptionRejected` for the first binding that fails, and psycopg's error if the
-        database cannot be queried.
+        database cannot be queried, or not within `check_seconds`.
         """
         async with self._lock:
-            connection = await self._ensure_connected()
-            for binding in wanted:
-                await self._check(connection, binding, role)
+            try:
+                async with asyncio.timeout(self.check_seconds):
+                    connection = await self._ensure_connected()
+                    for binding in wanted:
+                        await self._check(connection, binding, role)
+            except TimeoutError:
+                await self._disconnect()
+                raise psycopg.errors.ConnectionTimeout(
+                    f"no answer within {self.check_seconds:g} s"
+                ) from None
 
     async def published(self) -> frozenset[tuple[str, str]]:
         """The publication's tables now."""
@@ -112,9 +128,12 @@ class SubscriptionRegistry:
 
     async def close(self) -> None:
         async with self._lock:
-            if self._connection is not None:
-                await self._connection.close()
-                self._connection = None
+            await self._disconnect()
+
+    async def _disconnect(self) -> None:
+        if self._connection is not None:
+            await self._connection.close()
+            self._connection = None
 
     async def _ensure_connected(self) -> pg_catalog.Connection:
         connection = self._connection

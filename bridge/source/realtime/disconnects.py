@@ -52,8 +52,6 @@ FIRST_SECONDS = 0.5
 LONGEST_SECONDS = 30.0
 SLOW_SECONDS = 30.0
 """Delay after errors that last for a while: wrong credentials, an exhausted quota."""
-QUICK_ATTEMPTS = 4
-"""Attempts after an error that may be over soon, before the pauses are long: about 5 s in all."""
 
 
 class SubscriptionEnded(BridgeError):  # noqa: N818 - also raised when the bridge closes it
@@ -116,16 +114,11 @@ def _text(error: Exception | None) -> str:
 
 def retry_delay(state: RetryCallState) -> float:
     """Return the seconds before the next attempt: exponential backoff with jitter in its upper
-    half, or `SLOW_SECONDS` and more after a `slow` end, except for the first attempts after one
-    that may be over soon.
+    half, or `SLOW_SECONDS` and more after a `slow` end, except after one that may be over soon:
+    then the pause grows with the time for which it has lasted.
     """
     error = state.outcome.exception() if state.outcome else None
-    quick = (
-        isinstance(error, SubscriptionEnded)
-        and error.passing
-        and state.attempt_number <= QUICK_ATTEMPTS
-    )
-    if isinstance(error, SubscriptionEnded) and error.slow and not quick:
+    if isinstance(error, SubscriptionEnded) and error.slow and not error.passing:
         return SLOW_SECONDS * random.uniform(1.0, 1.3)  # noqa: S311 - jitter
     bound = min(LONGEST_SECONDS, FIRST_SECONDS * 2.0 ** (min(state.attempt_number, 16) - 1))
     return bound * random.uniform(0.5, 1.0)  # noqa: S311 - jitter

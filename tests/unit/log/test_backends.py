@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bridge.log.backends import create_backend
-from bridge.log.base import Position
+from bridge.log.base import Position, Progress
 from bridge.options import log_options, watch_log_options
 from tests.fakes import settings
 
@@ -24,6 +24,7 @@ async def head_of(options: LogOptions) -> Position:
     log = create_backend(options).log
     await log.open()
     try:
+        await log.append([], [], Progress(loaded=True))
         return log.head
     finally:
         await log.close()

@@ -230,3 +230,24 @@ async def test_file_of_a_version_without_epochs_keeps_its_history(tmp_path: Path
     assert log.head.epoch != "abc"
     assert log.locate(Position("abc", 4)) is None
     await log.close()
+
+
+async def test_positions_before_an_initial_load_that_was_lost_are_gone(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    log = await opened(path)
+    await log.append([], [(0, b"[1]")])  # a load that is interrupted
+    await copy_while_open(log, path, tmp_path / "old")
+    during = log.head
+    await log.append([], [(1, b"[1]")], Progress(loaded=True))
+    assert log.head == during  # a client that has received all rows has this position
+    await log.close()
+    log = await opened(tmp_path / "old" / "log")
+    assert log.locate(during) is None
+    assert [rows async for rows in log.rows()] == []
+    await log.append([], [(0, b"[2]")], Progress(loaded=True))
+    loaded = log.head
+    await log.close()
+    log = await opened(tmp_path / "old" / "log")
+    assert log.locate(during) is None
+    assert log.locate(loaded) is not None
+    await log.close()

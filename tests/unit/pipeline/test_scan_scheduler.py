@@ -185,6 +185,20 @@ def test_key_scan_keeps_its_interval_after_a_single_failure() -> None:
     assert due is None or due.name != "key scan"
 
 
+@pytest.mark.parametrize(("seconds", "stands_in"), [(20.0, True), (0.1, False)])
+def test_another_scan_stands_in_for_one_that_fails_slowly_after_the_first_failure(
+    seconds: float, *, stands_in: bool
+) -> None:
+    scans = Scans(LARGE)
+    scans.gap()
+    scan = scans.scheduler.next(scans.now, rows=LARGE, since=SINCE)
+    assert scan is not None
+    assert scan.kind is ScanKind.RECENT
+    scans.scheduler.failed(scan, scans.now, seconds)
+    other = scans.scheduler.next(scans.now, rows=LARGE, since=SINCE)
+    assert (other is not None and other.kind is not ScanKind.RECENT) is stands_in
+
+
 def test_pause_after_a_scan_counts_the_time_of_successful_reads_alone() -> None:
     scans = following()
     while (scan := scans.scheduler.next(scans.now, rows=LARGE, since=SINCE)) is None or (

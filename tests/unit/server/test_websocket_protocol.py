@@ -169,6 +169,26 @@ def test_unusual_handshake_is_answered_as_by_the_library(part: bytes, instead: b
 
 
 @pytest.mark.parametrize(
+    ("part", "instead"),
+    [
+        (b"host: x", b"host: x\r\nsec-websocket-protocol: \xc3\xa9"),
+        (b"host: x", b"host: x\r\nsec-websocket-extensions: \xc3\xa9"),
+        (b"upgrade: websocket", b"upgrade: \xc3\xa9"),
+        (b"connection: Upgrade", b"connection: \xc3\xa9"),
+        (b"version: 13", b"version: \xc3\xa9"),
+        (b"dGhlIHNhbXBsZSBub25jZQ==", b"\xc3\xa9"),
+    ],
+)
+def test_handshake_that_is_not_ascii_is_answered_400_and_closed(
+    part: bytes, instead: bytes
+) -> None:
+    assert part in HANDSHAKE
+    _, transport = begun(WebSocketProtocol, HANDSHAKE.replace(part, instead))
+    assert transport.written.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 426 "))
+    assert transport.calls == ["close"]
+
+
+@pytest.mark.parametrize(
     "header",
     [
         b"origin: http://" + b"x" * 9000,
