@@ -59,11 +59,8 @@ class Settings(
         if self.database_url is not None:
             parts = urlsplit(self.database_url.get_secret_value())
             given = parse_qs(parts.query)
-            passwords = [
-                parts.password or "",
-                *given.get("password", ()),
-                *given.get("sslpassword", ()),
-            ]
+            passwords = [parts.password or ""]
+            passwords += [*given.get("password", ()), *given.get("sslpassword", ())]
             secrets += [form for each in passwords if each for form in (each, unquote(each))]
         return tuple(secrets)
 
