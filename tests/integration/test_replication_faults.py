@@ -75,6 +75,11 @@ async def write(sandbox: Sandbox, first: int, last: int) -> None:
         await sandbox.execute("update houses set price = %s where id = 1", (price,))
 
 
+async def reaches(rig: ReplicationRig, price: int) -> None:
+    """Wait until the step to `price` is published."""
+    await rig.until(lambda: (price - 1, price) in prices(rig))
+
+
 def steps(last: int) -> list[tuple[int, int]]:
     return [(n, n + 1) for n in range(last)]
 
@@ -467,6 +472,5 @@ async def test_every_version_of_postgresql_is_streamed_and_resumed(
                 async with ReplicationRig.open(other) as rig:
                     await rig.live()
                     await writer.execute("update houses set price = %s", (price,))
-                    await rig.until(lambda rig=rig: bool(prices(rig)))  # type: ignore[misc]
-                    assert prices(rig)[-1] == (price - 1, price)
+                    await reaches(rig, price)
                 await writer.execute("update houses set price = %s", (price + 1,))
