@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 from bridge.auth.jwks_client import JwksUnavailableError
 from bridge.errors import TableUnreadableError
+from bridge.log.backends import check_backend
 from bridge.ops.redaction import Redactor
-from bridge.options import authenticator, source_options, watch_projection
+from bridge.options import authenticator, log_options, source_options, watch_projection
 from bridge.source.base import SourceState
 from bridge.source.change_queue import ChangeQueue
 from bridge.source.factory import create_source, create_table
@@ -39,6 +40,8 @@ async def check(settings: Settings, out: Callable[[str], None]) -> int:
 
     report(True, f"settings: table {settings.table} of {settings.supabase_url}")
     ok = report(*await _tokens(settings))
+    for fine, text in await check_backend(log_options(settings)):
+        ok = report(fine, text) and ok
     ok = await _check_table(settings, settings.projection, report) and ok
     if settings.watchers:
         report(True, f"settings: table {settings.watchers} lists the watches for notifications")

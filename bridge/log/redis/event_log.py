@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from bridge.changes import Key
     from bridge.clock import Clock
     from bridge.events import Event
-    from bridge.log.base import Commit, Entry, Position, Progress, RowUpdate
+    from bridge.log.base import Commit, Entry, LogServer, Position, Progress, RowUpdate
     from bridge.log.redis.appender import Appender
     from bridge.log.redis.connection import Connection
     from bridge.log.redis.history import LocalHistory
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from bridge.log.redis.machines import Machines
     from bridge.log.redis.reader import StreamReader
     from bridge.log.redis.scripts import Scripts
-    from bridge.log.redis.server_check import ServerFacts
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +71,7 @@ class RedisEventLog:
         clock: Clock,
     ) -> None:
         self.process = process
-        self.server: ServerFacts | None = None
+        self.server: LogServer | None = None
         """The server as of the last check."""
         self._connection = connection
         self._scripts = scripts
