@@ -21,7 +21,7 @@ from bridge.options import authenticator, gateway_options
 from bridge.rights import UNRESTRICTED
 from bridge.rooms import rooms_of
 from bridge.settings import Settings
-from bridge.source.base import SourceState, SourceStatus
+from bridge.source.base import ReadRights, SourceState, SourceStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -244,9 +244,9 @@ class FakeTable:
     async def close(self) -> None:
         self.closed += 1
 
-    async def page(self, after: Key | None, limit: int) -> Sequence[Record]:
+    async def page(self, after: Key | None, limit: int, up_to: Any = None) -> Sequence[Record]:
         keys = await self.keys(after, limit)
-        return [self.contents[key] for key in keys]
+        return [self.contents[key] for key in keys if up_to is None or key <= up_to]
 
     async def keys(self, after: Key | None, limit: int) -> Sequence[Key]:
         keys = sorted(self.contents)
@@ -271,6 +271,15 @@ class FakeTable:
     async def newest(self) -> Record | None:
         rows = self.contents.values()
         return max(rows, key=lambda row: (row["updated_at"], row["id"]), default=None)
+
+    async def count(self) -> int:
+        return len(self.contents)
+
+    async def rights(self) -> ReadRights:
+        return ReadRights("service_role", filtered=False)
+
+    async def digest(self, after: Key | None, up_to: Key | None) -> str | None:
+        return None  # the database has no function for it
 
 
 class Everybody(Collection[str]):
