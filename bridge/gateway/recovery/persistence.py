@@ -45,8 +45,7 @@ class SessionPersistence:
         self._store = store
         self._clock = clock
         self._unstored: dict[str, None] = {}
-        self._writes: set[asyncio.Future[None]] = set()  # those under way
-        self._next_store: asyncio.Task[None] | None = None
+        self._writing = asyncio.Lock()
         self._wake = asyncio.Event()
         self.on_taken: Callable[[str], None] = lambda _pid: None
         """Called with the pid of each session that this process takes from another one."""
@@ -76,7 +75,7 @@ class SessionPersistence:
         if session is not None:
             # Another process may have taken it, and changed it.
             self._changed(pid)
-            await self._stored()
+            await self.store()
             if self._sessions.by_pid(pid) is session:
                 return session
         text = await self._store.take(pid)
@@ -119,54 +118,40 @@ class SessionPersistence:
             await self.store()
 
     async def store(self) -> None:
-        """Store all changes made so far, before this returns. Raises `errors.LogUnusableError`."""
-        if not self._unstored:
-            return
-        pids, self._unstored = self._unstored, {}
-        offset = self._clock.wall() - self._clock.monotonic()
-        sessions = {pid: self._sessions.by_pid(pid) for pid in pids}
-        writing = asyncio.get_running_loop().create_future()
-        self._writes.add(writing)
-        try:
-            refused = await self._store.put(
-                {
-                    pid: None if session is None else _encode(session, offset)
-                    for pid, session in sessions.items()
-                }
-            )
-        finally:
-            self._writes.discard(writing)
-            writing.set_result(None)
-        for pid in refused:
-            session = sessions[pid]
-            if session is not None and self._sessions.by_pid(pid) is session:
-                self._sessions.forget(session)
-                self.on_refused(session)
+        """Store all changes made so far, before this returns. Raises `errors.LogUnusableError`.
 
-    async def _stored(self) -> None:
-        """Wait until all changes made so far are stored; the callers of one iteration of the event
-        loop share one write.
+        One write at a time: a write that is retried must not replace a later state of a session.
+        The callers of one iteration of the event loop, and those that wait, share a write.
         """
-        if self._next_store is None:
-            self._next_store = asyncio.create_task(self._store_next(), name="verify sessions")
-        await asyncio.shield(self._next_store)
-
-    async def _store_next(self) -> None:
-        await asyncio.sleep(0)
-        self._next_store = None
-        await self._store_all()
-
-    async def _store_all(self) -> None:
-        before = set(self._writes)
-        await self.store()
-        if before:
-            await asyncio.wait(before)
+        async with self._writing:
+            await asyncio.sleep(0)
+            if not self._unstored:
+                return
+            pids, self._unstored = self._unstored, {}
+            offset = self._clock.wall() - self._clock.monotonic()
+            sessions = {pid: self._sessions.by_pid(pid) for pid in pids}
+            try:
+                refused = await self._store.put(
+                    {
+                        pid: None if session is None else _encode(session, offset)
+                        for pid, session in sessions.items()
+                    }
+                )
+            except BaseException:  # also a caller that waits no longer
+                self._unstored = pids | self._unstored
+                self._wake.set()
+                raise
+            for pid in refused:
+                session = sessions[pid]
+                if session is not None and self._sessions.by_pid(pid) is session:
+                    self._sessions.forget(session)
+                    self.on_refused(session)
 
     async def close(self) -> None:
         """Store the remaining changes, if the store can still be written."""
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
-                await self._store_all()
+                await self.store()
         except (TimeoutError, LogUnusableError) as error:
             log.warning(
                 "sessions could not be stored (%s): some clients will reconnect as new ones",

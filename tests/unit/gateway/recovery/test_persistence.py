@@ -43,6 +43,12 @@ class Store:
     async def load(self) -> Sequence[tuple[str, bytes]]:
         return list(self.kept.items())
 
+    async def begun(self, number: int) -> None:
+        """Wait until that many writes have begun."""
+        async with asyncio.timeout(5):
+            while self.puts < number:
+                await asyncio.sleep(0)
+
     async def take(self, name: str, /) -> bytes | None:
         self.taken.discard(name)
         return self.kept.get(name)
@@ -346,3 +352,70 @@ async def test_session_of_another_history_is_not_adopted() -> None:
     assert there.sessions.by_pid(pid) is None
     await there.keeper.store()
     assert pid not in store.kept
+
+
+async def stored(process: Process, store: Store, pid: str) -> Subscription:
+    """Return the subscription that another process would find in the store."""
+    other = Process(store, wall=1000, started=5)
+    await other.keeper.load(in_epoch("e"))
+    session = other.sessions.find(pid, 5)
+    assert session is not None
+    return session.subscriptions[-1][1]
+
+
+async def test_changes_of_a_write_that_was_given_up_are_stored_by_the_next_one() -> None:
+    store = Store()
+    process = Process(store, wall=1000, started=5)
+    pid = process.open("s1", TEXAS, at(3)).pid
+    store.gate.clear()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):  # as a client that waits for its session does
+            await process.keeper.store()
+    store.gate.set()
+    await process.keeper.store()
+    assert await stored(process, store, pid) == TEXAS
+
+
+async def test_changes_of_a_write_that_failed_are_stored_by_the_next_one() -> None:
+    store = Store()
+    process = Process(store, wall=1000, started=5)
+    pid = process.open("s1", TEXAS, at(3)).pid
+    store.broken = True
+    with pytest.raises(LogUnusableError):
+        await process.keeper.store()
+    store.broken = False
+    await process.keeper.store()
+    assert await stored(process, store, pid) == TEXAS
+
+
+async def test_store_returns_only_after_a_write_that_was_under_way() -> None:
+    store = Store()
+    process = Process(store, wall=1000, started=5)
+    process.open("s1", TEXAS, at(3))
+    store.gate.clear()
+    first = asyncio.create_task(process.keeper.store())
+    await store.begun(1)
+    second = asyncio.create_task(process.keeper.store())
+    await asyncio.sleep(0)
+    assert not second.done()
+    store.gate.set()
+    await asyncio.gather(first, second)
+    assert store.puts == 1
+
+
+async def test_slow_write_does_not_replace_a_later_change() -> None:
+    store = Store()
+    process = Process(store, wall=1000, started=5)
+    pid = process.open("s1", TEXAS, at(3)).pid
+    store.gate.clear()
+    slow = asyncio.create_task(process.keeper.store())
+    await store.begun(1)
+    process.changed("s1", MORE, at(8))
+    late, store.gate = store.gate, asyncio.Event()
+    store.gate.set()  # a write that begins now would be done before the first one
+    ack = asyncio.create_task(process.keeper.store())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    late.set()
+    await asyncio.gather(slow, ack)
+    assert await stored(process, store, pid) == MORE
