@@ -162,6 +162,24 @@ async def test_client_waits_for_a_machine_that_is_behind_what_it_has_received() 
             assert await receive_prices(one, 4) == steps(4)
 
 
+async def test_client_without_a_session_tries_again_at_a_machine_behind_what_it_has_received() -> (
+    None
+):
+    async with machines(2) as here:
+        first, second = here.all
+        async with client(first.url) as one:
+            second.log._held = deque()
+            await here.change(3)
+            await receive_prices(one, 3)
+            await one.close()
+            one.pid = "unknown"  # its session was lost
+            move(one, second)
+            assert await one.send_connect() is None, "closed: it would load an older snapshot"
+            second.log.heal()
+            await one.connect()
+            assert not one.recovered
+
+
 async def test_client_tries_again_while_its_session_can_not_be_read() -> None:
     async with machines(2) as here:
         first, second = here.all

@@ -52,17 +52,20 @@ class SessionTakeover:
         """
         if offer.pid is None:
             return True
+        received = Position.parse(offer.offset or "")
         try:
             async with asyncio.timeout(TAKE_SECONDS):
                 session = await self._persistence.claim(offer.pid)
-            if session is None:
-                return self._shared.error is None
-            received = Position.parse(offer.offset or "")
+            if session is None and self._shared.error is not None:
+                return False
+            subscribed = None if session is None else session.subscriptions[-1][0]
+            # Without its session, too: a snapshot must not be older than what the client has shown.
             async with asyncio.timeout(CATCH_UP_SECONDS):
-                for position in (session.subscriptions[-1][0], received):
+                for position in (subscribed, received):
                     if position is not None and position.epoch == self._log.head.epoch:
                         await self._shared.reached(position)
         except (TimeoutError, LogUnusableError):
             return False
-        self._persistence.adopt(session, self._log.locate)
+        if session is not None:
+            self._persistence.adopt(session, self._log.locate)
         return True
