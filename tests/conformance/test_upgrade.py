@@ -160,6 +160,35 @@ async def test_end_of_the_session_closes_a_websocket_that_is_probed(
         assert await ws.end() == []
 
 
+async def test_client_that_moves_reads_close_by_its_poll_when_the_server_ends_the_session(
+    session: Http, echoes: Echoes
+) -> None:
+    polls = await Polls.open(session, echoes.engineio)
+    poll = asyncio.create_task(polls.get())
+    await echoes.polled(polls.sid)
+    async with websocket(session, echoes.engineio, sid=polls.sid) as ws:
+        await ws.send("2probe")
+        assert await ws.next() == "3probe"
+        await echoes.engine.sockets[polls.sid].close(abort=True)
+        assert await poll == (200, "1")
+
+
+async def test_websocket_of_an_ended_session_stays_open_until_the_client_has_moved(
+    session: Http, echoes: Echoes
+) -> None:
+    polls = await Polls.open(session, echoes.engineio)
+    async with websocket(session, echoes.engineio, sid=polls.sid) as ws:
+        await ws.send("2probe")
+        assert await ws.next() == "3probe"
+        assert await polls.get() == (200, "6")  # the client has paused its polls
+        await echoes.engine.sockets[polls.sid].close(abort=True)
+        ending = asyncio.create_task(ws.end())
+        done, _ = await asyncio.wait({ending}, timeout=0.2)
+        assert not done
+        await ws.send("5")
+        assert await ending == []
+
+
 async def _upgrade(ws: Any) -> None:
     await ws.send("2probe")
     assert await ws.next() == "3probe"

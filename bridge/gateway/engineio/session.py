@@ -212,7 +212,8 @@ class EngineSession(async_socket.AsyncSocket):  # type: ignore[misc]
         abort: bool = False,
         reason: str | None = None,
     ) -> None:
-        """End the session. Packets sent before are still delivered. `abort` omits CLOSE.
+        """End the session. Packets sent before are still delivered. `abort` omits CLOSE, unless the
+        client is moving to a websocket: it may read nothing but its last poll.
 
         CLOSE is sent to polling clients only, which would poll again otherwise. A websocket ends by
         its own close frame, as with Node's server: python-engineio's client would take CLOSE for
@@ -222,12 +223,13 @@ class EngineSession(async_socket.AsyncSocket):  # type: ignore[misc]
             return
         self.closing = True
         self.server.heartbeat.cancel(self)
+        moving = self.attempt is not None and self.attempt.probed
         if self.attempt is not None:
-            self.attempt.cancel()
+            self.attempt.end_with_session()
         await self.server._trigger_event(  # noqa: SLF001 - private name of the library
             "disconnect", self.sid, reason or self.server.reason.SERVER_DISCONNECT, run_async=False
         )
-        if not abort and not self.upgraded:
+        if (moving or not abort) and not self.upgraded:
             self.send_packets(CLOSE)
         self.closed = True
         self.queue.end()

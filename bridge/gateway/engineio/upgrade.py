@@ -28,6 +28,9 @@ RELEASE_SECONDS: Final = 0.1
 answer sends UPGRADE after the end of its poll; if the NOOP arrived before the answer, the client
 would poll again and wait for the next event. Node's server waits as long."""
 
+LINGER_SECONDS: Final = 2.0
+"""How long the websocket of an ended session stays open for a client that moves to it."""
+
 PROBE: Final = "2probe"
 UPGRADE: Final = "5"
 PROBE_ANSWER: Final = EncodedPackets.of(packet.Packet(packet.PONG, "probe"))
@@ -93,6 +96,19 @@ class UpgradeAttempt:
         """End the attempt and close its websocket. The session stays with polling."""
         if self.in_progress:
             self.end()
+            self._give_up()
+
+    def end_with_session(self) -> None:
+        """End the attempt, since the session ends. A client that was answered has paused its polls,
+        and does not resume them if the websocket is lost then: it would wait for its ping timeout.
+        So its websocket stays open until it has sent UPGRADE, or has read CLOSE with its last poll.
+        """
+        if not self.in_progress:
+            return
+        self.end()
+        if self.probed:
+            self._loop.call_later(LINGER_SECONDS, self._give_up)
+        else:
             self._give_up()
 
     def end(self) -> None:
