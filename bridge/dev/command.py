@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TextIO
 import httpx
 
 from bridge.app import create_app
+from bridge.dev.machines import DevMachines, redis_server
 from bridge.dev.traffic import TrafficGenerator
 from bridge.dev.web import NodeInstallation, WebApp, WebAppError, WebServer, find_app, find_node
 from bridge.errors import BridgeError
@@ -72,6 +73,8 @@ class DevOptions:
     """None: 3000, or a free port if that is in use."""
     processes: int = 1
     """As BRIDGE_PROCESSES."""
+    machines: int = 1
+    """Bridges that share a Redis server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +94,22 @@ class PortInUseError(BridgeError):
     """The requested port is in use."""
 
 
+class DevOptionsError(BridgeError):
+    """The options contradict each other."""
+
+
 async def dev(options: DevOptions) -> int:
     """Run until cancelled. Return the exit code.
 
-    Raises `PortInUseError`; `WebAppError` if the web app is missing, cannot be built or exits;
-    `PostgresError` or `MigrationError` if the sandbox cannot start.
+    Raises `PortInUseError` and `DevOptionsError`; `MachinesError` or `RedisServerError` if there is
+    no Redis server for several machines; `WebAppError` if the web app is missing, cannot be built
+    or exits; `PostgresError` or `MigrationError` if the sandbox cannot start.
     """
+    if options.machines < 1 or (options.machines > 1 and options.processes != 1):
+        raise DevOptionsError(
+            "expected --machines 1 or more, and not together with --processes; found "
+            f"--machines {options.machines} --processes {options.processes}"
+        )
     # With `json`, a program reads stdout, so messages go to stderr.
     show = _Printer(sys.stderr if options.json else sys.stdout)
     try:
@@ -110,9 +123,13 @@ async def dev(options: DevOptions) -> int:
 async def _run(
     options: DevOptions, listening: socket.socket, web: _WebOptions | None, show: _Printer
 ) -> int:
+    redis = redis_server() if options.machines > 1 else None
     show("Starting PostgreSQL and the Supabase sandbox ...")
     async with Sandbox.open(data=options.data, port=0) as sandbox:
         await _add_demo_user(sandbox)
+        if redis is not None:
+            redis.folder = sandbox.home / "redis"
+            redis.folder.mkdir(exist_ok=True)
         show("Starting the bridge ...")
         settings = load(
             supabase_url=sandbox.supabase_url,
@@ -125,14 +142,19 @@ async def _run(
             port=listening.getsockname()[1],
             **_without_environment(
                 cors_origins=("*",),
-                log=f"sqlite:///{sandbox.home / 'bridge.sqlite3'}",
+                log=redis.url if redis else f"sqlite:///{sandbox.home / 'bridge.sqlite3'}",
                 watchers="public.property_watchers",
             ),
         )
         if web is not None and "*" not in settings.cors_origins:
             origins = {"cors_origins": (*settings.cors_origins, *web.origins)}
             settings = settings.model_copy(update=origins)
-        bridge = _bridge(settings, listening, options.processes)
+        bridge: _Bridge
+        if options.machines > 1:
+            ports = _free_ports(listening, options.machines)
+            bridge = DevMachines(settings, ports, redis, show)
+        else:
+            bridge = _bridge(settings, listening, options.processes)
         async with asyncio.TaskGroup() as tasks:
             companions = tasks.create_task(
                 _announce_when_ready(bridge, sandbox, options=options, web=web, show=show)
@@ -141,6 +163,15 @@ async def _run(
             companions.cancel()
         show("Stopping ...")
         return code
+
+
+def _free_ports(listening: socket.socket, number: int) -> list[int]:
+    """Return the port that was bound, and further free ones. None is bound any more."""
+    bound = [listening, *(serve.listen(HOST, 0) for _ in range(number - 1))]
+    ports = [each.getsockname()[1] for each in bound]
+    for each in bound:
+        each.close()
+    return ports
 
 
 class _Bridge(Protocol):
@@ -159,7 +190,9 @@ class _Bridge(Protocol):
 
     @property
     def pids(self) -> Sequence[int]:
-        """The leader process, then the serving ones; empty for a bridge in this process."""
+        """The leader process, then the serving ones, or the machines; empty for a bridge in this
+        process.
+        """
         ...
 
 
@@ -259,17 +292,42 @@ async def _announce_when_ready(
                 "user_email": DEMO_EMAIL,
                 "user_password": DEMO_PASSWORD,
                 **({"web_url": server.url} if server else {}),
+                **_machine_addresses(bridge),
                 **({"pids": bridge.pids} if bridge.pids else {}),
             }
             print(json.dumps(addresses), flush=True)  # noqa: T201 - the command's output
         else:
             path, activity = bridge.settings.path, options.activity
             show(_ready_message(url, path, sandbox, server, activity=activity))
+            if isinstance(bridge, DevMachines):
+                show(_machines_message(bridge))
         if options.activity:
             # Unseeded, so that each run has other traffic.
             rng = random.Random()  # noqa: S311 - no secret
             traffic = TrafficGenerator(sandbox.database_url, rng, interval=TRAFFIC_INTERVAL_SECONDS)
             tasks.create_task(traffic.run())
+
+
+def _machine_addresses(bridge: _Bridge) -> dict[str, Any]:
+    if not isinstance(bridge, DevMachines):
+        return {}
+    return {"bridge_urls": bridge.urls, "redis_url": bridge.redis_url}
+
+
+def _machines_message(bridge: DevMachines) -> str:
+    """Return the machines, and how to see a takeover."""
+    machines = "\n".join(
+        f"  bridge {number}    {url}  (pid {pid})"
+        for number, (url, pid) in enumerate(zip(bridge.urls, bridge.pids, strict=True), 1)
+    )
+    return f"""The bridges share {bridge.redis_url}:
+
+{machines}
+
+/status of each has its role. Kill one to see another one take over (kill -TERM: in waves):
+
+  kill -9 {bridge.pids[0]}
+"""
 
 
 async def _prepare_web(options: DevOptions, show: _Printer) -> _WebOptions:
