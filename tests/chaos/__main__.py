@@ -3,10 +3,12 @@
     python -m tests.chaos --minutes 5 --seed 7 [--clients 30] [--only kill,cut] [--log memory:]
         [--source postgres]
         [--pause 1.5] [--defaults] [--set page_rows=7] [--json FILE]
+    python -m tests.chaos --machines 3 --minutes 5 --seed 7
 
 The sandbox, the bridge and the clients are processes of their own. Two writers change the table
 while faults are injected; after each round of half a minute all faults are ended, and the events of
-every client are compared with the committed states. The same seed gives the same settings, clients,
+every client are compared with the committed states. With `--machines` several bridges share a
+Redis server, and both break, too. The same seed gives the same settings, clients,
 writes and faults, though not the same instants. The exit code is 1 if there was any violation.
 """
 
@@ -39,6 +41,7 @@ def main() -> int:
     parser.add_argument("--only", default="", metavar="FAULT,...", help="only these faults")
     parser.add_argument("--source", default="realtime", choices=("realtime", "postgres"))
     parser.add_argument("--log", default="sqlite:", help="memory: or sqlite: (a file)")
+    parser.add_argument("--machines", type=int, default=1, help="bridges that share a Redis server")
     parser.add_argument("--pause", type=float, default=1.5, help="seconds between faults, about")
     parser.add_argument("--round", type=float, default=30, help="seconds of faults per round")
     parser.add_argument(
@@ -66,6 +69,7 @@ def main() -> int:
         log=args.log,
         source=args.source,
         round_seconds=args.round,
+        machines=args.machines,
         pause=args.pause,
         patience=args.patience,
         short_waits=not args.defaults,

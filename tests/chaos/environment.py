@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tests.chaos.client_spec import ClientSpec
     from tests.chaos.disk import Disk
     from tests.chaos.js_clients import JsClients
+    from tests.chaos.machines import Machines
     from tests.chaos.platform import Platform
     from tests.chaos.python_client import PythonClient
     from tests.chaos.supervisor import Supervisor
@@ -20,10 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class Environment:
-    """`disk`: the file system of the log, None if the log is in memory."""
+    """`bridges`: one, or that of each machine. `disk`: the file system of the log, None if the log
+    is not in a file.
+    """
 
     platform: Platform
-    bridge: Supervisor
+    bridges: Sequence[Supervisor]
+    machines: Machines | None
     disk: Disk | None
     specs: Sequence[ClientSpec]
     keys: Sequence[str]
@@ -34,6 +38,10 @@ class Environment:
     """Held by a fault of the bridge's process."""
     database: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while PostgreSQL restarts or the table is altered."""
+
+    @property
+    def bridge(self) -> Supervisor:
+        return self.bridges[0]
 
     def command(self, name: str, **command: Any) -> None:
         """Send a command to a client."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bridge.settings import Settings
 from tests.chaos.client_spec import ClientSpec, random_specs
-from tests.chaos.faults import FAULTS
+from tests.chaos.faults import FAULTS, names
 from tests.support.workload import KEYS, Workload
 
 if TYPE_CHECKING:
@@ -40,11 +40,15 @@ class Injection:
 
 
 class Plan:
-    """Everything is derived from `seed`. `only`: names of the faults to inject; empty: all."""
+    """Everything is derived from `seed`. `only`: names of the faults to inject; empty: all.
+    `machines`: whether several machines run.
+    """
 
-    def __init__(self, seed: int, clients: int, only: Collection[str] = ()) -> None:
+    def __init__(
+        self, seed: int, clients: int, only: Collection[str] = (), *, machines: bool = False
+    ) -> None:
         self._seed = seed
-        self._names = [name for name in FAULTS if not only or name in only]
+        self._names = [name for name in names(machines=machines) if not only or name in only]
         self._weights = [FAULTS[name].weight for name in self._names]
         rng = self._rng("keys")
         self.keys = [uuid.UUID(int=rng.getrandbits(128), version=4) for _ in range(KEYS)]

@@ -79,9 +79,8 @@ async def _(env: Environment, _rng: random.Random, seconds: float) -> None:
     if env.disk is None:
         raise UnavailableError
     async with env.process:
-        env.bridge.may_exit = True
-        await env.disk.fill()
-        await asyncio.sleep(seconds)
-        env.disk.empty()
-        await env.bridge.ready()
-        env.bridge.may_exit = False
+        with env.bridge.allowed_to_exit():
+            await env.disk.fill()
+            await asyncio.sleep(seconds)
+            env.disk.empty()
+            await env.bridge.ready()

@@ -12,6 +12,10 @@ SHOWN = 40
 """Violations printed with their context; the others are counted."""
 
 
+SLOW_SECONDS = 10
+"""From here on the report has what the slowest client observed."""
+
+
 @dataclass
 class Report:
     seed: int
@@ -28,6 +32,10 @@ class Report:
     """Longest time in seconds until every client converged after a round."""
     slowest_for: str = ""
     """The client that converged last then, and what it lacked."""
+    slowest_context: tuple[str, ...] = ()
+    """What it observed before."""
+    takeovers: list[tuple[str, int, float, float, float]] = field(default_factory=list)
+    """Of several machines: cause, number, and p50, p99 and maximum of the seconds."""
     notes: list[str] = field(default_factory=list)
     """Why the run stopped early."""
 
@@ -45,6 +53,8 @@ class Report:
             "slowest": round(self.slowest, 1),
             "counts": self.counts,
             "faults": dict(self.faults),
+            "takeovers": self.takeovers,
+            "journal": [f"{at:.2f} {text}" for at, text in self.journal],
             "violations": self.kinds(),
             "found": [str(self._with_faults(violation)) for violation in self.violations],
         }
@@ -53,10 +63,15 @@ class Report:
         lines = [
             f"seed {self.seed}, log {self.log}, {self.seconds:.0f} s in {self.rounds} rounds",
             f"slowest   converged {self.slowest:.1f} s after a round: {self.slowest_for}",
+            *(f"      {line}" for line in self.slowest_context if self.slowest > SLOW_SECONDS),
             "settings  " + ", ".join(f"{k}={v}" for k, v in self.settings.items()),
             "counts    " + ", ".join(f"{k} {v}" for k, v in self.counts.items()),
             f"faults    {self.faults.total()}: "
             + ", ".join(f"{k} {v}" for k, v in sorted(self.faults.items())),
+            *(
+                f"takeover  {cause}: {number}, seconds p50 {p50:.1f}, p99 {p99:.1f}, max {most:.1f}"
+                for cause, number, p50, p99, most in self.takeovers
+            ),
             "found     " + ", ".join(f"{k} {v}" for k, v in self.kinds().items()),
             *self.notes,
         ]

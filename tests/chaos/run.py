@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import tempfile
 import time
 from collections import Counter
@@ -22,11 +23,13 @@ from tests.chaos.environment import Environment
 from tests.chaos.fault import UnavailableError
 from tests.chaos.faults import DATABASE_FAULTS, FAULTS
 from tests.chaos.js_clients import JsClients
+from tests.chaos.machines import Machines
 from tests.chaos.plan import SHORT_WAITS, Plan
 from tests.chaos.platform import Platform
 from tests.chaos.published_log import PublishedLog
 from tests.chaos.python_client import PythonClient
 from tests.chaos.report import Report
+from tests.chaos.shared_redis import SharedRedis
 from tests.chaos.supervisor import Supervisor
 from tests.chaos.transaction_writer import TransactionWriter
 from tests.support.expected_table import ExpectedTable
@@ -37,12 +40,16 @@ from tests.support.violations import Kind, Violation
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from tests.chaos.client_spec import ClientSpec
     from tests.chaos.plan import Injection
     from tests.support.workload import Workload
 
 FIRST_ROWS = 40
 NODES = 2
 """Processes of node; each runs an equal share of the JavaScript clients."""
+
+DRAIN_SECONDS = 2
+"""Of a machine that is stopped, instead of 20."""
 
 POLL_SECONDS = 0.2
 STABLE_SECONDS = 2.0
@@ -67,6 +74,8 @@ class Options:
     pause: float = 1.5
     patience: float = 60.0
     short_waits: bool = True
+    machines: int = 1
+    """More than one share a Redis server, whatever `log` is."""
     settings: tuple[tuple[str, str], ...] = ()
     """Settings of the bridge by name, which replace the plan's."""
 
@@ -77,11 +86,13 @@ class Run:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._began = time.monotonic()
-        only = options.only
+        only, several = options.only, options.machines > 1
         if options.source == "postgres":
             only = tuple(name for name in only or FAULTS if name in DATABASE_FAULTS)
-        self.plan = Plan(options.seed, options.clients, only)
+        self.plan = Plan(options.seed, options.clients, only, machines=several)
         settings = {**self.plan.settings, **(SHORT_WAITS if options.short_waits else {})}
+        if several:
+            settings["drain_seconds"] = DRAIN_SECONDS
         self._settings: dict[str, Any] = settings | dict(options.settings)
         projection = Settings(
             supabase_url="http://127.0.0.1",
@@ -106,8 +117,12 @@ class Run:
             )
             for spec in self.plan.specs
         }
+        for spec in self.plan.specs:
+            self.clients[spec.name].may_go_back = several and spec.python
         self._last_unconverged = ""
-        self.report = Report(options.seed, options.log, self._settings)
+        self._context: tuple[str, ...] = ()
+        log = f"Redis, {options.machines} machines" if several else options.log
+        self.report = Report(options.seed, log, self._settings)
 
     def now(self) -> float:
         """Return the seconds since the start."""
@@ -132,19 +147,12 @@ class Run:
     async def _open(self, stack: AsyncExitStack) -> tuple[Environment, TransactionWriter]:
         options, specs = self._options, self.plan.specs
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bridge-chaos-")))
-        disk, log = None, options.log
-        if log.startswith("sqlite:"):
-            disk = stack.enter_context(Disk.mounted(directory / "disk"))
-            log = f"sqlite:///{directory / 'disk' / 'bridge.db'}"
         platform = await stack.enter_async_context(
             Platform.open(0.2 if options.short_waits else 1.0)
         )
         writer = TransactionWriter(platform, self.table)
         await writer.begin(self.plan.workloads()[0].first(FIRST_ROWS))
-        port = free_port()
         environment = {f"BRIDGE_{k.upper()}": str(v) for k, v in self._settings.items()} | {
-            "BRIDGE_PORT": str(port),
-            "BRIDGE_LOG": log,
             # All clients have one address, and they connect more often than real ones.
             "BRIDGE_CONNECTIONS_PER_ADDRESS": "10000",
             "BRIDGE_HANDSHAKES_PER_SECOND_PER_ADDRESS": "1000",
@@ -157,15 +165,42 @@ class Run:
             "BRIDGE_DATABASE_URL": platform.database_url,
         }
         slow = 1.0 if options.short_waits else 30.0
-        bridge = await stack.enter_async_context(Supervisor.open(directory, environment, slow))
-        proxies = {
-            spec.name: await stack.enter_async_context(TcpProxy.open(port))
-            for spec in specs
-            if not spec.direct
-        }
-        urls = {
-            spec: proxies[spec.name].url if spec.name in proxies else bridge.url for spec in specs
-        }
+        machines, disk = None, None
+        urls: dict[ClientSpec, str] = {}
+        proxies: dict[str, TcpProxy] = {}
+        if options.machines > 1:
+            redis = await stack.enter_async_context(SharedRedis.open(directory))
+            machines = await stack.enter_async_context(
+                Machines.open(
+                    options.machines,
+                    directory,
+                    redis,
+                    environment,
+                    slow=slow,
+                    rng=random.Random(options.seed),
+                )
+            )
+            bridges = [machine.bridge for machine in machines.all]
+            for spec in specs:
+                sticky = spec.transports != ("websocket",)
+                proxy = await stack.enter_async_context(machines.client(sticky=sticky))
+                urls[spec] = proxy.url
+                if not spec.direct:
+                    proxies[spec.name] = proxy
+        else:
+            log = options.log
+            if log.startswith("sqlite:"):
+                disk = stack.enter_context(Disk.mounted(directory / "disk"))
+                log = f"sqlite:///{directory / 'disk' / 'bridge.db'}"
+            port = free_port()
+            environment |= {"BRIDGE_PORT": str(port), "BRIDGE_LOG": log}
+            bridge = await stack.enter_async_context(Supervisor.open(directory, environment, slow))
+            bridges = [bridge]
+            for spec in specs:
+                urls[spec] = bridge.url
+                if not spec.direct:
+                    proxy = await stack.enter_async_context(TcpProxy.open(port))
+                    proxies[spec.name], urls[spec] = proxy, proxy.url
         js_clients: dict[str, JsClients] = {}
         js_specs = [spec for spec in specs if not spec.python]
         for number in range(NODES):
@@ -180,7 +215,9 @@ class Run:
             if spec.python
         }
         keys = list(map(str, self.plan.keys))
-        env = Environment(platform, bridge, disk, specs, keys, proxies, js_clients, python_clients)
+        env = Environment(
+            platform, bridges, machines, disk, specs, keys, proxies, js_clients, python_clients
+        )
         return env, writer
 
     async def _round(
@@ -208,10 +245,12 @@ class Run:
         took = self.now() - ended - STABLE_SECONDS
         if took > self.report.slowest:
             self.report.slowest, self.report.slowest_for = took, self._last_unconverged
+            self.report.slowest_context = self._context
         self.report.violations += self.checker.check(list(self.clients.values()))
-        for text in env.bridge.exits:
-            self.report.violations.append(Violation(Kind.EXITED, "bridge", text, self.now()))
-        env.bridge.exits.clear()
+        for bridge in env.bridges:
+            for text in bridge.exits:
+                self.report.violations.append(Violation(Kind.EXITED, bridge.url, text, self.now()))
+            bridge.exits.clear()
 
     async def _inject(self, env: Environment, injection: Injection) -> None:
         name, seconds = injection.name, injection.seconds
@@ -238,7 +277,10 @@ class Run:
                 client.command(drop=True)
         if env.disk is not None:
             env.disk.empty()
-        await env.bridge.thaw()
+        for bridge in env.bridges:
+            await bridge.thaw()
+        if env.machines is not None:
+            await env.machines.heal()
         for name in ("lift", "rest-heal"):
             await env.platform.fault(name)
         await KEY_IDENTITY.stop(env.platform)
@@ -251,18 +293,25 @@ class Run:
         since: float | None = None
         while True:
             wrong = next((text for client in clients if (text := self._difference(client))), None)
+            wrong = wrong or await self._other_history(env)
             now = self.now()
             if wrong is not None:
                 since, self._last_unconverged = None, wrong
+                self._context = next(
+                    (c.observations.around("", now) for c in clients if self._difference(c)), ()
+                )
             elif since is None:
                 since = now
             elif now - since >= STABLE_SECONDS:
                 return
             if now >= until:
                 self.report.violations += self.checker.unconverged(clients, now)
+                if (other := await self._other_history(env)) is not None:
+                    self.report.violations.append(Violation(Kind.UNCONVERGED, "", other, now))
                 # Later rounds would report the same differences again.
                 self.report.notes.append(f"stopped at {now:.0f} s: a client did not converge")
-                self.report.notes += env.bridge.log_lines(" ERROR ", " CRITICAL ")[-10:]
+                for bridge in env.bridges:
+                    self.report.notes += bridge.log_lines(" ERROR ", " CRITICAL ")[-10:]
                 return
             await asyncio.sleep(POLL_SECONDS)
 
@@ -276,10 +325,28 @@ class Run:
             return f"{client.name}, {key} {text[:200]}"
         return None
 
+    async def _other_history(self, env: Environment) -> str | None:
+        """Return which client is still in a history that the machines have left, or None."""
+        if env.machines is None:
+            return None
+        epochs = await env.machines.epochs()
+        if len(epochs) != 1:
+            return f"the machines follow {sorted(epochs)}"
+        for client in self.clients.values():
+            if client.position is not None and client.position.epoch not in epochs:
+                return f"{client.name} is at {client.position}, the machines follow {epochs}"
+        return None
+
     def _count(self, env: Environment, writer: TransactionWriter) -> None:
         counts: Counter[str] = Counter()
+        processes: Counter[str] = Counter()
         for client in self.clients.values():
             counts += client.counts
+        for bridge in env.bridges:
+            processes += bridge.counts
+        if env.machines is not None:
+            self.report.takeovers = list(env.machines.takeovers.percentiles())
+            counts["lost histories"] = env.machines.redis.lost
         self.report.seconds = self.now()
         self.report.counts = {
             "changes": self.table.commits,
@@ -292,7 +359,8 @@ class Run:
             "fresh": counts["fresh"],
             "snapshots": counts["snapshots"],
             "rejected": counts["rejected"],
-            **env.bridge.counts,
+            **processes,
+            "histories lost": counts["lost histories"],
             "blended": self.checker.states.blended,
             "followed": self.checker.states.followed,
             "unobserved positions": self.published.unobserved,

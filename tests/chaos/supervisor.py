@@ -7,30 +7,40 @@ import os
 import signal
 import struct
 import sys
+import time
 from collections import Counter
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
-
-READY_SECONDS = 60
+READY_SECONDS = 150
 END_SECONDS = 20
 RESTART_SECONDS = 0.2
 """Between an exit that no fault caused and the next start."""
+GRACE_SECONDS = 5.0
+"""How long after `allowed_to_exit` a start may still fail."""
 
 
 class Supervisor:
     """Created by `Supervisor.open()`. `counts`: starts, kills, stops, unexpected exits."""
 
-    def __init__(self, directory: Path, environment: Mapping[str, str], slow: float) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        environment: Mapping[str, str],
+        slow: float,
+        end_seconds: float = END_SECONDS,
+    ) -> None:
+        """`end_seconds`: how long the process may take to end after a signal."""
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("BRIDGE_", "SUPABASE_"))}
         self._environment = clean | dict(environment)
         self._slow = slow
+        self._end_seconds = end_seconds
         self._clock = directory / "clock"
         self._log = directory / "bridge.log"
         self._clock.write_bytes(struct.pack("<d", 0.0))
@@ -38,8 +48,8 @@ class Supervisor:
         self._started = asyncio.Event()
         self._expected = False
         self._delay = 0.0
-        self.may_exit = False
-        """While this is set, the process may exit unexpectedly: the disk is full."""
+        self._allowing = 0
+        self._allowed_until = 0.0
         self.exits: list[str] = []
         """Unexpected exits, with the last lines of the log."""
         self.counts: Counter[str] = Counter()
@@ -48,10 +58,14 @@ class Supervisor:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, directory: Path, environment: Mapping[str, str], slow: float
+        cls,
+        directory: Path,
+        environment: Mapping[str, str],
+        slow: float,
+        end_seconds: float = END_SECONDS,
     ) -> AsyncIterator[Supervisor]:
         """Start the bridge and wait until it is ready. `directory`: for its log and its clock."""
-        supervisor = cls(directory, environment, slow)
+        supervisor = cls(directory, environment, slow, end_seconds)
         running = asyncio.create_task(supervisor._keep_running())
         try:
             await supervisor.ready()
@@ -62,7 +76,7 @@ class Supervisor:
                 await running
 
     async def ready(self) -> None:
-        """Wait until GET /readyz answers 200, for up to 60 s."""
+        """Wait until GET /readyz answers 200, for up to 150 s."""
         async with asyncio.timeout(READY_SECONDS), httpx.AsyncClient(timeout=2) as http:
             while True:
                 with suppress(httpx.HTTPError):
@@ -117,6 +131,16 @@ class Supervisor:
         lines = self._log.read_text(errors="replace").splitlines()
         return [line for line in lines if any(word in line for word in words)]
 
+    @contextmanager
+    def allowed_to_exit(self) -> Iterator[None]:
+        """Inside, the process may exit unexpectedly: what it needs is not there."""
+        self._allowing += 1
+        try:
+            yield
+        finally:
+            self._allowing -= 1
+            self._allowed_until = time.monotonic() + GRACE_SECONDS
+
     async def _signal(self, number: signal.Signals, delay: float) -> None:
         process = await self.running()
         self._expected, self._delay = True, delay
@@ -124,10 +148,10 @@ class Supervisor:
             process.send_signal(number)
             process.send_signal(signal.SIGCONT)
         try:
-            async with asyncio.timeout(END_SECONDS):
+            async with asyncio.timeout(self._end_seconds):
                 await process.wait()
         except TimeoutError:
-            self.exits.append(f"was running {END_SECONDS} s after {number.name}")
+            self.exits.append(f"was running {self._end_seconds} s after {number.name}")
             process.kill()
 
     async def _keep_running(self) -> None:
@@ -168,7 +192,7 @@ class Supervisor:
         if not self._expected:
             self.counts["unexpected exits"] += 1
             self._delay = RESTART_SECONDS
-            if not self.may_exit:
+            if not self._allowing and time.monotonic() > self._allowed_until:
                 last = self._log.read_text(errors="replace").splitlines()[-8:]
                 self.exits.append(f"code {self._process.returncode}: " + " | ".join(last))
         self._expected = False

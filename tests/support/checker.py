@@ -41,7 +41,7 @@ class StateChecker:
         found += [
             self.with_context(violation, client)
             for received in client.received
-            for violation in self._check_state(client.name, received)
+            for violation in self._check_state(client, received)
         ]
         client.violations.clear()
         client.received.clear()
@@ -73,8 +73,10 @@ class StateChecker:
             ),
         )
 
-    def _check_state(self, client: str, received: ReceivedState) -> Iterator[Violation]:
-        ident = (client, received.key)
+    def _check_state(self, client: ModelClient, received: ReceivedState) -> Iterator[Violation]:
+        ident = (client.name, received.key)
+        if client.may_go_back and received.from_snapshot:
+            self._index.pop(ident, None)
         before = self._index.get(ident, -1)
         repeatable = received.from_snapshot or ident in self._blended
         if received.completes_former:
@@ -106,4 +108,4 @@ class StateChecker:
                     problem += ", it mixes values of several states"
         source = "snapshot" if received.from_snapshot else "state"
         text = f"{source} {received.state} {problem} (index {before})"
-        yield Violation(kind, client, text, received.at, received.key)
+        yield Violation(kind, client.name, text, received.at, received.key)

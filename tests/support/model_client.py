@@ -74,6 +74,9 @@ class ModelClient:
         self.received: list[ReceivedState] = []
         self.violations: list[Violation] = []
         self.counts: Counter[str] = Counter()
+        self.may_go_back = False
+        """Whether a new session may begin with an earlier snapshot than the one before: the client
+        does not send what it has received, and another machine may be behind."""
         self.observations = Observations()
         self._projection = projection
         self._clock = clock

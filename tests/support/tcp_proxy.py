@@ -1,4 +1,4 @@
-"""A TCP proxy between one client and the bridge that can reset, stall or lose connections."""
+"""A TCP proxy between two processes that can reset, refuse, stall or lose connections."""
 
 from __future__ import annotations
 
@@ -7,30 +7,31 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
 CHUNK = 65536
 
 
 class TcpProxy:
-    """Created by `TcpProxy.open()`; the client connects to `url`."""
+    """Created by `TcpProxy.open()`; the client connects to `url`, which is `port` on loopback."""
 
-    def __init__(self, port: int) -> None:
-        """`port`: the bridge's, on loopback."""
-        self._port = port
+    def __init__(self, target: int | Callable[[], int]) -> None:
+        """`target`: the port of the other end, on loopback; or what returns it for a connection."""
+        self._target = target
+        self._refusing = False
         self._peers: dict[asyncio.StreamWriter, asyncio.StreamWriter] = {}
         self._dead: set[asyncio.StreamWriter] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self.url = ""
+        self.port = 0
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, port: int) -> AsyncIterator[TcpProxy]:
-        proxy = cls(port)
-        server = await asyncio.start_server(proxy._accept, "127.0.0.1", 0)
-        proxy.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async def open(cls, target: int | Callable[[], int]) -> AsyncIterator[TcpProxy]:
+        proxy = cls(target)
+        server = await asyncio.start_server(proxy._accept, "127.0.0.1", 0, backlog=2048)
+        proxy.port = server.sockets[0].getsockname()[1]
         try:
             yield proxy
         finally:
@@ -41,13 +42,22 @@ class TcpProxy:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def refuse(self) -> None:
+        """Reset every connection, and each new one at once."""
+        self._refusing = True
+        self.reset()
+
     def connect_to(self, port: int) -> None:
         """Connect new connections to another port."""
-        self._port = port
+        self._target = port
 
     def reset(self) -> None:
         """Reset every connection, at both ends."""
-        for writer in self._peers:
+        for writer in list(self._peers):
             writer.transport.abort()
 
     def stall(self) -> None:
@@ -64,13 +74,18 @@ class TcpProxy:
 
     def heal(self) -> None:
         """End every fault; half-open connections are reset."""
+        self._refusing = False
         self.resume()
         for writer in self._dead:
             writer.transport.abort()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._refusing:
+            writer.transport.abort()
+            return
+        port = self._target if isinstance(self._target, int) else self._target()
         try:
-            upstream_reader, onward = await asyncio.open_connection("127.0.0.1", self._port)
+            upstream_reader, onward = await asyncio.open_connection("127.0.0.1", port)
         except OSError:
             writer.transport.abort()
             return
