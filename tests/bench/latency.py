@@ -18,7 +18,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,10 @@ async def ready(url: str) -> None:
             await asyncio.sleep(0.05)
 
 
-async def measure(seconds: float, rate: float) -> dict[str, Any]:
+async def measure(
+    seconds: float, rate: float, settings: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """`settings`: environment variables of the bridge."""
     straight, bridged = Arrivals(), Arrivals()
     committed: dict[int, float] = {}
     async with AsyncExitStack() as stack:
@@ -127,7 +130,7 @@ async def measure(seconds: float, rate: float) -> dict[str, Any]:
         environment[RECORD_FILE] = str(notes := directory / "notes.json")
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", __spec__.name, "--serve", url.rpartition(":")[2],
-            env={**os.environ, **environment},
+            env={**os.environ, **environment, **(settings or {})},
         )  # fmt: skip
         await ready(url)
         address = url.replace("http", "ws") + "/socket.io/?EIO=4&transport=websocket"
