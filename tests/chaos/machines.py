@@ -130,10 +130,10 @@ class Machines:
         return rng.choice(self.all)
 
     async def epochs(self) -> set[str]:
-        """Return the history that each machine follows; one if all agree."""
-        heads = [(await self.status(machine)).get("log_head", "-") for machine in self.all]
-        positions = [parse_in_history(str(head)) for head in heads]
-        return {"none" if position is None else position.epoch for position in positions}
+        """Return the histories that the machines follow, of those that answer."""
+        heads = [(await self.status(machine)).get("log_head") for machine in self.all]
+        positions = [parse_in_history(str(head)) for head in heads if head]
+        return {position.epoch for position in positions if position is not None}
 
     async def agreed(self, seconds: float) -> None:
         """Wait until all machines follow one history without an error, for up to `seconds`."""

@@ -330,10 +330,10 @@ class Run:
         if env.machines is None:
             return None
         epochs = await env.machines.epochs()
-        if len(epochs) != 1:
+        if len(epochs) > 1:
             return f"the machines follow {sorted(epochs)}"
         for client in self.clients.values():
-            if client.position is not None and client.position.epoch not in epochs:
+            if epochs and client.position is not None and client.position.epoch not in epochs:
                 return f"{client.name} is at {client.position}, the machines follow {epochs}"
         return None
 

@@ -91,7 +91,7 @@ class StateChecker:
                     self.followed += 1
                     if index > before + 1:
                         text = f"{received.state} after index {before} skips {index - before - 1}"
-                        yield Violation(Kind.SKIPPED, client, text, received.at, received.key)
+                        yield Violation(Kind.SKIPPED, client.name, text, received.at, received.key)
                 return
             case StateOrder.BLENDED:
                 self._blended.add(ident)
