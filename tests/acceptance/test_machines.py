@@ -134,6 +134,8 @@ async def test_leader_paused_beyond_its_lease_follows_by_itself_and_its_client_m
             statuses = [await machine.status() for machine in here.machines]
             assert [status["term"] for status in statuses] == [2, 2]
             assert statuses[0]["log_head"] == statuses[1]["log_head"]
+            assert all(status["log_server"]["role"] == "master" for status in statuses)
+            assert all("appendonly yes" in str(status["log_server"]) for status in statuses)
 
 
 async def test_leader_cut_from_redis_follows_once_it_is_back_and_its_client_misses_nothing(
