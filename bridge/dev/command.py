@@ -171,6 +171,7 @@ async def _announce_when_ready(
                 "database_url": sandbox.database_url,
                 "supabase_url": sandbox.supabase_url,
                 "supabase_key": sandbox.supabase_key,
+                "publishable_key": sandbox.anon_key,
                 "user_token": _demo_token(sandbox),
                 "user_email": DEMO_EMAIL,
                 "user_password": DEMO_PASSWORD,
@@ -218,7 +219,11 @@ def _without_environment(**overrides: Any) -> dict[str, Any]:
 def _ready_message(
     url: str, path: str, sandbox: Sandbox, server: WebServer | None, *, activity: bool
 ) -> str:
-    web = f"\n  web app     {server.url}" if server else ""
+    web = (
+        f"\n  web app     {server.url}\n  sign in as  {DEMO_EMAIL}  (password {DEMO_PASSWORD})"
+        if server
+        else ""
+    )
     traffic = (
         f"One listing changes every {TRAFFIC_INTERVAL_SECONDS:g} seconds on average "
         "(--no-activity turns this off)."
@@ -233,7 +238,6 @@ Ready.
   contract    {url}/docs
   Supabase    {sandbox.supabase_url}
   database    {sandbox.database_url}
-  sign in as  {DEMO_EMAIL}  (password {DEMO_PASSWORD})
   user token  {_demo_token(sandbox)}
               (the demo user watches {DEMO_REGION}, see property_watchers)
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from bridge.clock import is_future
 from bridge.errors import TableUnreadableError
 from bridge.pipeline import row_comparison
+from bridge.pipeline.scan_scheduler import SLOW_FAILURE_SECONDS
 from bridge.pipeline.table_reader import ReadKind
 from bridge.pipeline.table_scan import ScanKind, TableScan
 from bridge.pipeline.watermark import EVER, Watermark
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from bridge.changes import Json, Key, Record
     from bridge.pipeline.row_comparison import ComparedTable, RowComparison
@@ -34,6 +36,11 @@ REPORT_SECONDS: Final = 10.0
 NEWEST_FAILURES: Final = 2
 """Failed reads of the newest row after which a scan begins without it: the table may be readable
 in other ways."""
+
+
+NEWEST_PAUSE_SECONDS: Final = 60.0
+"""Between attempts to read the newest row after one that failed slowly. Scans do without it, and
+all other reads wait for its timeout."""
 
 
 class ScanRunner:
@@ -62,6 +69,7 @@ class ScanRunner:
         self._page_rows = page_rows
         self._grace = grace
         self._newest: Json = None
+        self._newest_due = 0.0
 
     async def step(self, scan: TableScan) -> bool:
         """Take the next step of `scan`. Return True if it is complete."""
@@ -127,8 +135,10 @@ class ScanRunner:
         """Read the watermark to be: as of now, since rows that were read may change before the scan
         is complete.
         """
+        if self._clock.monotonic() < self._newest_due:
+            return
         try:
-            async with self._reader.read(ReadKind.NEWEST, self._table.newest) as newest:
+            async with self._read_newest_row() as newest:
                 scan.newest = self._newest = self._updated_at(newest)
                 if newest is None and self._watermark.at is None:
                     self._watermark.at = EVER  # every later row is newer
@@ -136,6 +146,18 @@ class ScanRunner:
             scan.newest_failures += 1
             if scan.newest_failures < NEWEST_FAILURES:
                 raise
+
+    @asynccontextmanager
+    async def _read_newest_row(self) -> AsyncIterator[Record | None]:
+        began = self._clock.monotonic()
+        try:
+            async with self._reader.read(ReadKind.NEWEST, self._table.newest) as newest:
+                yield newest
+        except TableUnreadableError:
+            now = self._clock.monotonic()
+            if now - began >= SLOW_FAILURE_SECONDS:
+                self._newest_due = now + NEWEST_PAUSE_SECONDS
+            raise
 
     async def _page(self, scan: TableScan) -> None:
         limit = min(scan.limit or self._page_rows, self._page_rows)
@@ -195,8 +217,10 @@ class ScanRunner:
         """Schedule a key scan if the newest row is older than before, or the table is empty: rows
         were deleted. The stream delivers ordinary deletes, but never TRUNCATE.
         """
+        if self._clock.monotonic() < self._newest_due:
+            return
         try:
-            async with self._reader.read(ReadKind.NEWEST, self._table.newest) as newest:
+            async with self._read_newest_row() as newest:
                 pass
         except TableUnreadableError:
             return  # key scans find deleted rows too, a little later

@@ -62,11 +62,11 @@ async def test_serve_exits_on_a_signal_with_connected_clients(
         assert (await http.get(url + "/readyz")).status_code == 503
         async with seed_client(url, transports=[transport]) as client:
             await client.connected()
-            async with asyncio.timeout(4):
-                assert await process.end(number) == 0
+            assert await process.end(number) == 0
             assert (await client.next("disconnected"))["disconnected"] == "transport close"
     assert "Traceback" not in process.stderr
     assert " CRITICAL " not in process.stderr
+    assert "graceful shutdown exceeded" not in process.stderr  # the server did not wait for them
     assert f"at {url}/socket.io" in process.stderr
     assert "not_shown" not in process.stderr
 
@@ -164,7 +164,10 @@ async def test_dev_runs_database_bridge_and_client(
             "database_url",
             "supabase_url",
             "supabase_key",
+            "publishable_key",
             "user_token",
+            "user_email",
+            "user_password",
         }
         url = addresses["bridge_url"]
         assert (await http.get(url + "/readyz")).status_code == 200

@@ -9,6 +9,7 @@ import pytest
 
 from bridge import create_app
 from bridge.errors import TableUnreadableError
+from bridge.pipeline import scan_runner
 from tests.fakes import FakeSource, FakeTable, row, settings
 from tests.integration.test_app import site
 
@@ -28,6 +29,7 @@ class FailingTable(FakeTable):
     def __init__(self, *rows: dict[str, Any]) -> None:
         super().__init__(*rows)
         self.failing: set[str] = set()
+        self.newest_reads = 0
 
     def _check(self, kind: str) -> None:
         if kind in self.failing:
@@ -51,6 +53,7 @@ class FailingTable(FakeTable):
         return await super().recent(since, after, limit)
 
     async def newest(self) -> Record | None:
+        self.newest_reads += 1
         self._check("newest")
         return await super().newest()
 
@@ -166,3 +169,21 @@ async def test_lost_changes_are_repaired_by_scans_while_single_rows_can_not_be_r
                 async with asyncio.timeout(10):
                     event = await received.get()
                 assert event["data"]["changes"]["price"]["new"] == price
+
+
+@pytest.mark.parametrize(("slow_seconds", "again"), [(0.0, False), (5.0, True)])
+async def test_newest_row_is_not_read_again_at_once_after_a_slow_failure(
+    slow_seconds: float, *, again: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scan_runner, "SLOW_FAILURE_SECONDS", slow_seconds)
+    table = FailingTable(row("p1"))
+    bridge = create_app(settings(**HURRIED), source=FakeSource(), table=table)
+    async with site(bridge, bridge) as here:
+        await here.ready()
+        async with here.receiving() as received:
+            table.failing, table.newest_reads = {"newest"}, 0
+            for price in range(10):
+                table.write(row("p1", price=price, updated_at=f"2031-01-01T00:00:{price:02}Z"))
+                async with asyncio.timeout(10):
+                    assert (await received.get())["event"] == "property-updated"
+        assert (table.newest_reads > 1) is again

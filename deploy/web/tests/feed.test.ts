@@ -287,4 +287,4 @@ test("view converges to the table after any sequence of steps", () => {
     expect(bridge.feed.store.isReady(), `seed ${seed}`).toBe(true);
     expect(sorted(bridge.feed.store.rows()), `seed ${seed}`).toEqual(sorted(bridge.rows(scope)));
   }
-});
+}, 60_000);
