@@ -7,9 +7,10 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from bridge.auth.jwks_client import JwksUnavailableError
-from bridge.errors import TableUnreadableError
+from bridge.errors import LogUnusableError, TableUnreadableError
+from bridge.log.backends import inspect_log
 from bridge.ops.redaction import Redactor
-from bridge.options import authenticator, source_options, watch_projection
+from bridge.options import authenticator, log_options, source_options, watch_projection
 from bridge.source.base import SourceState
 from bridge.source.change_queue import ChangeQueue
 from bridge.source.factory import create_source, create_table
@@ -38,12 +39,39 @@ async def check(settings: Settings, out: Callable[[str], None]) -> int:
         return ok
 
     report(True, f"settings: table {settings.table} of {settings.supabase_url}")
-    ok = report(*await _tokens(settings))
+    ok = await _check_log(settings, report)
+    ok = report(*await _tokens(settings)) and ok
     ok = await _check_table(settings, settings.projection, report) and ok
     if settings.watchers:
         report(True, f"settings: table {settings.watchers} lists the watches for notifications")
         ok = await _check_table(settings, watch_projection(settings), report) and ok
     return 0 if ok else 1
+
+
+async def _check_log(settings: Settings, report: Callable[[bool, str], bool]) -> bool:
+    """Return whether a bridge can use the log. A file or memory is not checked."""
+    try:
+        found = await inspect_log(log_options(settings))
+    except LogUnusableError as error:
+        return report(False, f"log: {error}")
+    if found is None:
+        return True
+    server = found.server
+    report(
+        True,
+        f"log: {server.version} at {found.shown}, {server.role}; eviction {server.eviction}, "
+        f"persistence {server.persistence}, memory {server.memory}",
+    )
+    for warning in server.warnings:
+        report(True, f"log: warning: {warning}")
+    users = ", ".join(
+        f"{process} ({'leader' if process == found.leader else 'follower'}, beat {ago:.1f} s ago)"
+        for process, ago in sorted(found.machines.items())
+    )
+    state = f"head {found.head}, term {found.term}" if found.head else "new"
+    if found.replaced:
+        state += "; of other columns or another key, so the next bridge begins a new epoch"
+    return report(True, f"log: {found.name}: {state}; machines: {users or 'none'}")
 
 
 async def _check_table(

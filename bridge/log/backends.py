@@ -16,7 +16,12 @@ from bridge.log.sqlite.revocation_store import SqliteRevocationStore
 from bridge.log.sqlite.session_store import SqliteSessionStore
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bridge.log.base import EventLog, Lease, RevocationStore, SessionStore
+    from bridge.log.redis.build import RedisOptions
+    from bridge.log.redis.inspection import LogInspection
+    from bridge.log.redis.server_check import ServerFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,8 @@ class LogBackend:
     lease: Lease = field(default_factory=LocalLease)
     sessions: SessionStore | None = None
     revocations: RevocationStore | None = None
+    server: Callable[[], ServerFacts | None] = field(default=lambda: None)
+    """Returns the server of the log as of its last check; None if there is none."""
 
     @property
     def shared(self) -> bool:
@@ -77,7 +84,7 @@ def create_backend(options: LogOptions) -> LogBackend:
 
 def _redis_backend(options: LogOptions) -> LogBackend:
     try:
-        from bridge.log.redis.build import RedisOptions, build, build_rows  # noqa: PLC0415 - an extra
+        from bridge.log.redis.build import build, build_rows  # noqa: PLC0415 - an extra
     except ModuleNotFoundError as error:
         raise LogUnusableError(
             f"a log in Redis needs {error.name}, which is part of the redis extra: "
@@ -85,15 +92,37 @@ def _redis_backend(options: LogOptions) -> LogBackend:
         ) from None
     if options.rows_only:
         return LogBackend(build_rows(options.url, options.name, options.shape))
-    parts = build(
-        RedisOptions(
-            url=options.url,
-            name=options.name,
-            shape=options.shape,
-            events=options.events,
-            seconds=options.seconds,
-            lease_seconds=options.lease_seconds,
-            session_seconds=options.session_seconds,
-        )
+    parts = build(_redis_options(options))
+    return LogBackend(
+        parts.log,
+        parts.lease,
+        parts.sessions,
+        parts.revocations,
+        server=lambda: parts.log.server,
     )
-    return LogBackend(parts.log, parts.lease, parts.sessions, parts.revocations)
+
+
+async def inspect_log(options: LogOptions) -> LogInspection | None:
+    """Return what a server holds of the log, without a change; None if the log is a file or in
+    memory. Raises `LogUnusableError` if a bridge with these options would refuse to start.
+    """
+    if not is_redis(options.url):
+        return None
+    _redis_backend(options)  # raises if the extra is missing
+    from bridge.log.redis.inspection import inspect_log as inspect  # noqa: PLC0415 - an extra
+
+    return await inspect(_redis_options(options))
+
+
+def _redis_options(options: LogOptions) -> RedisOptions:
+    from bridge.log.redis.build import RedisOptions  # noqa: PLC0415 - an extra
+
+    return RedisOptions(
+        url=options.url,
+        name=options.name,
+        shape=options.shape,
+        events=options.events,
+        seconds=options.seconds,
+        lease_seconds=options.lease_seconds,
+        session_seconds=options.session_seconds,
+    )

@@ -156,6 +156,7 @@ class OpsEndpoints:
                 }
                 for each in group.machines
             ],
+            "log_server": group.server and asdict(group.server),
         }
 
     def _source(self, source: SourceStatus, now: float) -> dict[str, Any]:

@@ -23,6 +23,7 @@ class GroupStatus:
     lag_entries: int  # received and not applied yet
     lag_seconds: float  # from a note sent here to its receipt, through the log
     machines: Sequence[MachineStatus] = ()  # empty: the log is not shared
+    server: LogServerStatus | None = None  # None: the log has none, or it was not checked yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,18 @@ class MachineStatus:
     machine: str
     role: str
     last_beat_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class LogServerStatus:
+    """The Redis or Valkey server of the log, as of its last check, once a minute."""
+
+    version: str
+    role: str
+    eviction: str
+    persistence: str
+    memory: str
+    warnings: Sequence[str]
 
 
 ALONE: Final = GroupStatus("leader", 1, 0, 0.0)
