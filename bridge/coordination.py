@@ -8,6 +8,7 @@
 | `presence` | on each change, all as an answer | users of the process |
 | `upstream` | by the leader, on each change and with each beat | its report |
 | `sign-out` | after each | user or session whose tokens are revoked |
+| `closed` | as the answer | the number of connections that it ended |
 | `taken` | after a client recovered at another process | the names of its sessions |
 
 A note may be lost while the log can't be written: each is backed by a store, or is repeated.
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+ANSWER_SECONDS: Final = 1.0
+"""Longest wait of a sign-out for the numbers of the other processes."""
+
 POLL_SECONDS: Final = 0.05
 """Interval at which changes are looked for that others have to know."""
 
@@ -44,8 +48,10 @@ POLL_SECONDS: Final = 0.05
 class Receiver(Protocol):
     """What notes of other processes change here."""
 
-    def signed_out(self, kind: str, name: str, at: float) -> None:
-        """Reject the tokens of a user or of a session, and close the connections with one."""
+    def signed_out(self, kind: str, name: str, at: float) -> int:
+        """Reject the tokens of a user or of a session, and close the connections with one; return
+        their number.
+        """
         ...
 
     def sessions_taken(self, names: Sequence[str]) -> None:
@@ -102,6 +108,8 @@ class Coordination:
         self._sent_state: UpstreamState | None = None
         self._sent_role = ""
         self._taken: list[str] = []
+        self._closed: dict[tuple[str, str], dict[str, int]] = {}  # by sign-out and process
+        self._answers: list[tuple[str, str, str, int]] = []
         self._unknown: set[str] = set()  # processes with other users than known here
 
     @property
@@ -126,9 +134,22 @@ class Coordination:
                 await self._send_due()
             await asyncio.sleep(POLL_SECONDS)
 
-    async def sign_out(self, kind: str, name: str, at: float) -> None:
-        """Send a sign-out that was applied and stored here."""
-        await self._log.note("sign-out", orjson.dumps([kind, name, at]))
+    async def sign_out(self, kind: str, name: str, at: float) -> int:
+        """Send a sign-out that was applied and stored here. Return the number of connections that
+        the others have closed, those that answer within `ANSWER_SECONDS`.
+        """
+        closed = self._closed[kind, name] = {}
+        try:
+            await self._log.note("sign-out", orjson.dumps([kind, name, at]))
+            until = self._clock.monotonic() + ANSWER_SECONDS
+            while (now := self._clock.monotonic()) < until:
+                others = {m.process for m in self._members.alive(now)} - {self._log.process}
+                if others <= closed.keys():
+                    break
+                await asyncio.sleep(POLL_SECONDS / 5)
+            return sum(closed.values())
+        finally:
+            self._closed.pop((kind, name), None)
 
     def taken(self, name: str) -> None:
         """Send the name of a session that this process took from another one, soon."""
@@ -146,6 +167,9 @@ class Coordination:
         if self._missed:
             self._missed = False
             await self._catch_up()
+        answers, self._answers = self._answers, []
+        for answer_to in answers:
+            await self._log.note("closed", orjson.dumps(answer_to))
         if self._taken:
             taken, self._taken = self._taken, []
             await self._log.note("taken", orjson.dumps(taken))
@@ -218,6 +242,10 @@ class Coordination:
         elif note.kind == "hello":
             if note.data in (b"", self._log.process.encode()):
                 self._answer_due = True
+        elif note.kind == "closed":
+            process, kind, name, count = orjson.loads(note.data)
+            if process == self._log.process and (kind, name) in self._closed:
+                self._closed[kind, name][note.origin] = count
         elif note.kind == "bye":
             self._members.left(note.origin)
         elif note.kind == "upstream":
@@ -227,7 +255,9 @@ class Coordination:
         elif self.receiver is None:
             return
         elif note.kind == "sign-out":
-            self.receiver.signed_out(*orjson.loads(note.data))
+            kind, name, at = orjson.loads(note.data)
+            count = self.receiver.signed_out(kind, name, at)
+            self._answers.append((note.origin, kind, name, count))
         elif note.kind == "taken":
             self.receiver.sessions_taken(orjson.loads(note.data))
 

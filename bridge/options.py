@@ -102,6 +102,7 @@ def reconcile_options(settings: Settings) -> ReconcileOptions:
     return ReconcileOptions(
         page_rows=settings.page_rows,
         grace=settings.watch_grace,
+        delete_hold=settings.delete_hold,
         scans=_rare_scans(settings)
         if settings.source == "postgres"
         else ScanOptions(

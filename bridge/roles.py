@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from bridge.changes import Gap, GapReason
 from bridge.clock import SystemClock
 from bridge.gateway.build import build_gateway
 from bridge.log.backends import create_backend
@@ -140,6 +141,9 @@ async def open_ingest(
         options=reconcile_options(settings),
     )
     queue.stored = backend.log.progress.stream
+    if backend.shared and backend.log.progress.loaded and settings.source == "realtime":
+        # What was missed is read now: a subscription takes a second or more.
+        queue.put_nowait(Gap(GapReason.TAKEOVER))
     return Ingest(
         source=source or create_source(options, table),
         queue=queue,

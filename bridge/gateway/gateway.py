@@ -200,8 +200,8 @@ class Gateway:
 
     # -- notes of other processes
 
-    def signed_out(self, kind: str, name: str, at: float) -> None:
-        self.token_expiry.signed_out(kind, name, at)
+    def signed_out(self, kind: str, name: str, at: float) -> int:
+        return self.token_expiry.signed_out(kind, name, at)
 
     def sessions_taken(self, names: Sequence[str]) -> None:
         if self.persistence is not None:
@@ -228,7 +228,8 @@ class Gateway:
     async def sign_out(self, *, session_id: str | None = None, sub: str | None = None) -> int:
         """Reject the tokens of one session, or those issued to a user so far, from here on, and
         after a restart too if the log is a file. Closes the connections of clients with such a
-        token and returns their number. Exactly one of the two has to be given.
+        token, at all processes that share the log, and returns their number. Exactly one of the two
+        has to be given.
 
         While the log can't be written this waits, though the revocation is in force already. Raises
         `errors.LogUnusableError`.

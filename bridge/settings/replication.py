@@ -91,6 +91,14 @@ class ReplicationSettings(SettingsGroup):
         "which find what `updated_at` does not show; longer if reading the table takes more than a "
         "fifth of the interval",
     )
+    delete_hold: float = Field(
+        300,
+        ge=0,
+        description="How long deletes are held that a read finds, the stream did not report, and "
+        "that empty or halve the table, where the database lacks the function bridge_rights, which "
+        "proves that no row is hidden; with a key of another role than service_role they are held "
+        "until it exists",
+    )
     pass_rows: int = Field(
         10_000,
         ge=0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from bridge import create_app
 from bridge.errors import TableUnreadableError
 from bridge.pipeline import scan_runner
+from bridge.source.base import ReadRights
 from tests.fakes import FakeSource, FakeTable, row, settings
 from tests.integration.test_app import site
 
@@ -35,10 +37,10 @@ class FailingTable(FakeTable):
         if kind in self.failing:
             raise TableUnreadableError(f"57014 reading {kind}")
 
-    async def page(self, after: Key | None, limit: int) -> Sequence[Record]:
+    async def page(self, after: Key | None, limit: int, up_to: Any = None) -> Sequence[Record]:
         self._check("page")
         keys = await FakeTable.keys(self, after, limit)
-        return [self.contents[key] for key in keys]
+        return [self.contents[key] for key in keys if up_to is None or key <= up_to]
 
     async def keys(self, after: Key | None, limit: int) -> Sequence[Key]:
         self._check("keys")
@@ -132,16 +134,57 @@ async def test_lost_change_that_updated_at_does_not_show_is_found_by_a_full_comp
                 assert (await received.get())["data"]["changes"]["price"]["new"] == 99
 
 
+class FilteredTable(FakeTable):
+    """A table whose rows row level security hides from the role of the reads."""
+
+    async def rights(self) -> ReadRights:
+        return ReadRights("service_role", filtered=True)
+
+
+async def test_bridge_whose_rows_are_hidden_is_not_ready_and_stale_with_the_remedy() -> None:
+    table = FilteredTable(row("p1"), row("p2"))
+    bridge = create_app(settings(stale_after=0.2, **HURRIED), source=FakeSource(), table=table)
+    async with site(bridge, bridge) as here:
+        await here.ready()
+        shown = dict(table.contents)
+        table.contents.clear()
+        await until_ready_is(here, 503)
+        _, status = await here.get("/status")
+        assert "alter role service_role bypassrls" in status["reason"]
+        assert status["pipeline"]["rows"] == 2
+        assert bridge._running is not None
+        gateway = bridge._running.gateway
+        async with asyncio.timeout(5):
+            while gateway.upstream_status.state != "stale":
+                await asyncio.sleep(0.02)
+        table.contents.update(shown)
+        await until_ready_is(here, 200)
+
+
+async def test_status_counts_updates_that_left_updated_at_unchanged() -> None:
+    table, source = FakeTable(row("p1")), FakeSource()
+    bridge = create_app(settings(), source=source, table=table)
+    async with site(bridge, bridge) as here:
+        await here.ready()
+        change = table.write(row("p1", price=5))
+        async with here.receiving() as received:
+            source.put(replace(change, committed_at="2026-01-05T10:00:00Z"))
+            async with asyncio.timeout(10):
+                await received.get()
+        _, status = await here.get("/status")
+        assert status["pipeline"]["counts"]["updated_at_unchanged"] == 1
+
+
 class HeavyTable(FakeTable):
     """A table of which a page of more than `most` rows takes longer than the statement timeout."""
 
     most = 1000
 
-    async def page(self, after: Key | None, limit: int) -> Sequence[Record]:
+    async def page(self, after: Key | None, limit: int, up_to: Any = None) -> Sequence[Record]:
         if limit > self.most:
             raise TableUnreadableError("57014 canceling statement", refused=True)
         keys = await FakeTable.keys(self, after, limit)
-        return [self.contents[key] for key in keys]
+        return [self.contents[key] for key in keys if up_to is None or key <= up_to]
 
 
 async def test_pages_that_are_refused_are_halved_until_the_table_can_be_compared() -> None:

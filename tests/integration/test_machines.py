@@ -74,6 +74,20 @@ async def test_fenced_leader_becomes_a_follower_and_its_clients_miss_nothing() -
         assert first.bridge.failure is None
 
 
+async def test_machine_that_takes_over_emits_what_was_missed_before_its_source_is_live() -> None:
+    async with machines(2) as here:
+        first, second = here.all
+        second.source.connects = False
+        async with client(second.url) as one:
+            await here.change()
+            first.log.cut()
+            here.history.take_lease()
+            here.change_unseen()
+            assert await receive_prices(one, 2) == steps(2)
+            assert second.source.inbox is None
+            second.source.connects = True
+
+
 async def test_released_lease_comes_back_to_a_machine_that_is_alone() -> None:
     async with machines(1) as here:
         here.history.take_lease()

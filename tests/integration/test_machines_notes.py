@@ -66,7 +66,7 @@ async def test_sign_out_at_one_machine_closes_the_connections_at_all() -> None:
     async with machines(3, **SETTINGS) as here:
         first, second, third = here.all
         async with client(second.url, auth=token(ANN)) as one, client(second.url) as other:
-            await third.gateway.sign_out(sub=ANN)
+            assert await third.gateway.sign_out(sub=ANN) == 1
             async with asyncio.timeout(10):
                 await one.until_closed()
             assert one.events[-1][1]["data"]["state"] == "signed_out"

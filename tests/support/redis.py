@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from bridge.changes import Key
 from bridge.clock import Clock
 from bridge.events import Event
 from bridge.log.base import Entry
@@ -67,6 +68,11 @@ def event(number: int, text: str = "{}") -> Event:
 def numbers(entries: Iterable[Entry]) -> list[object]:
     """Return the keys of the events of entries."""
     return [entry.event.key for entry in entries]
+
+
+async def rows_of(made: RedisParts) -> dict[Key, bytes]:
+    """Return the stored rows."""
+    return {key: row async for rows in made.log.rows() for key, row in rows}
 
 
 async def until(reached: Callable[[], object], seconds: float = 10) -> None:

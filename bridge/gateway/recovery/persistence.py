@@ -36,6 +36,8 @@ FLUSH_DELAY_SECONDS: Final = 0.05
 CLOSE_SECONDS: Final = 1.0
 """How long `close` waits for a store that can't be written."""
 
+POLL_SECONDS: Final = 0.005
+
 
 class SessionPersistence:
     """Keeps a store equal to the sessions."""
@@ -45,6 +47,7 @@ class SessionPersistence:
         self._store = store
         self._clock = clock
         self._unstored: dict[str, None] = {}
+        self._writing = 0
         self._wake = asyncio.Event()
         self.on_taken: Callable[[str], None] = lambda _pid: None
         """Called with the pid of each session that this process takes from another one."""
@@ -123,12 +126,16 @@ class SessionPersistence:
         pids, self._unstored = self._unstored, {}
         offset = self._clock.wall() - self._clock.monotonic()
         sessions = {pid: self._sessions.by_pid(pid) for pid in pids}
-        refused = await self._store.put(
-            {
-                pid: None if session is None else _encode(session, offset)
-                for pid, session in sessions.items()
-            }
-        )
+        self._writing += 1
+        try:
+            refused = await self._store.put(
+                {
+                    pid: None if session is None else _encode(session, offset)
+                    for pid, session in sessions.items()
+                }
+            )
+        finally:
+            self._writing -= 1
         for pid in refused:
             session = sessions[pid]
             if session is not None and self._sessions.by_pid(pid) is session:
@@ -140,6 +147,8 @@ class SessionPersistence:
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self.store()
+                while self._writing:  # noqa: ASYNC110 - what `run` has begun to store
+                    await asyncio.sleep(POLL_SECONDS)
         except (TimeoutError, LogUnusableError) as error:
             log.warning(
                 "sessions could not be stored (%s): some clients will reconnect as new ones",

@@ -22,7 +22,7 @@ from bridge.log.redis.server_check import inspect
 from bridge.log.redis.stream_entry import note_head
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from redis.asyncio import Redis
 
@@ -93,10 +93,10 @@ class RedisEventLog:
         except BaseException:
             await self._connection.close()
             raise
-        parts: dict[str, Coroutine[Any, Any, None]] = {
-            "read the log": self._reader.run(),
-            "send beats": self._machines.run(),
-            "check the log's server": self._check_regularly(),
+        parts = {
+            "read the log": self._reader.run,
+            "send beats": self._machines.run,
+            "check the log's server": self._check_regularly,
         }
         self._tasks = [
             asyncio.create_task(self._run(part), name=name) for name, part in parts.items()
@@ -148,11 +148,11 @@ class RedisEventLog:
             written = await self._connection.run(
                 lambda redis: self._scripts.note(redis, epoch, head, data)
             )
+            if written != "ok":
+                log.warning("a note %r was not sent: the history is lost", kind)
+                await self._reader.doubt()
         except ServerUnavailableError as error:
             log.warning("a note %r was not sent: %s", kind, error)
-        else:
-            if written != "ok":
-                log.warning("a note %r was not sent: another history has begun", kind)
 
     def locate(self, position: Position) -> Position | None:
         return self._history.entries.locate(position)
@@ -166,7 +166,9 @@ class RedisEventLog:
     async def close(self) -> None:
         await self._appender.close()
         await self._lease.release()
-        await end(*self._tasks)
+        if self._tasks:
+            await end(*self._tasks)
+            await self._machines.leave()
         self._history.close()
         await self._connection.close()
 
@@ -207,10 +209,10 @@ class RedisEventLog:
                 # A server that can't be used is an error of the commands that need it.
                 log.debug("the server was not checked: %s", error)
 
-    async def _run(self, part: Coroutine[Any, Any, None]) -> None:
+    async def _run(self, part: Callable[[], Awaitable[None]]) -> None:
         """Run one task of the log; followers get its error."""
         try:
-            await part
+            await part()
         except LogUnusableError as error:
             self._failure = str(error)
             self._history.feed.end(error)

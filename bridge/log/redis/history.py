@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bridge.clock import Clock
     from bridge.log.base import Entry
 
-NOT_OPEN = Entered("", Evidence("closed", "", 0, 0), 0, "0-0", 0, Progress())
+NOT_OPEN = Entered("", Evidence("closed", "", 0, 0), 0, "0-0", 0, Progress(), {})
 
 
 class HistoryBrokenError(Exception):
@@ -58,7 +58,12 @@ class LocalHistory:
         self.term = entered.term
         self.progress = entered.progress
         self.entries = RecentEntries(
-            self.epoch, entered.head, events=events, seconds=seconds, clock=self._clock
+            self.epoch,
+            entered.head,
+            events=events,
+            seconds=seconds,
+            clock=self._clock,
+            earlier=entered.earlier,
         )
         self.entries.load(entries)
         self.feed = CommitFeed(self.entries.head)

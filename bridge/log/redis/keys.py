@@ -8,6 +8,7 @@
 | `rows` | hash | key (JSON) to row, as `rows.RowStore` encodes it |
 | `terms` | list | ended terms, each with the number of its last append |
 | `machines` | hash | process to the time of its last beat (Unix ms, Redis's clock) |
+| `epochs` | list | earlier epochs of the history, each with the number of its last event |
 | `sessions` | hash | name to owner and session |
 | `revocations` | sorted set | `kind:name` by time (Unix seconds); outlives a history |
 """
@@ -33,5 +34,5 @@ class Keys:
     @property
     def of_scripts(self) -> tuple[str, ...]:
         """The keys of every script, in order."""
-        names = ("lease", "meta", "stream", "rows", "terms", "machines", "sessions")
+        names = ("lease", "meta", "stream", "rows", "terms", "machines", "sessions", "epochs")
         return tuple(map(self, names))

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ALIVE_SECONDS: Final = 20.0
-"""A process without a beat for so long does not use the keys any more."""
+ALIVE_SECONDS: Final = 12.0
+"""A process without a beat for so long, two are due, does not use the keys any more."""
 
 
 class HistoryLoader:
@@ -81,6 +81,7 @@ class HistoryLoader:
             self._keys("stream"),
             after=max(0, entered.head - self._events),
             last_id=entered.top,
+            epoch=entered.evidence.epoch,
         )
         # Less than all, if it was trimmed or lost meanwhile: what follows each other at the end.
         self._history.begin(entered, entries if _ends_at(entered.head, entries) else ())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from bridge.log.redis.connection import ServerUnavailableError
@@ -25,6 +26,9 @@ BEAT_SECONDS: Final = 5.0
 
 SILENT_SECONDS: Final = 12.0
 """A process without a beat for so long is not there, or cut off."""
+
+LEAVE_SECONDS: Final = 1.0
+"""Longest wait for the server when a process stops."""
 
 BEATS_PER_SWEEP: Final = 12
 """Beats of the leader between two sweeps of sessions."""
@@ -79,6 +83,12 @@ class Machines:
             return 0
         return max(0, self._last[1].appends - self._history.appends)
 
+    async def leave(self) -> None:
+        """Store that this process stops, if the server is there."""
+        with suppress(ServerUnavailableError, TimeoutError):
+            async with asyncio.timeout(LEAVE_SECONDS):
+                await self._connection.run(lambda redis: self._scripts.leave(redis, self._process))
+
     async def run(self) -> None:
         """Send beats until cancelled."""
         beats = 0
@@ -90,7 +100,7 @@ class Machines:
                 self._last = (self._clock.monotonic(), beat)
                 beats += 1
                 if self._lease.leading and beats % BEATS_PER_SWEEP == 0:
-                    await self._sessions.sweep(beat.seen.keys())
+                    await self._sessions.sweep(beat.known)
             except ServerUnavailableError as error:
                 log.debug("no beat: %s", error)
             await asyncio.sleep(BEAT_SECONDS)

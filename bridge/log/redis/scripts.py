@@ -14,7 +14,7 @@ from bridge.log.redis.keys import SCHEMA
 from bridge.log.redis.stream_entry import progress_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from redis.asyncio import Redis
 
@@ -30,6 +30,7 @@ NAMES: Final = (
     "append",
     "note",
     "beat",
+    "leave",
     "put_sessions",
     "take_sessions",
     "drop_sessions",
@@ -68,6 +69,8 @@ class Entered:
     """Id of the newest entry of the stream."""
     term: int
     progress: Progress
+    earlier: Mapping[str, int]
+    """Earlier epochs of the history, each with the number of its last event."""
 
 
 class RefusedError(Exception):
@@ -112,7 +115,9 @@ class Beat:
     """Token of the leader; empty: there is none."""
     now: float
     seen: Mapping[str, float]
-    """Seconds since the last beat of each process."""
+    """Seconds since the last beat of each process that has not stopped."""
+    known: Collection[str]
+    """All processes, those included that stopped or died lately."""
 
 
 class Scripts:
@@ -134,7 +139,7 @@ class Scripts:
         answer = await self._run(
             client, "enter", process, self._shape, SCHEMA, fresh, round(alive * 1000)
         )
-        status, *rest = map(bytes.decode, answer)
+        status, *rest = [part.decode() for part in answer if isinstance(part, bytes)]
         if status != "ok":
             raise RefusedError(status, int(rest[0]), int(rest[1]) if len(rest) > 1 else 0)
         began, epoch, head, appends, last, top, term, progress = rest
@@ -145,6 +150,10 @@ class Scripts:
             top,
             int(term),
             progress_of(progress.encode()),
+            {
+                name: int(last)
+                for name, _, last in (one.decode().rpartition(":") for one in answer[-1])
+            },
         )
 
     async def doubt(self, client: Redis, seen: Evidence, fresh: str) -> str:
@@ -240,8 +249,13 @@ class Scripts:
         )
         at = int(now) / 1000
         pairs = zip(machines[::2], machines[1::2], strict=True)
-        seen = {name.decode(): at - int(beat) / 1000 for name, beat in pairs}
-        return Beat(int(appends), int(term), leader.decode(), at, seen)
+        beats = {name.decode(): int(beat) / 1000 for name, beat in pairs}
+        seen = {name: at - beat for name, beat in beats.items() if beat > 0}
+        return Beat(int(appends), int(term), leader.decode(), at, seen, beats.keys())
+
+    async def leave(self, client: Redis, process: str) -> None:
+        """Store that a process stops."""
+        await self._run(client, "leave", process)
 
     async def put_sessions(
         self, client: Redis, process: str, sessions: Sequence[bytes | str]

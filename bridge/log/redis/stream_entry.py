@@ -43,14 +43,15 @@ class Append:
     at: float
     fields: Mapping[bytes, bytes]
 
-    def entries(self) -> list[Entry]:
-        """Return its entries."""
+    def entries(self, epoch: str | None = None) -> list[Entry]:
+        """Return its entries, as of a later `epoch` of the history if one is given."""
         if not self.count:
             return []
+        epoch = epoch or self.epoch
         lines = self.fields[b"e"].split(b"\n")
         first = self.head - self.count + 1
         return [
-            Entry(Position(self.epoch, number), event_of(route, envelope), self.at)
+            Entry(Position(epoch, number), event_of(route, envelope), self.at)
             for number, (route, envelope) in enumerate(
                 zip(lines[::2], lines[1::2], strict=True), first
             )

@@ -11,7 +11,7 @@ end
 local why = loss(epoch, last, appends)
 if why then
   if why ~= 'other' then
-    begin(fresh, shape, schema, above)
+    begin(fresh, shape, schema, epoch, above)
   end
   return {'lost', why}
 end

@@ -1,8 +1,9 @@
 -- Begins every script. All of them have the same keys, which share one slot.
 -- Numbers are text in Redis and doubles in Lua: exact up to 2^53.
-local LEASE, META, STREAM, ROWS, TERMS, MACHINES, SESSIONS = unpack(KEYS)
+local LEASE, META, STREAM, ROWS, TERMS, MACHINES, SESSIONS, EPOCHS = unpack(KEYS)
 
 local MAX_TERMS = 1000 -- ended terms that are known, some 30 bytes each
+local MAX_EPOCHS = 1000 -- epochs before the present one in the same history, likewise
 
 local function text(number)
   return string.format('%.0f', number)
@@ -33,11 +34,15 @@ local function next_id(id)
   return seq .. '-' .. text(tonumber(sub) + 1)
 end
 
--- Add an entry that has no events, so that the head stays.
+-- Add an entry that has no events, so that the head stays. A stream that was deleted is not begun
+-- again by it, since nothing would show the loss then.
 local function add(...)
-  local id = next_id(redis.call('HGET', META, 'top'))
-  redis.call('XADD', STREAM, id, ...)
-  redis.call('HSET', META, 'top', id)
+  local top = redis.call('HGET', META, 'top')
+  if top and top_of_stream() == top then
+    local id = next_id(top)
+    redis.call('XADD', STREAM, id, ...)
+    redis.call('HSET', META, 'top', id)
+  end
 end
 
 -- End the present term, if there is one: its last append is known from now on.
@@ -50,14 +55,21 @@ local function end_term()
   end
 end
 
--- Begin another history, after everything that was read of the one before: `above` is the highest
--- number that is known to the caller. Nothing of the old history stays, the lease neither.
-local function begin(epoch, shape, schema, above)
-  local m = facts('head', 'term')
+-- Epochs are counted, so that one that a replica or a backup brought back is known for an old one.
+local function count_of(epoch)
+  return tonumber(string.match(epoch or '', '^(%d+)%.') or '0')
+end
+
+-- Begin another history, after everything that was read of the one before: `seen` is the epoch and
+-- `above` the highest number that is known to the caller. Nothing of the old history stays, the
+-- lease neither. `fresh` makes the epoch unique.
+local function begin(fresh, shape, schema, seen, above)
+  local m = facts('epoch', 'head', 'term')
+  local epoch = text(math.max(count_of(m.epoch), count_of(seen)) + 1) .. '.' .. fresh
   local top = tonumber(string.match(top_of_stream(), '^(%d+)-') or '-1')
   local head = math.max(tonumber(above), tonumber(m.head or '-1'), top) + 1
   local id = head == 0 and '0-1' or text(head) .. '-0'
-  redis.call('UNLINK', META, STREAM, ROWS, TERMS, SESSIONS, LEASE)
+  redis.call('UNLINK', META, STREAM, ROWS, TERMS, SESSIONS, LEASE, EPOCHS)
   redis.call('HSET', META, 'schema', schema, 'shape', shape, 'epoch', epoch, 'head', text(head),
     'appends', '0', 'last', '', 'tag', '', 'term', m.term or '0', 'term_id', '', 'base', '0',
     'top', id, 'rows', '0', 'progress', '')
@@ -88,7 +100,7 @@ local function loss(epoch, last, appends)
   end
   local m = facts('epoch', 'term_id', 'appends')
   if m.epoch ~= epoch then
-    return 'other'
+    return count_of(m.epoch) > count_of(epoch) and 'other' or 'back'
   end
   if last == '' then
     return nil -- nothing was appended

@@ -4,6 +4,6 @@ local epoch, last, appends, above, shape, schema, fresh = unpack(ARGV)
 
 local why = loss(epoch, last, appends)
 if why and why ~= 'other' then
-  begin(fresh, shape, schema, above)
+  begin(fresh, shape, schema, epoch, above)
 end
 return {why or '', redis.call('HGET', META, 'epoch')}

@@ -1,7 +1,7 @@
--- Renew the lease. With `beat`, tell the followers that the leader is there.
+-- Renew the lease. With `beat`, show the followers that the leader is there.
 local token, term_id, ttl, beat, maxlen = unpack(ARGV)
 
-if not holds(token, term_id) then
+if not holds(token, term_id) or damage() then
   return 'fenced'
 end
 redis.call('SET', LEASE, token, 'PX', ttl)

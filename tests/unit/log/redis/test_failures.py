@@ -16,7 +16,7 @@ from bridge.log.base import Progress
 from bridge.log.redis import connection as connection_module
 from bridge.log.redis import reader as reader_module
 from bridge.sandbox.redis import RedisServer
-from tests.support.redis import crash, event, numbers, opened, until, unused_name
+from tests.support.redis import crash, event, numbers, opened, rows_of, until, unused_name
 from tests.support.redis_proxy import RedisProxy
 
 if TYPE_CHECKING:
@@ -82,10 +82,6 @@ async def receive(commits: AsyncIterator[Commit], count: int) -> list[object]:
     while len(out) < count:
         out += numbers((await anext(commits)).entries)
     return out
-
-
-async def rows_of(made: RedisParts) -> dict[object, bytes]:
-    return {key: row async for rows in made.log.rows() for key, row in rows}
 
 
 async def _all(commits: AsyncIterator[Commit]) -> None:
@@ -238,6 +234,26 @@ async def test_stream_that_was_trimmed_by_hand_begins_another_history(
     assert a.log.locate(before) is None
 
 
+async def test_idle_leader_notices_that_its_rows_were_evicted(site: Site, redis: Redis) -> None:
+    a, _ = await site.leader()
+    await append(a, 1)
+    before = a.log.head
+    await redis.unlink(site.key("rows"))
+    async with asyncio.timeout(3):
+        await a.lease.lost()
+        await a.lease.acquired()
+    assert a.log.locate(before) is None
+
+
+async def test_note_does_not_hide_that_the_stream_was_evicted(site: Site, redis: Redis) -> None:
+    (a, _), (b, _) = await site.leader(), await site.process()
+    await append(a, 1)
+    before = b.log.head
+    await redis.unlink(site.key("stream"))
+    await b.log.note("kind", b"")
+    await until(lambda: b.log.head.epoch != before.epoch)
+
+
 async def test_flush_begins_another_history_although_nothing_is_appended(own_site: Site) -> None:
     (a, _), (b, _) = await own_site.leader(), await own_site.process()
     await append(a, 1)
@@ -296,8 +312,8 @@ class Failover:
             Redis.from_url(self.site.server.url) as primary,
             Redis.from_url(self.replica.url) as replica,
         ):
-            await primary.execute_command("WAIT", 1, 5000)
-            await replica.execute_command("REPLICAOF", "NO", "ONE")
+            await primary.wait(1, 5000)
+            await replica.replicaof("NO", "ONE")
 
     async def promote(self, *proxies: RedisProxy) -> None:
         """Kill the server; connections through `proxies` reach the replica from now on."""
@@ -420,11 +436,11 @@ async def test_append_waits_while_the_server_is_read_only(failover: Failover) ->
     await append(a, 1)
     async with Redis.from_url(failover.site.server.url) as client:
         # A replica of a server that does not answer keeps its data.
-        await client.execute_command("REPLICAOF", "127.0.0.1", "1")
+        await client.replicaof("127.0.0.1", "1")
         appending = asyncio.ensure_future(append(a, 2))
         await until(lambda: a.log.error is not None)
         assert not appending.done()
-        await client.execute_command("REPLICAOF", "NO", "ONE")
+        await client.replicaof("NO", "ONE")
     assert numbers((await appending).entries) == [2]
     await until(lambda: a.log.error is None)
 
