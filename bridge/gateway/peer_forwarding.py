@@ -82,8 +82,6 @@ class PeerForwarding:
         """`peer_of` returns another process; None: it is not known to run, or can't be reached.
         `max_body`: size of a request, in bytes, beyond which it is refused.
         """
-        self.forwarded = 0
-        """Number of requests that were forwarded."""
         self._process = process
         self._peer_of = peer_of
         self._max_body = max_body
@@ -171,7 +169,6 @@ class PeerForwarding:
             answer = await self._client().send(request, stream=True)
             try:
                 started = True
-                self.forwarded += 1
                 await send(_start(answer))
                 async for chunk in answer.aiter_raw():
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})

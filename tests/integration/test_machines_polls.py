@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import aiohttp
 import httpx
 import pytest
 
@@ -80,6 +81,18 @@ async def test_client_of_a_machine_that_is_gone_is_refused_and_recovers_where_it
             await one.connect()
             assert one.recovered
             assert await receive_prices(one, 2) == steps(2)
+
+
+async def test_upgrade_at_another_machine_is_refused_and_its_client_continues_to_poll() -> None:
+    async with machines(2, peers=True) as here:
+        first, second = await two(here)
+        async with client(first.url, "polling") as one:
+            poll_at(one, second)
+            url = one._poll.replace("transport=polling", "transport=websocket")
+            with pytest.raises(aiohttp.WSServerHandshakeError):
+                await one.http.ws_connect(url)
+            await here.change()
+            assert await receive_prices(one, 1) == steps(1)
 
 
 async def test_clients_poll_through_another_machine_while_theirs_is_stopping() -> None:
