@@ -108,6 +108,7 @@ async def test_forwarding_header_of_a_client_is_not_forwarded() -> None:
         await http.get(url + POLL, headers={HEADER.decode(): f"{other.key.value} 203.0.113.9"})
         [(scope, _)] = other.requests
         assert scope["client"][0] == "127.0.0.1"
+        assert is_forwarded(scope)
 
 
 async def test_answer_is_streamed() -> None:
