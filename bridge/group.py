@@ -18,7 +18,7 @@ from bridge.leadership import Leadership, LeadershipLimits
 from bridge.members import Members
 from bridge.ops.health import Health
 from bridge.ops.redaction import Redactor
-from bridge.ops.status import ALONE, GroupStatus, LogServerStatus, MachineStatus
+from bridge.ops.status import ALONE, GroupStatus, MachineStatus
 from bridge.options import peer_url
 from bridge.shared_presence import SharedPresence
 from bridge.upstream import Upstream
@@ -152,19 +152,6 @@ class Group:
         member = self.members.reachable(process, self._clock.monotonic())
         return None if member is None else Peer(process, member.peer_url, member.peer_key)
 
-    def _server(self) -> LogServerStatus | None:
-        facts = self._backend.server()
-        if facts is None:
-            return None
-        return LogServerStatus(
-            version=facts.version,
-            role=facts.role,
-            eviction=facts.eviction,
-            persistence=facts.persistence,
-            memory=facts.memory,
-            warnings=facts.warnings,
-        )
-
     def status(self) -> GroupStatus:
         if self.coordination is None:
             return ALONE
@@ -178,5 +165,4 @@ class Group:
                 MachineStatus(each.process, each.machine, each.role, each.last_beat_at)
                 for each in self.members.alive(self._clock.monotonic())
             ],
-            server=self._server(),
         )

@@ -53,7 +53,7 @@ def source_options(settings: Settings, projection: Projection | None = None) -> 
         kind=settings.source,
         realtime=realtime_options(settings, projection),
         postgrest=postgrest_options(settings, projection),
-        database=database_options(settings, watches=projection is not None),
+        database=database_options(settings, watches=projection not in (None, settings.projection)),
     )
 
 
@@ -67,6 +67,7 @@ def database_options(settings: Settings, *, watches: bool = False) -> DatabaseOp
         url=settings.database_url.get_secret_value(),
         slot=f"{settings.slot}_watchers" if watches else settings.slot,
         publication=settings.publication,
+        warning_bytes=settings.slot_warning_bytes,
     )
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bridge.ops.status import GroupStatus, StatusReport
     from bridge.pipeline.pipeline import PipelineStatus
     from bridge.security.admin_auth import AdminAuth
-    from bridge.source.base import SourceStatus
+    from bridge.source.base import SlotStatus, SourceStatus
 
 
 class OpsEndpoints:
@@ -139,6 +139,7 @@ class OpsEndpoints:
             "recoveries": report.recoveries,
             "log_head": report.head,
             "log_error": report.log_error and self._redact(report.log_error),
+            "log_server": report.log_server and asdict(report.log_server),
             "watchers": report.watchers and self._watchers(report.watchers, now),
         }
 
@@ -156,7 +157,6 @@ class OpsEndpoints:
                 }
                 for each in group.machines
             ],
-            "log_server": group.server and asdict(group.server),
         }
 
     def _source(self, source: SourceStatus, now: float) -> dict[str, Any]:
@@ -166,6 +166,7 @@ class OpsEndpoints:
             "proof_seconds_ago": _ago(source.last_activity_at, now),
             "attempts": source.attempts,
             "error": source.error and self._redact(source.error),
+            **({"slot": _slot(source.slot)} if source.slot else {}),
         }
 
     def _pipeline(self, pipeline: PipelineStatus) -> dict[str, Any]:
@@ -187,6 +188,15 @@ class OpsEndpoints:
             "source": watchers.source and self._source(watchers.source, now),
             "pipeline": watchers.pipeline and self._pipeline(watchers.pipeline),
         }
+
+
+def _slot(slot: SlotStatus) -> dict[str, Any]:
+    return {
+        "name": slot.name,
+        "lag_bytes": slot.lag,
+        "retained_bytes": slot.retained,
+        "safe_bytes": slot.safe,
+    }
 
 
 def _ago(at: float | None, now: float) -> float | None:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from bridge.gateway.hub import HubCounts
+    from bridge.log.base import LogServer
     from bridge.notifications.watch_sync import WatchSyncStatus
     from bridge.pipeline.pipeline import PipelineStatus
     from bridge.source.base import SourceStatus
@@ -23,7 +24,6 @@ class GroupStatus:
     lag_entries: int  # received and not applied yet
     lag_seconds: float  # from a note sent here to its receipt, through the log
     machines: Sequence[MachineStatus] = ()  # empty: the log is not shared
-    server: LogServerStatus | None = None  # None: the log has none, or it was not checked yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +34,6 @@ class MachineStatus:
     machine: str
     role: str
     last_beat_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class LogServerStatus:
-    """The Redis or Valkey server of the log, as of its last check, once a minute."""
-
-    version: str
-    role: str
-    eviction: str
-    persistence: str
-    memory: str
-    warnings: Sequence[str]
 
 
 ALONE: Final = GroupStatus("leader", 1, 0, 0.0)
@@ -68,4 +56,5 @@ class StatusReport:
     log_error_since: float | None = None  # the first write that failed
     watchers: WatchSyncStatus | None = None  # None: notifications are off
     group: GroupStatus = ALONE
+    log_server: LogServer | None = None  # None: the log is in this process's files or memory
     stopping: bool = False  # no more clients are accepted

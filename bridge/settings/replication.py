@@ -38,6 +38,11 @@ class ReplicationSettings(SettingsGroup):
     publication: str = Field(
         "bridge", description="Publication of the source postgres; created if it is missing"
     )
+    slot_warning_bytes: int = Field(
+        1_000_000_000,
+        ge=1,
+        description="WAL that PostgreSQL keeps for the slot, above which a warning is logged",
+    )
     slot_compare_interval: float = Field(
         3600,
         gt=0,
@@ -56,7 +61,7 @@ class ReplicationSettings(SettingsGroup):
         "same one, and bridges of other tables another one",
     )
     lease_seconds: float = Field(
-        3,
+        2.5,
         ge=0.5,
         le=60,
         description="With several machines: how long after its last renewal, three in this time, "

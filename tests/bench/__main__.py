@@ -2,7 +2,7 @@
 
     python -m tests.bench [--quick] [--json FILE]
     python -m tests.bench fanout|connect|memory|upgrade|slow [--clients N] [--rounds N] [--json F]
-    python -m tests.bench recovery|pipeline|latency|log|table|overload [--json FILE] [--help]
+    python -m tests.bench recovery|pipeline|latency|log|table|overload|replication [--json FILE]
     python -m tests.bench tokens|shared|pings|capacity [--help]
 
 Without a name, all benches run, each with a timeout, in about 15 minutes; `--quick` is a smoke test
@@ -44,6 +44,7 @@ MODULES = (
     "table",
     "overload",
     "tokens",
+    "replication",
     "shared",
     "pings",
     "capacity",

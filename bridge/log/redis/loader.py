@@ -60,7 +60,7 @@ class HistoryLoader:
                 redis, self._process, secrets.token_hex(6), alive=ALIVE_SECONDS
             )
         except RefusedError as error:
-            raise refused(self._keys.name, self._connection.shown, error) from None
+            raise self._refused(error) from None
         if entered.began == "shape":
             log.warning(
                 "the log %r at %s was written for other columns or another key, and no other "
@@ -86,31 +86,30 @@ class HistoryLoader:
         # Less than all, if it was trimmed or lost meanwhile: what follows each other at the end.
         self._history.begin(entered, entries if _ends_at(entered.head, entries) else ())
 
+    def _refused(self, error: RefusedError) -> LogUnusableError:
+        name, server = self._keys.name, self._connection.shown
+        if error.schema > SCHEMA:
+            return LogUnusableError(
+                f"the log {name!r} at {server} is from a later version of the bridge (its keys are "
+                f"version {error.schema}, this one knows {SCHEMA}): run that version, or name "
+                "another log in BRIDGE_LOG_NAME"
+            )
+        users = f"{error.others} other bridge{'s' if error.others > 1 else ''}"
+        if error.reason == "schema":
+            return LogUnusableError(
+                f"the log {name!r} at {server} is used by {users} of an earlier version (its keys "
+                f"are version {error.schema}, this one writes {SCHEMA}): stop them first, or name "
+                "another log in BRIDGE_LOG_NAME"
+            )
+        return LogUnusableError(
+            f"the log {name!r} at {server} is used by {users} with another table, key, columns or "
+            "region: give all bridges of one log the same settings, stop the others first, or name "
+            "another log in BRIDGE_LOG_NAME"
+        )
+
 
 def _ends_at(head: int, entries: list[Entry]) -> bool:
     if not entries:
         return True
     first, last = entries[0].position.seq, entries[-1].position.seq
     return last == head and last - first == len(entries) - 1
-
-
-def refused(name: str, server: str, error: RefusedError) -> LogUnusableError:
-    """Return the error of a start on keys of another version or of other settings."""
-    if error.schema > SCHEMA:
-        return LogUnusableError(
-            f"the log {name!r} at {server} is from a later version of the bridge (its keys are "
-            f"version {error.schema}, this one knows {SCHEMA}): run that version, or name "
-            "another log in BRIDGE_LOG_NAME"
-        )
-    users = f"{error.others} other bridge{'s' if error.others > 1 else ''}"
-    if error.reason == "schema":
-        return LogUnusableError(
-            f"the log {name!r} at {server} is used by {users} of an earlier version (its keys "
-            f"are version {error.schema}, this one writes {SCHEMA}): stop them first, or name "
-            "another log in BRIDGE_LOG_NAME"
-        )
-    return LogUnusableError(
-        f"the log {name!r} at {server} is used by {users} with another table, key, columns or "
-        "region: give all bridges of one log the same settings, stop the others first, or name "
-        "another log in BRIDGE_LOG_NAME"
-    )
