@@ -49,6 +49,10 @@ class PositionGoneError(BridgeError):
     """The log no longer has the entries after a position: another epoch, or older than the log."""
 
 
+class LeaseLostError(BridgeError):
+    """Another process has the right to append to the log; nothing was stored."""
+
+
 class Code(StrEnum):
     """Error codes of rejected requests. A rejected request changes nothing.
 

@@ -192,6 +192,8 @@ class FakeSource:
         self._state = SourceState.CONNECTING
         self._since = time.monotonic()
         self._failure: asyncio.Future[None] | None = None
+        self.connects = True
+        """Whether `run` gets as far as being live."""
 
     def status(self) -> SourceStatus:
         return SourceStatus(self._state, self._since)
@@ -200,6 +202,8 @@ class FakeSource:
         self._state, self._since = state, time.monotonic()
 
     async def run(self, inbox: ChangeQueue) -> None:
+        while not self.connects:
+            await asyncio.sleep(0.01)
         self.inbox = inbox
         self._failure = asyncio.get_running_loop().create_future()
         self.become(SourceState.LIVE)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
 from bridge.auth.jwks_client import JwksUnavailableError
 from bridge.errors import TableUnreadableError
+from bridge.log.backends import check_backend
 from bridge.ops.redaction import Redactor
-from bridge.options import authenticator, source_options, watch_projection
+from bridge.options import authenticator, log_options, source_options, watch_projection
 from bridge.pipeline.updated_at_check import trigger_sql
 from bridge.source.base import SourceState
 from bridge.source.change_queue import ChangeQueue
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from bridge.projection import Projection
     from bridge.settings import Settings
     from bridge.source.base import ReadRights, Source, Table, TableConnection
+    from bridge.source.factory import SourceOptions
 
 POLL_SECONDS: Final = 0.05
 
@@ -40,6 +43,8 @@ async def check(settings: Settings, out: Callable[[str], None]) -> int:
 
     report(True, f"settings: table {settings.table} of {settings.supabase_url}")
     ok = report(*await _tokens(settings))
+    for fine, text in await check_backend(log_options(settings)):
+        ok = report(fine, text) and ok
     ok = await _check_table(settings, settings.projection, report) and ok
     if settings.watchers:
         report(True, f"settings: table {settings.watchers} lists the watches for notifications")
@@ -60,10 +65,33 @@ async def _check_table(
             report(True, f"key: {table.key_advice}")
         if readable:
             readable = await _describe(projection, table, report)
-        live = report(*await _join(settings, create_source(options, table)))
+        if settings.source == "postgres":
+            live = await _inspect(options, report)
+        else:
+            live = report(*await _join(settings, create_source(options, table)))
+            live = await _is_unused(options, report) and live
     finally:
         await table.close()
     return readable and live
+
+
+async def _inspect(options: SourceOptions, report: Callable[[bool, str], bool]) -> bool:
+    from bridge.source.replication.inspection import inspect  # noqa: PLC0415 - an extra
+    from bridge.source.replication.slot import SlotOptions  # noqa: PLC0415 - an extra
+
+    database = options.database
+    assert database is not None, "the settings of the source postgres have a URL"
+    names = SlotOptions(database.slot, database.publication, options.postgrest.projection)
+    return await inspect(database.url, names, report)
+
+
+async def _is_unused(options: SourceOptions, report: Callable[[bool, str], bool]) -> bool:
+    """Return whether no slot was left behind, for which the server would keep its WAL for ever."""
+    if options.database is None or find_spec("psycopg") is None:
+        return True
+    from bridge.source.replication.inspection import inspect_unused  # noqa: PLC0415 - an extra
+
+    return await inspect_unused(options.database.url, options.database.slot, report)
 
 
 async def _describe(

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
     from bridge.notifications.watch_sync import WatchSyncStatus
-    from bridge.ops.status import StatusReport
+    from bridge.ops.status import GroupStatus, StatusReport
     from bridge.pipeline.pipeline import PipelineStatus
     from bridge.security.admin_auth import AdminAuth
-    from bridge.source.base import SourceStatus
+    from bridge.source.base import SlotStatus, SourceStatus
 
 
 class OpsEndpoints:
@@ -106,6 +106,8 @@ class OpsEndpoints:
         if isinstance(report, Readiness):
             self._live_at = None
             result = report
+        elif report.stopping:
+            result = readiness.not_ready("the bridge is stopping", "the bridge is stopping")
         else:
             self._live_at = readiness.live_at(
                 report.source, before=self._live_at, now=now, log_error=report.log_error
@@ -126,6 +128,7 @@ class OpsEndpoints:
     def _describe(self, report: StatusReport, now: float) -> dict[str, Any]:
         return {
             "uptime_seconds": _ago(report.started_at, now),
+            **self._group(report.group, now),
             "source": self._source(report.source, now),
             "pipeline": self._pipeline(report.pipeline),
             "connections": report.connections,
@@ -136,7 +139,24 @@ class OpsEndpoints:
             "recoveries": report.recoveries,
             "log_head": report.head,
             "log_error": report.log_error and self._redact(report.log_error),
+            "log_server": report.log_server and asdict(report.log_server),
             "watchers": report.watchers and self._watchers(report.watchers, now),
+        }
+
+    def _group(self, group: GroupStatus, now: float) -> dict[str, Any]:
+        return {
+            "role": group.role,
+            "term": group.term,
+            "lag": {"entries": group.lag_entries, "ms": round(group.lag_seconds * 1000, 1)},
+            "machines": [
+                {
+                    "process": each.process,
+                    "machine": each.machine,
+                    "role": each.role,
+                    "beat_seconds_ago": _ago(each.last_beat_at, now),
+                }
+                for each in group.machines
+            ],
         }
 
     def _source(self, source: SourceStatus, now: float) -> dict[str, Any]:
@@ -146,6 +166,7 @@ class OpsEndpoints:
             "proof_seconds_ago": _ago(source.last_activity_at, now),
             "attempts": source.attempts,
             "error": source.error and self._redact(source.error),
+            **({"slot": _slot(source.slot)} if source.slot else {}),
         }
 
     def _pipeline(self, pipeline: PipelineStatus) -> dict[str, Any]:
@@ -167,6 +188,15 @@ class OpsEndpoints:
             "source": watchers.source and self._source(watchers.source, now),
             "pipeline": watchers.pipeline and self._pipeline(watchers.pipeline),
         }
+
+
+def _slot(slot: SlotStatus) -> dict[str, Any]:
+    return {
+        "name": slot.name,
+        "lag_bytes": slot.lag,
+        "retained_bytes": slot.retained,
+        "safe_bytes": slot.safe,
+    }
 
 
 def _ago(at: float | None, now: float) -> float | None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from bridge.notifications.watch_sync import WatchSyncStatus
     from bridge.ops.status import StatusReport
+    from bridge.source.base import SourceStatus
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 
@@ -40,6 +41,16 @@ class BridgeCollector(Collector):
     def _running(self, report: StatusReport) -> Iterable[Metric]:
         source, pipeline, now = report.source, report.pipeline, self._now
         yield _gauge("uptime_seconds", "Seconds since the bridge started", now - report.started_at)
+        group = report.group
+        yield _gauge(
+            "leader", "Whether this process follows the table: 1 or 0", group.role == "leader"
+        )
+        yield _gauge("term", "Number of leaders of the log so far", group.term)
+        yield _gauge("lag_entries", "Entries received and not applied yet", group.lag_entries)
+        yield _gauge("lag_seconds", "Time of a note through the log", group.lag_seconds)
+        yield _gauge(
+            "machines", "Processes that share the log, this one included", len(group.machines) or 1
+        )
         state = GaugeMetricFamily(
             "bridge_source_state", "State of the source: 1 for the current one", labels=["state"]
         )
@@ -57,6 +68,8 @@ class BridgeCollector(Collector):
             "Attempts to subscribe since the source was last live",
             source.attempts,
         )
+        watchers = None if report.watchers is None else report.watchers.source
+        yield from _slots(source, watchers)
         yield _gauge("rows", "Rows of the table in memory", pipeline.rows)
         yield _gauge(
             "doubts",
@@ -92,6 +105,33 @@ class BridgeCollector(Collector):
         yield _counts("refusals", "Rejected connections by code", "code", report.rejections)
         if report.watchers is not None:
             yield from _notified(report.watchers)
+
+
+def _slots(*sources: SourceStatus | None) -> Iterable[Metric]:
+    slots = [source.slot for source in sources if source is not None and source.slot is not None]
+    if not slots:
+        return
+    labels = ["slot"]
+    families = [
+        GaugeMetricFamily(
+            "bridge_slot_lag_bytes",
+            "WAL written since the position that the log holds",
+            labels=labels,
+        ),
+        GaugeMetricFamily(
+            "bridge_slot_retained_bytes", "WAL that PostgreSQL keeps for the slot", labels=labels
+        ),
+        GaugeMetricFamily(
+            "bridge_slot_safe_bytes",
+            "WAL that may be written before the slot can be lost, if that is limited",
+            labels=labels,
+        ),
+    ]
+    for slot in slots:
+        for family, value in zip(families, (slot.lag, slot.retained, slot.safe), strict=True):
+            if value is not None:
+                family.add_metric([slot.name], float(value))
+    yield from families
 
 
 def _notified(watchers: WatchSyncStatus) -> Iterable[Metric]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr, ValidationError, model_validator
 
 from bridge.errors import SettingsError
+from bridge.log.redis.url import secrets_of
 from bridge.settings.auth import AuthSettings
 from bridge.settings.base import SettingsGroup  # noqa: TC001
 from bridge.settings.limits import LimitSettings
@@ -27,6 +28,11 @@ GROUPS: Final[tuple[tuple[str, type[SettingsGroup]], ...]] = (
 """The groups with their titles, in the order of the reference."""
 
 
+KEY_NAMES: Final = ("supabase_secret_key", "SUPABASE_SECRET_KEY", "SUPABASE_SERVICE_ROLE_KEY")
+
+NO_KEY: Final = "no-key-with-the-source-postgres"
+
+
 # pydantic collects fields from the last base to the first: errors are listed in this order.
 class Settings(
     ReplicationSettings,
@@ -38,16 +44,26 @@ class Settings(
 ):
     """Settings of one bridge."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_key(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """The source `postgres` sends no request to Supabase, so that it needs no key."""
+        if data.get("source") != "postgres" or any(name in data for name in KEY_NAMES):
+            return data
+        return {**data, KEY_NAMES[0]: NO_KEY}
+
     @property
     def secrets(self) -> tuple[str, ...]:
         """The values of all secrets, to be redacted in logs and responses."""
         values = (getattr(self, name) for name in type(self).model_fields)
         secrets = [v.get_secret_value() for v in values if isinstance(v, SecretStr)]
         if self.database_url is not None:
-            url = self.database_url.get_secret_value()
-            password = urlsplit(url).password
-            secrets += [password, unquote(password)] if password else []
-        return tuple(secrets)
+            parts = urlsplit(self.database_url.get_secret_value())
+            given = parse_qs(parts.query)
+            passwords = [parts.password or ""]
+            passwords += [*given.get("password", ()), *given.get("sslpassword", ())]
+            secrets += [form for each in passwords if each for form in (each, unquote(each))]
+        return (*secrets, *secrets_of(self.log))
 
 
 def load(**overrides: Any) -> Settings:
@@ -74,11 +90,21 @@ def explain(error: ValidationError) -> str:
         if fault["type"] == "missing":
             expected = field.description if field else "a value"
             lines.append(f"{name} is not set. Expected: {expected}.")
-        elif "SECRET" in name or "SERVICE_ROLE" in name or name == "BRIDGE_DATABASE_URL":
+        elif (
+            "SECRET" in name
+            or "SERVICE_ROLE" in name
+            or name == "BRIDGE_DATABASE_URL"
+            or _has_credentials(fault["input"])
+        ):
             lines.append(f"{name} is wrong: {message}.")
         else:
             lines.append(f"{name}={fault['input']!r} is wrong: {message}.")
     return "\n".join(lines)
+
+
+def _has_credentials(value: object) -> bool:
+    """Return whether `value` may be a URL with a password."""
+    return isinstance(value, str) and "://" in value and "@" in value
 
 
 def _environment_name(loc: tuple[int | str, ...]) -> str:

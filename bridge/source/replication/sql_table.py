@@ -17,7 +17,7 @@ from bridge.source.base import ReadRights
 from bridge.source.column_types import ColumnTypes
 from bridge.source.replication import connection as connections
 from bridge.source.replication.columns import MissingColumnError, TableColumns, describe
-from bridge.source.replication.faults import SourceFault
+from bridge.source.replication.faults import SourceFault, advice_on
 from bridge.source.replication.types import TypeCatalog
 from bridge.source.row_keys import RowKeys
 
@@ -66,6 +66,10 @@ _PERMANENT: Final = ("42703", "42P01", "42501", "3D000", "28P01")
 _REFUSED: Final = ("57014", "22", "54")
 
 
+class _AlteredError(Exception):
+    """A column has another type than described."""
+
+
 class SqlTable:
     """Implements `source.base.Table`. Call `close` at the end."""
 
@@ -74,11 +78,13 @@ class SqlTable:
         self._projection = projection
         self._types = ColumnTypes() if types is None else types
         self._catalog = TypeCatalog()
-        self._keys = RowKeys(projection, self._types)
+        self._keys = RowKeys(projection, self._types, cut_short=False)
         self._name = f"{projection.schema}.{projection.table}"
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._columns: TableColumns | None = None
         self._described_at = 0.0
+        self._oids: dict[str, int] = {}
+        """The type of each column in the results of queries since the description."""
         self._lock = asyncio.Lock()
 
     @property
@@ -225,6 +231,11 @@ class SqlTable:
                 raise TableUnreadableError(
                     f"reading {self._name} failed: {fault}", permanent=fault.needs_operator
                 ) from None
+            except (ValueError, _AlteredError):
+                self._columns = None
+                raise TableUnreadableError(
+                    f"reading {self._name}: the table was altered meanwhile"
+                ) from None
             except MissingColumnError as error:
                 self._columns = None
                 raise TableUnreadableError(
@@ -244,11 +255,29 @@ class SqlTable:
         connection = await self._connected()
         columns = self._columns
         if columns is None or time.monotonic() - self._described_at > REFRESH_SECONDS:
-            self._catalog.forget()
-            columns = self._columns = await describe(
-                connection, self._projection, self._catalog, self._types
-            )
-            self._described_at = time.monotonic()
+            columns = await self._describe(connection)
+        try:
+            return await self._read(connection, columns, tail, parameters, names)
+        except _AlteredError:
+            columns = await self._describe(connection)
+            return await self._read(connection, columns, tail, parameters, names)
+
+    async def _describe(self, connection: psycopg.AsyncConnection[Any]) -> TableColumns:
+        self._catalog.forget()
+        self._oids.clear()
+        self._columns = await describe(connection, self._projection, self._catalog, self._types)
+        self._described_at = time.monotonic()
+        return self._columns
+
+    async def _read(
+        self,
+        connection: psycopg.AsyncConnection[Any],
+        columns: TableColumns,
+        tail: sql.Composable,
+        parameters: Sequence[str],
+        names: tuple[str, ...] | None,
+    ) -> list[Record]:
+        """Run a query. Raises `_AlteredError` if a type is not the described one."""
         if names is not None:
             columns = TableColumns(
                 self._projection, [columns.type_of(name) for name in names], names
@@ -259,8 +288,11 @@ class SqlTable:
             result = cursor.pgresult
             assert result is not None
             fields = range(result.nfields)
+            for field, name in enumerate(names or self._projection.selected):
+                if self._oids.setdefault(name, result.ftype(field)) != result.ftype(field):
+                    raise _AlteredError
             records = [
-                columns.record([result.get_value(row, field) for field in fields])
+                columns.record([_text(result.get_value(row, field)) for field in fields])
                 for row in range(result.ntuples)
             ]
         if self._projection.key in (names or self._projection.selected):
@@ -270,11 +302,12 @@ class SqlTable:
     def _unreadable(self, error: psycopg.Error) -> TableUnreadableError:
         code = error.sqlstate or ""
         text = " ".join(str(error).split())
-        advice = ""
-        if code == "42501":
-            advice = "; grant select on it to the role of BRIDGE_DATABASE_URL"
+        advice = advice_on(text)
+        if advice is None and code == "42501":
+            advice = "grant select on it to the role of BRIDGE_DATABASE_URL"
         return TableUnreadableError(
-            f"reading {self._name} failed: {' '.join(filter(None, (code, text)))}{advice}",
+            f"reading {self._name} failed: {' '.join(filter(None, (code, text)))}"
+            + (f"; {advice}" if advice else ""),
             permanent=code in _PERMANENT,
             refused=code.startswith(_REFUSED),
         )
@@ -286,6 +319,10 @@ class SqlTable:
         if connection.info.transaction_status is TransactionStatus.ACTIVE:
             connection.pgconn.finish()  # a query is under way: nothing can be sent
         await connection.close()
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode()
 
 
 def _array(keys: Sequence[Key]) -> str:
