@@ -69,7 +69,9 @@ async def first_price(sandbox: Sandbox) -> tuple[str, int]:
     return row["id"], row["price"]
 
 
-@pytest.mark.parametrize("transport", ["polling", "websocket"])
+@pytest.mark.parametrize(
+    "transport", [pytest.param("polling", marks=pytest.mark.once), "websocket"]
+)
 async def test_client_of_a_killed_leader_recovers_at_the_machine_that_takes_over(
     run_bridge: RunBridge, sandbox: Sandbox, client: SeedClients, transport: str
 ) -> None:
@@ -94,6 +96,7 @@ async def test_client_of_a_killed_leader_recovers_at_the_machine_that_takes_over
             assert await prices(js, 1) == [(price + 2, price + 3)]
 
 
+@pytest.mark.once
 async def test_subscription_changed_just_before_a_kill_holds_at_the_other_machine(
     run_bridge: RunBridge, sandbox: Sandbox, client: SeedClients
 ) -> None:
@@ -112,6 +115,7 @@ async def test_subscription_changed_just_before_a_kill_holds_at_the_other_machin
             assert await prices(js, 1) == [(price, price + 7)]
 
 
+@pytest.mark.once
 async def test_leader_paused_beyond_its_lease_follows_by_itself_and_its_client_misses_nothing(
     run_bridge: RunBridge, sandbox: Sandbox, client: SeedClients
 ) -> None:
@@ -143,6 +147,8 @@ async def test_leader_paused_beyond_its_lease_follows_by_itself_and_its_client_m
             statuses = [await machine.status() for machine in here.machines]
             assert [status["term"] for status in statuses] == [2, 2]
             assert statuses[0]["log_head"] == statuses[1]["log_head"]
+            assert all(status["log_server"]["role"] == "master" for status in statuses)
+            assert all("appendonly yes" in str(status["log_server"]) for status in statuses)
 
 
 async def test_leader_cut_from_redis_follows_once_it_is_back_and_its_client_misses_nothing(
@@ -167,6 +173,7 @@ async def test_leader_cut_from_redis_follows_once_it_is_back_and_its_client_miss
             assert "disconnected" not in js.text
 
 
+@pytest.mark.once
 async def test_leader_cut_from_supabase_gives_the_lease_to_a_machine_that_is_not(
     run_bridge: RunBridge, sandbox: Sandbox, client: SeedClients
 ) -> None:
@@ -217,6 +224,7 @@ async def test_stopping_leader_releases_the_lease_and_its_clients_recover(
             assert time.monotonic() - stopped > 1.5, "in waves"
 
 
+@pytest.mark.once
 async def test_second_signal_ends_a_stopping_machine_at_once(
     run_bridge: RunBridge, sandbox: Sandbox, client: SeedClients
 ) -> None:
@@ -254,7 +262,7 @@ async def test_half_open_client_recovers_at_another_machine_and_its_twin_is_evic
             assert await prices(js, 1) == [(price + 2, price + 3)]
 
 
-@pytest.mark.parametrize("lost", ["flushed", "restarted"])
+@pytest.mark.parametrize("lost", ["flushed", pytest.param("restarted", marks=pytest.mark.once)])
 async def test_clients_of_a_lost_history_are_fresh_and_no_process_ends(
     run_bridge: RunBridge, sandbox: Sandbox, client: SeedClients, lost: str
 ) -> None:
@@ -283,6 +291,7 @@ async def test_clients_of_a_lost_history_are_fresh_and_no_process_ends(
                 assert machine.process.process.returncode is None
 
 
+@pytest.mark.once
 async def test_clients_recover_after_a_restart_of_redis_that_lost_nothing(
     run_bridge: RunBridge, sandbox: Sandbox, client: SeedClients, tmp_path: Path
 ) -> None:

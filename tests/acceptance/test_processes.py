@@ -341,7 +341,7 @@ async def test_user_at_any_process_is_notified_once(
             ]
             found = await processes(bridge)
             assert min(found["serve 1"]["clients"], found["serve 2"]["clients"]) > 0
-            await asyncio.sleep(0.5)  # until the leader process knows of the user
+            await asyncio.sleep(2)  # until the leader process knows of the user
             for price in (500, 100):
                 await set_price(sandbox, row["id"], price)
                 for each in clients:

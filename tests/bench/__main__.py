@@ -3,7 +3,7 @@
     python -m tests.bench [--quick] [--json FILE]
     python -m tests.bench fanout|connect|memory|upgrade|slow [--clients N] [--rounds N] [--json F]
     python -m tests.bench recovery|pipeline|latency|log|table|overload|replication [--json FILE]
-    python -m tests.bench tokens|processes [--help]
+    python -m tests.bench tokens|shared|pings|capacity|processes [--help]
 
 Without a name, all benches run, each with a timeout, in about 15 minutes; `--quick` is a smoke test
 of three minutes.
@@ -45,6 +45,9 @@ MODULES = (
     "overload",
     "tokens",
     "replication",
+    "shared",
+    "pings",
+    "capacity",
     "processes",
 )
 UNITS = {
