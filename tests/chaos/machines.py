@@ -87,7 +87,8 @@ class Machines:
                 yield machines
             finally:
                 probing.cancel()
-                machines.takeovers.close()
+                await asyncio.gather(probing, return_exceptions=True)
+                await machines.takeovers.close()
                 await machines.heal()
 
     @asynccontextmanager

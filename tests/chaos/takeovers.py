@@ -46,9 +46,11 @@ class Takeovers:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    def close(self) -> None:
-        for task in self._tasks:
+    async def close(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def percentiles(self) -> Iterator[tuple[str, int, float, float, float]]:
         """Yield each cause, the number of takeovers, and p50, p99 and maximum in seconds."""
