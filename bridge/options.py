@@ -62,6 +62,7 @@ def database_options(settings: Settings, *, watches: bool = False) -> DatabaseOp
         url=settings.database_url.get_secret_value(),
         slot=f"{settings.slot}_watchers" if watches else settings.slot,
         publication=settings.publication,
+        warning_bytes=settings.slot_warning_bytes,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
 from bridge.auth.jwks_client import JwksUnavailableError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from bridge.projection import Projection
     from bridge.settings import Settings
     from bridge.source.base import Source, Table
+    from bridge.source.factory import SourceOptions
 
 POLL_SECONDS: Final = 0.05
 
@@ -57,10 +59,33 @@ async def _check_table(
         readable = report(*await _read(projection, table))
         if readable and table.key_advice is not None:
             report(True, f"key: {table.key_advice}")
-        live = report(*await _join(settings, create_source(options, table)))
+        if settings.source == "postgres":
+            live = await _inspect(options, report)
+        else:
+            live = report(*await _join(settings, create_source(options, table)))
+            await _inspect_unused(options, report)
     finally:
         await table.close()
     return readable and live
+
+
+async def _inspect(options: SourceOptions, report: Callable[[bool, str], bool]) -> bool:
+    from bridge.source.replication.inspection import inspect  # noqa: PLC0415 - an extra
+    from bridge.source.replication.slot import SlotOptions  # noqa: PLC0415 - an extra
+
+    database = options.database
+    assert database is not None, "the settings of the source postgres have a URL"
+    names = SlotOptions(database.slot, database.publication, options.postgrest.projection)
+    return await inspect(database.url, names, report)
+
+
+async def _inspect_unused(options: SourceOptions, report: Callable[[bool, str], bool]) -> None:
+    """A slot that another source left behind makes the server keep its WAL for ever."""
+    if options.database is None or find_spec("psycopg") is None:
+        return
+    from bridge.source.replication.inspection import inspect_unused  # noqa: PLC0415 - an extra
+
+    await inspect_unused(options.database.url, options.database.slot, report)
 
 
 async def _read(projection: Projection, table: Table) -> tuple[bool, str]:

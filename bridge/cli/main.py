@@ -111,6 +111,16 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit code 0 if the check passed, 1 if not. Settings: `bridge serve --help`.",
     )
 
+    replication = add(
+        "replication",
+        _replication,
+        "remove what BRIDGE_SOURCE=postgres has made in the database",
+        epilog="drop: drops the slots BRIDGE_SLOT and BRIDGE_SLOT_watchers, for which PostgreSQL\n"
+        "keeps WAL as long as they exist, and the publication, if the bridge made it.\n"
+        "Stop the bridge first. Needs BRIDGE_DATABASE_URL.",
+    )
+    replication.add_argument("action", choices=("drop",), help="what to do")
+
     listen = add("listen", _listen, "connect to a bridge and print its events, one per line")
     listen.add_argument(
         "url",
@@ -226,6 +236,20 @@ def _check(_args: argparse.Namespace) -> int:
     from bridge.cli.check import check  # noqa: PLC0415 - slow to import
 
     return serve.until_signalled(check(settings, out))
+
+
+def _replication(_args: argparse.Namespace) -> int:
+    settings = load()
+    logs.set_up("error", secrets=settings.secrets)
+    try:
+        from bridge.cli.replication import drop  # noqa: PLC0415 - needs the postgres extra
+    except ModuleNotFoundError as error:
+        err(
+            f"bridge replication needs {error.name}, which is part of the postgres extra:\n"
+            "  pip install 'supabase-socketio-bridge[postgres]'"
+        )
+        return 1
+    return serve.until_signalled(drop(settings, out))
 
 
 def _listen(args: argparse.Namespace) -> int:

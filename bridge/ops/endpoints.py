@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bridge.ops.status import StatusReport
     from bridge.pipeline.pipeline import PipelineStatus
     from bridge.security.admin_auth import AdminAuth
-    from bridge.source.base import SourceStatus
+    from bridge.source.base import SlotStatus, SourceStatus
 
 
 class OpsEndpoints:
@@ -146,6 +146,7 @@ class OpsEndpoints:
             "proof_seconds_ago": _ago(source.last_activity_at, now),
             "attempts": source.attempts,
             "error": source.error and self._redact(source.error),
+            **({"slot": _slot(source.slot)} if source.slot else {}),
         }
 
     def _pipeline(self, pipeline: PipelineStatus) -> dict[str, Any]:
@@ -167,6 +168,15 @@ class OpsEndpoints:
             "source": watchers.source and self._source(watchers.source, now),
             "pipeline": watchers.pipeline and self._pipeline(watchers.pipeline),
         }
+
+
+def _slot(slot: SlotStatus) -> dict[str, Any]:
+    return {
+        "name": slot.name,
+        "lag_bytes": slot.lag,
+        "retained_bytes": slot.retained,
+        "safe_bytes": slot.safe,
+    }
 
 
 def _ago(at: float | None, now: float) -> float | None:

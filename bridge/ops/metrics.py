@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from bridge.notifications.watch_sync import WatchSyncStatus
     from bridge.ops.status import StatusReport
+    from bridge.source.base import SourceStatus
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 
@@ -57,6 +58,8 @@ class BridgeCollector(Collector):
             "Attempts to subscribe since the source was last live",
             source.attempts,
         )
+        watchers = None if report.watchers is None else report.watchers.source
+        yield from _slots(source, watchers)
         yield _gauge("rows", "Rows of the table in memory", pipeline.rows)
         yield _gauge(
             "doubts",
@@ -92,6 +95,25 @@ class BridgeCollector(Collector):
         yield _counts("refusals", "Rejected connections by code", "code", report.rejections)
         if report.watchers is not None:
             yield from _notified(report.watchers)
+
+
+def _slots(*sources: SourceStatus | None) -> Iterable[Metric]:
+    slots = [source.slot for source in sources if source is not None and source.slot is not None]
+    if not slots:
+        return
+    families = [
+        GaugeMetricFamily(f"bridge_slot_{name}", text, labels=["slot"])
+        for name, text in (
+            ("lag_bytes", "WAL written since the position that the log holds"),
+            ("retained_bytes", "WAL that PostgreSQL keeps for the slot"),
+            ("safe_bytes", "WAL that may be written before the slot can be lost, if limited"),
+        )
+    ]
+    for slot in slots:
+        for family, value in zip(families, (slot.lag, slot.retained, slot.safe), strict=True):
+            if value is not None:
+                family.add_metric([slot.name], float(value))
+    yield from families
 
 
 def _notified(watchers: WatchSyncStatus) -> Iterable[Metric]:

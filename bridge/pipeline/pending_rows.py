@@ -25,6 +25,7 @@ class PendingRow:
     deadline: float  # end of the grace period, monotonic seconds
     recent: bool  # found by a recent scan: the stream missed it just now
     watermark: str | None  # the watermark when it was found
+    known: bytes | None = None  # the last emitted state when it was found
 
 
 class PendingRows:

@@ -70,6 +70,11 @@ class StreamState(Protocol):
         """Whether the stream delivers changes at present."""
         ...
 
+    @property
+    def passed_at(self) -> float:
+        """Up to when everything that was committed has been merged; infinite: it is not known."""
+        ...
+
     def record_missed(self, rows: int) -> None:
         """Record rows that the stream did not deliver within the grace period."""
         ...
@@ -136,6 +141,16 @@ class RowComparison:
                 else:
                     self._add_pending(scan, key, None)
 
+    def leave_deleted(self, scan: TableScan, keys: Sequence[Key]) -> bool:
+        """Leave rows that the scan did not meet to a stream without gaps, for the grace period.
+        Return False if the stream may have lost their deletion.
+        """
+        if not self._exact or scan.at_once:
+            return False
+        for key in keys:
+            self._add_pending(scan, key, None)
+        return True
+
     async def read_rows(self, keys: Sequence[Key], *, unpublished: bool = False) -> None:
         """Read single rows and merge them. `unpublished`: rows of an interrupted initial load;
         their deletion is not emitted.
@@ -166,6 +181,7 @@ class RowComparison:
                 self._clock.monotonic() + self._grace,
                 recent=scan.kind is ScanKind.RECENT,
                 watermark=self._watermark.at,
+                known=self._merger.state(key),
             )
         )
 
@@ -176,10 +192,11 @@ class RowComparison:
         now, oldest = self._clock.monotonic(), self.pending.oldest_watermark
         if not self._stream.live:
             now = float("inf")
+        # A stream without gaps delivers what it has not passed yet, however far behind it is.
+        now = min(now, self._stream.passed_at + self._grace)
         missed = []
         for pending in self.pending.pop_expired(now):
-            state = self._merger.state(pending.key)
-            if state is not None if pending.row is None else state == pending.row:
+            if self._was_delivered(pending):
                 continue
             self._schedule_scans(self._clock.monotonic())  # where one was missed, more may be
             if pending.recent:
@@ -196,16 +213,32 @@ class RowComparison:
             for key in missed:
                 self._merger.request_reread(key)
 
+    def _was_delivered(self, pending: PendingRow) -> bool:
+        """Return whether the stream has delivered what a scan found, or something newer."""
+        state = self._merger.state(pending.key)
+        if self._exact:
+            return state != pending.known
+        return state is not None if pending.row is None else state == pending.row
+
+    @property
+    def _exact(self) -> bool:
+        """Whether the stream has no gaps, and shows how far it is."""
+        return self._stream.passed_at < float("inf")
+
     def _at_once(self, scan: TableScan) -> bool:
         """Return whether findings are emitted without a grace period for the stream, after which
         their rows would have to be read again.
         """
+        if self._exact:
+            return scan.at_once
         unread = self._reader.fails(ReadKind.ROWS)
         return scan.at_once or unread or self.pending.full or not self._stream.live
 
     def pending_full(self, scan: TableScan) -> bool:
-        """Return whether a recent scan has to wait, so that the stream can deliver its findings."""
-        return not scan.at_once and self.pending.full
+        """Return whether a scan ends early, so that the stream can deliver its findings."""
+        if scan.at_once or not self.pending.full:
+            return False
+        return self._exact or scan.kind is ScanKind.RECENT
 
 
 def portions(records: Iterable[Record], size: int) -> Iterator[list[Record]]:

@@ -89,7 +89,7 @@ class ScanRunner:
         elif (unseen := self._pop_unseen(scan)) is None:
             await self._end(scan)
             return True
-        elif unseen:
+        elif unseen and not self._comparison.leave_deleted(scan, unseen):
             # A row that the scan did not meet is deleted only if a direct read does not find it.
             await self._confirm_deleted(scan, unseen)
         now = self._clock.monotonic()
@@ -143,8 +143,8 @@ class ScanRunner:
             query = partial(self._table.keys, scan.after, limit)
             async with self._reader.read(ReadKind.KEYS, query) as keys:
                 self._comparison.compare_keys(scan, keys)
-        elif scan.kind is ScanKind.RECENT and self._comparison.pending_full(scan):
-            scan.ended = True
+        elif self._comparison.pending_full(scan):
+            scan.ended, scan.unseen = True, None
             return
         else:
             kind, rows = self._rows_of(scan, limit)

@@ -37,6 +37,11 @@ class ReplicationSettings(SettingsGroup):
     publication: str = Field(
         "bridge", description="Publication of the source postgres; created if it is missing"
     )
+    slot_warning_bytes: int = Field(
+        1_000_000_000,
+        ge=1,
+        description="WAL that PostgreSQL keeps for the slot, above which a warning is logged",
+    )
     slot_compare_interval: float = Field(
         3600,
         gt=0,

@@ -24,6 +24,19 @@ class SourceState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class SlotStatus:
+    """A replication slot as of its last reading. Sizes are bytes of WAL."""
+
+    name: str
+    lag: int
+    """Written since the position that the log holds."""
+    retained: int
+    """Kept by the server for the slot."""
+    safe: int | None
+    """May be written before the server may drop what the slot needs; None: there is no limit."""
+
+
+@dataclass(frozen=True, slots=True)
 class SourceStatus:
     """State of a source. Times are seconds of the monotonic clock.
 
@@ -38,6 +51,8 @@ class SourceStatus:
     error: str | None = None
     failing_since: float | None = None
     """The first failure since it was live last, or since the start; None: there was none."""
+    slot: SlotStatus | None = None
+    """None: the source has no slot, or has not read it yet."""
 
 
 class Source(Protocol):

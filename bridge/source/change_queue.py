@@ -32,6 +32,9 @@ class ChangeQueue:
         is not left to the stream."""
         self.missed = 0
         """Number of rows that reads found changed and the source did not deliver in its grace."""
+        self.passed_at = float("inf")
+        """Up to when everything that was committed has been merged, in monotonic seconds, from a
+        source without gaps that can be behind; infinite: the source does not know."""
         self.confirmed_at: float | None = None
         """When the last scan began that found nothing the source had not delivered, in monotonic
         seconds."""

@@ -24,6 +24,7 @@ class DatabaseOptions:
     url: str = field(repr=False)
     slot: str
     publication: str
+    warning_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,11 @@ def create_source(options: SourceOptions, table: Table) -> Source:
         database = _database(options)
         return PostgresSource(
             ReplicationOptions(
-                database.url, database.slot, database.publication, options.postgrest.projection
+                database.url,
+                database.slot,
+                database.publication,
+                options.postgrest.projection,
+                database.warning_bytes,
             ),
             options.types,
         )

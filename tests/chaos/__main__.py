@@ -1,6 +1,7 @@
 """Inject random faults for minutes, and check every event that every client receives.
 
     python -m tests.chaos --minutes 5 --seed 7 [--clients 30] [--only kill,cut] [--log memory:]
+        [--source postgres]
         [--pause 1.5] [--defaults] [--set page_rows=7] [--json FILE]
 
 The sandbox, the bridge and the clients are processes of their own. Two writers change the table
@@ -36,6 +37,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--clients", type=int, default=30)
     parser.add_argument("--only", default="", metavar="FAULT,...", help="only these faults")
+    parser.add_argument("--source", default="realtime", choices=("realtime", "postgres"))
     parser.add_argument("--log", default="sqlite:", help="memory: or sqlite: (a file)")
     parser.add_argument("--pause", type=float, default=1.5, help="seconds between faults, about")
     parser.add_argument("--round", type=float, default=30, help="seconds of faults per round")
@@ -62,6 +64,7 @@ def main() -> int:
         clients=args.clients,
         only=only,
         log=args.log,
+        source=args.source,
         round_seconds=args.round,
         pause=args.pause,
         patience=args.patience,

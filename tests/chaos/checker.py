@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 class Checker:
     """Call `check` when all events are delivered, as often as that is; what it took is dropped."""
 
-    def __init__(self, table: ExpectedTable, published: PublishedLog) -> None:
+    def __init__(
+        self, table: ExpectedTable, published: PublishedLog, *, exact: bool = False
+    ) -> None:
+        """`exact`: every committed state has to be published."""
         self.published = published
-        self.states = StateChecker(table)
+        self.states = StateChecker(table, exact=exact)
 
     def check(self, clients: Sequence[ClientSession]) -> list[Violation]:
         """Return all violations since the last call, with what happened around each."""

@@ -14,3 +14,12 @@ FAULTS: Final[dict[str, Fault]] = {
     for faults in (upstream_faults.fault, process_faults.fault, client_faults.fault)
     for fault in faults
 }
+
+DATABASE_FAULTS: Final = frozenset(
+    (
+        *(fault.name for faults in (process_faults.fault, client_faults.fault) for fault in faults),
+        *("postgres_restart", "postgres_crash", "terminate", "truncate", "identity", "column"),
+        *("huge", "long_transaction"),
+    )
+) - {"kill_in_pass"}
+"""Faults that concern a source that reads the database directly."""

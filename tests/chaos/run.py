@@ -20,7 +20,7 @@ from tests.chaos.client_session import ClientSession
 from tests.chaos.disk import Disk
 from tests.chaos.environment import Environment
 from tests.chaos.fault import UnavailableError
-from tests.chaos.faults import FAULTS
+from tests.chaos.faults import DATABASE_FAULTS, FAULTS
 from tests.chaos.js_clients import JsClients
 from tests.chaos.plan import SHORT_WAITS, Plan
 from tests.chaos.platform import Platform
@@ -62,6 +62,7 @@ class Options:
     clients: int = 30
     only: tuple[str, ...] = ()
     log: str = "sqlite:"
+    source: str = "realtime"
     round_seconds: float = 30.0
     pause: float = 1.5
     patience: float = 60.0
@@ -76,7 +77,10 @@ class Run:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._began = time.monotonic()
-        self.plan = Plan(options.seed, options.clients, options.only)
+        only = options.only
+        if options.source == "postgres":
+            only = tuple(name for name in only or FAULTS if name in DATABASE_FAULTS)
+        self.plan = Plan(options.seed, options.clients, only)
         settings = {**self.plan.settings, **(SHORT_WAITS if options.short_waits else {})}
         self._settings: dict[str, Any] = settings | dict(options.settings)
         projection = Settings(
@@ -88,7 +92,9 @@ class Run:
         self.table = ExpectedTable(projection)
         self.table.omits_large_values = not options.only or "identity" in options.only
         self.published = PublishedLog(projection)
-        self.checker = Checker(self.table, self.published)
+        # A log in memory is empty after a restart: the source begins with a snapshot.
+        exact = options.source == "postgres" and options.log.startswith("sqlite:")
+        self.checker = Checker(self.table, self.published, exact=exact)
         self.clients = {
             spec.name: ClientSession(
                 spec.name,
@@ -147,6 +153,8 @@ class Run:
             "BRIDGE_SNAPSHOT_PAGES_BURST_PER_ADDRESS": "10000",
             "SUPABASE_URL": platform.supabase_url,
             "SUPABASE_SECRET_KEY": platform.supabase_key,
+            "BRIDGE_SOURCE": options.source,
+            "BRIDGE_DATABASE_URL": platform.database_url,
         }
         slow = 1.0 if options.short_waits else 30.0
         bridge = await stack.enter_async_context(Supervisor.open(directory, environment, slow))
@@ -286,5 +294,6 @@ class Run:
             "rejected": counts["rejected"],
             **env.bridge.counts,
             "blended": self.checker.states.blended,
+            "followed": self.checker.states.followed,
             "unobserved positions": self.published.unobserved,
         }

@@ -134,3 +134,25 @@ async def _(env: Environment, rng: random.Random, seconds: float) -> None:
     for text in ("(select string_agg(md5(n::text), '') from generate_series(1, 35000) n)", "null"):
         await env.platform.execute(f"update {TABLE} set address = {text} where id = '{key}'")
         await asyncio.sleep(seconds)
+
+
+@fault("terminate", 2)
+async def _(env: Environment, rng: random.Random, _seconds: float) -> None:
+    """End the connection of a replication slot, several times."""
+    for _ in range(rng.randint(1, 3)):
+        await env.platform.execute(
+            "select pg_terminate_backend(active_pid) from pg_replication_slots"
+            " where slot_name like 'bridge%' and active"
+        )
+        await asyncio.sleep(rng.uniform(0, 0.3))
+
+
+@fault("long_transaction", 1)
+async def _(env: Environment, rng: random.Random, _seconds: float) -> None:
+    """Change all rows many times in one transaction."""
+    times = rng.randint(20, 200)
+    await env.platform.execute(
+        f"do $$ begin for n in 1..{times} loop"
+        f" update {TABLE} set units = (n % 50) + 1 where id in"
+        f" (select id from {TABLE} order by id for update); end loop; end $$"
+    )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
-    from bridge.log.base import Entry, EventLog
+    from bridge.log.base import Entry, EventLog, Position
     from bridge.sandbox import Sandbox
     from bridge.source.base import Source, TableConnection
 
@@ -40,6 +40,20 @@ def replication_settings(sandbox: Sandbox, directory: Path, **overrides: Any) ->
             **overrides,
         }
     )
+
+
+async def drop_replication(sandbox: Sandbox, name: str) -> None:
+    """Drop the slot and the publication of that name, as soon as nothing streams from it."""
+    async with asyncio.timeout(20):
+        while await sandbox.execute(
+            "select 1 from pg_replication_slots where slot_name = %s and active", (name,)
+        ):
+            await asyncio.sleep(POLL_SECONDS)
+    await sandbox.execute(
+        "select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = %s",
+        (name,),
+    )
+    await sandbox.execute(f"drop publication if exists {name}")
 
 
 class ReplicationRig:
@@ -98,6 +112,12 @@ class ReplicationRig:
     @property
     def events(self) -> list[dict[str, Any]]:
         return [envelope for commit in self.commits for envelope in commit]
+
+    def logged(self, after: Position) -> list[dict[str, Any]]:
+        """Return all envelopes of the log after a position, also of an earlier run."""
+        located = self.log.locate(after)
+        assert located is not None
+        return [orjson.loads(entry.event.envelope) for entry in self.log.after(located)]
 
     def of(self, key: str) -> list[tuple[str, dict[str, Any]]]:
         """Return the events of a row: name and data."""

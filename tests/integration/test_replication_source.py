@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.source.replication.lsn import StreamPosition, parse_lsn
-from tests.integration.replication_rig import ReplicationRig, replication_settings
+from tests.integration.replication_rig import (
+    ReplicationRig,
+    drop_replication,
+    replication_settings,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -21,15 +25,7 @@ if TYPE_CHECKING:
 async def settings(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[Settings]:
     """Settings of a bridge without slot and publication; both are dropped after the test."""
     yield replication_settings(sandbox, tmp_path)
-    await drop(sandbox)
-
-
-async def drop(sandbox: Sandbox) -> None:
-    await sandbox.execute(
-        "select pg_drop_replication_slot(slot_name) from pg_replication_slots"
-        " where slot_name like 'bridge%'"
-    )
-    await sandbox.execute("drop publication if exists bridge")
+    await drop_replication(sandbox, "bridge")
 
 
 async def a_key(sandbox: Sandbox) -> str:

@@ -18,14 +18,18 @@ SHOWN_STATES = 5
 
 
 class StateChecker:
-    """The received states of a property have to be a subsequence of its committed states.
+    """The received states of a property have to be a subsequence of its committed states; with
+    `exact`, each has to follow the one before it, where a client receives everything.
 
     Call `check` when all commits are in `table`, as often as needed: each call takes what was
     received since the call before.
     """
 
-    def __init__(self, table: ExpectedTable) -> None:
+    def __init__(self, table: ExpectedTable, *, exact: bool = False) -> None:
         self.table = table
+        self._exact = exact
+        self.followed = 0
+        """Received states that had to follow the one before them."""
         self.blended = 0
         """Received states with an earlier large value; documented, so no violation."""
         self._index: dict[tuple[str, str], int] = {}
@@ -81,6 +85,11 @@ class StateChecker:
         match order:
             case StateOrder.LATER:
                 self._blended.discard(ident)
+                if self._exact and received.follows and before >= 0:
+                    self.followed += 1
+                    if index > before + 1:
+                        text = f"{received.state} after index {before} skips {index - before - 1}"
+                        yield Violation(Kind.SKIPPED, client, text, received.at, received.key)
                 return
             case StateOrder.BLENDED:
                 self._blended.add(ident)

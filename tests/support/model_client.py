@@ -35,6 +35,8 @@ class ReceivedState:
     from_snapshot: bool
     completes_former: bool = False
     """Whether it is the state received before it, with columns that were unknown then."""
+    follows: bool = False
+    """Whether the client held the row before it, and receives every event."""
 
 
 class ModelClient:
@@ -228,9 +230,10 @@ class ModelClient:
                 self._apply_updated(key, data)
             case "property-deleted":
                 self._check_fields(key, data, {"property_id", "deleted_at"})
-                if self.rows.pop(key, None) is None and self.complete:
+                held = self.rows.pop(key, None)
+                if held is None and self.complete:
                     self.violate(Kind.WRONG_OLD, key, "deleted, and was not held")
-                self._receive(key, None)
+                self._receive(key, None, held=held)
             case other:
                 self.violate(Kind.MALFORMED, key, f"an event {other}")
 
@@ -270,7 +273,7 @@ class ModelClient:
             # Otherwise a later page of the snapshot has the row.
         else:
             self.rows[key] = state
-            self._receive(key, state)
+            self._receive(key, state, held=held)
 
     def _learn_old_values(self, key: str, held: Row, changes: Mapping[str, Any]) -> None:
         """Complete the state before an update by the old values of columns that were not held: a
@@ -306,7 +309,7 @@ class ModelClient:
             self.rows[key] = row
         else:
             self.rows.pop(key, None)
-        self._receive(key, row)
+        self._receive(key, row, held=held)
 
     def _included(self, key: str, row: Row) -> bool:
         """Return whether a held row is in the subscription; False where that is undecided."""
@@ -319,9 +322,20 @@ class ModelClient:
             return None
         return list(regions_of(row, region))
 
-    def _receive(self, key: str, state: Row | None, *, from_snapshot: bool = False) -> None:
+    def _receive(
+        self,
+        key: str,
+        state: Row | None,
+        *,
+        from_snapshot: bool = False,
+        held: Row | None = None,
+    ) -> None:
         copied = None if state is None else dict(state)
-        self.received.append(ReceivedState(key, copied, self._clock(), from_snapshot))
+        everything = self.snapshots and self.complete and self.subscription.regions is None
+        follows = everything and held is not None and not self.uncertain
+        self.received.append(
+            ReceivedState(key, copied, self._clock(), from_snapshot, follows=follows)
+        )
 
     def _check_row(self, key: str, data: Mapping[str, Any]) -> None:
         nulls = {column for column in self._null_columns if data.get(column, ...) is None}

@@ -13,6 +13,8 @@ class Kind(StrEnum):
     """An event in the client's rooms was received by other clients and not by this one."""
     REPEATED = "repeated"
     """A position or a state was received twice."""
+    SKIPPED = "skipped"
+    """A committed state between two received ones was never sent, by a source that sends all."""
     DISORDERED = "disordered"
     """A state after a later state of its property, or a position after a later position."""
     INVENTED = "invented"

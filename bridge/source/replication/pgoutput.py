@@ -1,4 +1,4 @@
-"""Decodes the logical replication messages of `pgoutput`, protocol version 1. No I/O.
+"""Decodes the logical replication messages of `pgoutput`, protocol versions 1 and 2. No I/O.
 
 The message formats are those of the PostgreSQL documentation, "Logical Replication Message
 Formats". Insert, Update and Delete refer to their table by OID only; the Relation message that
@@ -11,9 +11,12 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from enum import Enum
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.changes import Op
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class UnchangedToast(Enum):
@@ -33,8 +36,8 @@ TupleData: TypeAlias = tuple[TupleValue, ...]
 
 
 class MalformedMessageError(ValueError):
-    """The bytes are not a complete message of protocol version 1, or refer to a relation OID that
-    no Relation message has described.
+    """The bytes are not a complete message of the protocol, or refer to a relation OID that no
+    Relation message has described.
     """
 
 
@@ -108,7 +111,45 @@ class TruncateMessage:
     restart_identity: bool
 
 
-Message: TypeAlias = BeginMessage | CommitMessage | Relation | RowMessage | TruncateMessage
+@dataclass(frozen=True, slots=True)
+class StreamStart:
+    """Message `S`: the next messages, up to `StreamStop`, belong to a transaction in progress. Each
+    of them has the id of its subtransaction after its kind (`in_progress`).
+    """
+
+    xid: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStop:
+    """Message `E`."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamCommit:
+    """Message `c`: a transaction that was sent in progress is committed."""
+
+    xid: int
+    commit_lsn: int
+    end_lsn: int
+    commit_timestamp: int
+    """Microseconds since 2000-01-01 UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamAbort:
+    """Message `A`: a subtransaction was rolled back; all of the transaction if both are equal."""
+
+    xid: int
+    subxid: int
+
+
+StreamMessage: TypeAlias = StreamStart | StreamStop | StreamCommit | StreamAbort
+"""Of protocol version 2, if it was asked for `streaming`."""
+
+Message: TypeAlias = (
+    BeginMessage | CommitMessage | Relation | RowMessage | TruncateMessage | StreamMessage
+)
 
 _TEXT, _NULL, _TOAST = b"tnu"
 _U16 = struct.Struct(">H")
@@ -116,6 +157,26 @@ _U32 = struct.Struct(">I")
 _TYPE_AND_MOD = struct.Struct(">Ii")
 _BEGIN = struct.Struct(">QqI")
 _COMMIT = struct.Struct(">BQQq")
+_STREAM_COMMIT = struct.Struct(">IBQQq")
+_STREAM_ABORT = struct.Struct(">II")
+
+
+def in_progress(data: bytes) -> tuple[int, bytes]:
+    """Return the subtransaction of a message between `StreamStart` and `StreamStop`, and the
+    message as outside of them.
+    """
+    return int.from_bytes(data[1:5], "big"), data[:1] + data[5:]
+
+
+@dataclass(frozen=True, slots=True)
+class WantedColumns:
+    """The columns of a relation that are decoded, by their number; the others are None.
+
+    `old`: of old tuples, as far as the new one has all values (`UNCHANGED_TOAST`).
+    """
+
+    new: Sequence[bool]
+    old: Sequence[bool]
 
 
 class PgoutputDecoder:
@@ -123,6 +184,11 @@ class PgoutputDecoder:
 
     def __init__(self) -> None:
         self._relations: dict[int, Relation] = {}
+        self._wanted: dict[int, WantedColumns] = {}
+
+    def want(self, relation: int, columns: WantedColumns) -> None:
+        """Decode only these columns of a relation, until its next Relation message."""
+        self._wanted[relation] = columns
 
     def decode(self, data: bytes) -> Message | None:
         """Return the message in `data`; None for Type (`Y`), Origin (`O`) and Message (`M`).
@@ -143,16 +209,26 @@ class PgoutputDecoder:
                 case b"R":
                     relation = _relation(data)
                     self._relations[relation.oid] = relation
+                    self._wanted.pop(relation.oid, None)
                     return relation
                 case b"T":
                     return _truncate(data)
                 case b"Y" | b"O" | b"M":
                     return None
+                case b"S":
+                    return StreamStart(_U32.unpack_from(data, 1)[0])
+                case b"E":
+                    return StreamStop()
+                case b"c":
+                    xid, _, lsn, end_lsn, committed_at = _STREAM_COMMIT.unpack_from(data, 1)
+                    return StreamCommit(xid, lsn, end_lsn, committed_at)
+                case b"A":
+                    return StreamAbort(*_STREAM_ABORT.unpack_from(data, 1))
         except (struct.error, IndexError, UnicodeDecodeError, ValueError) as error:
             raise MalformedMessageError(
                 f"expected a complete pgoutput message {kind!r}, got {len(data)} bytes: {error}"
             ) from error
-        raise MalformedMessageError(f"expected one of B C R I U D T Y O M, got {kind!r}")
+        raise MalformedMessageError(f"expected one of B C R I U D T Y O M S E c A, got {kind!r}")
 
     def _row_change(self, kind: bytes, data: bytes) -> RowMessage:
         (oid,) = _U32.unpack_from(data, 1)
@@ -161,42 +237,47 @@ class PgoutputDecoder:
             raise MalformedMessageError(
                 f"expected a Relation message of relation {oid} before its first row, got none"
             )
+        wanted = self._wanted.get(oid)
+        columns = None if wanted is None else wanted.new
         at = 5
         if kind == b"I":
-            new, _ = _tuple_data(data, at + 1)
+            new, _ = _tuple_data(data, at + 1, columns)
             return RowMessage(Op.INSERT, relation, new)
         tag = data[at : at + 1]
+        old_columns = None if wanted is None else wanted.old
         if kind == b"D":
-            old, _ = _tuple_data(data, at + 1)
+            old, _ = _tuple_data(data, at + 1, old_columns)
             return RowMessage(Op.DELETE, relation, None, old, old_is_key=tag == b"K")
         if tag not in (b"K", b"O"):
-            new, _ = _tuple_data(data, at + 1)
+            new, _ = _tuple_data(data, at + 1, columns)
             return RowMessage(Op.UPDATE, relation, new)
-        old, at = _tuple_data(data, at + 1)
-        new, _ = _tuple_data(data, at + 1)
+        old_at = at + 1
+        old, at = _tuple_data(data, old_at, old_columns)
+        new, _ = _tuple_data(data, at + 1, columns)
+        if old_columns is not columns and UNCHANGED_TOAST in new:
+            old, _ = _tuple_data(data, old_at, columns)
         return RowMessage(Op.UPDATE, relation, new, old, old_is_key=tag == b"K")
 
 
-def _tuple_data(data: bytes, at: int) -> tuple[TupleData, int]:
-    (count,) = _U16.unpack_from(data, at)
+def _tuple_data(data: bytes, at: int, wanted: Sequence[bool] | None) -> tuple[TupleData, int]:
+    count = (data[at] << 8) | data[at + 1]
     at += 2
-    values: list[TupleValue] = []
-    for _ in range(count):
+    values: list[TupleValue] = [None] * count
+    for number in range(count):
         kind = data[at]
-        at += 1
         if kind == _TEXT:
-            (length,) = _U32.unpack_from(data, at)
-            at += 4
-            if at + length > len(data):
-                raise ValueError("a column value extends past the end of the message")
-            values.append(data[at : at + length].decode())
-            at += length
-        elif kind == _NULL:
-            values.append(None)
-        elif kind == _TOAST:
-            values.append(UNCHANGED_TOAST)
-        else:
+            start = at + 5
+            at = start + int.from_bytes(data[at + 1 : start], "big")
+            if wanted is None or wanted[number]:
+                values[number] = data[start:at].decode()
+            continue
+        at += 1
+        if kind == _TOAST:
+            values[number] = UNCHANGED_TOAST
+        elif kind != _NULL:
             raise ValueError(f"expected a column kind of t, n or u, got {kind:#x}")
+    if at > len(data):
+        raise ValueError("a column value extends past the end of the message")
     return tuple(values), at
 
 

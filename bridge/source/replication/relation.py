@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bridge.changes import Change, Op
 from bridge.source.normalize import normalize_key
-from bridge.source.replication.pgoutput import UNCHANGED_TOAST
+from bridge.source.replication.pgoutput import UNCHANGED_TOAST, WantedColumns
 from bridge.source.replication.values import is_plain
 
 if TYPE_CHECKING:
@@ -57,12 +57,27 @@ class RelationDecoder:
                 f"the stream has no column {projection.key} of {relation.schema}.{relation.table}: "
                 "the column was dropped or renamed, or the publication's column list omits it"
             )
+        wanted = [column.name in projection.selected for column in relation.columns]
+        is_key = [column.name == projection.key for column in relation.columns]
+        self.wanted = WantedColumns(wanted, is_key)
         self._key_index = by_name[projection.key]
         self._key_type = types[relation.columns[self._key_index].type_oid]
         self._key_name = projection.key
 
     def change(self, message: RowMessage, committed_at: str, lsn: int) -> Change:
-        """Return the change of a message. Raises `UnreadableRowError` without its key."""
+        """Return the change of a message. Raises `UnreadableRowError` if it has no key."""
+        try:
+            return self._change(message, committed_at, lsn)
+        except (ValueError, LookupError) as error:
+            if isinstance(error, UnreadableRowError):
+                raise
+            relation = self.relation
+            raise UnreadableRowError(
+                f"a value of {relation.schema}.{relation.table} is not of its column's type "
+                f"({type(error).__name__})"
+            ) from None
+
+    def _change(self, message: RowMessage, committed_at: str, lsn: int) -> Change:
         old, new = message.old, message.new
         index = self._key_index
         if new is None:

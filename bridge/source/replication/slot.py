@@ -1,4 +1,4 @@
-"""The publication and the slot of a bridge: created if they are missing, and checked."""
+"""The replication slot of a bridge: its state, and what creates, reads and drops it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 from psycopg import sql
 
-from bridge.source.replication.faults import SourceFault, fault_of
+from bridge.source.replication.faults import fault_of
 from bridge.source.replication.lsn import format_lsn, parse_lsn
 
 if TYPE_CHECKING:
@@ -23,22 +23,8 @@ PLUGIN: Final = "pgoutput"
 FIRST_STREAMING: Final = 140_000
 """First version of PostgreSQL that streams transactions in progress (protocol version 2)."""
 
-_TABLE: Final = """
-    select c.oid::int8, c.relkind::text, c.relreplident::text,
-           array(select a.attname::text from pg_catalog.pg_index i
-                 join pg_catalog.pg_attribute a
-                   on a.attrelid = i.indrelid and a.attnum = any(i.indkey)
-                 where i.indrelid = c.oid and (i.indisprimary and c.relreplident = 'd'
-                                               or i.indisreplident and c.relreplident = 'i'))
-    from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-    where n.nspname = %s and c.relname = %s and c.relkind in ('r', 'p')"""
-
-_PUBLISHED: Final = """
-    select p.puballtables, p.pubinsert and p.pubupdate and p.pubdelete, p.pubtruncate,
-           p.pubviaroot,
-           exists (select from pg_catalog.pg_publication_tables t
-                   where t.pubname = p.pubname and t.schemaname = %s and t.tablename = %s)
-    from pg_catalog.pg_publication p where p.pubname = %s"""
+FIRST_FAILOVER: Final = 170_000
+"""First version of PostgreSQL with logical slots that standbys may continue."""
 
 _SLOT: Final = """
     select plugin::text, slot_type, database::text, active, active_pid,
@@ -99,95 +85,17 @@ async def slot_state(connection: psycopg.AsyncConnection[Any], name: str) -> Slo
     )
 
 
-async def ensure_publication(
-    connection: psycopg.AsyncConnection[Any], options: SlotOptions
-) -> bool:
-    """Create the publication if it is missing, add the table if it is not in it. Return whether
-    either was done: changes before it are not in the stream of a slot. Raises `SourceFault` with
-    the SQL to run if the role may not, or if the table can't be published.
+async def create_slot(
+    connection: ReplicationConnection, name: str, *, version: int
+) -> tuple[int, str]:
+    """Create the slot, from PostgreSQL 17 on one that standbys may continue after a failover.
+
+    Return its consistent point and the name of its snapshot, which exists until the next command of
+    the connection. Raises `SourceFault`.
     """
-    projection = options.projection
-    schema, table = projection.schema, projection.table
-    name = f"{_quoted(schema)}.{_quoted(table)}"
-    publication = _quoted(options.publication)
-    doing = f"publishing {schema}.{table}"
-    try:
-        await _check_table(connection, projection, name)
-        cursor = await connection.execute(_PUBLISHED, (schema, table, options.publication))
-        row = await cursor.fetchone()
-        if row is None:
-            await _run(
-                connection,
-                f"CREATE PUBLICATION {publication} FOR TABLE {name} "
-                "WITH (publish_via_partition_root = true)",
-            )
-            log.info("created the publication %s for %s", options.publication, name)
-            return True
-        _, writes, _, via_root, has_table = row
-        if not writes:
-            raise _needed(
-                f"the publication {options.publication} leaves out inserts, updates or deletes",
-                f"ALTER PUBLICATION {publication} SET "
-                "(publish = 'insert, update, delete, truncate')",
-            )
-        kind = await _kind(connection, projection)
-        if kind == "p" and not via_root:
-            raise _needed(
-                f"{name} is partitioned, and the publication names its partitions",
-                f"ALTER PUBLICATION {publication} SET (publish_via_partition_root = true)",
-            )
-        if not has_table:
-            await _run(connection, f"ALTER PUBLICATION {publication} ADD TABLE {name}")
-            log.info("added %s to the publication %s", name, options.publication)
-            return True
-    except psycopg.Error as error:
-        raise fault_of(error, doing) from error
-    return False
-
-
-async def _kind(connection: psycopg.AsyncConnection[Any], projection: Projection) -> str:
-    cursor = await connection.execute(_TABLE, (projection.schema, projection.table))
-    row = await cursor.fetchone()
-    return "" if row is None else str(row[1])
-
-
-async def _check_table(
-    connection: psycopg.AsyncConnection[Any], projection: Projection, name: str
-) -> None:
-    cursor = await connection.execute(_TABLE, (projection.schema, projection.table))
-    row = await cursor.fetchone()
-    if row is None:
-        raise SourceFault(
-            f"the table {name} does not exist: correct BRIDGE_TABLE or BRIDGE_WATCHERS, or apply "
-            "the migrations",
-            needs_operator=True,
-        )
-    _, _, identity, columns = row
-    if identity != "f" and projection.key not in columns:
-        raise _needed(
-            f"the replica identity of {name} does not have the key {projection.key}, so that "
-            "updates and deletes do not show their row",
-            f"ALTER TABLE {name} REPLICA IDENTITY FULL",
-        )
-
-
-async def _run(connection: psycopg.AsyncConnection[Any], statement: str) -> None:
-    try:
-        await connection.execute(statement.encode())
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise _needed(f"the role may not publish the table ({error})", statement) from error
-
-
-def _needed(fact: str, statement: str) -> SourceFault:
-    return SourceFault(f"{fact}; run: {statement}", needs_operator=True)
-
-
-async def create_slot(connection: ReplicationConnection, name: str) -> tuple[int, str]:
-    """Create the slot. Return its consistent point and the name of its snapshot, which exists until
-    the next command of the connection. Raises `SourceFault`.
-    """
+    options = "(SNAPSHOT 'export', FAILOVER)" if version >= FIRST_FAILOVER else "EXPORT_SNAPSHOT"
     [row] = await connection.command(
-        f"CREATE_REPLICATION_SLOT {_quoted(name)} LOGICAL {PLUGIN} EXPORT_SNAPSHOT"
+        f"CREATE_REPLICATION_SLOT {quoted(name)} LOGICAL {PLUGIN} {options}"
     )
     log.info("created the replication slot %s at %s", name, row[1])
     return parse_lsn(row[1]), row[2]
@@ -206,14 +114,17 @@ async def drop_slot(connection: psycopg.AsyncConnection[Any], name: str) -> bool
         raise fault_of(error, f"dropping the slot {name}") from error
 
 
-def start_command(options: SlotOptions, lsn: int) -> str:
-    """Return the command that begins the stream at `lsn`."""
-    publication = _quoted(options.publication).replace("'", "''")
+def start_command(options: SlotOptions, lsn: int, *, streaming: bool) -> str:
+    """Return the command that begins the stream at `lsn`. `streaming`: long transactions are sent
+    before their commit.
+    """
+    publication = quoted(options.publication).replace("'", "''")
+    protocol = "proto_version '2', streaming 'on'" if streaming else "proto_version '1'"
     return (
-        f"START_REPLICATION SLOT {_quoted(options.slot)} LOGICAL {format_lsn(lsn)} "
-        f"(proto_version '1', publication_names '{publication}')"
+        f"START_REPLICATION SLOT {quoted(options.slot)} LOGICAL {format_lsn(lsn)} "
+        f"({protocol}, publication_names '{publication}')"
     )
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
     return sql.Identifier(name).as_string(None)

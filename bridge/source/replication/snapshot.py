@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg import sql
 
-from bridge.source.replication.faults import fault_of
+from bridge.source.replication.faults import SourceFault, fault_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -42,3 +42,8 @@ async def snapshot_pages(
                 yield page
     except psycopg.Error as error:
         raise fault_of(error, "reading the snapshot") from error
+    except (ValueError, LookupError) as error:
+        raise SourceFault(
+            f"reading the snapshot: a value is not of its column's type ({type(error).__name__}); "
+            "the table may have been altered meanwhile"
+        ) from error

@@ -12,14 +12,16 @@ import asyncio
 import logging
 import random
 import time
-from contextlib import AsyncExitStack
+from collections import deque
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
+from tempfile import gettempdir
 from typing import TYPE_CHECKING, Final
 
 import psycopg
 
 from bridge.changes import GapReason, SnapshotBegin, SnapshotEnd, SnapshotPage
-from bridge.source.base import SourceState, SourceStatus
+from bridge.source.base import SlotStatus, SourceState, SourceStatus
 from bridge.source.column_types import ColumnTypes
 from bridge.source.replication import connection as connections
 from bridge.source.replication import slot as slots
@@ -34,12 +36,17 @@ from bridge.source.replication.connection import (
 from bridge.source.replication.faults import SourceFault, fault_of
 from bridge.source.replication.lsn import StreamPosition, format_lsn
 from bridge.source.replication.pgoutput import MalformedMessageError
+from bridge.source.replication.publication import ensure_publication
 from bridge.source.replication.relation import UnreadableRowError
+from bridge.source.replication.retention import SlotRetention
 from bridge.source.replication.snapshot import snapshot_pages
 from bridge.source.replication.stream import TransactionAssembler
 from bridge.source.replication.types import TypeCatalog
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from bridge.changes import Item
     from bridge.projection import Projection
     from bridge.source.change_queue import ChangeQueue
     from bridge.source.replication.columns import TableColumns
@@ -50,6 +57,17 @@ log = logging.getLogger(__name__)
 STATUS_SECONDS: Final = 10.0
 """Between two reports to the server, which ends a stream without any for `wal_sender_timeout` (60 s
 by default). Each asks for a reply, the sign of life of an idle stream."""
+
+WAL_SENDER_TIMEOUT: Final = (
+    "select setting from pg_catalog.pg_settings where name = 'wal_sender_timeout'"
+)
+"""In milliseconds."""
+
+ACKNOWLEDGE_SECONDS: Final = 0.05
+"""For which reports of what is stored are gathered."""
+
+SLOT_SECONDS: Final = 5.0
+"""Between two readings of the slot."""
 
 SILENT_SECONDS: Final = 35.0
 """Without a message, although three were asked for, the connection counts as lost."""
@@ -72,6 +90,8 @@ class ReplicationOptions:
     slot: str
     publication: str
     projection: Projection
+    warning_bytes: int
+    """Of WAL that the server keeps for the slot, above which a warning is logged."""
 
     @property
     def slots(self) -> slots.SlotOptions:
@@ -91,6 +111,10 @@ class PostgresSource:
         self._attempts = 0
         self._error: str | None = None
         self._failing_since: float | None = self._since
+        self.slot: SlotStatus | None = None
+        self.retention = SlotRetention(options.slot, options.warning_bytes)
+        self.streaming = True
+        """Whether long transactions are received before their commit."""
         self.queued: StreamPosition | None = None
         """The position after the last item of the queue, where the next session begins; None: it
         begins where the log is, or with a snapshot."""
@@ -103,12 +127,14 @@ class PostgresSource:
             self._attempts,
             self._error,
             self._failing_since,
+            self.slot,
         )
 
     async def run(self, queue: ChangeQueue) -> None:
         pause = wait = FIRST_RETRY_SECONDS
         slot_lost = False
         self.queued = StreamPosition.parse(queue.stored)
+        queue.passed_at = float("-inf")
         while True:
             self._attempts += 1
             session = _Session(self._options, queue, self._types, self, slot_lost=slot_lost)
@@ -117,6 +143,7 @@ class PostgresSource:
             except SourceFault as fault:
                 self._error = str(fault)
                 slot_lost = fault.slot_lost
+                self.streaming = self.streaming and not isinstance(fault, SpillError)
                 if session.live_seconds > WORKED_SECONDS:
                     pause, self._attempts = FIRST_RETRY_SECONDS, 0
                 wait = pause * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
@@ -152,6 +179,10 @@ class PostgresSource:
             self._failing_since = self._since
 
 
+class SpillError(SourceFault):
+    """A transaction in progress could not be spilled."""
+
+
 class _Session:
     """One connection of the stream, from the checks before it to its end."""
 
@@ -173,6 +204,7 @@ class _Session:
         self._catalog = TypeCatalog()
         self._live_at: float | None = None
         self._confirmed = 0
+        self._status_seconds = STATUS_SECONDS
 
     @property
     def live_seconds(self) -> float:
@@ -186,9 +218,16 @@ class _Session:
             closing.push_async_callback(stream.close)
             connection = await connections.connect(self._options.url)
             closing.push_async_callback(connection.close)
+            version = connection.info.server_version
             [[system, *_]] = await stream.command("IDENTIFY_SYSTEM")
+            [[timeout]] = await stream.command(WAL_SENDER_TIMEOUT)
+            if timeout is not None and float(timeout) > 0:
+                self._status_seconds = min(STATUS_SECONDS, float(timeout) / 3000)
             position = await self._prepare(stream, connection, str(system))
-            await stream.start(slots.start_command(self._options.slots, position.lsn))
+            streaming = self._source.streaming and version >= slots.FIRST_STREAMING
+            await stream.start(
+                slots.start_command(self._options.slots, position.lsn, streaming=streaming)
+            )
             self._confirmed = position.lsn
             self._live_at = time.monotonic()
             self._source.set_state(SourceState.LIVE)
@@ -212,7 +251,7 @@ class _Session:
     ) -> StreamPosition:
         """Check publication and slot, make what is missing, and return where the stream begins."""
         options = self._options
-        published_now = await slots.ensure_publication(connection, options.slots)
+        published_now = await ensure_publication(connection, options.slots)
         try:
             columns = await describe(connection, options.projection, self._catalog, self._types)
         except MissingColumnError as error:
@@ -239,7 +278,8 @@ class _Session:
             log.warning("the slot %s is made anew and the table compared: %s", options.slot, reason)
         if state is not None and await slots.drop_slot(connection, options.slot):
             log.info("dropped the replication slot %s: %s", options.slot, reason)
-        lsn, snapshot = await slots.create_slot(stream, options.slot)
+        version = connection.info.server_version
+        lsn, snapshot = await slots.create_slot(stream, options.slot, version=version)
         return await self._fill(
             connection,
             snapshot,
@@ -288,6 +328,7 @@ class _Session:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._report(stream, acknowledge))
+                tasks.create_task(self._watch_slot(connection))
                 await self._receive(stream, connection, assembler, acknowledge)
         except BaseExceptionGroup as group:
             faults = group.split(SourceFault)[0]
@@ -295,6 +336,7 @@ class _Session:
                 raise
             raise _first(faults) from None
         finally:
+            assembler.close()
             self._queue.on_stored = None
 
     async def _receive(
@@ -305,40 +347,55 @@ class _Session:
         acknowledge: asyncio.Event,
     ) -> None:
         idle_at = 0.0
+        missing = assembler.missing
         while True:
             for message in await stream.receive(MESSAGES_PER_READ):
                 if message[0] == XLOG_DATA:
                     payload = message[XLOG_HEADER:]
                     if oids := assembler.needed_types(payload):
                         await self._catalog.load(connection, oids)
-                    try:
-                        items = assembler.feed(payload)
-                    except (MalformedMessageError, UnreadableRowError) as error:
-                        raise SourceFault(f"streaming: {error}", needs_operator=True) from error
+                    for items in _items(assembler, payload):
+                        await self._put(items, assembler)
+                    if assembler.missing != missing:
+                        missing = assembler.missing
+                        self._report_missing(missing)
                 elif message[0] == KEEPALIVE:
                     end, reply = keepalive(message)
                     if reply:
                         acknowledge.set()
-                    items = ()
                     if reply or time.monotonic() - idle_at >= STATUS_SECONDS:
                         idle_at = time.monotonic()
-                        items = assembler.idle(end)
-                else:
-                    continue
-                if items:
-                    await self._queue.put_all(items)
-                    self._source.queued = assembler.queued
+                        if items := assembler.idle(end):
+                            await self._put(items, assembler)
             self._source.active()
+
+    def _report_missing(self, missing: Sequence[str]) -> None:
+        projection = self._options.projection
+        if not missing:
+            self._source.report(None)
+            return
+        text = (
+            f"the stream of {projection.schema}.{projection.table} has no column "
+            f"{', '.join(missing)}: it was dropped or renamed, or the column list of the "
+            f"publication {self._options.publication} omits it; until it is back, clients see its "
+            "last value"
+        )
+        log.error(text)
+        self._source.report(text)
+
+    async def _put(self, items: Sequence[Item], assembler: TransactionAssembler) -> None:
+        await self._queue.put_all(items)
+        self._source.queued = assembler.queued
 
     async def _report(self, stream: ReplicationConnection, acknowledge: asyncio.Event) -> None:
         """Report what is stored, as soon as it is and every few seconds, also while nothing is
         read because the queue is full.
         """
-        asked_at = time.monotonic()
+        asked_at, interval = time.monotonic(), self._status_seconds
         while True:
             acknowledge.clear()
             now = time.monotonic()
-            ask = now - asked_at >= STATUS_SECONDS
+            ask = now - asked_at >= interval
             if ask:
                 asked_at = now
             stream.send_status(self._confirmed, reply=ask)
@@ -346,11 +403,39 @@ class _Session:
                 raise SourceFault(
                     f"streaming: the server has not answered for {stream.silent_seconds:.0f} s"
                 )
-            try:
-                async with asyncio.timeout(STATUS_SECONDS):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(interval):
                     await acknowledge.wait()
-            except TimeoutError:
-                continue
+                    await asyncio.sleep(ACKNOWLEDGE_SECONDS)
+
+    async def _watch_slot(self, connection: psycopg.AsyncConnection[object]) -> None:
+        """Read the slot every few seconds: how much WAL it holds, and how far the stream is."""
+        marks: deque[tuple[float, int]] = deque()
+        options, source = self._options, self._source
+        while True:
+            now = time.monotonic()
+            state = await slots.slot_state(connection, options.slot)
+            if state is not None:
+                lag = max(0, state.current - self._confirmed)
+                source.slot = SlotStatus(options.slot, lag, state.retained, state.safe)
+                source.retention.observe(source.slot)
+                marks.append((now, state.current))
+            while marks and marks[0][1] <= self._confirmed:
+                self._queue.passed_at = marks.popleft()[0]
+            await asyncio.sleep(SLOT_SECONDS)
+
+
+def _items(assembler: TransactionAssembler, payload: bytes) -> Iterator[Sequence[Item]]:
+    """Yield the items that are complete with a message. Raises `SourceFault`."""
+    try:
+        yield from assembler.feed(payload)
+    except (MalformedMessageError, UnreadableRowError) as error:
+        raise SourceFault(f"streaming: {error}", needs_operator=True) from error
+    except OSError as error:
+        raise SpillError(
+            f"streaming: a transaction in progress can't be spilled to {gettempdir()}: "
+            f"{error.strerror}; from now on PostgreSQL keeps it until its commit"
+        ) from error
 
 
 def _unusable(state: SlotState, stored: StreamPosition, system: str) -> str | None:

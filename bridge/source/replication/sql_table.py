@@ -35,6 +35,10 @@ _PERMANENT: Final = ("42703", "42P01", "42501", "3D000", "28P01")
 _REFUSED: Final = ("57014", "22", "54")
 
 
+class _AlteredError(Exception):
+    """A column has another type than described."""
+
+
 class SqlTable:
     """Implements `source.base.Table`. Call `close` at the end."""
 
@@ -48,6 +52,8 @@ class SqlTable:
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._columns: TableColumns | None = None
         self._described_at = 0.0
+        self._oids: dict[str, int] = {}
+        """The type of each column in the results of queries since the description."""
         self._lock = asyncio.Lock()
 
     @property
@@ -135,6 +141,11 @@ class SqlTable:
                 raise TableUnreadableError(
                     f"reading {self._name} failed: {fault}", permanent=fault.needs_operator
                 ) from None
+            except (ValueError, _AlteredError):
+                self._columns = None
+                raise TableUnreadableError(
+                    f"reading {self._name}: the table was altered meanwhile"
+                ) from None
             except MissingColumnError as error:
                 self._columns = None
                 raise TableUnreadableError(
@@ -150,11 +161,29 @@ class SqlTable:
             self._columns = None
         columns = self._columns
         if columns is None or time.monotonic() - self._described_at > REFRESH_SECONDS:
-            self._catalog.forget()
-            columns = self._columns = await describe(
-                connection, self._projection, self._catalog, self._types
-            )
-            self._described_at = time.monotonic()
+            columns = await self._describe(connection)
+        try:
+            return await self._read(connection, columns, tail, parameters, names)
+        except _AlteredError:
+            columns = await self._describe(connection)
+            return await self._read(connection, columns, tail, parameters, names)
+
+    async def _describe(self, connection: psycopg.AsyncConnection[Any]) -> TableColumns:
+        self._catalog.forget()
+        self._oids.clear()
+        self._columns = await describe(connection, self._projection, self._catalog, self._types)
+        self._described_at = time.monotonic()
+        return self._columns
+
+    async def _read(
+        self,
+        connection: psycopg.AsyncConnection[Any],
+        columns: TableColumns,
+        tail: sql.Composable,
+        parameters: Sequence[str],
+        names: tuple[str, ...] | None,
+    ) -> list[Record]:
+        """Run a query. Raises `_AlteredError` if a type is not the described one."""
         if names is not None:
             columns = TableColumns(
                 self._projection, [columns.type_of(name) for name in names], names
@@ -165,6 +194,9 @@ class SqlTable:
             result = cursor.pgresult
             assert result is not None
             fields = range(result.nfields)
+            for field, name in enumerate(names or self._projection.selected):
+                if self._oids.setdefault(name, result.ftype(field)) != result.ftype(field):
+                    raise _AlteredError
             records = [
                 columns.record([result.get_value(row, field) for field in fields])
                 for row in range(result.ntuples)

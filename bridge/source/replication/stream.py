@@ -13,12 +13,18 @@ from bridge.source.replication.pgoutput import (
     PgoutputDecoder,
     Relation,
     RowMessage,
+    StreamAbort,
+    StreamCommit,
+    StreamStart,
+    StreamStop,
     TruncateMessage,
+    in_progress,
 )
 from bridge.source.replication.relation import RelationDecoder, UnreadableRowError
+from bridge.source.replication.spill import TransactionsInProgress
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from bridge.changes import Item
     from bridge.projection import Projection
@@ -57,6 +63,7 @@ class TransactionAssembler:
         self._position = position
         self._decoder = PgoutputDecoder()
         self._tables: dict[int, RelationDecoder] = {}
+        self._in_progress = TransactionsInProgress()
         self._ignored: set[int] = set()
         """OIDs of relations that are not the table."""
         self._items: list[Item] = []
@@ -82,31 +89,56 @@ class TransactionAssembler:
         """Return the OIDs of types that have to be loaded before `message` is passed to `feed`."""
         if message[:1] != b"R":
             return set()
+        if self._in_progress.receiving:
+            _, message = in_progress(message)
         relation = PgoutputDecoder().decode(message)
         assert isinstance(relation, Relation)
         if not self._is_table(relation):
             return set()
         return {column.type_oid for column in relation.columns}
 
-    def feed(self, message: bytes) -> Sequence[Item]:
-        """Take one message and return the items that are complete with it, possibly none.
+    def feed(self, message: bytes) -> Iterable[Sequence[Item]]:
+        """Take one message and return the items that are complete with it, in portions that end
+        with a checkpoint; read all of them before the next call.
 
-        Raises `pgoutput.MalformedMessageError`.
+        Raises `pgoutput.MalformedMessageError`, `UnreadableRowError` if the table can't be followed
+        at all, and OSError if a transaction in progress can't be spilled.
         """
+        if self._in_progress.receiving and message[:1] != b"E":
+            self._keep(message)
+            return ()
         if message[0] in _ROWS and int.from_bytes(message[1:5], "big") in self._ignored:
             return ()
         decoded = self._decoder.decode(message)
         if isinstance(decoded, RowMessage):
-            return self._row(decoded, len(message))
+            items = self._row(decoded, len(message))
+        elif isinstance(decoded, CommitMessage):
+            items = self._committed(decoded.end_lsn)
+        elif isinstance(decoded, TruncateMessage):
+            items = self._truncated(decoded)
+        elif isinstance(decoded, StreamCommit):
+            return self._replayed(decoded)
+        else:
+            self._noted(decoded)
+            return ()
+        return (items,) if items else ()
+
+    def _noted(self, decoded: object) -> None:
+        """Take a message that completes nothing."""
         if isinstance(decoded, BeginMessage):
             self._started(decoded)
-        elif isinstance(decoded, CommitMessage):
-            return self._committed(decoded)
         elif isinstance(decoded, Relation):
             self._described(decoded)
-        elif isinstance(decoded, TruncateMessage):
-            return self._truncated(decoded)
-        return ()
+        elif isinstance(decoded, StreamStart):
+            self._in_progress.begin(decoded.xid)
+        elif isinstance(decoded, StreamStop):
+            self._in_progress.pause()
+        elif isinstance(decoded, StreamAbort):
+            self._in_progress.abort(decoded.xid, decoded.subxid)
+
+    def close(self) -> None:
+        """Delete what was spilled."""
+        self._in_progress.close()
 
     def idle(self, end: int) -> Sequence[Item]:
         """Return what moves the position to `end`, up to which the server has sent everything."""
@@ -125,13 +157,44 @@ class TransactionAssembler:
         partial = self._position.partial == begin.final_lsn
         self._skip = self._position.changes if partial else 0
 
-    def _committed(self, commit: CommitMessage) -> Sequence[Item]:
+    def _committed(self, end_lsn: int) -> Sequence[Item]:
         self._begin = None
-        self.end = max(self.end, commit.end_lsn)
+        self.end = max(self.end, end_lsn)
         if not self._items and not self._changes:
             return ()
         self._changes = 0
         return self._take(StreamPosition(self._position.system, self.end))
+
+    # -- transactions in progress -------------------------------------------------------------
+
+    def _keep(self, message: bytes) -> None:
+        subtransaction, plain = in_progress(message)
+        if plain[0] in _ROWS and int.from_bytes(plain[1:5], "big") in self._ignored:
+            return
+        if plain[:1] == b"R":
+            relation = PgoutputDecoder().decode(plain)
+            assert isinstance(relation, Relation)
+            if not self._is_table(relation):
+                self._ignored.add(relation.oid)
+                return
+            self._ignored.discard(relation.oid)
+        self._in_progress.add(subtransaction, plain)
+
+    def _replayed(self, commit: StreamCommit) -> Iterator[Sequence[Item]]:
+        """Yield the changes of a transaction that was sent in progress."""
+        spilled = self._in_progress.commit(commit.xid)
+        if spilled is None:
+            return
+        try:
+            self._started(BeginMessage(commit.commit_lsn, commit.commit_timestamp, commit.xid))
+            for message in spilled.messages():
+                yield from self.feed(message)
+            if items := self._committed(commit.end_lsn):
+                yield items
+        finally:
+            spilled.close()
+
+    # -- changes ------------------------------------------------------------------------------
 
     def _row(self, message: RowMessage, size: int) -> Sequence[Item]:
         table = self._tables.get(message.relation.oid)
@@ -189,6 +252,7 @@ class TransactionAssembler:
         before = self._tables.get(relation.oid)
         table = RelationDecoder(relation, self._projection, self._types)
         self._tables[relation.oid] = table
+        self._decoder.want(relation.oid, table.wanted)
         self.missing = table.missing
         if before is not None and _types_of(before.relation) != _types_of(relation):
             self._items.append(Gap(GapReason.TABLE_ALTERED, relation.table))

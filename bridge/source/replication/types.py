@@ -110,12 +110,12 @@ class TypeCatalog:
         for oid in first:
             self._types[oid] = self._make(oid)
 
-    def _make(self, oid: int) -> PgType:
+    def _make(self, oid: int, *, in_record: bool = False) -> PgType:
         row = self._rows[oid]
         if row.base:
-            return self._make(row.base)
+            return self._make(row.base, in_record=in_record)
         if row.element:
-            element = self._make(row.element)
+            element = self._make(row.element, in_record=in_record)
             return PgType(
                 canonical_type(element.name) + "[]",
                 values.array_of(element.convert, row.delimiter),
@@ -124,13 +124,15 @@ class TypeCatalog:
         if row.kind == "e":
             return PgType(ENUM, values.text_value)
         if row.kind == "c":
-            made = [(name, self._make(of)) for name, of in row.fields]
+            made = [(name, self._make(of, in_record=True)) for name, of in row.fields]
             return PgType(
                 row.name,
                 values.record_of([(name, each.convert) for name, each in made]),
                 any(each.serialized for _, each in made),
             )
         convert = values.CONVERTERS.get(row.name, values.text_value)
+        if in_record:
+            convert = values.IN_RECORDS.get(row.name, convert)
         return PgType(
             canonical_type(row.name),
             convert,

@@ -103,6 +103,27 @@ CONVERTERS: Final[dict[str, Convert]] = {
 """By the name of the type. All other types are sent as their text."""
 
 
+def _iso_time(text: str) -> Json:
+    """Return a time as PostgreSQL writes it in JSON."""
+    day, blank, time = text.partition(" ")
+    return f"{day}T{time}:00" if time.endswith("+00") else f"{day}{blank and 'T'}{time}"
+
+
+def _not_finite(convert: Convert) -> Convert:
+    return lambda text: text if text in ("NaN", "Infinity", "-Infinity") else convert(text)
+
+
+IN_RECORDS: Final[dict[str, Convert]] = {
+    "timestamp": _iso_time,
+    "timestamptz": _iso_time,
+    "numeric": _not_finite(_numeric),
+    "float4": _not_finite(_float),
+    "float8": _not_finite(_float),
+}
+"""For members of composite types, which are not normalized: their types are not known to
+PostgREST's reader."""
+
+
 def array_of(convert: Convert, delimiter: str) -> Convert:
     """Return the converter of an array, whose elements `convert` converts."""
 
