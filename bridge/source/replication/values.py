@@ -99,6 +99,8 @@ CONVERTERS: Final[dict[str, Convert]] = {
     "timestamp": _timestamp,
     "timestamptz": _timestamp,
     "hstore": hstore,
+    "int2vector": lambda text: [*map(int, text.split())],
+    "oidvector": lambda text: [*text.split()],
 }
 """By the name of the type. All other types are sent as their text."""
 
