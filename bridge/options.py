@@ -48,7 +48,7 @@ def source_options(settings: Settings, projection: Projection | None = None) -> 
         kind=settings.source,
         realtime=realtime_options(settings, projection),
         postgrest=postgrest_options(settings, projection),
-        database=database_options(settings, watches=projection is not None),
+        database=database_options(settings, watches=projection not in (None, settings.projection)),
     )
 
 

@@ -63,7 +63,7 @@ async def _check_table(
             live = await _inspect(options, report)
         else:
             live = report(*await _join(settings, create_source(options, table)))
-            await _inspect_unused(options, report)
+            live = await _is_unused(options, report) and live
     finally:
         await table.close()
     return readable and live
@@ -79,13 +79,13 @@ async def _inspect(options: SourceOptions, report: Callable[[bool, str], bool]) 
     return await inspect(database.url, names, report)
 
 
-async def _inspect_unused(options: SourceOptions, report: Callable[[bool, str], bool]) -> None:
-    """A slot that another source left behind makes the server keep its WAL for ever."""
+async def _is_unused(options: SourceOptions, report: Callable[[bool, str], bool]) -> bool:
+    """Return whether no slot was left behind, for which the server would keep its WAL for ever."""
     if options.database is None or find_spec("psycopg") is None:
-        return
+        return True
     from bridge.source.replication.inspection import inspect_unused  # noqa: PLC0415 - an extra
 
-    await inspect_unused(options.database.url, options.database.slot, report)
+    return await inspect_unused(options.database.url, options.database.slot, report)
 
 
 async def _read(projection: Projection, table: Table) -> tuple[bool, str]:

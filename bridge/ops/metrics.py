@@ -101,13 +101,21 @@ def _slots(*sources: SourceStatus | None) -> Iterable[Metric]:
     slots = [source.slot for source in sources if source is not None and source.slot is not None]
     if not slots:
         return
+    labels = ["slot"]
     families = [
-        GaugeMetricFamily(f"bridge_slot_{name}", text, labels=["slot"])
-        for name, text in (
-            ("lag_bytes", "WAL written since the position that the log holds"),
-            ("retained_bytes", "WAL that PostgreSQL keeps for the slot"),
-            ("safe_bytes", "WAL that may be written before the slot can be lost, if limited"),
-        )
+        GaugeMetricFamily(
+            "bridge_slot_lag_bytes",
+            "WAL written since the position that the log holds",
+            labels=labels,
+        ),
+        GaugeMetricFamily(
+            "bridge_slot_retained_bytes", "WAL that PostgreSQL keeps for the slot", labels=labels
+        ),
+        GaugeMetricFamily(
+            "bridge_slot_safe_bytes",
+            "WAL that may be written before the slot can be lost, if that is limited",
+            labels=labels,
+        ),
     ]
     for slot in slots:
         for family, value in zip(families, (slot.lag, slot.retained, slot.safe), strict=True):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr, ValidationError, model_validator
 
 from bridge.errors import SettingsError
 from bridge.settings.auth import AuthSettings
@@ -27,6 +27,11 @@ GROUPS: Final[tuple[tuple[str, type[SettingsGroup]], ...]] = (
 """The groups with their titles, in the order of the reference."""
 
 
+KEY_NAMES: Final = ("supabase_secret_key", "SUPABASE_SECRET_KEY", "SUPABASE_SERVICE_ROLE_KEY")
+
+NO_KEY: Final = "no-key-with-the-source-postgres"
+
+
 # pydantic collects fields from the last base to the first: errors are listed in this order.
 class Settings(
     ReplicationSettings,
@@ -38,15 +43,25 @@ class Settings(
 ):
     """Settings of one bridge."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_key(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """The source `postgres` sends no request to Supabase, so that it needs no key."""
+        if data.get("source") != "postgres" or any(name in data for name in KEY_NAMES):
+            return data
+        return {**data, KEY_NAMES[0]: NO_KEY}
+
     @property
     def secrets(self) -> tuple[str, ...]:
         """The values of all secrets, to be redacted in logs and responses."""
         values = (getattr(self, name) for name in type(self).model_fields)
         secrets = [v.get_secret_value() for v in values if isinstance(v, SecretStr)]
         if self.database_url is not None:
-            url = self.database_url.get_secret_value()
-            password = urlsplit(url).password
-            secrets += [password, unquote(password)] if password else []
+            parts = urlsplit(self.database_url.get_secret_value())
+            given = parse_qs(parts.query)
+            passwords = [parts.password or ""]
+            passwords += [*given.get("password", ()), *given.get("sslpassword", ())]
+            secrets += [form for each in passwords if each for form in (each, unquote(each))]
         return tuple(secrets)
 
 

@@ -42,8 +42,8 @@ async def inspect(url: str, options: SlotOptions, report: Callable[[bool, str], 
         return report(False, f"changes: {fault}")
 
 
-async def inspect_unused(url: str, name: str, report: Callable[[bool, str], bool]) -> None:
-    """Report a slot that exists although nothing reads it."""
+async def inspect_unused(url: str, name: str, report: Callable[[bool, str], bool]) -> bool:
+    """Report a slot that exists although nothing reads it. Return False then."""
     try:
         connection = await connections.connect(url)
         try:
@@ -51,14 +51,14 @@ async def inspect_unused(url: str, name: str, report: Callable[[bool, str], bool
         finally:
             await connection.close()
     except SourceFault as fault:
-        report(True, f"slot {name}: not known, {fault}")
-        return
-    if state is not None:
-        report(
-            False,
-            f"slot {name}: exists and keeps {size(state.retained)} of WAL, though BRIDGE_SOURCE "
-            f"is not postgres; run: bridge replication drop (or {drop_statement(name)})",
-        )
+        return report(True, f"slot {name}: not known, {fault}")
+    if state is None:
+        return True
+    return report(
+        False,
+        f"slot {name}: exists and keeps {size(state.retained)} of WAL, though BRIDGE_SOURCE is not "
+        f"postgres; run: bridge replication drop (or {drop_statement(name)})",
+    )
 
 
 async def _inspect(

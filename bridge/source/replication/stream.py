@@ -254,9 +254,14 @@ class TransactionAssembler:
         self._tables[relation.oid] = table
         self._decoder.want(relation.oid, table.wanted)
         self.missing = table.missing
-        if before is not None and _types_of(before.relation) != _types_of(relation):
+        if before is not None and self._altered(before.relation, relation):
             self._items.append(Gap(GapReason.TABLE_ALTERED, relation.table))
 
-
-def _types_of(relation: Relation) -> dict[str, int]:
-    return {column.name: column.type_oid for column in relation.columns}
+    def _altered(self, before: Relation, after: Relation) -> bool:
+        """Return whether a column that is read has another type, or is there again."""
+        types = {column.name: column.type_oid for column in before.columns}
+        selected = self._projection.selected
+        return any(
+            column.name in selected and types.get(column.name) != column.type_oid
+            for column in after.columns
+        )

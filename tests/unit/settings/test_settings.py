@@ -392,3 +392,46 @@ def test_loopback_is_limited_only_if_a_limit_per_address_is_set(
     assert not load().count_loopback
     monkeypatch.setenv("BRIDGE_CONNECTIONS_PER_ADDRESS", "200")
     assert load().count_loopback
+
+
+URL = "postgresql://postgres:pass%40word@db.example.org:5432/postgres"
+
+
+def test_replication_needs_a_url_and_no_key_of_supabase(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SUPABASE_SECRET_KEY")
+    with pytest.raises(SettingsError, match="BRIDGE_DATABASE_URL is wrong: expected the URL"):
+        load(source="postgres")
+    database = source_options(load(source="postgres", database_url=URL)).database
+    assert database is not None
+    assert database.slot == "bridge"
+
+
+def test_key_of_supabase_is_needed_without_replication(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SUPABASE_SECRET_KEY")
+    with pytest.raises(SettingsError, match="SUPABASE_SECRET_KEY is not set"):
+        load(database_url=URL)
+
+
+def test_table_of_watches_has_a_slot_of_its_own() -> None:
+    settings = load(source="postgres", database_url=URL, watchers="public.watchers", slot="mine")
+    database = source_options(settings, watch_projection(settings)).database
+    assert database is not None
+    assert database.slot == "mine_watchers"
+
+
+@pytest.mark.parametrize("slot", ["", "Bridge", "a-b", "x" * 55])
+def test_slot_name_is_one_that_postgresql_allows(slot: str) -> None:
+    with pytest.raises(SettingsError, match="BRIDGE_SLOT"):
+        load(slot=slot)
+
+
+def test_password_of_the_database_is_a_secret_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    secrets = load(database_url=f"{URL}?sslpassword=other").secrets
+    assert {"pass%40word", "pass@word", "other"} <= set(secrets)
+    monkeypatch.setenv("BRIDGE_DATABASE_URL", URL.replace("postgresql", "mysql"))
+    with pytest.raises(SettingsError) as error:
+        load()
+    assert "BRIDGE_DATABASE_URL" in str(error.value)
+    assert "word" not in str(error.value).replace("password@host", "")

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from bridge.changes import Change, Gap, GapReason, Op
+from bridge.changes import Change, Checkpoint, Gap, GapReason, Op
 from bridge.source.change_queue import ChangeQueue
 
 
@@ -56,3 +56,34 @@ async def test_queue_never_exceeds_its_limit(flood: int) -> None:
     for number in range(flood):
         queue.put_nowait(change(number))
     assert len(queue) <= 4
+
+
+def committed(number: int) -> Change:
+    return Change(Op.DELETE, number, {}, "", lsn=7)
+
+
+async def test_transaction_is_not_divided() -> None:
+    queue = ChangeQueue(10)
+    await queue.put_all([committed(1), committed(2), committed(3), Checkpoint("a")])
+    await queue.put_all([committed(4), Checkpoint("b")])
+    assert [*await queue.get_many(2)][-1] == Checkpoint("a")
+    assert await queue.get_many(1) == [committed(4), Checkpoint("b")]
+
+
+async def test_source_that_can_wait_waits_for_room_and_loses_nothing() -> None:
+    queue = ChangeQueue(2)
+    await queue.put_all([committed(1), Checkpoint("a")])
+    putting = asyncio.ensure_future(queue.put_all([committed(2), Checkpoint("b")]))
+    await asyncio.sleep(0)
+    assert not putting.done()
+    await queue.get_many(1)
+    await putting
+    assert queue.dropped == 0
+    assert await queue.get_many(9) == [committed(2), Checkpoint("b")]
+
+
+async def test_stored_position_is_passed_to_the_source() -> None:
+    queue, seen = ChangeQueue(2), list[str]()
+    queue.on_stored = seen.append
+    queue.store("a")
+    assert (queue.stored, seen) == ("a", ["a"])
