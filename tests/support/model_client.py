@@ -331,7 +331,9 @@ class ModelClient:
         held: Row | None = None,
     ) -> None:
         copied = None if state is None else dict(state)
-        everything = self.snapshots and self.complete and self.subscription.regions is None
+        # A batch joins the changes of a row.
+        every_state = self.snapshots and self.complete and not self.batches
+        everything = every_state and self.subscription.regions is None
         follows = everything and held is not None and not self.uncertain
         self.received.append(
             ReceivedState(key, copied, self._clock(), from_snapshot, follows=follows)

@@ -29,7 +29,7 @@ async def snapshot_pages(
                 sql.SQL("set transaction snapshot {}").format(sql.Literal(snapshot))
             )
             query = sql.SQL("copy (select {} from {}) to stdout").format(
-                columns.selected, columns.table
+                columns.selected, columns.rows(parameters=False)
             )
             page: list[Record] = []
             async with connection.cursor() as cursor, cursor.copy(query) as copy:

@@ -253,7 +253,9 @@ class _Session:
         options = self._options
         published_now = await ensure_publication(connection, options.slots)
         try:
-            columns = await describe(connection, options.projection, self._catalog, self._types)
+            columns = await describe(
+                connection, options.projection, self._catalog, self._types, options.publication
+            )
         except MissingColumnError as error:
             raise SourceFault(str(error), needs_operator=True) from None
         except psycopg.Error as error:
