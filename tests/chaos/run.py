@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
@@ -93,8 +94,8 @@ class Run:
         self.table.omits_large_values = not options.only or "identity" in options.only
         self.published = PublishedLog(projection)
         # A log in memory is empty after a restart: the source begins with a snapshot.
-        exact = options.source == "postgres" and options.log.startswith("sqlite:")
-        self.checker = Checker(self.table, self.published, exact=exact)
+        self._exact = options.source == "postgres" and options.log.startswith("sqlite:")
+        self.checker = Checker(self.table, self.published)
         self.clients = {
             spec.name: ClientSession(
                 spec.name,
@@ -142,6 +143,9 @@ class Run:
         writer = TransactionWriter(platform, self.table)
         await writer.begin(self.plan.workloads()[0].first(FIRST_ROWS))
         port = free_port()
+        url = urlsplit(platform.database_url)
+        assert url.port is not None
+        database = await stack.enter_async_context(TcpProxy.open(url.port))
         environment = {f"BRIDGE_{k.upper()}": str(v) for k, v in self._settings.items()} | {
             "BRIDGE_PORT": str(port),
             "BRIDGE_LOG": log,
@@ -154,7 +158,9 @@ class Run:
             "SUPABASE_URL": platform.supabase_url,
             "SUPABASE_SECRET_KEY": platform.supabase_key,
             "BRIDGE_SOURCE": options.source,
-            "BRIDGE_DATABASE_URL": platform.database_url,
+            "BRIDGE_DATABASE_URL": urlunsplit(
+                url._replace(netloc=url.netloc.replace(f":{url.port}", f":{database.port}"))
+            ),
         }
         slow = 1.0 if options.short_waits else 30.0
         bridge = await stack.enter_async_context(Supervisor.open(directory, environment, slow))
@@ -180,7 +186,9 @@ class Run:
             if spec.python
         }
         keys = list(map(str, self.plan.keys))
-        env = Environment(platform, bridge, disk, specs, keys, proxies, js_clients, python_clients)
+        env = Environment(
+            platform, bridge, disk, specs, keys, proxies, js_clients, python_clients, database
+        )
         return env, writer
 
     async def _round(
@@ -208,7 +216,10 @@ class Run:
         took = self.now() - ended - STABLE_SECONDS
         if took > self.report.slowest:
             self.report.slowest, self.report.slowest_for = took, self._last_unconverged
-        self.report.violations += self.checker.check(list(self.clients.values()))
+        self.report.violations += self.checker.check(
+            list(self.clients.values()), exact=self._exact and not env.slot_dropped
+        )
+        env.slot_dropped = False
         for text in env.bridge.exits:
             self.report.violations.append(Violation(Kind.EXITED, "bridge", text, self.now()))
         env.bridge.exits.clear()
@@ -231,7 +242,7 @@ class Run:
 
     async def _heal(self, env: Environment) -> None:
         """End every lasting fault."""
-        for proxy in env.proxies.values():
+        for proxy in (*env.proxies.values(), env.database_proxy):
             proxy.heal()
         for name, client in env.python_clients.items():
             if not self.clients[name].connected:

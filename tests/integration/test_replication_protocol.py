@@ -1,4 +1,4 @@
-"""What else a slot can stream: filters, partitions, origins, identities, transactions in progress."""
+"""What else a slot can stream: row filters, partitions, origins, and transactions in progress."""
 
 from __future__ import annotations
 

@@ -17,20 +17,22 @@ class TcpProxy:
 
     def __init__(self, port: int) -> None:
         """`port`: the bridge's, on loopback."""
-        self._port = port
+        self._upstream = port
         self._peers: dict[asyncio.StreamWriter, asyncio.StreamWriter] = {}
         self._dead: set[asyncio.StreamWriter] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.url = ""
+        self.port = 0
 
     @classmethod
     @asynccontextmanager
     async def open(cls, port: int) -> AsyncIterator[TcpProxy]:
         proxy = cls(port)
         server = await asyncio.start_server(proxy._accept, "127.0.0.1", 0)
-        proxy.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        proxy.port = server.sockets[0].getsockname()[1]
+        proxy.url = f"http://127.0.0.1:{proxy.port}"
         try:
             yield proxy
         finally:
@@ -66,7 +68,7 @@ class TcpProxy:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            upstream_reader, onward = await asyncio.open_connection("127.0.0.1", self._port)
+            upstream_reader, onward = await asyncio.open_connection("127.0.0.1", self._upstream)
         except OSError:
             writer.transport.abort()
             return
