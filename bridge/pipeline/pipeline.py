@@ -210,7 +210,8 @@ class Pipeline:
             now = self._clock.monotonic()
             for number, item in enumerate(items):
                 if isinstance(item, Change):
-                    self._updated_at.check(item, merger.state(item.key))
+                    if item.lsn is None:  # else nothing depends on `updated_at`
+                        self._updated_at.check(item, merger.state(item.key))
                     merger.apply_change(item, now)
                     self._counts["changes"] += 1
                 elif isinstance(item, Checkpoint):

@@ -21,7 +21,11 @@ log = logging.getLogger(__name__)
 class RowKeys:
     """The keys of one table."""
 
-    def __init__(self, projection: Projection, types: ColumnTypes) -> None:
+    def __init__(
+        self, projection: Projection, types: ColumnTypes, *, cut_short: bool = True
+    ) -> None:
+        """`cut_short`: the stream has values of `char(n)` and `bit(n)` only in part."""
+        self._cut_short = cut_short
         self._column = projection.key
         self._table = f"{projection.schema}.{projection.table}"
         self._types = types
@@ -34,7 +38,7 @@ class RowKeys:
         description, so that it is known without any row.
         """
         type_name, primary = self._types.get(self._column), self._types.primary_key
-        if type_name in ("bpchar", "bit"):
+        if self._cut_short and type_name in ("bpchar", "bit"):
             return (
                 f"{self._column} has the type char(n) or bit(n), of which Realtime sends the first "
                 "character only: every change costs a scan of the whole table; use text or varchar"

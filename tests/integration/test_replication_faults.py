@@ -75,6 +75,11 @@ async def write(sandbox: Sandbox, first: int, last: int) -> None:
         await sandbox.execute("update houses set price = %s where id = 1", (price,))
 
 
+async def reaches(rig: ReplicationRig, price: int) -> None:
+    """Wait until the step to `price` is published."""
+    await rig.until(lambda: (price - 1, price) in prices(rig))
+
+
 def steps(last: int) -> list[tuple[int, int]]:
     return [(n, n + 1) for n in range(last)]
 
@@ -436,3 +441,36 @@ async def without_replication(port: int) -> AsyncIterator[int]:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
+
+
+async def test_role_that_row_security_limits_is_named_with_the_sql(
+    sandbox: Sandbox, settings: Settings
+) -> None:
+    await sandbox.execute(
+        f"create role limited login replication password '{sandbox.postgres.password}';"
+        "grant select on houses to limited; alter table houses enable row level security;"
+        'create publication bridge_houses for table "public"."houses"'
+    )
+    async with ReplicationRig.open(at(settings, user="limited")) as rig:
+        assert "BYPASSRLS" in await failed(rig)
+        await sandbox.execute("alter table houses disable row level security")
+        await rig.live()
+    await sandbox.execute("revoke all on houses from limited; drop role limited")
+
+
+@pytest.mark.parametrize("version", [16, 18])
+async def test_every_version_of_postgresql_is_streamed_and_resumed(
+    settings: Settings, version: int
+) -> None:
+    async with PostgresServer(version=version) as server:
+        url = server.url("supabase_admin")
+        other = settings.model_copy(update={"database_url": SecretStr(url)})
+        async with await psycopg.AsyncConnection.connect(url, autocommit=True) as writer:
+            await writer.execute("create table houses (id int primary key, state text, price int)")
+            await writer.execute("insert into houses values (1, 'TX', 0)")
+            for price in (1, 3):
+                async with ReplicationRig.open(other) as rig:
+                    await rig.live()
+                    await writer.execute("update houses set price = %s", (price,))
+                    await reaches(rig, price)
+                await writer.execute("update houses set price = %s", (price + 1,))

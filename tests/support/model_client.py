@@ -36,7 +36,7 @@ class ReceivedState:
     completes_former: bool = False
     """Whether it is the state received before it, with columns that were unknown then."""
     follows: bool = False
-    """Whether the client held the row before it, and receives every event."""
+    """Whether the client held the row before it, and receives every event by itself."""
 
 
 class ModelClient:
@@ -331,9 +331,9 @@ class ModelClient:
         held: Row | None = None,
     ) -> None:
         copied = None if state is None else dict(state)
-        # A batch joins the changes of a row.
-        every_state = self.snapshots and self.complete and not self.batches
-        everything = every_state and self.subscription.regions is None
+        # Batches have the net change of several events of a property.
+        single = self.snapshots and not self.batches
+        everything = single and self.complete and self.subscription.regions is None
         follows = everything and held is not None and not self.uncertain
         self.received.append(
             ReceivedState(key, copied, self._clock(), from_snapshot, follows=follows)

@@ -26,7 +26,9 @@ CONNECT_SECONDS: Final = 10
 
 SESSION: Final = (
     "-c datestyle=ISO,MDY -c timezone=UTC -c intervalstyle=postgres -c bytea_output=hex "
-    "-c extra_float_digits=1 -c statement_timeout=0 -c idle_in_transaction_session_timeout=0"
+    "-c extra_float_digits=1 -c statement_timeout=0 -c idle_in_transaction_session_timeout=0 "
+    # An error instead of a part of the rows: the stream has all.
+    "-c row_security=off"
 )
 
 DEFAULTS: Final = {

@@ -30,6 +30,13 @@ _ADVICE: Final[Sequence[tuple[str, str]]] = (
         ),
     ),
     (
+        r"affected by row-level security policy",
+        (
+            "the role of BRIDGE_DATABASE_URL may not read all rows: run ALTER ROLE <role> "
+            "BYPASSRLS (Supabase's role postgres has it)"
+        ),
+    ),
+    (
         r"logical decoding requires .?wal_level|wal_level.* >= .*logical",
         "run ALTER SYSTEM SET wal_level = logical and restart PostgreSQL (on Supabase it is so)",
     ),
@@ -94,10 +101,15 @@ class SourceFault(Exception):  # noqa: N818 - as in "upstream faults"
         self.slot_lost = slot_lost
 
 
+def advice_on(text: str) -> str | None:
+    """Return what an operator can do about an error with that text, or None."""
+    return next((advice for pattern, advice in _ADVICE if re.search(pattern, text)), None)
+
+
 def fault_of(error: psycopg.Error, doing: str) -> SourceFault:
     """Return what `error` means while `doing`."""
     text = " ".join(str(error).split()) or type(error).__name__
-    advice = next((each for pattern, each in _ADVICE if re.search(pattern, text)), None)
+    advice = advice_on(text)
     return SourceFault(
         f"{doing}: {text}" + (f"; {advice}" if advice else ""),
         needs_operator=advice is not None

@@ -15,7 +15,7 @@ from bridge.errors import TableUnreadableError
 from bridge.source.column_types import ColumnTypes
 from bridge.source.replication import connection as connections
 from bridge.source.replication.columns import MissingColumnError, TableColumns, describe
-from bridge.source.replication.faults import SourceFault
+from bridge.source.replication.faults import SourceFault, advice_on
 from bridge.source.replication.types import TypeCatalog
 from bridge.source.row_keys import RowKeys
 
@@ -55,7 +55,7 @@ class SqlTable:
         self._projection = projection
         self._types = ColumnTypes() if types is None else types
         self._catalog = TypeCatalog()
-        self._keys = RowKeys(projection, self._types)
+        self._keys = RowKeys(projection, self._types, cut_short=False)
         self._name = f"{projection.schema}.{projection.table}"
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._columns: TableColumns | None = None
@@ -222,11 +222,12 @@ class SqlTable:
     def _unreadable(self, error: psycopg.Error) -> TableUnreadableError:
         code = error.sqlstate or ""
         text = " ".join(str(error).split())
-        advice = ""
-        if code == "42501":
-            advice = "; grant select on it to the role of BRIDGE_DATABASE_URL"
+        advice = advice_on(text)
+        if advice is None and code == "42501":
+            advice = "grant select on it to the role of BRIDGE_DATABASE_URL"
         return TableUnreadableError(
-            f"reading {self._name} failed: {' '.join(filter(None, (code, text)))}{advice}",
+            f"reading {self._name} failed: {' '.join(filter(None, (code, text)))}"
+            + (f"; {advice}" if advice else ""),
             permanent=code in _PERMANENT,
             refused=code.startswith(_REFUSED),
         )
