@@ -57,6 +57,8 @@ create or replace procedure bench_write(n int, per int) language plpgsql as $$ b
 end $$"""
 PER_TRANSACTION: Final = 100
 TIMEOUT: Final = 600
+STATUS_SECONDS: Final = 1.0
+"""Between two reports to the server, which else ends the stream."""
 
 
 # -- latency ----------------------------------------------------------------------------------
@@ -179,9 +181,13 @@ async def receive(settings: Settings, changes: int, *, decode: bool) -> None:
         catalog = TypeCatalog()
         position = StreamPosition(str(system), state.confirmed)
         assembler = TransactionAssembler(settings.projection, catalog, position)
-        seen = 0
+        seen, reported = 0, time.monotonic()
         while seen < changes:
-            for message in await stream.receive(512):
+            messages = await stream.receive(512)
+            if time.monotonic() - reported >= STATUS_SECONDS:
+                reported = time.monotonic()
+                stream.send_status(state.confirmed)
+            for message in messages:
                 if message[0] != XLOG_DATA:
                     continue
                 payload = message[XLOG_HEADER:]

@@ -41,16 +41,18 @@ def _numeric(text: str) -> Json:
     return _float(text)
 
 
-_normal_float: Final = normalizer("float8")
+_EXACT: Final = 2.0**53
+
 _normal_json: Final = normalizer("json")
 _normal_jsonb: Final = normalizer("jsonb")
 _normal_time: Final = normalizer("timestamptz")
 
 
 def _float(text: str) -> Json:
-    if text in ("NaN", "Infinity", "-Infinity"):
-        return None
-    return _normal_float(float(text))
+    value = float(text)
+    if value.is_integer() and -_EXACT < value < _EXACT:
+        return int(value)
+    return None if text in ("NaN", "Infinity", "-Infinity") else value
 
 
 def _number(digits: str) -> int | float:
