@@ -206,7 +206,10 @@ class Pipeline:
         """Merge changes, gaps and checkpoints; all in one commit."""
         if not items:
             return
-        async with self._transaction() as merger:
+        position = next(
+            (item.position for item in reversed(items) if isinstance(item, Checkpoint)), None
+        )
+        async with self._transaction(position) as merger:
             now = self._clock.monotonic()
             for number, item in enumerate(items):
                 if isinstance(item, Change):
@@ -214,8 +217,6 @@ class Pipeline:
                         self._updated_at.check(item, merger.state(item.key))
                     merger.apply_change(item, now)
                     self._counts["changes"] += 1
-                elif isinstance(item, Checkpoint):
-                    self._position = item.position
                 elif isinstance(item, Gap):
                     self._gap(item)
                 elif isinstance(item, Truncate):
@@ -271,7 +272,7 @@ class Pipeline:
         are those at this position.
         """
         async with self._lock:
-            progress = self._next_progress()
+            progress = self._next_progress(self._position)
             if progress is not None:
                 await self._sink.store_progress(progress)
                 self._confirm(progress)
@@ -283,12 +284,12 @@ class Pipeline:
             await self._sink.store_progress(progress)
             self._confirm(progress)
 
-    def _next_progress(self) -> Progress | None:
+    def _next_progress(self, position: str | None) -> Progress | None:
         """Return the progress to store with the next commit; None: it did not change."""
         stored = self._sink.progress
-        if self._position is None or self._position == stored.stream:
+        if position is None or position == stored.stream:
             return None
-        return replace(stored, loaded=True, stream=self._position)
+        return replace(stored, loaded=True, stream=position)
 
     def _confirm(self, progress: Progress | None) -> None:
         """Let the source forget what the log holds now."""
@@ -296,16 +297,20 @@ class Pipeline:
             self._queue.store(progress.stream)
 
     @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[ChangeMerger]:
-        """Give the merger to one task at a time, and commit the row changes of the block."""
+    async def _transaction(self, position: str | None = None) -> AsyncIterator[ChangeMerger]:
+        """Give the merger to one task at a time, and commit the row changes of the block, with the
+        source's `position` after them.
+        """
         async with self._lock:
             yield self._merger
             changes = self._merger.take()
+            progress = self._next_progress(position or self._position)
             if changes:
-                progress = self._next_progress()
                 await self._sink.commit(changes, progress)
                 self._merger.applied()
                 self._confirm(progress)
+            # Not before its changes are stored: other writes store it too.
+            self._position = position or self._position
 
 
 def _portions(keys: Sequence[Key], size: int) -> Iterator[Sequence[Key]]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from bridge.changes import Record
+    from bridge.changes import Json, Record
     from bridge.projection import Projection
     from bridge.source.column_types import ColumnTypes
     from bridge.source.replication.types import PgType, TypeCatalog
@@ -61,7 +61,8 @@ class TableColumns:
         self._names = projection.selected if names is None else names
         self._types = dict(zip(self._names, types, strict=True))
         self.selected = sql.SQL(", ").join(map(self._expression, self._names))
-        self._converters = [self._converter(name, projection.key) for name in self._names]
+        converters = [self._converter(name, projection.key) for name in self._names]
+        self._converters = [each for each in converters if not values.is_plain(each[1])]
 
     def rows(self, *, parameters: bool) -> sql.Composable:
         """Return the rows that are streamed, as SQL after FROM. `parameters`: of a query with some,
@@ -76,12 +77,13 @@ class TableColumns:
     def type_of(self, column: str) -> PgType:
         return self._types[column]
 
-    def record(self, row: Sequence[Any]) -> Record:
+    def record(self, row: Sequence[str | None]) -> Record:
         """Return the record of a row of texts."""
-        return {
-            name: None if value is None else convert(value)
-            for (name, convert), value in zip(self._converters, map(_text, row), strict=True)
-        }
+        record: dict[str, Json] = dict(zip(self._names, row, strict=True))
+        for name, convert in self._converters:
+            if (value := record[name]) is not None:
+                record[name] = convert(value)
+        return record
 
     def _expression(self, name: str) -> sql.Composable:
         column = sql.Identifier(name)
@@ -92,13 +94,9 @@ class TableColumns:
     def _converter(self, name: str, key: str) -> tuple[str, Convert]:
         each = self._types[name]
         convert = values.CONVERTERS["jsonb"] if each.serialized else each.convert
-        if name == key:
+        if name == key and not values.is_plain(convert):
             return name, lambda text: normalize_key(convert(text), each.name)
         return name, convert
-
-
-def _text(value: Any) -> str | None:
-    return value.decode() if isinstance(value, bytes) else value
 
 
 async def describe(

@@ -1,13 +1,10 @@
 """Connections to PostgreSQL: for SQL, and for replication.
 
-psycopg has no interface for replication, so the second kind drives libpq itself: the connection is
-psycopg's, and its socket is watched by the event loop. Both kinds run with the settings that the
-text of values depends on.
+Both kinds run with the settings that the text of values depends on.
 """
 
 from __future__ import annotations
 
-import asyncio
 import struct
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +14,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import ExecStatus
 
 from bridge.source.replication.faults import SourceFault, fault_of
+from bridge.source.replication.libpq import CopyStream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,8 +52,6 @@ XLOG_DATA, KEEPALIVE = b"wk"
 XLOG_HEADER: Final = 25
 """Bytes of an XLogData message before its payload."""
 
-COPY_BOTH: Final = ExecStatus.COPY_BOTH
-
 
 def conninfo(url: str, **more: Any) -> str:
     """Return the connection string of `url`, with `DEFAULTS` where it sets nothing else."""
@@ -79,9 +75,7 @@ class ReplicationConnection:
 
     def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
         self._connection = connection
-        self._pgconn = connection.pgconn
-        self._loop = asyncio.get_running_loop()
-        self._waiting_since: float | None = None
+        self._stream = CopyStream(connection, "streaming")
 
     @classmethod
     async def open(cls, url: str) -> ReplicationConnection:
@@ -104,90 +98,31 @@ class ReplicationConnection:
 
     async def start(self, text: str) -> None:
         """Send START_REPLICATION and wait until the stream begins. Raises `SourceFault`."""
-        try:
-            self._pgconn.send_query(text.encode())
-            await self._flush()
-            while self._pgconn.is_busy():
-                await self._readable()
-                self._pgconn.consume_input()
-            result = self._pgconn.get_result()
-            if result is None or result.status != COPY_BOTH:
-                raise self._failed(result, "START_REPLICATION")
-        except psycopg.Error as error:
-            raise fault_of(error, "START_REPLICATION") from error
+        await self._stream.begin(text.encode(), ExecStatus.COPY_BOTH)
 
     async def receive(self, limit: int) -> Sequence[bytes]:
-        """Wait for messages of the stream and return those that are there, at most about `limit`.
-
-        Nothing is read from the socket between two calls. Raises `SourceFault` when the stream
-        ends.
+        """Wait for messages of the stream and return those that are there, at most `limit`. Raises
+        `SourceFault` when the stream ends.
         """
-        messages: list[bytes] = []
-        pgconn = self._pgconn
-        try:
-            while True:
-                size, data = pgconn.get_copy_data(1)
-                if size > 0:
-                    messages.append(bytes(data))
-                    if len(messages) >= limit:
-                        break
-                elif size == 0:
-                    if messages:
-                        break
-                    self._waiting_since = time.monotonic()
-                    await self._readable()
-                    self._waiting_since = None
-                    pgconn.consume_input()
-                else:
-                    raise self._failed(pgconn.get_result(), "streaming")
-        except psycopg.Error as error:
-            raise fault_of(error, "streaming") from error
+        messages = await self._stream.receive(limit)
+        if not messages:
+            raise SourceFault("streaming: the server ended the stream")
         return messages
 
     @property
     def silent_seconds(self) -> float:
         """For how long the server has sent nothing, while it is waited for."""
-        return 0.0 if self._waiting_since is None else time.monotonic() - self._waiting_since
+        return self._stream.silent_seconds
 
     def send_status(self, lsn: int, *, reply: bool = False) -> None:
-        """Report that everything before `lsn` is stored; `reply` asks for a keepalive."""
+        """Report that everything before `lsn` is stored; `reply` asks for a keepalive. Raises
+        `SourceFault`.
+        """
         clock = int((time.time() - POSTGRES_EPOCH) * 1_000_000)
-        try:
-            self._pgconn.put_copy_data(_STATUS.pack(b"r", lsn, lsn, lsn, clock, reply))
-            # What the socket does not take now is sent with the next call.
-            self._pgconn.flush()
-        except psycopg.Error as error:
-            raise fault_of(error, "streaming") from error
+        self._stream.send(_STATUS.pack(b"r", lsn, lsn, lsn, clock, reply))
 
     async def close(self) -> None:
         await self._connection.close()
-
-    def _failed(self, result: Any, doing: str) -> SourceFault:
-        if result is None or not result.error_message:
-            return SourceFault(f"{doing}: the server ended the stream")
-        error = psycopg.errors.error_from_result(result)
-        return fault_of(error, doing)
-
-    async def _readable(self) -> None:
-        await self._ready(self._loop.add_reader, self._loop.remove_reader)
-
-    async def _flush(self) -> None:
-        while self._pgconn.flush():
-            await self._ready(self._loop.add_writer, self._loop.remove_writer)
-
-    async def _ready(self, add: Any, remove: Any) -> None:
-        ready = self._loop.create_future()
-        socket = self._pgconn.socket
-        add(socket, _set, ready)
-        try:
-            await ready
-        finally:
-            remove(socket)
-
-
-def _set(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
 
 
 def keepalive(message: bytes) -> tuple[int, bool]:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 import psycopg
 
-from bridge.changes import GapReason, SnapshotBegin, SnapshotEnd, SnapshotPage
+from bridge.changes import Checkpoint, GapReason, SnapshotBegin, SnapshotEnd, SnapshotPage
 from bridge.source.base import SlotStatus, SourceState, SourceStatus
 from bridge.source.column_types import ColumnTypes
 from bridge.source.replication import connection as connections
@@ -204,6 +204,8 @@ class _Session:
         self._catalog = TypeCatalog()
         self._live_at: float | None = None
         self._confirmed = 0
+        self._target = 0
+        """LSN of the server before the stream began."""
         self._status_seconds = STATUS_SECONDS
 
     @property
@@ -261,6 +263,8 @@ class _Session:
         except psycopg.Error as error:
             raise fault_of(error, "reading the table's columns") from error
         state = await slots.slot_state(connection, options.slot)
+        if state is not None:
+            self._target = state.current
         stored = self._source.queued
         if state is not None and stored is not None and not self._slot_lost and not published_now:
             reason = _unusable(state, stored, system)
@@ -300,12 +304,12 @@ class _Session:
     ) -> StreamPosition:
         self._source.set_state(SourceState.JOINED)
         self._source.queued = None
-        self._queue.put_nowait(begin)
+        await self._queue.put_all([begin])
         async for page in snapshot_pages(connection, snapshot, columns):
             self._source.active()
             await self._queue.drained()
-            self._queue.put_nowait(SnapshotPage(page))
-        self._queue.put_nowait(SnapshotEnd(str(position)))
+            await self._queue.put_all([SnapshotPage(page)])
+        await self._queue.put_all([SnapshotEnd(str(position))])
         self._source.queued = position
         return position
 
@@ -349,6 +353,7 @@ class _Session:
         acknowledge: asyncio.Event,
     ) -> None:
         idle_at = 0.0
+        caught_up = False
         missing = assembler.missing
         while True:
             for message in await stream.receive(MESSAGES_PER_READ):
@@ -369,7 +374,18 @@ class _Session:
                         idle_at = time.monotonic()
                         if items := assembler.idle(end):
                             await self._put(items, assembler)
+                    caught_up = caught_up or await self._catch_up(end)
+                caught_up = caught_up or await self._catch_up(assembler.end)
             self._source.active()
+
+    async def _catch_up(self, end: int) -> bool:
+        """Return whether the stream has reached what was written before it began; mark that in the
+        queue, from where on the known rows are those of the table.
+        """
+        if end < self._target or self._source.queued is None:
+            return False
+        await self._queue.put_all([Checkpoint(str(self._source.queued))])
+        return True
 
     def _report_missing(self, missing: Sequence[str]) -> None:
         projection = self._options.projection
@@ -393,7 +409,7 @@ class _Session:
         """Report what is stored, as soon as it is and every few seconds, also while nothing is
         read because the queue is full.
         """
-        asked_at, interval = time.monotonic(), self._status_seconds
+        asked_at, interval = 0.0, self._status_seconds
         while True:
             acknowledge.clear()
             now = time.monotonic()

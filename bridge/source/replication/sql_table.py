@@ -212,7 +212,7 @@ class SqlTable:
                 if self._oids.setdefault(name, result.ftype(field)) != result.ftype(field):
                     raise _AlteredError
             records = [
-                columns.record([result.get_value(row, field) for field in fields])
+                columns.record([_text(result.get_value(row, field)) for field in fields])
                 for row in range(result.ntuples)
             ]
         if self._projection.key in (names or self._projection.selected):
@@ -239,6 +239,10 @@ class SqlTable:
         if connection.info.transaction_status is TransactionStatus.ACTIVE:
             connection.pgconn.finish()  # a query is under way: nothing can be sent
         await connection.close()
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode()
 
 
 def _array(keys: Sequence[Key]) -> str:
