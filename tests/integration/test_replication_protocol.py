@@ -80,6 +80,22 @@ async def test_column_added_within_a_transaction_is_followed(
         assert changes(rig, "price") == [(1, 2), (2, "3 $")]
 
 
+async def test_lost_connection_while_types_are_read_is_resumed(
+    sandbox: Sandbox, homes: Settings
+) -> None:
+    async with ReplicationRig.open(homes) as rig:
+        await rig.live()
+        await sandbox.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where application_name = 'bridge' and backend_type = 'client backend'"
+        )
+        # The first change describes the table, of which one column's type is not known yet.
+        await sandbox.execute("insert into homes values (1, 'a', 'TX', 1)")
+        await rig.until(lambda: bool(rig.events))
+        await rig.until(lambda: rig.source.status().state is SourceState.LIVE)
+        assert kinds(rig) == [("created", 1)]
+
+
 # -- replica identity -------------------------------------------------------------------------
 
 
