@@ -18,6 +18,7 @@ from bridge.gateway.engineio.raw_websocket import keep_transport
 from bridge.gateway.http_regions import RegionsEndpoint
 from bridge.gateway.http_snapshot import SnapshotEndpoint
 from bridge.gateway.presence import Presence
+from bridge.group import Group
 from bridge.log.backends import create_backend
 from bridge.log.worker_lock import WorkerLock
 from bridge.ops.admin import Admin
@@ -29,10 +30,11 @@ from bridge.options import (
     admission_limits,
     client_address,
     document_options,
+    drain_seconds,
     log_options,
 )
 from bridge.replica import Replica
-from bridge.roles import Ingest, Serve, open_ingest, open_serve
+from bridge.roles import open_ingest, open_serve
 from bridge.schema.routes import schema_routes
 from bridge.security.admin_auth import AdminAuth
 from bridge.security.admission import AdmissionMiddleware
@@ -42,15 +44,17 @@ from bridge.settings import load
 from bridge.supervisor import end_process, run_until_failure
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 
     from starlette.requests import Request
     from starlette.types import Message, Receive, Scope, Send
 
     from bridge.gateway.gateway import Gateway
+    from bridge.log.backends import LogBackend
     from bridge.log.base import EventLog
     from bridge.ops.admin import SignOut
     from bridge.rights import Rights
+    from bridge.roles import Ingest, Serve
     from bridge.settings import Settings
     from bridge.source.base import Source, Table
 
@@ -63,12 +67,13 @@ def create_app(
     source: Source | None = None,
     table: Table | None = None,
     watching: tuple[Source, Table] | None = None,
+    backend: LogBackend | None = None,
 ) -> Bridge:
     """Return the bridge as an ASGI application.
 
     Without `settings` they are read from the environment; raises `errors.SettingsError` if any is
-    missing or wrong. `source` and `table` replace Supabase as the source of changes and rows, and
-    `watching` does so for the table of watches.
+    missing or wrong. `source` and `table` replace Supabase as the source of changes and rows,
+    `watching` does so for the table of watches, and `backend` replaces the log of the settings.
 
     Run it alone (`uvicorn.run(create_app(), lifespan="on")`) or mount it in a Starlette or FastAPI
     application, which has to run its lifespan:
@@ -79,17 +84,25 @@ def create_app(
     Clients then connect with the path `/live/socket.io`. Run one worker per process: the bridge
     must not run twice at a time.
     """
-    return Bridge(settings or load(), source=source, table=table, watching=watching)
+    return Bridge(
+        settings or load(), source=source, table=table, watching=watching, backend=backend
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """The parts of one run of the lifespan. A single process has both roles."""
+    """The parts of one run of the lifespan."""
 
     log: EventLog
-    ingest: Ingest
+    group: Group
     serve: Serve
     started_at: float
+    drain_seconds: float
+
+    @property
+    def ingest(self) -> Ingest | None:
+        """None while another process leads."""
+        return self.group.leadership.ingest
 
     @property
     def gateway(self) -> Gateway:
@@ -113,6 +126,7 @@ class Bridge(Starlette):
         source: Source | None = None,
         table: Table | None = None,
         watching: tuple[Source, Table] | None = None,
+        backend: LogBackend | None = None,
     ) -> None:
         self.settings = settings
         self.failure: BaseException | None = None
@@ -120,6 +134,8 @@ class Bridge(Starlette):
         self._source = source
         self._table = table
         self._watching = watching
+        self._backend = backend
+        self._stopping = False
         self._running: _Running | None = None
         addresses = client_address(settings)
         origins = Origins(settings.cors_origins)
@@ -167,40 +183,54 @@ class Bridge(Starlette):
         """Open all parts, run them inside the block, and close them after it."""
         if self._running is not None:
             raise RuntimeError("the bridge is running already: its lifespan was entered twice")
-        self.failure = None
+        self.failure, self._stopping = None, False
         settings = self.settings
         async with AsyncExitStack() as closing:
-            if log_options(settings).url == "memory:":
+            if self._backend is None and log_options(settings).url == "memory:":
                 workers = WorkerLock()
                 closing.callback(workers.release)
                 workers.acquire()
-            backend = create_backend(log_options(settings))
+            backend = self._backend or create_backend(log_options(settings))
             closing.push_async_callback(backend.log.close)
             try:
                 await backend.log.open()
             except LogUnusableError as error:
                 self.failure = error
                 raise
+            closing.push_async_callback(backend.lease.release)
             replica = Replica(backend.log, settings.projection.known)
             await replica.load()
             presence = Presence()
-            ingest = await open_ingest(
-                settings,
-                backend.log,
-                replica,
-                presence,
-                closing,
-                source=self._source,
-                table=self._table,
-                watching=self._watching,
-            )
+
+            async def ingest(present: Collection[str], closing: AsyncExitStack) -> Ingest:
+                return await open_ingest(
+                    settings,
+                    backend,
+                    replica,
+                    present,
+                    closing,
+                    source=self._source,
+                    table=self._table,
+                    watching=self._watching,
+                )
+
+            group = Group(settings, backend, replica, presence, open_ingest=ingest)
+            closing.push_async_callback(group.leadership.close)
+            await group.leadership.open()
             serve = await open_serve(
-                settings, backend, replica, presence, closing, upstream=ingest.upstream
+                settings, backend, replica, presence, closing, upstream=group.upstream.state
             )
-            self._running = _Running(backend.log, ingest, serve, time.monotonic())
+            group.join(serve.gateway)
+            self._running = _Running(
+                backend.log,
+                group,
+                serve,
+                time.monotonic(),
+                drain_seconds(settings, shared=backend.shared),
+            )
             try:
                 async with asyncio.TaskGroup() as tasks:
-                    parts = {**serve.tasks(), **ingest.tasks()}
+                    parts = {**serve.tasks(), **group.tasks()}
                     work = tasks.create_task(self._run(**parts), name="bridge")
                     try:
                         yield
@@ -223,11 +253,18 @@ class Bridge(Starlette):
         return shortened
 
     async def drain(self) -> None:
-        """Close all client connections and accept no more. Call it before the lifespan ends: a
-        server that waits for open requests first would wait for long polls.
+        """Close all client connections, spread over the settings' `drain_seconds`, and accept no
+        more. Call it before the lifespan ends: a server that waits for open requests first would
+        wait for long polls.
         """
-        if self._running is not None:
-            await self._running.gateway.close()
+        running = self._running
+        if running is None:
+            return
+        self._stopping = True
+        if self.failure is None:
+            await running.group.leave()
+            await running.gateway.drain(running.drain_seconds)
+        await running.gateway.close()
 
     async def _run(self, **parts: Coroutine[Any, Any, None]) -> None:
         """Run the parts until this is cancelled or one of them fails."""
@@ -245,10 +282,11 @@ class Bridge(Starlette):
         if running is None:
             short = "the bridge is not running"
             return not_ready(f"{short}: pass its lifespan to the application that mounts it", short)
-        watchers = running.ingest.watchers
+        upstream = running.group.upstream
+        report = upstream.report()
         return StatusReport(
-            source=running.ingest.source.status(),
-            pipeline=running.ingest.pipeline.status(),
+            source=report.source,
+            pipeline=report.pipeline,
             hub=running.gateway.hub.counts(),
             connections=self.admission.connections.total,
             rejections=self.admission.rejections,
@@ -256,9 +294,11 @@ class Bridge(Starlette):
             recoveries=running.gateway.recoveries(),
             head=str(running.serve.replica.head),
             log_error=running.log.error,
-            log_error_since=running.ingest.health.log_error_since,
+            log_error_since=upstream.health.log_error_since,
             started_at=running.started_at,
-            watchers=None if watchers is None else watchers.status(),
+            watchers=report.watchers,
+            group=running.group.status(),
+            stopping=self._stopping,
         )
 
     async def _rights(self, request: Request) -> Rights:

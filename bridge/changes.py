@@ -58,6 +58,7 @@ class GapReason(StrEnum):
     UNREADABLE = "unreadable"  # a change arrived that could not be decoded
     POST_SUBSCRIBE = "settled"  # shortly after SUBSCRIBED: changes between `ok` and the slot
     MISSED_CHANGES = "lost"  # many rows differ from the stream, which is still live
+    TAKEOVER = "taken over"  # another machine led before; no subscription is live yet
     FIRST_SLOT = "first slot"  # a replication slot was created, and the log continues no stream
     SLOT_LOST = "slot lost"  # the slot no longer has all changes that the log lacks
     TABLE_ALTERED = "table altered"  # the table's definition changed, which may change its rows

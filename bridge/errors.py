@@ -35,6 +35,10 @@ class TableUnreadableError(BridgeError):
         self.refused = refused
 
 
+class DeletionUnprovenError(TableUnreadableError):
+    """Reads do not find known rows, which may be hidden from the role of the reads."""
+
+
 class LogUnusableError(BridgeError):
     """The event log can't be opened or written until an operator acts. The message has the file and
     the required action.
@@ -43,6 +47,10 @@ class LogUnusableError(BridgeError):
 
 class PositionGoneError(BridgeError):
     """The log no longer has the entries after a position: another epoch, or older than the log."""
+
+
+class LeaseLostError(BridgeError):
+    """Another process has the right to append to the log; nothing was stored."""
 
 
 class Code(StrEnum):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from bridge.auth.authenticator import Authenticator, AuthOptions
 from bridge.auth.claims import TokenRequirements
@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from bridge.clock import Clock
     from bridge.log.base import RevocationStore
     from bridge.settings import Settings
+
+
+SHARED_DRAIN_SECONDS: Final = 20.0
+"""With the time to stop it fits into 30 s, Fly's `kill_timeout` in deploy/fly.toml."""
 
 
 def source_options(settings: Settings, projection: Projection | None = None) -> SourceOptions:
@@ -98,6 +102,7 @@ def reconcile_options(settings: Settings) -> ReconcileOptions:
     return ReconcileOptions(
         page_rows=settings.page_rows,
         grace=settings.watch_grace,
+        delete_hold=settings.delete_hold,
         scans=_rare_scans(settings)
         if settings.source == "postgres"
         else ScanOptions(
@@ -125,7 +130,15 @@ def log_options(settings: Settings) -> LogOptions:
     shape = asdict(settings.projection)
     if not shape["member"]:
         del shape["member"]  # as in files from before there were member columns
-    return LogOptions(settings.log, _shape(shape), settings.log_events, settings.log_seconds)
+    return LogOptions(
+        settings.log,
+        _shape(shape),
+        settings.log_events,
+        settings.log_seconds,
+        name=settings.log_name,
+        lease_seconds=settings.lease_seconds,
+        session_seconds=settings.recovery_seconds,
+    )
 
 
 def watch_projection(settings: Settings) -> Projection:
@@ -159,17 +172,25 @@ def watch_sync_options(settings: Settings) -> WatchSyncOptions:
 
 def watch_log_options(settings: Settings) -> LogOptions:
     """Options of the log that stores the rows of the table of watches: the file
-    `bridge-watchers.sqlite3` in the directory of `bridge.sqlite3`. It has no entries.
+    `bridge-watchers.sqlite3` in the directory of `bridge.sqlite3`, or keys on the same Redis
+    server. It has no entries.
     """
     url = settings.log
-    if url != "memory:":
+    if url.startswith("sqlite:"):
         path = PurePosixPath(url.removeprefix("sqlite:///"))
         url = f"sqlite:///{path.with_name(f'{path.stem}-watchers{path.suffix}')}"
     shape = asdict(watch_projection(settings))
     # As in files of earlier versions, since their watches are still valid.
     shape["region"], shape["published"] = shape["published"], ()
     del shape["member"]
-    return LogOptions(url, _shape(shape), events=1, seconds=settings.log_seconds)
+    return LogOptions(
+        url,
+        _shape(shape),
+        events=1,
+        seconds=settings.log_seconds,
+        name=settings.log_name,
+        rows_only=True,
+    )
 
 
 def _shape(fields: dict[str, Any]) -> str:
@@ -177,6 +198,13 @@ def _shape(fields: dict[str, Any]) -> str:
     compared with the table, or clients hold rows with other columns.
     """
     return json.dumps(fields, sort_keys=True)
+
+
+def drain_seconds(settings: Settings, *, shared: bool) -> float:
+    """Time over which clients are disconnected at the end; `shared`: others can receive them."""
+    if settings.drain_seconds is not None:
+        return settings.drain_seconds
+    return SHARED_DRAIN_SECONDS if shared else 0.0
 
 
 def admin_secret(settings: Settings) -> str | None:

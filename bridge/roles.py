@@ -1,24 +1,25 @@
 """The two roles of a process: `Ingest` follows the table, `Serve` serves clients.
 
-One process has both. The log is all that connects them: `Ingest` appends, `Serve` follows.
+The log is all that connects them: `Ingest` appends, `Serve` follows. Of the processes that share a
+log each serves clients, and the leader (`leadership`) also follows the table.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from bridge.changes import Gap, GapReason
 from bridge.clock import SystemClock
 from bridge.gateway.build import build_gateway
-from bridge.gateway.upstream_status import UpstreamState
 from bridge.log.backends import create_backend
 from bridge.notifications.notifier import Notifier
 from bridge.notifications.watch_index import WatchIndex
 from bridge.notifications.watch_sync import WatchSync, WatchUpstream
-from bridge.ops.health import Health
 from bridge.options import (
     authenticator,
     gateway_options,
@@ -31,16 +32,17 @@ from bridge.options import (
 )
 from bridge.pipeline.event_sink import EventSink
 from bridge.pipeline.pipeline import Pipeline
-from bridge.source.base import SourceState
 from bridge.source.change_queue import ChangeQueue
 from bridge.source.factory import create_source, create_table
+from bridge.upstream import UpstreamReport
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable, Collection, Coroutine
     from contextlib import AbstractAsyncContextManager
 
     from bridge.gateway.gateway import Gateway
     from bridge.gateway.presence import Presence
+    from bridge.gateway.upstream_status import UpstreamState
     from bridge.log.backends import LogBackend
     from bridge.log.base import EventLog
     from bridge.replica import Replica
@@ -48,6 +50,9 @@ if TYPE_CHECKING:
     from bridge.source.base import Source, Table
 
 log = logging.getLogger(__name__)
+
+WATCHES_SECONDS: Final = 5.0
+"""How long a process that takes over waits for the watches before it emits what was missed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,29 +62,34 @@ class Ingest:
     `watchers` is None if notifications are off.
     """
 
-    log: EventLog
     source: Source
     queue: ChangeQueue
     pipeline: Pipeline
     watchers: WatchSync | None
-    health: Health
+    takes_over: bool
+    """Whether changes that another process missed have to be notified, too."""
 
-    def upstream(self) -> UpstreamState:
-        source, pipeline = self.source.status(), self.pipeline.status()
-        log_error = self.log.error
-        return UpstreamState(
-            live=source.state is SourceState.LIVE and log_error is None,
-            reconciled=pipeline.reconciled,
-            scanning=pipeline.scanning,
-            blind=self.health.update(source, pipeline, log_error),
+    def report(self) -> UpstreamReport:
+        watchers = self.watchers
+        return UpstreamReport(
+            self.source.status(),
+            self.pipeline.status(),
+            None if watchers is None else watchers.status(),
         )
 
     def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
         """Return what runs until cancelled, by name."""
-        tasks = {"source": self.source.run(self.queue), "pipeline": self.pipeline.run()}
+        tasks = {"source": self.source.run(self.queue), "pipeline": self._run_pipeline()}
         if self.watchers is not None:
             tasks["watchers"] = self.watchers.run()
         return tasks
+
+    async def _run_pipeline(self) -> None:
+        if self.takes_over and self.watchers is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(WATCHES_SECONDS):
+                    await self.watchers.loaded()
+        await self.pipeline.run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +108,9 @@ class Serve:
 
 async def open_ingest(
     settings: Settings,
-    log: EventLog,
+    backend: LogBackend,
     replica: Replica,
-    presence: Presence,
+    present: Collection[str],
     closing: AsyncExitStack,
     *,
     source: Source | None,
@@ -108,15 +118,14 @@ async def open_ingest(
     watching: tuple[Source, Table] | None,
 ) -> Ingest:
     """Open the parts that follow the table; `closing` closes them. `replica` shares its rows with
-    the pipeline, so that they are kept once. `source`, `table` and `watching` replace Supabase.
+    the pipeline, so that they are kept once. `present`: the users that can be notified. `source`,
+    `table` and `watching` replace Supabase.
     """
     options = source_options(settings)
     table = await _open_table(table or create_table(options), closing)
-    await _forget_position(settings, log)
+    await _forget_position(settings, backend.log)
     watches = WatchIndex()
-    notifier = Notifier(
-        notifier_options(settings), watches, present=presence.users, clock=SystemClock()
-    )
+    notifier = Notifier(notifier_options(settings), watches, present=present, clock=SystemClock())
     watch_upstream = partial(_watch_upstream, settings, watching)
     watchers = await _open_watchers(settings, watches, notifier, watch_upstream, closing)
     pipeline = Pipeline(
@@ -125,20 +134,22 @@ async def open_ingest(
         queue=(queue := ChangeQueue(settings.queue_changes)),
         sink=EventSink(
             settings.projection,
-            log,
+            backend.log,
             replica,
             add_notifications=None if watchers is None else notifier.add_notifications,
         ),
         options=reconcile_options(settings),
     )
-    queue.stored = log.progress.stream
+    queue.stored = backend.log.progress.stream
+    if backend.shared and backend.log.progress.loaded and settings.source == "realtime":
+        # What was missed is read now: a subscription takes a second or more.
+        queue.put_nowait(Gap(GapReason.TAKEOVER))
     return Ingest(
-        log=log,
         source=source or create_source(options, table),
         queue=queue,
         pipeline=pipeline,
         watchers=watchers,
-        health=Health(settings.stale_after, SystemClock()),
+        takes_over=backend.shared,
     )
 
 
@@ -180,6 +191,8 @@ async def open_serve(
         upstream=upstream,
         authenticator=authenticator(settings, store=backend.revocations),
         presence=presence,
+        shared=replica if backend.shared else None,
+        process=backend.log.process if backend.shared else None,
     )
     await gateway.open()
     closing.push_async_callback(gateway.close)

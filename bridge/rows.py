@@ -71,6 +71,11 @@ class RowStore:
         """Return the row of that key; None: there is none."""
         return self._shards[shard_of(key)].get(key)
 
+    def clear(self) -> None:
+        """Remove all rows."""
+        for shard in self._shards:
+            shard.clear()
+
     def load(self, rows: Iterable[tuple[Key, bytes]]) -> None:
         """Store each row."""
         for key, row in rows:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from bridge.sandbox import Sandbox
+    from bridge.sandbox.redis import RedisServer
 
 examples.load_profile()
 
@@ -50,6 +51,15 @@ async def sandbox() -> AsyncIterator[Sandbox]:
     from bridge.sandbox import Sandbox
 
     async with Sandbox.open(pace=0.05) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+async def redis_server() -> AsyncIterator[RedisServer]:
+    """Start a Redis server that stores nothing; each test uses names of its own."""
+    from bridge.sandbox.redis import RedisServer
+
+    async with RedisServer() as running:
         yield running
 
 

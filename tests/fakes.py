@@ -21,7 +21,7 @@ from bridge.options import authenticator, gateway_options
 from bridge.rights import UNRESTRICTED
 from bridge.rooms import rooms_of
 from bridge.settings import Settings
-from bridge.source.base import SourceState, SourceStatus
+from bridge.source.base import ReadRights, SourceState, SourceStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -192,6 +192,8 @@ class FakeSource:
         self._state = SourceState.CONNECTING
         self._since = time.monotonic()
         self._failure: asyncio.Future[None] | None = None
+        self.connects = True
+        """Whether `run` gets as far as being live."""
 
     def status(self) -> SourceStatus:
         return SourceStatus(self._state, self._since)
@@ -200,6 +202,8 @@ class FakeSource:
         self._state, self._since = state, time.monotonic()
 
     async def run(self, inbox: ChangeQueue) -> None:
+        while not self.connects:
+            await asyncio.sleep(0.01)
         self.inbox = inbox
         self._failure = asyncio.get_running_loop().create_future()
         self.become(SourceState.LIVE)
@@ -240,9 +244,9 @@ class FakeTable:
     async def close(self) -> None:
         self.closed += 1
 
-    async def page(self, after: Key | None, limit: int) -> Sequence[Record]:
+    async def page(self, after: Key | None, limit: int, up_to: Any = None) -> Sequence[Record]:
         keys = await self.keys(after, limit)
-        return [self.contents[key] for key in keys]
+        return [self.contents[key] for key in keys if up_to is None or key <= up_to]
 
     async def keys(self, after: Key | None, limit: int) -> Sequence[Key]:
         keys = sorted(self.contents)
@@ -267,6 +271,15 @@ class FakeTable:
     async def newest(self) -> Record | None:
         rows = self.contents.values()
         return max(rows, key=lambda row: (row["updated_at"], row["id"]), default=None)
+
+    async def count(self) -> int:
+        return len(self.contents)
+
+    async def rights(self) -> ReadRights:
+        return ReadRights("service_role", filtered=False)
+
+    async def digest(self, after: Key | None, up_to: Key | None) -> str | None:
+        return None  # the database has no function for it
 
 
 class Everybody(Collection[str]):

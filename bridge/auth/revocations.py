@@ -37,14 +37,22 @@ class RevocationList:
     def __len__(self) -> int:
         return len(self._users) + len(self._sessions)
 
-    async def load(self) -> None:
-        """Load the stored revocations. Raises `errors.LogUnusableError`."""
-        if self._store is None:
-            return
-        for kind, name, at in await self._store.load():
-            revoked = self._of_kind(kind)
-            revoked[name] = max(at, revoked.get(name, at))
+    async def load(self) -> Sequence[Revocation]:
+        """Load the stored revocations, and return those that were not known. Raises
+        `errors.LogUnusableError`.
+        """
+        stored = [] if self._store is None else await self._store.load()
+        added = [revocation for revocation in stored if self.apply(*revocation)]
         self._prune()
+        return added
+
+    def apply(self, kind: str, name: str, at: float) -> bool:
+        """Apply a revocation of this or another process; False if it is known."""
+        revoked = self._of_kind(kind)
+        if at <= revoked.get(name, float("-inf")):
+            return False
+        revoked[name] = at
+        return True
 
     def add(self, *, session: str | None = None, user: str | None = None) -> Sequence[Revocation]:
         """Revoke a session, or all tokens that a user was issued until now. Return the revocations,

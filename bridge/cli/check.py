@@ -11,6 +11,7 @@ from bridge.auth.jwks_client import JwksUnavailableError
 from bridge.errors import TableUnreadableError
 from bridge.ops.redaction import Redactor
 from bridge.options import authenticator, source_options, watch_projection
+from bridge.pipeline.updated_at_check import trigger_sql
 from bridge.source.base import SourceState
 from bridge.source.change_queue import ChangeQueue
 from bridge.source.factory import create_source, create_table
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from bridge.projection import Projection
     from bridge.settings import Settings
-    from bridge.source.base import Source, Table
+    from bridge.source.base import ReadRights, Source, Table, TableConnection
     from bridge.source.factory import SourceOptions
 
 POLL_SECONDS: Final = 0.05
@@ -59,6 +60,8 @@ async def _check_table(
         readable = report(*await _read(projection, table))
         if readable and table.key_advice is not None:
             report(True, f"key: {table.key_advice}")
+        if readable:
+            readable = await _describe(projection, table, report)
         if settings.source == "postgres":
             live = await _inspect(options, report)
         else:
@@ -86,6 +89,57 @@ async def _is_unused(options: SourceOptions, report: Callable[[bool, str], bool]
     from bridge.source.replication.inspection import inspect_unused  # noqa: PLC0415 - an extra
 
     return await inspect_unused(options.database.url, options.database.slot, report)
+
+
+async def _describe(
+    projection: Projection, table: TableConnection, report: Callable[[bool, str], bool]
+) -> bool:
+    """Report whether reads show all rows, and whether `updated_at` shows every change."""
+    try:
+        rights = await table.rights()
+        ok = report(*_rights(projection, rights))
+        report(True, await _updated_at(projection, table, rights))
+    except TableUnreadableError as error:
+        return report(False, f"table: {error}")
+    return ok
+
+
+def _rights(projection: Projection, rights: ReadRights) -> tuple[bool, str]:
+    role = rights.role or "the key's role"
+    if rights.filtered is None:
+        return True, (
+            f"rights: whether {role} sees all rows can't be known, so deletes that empty or halve "
+            "the table wait for BRIDGE_DELETE_HOLD unless the stream reports them; apply "
+            "deploy/supabase/migrations/20260119090000_bridge_functions.sql"
+        )
+    if rights.filtered:
+        return False, (
+            f"rights: row level security filters what {role} reads of "
+            f"{projection.schema}.{projection.table}; expected a role that sees all rows: alter "
+            f"role {role} bypassrls, or a policy for select to {role} using (true)"
+        )
+    return True, f"rights: {role} sees all rows"
+
+
+async def _updated_at(projection: Projection, table: TableConnection, rights: ReadRights) -> str:
+    column = projection.updated_at
+    if column is None:
+        return "updated_at: none; what the stream loses is found by full comparisons"
+    nulls, future = await table.unusual_updates()
+    found = [
+        f"null in {nulls} rows" if nulls else "",
+        f"in the future in {future} rows" if future else "",
+        "set by no trigger" if rights.update_triggers == () else "",
+    ]
+    if any(found):
+        return (
+            f"updated_at: {column} is {', '.join(filter(None, found))}; a change of such rows that "
+            "the stream loses is found by full comparisons only (BRIDGE_COMPARE_INTERVAL). A "
+            f"trigger mends that: {trigger_sql(projection)}"
+        )
+    if rights.update_triggers is None:
+        return f"updated_at: {column} is set in all rows; whether a trigger keeps it is not known"
+    return f"updated_at: {column} is set in all rows; triggers: {', '.join(rights.update_triggers)}"
 
 
 async def _read(projection: Projection, table: Table) -> tuple[bool, str]:

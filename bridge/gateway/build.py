@@ -17,6 +17,7 @@ from bridge.gateway.hub import Hub
 from bridge.gateway.presence import Presence
 from bridge.gateway.recovery.persistence import SessionPersistence
 from bridge.gateway.recovery.sessions import RecoverySessions
+from bridge.gateway.recovery.takeover import SessionTakeover
 from bridge.gateway.request_handlers import RequestHandlers
 from bridge.gateway.snapshot import Snapshots
 from bridge.gateway.socketio.server import SocketServer
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from bridge.clock import Clock
     from bridge.gateway.client import ClientSession
     from bridge.gateway.recovery.sessions import RecoveryLimits
+    from bridge.gateway.recovery.takeover import SharedReader
     from bridge.gateway.request_handlers import RequestLimits
     from bridge.gateway.upstream_status import UpstreamState
     from bridge.log.base import EntryReader, SessionStore
@@ -78,13 +80,16 @@ def build_gateway(
     upstream: Callable[[], UpstreamState] | None = None,
     presence: Presence | None = None,
     clock: Clock | None = None,
+    shared: SharedReader | None = None,
+    process: str | None = None,
 ) -> Gateway:
     """Build a gateway that replays missed events from `log` and makes snapshots of `rows`, both of
     which belong to the pipeline.
 
     With a `store` clients can recover after a restart. Without `upstream` there are no snapshots
     and no `bridge-status`. The gateway opens, runs and closes the `authenticator`, and counts the
-    clients of each user in `presence`.
+    clients of each user in `presence`. Where other processes use the same log, `process` identifies
+    this one, and `shared` is that log: clients can recover at any of them.
     """
     clock = clock or SystemClock()
     presence = presence or Presence()
@@ -104,7 +109,7 @@ def build_gateway(
         min_price=MIN_PAGES,
         reason="the clients of this address received many rows",
     )
-    server = _socket_server(options, clients)
+    server = _socket_server(options, clients, process)
     writer = ClientWriter(server, clients)
     hub = Hub(
         deliver=writer.broadcast,
@@ -192,12 +197,19 @@ def build_gateway(
         upstream_status=UpstreamStatus(clock.wall()),
         log=log,
         clock=clock,
+        takeover=None
+        if persistence is None or shared is None
+        else SessionTakeover(persistence, log, shared),
     )
     server.handler = gateway
+    if persistence is not None:
+        persistence.on_refused = gateway.evict
     return gateway
 
 
-def _socket_server(options: GatewayOptions, clients: ClientRegistry) -> SocketServer:
+def _socket_server(
+    options: GatewayOptions, clients: ClientRegistry, process: str | None
+) -> SocketServer:
     return SocketServer(
         clients=clients,
         async_mode="asgi",
@@ -208,6 +220,7 @@ def _socket_server(options: GatewayOptions, clients: ClientRegistry) -> SocketSe
         logger=_library_logger("bridge.gateway.socketio"),
         engineio_logger=_library_logger("bridge.gateway.engineio"),
         max_queued_bytes=options.max_queued_bytes,
+        process=process,
     )
 
 

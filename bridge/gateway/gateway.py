@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bridge.errors import Code, RequestRejected
 from bridge.events import Event
+from bridge.gateway.fly_replay import replay
+from bridge.gateway.recovery.sessions import parse_offer
+from bridge.gateway.waves import in_waves
 from bridge.log.base import Entry
+from bridge.security.admission import is_handshake
 from bridge.security.rejection import UnavailableResponse
 
 if TYPE_CHECKING:
@@ -24,9 +28,11 @@ if TYPE_CHECKING:
     from bridge.gateway.connect import ConnectHandler
     from bridge.gateway.delivery.batcher import Batcher
     from bridge.gateway.delivery.writer import ClientWriter
+    from bridge.gateway.fly_replay import FlyReplay
     from bridge.gateway.hub import Hub
     from bridge.gateway.recovery.persistence import SessionPersistence
-    from bridge.gateway.recovery.sessions import RecoverySessions
+    from bridge.gateway.recovery.sessions import RecoverySession, RecoverySessions
+    from bridge.gateway.recovery.takeover import SessionTakeover
     from bridge.gateway.request_handlers import RequestHandlers
     from bridge.gateway.snapshot import Snapshots
     from bridge.gateway.socketio.server import SocketServer
@@ -40,6 +46,10 @@ log = logging.getLogger(__name__)
 
 STATUS_POLL_SECONDS: Final = 0.05
 """Interval at which the upstream state is read."""
+
+RECONNECT_SECONDS: Final = 5.0
+RECONNECTS_PER_SECOND: Final = 500.0
+"""Pace of the reconnects to an interrupted gateway, and the longest time for all of them."""
 
 
 @dataclass(eq=False)
@@ -69,7 +79,13 @@ class Gateway:
     upstream_status: UpstreamStatus
     log: EntryReader
     clock: Clock
+    takeover: SessionTakeover | None = None
+    fly_replay: FlyReplay | None = None
+    """Set where requests can be replayed to other machines."""
     _open: bool = field(default=True, init=False)
+    _draining: bool = field(default=False, init=False)
+    _interrupted: bool = field(default=False, init=False)
+    _closing: set[asyncio.Task[None]] = field(default_factory=set, init=False)
 
     @property
     def slow_clients_closed(self) -> int:
@@ -82,7 +98,13 @@ class Gateway:
         return {**counts, "away": self.sessions.away}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not self._open:
+        refused = not self._open or (self._draining and is_handshake(scope))
+        if self.fly_replay is not None:
+            target = (self.fly_replay.elsewhere if refused else self.fly_replay.target)(scope)
+            if target is not None:
+                await replay(scope, receive, send, target)
+                return
+        if refused:
             await UnavailableResponse("The bridge is stopping.")(scope, receive, send)
             return
         await self.server.handle_request(scope, receive, send)
@@ -120,9 +142,70 @@ class Gateway:
             self.sessions.expire(self.clock.monotonic())
             await asyncio.sleep(STATUS_POLL_SECONDS)
 
+    async def drain(self, seconds: float) -> None:
+        """Accept no more clients, and end the connections of the present ones, spread over a time
+        so that other processes receive them at this pace. Their sessions are stored before. Then
+        call `close`.
+        """
+        self._draining = True
+        if not seconds:
+            return  # `close` ends them all
+        self.batcher.flush()
+        if self.persistence is not None:
+            await self.persistence.close()
+        await in_waves(list(self.clients), self.writer.close, seconds=seconds)
+
+    def interrupt(self, *, lost: bool) -> None:
+        """Remove all clients, and accept none until `resume`: the rows are loaded again.
+
+        `lost`: the log has another history, so that no session can be resumed.
+        """
+        self._interrupted = True
+        self.batcher.flush()
+        self.snapshots.reset()
+        connections = [client.connection for client in self.clients]
+        for client in list(self.clients):
+            self.clients.remove(client)
+        if lost:
+            self.sessions.clear()
+        closing = in_waves(
+            connections,
+            self.server.close_connection,
+            seconds=min(RECONNECT_SECONDS, len(connections) / RECONNECTS_PER_SECOND),
+        )
+        task = asyncio.get_running_loop().create_task(closing, name="close interrupted clients")
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    def resume(self) -> None:
+        """Accept clients again."""
+        self._interrupted = False
+
+    def evict(self, session: RecoverySession) -> None:
+        """End the half-open connection of a client whose session another process has taken."""
+        client = self.clients.get(session.sid)
+        if client is not None and client.recovery is session:
+            client.recovery = None
+            self.writer.abort(client)
+
+    # -- notes of other processes
+
+    def signed_out(self, kind: str, name: str, at: float) -> int:
+        return self.token_expiry.signed_out(kind, name, at)
+
+    def sessions_taken(self, names: Sequence[str]) -> None:
+        if self.persistence is not None:
+            for name in names:
+                self.persistence.verify(name)
+
+    async def reload_revocations(self) -> None:
+        await self.token_expiry.reload_revocations()
+
     async def close(self) -> None:
         """Accept no more clients, and end all connections."""
         self._open = False
+        for task in self._closing:
+            task.cancel()
         self.batcher.flush()
         self.token_expiry.close()
         await self.writer.close_all()
@@ -133,7 +216,8 @@ class Gateway:
     async def sign_out(self, *, session_id: str | None = None, sub: str | None = None) -> int:
         """Reject the tokens of one session, or those issued to a user so far, from here on, and
         after a restart too if the log is a file. Closes the connections of clients with such a
-        token and returns their number. Exactly one of the two has to be given.
+        token, at all processes that share the log, and returns their number. Exactly one of the two
+        has to be given.
 
         While the log can't be written this waits, though the revocation is in force already. Raises
         `errors.LogUnusableError`.
@@ -147,6 +231,13 @@ class Gateway:
     async def on_connect(self, connection: Connection, auth: Any) -> None:
         try:
             identity = await self.token_expiry.authenticate(auth, connection.header_token)
+            if self.takeover is not None:
+                offer, _ = parse_offer(auth)
+                if not await self.takeover.prepare(offer):
+                    self.server.close_connection(connection)
+                    return
+                # The token may have expired or been revoked meanwhile.
+                identity = await self.token_expiry.authenticate(auth, connection.header_token)
         except RequestRejected as rejection:
             if rejection.code is Code.NOT_READY:
                 # After CONNECT_ERROR a client would not try again by itself.
@@ -155,6 +246,9 @@ class Gateway:
                 self.connect_handler.reject(connection, rejection)
             return
         # No await from here on.
+        if self._interrupted or self._draining:
+            self.server.close_connection(connection)
+            return
         rights = self.effective_rights(identity.rights)
         client = self.connect_handler.accept(connection, auth, rights)
         if client is None:

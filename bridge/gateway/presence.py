@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import KeysView
+    from collections.abc import Callable, KeysView
 
 
 class Presence:
@@ -13,6 +13,8 @@ class Presence:
 
     def __init__(self) -> None:
         self._clients: dict[str, int] = {}
+        self.on_change: Callable[[str, bool], None] = lambda _user, _present: None
+        """Called with a user and whether it is present now."""
 
     @property
     def users(self) -> KeysView[str]:
@@ -21,8 +23,12 @@ class Presence:
 
     def add(self, user: str | None) -> None:
         """Count a client of `user`; None, a client without a user, is ignored."""
-        if user is not None:
-            self._clients[user] = self._clients.get(user, 0) + 1
+        if user is None:
+            return
+        count = self._clients.get(user, 0)
+        self._clients[user] = count + 1
+        if not count:
+            self.on_change(user, True)
 
     def remove(self, user: str | None) -> None:
         if user is None:
@@ -30,3 +36,4 @@ class Presence:
         self._clients[user] -= 1
         if not self._clients[user]:
             del self._clients[user]
+            self.on_change(user, False)

@@ -118,6 +118,11 @@ class Snapshots:
             await asyncio.sleep(0)
         self.ready.set()
 
+    def reset(self) -> None:
+        """Drop the index: all rows are going to be loaded again. Then call `build` once more."""
+        self.ready.clear()
+        self._index = RegionIndex(self._projection.region)
+
     def apply(self, entries: Sequence[Entry]) -> None:
         """Follow published entries, in the iteration in which the rows changed."""
         self._index.apply(entries)

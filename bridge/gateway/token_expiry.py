@@ -16,7 +16,7 @@ from bridge.gateway.client import ClientToken
 from bridge.gateway.timers import DeadlineTimer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Awaitable, Callable, Collection
 
     from bridge.auth.authenticator import Authenticator, Identity
     from bridge.auth.claims import Claims
@@ -61,6 +61,9 @@ class TokenExpiry:
             call_later=lambda seconds, call: asyncio.get_running_loop().call_later(seconds, call),
         )
         authenticator.on_keys_revoked(self._on_keys_removed)
+        self.announce: Callable[[str, str, float], Awaitable[int]] = _to_no_other_process
+        """Called with kind, name and time of each sign-out that was applied here and is stored;
+        returns the number of connections that it ends at other processes."""
 
     def __len__(self) -> int:
         """Number of clients with a token."""
@@ -129,9 +132,9 @@ class TokenExpiry:
 
     async def sign_out(self, *, session: str | None = None, user: str | None = None) -> int:
         """Reject the tokens of a session, or those issued to a user so far, and close the
-        connections of the clients that have one; return their number. Raises
-        `errors.LogUnusableError` if the revocation could not be stored; it is in force all the
-        same.
+        connections of the clients that have one, here and at other processes; return their number.
+        Raises `errors.LogUnusableError` if the revocation could not be stored; it is in force here
+        all the same.
         """
         clients = self._of_session.get(session, {}) if session is not None else {}
         clients = {**clients, **(self._of_user.get(user, {}) if user is not None else {})}
@@ -139,6 +142,25 @@ class TokenExpiry:
         for client in clients:
             self._end(client, "signed_out")
         await self._authenticator.revocations.store(added)
+        return len(clients) + sum([await self.announce(*revocation) for revocation in added])
+
+    def signed_out(self, kind: str, name: str, at: float) -> int:
+        """Apply a sign-out of another process; return the number of connections that it ends."""
+        if self._authenticator.revocations.apply(kind, name, at):
+            return self._end_all(kind, name)
+        return 0
+
+    async def reload_revocations(self) -> None:
+        """Apply the stored sign-outs that this process does not know. Raises
+        `errors.LogUnusableError`.
+        """
+        for kind, name, _ in await self._authenticator.revocations.load():
+            self._end_all(kind, name)
+
+    def _end_all(self, kind: str, name: str) -> int:
+        clients = list((self._of_user if kind == "user" else self._of_session).get(name, {}))
+        for client in clients:
+            self._end(client, "signed_out")
         return len(clients)
 
     def close(self) -> None:
@@ -195,6 +217,10 @@ class TokenExpiry:
             properties=list(subscription.properties),
         )
         self._send(client, AuthStatus(data=data).model_dump_json().encode())
+
+
+async def _to_no_other_process(_kind: str, _name: str, _at: float) -> int:
+    return 0
 
 
 def _discard(index: dict[str, dict[ClientSession, None]], name: str, client: ClientSession) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
     from bridge.changes import Key
     from bridge.events import Event
@@ -67,17 +67,31 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Commit:
-    """What one append stored: entries, row updates, and progress if it was given.
+class Note:
+    """A statement of one process to all that follow the log, itself included: in order with the
+    commits, and not stored for those that begin to follow later.
 
-    `number` counts the commits of an open log, from 1. A commit without entries has no position of
-    its own.
+    `kind` names who reads it, `origin` is the `EventLog.process` that sent it, `data` is JSON.
+    """
+
+    kind: str
+    origin: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What one append stored: entries, row updates, and progress if it was given; or notes alone.
+
+    `number` counts the commits that this process received of an open log, from 1. A commit without
+    entries has no position of its own.
     """
 
     number: int
     entries: Sequence[Entry]
     rows: Sequence[RowUpdate]
     progress: Progress | None = None
+    notes: Sequence[Note] = ()
 
 
 class EntryReader(Protocol):
@@ -111,13 +125,18 @@ class EventLog(EntryReader, Protocol):
         ...
 
     @property
+    def process(self) -> str:
+        """Identifies this process among those that share the log; another one after each start."""
+        ...
+
+    @property
     def progress(self) -> Progress:
         """The progress that was stored last."""
         ...
 
     @property
     def error(self) -> str | None:
-        """Why the log can't be written at present; writes are retried until they succeed."""
+        """Why the log can't be written or followed at present; both are retried for ever."""
         ...
 
     async def append(
@@ -130,8 +149,14 @@ class EventLog(EntryReader, Protocol):
         commit. One call at a time.
 
         `head` moves and followers are woken as soon as the commit is stored, also if this call was
-        cancelled meanwhile. Raises `errors.LogUnusableError` where a retry can't help; nothing is
-        stored then.
+        cancelled meanwhile. Raises `errors.LogUnusableError` where a retry can't help, and
+        `errors.LeaseLostError` if another process leads; nothing is stored then.
+        """
+        ...
+
+    async def note(self, kind: str, data: bytes) -> None:
+        """Send a note to all processes that follow the log. Any process may. A log that can't be
+        written drops it, with a log line: a note repeats a state or is backed by a store.
         """
         ...
 
@@ -140,7 +165,8 @@ class EventLog(EntryReader, Protocol):
         without a gap, until the log is closed.
 
         Raises `errors.PositionGoneError` now if `after` is not in this history or the commits after
-        it are not kept, and later if the follower is so far behind that its next commit is not. To
+        it are not kept, and later if the follower is so far behind that its next commit is not, or
+        if the log went back and another history began. To
         build a copy of the rows, follow first, then read `rows()`, then apply the commits: to apply
         a row update twice does no harm.
         """
@@ -151,15 +177,61 @@ class EventLog(EntryReader, Protocol):
         ...
 
 
-class SessionStore(Protocol):
-    """Stores the sessions of clients, which may reconnect after a restart."""
+class Lease(Protocol):
+    """The right to append, which one process at a time has: the leader. A log of one process gives
+    it at once and for good.
+    """
 
-    async def load(self) -> Sequence[tuple[str, bytes]]:
-        """Return all stored sessions with their names."""
+    @property
+    def leading(self) -> bool:
+        """Whether this process has the lease, as far as it knows; `EventLog.append` decides."""
         ...
 
-    async def put(self, sessions: Mapping[str, bytes | None]) -> None:
-        """Store each session under its name, or delete it (None). Durable when this returns."""
+    @property
+    def term(self) -> int:
+        """Counts the leaders of this history; that of the present leader, 0 if none is known."""
+        ...
+
+    async def acquired(self) -> None:
+        """Try to get the lease until this process has it. `EventLog.head` is then the last entry
+        of the leader before.
+        """
+        ...
+
+    async def lost(self) -> None:
+        """Wait until this process does not have it any more: another one may have taken over."""
+        ...
+
+    async def release(self, *, pause: float = 0.0) -> None:
+        """Give it to another process, if one waits for it. This process tries again `pause`
+        seconds later at the earliest, and only in `acquired`. Harmless without the lease.
+        """
+        ...
+
+
+class SessionStore(Protocol):
+    """Stores the sessions of clients that reconnect after a restart, or to another process."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes use it at the same time; they get sessions with `take`."""
+        ...
+
+    async def load(self) -> Sequence[tuple[str, bytes]]:
+        """Return all stored sessions with their names; none of a shared store."""
+        ...
+
+    async def put(self, sessions: Mapping[str, bytes | None]) -> Collection[str]:
+        """Store each session under its name, or delete it (None). Durable when this returns.
+
+        Returns the names that are left as they were, since another process has taken them.
+        """
+        ...
+
+    async def take(self, name: str, /) -> bytes | None:
+        """Return the session and make it one of this process; None if there is none. Calls at the
+        same time are one request to a server.
+        """
         ...
 
 

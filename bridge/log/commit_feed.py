@@ -13,7 +13,7 @@ from bridge.log.base import Commit
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bridge.log.base import Entry, Position, Progress, RowUpdate
+    from bridge.log.base import Entry, Note, Position, Progress, RowUpdate
 
 MAX_KEPT_COMMITS: Final = 1_000
 MAX_KEPT_ROWS: Final = 10_000
@@ -35,16 +35,23 @@ class CommitFeed:
         self._dropped = head.seq  # head after the newest commit that is not kept
         self._added = asyncio.Event()
         self._closed = False
+        self._error: Exception | None = None
+
+    @property
+    def head(self) -> Position:
+        """Position of the last entry."""
+        return self._head
 
     def add(
         self,
         entries: Sequence[Entry],
         rows: Sequence[RowUpdate],
         progress: Progress | None,
+        notes: Sequence[Note] = (),
     ) -> Commit:
         """Add the next commit and wake the followers. Return the commit."""
         self._count += 1
-        commit = Commit(self._count, entries, rows, progress)
+        commit = Commit(self._count, entries, rows, progress, notes)
         if entries:
             self._head = entries[-1].position
         kept = self._kept
@@ -60,6 +67,8 @@ class CommitFeed:
         """Return a follower that starts with the first commit after the entry at `after`. Raises
         `errors.PositionGoneError`.
         """
+        if self._error is not None:
+            raise self._error
         if after.epoch != self._head.epoch or after.seq > self._head.seq:
             raise PositionGoneError(
                 f"position {after} is not of this log's epoch {self._head.epoch}"
@@ -73,15 +82,22 @@ class CommitFeed:
             number = commit.number
         return Follower(self, number, after.seq)
 
+    @property
+    def newest(self) -> Commit | None:
+        """The newest commit; None: there is none yet."""
+        return self._kept[-1][1] if self._kept else None
+
     async def take(self, number: int) -> Commit | None:
         """Wait for the commit of that number and return it; None: the log was closed before it.
 
         Returns without a step of the loop if it is there. Raises `errors.PositionGoneError` if it
-        is no longer kept.
+        is no longer kept, and the error of `end`.
         """
         while number > self._count and not self._closed:
             await self._added.wait()
         if number > self._count:
+            if self._error is not None:
+                raise self._error
             return None
         oldest = self._count - len(self._kept) + 1
         if number < oldest:
@@ -95,6 +111,11 @@ class CommitFeed:
         """End all followers once they have taken what is kept."""
         self._closed = True
         self._wake()
+
+    def end(self, error: Exception) -> None:
+        """Raise `error` in all followers once they have taken what is kept."""
+        self._error = error
+        self.close()
 
     def _wake(self) -> None:
         self._added.set()

@@ -6,7 +6,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from bridge.clock import SystemClock
-from bridge.log.base import Progress
+from bridge.log.base import Note, Progress
 from bridge.log.commit_feed import CommitFeed
 from bridge.log.recent_entries import RecentEntries
 
@@ -30,6 +30,7 @@ class MemoryEventLog:
         )
         self._feed = CommitFeed(self._entries.head)
         self._progress = Progress()
+        self.process = secrets.token_hex(6)
 
     async def open(self) -> None: ...
 
@@ -56,6 +57,9 @@ class MemoryEventLog:
         self._entries.add(entries)
         self._progress = progress or self._progress
         return self._feed.add(entries, rows, progress)
+
+    async def note(self, kind: str, data: bytes) -> None:
+        self._feed.add((), (), None, (Note(kind, self.process, data),))
 
     def locate(self, position: Position) -> Position | None:
         return self._entries.locate(position)

@@ -42,6 +42,8 @@ LONGEST_RETRY_SECONDS: Final = 60.0
 """Between attempts to follow the table; doubling. Outages of Supabase are handled by the source and
 the pipeline, not here."""
 
+LOADED_POLL_SECONDS: Final = 0.05
+
 
 @dataclass(frozen=True, slots=True)
 class WatchSyncOptions:
@@ -173,6 +175,16 @@ class WatchSync:
         ):
             with attempt:
                 await self._follow()
+
+    async def loaded(self) -> None:
+        """Wait until the watches are known, from an earlier run or from the table."""
+        while not self._loaded:  # noqa: ASYNC110 - several events would do
+            await asyncio.sleep(LOADED_POLL_SECONDS)
+
+    @property
+    def _loaded(self) -> bool:
+        run = self._run
+        return run is not None and (run.log.progress.loaded or run.pipeline.status().reconciled)
 
     async def close(self) -> None:
         self._run = None

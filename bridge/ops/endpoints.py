@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
     from bridge.notifications.watch_sync import WatchSyncStatus
-    from bridge.ops.status import StatusReport
+    from bridge.ops.status import GroupStatus, StatusReport
     from bridge.pipeline.pipeline import PipelineStatus
     from bridge.security.admin_auth import AdminAuth
     from bridge.source.base import SlotStatus, SourceStatus
@@ -106,6 +106,8 @@ class OpsEndpoints:
         if isinstance(report, Readiness):
             self._live_at = None
             result = report
+        elif report.stopping:
+            result = readiness.not_ready("the bridge is stopping", "the bridge is stopping")
         else:
             self._live_at = readiness.live_at(
                 report.source, before=self._live_at, now=now, log_error=report.log_error
@@ -126,6 +128,7 @@ class OpsEndpoints:
     def _describe(self, report: StatusReport, now: float) -> dict[str, Any]:
         return {
             "uptime_seconds": _ago(report.started_at, now),
+            **self._group(report.group, now),
             "source": self._source(report.source, now),
             "pipeline": self._pipeline(report.pipeline),
             "connections": report.connections,
@@ -137,6 +140,22 @@ class OpsEndpoints:
             "log_head": report.head,
             "log_error": report.log_error and self._redact(report.log_error),
             "watchers": report.watchers and self._watchers(report.watchers, now),
+        }
+
+    def _group(self, group: GroupStatus, now: float) -> dict[str, Any]:
+        return {
+            "role": group.role,
+            "term": group.term,
+            "lag": {"entries": group.lag_entries, "ms": round(group.lag_seconds * 1000, 1)},
+            "machines": [
+                {
+                    "process": each.process,
+                    "machine": each.machine,
+                    "role": each.role,
+                    "beat_seconds_ago": _ago(each.last_beat_at, now),
+                }
+                for each in group.machines
+            ],
         }
 
     def _source(self, source: SourceStatus, now: float) -> dict[str, Any]:

@@ -41,6 +41,16 @@ class BridgeCollector(Collector):
     def _running(self, report: StatusReport) -> Iterable[Metric]:
         source, pipeline, now = report.source, report.pipeline, self._now
         yield _gauge("uptime_seconds", "Seconds since the bridge started", now - report.started_at)
+        group = report.group
+        yield _gauge(
+            "leader", "Whether this process follows the table: 1 or 0", group.role == "leader"
+        )
+        yield _gauge("term", "Number of leaders of the log so far", group.term)
+        yield _gauge("lag_entries", "Entries received and not applied yet", group.lag_entries)
+        yield _gauge("lag_seconds", "Time of a note through the log", group.lag_seconds)
+        yield _gauge(
+            "machines", "Processes that share the log, this one included", len(group.machines) or 1
+        )
         state = GaugeMetricFamily(
             "bridge_source_state", "State of the source: 1 for the current one", labels=["state"]
         )

@@ -3,15 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from bridge.gateway.hub import HubCounts
     from bridge.notifications.watch_sync import WatchSyncStatus
     from bridge.pipeline.pipeline import PipelineStatus
     from bridge.source.base import SourceStatus
+
+
+@dataclass(frozen=True, slots=True)
+class GroupStatus:
+    """One process among those that share its log."""
+
+    role: str  # leader or follower
+    term: int  # counts the leaders
+    lag_entries: int  # received and not applied yet
+    lag_seconds: float  # from a note sent here to its receipt, through the log
+    machines: Sequence[MachineStatus] = ()  # empty: the log is not shared
+
+
+@dataclass(frozen=True, slots=True)
+class MachineStatus:
+    """One process that shares the log. `last_beat_at`: seconds of the monotonic clock."""
+
+    process: str
+    machine: str
+    role: str
+    last_beat_at: float
+
+
+ALONE: Final = GroupStatus("leader", 1, 0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +54,5 @@ class StatusReport:
     started_at: float
     log_error_since: float | None = None  # the first write that failed
     watchers: WatchSyncStatus | None = None  # None: notifications are off
+    group: GroupStatus = ALONE
+    stopping: bool = False  # no more clients are accepted

@@ -99,6 +99,11 @@ class ChangeMerger:
         """Return up to `limit` keys of rows to re-read, oldest request first."""
         return list(islice(self._rereads, limit))
 
+    def reported_deleted(self, key: Key) -> bool:
+        """Return whether the last change of a row that waits for a re-read is its DELETE."""
+        ahead = self._read_ahead.get(key)
+        return ahead is not None and ahead.undecided > 0 and ahead.newest is None
+
     def differs(self, record: Record) -> bool:
         """Return whether a read record differs from the last emitted state, and the stream has not
         changed the row since the read began.

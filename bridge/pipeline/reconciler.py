@@ -19,6 +19,7 @@ from bridge.errors import TableUnreadableError
 from bridge.log.base import Progress
 from bridge.pipeline import row_comparison
 from bridge.pipeline.backoff import Backoffs
+from bridge.pipeline.deletion_guard import DeletionGuard
 from bridge.pipeline.row_comparison import ComparedTable, RowComparison
 from bridge.pipeline.scan_runner import ScanRunner
 from bridge.pipeline.scan_scheduler import ScanScheduler
@@ -46,12 +47,14 @@ STORE_WATERMARK_SECONDS: Final = 5.0
 @dataclass(frozen=True, slots=True)
 class ReconcileOptions:
     """`page_rows`: rows or keys per page of a scan. `grace`: seconds that the stream has to deliver
-    a change that a scan found.
+    a change that a scan found. `delete_hold`: seconds for which a loss that empties or halves the
+    table is held where the database can't prove that its rows are deleted.
     """
 
     page_rows: int
     grace: float
     scans: ScanOptions
+    delete_hold: float = 300.0
 
 
 class Reconciler:
@@ -90,6 +93,14 @@ class Reconciler:
             compared,
             self._reader,
             self._watermark,
+            DeletionGuard(
+                f"{projection.schema}.{projection.table}",
+                table,
+                rows,
+                reader=self._reader,
+                clock=clock,
+                hold=options.delete_hold,
+            ),
             grace=options.grace,
             gap=self.gap,
             schedule_scans=self._schedule_scans,

@@ -21,11 +21,12 @@ from bridge.pipeline.table_reader import ReadKind
 from bridge.pipeline.table_scan import ScanKind, TableScan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from bridge.changes import Key, Record
     from bridge.clock import Clock
+    from bridge.pipeline.deletion_guard import DeletionGuard
     from bridge.pipeline.merger import ChangeMerger
     from bridge.pipeline.table_reader import TableReader
     from bridge.pipeline.watermark import Watermark
@@ -92,6 +93,7 @@ class RowComparison:
         compared: ComparedTable,
         reader: TableReader,
         watermark: Watermark,
+        guard: DeletionGuard,
         *,
         grace: float,
         gap: Callable[[Gap], None],
@@ -106,6 +108,7 @@ class RowComparison:
         self._clock = compared.clock
         self._reader = reader
         self._watermark = watermark
+        self._guard = guard
         self._grace = grace
         self._gap = gap
         self._schedule_scans = schedule_scans
@@ -151,19 +154,57 @@ class RowComparison:
             self._add_pending(scan, key, None)
         return True
 
-    async def read_rows(self, keys: Sequence[Key], *, unpublished: bool = False) -> None:
-        """Read single rows and merge them. `unpublished`: rows of an interrupted initial load;
-        their deletion is not emitted.
+    async def read_rows(
+        self, keys: Sequence[Key], *, unpublished: bool = False, missing: int | None = None
+    ) -> None:
+        """Read single rows and merge them. A row that is not found is deleted if the guard confirms
+        it; otherwise `DeletionUnprovenError` is raised once the others are merged.
+
+        `unpublished`: rows of an interrupted initial load; their deletion is not emitted.
+        `missing`: number of known rows that the scan has not met.
         """
-        async with self._reader.read(ReadKind.ROWS, partial(self._table.rows, keys)) as records:
-            found = {record[self._projection.key]: record for record in records}
-            async with self._transaction() as merger:
-                now, at = self._clock.monotonic(), clocks.timestamp(self._clock.wall())
-                for key in keys:
-                    if unpublished and key not in found:
-                        merger.drop_initial(key)
-                    else:
-                        self.repaired += merger.apply_read(key, found.get(key), now, at)
+        confirmed = False
+        while not confirmed:
+            at = self._clock.monotonic()
+            async with self._reader.read(ReadKind.ROWS, partial(self._table.rows, keys)) as records:
+                found = {record[self._projection.key]: record for record in records}
+                if unpublished:
+                    await self._merge_unpublished(keys, found)
+                    return
+                gone = [key for key in keys if key not in found and self._unreported(key)]
+                absent = set(gone)
+                await self._merge([key for key in keys if key not in absent], found)
+                confirmed = not gone or await self._guard.confirm(missing or len(gone), at)
+                if confirmed:
+                    await self._merge(gone, found)
+            keys = gone
+
+    def _unreported(self, key: Key) -> bool:
+        """Return whether a row is known and the stream has not reported its deletion."""
+        merger = self._merger
+        return merger.state(key) is not None and not merger.reported_deleted(key)
+
+    async def _merge(self, keys: Sequence[Key], found: Mapping[Key, Record]) -> None:
+        """Merge the rows of the read in flight; those that are not found are deleted."""
+        if not keys:
+            return
+        async with self._transaction() as merger:
+            now, at = self._clock.monotonic(), clocks.timestamp(self._clock.wall())
+            for key in keys:
+                self.repaired += merger.apply_read(key, found.get(key), now, at)
+
+    async def _merge_unpublished(self, keys: Sequence[Key], found: Mapping[Key, Record]) -> None:
+        async with self._transaction() as merger:
+            now, at = self._clock.monotonic(), clocks.timestamp(self._clock.wall())
+            for key in keys:
+                if key in found:
+                    self.repaired += merger.apply_read(key, found[key], now, at)
+                else:
+                    merger.drop_initial(key)
+
+    def none_missing(self) -> None:
+        """Record that a scan has met or settled all known rows."""
+        self._guard.settled()
 
     def confirm(self, scan: TableScan) -> None:
         """Record a complete scan as proof of life of the stream, unless it found differences."""

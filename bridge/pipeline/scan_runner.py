@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from bridge.clock import is_future
-from bridge.errors import TableUnreadableError
+from bridge.errors import DeletionUnprovenError, TableUnreadableError
 from bridge.pipeline import row_comparison
+from bridge.pipeline.range_digests import RangeDigests, RangeRead
+from bridge.pipeline.scan_scheduler import SLOW_FAILURE_SECONDS
 from bridge.pipeline.table_reader import ReadKind
 from bridge.pipeline.table_scan import ScanKind, TableScan
 from bridge.pipeline.watermark import EVER, Watermark
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from bridge.changes import Json, Key, Record
     from bridge.pipeline.row_comparison import ComparedTable, RowComparison
@@ -34,6 +37,11 @@ REPORT_SECONDS: Final = 10.0
 NEWEST_FAILURES: Final = 2
 """Failed reads of the newest row after which a scan begins without it: the table may be readable
 in other ways."""
+
+
+NEWEST_PAUSE_SECONDS: Final = 60.0
+"""Between attempts to read the newest row after one that failed slowly. Scans do without it, and
+all other reads wait for its timeout."""
 
 
 class ScanRunner:
@@ -62,6 +70,8 @@ class ScanRunner:
         self._page_rows = page_rows
         self._grace = grace
         self._newest: Json = None
+        self._digests = RangeDigests()
+        self._newest_due = 0.0
 
     async def step(self, scan: TableScan) -> bool:
         """Take the next step of `scan`. Return True if it is complete."""
@@ -72,7 +82,8 @@ class ScanRunner:
             if error.refused:
                 scan.shrink_pages(self._page_rows)
             now = self._clock.monotonic()
-            self._scheduler.failed(scan, now, now - began)
+            readable = isinstance(error, DeletionUnprovenError)
+            self._scheduler.failed(scan, now, now - began, readable=readable)
             return False
 
     async def _step(self, scan: TableScan) -> bool:
@@ -102,11 +113,20 @@ class ScanRunner:
 
     async def _confirm_deleted(self, scan: TableScan, unseen: list[Key]) -> None:
         assert scan.unseen is not None
+        if scan.missing is None:
+            scan.missing = len(unseen)
+            for count in scan.unseen.count(self._rows):
+                scan.missing += count
+                await asyncio.sleep(0)
         try:
-            await self._comparison.read_rows(unseen, unpublished=scan.initial_load)
+            await self._comparison.read_rows(
+                unseen, unpublished=scan.initial_load, missing=scan.missing
+            )
         except TableUnreadableError:
             scan.unseen.restore(unseen)
+            scan.missing = None
             raise
+        scan.missing = max(0, scan.missing - len(unseen))
 
     async def _begin(self, scan: TableScan) -> None:
         now = self._clock.monotonic()
@@ -119,6 +139,8 @@ class ScanRunner:
         if scan.at_once and scan.kind is not ScanKind.KEYS and self._projection.updated_at:
             await self._read_newest(scan)
         scan.begun = True
+        if scan.by_digest:
+            self._digests.begin()
         if scan.unseen is not None:
             for _ in scan.unseen.collect(self._rows):
                 await asyncio.sleep(0)
@@ -127,8 +149,10 @@ class ScanRunner:
         """Read the watermark to be: as of now, since rows that were read may change before the scan
         is complete.
         """
+        if self._clock.monotonic() < self._newest_due:
+            return
         try:
-            async with self._reader.read(ReadKind.NEWEST, self._table.newest) as newest:
+            async with self._read_newest_row() as newest:
                 scan.newest = self._newest = self._updated_at(newest)
                 if newest is None and self._watermark.at is None:
                     self._watermark.at = EVER  # every later row is newer
@@ -137,29 +161,101 @@ class ScanRunner:
             if scan.newest_failures < NEWEST_FAILURES:
                 raise
 
+    @asynccontextmanager
+    async def _read_newest_row(self) -> AsyncIterator[Record | None]:
+        began = self._clock.monotonic()
+        try:
+            async with self._reader.read(ReadKind.NEWEST, self._table.newest) as newest:
+                yield newest
+        except TableUnreadableError:
+            now = self._clock.monotonic()
+            if now - began >= SLOW_FAILURE_SECONDS:
+                self._newest_due = now + NEWEST_PAUSE_SECONDS
+            raise
+
     async def _page(self, scan: TableScan) -> None:
         limit = min(scan.limit or self._page_rows, self._page_rows)
         if scan.kind is ScanKind.KEYS:
             query = partial(self._table.keys, scan.after, limit)
             async with self._reader.read(ReadKind.KEYS, query) as keys:
-                self._comparison.compare_keys(scan, keys)
+                self._comparison.compare_keys(scan, keys[scan.repeated(keys[:1]) :])
         elif self._comparison.pending_full(scan):
             scan.ended, scan.unseen = True, None
             return
+        elif scan.kind is ScanKind.RECENT:
+            await self._recent_page(scan, limit)
+            return
+        elif scan.by_digest and await self._pass_range(scan):
+            return
         else:
-            kind, rows = self._rows_of(scan, limit)
-            async with self._reader.read(kind, rows) as records:
-                await self._comparison.compare(scan, records)
-            keys = [record[self._projection.key] for record in records]
-            if scan.kind is ScanKind.RECENT and records:
-                self._advance(scan, records, limit)
-                if scan.ended:
-                    return
-        if keys:
-            scan.after = keys[-1]
+            up_to = () if scan.range is None else (scan.range.up_to,)
+            query_rows = partial(self._table.page, scan.after, limit, *up_to)
+            async with self._reader.read(ReadKind.PAGE, query_rows) as records:
+                keys = [record[self._projection.key] for record in records]
+                await self._comparison.compare(scan, records[scan.repeated(keys) :])
         if scan.unseen is not None:
             scan.unseen.discard(keys)
-        scan.add_page(len(keys), limit)
+        if scan.range is not None:
+            self._turn_page_of_range(scan, scan.range, keys, limit)
+            return
+        start, repeated = scan.after, scan.repeated(keys)
+        scan.turn_page(keys)
+        scan.add_page(len(keys), limit, repeated)
+        if scan.by_digest:
+            self._digests.add(start, None if scan.ended else scan.after)
+
+    async def _recent_page(self, scan: TableScan, limit: int) -> None:
+        if self._comparison.pending_full(scan):
+            scan.ended = True
+            return
+        assert scan.since is not None
+        query = partial(self._table.recent, scan.since, scan.after, limit)
+        async with self._reader.read(ReadKind.RECENT, query) as records:
+            await self._comparison.compare(scan, records)
+        if records:
+            self._advance(scan, records, limit)
+            if scan.ended:
+                return
+            scan.after = records[-1][self._projection.key]
+        scan.add_page(len(records), limit)
+
+    # -- digests ------------------------------------------------------------------------------
+
+    async def _pass_range(self, scan: TableScan) -> bool:
+        """Pass over the next range of keys if it holds what it held when it was last compared.
+        Return False if it has to be read.
+        """
+        known = self._digests.get(scan.after)
+        if scan.range is not None or known is None:
+            return False
+        query = partial(self._table.digest, scan.after, known.up_to)
+        digest = await self._reader.attempt(ReadKind.DIGEST, query)
+        if digest is None:
+            return False
+        if known.unchanged(digest, self._clock.monotonic()):
+            scan.passed += 1
+            self._digests.keep(scan.after, known)
+            scan.pass_range(known.up_to)
+            return True
+        scan.range = RangeRead(scan.after, known.up_to, digest)
+        return False
+
+    def _turn_page_of_range(
+        self, scan: TableScan, read: RangeRead, keys: Sequence[Key], limit: int
+    ) -> None:
+        """Go on within a range, or behind it. A page may be shorter than the limit, so the range
+        ends with its last key or with a page of no other row.
+        """
+        scan.read += len(keys) - scan.repeated(keys)
+        scan.grow_pages()
+        no_other = bool(read.ends) and len(keys) < limit and keys[-1:] == [scan.last]
+        if keys and keys[-1] != read.up_to and not no_other:
+            scan.turn_page(keys)
+            if scan.after is not None and len(keys) > 1:
+                read.ends.append(scan.after)
+            return
+        self._digests.compared(read, self._clock.monotonic())
+        scan.pass_range(read.up_to)
 
     def _advance(self, scan: TableScan, records: Sequence[Record], limit: int) -> None:
         """Have the next page follow these rows. Those in the future come last in every scan: if
@@ -175,6 +271,10 @@ class ScanRunner:
 
     async def _end(self, scan: TableScan) -> None:
         now = self._clock.monotonic()
+        if scan.unseen is not None:
+            self._comparison.none_missing()
+        if scan.by_digest:
+            self._digests.finish()
         if scan.initial_load:
             self._merger.initial_load_done(now)
         if scan.at_once and scan.kind is not ScanKind.KEYS:
@@ -195,8 +295,10 @@ class ScanRunner:
         """Schedule a key scan if the newest row is older than before, or the table is empty: rows
         were deleted. The stream delivers ordinary deletes, but never TRUNCATE.
         """
+        if self._clock.monotonic() < self._newest_due:
+            return
         try:
-            async with self._reader.read(ReadKind.NEWEST, self._table.newest) as newest:
+            async with self._read_newest_row() as newest:
                 pass
         except TableUnreadableError:
             return  # key scans find deleted rows too, a little later
@@ -213,13 +315,6 @@ class ScanRunner:
             if scan.unseen is None
             else scan.unseen.pop(self._rows, row_comparison.MAX_KEYS_PER_READ)
         )
-
-    def _rows_of(
-        self, scan: TableScan, limit: int
-    ) -> tuple[ReadKind, Callable[[], Awaitable[Sequence[Record]]]]:
-        if scan.since is None:
-            return ReadKind.PAGE, partial(self._table.page, scan.after, limit)
-        return ReadKind.RECENT, partial(self._table.recent, scan.since, scan.after, limit)
 
     def _updated_at(self, record: Record | None) -> Json:
         column = self._projection.updated_at

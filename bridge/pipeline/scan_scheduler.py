@@ -143,9 +143,9 @@ class ScanScheduler:
         if self._keys is None and now >= self._keys_due and not self._only_recent:
             self._keys = TableScan(ScanKind.KEYS, "key scan", BACKGROUND_SHARE, unseen=UnseenKeys())
         if self._full is None and now >= self._full_due:
-            self._full = TableScan(
-                ScanKind.FULL, "full scan", BACKGROUND_SHARE, unseen=UnseenKeys()
-            )
+            # Deleted rows are found by key scans where there are any.
+            unseen = None if self._has_updated_at else UnseenKeys()
+            self._full = TableScan(ScanKind.FULL, "full scan", BACKGROUND_SHARE, unseen=unseen)
         return next((scan for scan in self._under_way() if self._earliest(scan) <= now), None)
 
     def due(self) -> float:
@@ -166,12 +166,16 @@ class ScanScheduler:
             self._paced_until = now + seconds * (1 / scan.share - 1)
         self.recovered(self._backoffs[scan.kind].succeeded(), now)
 
-    def failed(self, scan: TableScan, now: float, seconds: float = 0.0) -> None:
-        """Record that a step of `scan` failed after so many seconds: the other scans go on."""
+    def failed(
+        self, scan: TableScan, now: float, seconds: float = 0.0, *, readable: bool = False
+    ) -> None:
+        """Record that a step of `scan` failed after so many seconds: the other scans go on.
+        `readable`: the table can be read, and no other kind of scan would find more.
+        """
         backoff = self._backoffs[scan.kind]
         for _ in range(FAILURES_BEFORE_STAND_IN if seconds >= SLOW_FAILURE_SECONDS else 1):
             backoff.failed(now)
-        if backoff.failures < FAILURES_BEFORE_STAND_IN:
+        if backoff.failures < FAILURES_BEFORE_STAND_IN or (readable and not scan.catches_up):
             return
         if scan.kind is not ScanKind.FULL:
             self._stand_in(scan, now)

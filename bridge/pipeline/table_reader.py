@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+DELIVERY_SECONDS: Final = 3.0
+"""For which a missing proof is not logged: the stream may still deliver the deletes."""
+
 REPORT_SECONDS: Final = 30.0
 """Between two log lines about a kind of read that goes on failing."""
 
@@ -30,12 +33,15 @@ class ReadKind(StrEnum):
     RECENT = "recent rows"
     ROWS = "single rows"
     NEWEST = "the newest row"
+    RIGHTS = "the proof that missing rows are deleted"
+    DIGEST = "the digest of a range of rows"
 
 
 _LEGS: Final = (
     (ReadKind.PAGE, ReadKind.RECENT),  # what rows contain
     (ReadKind.KEYS, ReadKind.PAGE),  # which rows exist
     (ReadKind.ROWS,),  # what only a read of the row can settle
+    (ReadKind.RIGHTS,),  # whether a row that is not found is deleted
 )
 """What has to be read, each with the kinds of reads that show it."""
 
@@ -87,23 +93,34 @@ class TableReader:
         """Yield the result of `query`. Its rows may be passed to `ChangeMerger.apply_read` within
         the block. Raises `TableUnreadableError`.
         """
-        began = self._clock.monotonic()
-        self._tried.add(kind)
         self._merger.begin_read()
         try:
-            try:
-                result = await query()
-            except TableUnreadableError as error:
-                self._failed(kind, error, began)
-                raise
-            self.seconds += self._clock.monotonic() - began
-            self._failures.pop(kind, None)
-            yield result
+            yield await self.attempt(kind, query)
         finally:
             self._merger.end_read()
 
+    async def attempt(self, kind: ReadKind, query: Callable[[], Awaitable[T]]) -> T:
+        """Return the result of `query`, of which no rows are merged. Raises
+        `TableUnreadableError`.
+        """
+        began = self._clock.monotonic()
+        self._tried.add(kind)
+        try:
+            result = await query()
+        except TableUnreadableError as error:
+            self._failed(kind, error, began)
+            raise
+        self.seconds += self._clock.monotonic() - began
+        self._failures.pop(kind, None)
+        return result
+
+    def settled(self, kind: ReadKind) -> None:
+        """Record that what a kind of read was for is no longer needed."""
+        self._failures.pop(kind, None)
+
     def _failed(self, kind: ReadKind, error: TableUnreadableError, began: float) -> None:
-        failure = self._failures.setdefault(kind, ReadFailure(began))
+        quiet = DELIVERY_SECONDS if kind is ReadKind.RIGHTS else 0.0
+        failure = self._failures.setdefault(kind, ReadFailure(began, report_due=began + quiet))
         failure.error = str(error)
         failure.attempts += 1
         now = self._clock.monotonic()

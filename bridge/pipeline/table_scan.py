@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Final
 from bridge.rows import SHARDS, shard_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from bridge.changes import Json, Key
+    from bridge.pipeline.range_digests import RangeRead
     from bridge.rows import RowStore
 
 COLLECTED_PER_STEP: Final = 4096
@@ -56,6 +57,13 @@ class UnseenKeys:
             while len(self._shards) <= shard_of(key):
                 self._shards.append(set())
             self._shards[shard_of(key)].add(key)
+
+    def count(self, rows: RowStore) -> Iterator[int]:
+        """Yield the numbers of keys that were not met and are still known, of a part at a time;
+        other tasks may run at every yield.
+        """
+        for shard in list(self._shards):
+            yield sum(1 for key in shard if key in rows)
 
     def discard(self, keys: Iterable[Key]) -> None:
         for key in keys:
@@ -100,6 +108,14 @@ class TableScan:
     since: str | None = None
     """`updated_at` from which the next page of recent rows begins; `after` is the key."""
     after: Key | None = None
+    """Key above which the next page begins. It is the last key but one of the page before: two rows
+    of one key are then in one page wherever they are."""
+    last: Key | None = None
+    """The last key that was read."""
+    missing: int | None = None
+    """Known rows that it has not met, once all pages are read; None: not counted."""
+    range: RangeRead | None = None
+    """The range of keys that it reads at present, if it compares digests."""
     reached: Json = None
     """The last `updated_at` of recent rows so far that is not in the future."""
     limit: int | None = None
@@ -118,30 +134,57 @@ class TableScan:
     busy: float = 0.0
     """Seconds for which its reads loaded the database."""
     read: int = 0
+    passed: int = 0
+    """Ranges that were not read, since their digest was unchanged."""
     repaired: int = 0
     pending: int = 0
     """Differing rows that are left to the stream for the grace period."""
     report_due: float = 0.0
     _longest: int = 0
 
-    def add_page(self, count: int, limit: int) -> None:
-        """Record that a page of `count` rows was read, where `limit` were requested.
+    def repeated(self, keys: Sequence[Key]) -> int:
+        """Return how many of the first rows of a page the page before ended with: 1 or 0."""
+        return int(bool(keys) and keys[0] == self.last)
+
+    def add_page(self, count: int, limit: int, repeated: int = 0) -> None:
+        """Record that a page of `count` rows was read, where `limit` were requested, and of which
+        the page before had `repeated`.
 
         A page that is shorter than that and than an earlier one is the last: a server that caps
         pages would have capped this one too. Waiting for an empty page would never end where rows
         are inserted all the time.
         """
-        self.read += count
+        self.read += count - repeated
         self.ended = count == 0 or count < min(self._longest, limit)
         self._longest = max(self._longest, count)
+        self.grow_pages()
+
+    def grow_pages(self) -> None:
+        """Let pages that were refused grow again: the rows that were too large may be behind."""
         if self.limit is not None:
-            self.limit += max(1, self.limit // 8)  # the rows that were too large may be behind
+            self.limit += max(1, self.limit // 8)
 
     def shrink_pages(self, rows: int) -> None:
         """Halve the pages, of `rows` by default: one was too much for a statement timeout, or for a
         gateway.
         """
         self.limit = max(1, min(rows, self.limit or rows) // 2)
+
+    @property
+    def by_digest(self) -> bool:
+        """Whether it may pass over ranges whose digest is unchanged: it need not meet every key."""
+        return self.kind is ScanKind.FULL and self.unseen is None and not self.at_once
+
+    def pass_range(self, up_to: Key | None) -> None:
+        """Go on behind a range that is done; None: it was the last."""
+        self.after, self.last, self.range = up_to, up_to, None
+        self.ended = up_to is None
+
+    def turn_page(self, keys: Sequence[Key]) -> None:
+        """Go on behind a page of these keys."""
+        if keys:
+            self.last = keys[-1]
+            self.after = keys[-2] if len(keys) > 1 else keys[-1]
 
     @property
     def found(self) -> int:
@@ -163,8 +206,9 @@ class TableScan:
     def summary(self, now: float) -> str:
         """Return its outcome, for people."""
         seconds = now - self.started
+        unchanged = f", {self.passed} ranges unchanged" if self.passed else ""
         return (
-            f"{self.name}: {self.read} {self._unit}, {self.findings}, {seconds:.2f} s, "
+            f"{self.name}: {self.read} {self._unit}{unchanged}, {self.findings}, {seconds:.2f} s, "
             f"{self.read / max(seconds, 0.001):.0f} {self._unit}/s"
         )
 

@@ -54,11 +54,18 @@ class UpdatedAtCheck:
         return (
             f"an UPDATE of {projection.schema}.{projection.table} left {self._column} as it was: "
             "if Realtime loses such a change, only a full comparison finds it "
-            "(BRIDGE_COMPARE_INTERVAL). A trigger mends that: create extension if not exists "
-            "moddatetime schema extensions; create trigger set_updated_at before update on "
-            f'"{projection.schema}"."{projection.table}" for each row execute function '
-            f'extensions.moddatetime("{self._column}");'
+            f"(BRIDGE_COMPARE_INTERVAL). A trigger mends that: {trigger_sql(projection)}"
         )
+
+
+def trigger_sql(projection: Projection) -> str:
+    """Return the statements that make a trigger set `updated_at`."""
+    return (
+        "create extension if not exists moddatetime schema extensions; "
+        "create trigger set_updated_at before update on "
+        f'"{projection.schema}"."{projection.table}" for each row execute function '
+        f'extensions.moddatetime("{projection.updated_at}");'
+    )
 
 
 def _older(updated_at: Json, committed_at: str) -> bool:

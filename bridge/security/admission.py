@@ -113,7 +113,7 @@ class AdmissionMiddleware:
             await reject(scope, receive, send, rejection=rejection, status=403, origin=ANY_ORIGIN)
             return
         scope.setdefault("extensions", {})[ORIGIN_ADMITTED] = True
-        if not _is_handshake(scope):
+        if not is_handshake(scope):
             await self._app(scope, receive, send)
             return
         self._warn_of_untrusted_proxy(scope)
@@ -198,8 +198,8 @@ def _origin(scope: Scope) -> str | None:
     return ",".join(origins) if origins else None
 
 
-def _is_handshake(scope: Scope) -> bool:
-    """Whether a request opens a new session, by the same rule as the Engine.IO server."""
+def is_handshake(scope: Scope) -> bool:
+    """Return whether a request opens a new session, by the same rule as the Engine.IO server."""
     if scope["type"] == "http" and scope["method"] != "GET":
         return False
     query = scope.get("query_string", b"")

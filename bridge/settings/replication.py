@@ -7,6 +7,7 @@ from typing import Final
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
+from bridge.log.redis.url import NAME, check_url, is_redis
 from bridge.settings.base import SettingsGroup
 from bridge.source.base import SourceKind  # noqa: TC001 - pydantic reads it
 
@@ -50,8 +51,21 @@ class ReplicationSettings(SettingsGroup):
     )
     log: str = Field(
         "sqlite:///bridge.sqlite3",
-        description="Event log and last known rows: sqlite:///file, sqlite:////path/file, or "
-        "memory: (a restart then begins a new epoch)",
+        description="Event log and last known rows: sqlite:///file, sqlite:////path/file, "
+        "memory: (a restart then begins a new epoch), or for several machines a Redis or Valkey "
+        "server that all of them share: redis://:password@host:6379/0, rediss:// with TLS",
+    )
+    log_name: str = Field(
+        "bridge",
+        description="Name of the bridge on a Redis server; all machines of one bridge have the "
+        "same one, and bridges of other tables another one",
+    )
+    lease_seconds: float = Field(
+        3,
+        ge=0.5,
+        le=60,
+        description="With several machines: how long after its last renewal, three in this time, "
+        "the machine that follows the table is replaced by another one",
     )
     log_events: int = Field(100_000, ge=1, description="Maximum number of events in the log")
     log_seconds: float = Field(900, gt=0, description="How long the log retains an event")
@@ -81,6 +95,14 @@ class ReplicationSettings(SettingsGroup):
         description="Interval between two full comparisons of the table with the published rows, "
         "which find what `updated_at` does not show; longer if reading the table takes more than a "
         "fifth of the interval",
+    )
+    delete_hold: float = Field(
+        300,
+        ge=0,
+        description="How long deletes are held that a read finds, the stream did not report, and "
+        "that empty or halve the table, where the database lacks the function bridge_rights, which "
+        "proves that no row is hidden; with a key of another role than service_role they are held "
+        "until it exists",
     )
     pass_rows: int = Field(
         10_000,
@@ -135,9 +157,21 @@ class ReplicationSettings(SettingsGroup):
     @field_validator("log")
     @classmethod
     def _log(cls, value: str) -> str:
+        if is_redis(value):
+            check_url(value)
+            return value
         file = value.removeprefix("sqlite:///")
         if value != "memory:" and (file == value or not file.strip("/")):
-            raise ValueError("expected sqlite:///file, sqlite:////path/file or memory:")
+            raise ValueError(
+                "expected sqlite:///file, sqlite:////path/file, memory:, or redis://host:6379/0"
+            )
+        return value
+
+    @field_validator("log_name")
+    @classmethod
+    def _log_name(cls, value: str) -> str:
+        if not NAME.fullmatch(value):
+            raise ValueError("expected a name of letters, digits, `.`, `_` and `-`, such as bridge")
         return value
 
     @field_validator("log_level")

@@ -19,6 +19,12 @@ class ServerSettings(SettingsGroup):
         "127.0.0.1", description="Address to listen on; :: is every IPv6 and IPv4 one"
     )
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0: a free one")
+    drain_seconds: float | None = Field(
+        None,
+        ge=0,
+        description="Time over which the connections of clients are closed when the bridge stops; "
+        "empty: 20 with a log that other machines share, otherwise 0",
+    )
     path: str = Field("/socket.io", description="Path of the Socket.IO endpoint")
     cors_origins: Listed = Field(
         ("http://localhost:3000",),
@@ -42,6 +48,11 @@ class ServerSettings(SettingsGroup):
         "and /admin, 16 characters or more; empty: /status and /metrics are open to this machine "
         "only, at localhost or 127.0.0.1, /admin is off",
     )
+
+    @field_validator("drain_seconds", mode="before")
+    @classmethod
+    def _drain_seconds(cls, value: object) -> object:
+        return None if value == "" else value
 
     @field_validator("cors_origins")
     @classmethod

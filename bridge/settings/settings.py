@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from pydantic import SecretStr, ValidationError, model_validator
 
 from bridge.errors import SettingsError
+from bridge.log.redis.url import secrets_of
 from bridge.settings.auth import AuthSettings
 from bridge.settings.base import SettingsGroup  # noqa: TC001
 from bridge.settings.limits import LimitSettings
@@ -62,7 +63,7 @@ class Settings(
             passwords = [parts.password or ""]
             passwords += [*given.get("password", ()), *given.get("sslpassword", ())]
             secrets += [form for each in passwords if each for form in (each, unquote(each))]
-        return tuple(secrets)
+        return (*secrets, *secrets_of(self.log))
 
 
 def load(**overrides: Any) -> Settings:
@@ -89,11 +90,21 @@ def explain(error: ValidationError) -> str:
         if fault["type"] == "missing":
             expected = field.description if field else "a value"
             lines.append(f"{name} is not set. Expected: {expected}.")
-        elif "SECRET" in name or "SERVICE_ROLE" in name or name == "BRIDGE_DATABASE_URL":
+        elif (
+            "SECRET" in name
+            or "SERVICE_ROLE" in name
+            or name == "BRIDGE_DATABASE_URL"
+            or _has_credentials(fault["input"])
+        ):
             lines.append(f"{name} is wrong: {message}.")
         else:
             lines.append(f"{name}={fault['input']!r} is wrong: {message}.")
     return "\n".join(lines)
+
+
+def _has_credentials(value: object) -> bool:
+    """Return whether `value` may be a URL with a password."""
+    return isinstance(value, str) and "://" in value and "@" in value
 
 
 def _environment_name(loc: tuple[int | str, ...]) -> str:

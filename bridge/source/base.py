@@ -55,6 +55,20 @@ class SourceStatus:
     """None: the source has no slot, or has not read it yet."""
 
 
+@dataclass(frozen=True, slots=True)
+class ReadRights:
+    """Which rows the reads of a table can show.
+
+    - `role`: the database role of the reads, or the one that the API key claims.
+    - `filtered`: whether row level security may hide rows from it; None: that can't be known.
+    - `update_triggers`: triggers that run before each UPDATE of a row; None: they are not known.
+    """
+
+    role: str
+    filtered: bool | None = None
+    update_triggers: tuple[str, ...] | None = None
+
+
 class Source(Protocol):
     def status(self) -> SourceStatus: ...
 
@@ -71,8 +85,12 @@ class Table(Protocol):
     Every method raises `errors.TableUnreadableError` if the table cannot be read.
     """
 
-    async def page(self, after: Key | None, limit: int) -> Sequence[Record]:
-        """Return up to `limit` rows with keys above `after`, in key order. Empty: the end."""
+    async def page(
+        self, after: Key | None, limit: int, up_to: Key | None = None
+    ) -> Sequence[Record]:
+        """Return up to `limit` rows with keys above `after`, in key order, and with `up_to` none
+        past that key. Empty: the end.
+        """
         ...
 
     async def keys(self, after: Key | None, limit: int) -> Sequence[Key]:
@@ -95,6 +113,20 @@ class Table(Protocol):
         """
         ...
 
+    async def count(self) -> int:
+        """Return the exact number of rows that a read shows."""
+        ...
+
+    async def rights(self) -> ReadRights:
+        """Return which rows the reads can show at present."""
+        ...
+
+    async def digest(self, after: Key | None, up_to: Key | None) -> str | None:
+        """Return a digest of all rows with keys above `after`, up to and with `up_to`: it differs
+        if any of them does. None: the database has no function for it. Never raises.
+        """
+        ...
+
 
 class TableConnection(Table, Protocol):
     """A `Table` that is opened before the first read and closed at the end."""
@@ -102,6 +134,10 @@ class TableConnection(Table, Protocol):
     @property
     def key_advice(self) -> str | None:
         """What the key costs or requires, for an operator, once a row was read; None: nothing."""
+        ...
+
+    async def unusual_updates(self) -> tuple[int, int]:
+        """Return in how many rows `updated_at` is null, and in how many it is in the future."""
         ...
 
     async def open(self) -> None: ...

@@ -22,6 +22,7 @@ from bridge.source.column_types import ColumnTypes
 from bridge.source.normalize import normalize_key, normalizer
 from bridge.source.read_errors import unreadable
 from bridge.source.row_keys import RowKeys
+from bridge.source.table_checks import TableChecks
 from bridge.source.table_description import TableDescription
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from bridge.changes import Json, Key, Record
     from bridge.projection import Projection
+    from bridge.source.base import ReadRights
 
 TIMEOUT_SECONDS = 20.0
 """Timeout of one read. The client's default is two minutes, during which a gap would stay open."""
@@ -68,6 +70,7 @@ class PostgrestTable:
         self._projection = options.projection
         self._table = f"{self._projection.schema}.{self._projection.table}"
         self._keys = RowKeys(options.projection, self._types)
+        self._checks = TableChecks(options.projection, options.key)
         self._http: httpx.AsyncClient | None = None
         self._client: AsyncClient | None = None
 
@@ -99,8 +102,10 @@ class PostgrestTable:
             await self._http.aclose()
         self._http = self._client = None
 
-    async def page(self, after: Key | None, limit: int) -> Sequence[Record]:
-        return await self._keyset(self._projection.selected, after, limit)
+    async def page(
+        self, after: Key | None, limit: int, up_to: Key | None = None
+    ) -> Sequence[Record]:
+        return await self._keyset(self._projection.selected, after, limit, up_to)
 
     async def keys(self, after: Key | None, limit: int) -> Sequence[Key]:
         column = self._projection.key
@@ -176,11 +181,13 @@ class PostgrestTable:
         return {**rows[0], column: None} if rows else None
 
     async def _keyset(
-        self, columns: tuple[str, ...], after: Key | None, limit: int
+        self, columns: tuple[str, ...], after: Key | None, limit: int, up_to: Key | None = None
     ) -> list[dict[str, Json]]:
         query = self._select(columns)
         if after is not None:
             query = query.gt(self._projection.key, after)
+        if up_to is not None:
+            query = query.lte(self._projection.key, up_to)
         query = query.order(_name(self._projection.key)).limit(limit)
         try:
             return await self._read(query, columns)
@@ -192,10 +199,27 @@ class PostgrestTable:
                 f"{error}; it is the page of {limit} after the row with {key}", refused=True
             ) from None
 
-    def _select(self, columns: tuple[str, ...]) -> Any:
+    async def count(self) -> int:
+        return await self._checks.count(self._open_client)
+
+    async def rights(self) -> ReadRights:
+        return await self._checks.rights(self._open_client)
+
+    async def digest(self, after: Key | None, up_to: Key | None) -> str | None:
+        return await self._checks.digest(self._open_client, after, up_to)
+
+    async def unusual_updates(self) -> tuple[int, int]:
+        """Return in how many rows `updated_at` is null, and in how many it is in the future."""
+        return await self._checks.unusual_updates(self._open_client)
+
+    @property
+    def _open_client(self) -> AsyncClient:
         if self._client is None:
             raise RuntimeError("expected an open table: call open() before the first read")
-        return self._client.table(self._projection.table).select(self._column_list(columns))
+        return self._client
+
+    def _select(self, columns: tuple[str, ...]) -> Any:
+        return self._open_client.table(self._projection.table).select(self._column_list(columns))
 
     @staticmethod
     def _column_list(columns: tuple[str, ...]) -> str:
@@ -206,8 +230,7 @@ class PostgrestTable:
 
     async def _read(self, query: Any, columns: tuple[str, ...]) -> list[dict[str, Json]]:
         if self._description.is_due(time.monotonic()):
-            assert self._client is not None
-            await self._description.read(self._client, self._run, time.monotonic())
+            await self._description.read(self._open_client, self._run, time.monotonic())
         return self._records(await self._run(query), columns)
 
     async def _run(self, query: Any) -> list[dict[str, Json]]:
@@ -283,6 +306,8 @@ async def _reject_empty_body(response: httpx.Response) -> None:
     """Raise for a successful response without a body, which a gateway may send: it must not be
     read as an empty table, for which PostgREST sends `[]`.
     """
+    if response.request.method == "HEAD":
+        return
     if response.is_success and not await response.aread():
         raise httpx.RemoteProtocolError(f"got status {response.status_code} without a body")
 

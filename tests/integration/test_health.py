@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from bridge import create_app
 from bridge.errors import TableUnreadableError
+from bridge.pipeline import scan_runner
+from bridge.source.base import ReadRights
 from tests.fakes import FakeSource, FakeTable, row, settings
 from tests.integration.test_app import site
 
@@ -28,15 +31,16 @@ class FailingTable(FakeTable):
     def __init__(self, *rows: dict[str, Any]) -> None:
         super().__init__(*rows)
         self.failing: set[str] = set()
+        self.newest_reads = 0
 
     def _check(self, kind: str) -> None:
         if kind in self.failing:
             raise TableUnreadableError(f"57014 reading {kind}")
 
-    async def page(self, after: Key | None, limit: int) -> Sequence[Record]:
+    async def page(self, after: Key | None, limit: int, up_to: Any = None) -> Sequence[Record]:
         self._check("page")
         keys = await FakeTable.keys(self, after, limit)
-        return [self.contents[key] for key in keys]
+        return [self.contents[key] for key in keys if up_to is None or key <= up_to]
 
     async def keys(self, after: Key | None, limit: int) -> Sequence[Key]:
         self._check("keys")
@@ -51,6 +55,7 @@ class FailingTable(FakeTable):
         return await super().recent(since, after, limit)
 
     async def newest(self) -> Record | None:
+        self.newest_reads += 1
         self._check("newest")
         return await super().newest()
 
@@ -129,16 +134,57 @@ async def test_lost_change_that_updated_at_does_not_show_is_found_by_a_full_comp
                 assert (await received.get())["data"]["changes"]["price"]["new"] == 99
 
 
+class FilteredTable(FakeTable):
+    """A table whose rows row level security hides from the role of the reads."""
+
+    async def rights(self) -> ReadRights:
+        return ReadRights("service_role", filtered=True)
+
+
+async def test_bridge_whose_rows_are_hidden_is_not_ready_and_stale_with_the_remedy() -> None:
+    table = FilteredTable(row("p1"), row("p2"))
+    bridge = create_app(settings(stale_after=0.2, **HURRIED), source=FakeSource(), table=table)
+    async with site(bridge, bridge) as here:
+        await here.ready()
+        shown = dict(table.contents)
+        table.contents.clear()
+        await until_ready_is(here, 503)
+        _, status = await here.get("/status")
+        assert "alter role service_role bypassrls" in status["reason"]
+        assert status["pipeline"]["rows"] == 2
+        assert bridge._running is not None
+        gateway = bridge._running.gateway
+        async with asyncio.timeout(5):
+            while gateway.upstream_status.state != "stale":
+                await asyncio.sleep(0.02)
+        table.contents.update(shown)
+        await until_ready_is(here, 200)
+
+
+async def test_status_counts_updates_that_left_updated_at_unchanged() -> None:
+    table, source = FakeTable(row("p1")), FakeSource()
+    bridge = create_app(settings(), source=source, table=table)
+    async with site(bridge, bridge) as here:
+        await here.ready()
+        change = table.write(row("p1", price=5))
+        async with here.receiving() as received:
+            source.put(replace(change, committed_at="2026-01-05T10:00:00Z"))
+            async with asyncio.timeout(10):
+                await received.get()
+        _, status = await here.get("/status")
+        assert status["pipeline"]["counts"]["updated_at_unchanged"] == 1
+
+
 class HeavyTable(FakeTable):
     """A table of which a page of more than `most` rows takes longer than the statement timeout."""
 
     most = 1000
 
-    async def page(self, after: Key | None, limit: int) -> Sequence[Record]:
+    async def page(self, after: Key | None, limit: int, up_to: Any = None) -> Sequence[Record]:
         if limit > self.most:
             raise TableUnreadableError("57014 canceling statement", refused=True)
         keys = await FakeTable.keys(self, after, limit)
-        return [self.contents[key] for key in keys]
+        return [self.contents[key] for key in keys if up_to is None or key <= up_to]
 
 
 async def test_pages_that_are_refused_are_halved_until_the_table_can_be_compared() -> None:
@@ -166,3 +212,21 @@ async def test_lost_changes_are_repaired_by_scans_while_single_rows_can_not_be_r
                 async with asyncio.timeout(10):
                     event = await received.get()
                 assert event["data"]["changes"]["price"]["new"] == price
+
+
+@pytest.mark.parametrize(("slow_seconds", "again"), [(0.0, False), (5.0, True)])
+async def test_newest_row_is_not_read_again_at_once_after_a_slow_failure(
+    slow_seconds: float, *, again: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scan_runner, "SLOW_FAILURE_SECONDS", slow_seconds)
+    table = FailingTable(row("p1"))
+    bridge = create_app(settings(**HURRIED), source=FakeSource(), table=table)
+    async with site(bridge, bridge) as here:
+        await here.ready()
+        async with here.receiving() as received:
+            table.failing, table.newest_reads = {"newest"}, 0
+            for price in range(10):
+                table.write(row("p1", price=price, updated_at=f"2031-01-01T00:00:{price:02}Z"))
+                async with asyncio.timeout(10):
+                    assert (await received.get())["event"] == "property-updated"
+        assert (table.newest_reads > 1) is again

@@ -84,6 +84,7 @@ class Site:
 
     def status(self) -> Any:
         assert self.bridge._running is not None
+        assert self.bridge._running.ingest is not None
         assert self.bridge._running.ingest.watchers is not None
         return self.bridge._running.ingest.watchers.status()
 

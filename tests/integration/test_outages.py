@@ -53,6 +53,7 @@ class Scene:
     @property
     def source_state(self) -> SourceState:
         assert self.bridge._running is not None
+        assert self.bridge._running.ingest is not None
         return self.bridge._running.ingest.source.status().state
 
     async def fault(self, name: str, **options: Any) -> None:

@@ -73,6 +73,7 @@ async def test_watches_are_followed_over_a_slot_of_their_own(
     async with bridge.lifespan():
         await until(lambda: bridge.operations.readiness().ready)
         assert bridge._running is not None
+        assert bridge._running.ingest is not None
         watchers = bridge._running.ingest.watchers
         assert watchers is not None
         await until(lambda: watchers.status().source is not None)
@@ -153,6 +154,7 @@ async def test_comparison_leaves_to_the_stream_what_it_has_not_passed(
     async with bridge.lifespan():
         await until(lambda: bridge.operations.readiness().ready)
         assert bridge._running is not None
+        assert bridge._running.ingest is not None
         pipeline = bridge._running.ingest.pipeline
         for n in range(60):
             await sandbox.execute("update properties set price = %s", (n,))

@@ -379,16 +379,78 @@ async def test_counted_offset_past_the_end_cannot_be_satisfied(supabase: AsyncCl
     assert error.code == "PGRST103"
 
 
-@pytest.mark.parametrize("write", ["insert", "update", "delete", "rpc"])
+@pytest.mark.parametrize("write", ["insert", "update", "delete"])
 async def test_writes_are_rejected(supabase: AsyncClient, write: str) -> None:
     table = supabase.table("properties")
     queries: dict[str, Any] = {
         "insert": table.insert({"name": "x"}),
         "update": supabase.table("properties").update({"name": "x"}).eq("id", OAK_VIEW),
         "delete": supabase.table("properties").delete().eq("id", OAK_VIEW),
-        "rpc": supabase.rpc("version", {}),
     }
     assert (await refusal(queries[write])).code == "PGRST117"
+
+
+# Functions
+
+
+@pytest.fixture(scope="module")
+async def functions(sandbox: Sandbox) -> Sandbox:
+    """The sandbox, with functions of each kind."""
+    await sandbox.execute(
+        """
+        create table public.notes (note text);
+        create function public.added(a int, b int default 10) returns int
+          language sql stable as 'select a + b';
+        create function public.caller() returns setof text
+          language sql stable as 'select current_user::text';
+        create function public.noted(note text) returns void
+          language sql as 'insert into public.notes values (note)';
+        create function public.kept() returns int language sql stable as 'select 1';
+        revoke execute on function public.kept() from public;
+        grant insert on public.notes to service_role;
+        """
+    )
+    return sandbox
+
+
+@pytest.mark.parametrize("get", [True, False], ids=["GET", "POST"])
+async def test_function_is_called_with_its_arguments_by_name(
+    functions: Sandbox, supabase: AsyncClient, get: bool
+) -> None:
+    assert (await supabase.rpc("added", {"a": 1, "b": 2}, get=get).execute()).data == 3
+    assert (await supabase.rpc("added", {"a": 1}, get=get).execute()).data == 11
+
+
+async def test_function_runs_as_the_role_of_the_request(
+    functions: Sandbox, supabase: AsyncClient, anonymous: AsyncClient
+) -> None:
+    assert await read(supabase.rpc("caller", {})) == ["service_role"]
+    assert await read(anonymous.rpc("caller", {})) == ["anon"]
+
+
+@pytest.mark.parametrize("arguments", [{}, {"b": 1}, {"a": 1, "c": 2}])
+async def test_function_with_other_arguments_is_not_found(
+    functions: Sandbox, supabase: AsyncClient, arguments: dict[str, int]
+) -> None:
+    assert (await refusal(supabase.rpc("added", arguments))).code == "PGRST202"
+
+
+async def test_function_without_a_grant_is_denied(
+    functions: Sandbox, supabase: AsyncClient
+) -> None:
+    error = await refusal(supabase.rpc("kept", {}))
+    assert (error.code, error.message) == ("42501", "permission denied for function kept")
+
+
+async def test_function_that_writes_is_called_by_post_only(
+    functions: Sandbox, http: httpx.AsyncClient
+) -> None:
+    url = f"{functions.supabase_url}/rest/v1/rpc/noted"
+    allowed = headers(functions.supabase_key)
+    answer = await http.get(url, params={"note": "x"}, headers=allowed)
+    assert (answer.status_code, answer.json()["code"]) == (405, "25006")
+    assert (await http.post(url, json={"note": "x"}, headers=allowed)).status_code == 204
+    assert await functions.execute("select note from notes") == [{"note": "x"}]
 
 
 async def test_request_without_a_key_is_rejected_by_the_gateway(

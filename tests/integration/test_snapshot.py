@@ -338,7 +338,7 @@ async def test_scan_for_missed_changes_is_catching_up() -> None:
             await gate.wait()
             return await page(after, limit)
 
-        here.table.page = slow  # type: ignore[method-assign]
+        here.table.page = slow  # type: ignore[method-assign,assignment]
         assert here.source.inbox is not None
         here.source.inbox.put_nowait(Gap(GapReason.OVERFLOW))
         async with asyncio.timeout(5):

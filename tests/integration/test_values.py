@@ -13,10 +13,13 @@ import pytest
 
 from bridge.changes import Change, Gap, Key
 from bridge.options import source_options
+from bridge.pipeline import merger
 from bridge.settings import Settings
 from bridge.source.change_queue import ChangeQueue
 from bridge.source.factory import create_source, create_table
+from bridge.source.postgrest import PostgrestTable
 from bridge.source.table_description import TableDescription
+from tests.integration.pipeline_rig import PipelineRig
 from tests.support.typed_values import TYPES, VALUES
 
 if TYPE_CHECKING:
@@ -33,6 +36,15 @@ SESSION_DEPENDENT: Final = {
 """Columns whose JSON depends on the session's time zone or date style."""
 
 ZONES: Final = ("UTC", "Asia/Kolkata", "America/New_York")
+
+SESSIONS: Final = (
+    ("ISO, MDY", "UTC"),
+    ("ISO, DMY", "Asia/Kolkata"),
+    ("SQL, DMY", "America/New_York"),
+    ("German", "Asia/Kolkata"),
+    ("Postgres", "America/New_York"),
+)
+"""Date styles of the role of the reads, each with a time zone."""
 
 
 class Followed:
@@ -153,6 +165,75 @@ async def test_change_of_a_value_that_depends_on_the_session_is_read_from_the_ta
         async with following(typed, "spanned", ["state", column]) as followed:
             await typed.execute(f"insert into spanned values (1, 'TX', {text})")
             assert (await followed.change()).truncated
+
+
+STREAMED: Final = [(type_, text) for type_, text, _ in VALUES if type_ not in ("char(2)", "bit(3)")]
+"""Types whose values are taken from the stream. A row with any other is read from the table."""
+
+READ: Final = [("text", "'TX'"), ("char(2)", "'TX'"), *SESSION_DEPENDENT.values()]
+
+
+@pytest.mark.parametrize("types", [STREAMED, READ], ids=["streamed", "read"])
+@pytest.mark.parametrize(("style", "zone"), SESSIONS)
+async def test_full_scan_repairs_no_value_of_any_type(
+    typed: Sandbox,
+    style: str,
+    zone: str,
+    types: list[tuple[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = [f"c{n}" for n in range(len(types))]
+    defined = ",".join(f"{name} {type_}" for name, (type_, _) in zip(names, types, strict=True))
+    values = ",".join(text for _, text in types)
+    await typed.execute(
+        f"create table every_type (id text primary key, {defined});"
+        "grant select on every_type to service_role;"
+        "alter publication supabase_realtime add table every_type;"
+        f"alter role service_role set datestyle = '{style}';"
+        f"alter role service_role set timezone = '{zone}'"
+    )
+    monkeypatch.setattr(merger, "READ_AHEAD_SECONDS", 0.0)  # rows come from the stream at once
+    pages = _count_pages(monkeypatch)
+    settings = Settings(
+        supabase_url=typed.supabase_url,
+        supabase_secret_key=typed.supabase_key,
+        table="every_type",
+        columns=tuple(names),
+        region=(names[0],),
+        updated_at="",
+        watch_grace=0.2,
+        sweep_interval=0.2,
+        settle=0.2,
+    )
+    try:
+        async with PipelineRig.open(settings) as rig:
+            await rig.begin()
+            for key in ("a", "b"):
+                await typed.execute(f"insert into every_type values ('{key}', {values})")
+            await rig.until(lambda: len(rig.client.rows) == 2 and rig.idle, 20)
+            await typed.execute("update every_type set c0 = 'changed' where id = 'a'")
+            await rig.until(lambda: rig.client.rows["a"]["c0"] == "changed" and rig.idle, 20)
+            repaired, read = rig.pipeline.status().counts["repaired"], pages[0]
+            await rig.until(lambda: pages[0] >= read + 6, 20)
+            assert rig.pipeline.status().counts["repaired"] == repaired
+            assert rig.client.counts["events"] == 3  # one for each statement
+    finally:
+        await typed.execute("alter role service_role reset datestyle")
+        await typed.execute("alter role service_role reset timezone")
+        await typed.execute("drop table every_type")
+
+
+def _count_pages(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list whose only item is the number of pages read from now on."""
+    pages = [0]
+    page = PostgrestTable.page
+
+    async def counted(self: PostgrestTable, *args: Any) -> Any:
+        pages[0] += 1
+        return await page(self, *args)
+
+    monkeypatch.setattr(PostgrestTable, "page", counted)
+    return pages
 
 
 async def test_text_key_spelled_like_a_timestamp_is_the_same_from_stream_and_read(

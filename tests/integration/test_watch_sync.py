@@ -145,6 +145,7 @@ class RunningBridge:
     def status(self) -> WatchSyncStatus:
         running = self.bridge._running
         assert running is not None
+        assert running.ingest is not None
         assert running.ingest.watchers is not None
         return running.ingest.watchers.status()
 
@@ -305,6 +306,7 @@ def watched(here: RunningBridge) -> set[str]:
     """Return the users that have a watch in the index."""
     running = here.bridge._running
     assert running is not None
+    assert running.ingest is not None
     assert running.ingest.watchers is not None
     return {watch.user for watch in running.ingest.watchers._watches._all.values()}
 
@@ -426,6 +428,7 @@ async def test_table_of_watches_is_not_followed_without_notifications() -> None:
         here = RunningBridge(bridge)
         await here.until(lambda: bridge.operations.readiness().ready)
         assert bridge._running is not None
+        assert bridge._running.ingest is not None
         assert bridge._running.ingest.watchers is None
 
 

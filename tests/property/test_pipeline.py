@@ -24,6 +24,7 @@ from bridge.pipeline.pipeline import Pipeline
 from bridge.replica import Replica
 from bridge.rows import RowStore
 from bridge.settings import Settings
+from bridge.source.base import ReadRights
 from bridge.source.change_queue import ChangeQueue
 from tests.property.world import PROJECTION, Client, World, published
 from tests.support.examples import examples
@@ -81,8 +82,22 @@ class WorldTable:
         await asyncio.sleep(0)
         return rows
 
-    async def page(self, after: Key | None, limit: int) -> Sequence[Record]:
-        return await self._page("page", after, limit)
+    async def page(
+        self, after: Key | None, limit: int, up_to: Key | None = None
+    ) -> Sequence[Record]:
+        rows = await self._page("page", after, limit)
+        return [row for row in rows if up_to is None or row["id"] <= up_to]
+
+    async def count(self) -> int:
+        return len(await self._read("count"))
+
+    async def rights(self) -> ReadRights:
+        await self._read("rights")
+        return ReadRights("service_role", filtered=False)
+
+    async def digest(self, after: Key | None, up_to: Key | None) -> str | None:
+        rows = await self._page("digest", after, len(self.world.table))
+        return repr([row for row in rows if up_to is None or row["id"] <= up_to])
 
     async def keys(self, after: Key | None, limit: int) -> Sequence[Key]:
         return [row["id"] for row in await self._page("keys", after, limit)]

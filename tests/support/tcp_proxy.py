@@ -43,6 +43,10 @@ class TcpProxy:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
+    def connect_to(self, port: int) -> None:
+        """Connect new connections to another port."""
+        self._port = port
+
     def reset(self) -> None:
         """Reset every connection, at both ends."""
         for writer in self._peers:

@@ -46,6 +46,7 @@ VALUES: Final = [
     ("point", "'(1,2)'", "(1,2)"),
     ("int4range", "'[1,5)'", "[1,5)"),
     ("tsvector", "'a b'", "'a' 'b'"),
+    ("xml", "null", None),  # the sandbox's PostgreSQL parses no XML
     ("mood", "'good'", "good"),
     ("instant", "'2024-01-01T00:00:00+02:00'", "2023-12-31T22:00:00Z"),
     ("large", "1e16", 1e16),
@@ -121,7 +122,6 @@ FURTHER: Final = [
     ("polygon", "'((1,2),(3,4),(5,6))'", "((1,2),(3,4),(5,6))"),
     ("circle", "'<(1,2),3>'", "<(1,2),3>"),
     ("point[]", "array['(1,2)'::point]", ["(1,2)"]),
-    ("xml", "null", None),
     ("tsquery", "'a & !b'", "'a' & !'b'"),
     ("jsonpath", "'$.a[*]'", '$."a"[*]'),
     ("xid", "'7'", "7"),

@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from bridge.options import SHARED_DRAIN_SECONDS
 from bridge.security.client_ip import ClientAddress
+from bridge.server.serve import GRACE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 PINS = dict(
@@ -59,6 +61,11 @@ def test_fly_counts_a_release_as_deployed_once_it_is_ready() -> None:
     assert FLY["deploy"]["strategy"] == "rolling"
     assert FLY["checks"]["ready"]["path"] == "/readyz"
     assert FLY["checks"]["ready"]["port"] == FLY["http_service"]["internal_port"]
+
+
+def test_fly_waits_until_clients_were_closed_in_waves() -> None:
+    # Polling clients have 1 s for their last poll, requests in progress GRACE_SECONDS.
+    assert FLY["kill_timeout"] >= SHARED_DRAIN_SECONDS + 2 + GRACE_SECONDS
 
 
 def test_fly_clients_are_told_apart_and_not_more_come_than_fly_lets_in() -> None:

@@ -54,11 +54,18 @@ ENVIRON: Final = MappingProxyType[str, Any]({})
 class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
     """The Engine.IO server."""
 
-    def __init__(self, *, max_queued_bytes: int = MAX_QUEUED_BYTES, **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        max_queued_bytes: int = MAX_QUEUED_BYTES,
+        process: str | None = None,
+        **options: Any,
+    ) -> None:
         """`max_queued_bytes` is the maximum number of unsent bytes of one client; `options` are the
-        library's.
+        library's. `process`: begins each sid, where other processes may receive its requests.
         """
         super().__init__(**options, monitor_clients=False)
+        self._process = process
         self._limit = max_queued_bytes
         self._async: dict[str, Any] = {
             **self._async,
@@ -86,6 +93,10 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
                 self.ping_interval, self.ping_timeout, clock=loop.time, call_later=loop.call_later
             )
         return self._heartbeat
+
+    def generate_id(self) -> str:
+        sid = str(super().generate_id())
+        return sid if self._process is None else f"{self._process}.{sid}"
 
     def find_session(self, sid: str) -> EngineSession | None:
         """Return the session with this Engine.IO sid; None if it has ended."""

@@ -36,6 +36,8 @@ FLUSH_DELAY_SECONDS: Final = 0.05
 CLOSE_SECONDS: Final = 1.0
 """How long `close` waits for a store that can't be written."""
 
+POLL_SECONDS: Final = 0.005
+
 
 class SessionPersistence:
     """Keeps a store equal to the sessions."""
@@ -45,27 +47,69 @@ class SessionPersistence:
         self._store = store
         self._clock = clock
         self._unstored: dict[str, None] = {}
+        self._writing = 0
         self._wake = asyncio.Event()
+        self.on_taken: Callable[[str], None] = lambda _pid: None
+        """Called with the pid of each session that this process takes from another one."""
+        self.on_refused: Callable[[RecoverySession], None] = lambda _session: None
+        """Called with each session that another process has taken from this one."""
         sessions.on_change = self._changed
 
     async def load(self, locate: Callable[[Position], Position | None]) -> None:
         """Load the sessions of an earlier process. `locate` is the log's; sessions with a position
         that is not in its history are dropped: the log has no entries for them.
         """
-        now, wall = self._clock.monotonic(), self._clock.wall()
         found = []
         for pid, text in await self._store.load():
-            session, left_at = _decode(pid, text)
-            located = [(locate(at), value) for at, value in session.subscriptions]
-            session.subscriptions = [(at, value) for at, value in located if at is not None]
-            if len(session.subscriptions) == len(located):
-                # Clients that were connected when that process ended count as disconnected now.
-                away = 0.0 if left_at is None else max(0.0, wall - left_at)
-                session.disconnected_at = now - away
+            session = self._restored(pid, text)
+            if _relocate(session, locate):
                 found.append(session)
             else:
                 self._changed(pid)
-        self._sessions.load(found, now)
+        self._sessions.load(found, self._clock.monotonic())
+
+    async def claim(self, pid: str) -> RecoverySession | None:
+        """Return the session of that pid after making it one of this process; None: there is none.
+        One that another process had is not among the sessions before `adopt`. Raises
+        `errors.LogUnusableError`.
+        """
+        session = self._sessions.by_pid(pid)
+        if session is not None:
+            # Another process may have taken it, and changed it.
+            self._changed(pid)
+            await self.store()
+            if self._sessions.by_pid(pid) is session:
+                return session
+        text = await self._store.take(pid)
+        known = self._sessions.by_pid(pid)  # another connection was faster
+        return self._restored(pid, text) if text is not None and known is None else known
+
+    def adopt(
+        self, session: RecoverySession, locate: Callable[[Position], Position | None]
+    ) -> None:
+        """Add a claimed session to those of this process, as `load` does."""
+        if self._sessions.by_pid(session.pid) is not None:
+            return
+        now = self._clock.monotonic()
+        assert session.disconnected_at is not None, "its process has lost it"
+        expired = now - session.disconnected_at >= self._sessions.limits.seconds
+        if not expired and _relocate(session, locate):
+            self._sessions.load([session], now)
+            self.on_taken(session.pid)
+        else:
+            self._changed(session.pid)
+
+    def verify(self, pid: str) -> None:
+        """Find out soon whether a session still belongs to this process."""
+        if self._sessions.by_pid(pid) is not None:
+            self._changed(pid)
+
+    def _restored(self, pid: str, text: bytes) -> RecoverySession:
+        session, left_at = _decode(pid, text)
+        # Clients that were connected when their process ended count as disconnected now.
+        away = 0.0 if left_at is None else max(0.0, self._clock.wall() - left_at)
+        session.disconnected_at = self._clock.monotonic() - away
+        return session
 
     async def run(self) -> None:
         """Store changes until cancelled. Raises `errors.LogUnusableError`."""
@@ -81,17 +125,30 @@ class SessionPersistence:
             return
         pids, self._unstored = self._unstored, {}
         offset = self._clock.wall() - self._clock.monotonic()
-        encoded = {}
-        for pid in pids:
-            session = self._sessions.by_pid(pid)
-            encoded[pid] = None if session is None else _encode(session, offset)
-        await self._store.put(encoded)
+        sessions = {pid: self._sessions.by_pid(pid) for pid in pids}
+        self._writing += 1
+        try:
+            refused = await self._store.put(
+                {
+                    pid: None if session is None else _encode(session, offset)
+                    for pid, session in sessions.items()
+                }
+            )
+        finally:
+            self._writing -= 1
+        for pid in refused:
+            session = sessions[pid]
+            if session is not None and self._sessions.by_pid(pid) is session:
+                self._sessions.forget(session)
+                self.on_refused(session)
 
     async def close(self) -> None:
         """Store the remaining changes, if the store can still be written."""
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self.store()
+                while self._writing:  # noqa: ASYNC110 - what `run` has begun to store
+                    await asyncio.sleep(POLL_SECONDS)
         except (TimeoutError, LogUnusableError) as error:
             log.warning(
                 "sessions could not be stored (%s): some clients will reconnect as new ones",
@@ -101,6 +158,13 @@ class SessionPersistence:
     def _changed(self, pid: str) -> None:
         self._unstored[pid] = None
         self._wake.set()
+
+
+def _relocate(session: RecoverySession, locate: Callable[[Position], Position | None]) -> bool:
+    """Move a session to the present epoch; False if the log does not have all its positions."""
+    located = [(locate(at), value) for at, value in session.subscriptions]
+    session.subscriptions = [(at, value) for at, value in located if at is not None]
+    return len(session.subscriptions) == len(located)
 
 
 def _encode(session: RecoverySession, offset: float) -> bytes:

@@ -267,6 +267,17 @@ class RecoverySessions:
         if self._is_open(session):
             self._drop(session)
 
+    def forget(self, session: RecoverySession) -> None:
+        """Remove a session that another process has taken."""
+        if self._is_open(session):
+            del self._by_pid[session.pid]
+            self._mark_connected(session)
+
+    def clear(self) -> None:
+        """End all sessions: the log has lost the history that their positions are in."""
+        for session in list(self._by_pid.values()):
+            self._drop(session)
+
     def find(self, pid: str, now: float, user: str | None = None) -> RecoverySession | None:
         """Return the session of that pid and that user, whether its client is connected or not."""
         self.expire(now)

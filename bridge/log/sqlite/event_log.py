@@ -2,7 +2,7 @@
 
 | table | holds |
 |---|---|
-| `entries` | `seq`, `at` (Unix seconds), `route` (JSON, see `_route`), `envelope` (JSON) |
+| `entries` | `seq`, `at` (Unix seconds), `route` (JSON, see `event_text`), `envelope` (JSON) |
 | `rows` | `key` (JSON), `row` (JSON, as `rows.RowStore` encodes it) |
 | `facts` | `epoch`, `shape`, `filled` (initial load done), `cursor` (watermark), `stream` |
 | `epochs` | `epoch` of an earlier process, `last`: the `seq` of its last entry |
@@ -22,7 +22,6 @@ wait for a disk.
 
 from __future__ import annotations
 
-import json
 import logging
 import secrets
 from functools import partial
@@ -32,9 +31,9 @@ import orjson
 
 from bridge.clock import SystemClock
 from bridge.errors import LogUnusableError
-from bridge.events import Event, shared
-from bridge.log.base import Entry, Position, Progress
+from bridge.log.base import Entry, Note, Position, Progress
 from bridge.log.commit_feed import CommitFeed
+from bridge.log.event_text import event_of, key_of, key_text, route_of
 from bridge.log.recent_entries import RecentEntries
 
 if TYPE_CHECKING:
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
 
     from bridge.changes import Key
     from bridge.clock import Clock
+    from bridge.events import Event
     from bridge.log.base import Commit, RowUpdate
     from bridge.log.sqlite.database import Database
 
@@ -143,6 +143,7 @@ class SqliteEventLog:
         self._entries = self._recent_entries("closed", 0, {})
         self._feed = CommitFeed(self._entries.head)
         self._progress = Progress()
+        self.process = secrets.token_hex(6)
 
     async def open(self) -> None:
         await self._database.open(MIGRATIONS)
@@ -187,7 +188,7 @@ class SqliteEventLog:
             lambda connection: connection.execute("SELECT key, CAST(row AS BLOB) FROM rows")
         )
         while rows := await self._database.read(
-            lambda _: [(_key(key), row) for key, row in cursor.fetchmany(ROWS_PER_FETCH)]
+            lambda _: [(key_of(key), row) for key, row in cursor.fetchmany(ROWS_PER_FETCH)]
         ):
             yield rows
 
@@ -220,7 +221,7 @@ class SqliteEventLog:
             statements.append((TRIM_ENTRIES, (keep,)))
         if rows:
             updates = orjson.dumps(
-                {_text(key): None if row is None else row.decode() for key, row in rows}
+                {key_text(key): None if row is None else row.decode() for key, row in rows}
             ).decode()
             statements += [(PUT_ROWS, (updates,)), (DROP_ROWS, (updates,))]
         if progress is not None:
@@ -251,6 +252,9 @@ class SqliteEventLog:
             raise
         assert commit is not None, "the transaction is committed"
         return commit
+
+    async def note(self, kind: str, data: bytes) -> None:
+        self._feed.add((), (), None, (Note(kind, self.process, data),))
 
     def locate(self, position: Position) -> Position | None:
         return self._entries.locate(position)
@@ -322,35 +326,8 @@ def _begin(connection: sqlite3.Connection, facts: dict[str, str]) -> None:
 
 
 def _stored(event: Event) -> str:
-    return f"{_route(event).decode()}\n{event.envelope.decode()}"
-
-
-def _route(event: Event) -> bytes:
-    """Return everything of an event but its envelope, as a JSON array."""
-    return orjson.dumps(
-        [
-            event.name,
-            _text(event.key),
-            event.rooms,
-            event.views,
-            event.regions_before,
-            event.regions_after,
-            event.changed,
-        ]
-    )
+    return f"{route_of(event).decode()}\n{event.envelope.decode()}"
 
 
 def _entry(epoch: str, seq: int, at: float, route: str, envelope: bytes) -> Entry:
-    name, key, rooms, *lists = orjson.loads(route)
-    facts: list[Any] = [shared(tuple(names)) for names in lists]
-    return Entry(Position(epoch, seq), Event(name, _key(key), tuple(rooms), envelope, *facts), at)
-
-
-def _text(key: Key) -> str:
-    """Return a key as JSON. Not with orjson, which rejects integers past 64 bits."""
-    return json.dumps(key)
-
-
-def _key(text: str) -> Key:
-    key: Key = json.loads(text)
-    return key
+    return Entry(Position(epoch, seq), event_of(route, envelope), at)

@@ -8,7 +8,7 @@ import orjson
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from bridge.log.sqlite.database import Database
 
@@ -23,6 +23,8 @@ DROP: Final = (
 class SqliteSessionStore:
     """Implements `log.base.SessionStore` in the database of an open log."""
 
+    shared = False
+
     def __init__(self, database: Database) -> None:
         self._database = database
 
@@ -33,7 +35,7 @@ class SqliteSessionStore:
             ).fetchall()
         )
 
-    async def put(self, sessions: Mapping[str, bytes | None]) -> None:
+    async def put(self, sessions: Mapping[str, bytes | None]) -> Collection[str]:
         stored = orjson.dumps(
             {
                 name: None if session is None else session.decode()
@@ -46,3 +48,8 @@ class SqliteSessionStore:
             connection.execute(DROP, (stored,))
 
         await self._database.write(job)
+        return ()
+
+    async def take(self, _name: str) -> bytes | None:
+        """Return None: all sessions were loaded at the start."""
+        return None

@@ -1,13 +1,15 @@
-"""PostgREST's reads at `/rest/v1/{table}`, the subset used by the official `supabase` client.
+"""PostgREST's reads at `/rest/v1/{table}`, the subset used by the official `supabase` client, and
+calls of functions at `/rest/v1/rpc/{name}`.
 
 PostgreSQL encodes the rows as JSON under the role of the request, so types, column grants and row
-level security behave as with the real PostgREST. Writes and RPC are rejected.
+level security behave as with the real PostgREST. Writes of tables are rejected.
 """
 
 from __future__ import annotations
 
 import difflib
 import json
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +26,12 @@ from bridge.sandbox.postgrest.errors import (
     invalid_token,
     unknown_table,
 )
+from bridge.sandbox.postgrest.functions import FUNCTIONS_QUERY, call, choose
 from bridge.sandbox.postgrest.query import parse
 from bridge.sandbox.postgrest.sql import compose
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import AsyncIterator, Collection
 
     from bridge.sandbox.postgres.connections import ConnectionPool
     from bridge.sandbox.postgrest.faults import PostgrestFaults
@@ -72,11 +75,13 @@ select coalesce(jsonb_object_agg(
 from described
 """
 SET_ROLE = "select set_config('role', $1, true), set_config('request.jwt.claims', $2, true)"
-STATEMENT_TIMEOUT = (
-    "select set_config('statement_timeout', split_part(setting, '=', 2), true) "
-    "from pg_roles, unnest(rolconfig) setting "
-    "where rolname = $1 and setting like 'statement_timeout=%'"
-)
+ROLE_SETTINGS = """
+select set_config(name, substr(pair, strpos(pair, '=') + 1), true)
+from pg_roles, unnest(rolconfig) pair
+join pg_settings on lower(name) = lower(split_part(pair, '=', 1)) and context = 'user'
+where rolname = $1
+"""
+"""As PostgREST does: the settings of `alter role ... set` of the role that it switches to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +127,8 @@ class PostgrestServer:
     def routes(self) -> list[web.RouteDef]:
         return [
             web.get("/rest/v1/", self._root),
+            web.get("/rest/v1/rpc/{name}", self._call),
+            web.post("/rest/v1/rpc/{name}", self._call),
             web.route("*", "/rest/v1/rpc/{name}", self._refuse_method),
             web.get("/rest/v1/{table}", self._read),
             web.route("*", "/rest/v1/{table}", self._refuse_method),
@@ -148,7 +155,7 @@ class PostgrestServer:
             405,
             "PGRST117",
             f"Unsupported HTTP method: {request.method}",
-            details="The sandbox serves reads of tables only.",
+            details="The sandbox serves reads of tables, and functions.",
             hint="Write with SQL, through the sandbox's database URL.",
         ).response()
 
@@ -166,6 +173,22 @@ class PostgrestServer:
             return _response(page, query, single=single)
         except PostgrestError as rejection:
             return rejection.response()
+
+    async def _call(self, request: web.Request) -> web.Response:
+        try:
+            await self._faults.inject()
+            caller = self._caller(request)
+            post = request.method == "POST"
+            _check_profile(request, "Content-Profile" if post else "Accept-Profile")
+            arguments = await _arguments(request) if post else _query_arguments(request)
+            body = await self._result(caller, request.match_info["name"], arguments, writes=post)
+        except PostgrestError as rejection:
+            return rejection.response()
+        if body is None:
+            return web.Response(status=204)
+        return web.Response(
+            text=body, content_type="application/json", headers={"Content-Profile": SCHEMA}
+        )
 
     def _caller(self, request: web.Request) -> Caller:
         """Check the API key as the gateway does, then the token as PostgREST does."""
@@ -210,23 +233,64 @@ class PostgrestServer:
     async def _page(self, caller: Caller, table: str, query: Query, count: bool) -> ResponsePage:
         limit = self.max_rows if query.limit is None else min(query.limit, self.max_rows)
         statement = compose(query, SCHEMA, table, limit=limit, count=count)
+        async with self._transaction(caller) as cursor:
+            await cursor.execute("set transaction read only")
+            await _check_table(cursor, table)
+            await _set_role(cursor, caller)
+            await cursor.execute(statement.text, statement.values)
+            row = await cursor.fetchone()
+        assert row is not None
+        return ResponsePage(*row)
+
+    async def _result(
+        self, caller: Caller, name: str, arguments: dict[str, Any], *, writes: bool
+    ) -> str | None:
+        """Call a function. Return its result as JSON; None: it returns void."""
+        async with self._transaction(caller) as cursor:
+            await cursor.execute(FUNCTIONS_QUERY, (SCHEMA, name))
+            function = choose(await cursor.fetchall(), name, arguments)
+            if function.reads or not writes:
+                await cursor.execute("set transaction read only")
+            await _set_role(cursor, caller)
+            values = (json.dumps(arguments),) if arguments else ()
+            await cursor.execute(call(SCHEMA, name, function, arguments), values)
+            row = await cursor.fetchone()
+        if function.returns_void:
+            return None
+        return "null" if row is None or row[0] is None else str(row[0])
+
+    @asynccontextmanager
+    async def _transaction(self, caller: Caller) -> AsyncIterator[psycopg.AsyncRawCursor[Any]]:
+        """Begin a transaction; errors within it are raised as PostgREST responds to them."""
         try:
             async with self._connections.connection() as connection, connection.transaction():
-                cursor = psycopg.AsyncRawCursor(connection)
-                await cursor.execute("set transaction read only")
-                await _check_table(cursor, table)
-                await cursor.execute(STATEMENT_TIMEOUT, (caller.role,))
-                await cursor.execute(SET_ROLE, (caller.role, json.dumps(caller.claims)))
-                await cursor.execute(statement.text, statement.values)
-                row = await cursor.fetchone()
+                yield psycopg.AsyncRawCursor(connection)
         except ServerUnavailableError as error:
             raise cannot_connect() from error
         except psycopg.Error as error:
             if error.sqlstate is None or error.sqlstate.startswith("57P"):
                 await self._connections.close_idle()
             raise from_postgres(error, authenticated=caller.role != ANONYMOUS_ROLE) from error
-        assert row is not None
-        return ResponsePage(*row)
+
+
+async def _set_role(cursor: psycopg.AsyncRawCursor[Any], caller: Caller) -> None:
+    await cursor.execute(ROLE_SETTINGS, (caller.role,))
+    await cursor.execute(SET_ROLE, (caller.role, json.dumps(caller.claims)))
+
+
+def _query_arguments(request: web.Request) -> dict[str, Any]:
+    return {name: value for name, value in request.query.items() if name != "apikey"}
+
+
+async def _arguments(request: web.Request) -> dict[str, Any]:
+    text = await request.text()
+    try:
+        arguments = json.loads(text) if text else {}
+    except ValueError:
+        arguments = None
+    if not isinstance(arguments, dict):
+        raise PostgrestError(400, "PGRST102", "Empty or invalid json")
+    return arguments
 
 
 async def _check_table(cursor: psycopg.AsyncRawCursor[Any], table: str) -> None:
@@ -237,8 +301,8 @@ async def _check_table(cursor: psycopg.AsyncRawCursor[Any], table: str) -> None:
         raise unknown_table(SCHEMA, table, similar[0] if similar else None)
 
 
-def _check_profile(request: web.Request) -> None:
-    schema = request.headers.get("Accept-Profile", SCHEMA)
+def _check_profile(request: web.Request, header: str = "Accept-Profile") -> None:
+    schema = request.headers.get(header, SCHEMA)
     if schema != SCHEMA:
         raise PostgrestError(
             406,

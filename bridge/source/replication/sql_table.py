@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
@@ -12,6 +13,7 @@ from psycopg.pq import TransactionStatus
 
 from bridge import clock as clocks
 from bridge.errors import TableUnreadableError
+from bridge.source.base import ReadRights
 from bridge.source.column_types import ColumnTypes
 from bridge.source.replication import connection as connections
 from bridge.source.replication.columns import MissingColumnError, TableColumns, describe
@@ -20,7 +22,8 @@ from bridge.source.replication.types import TypeCatalog
 from bridge.source.row_keys import RowKeys
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
+    from typing import LiteralString
 
     from bridge.changes import Key, Record
     from bridge.projection import Projection
@@ -30,6 +33,34 @@ TIMEOUT_SECONDS: Final = 20.0
 
 REFRESH_SECONDS: Final = 600.0
 """After which the columns are described again: a type may have been changed."""
+
+RIGHTS: Final = """
+with applied as (
+  select p.polpermissive, pg_get_expr(p.polqual, p.polrelid) = 'true' as all_rows, p.polrelid
+  from pg_policy p
+  where p.polcmd in ('r', '*') and exists (
+    select from unnest(p.polroles) as role
+    where case when role = 0 then true else pg_has_role(role, 'usage') end))
+select current_user::text,
+  not has_any_column_privilege(c.oid, 'select') or row_security_active(c.oid) and not (
+    exists (select from applied a where a.polrelid = c.oid and a.polpermissive and a.all_rows)
+    and not exists (select from applied a where a.polrelid = c.oid and not a.polpermissive
+                    and a.all_rows is not true)),
+  array(select t.tgname::text from pg_trigger t where t.tgrelid = c.oid and not t.tgisinternal
+        and t.tgenabled <> 'D' and (t.tgtype & 19) = 19 order by 1)
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where n.nspname = %s and c.relname = %s
+"""
+"""What the function `bridge_rights` shows, for the role of the connection."""
+
+DIGEST: Final = (
+    "select count(*) || ':' || coalesce(sum(hashtextextended((r.*)::text, 0)), 0) "
+    "from {table} r where true"
+)
+UNUSUAL_UPDATES: Final = (
+    "select count(*) filter (where {updated_at} is null), "
+    "count(*) filter (where {updated_at} > %s) from {table}"
+)
 
 _PERMANENT: Final = ("42703", "42P01", "42501", "3D000", "28P01")
 _REFUSED: Final = ("57014", "22", "54")
@@ -76,8 +107,10 @@ class SqlTable:
         async with self._lock:
             await self._disconnect()
 
-    async def page(self, after: Key | None, limit: int) -> Sequence[Record]:
-        return await self._select(*self._in_key_order(after, limit))
+    async def page(
+        self, after: Key | None, limit: int, up_to: Key | None = None
+    ) -> Sequence[Record]:
+        return await self._select(*self._in_key_order(after, limit, up_to))
 
     async def keys(self, after: Key | None, limit: int) -> Sequence[Key]:
         key = self._projection.key
@@ -116,12 +149,48 @@ class SqlTable:
         rows = await self._select(sql.SQL(" limit 1"), [], columns=columns)
         return {**rows[0], name: None} if rows else None
 
-    def _in_key_order(self, after: Key | None, limit: int) -> tuple[sql.Composable, list[str]]:
+    async def count(self) -> int:
+        return int((await self._ask("select count(*) from {table}", []))[0])
+
+    async def rights(self) -> ReadRights:
+        names = [self._projection.schema, self._projection.table]
+        role, filtered, triggers = await self._ask(RIGHTS, names)
+        return ReadRights(str(role), filtered=bool(filtered), update_triggers=tuple(triggers))
+
+    async def digest(self, after: Key | None, up_to: Key | None) -> str | None:
+        given = [(" and {key} > %s", after), (" and {key} <= %s", up_to)]
+        tests = [(test, str(key)) for test, key in given if key is not None]
+        query = DIGEST
+        for test, _ in tests:
+            query += test
+        try:
+            return str((await self._ask(query, [key for _, key in tests]))[0])
+        except TableUnreadableError:
+            return None
+
+    async def unusual_updates(self) -> tuple[int, int]:
+        latest = clocks.timestamp(time.time() + clocks.FUTURE_SECONDS)
+        nulls, future = await self._ask(UNUSUAL_UPDATES, [latest])
+        return int(nulls), int(future)
+
+    def _in_key_order(
+        self, after: Key | None, limit: int, up_to: Key | None = None
+    ) -> tuple[sql.Composable, list[str]]:
+        where, parameters = self._between(after, up_to)
+        order = sql.SQL(" order by {} limit {}").format(
+            sql.Identifier(self._projection.key), sql.Literal(limit)
+        )
+        return where + order, parameters
+
+    def _between(self, after: Key | None, up_to: Key | None) -> tuple[sql.Composable, list[str]]:
+        """Return the condition of keys above `after`, up to and with `up_to`."""
         key = sql.Identifier(self._projection.key)
-        order = sql.SQL(" order by {} limit {}").format(key, sql.Literal(limit))
-        if after is None:
-            return order, []
-        return sql.SQL(" where {} > %s").format(key) + order, [str(after)]
+        bounds = [(" {} > %s", after), (" {} <= %s", up_to)]
+        given = [(sql.SQL(test).format(key), str(at)) for test, at in bounds if at is not None]
+        if not given:
+            return sql.SQL(""), []
+        tests = sql.SQL(" and").join(test for test, _ in given)
+        return sql.SQL(" where") + tests, [at for _, at in given]
 
     async def _select(
         self,
@@ -130,10 +199,31 @@ class SqlTable:
         columns: tuple[str, ...] | None = None,
     ) -> list[Record]:
         """Return the rows of a query; of all selected columns unless `columns` names some."""
+        async with self._reading():
+            return await self._rows_of(tail, parameters, columns)
+
+    async def _ask(self, query: LiteralString, parameters: Sequence[str]) -> Sequence[Any]:
+        """Return the one row of a query; `{table}`, `{key}` and `{updated_at}` stand for names."""
+        projection = self._projection
+        text = sql.SQL(query).format(
+            table=sql.Identifier(projection.schema, projection.table),
+            key=sql.Identifier(projection.key),
+            updated_at=sql.Identifier(projection.updated_at or projection.key),
+        )
+        async with self._reading():
+            connection = await self._connected()
+            row = await (await connection.execute(text, parameters)).fetchone()
+        if row is None:
+            raise TableUnreadableError(f"asking about {self._name}: there is no such table")
+        return tuple(row)
+
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[None]:
+        """One read at a time; whatever fails within the block becomes `TableUnreadableError`."""
         async with self._lock:
             try:
                 async with asyncio.timeout(TIMEOUT_SECONDS):
-                    return await self._rows_of(tail, parameters, columns)
+                    yield
             except TimeoutError:
                 await self._disconnect()
                 raise TableUnreadableError(
@@ -160,13 +250,17 @@ class SqlTable:
                     f"reading {self._name} failed: {error}", permanent=True
                 ) from None
 
-    async def _rows_of(
-        self, tail: sql.Composable, parameters: Sequence[str], names: tuple[str, ...] | None
-    ) -> list[Record]:
+    async def _connected(self) -> psycopg.AsyncConnection[Any]:
         connection = self._connection
         if connection is None or connection.closed:
             connection = self._connection = await connections.connect(self._url)
             self._columns = None
+        return connection
+
+    async def _rows_of(
+        self, tail: sql.Composable, parameters: Sequence[str], names: tuple[str, ...] | None
+    ) -> list[Record]:
+        connection = await self._connected()
         columns = self._columns
         if columns is None or time.monotonic() - self._described_at > REFRESH_SECONDS:
             columns = await self._describe(connection)

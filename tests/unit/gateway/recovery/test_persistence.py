@@ -19,7 +19,7 @@ from bridge.rights import Rights
 from tests.fakes import SessionsBySid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
 TEXAS = Subscription(("TX",), ())
 LIMITED = Rights(("TX", "CA/San Diego"), "member", "u")
@@ -28,6 +28,8 @@ MORE = Subscription(("TX", "CA"), ("p1", 7))
 
 class Store:
     """In memory. `put` waits for `gate`, and fails while `broken`."""
+
+    shared = False
 
     def __init__(self) -> None:
         self.kept: dict[str, bytes] = {}
@@ -39,7 +41,10 @@ class Store:
     async def load(self) -> Sequence[tuple[str, bytes]]:
         return list(self.kept.items())
 
-    async def put(self, sessions: Mapping[str, bytes | None]) -> None:
+    async def take(self, name: str, /) -> bytes | None:
+        return self.kept.get(name)
+
+    async def put(self, sessions: Mapping[str, bytes | None]) -> Collection[str]:
         self.puts += 1
         await self.gate.wait()
         if self.broken:
@@ -48,6 +53,7 @@ class Store:
             self.kept.pop(name, None)
             if session is not None:
                 self.kept[name] = session
+        return ()
 
 
 class Process(SessionsBySid):
