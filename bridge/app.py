@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
     from bridge.gateway.gateway import Gateway
     from bridge.log.backends import LogBackend
-    from bridge.log.base import EventLog
+    from bridge.log.base import EventLog, LogServer
     from bridge.ops.admin import SignOut
     from bridge.rights import Rights
     from bridge.roles import Ingest, Serve
@@ -98,6 +98,7 @@ class _Running:
     serve: Serve
     started_at: float
     drain_seconds: float
+    log_server: Callable[[], LogServer | None]
 
     @property
     def ingest(self) -> Ingest | None:
@@ -227,6 +228,7 @@ class Bridge(Starlette):
                 serve,
                 time.monotonic(),
                 drain_seconds(settings, shared=backend.shared),
+                backend.server,
             )
             try:
                 async with asyncio.TaskGroup() as tasks:
@@ -298,6 +300,7 @@ class Bridge(Starlette):
             started_at=running.started_at,
             watchers=report.watchers,
             group=running.group.status(),
+            log_server=running.log_server(),
             stopping=self._stopping,
         )
 

@@ -157,7 +157,7 @@ class Coordination:
         await self._log.note("bye", b"")
 
     def resync(self) -> None:
-        """Ask the others for what they sent, since it may have been missed."""
+        """Request what the others sent, since it may have been missed."""
         self._missed = True
 
     async def _send_due(self) -> None:

@@ -107,9 +107,10 @@ class Leadership:
     async def retire(self) -> None:
         """Stop leading for good, since the process ends, and give the lease away."""
         self._retired = True
+        await self._lease.release()  # first: another process waits for it
         if self._task is not None:
             await _cancel(self._task)
-        await self._lease.release()
+            await self._lease.release()
 
     async def close(self) -> None:
         """Close the parts. Harmless if they are closed."""
@@ -123,7 +124,7 @@ class Leadership:
         return ingest
 
     async def _lead_forever(self) -> None:
-        while True:
+        while not self._retired:
             pause = 0.0
             await self._lease.acquired()
             await self._replica.caught_up()

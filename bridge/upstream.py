@@ -91,7 +91,7 @@ class Upstream:
         return received
 
     def state(self) -> UpstreamState:
-        """Return what clients are told of the upstream. Called several times a second."""
+        """Return the state that clients receive. Called several times a second."""
         report = self.report()
         log_error = self._log.error
         return UpstreamState(

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 from bridge.auth.jwks_client import JwksUnavailableError
 from bridge.errors import TableUnreadableError
+from bridge.log.backends import check_backend
 from bridge.ops.redaction import Redactor
-from bridge.options import authenticator, source_options, watch_projection
+from bridge.options import authenticator, log_options, source_options, watch_projection
 from bridge.pipeline.updated_at_check import trigger_sql
 from bridge.source.base import SourceState
 from bridge.source.change_queue import ChangeQueue
@@ -42,6 +43,8 @@ async def check(settings: Settings, out: Callable[[str], None]) -> int:
 
     report(True, f"settings: table {settings.table} of {settings.supabase_url}")
     ok = report(*await _tokens(settings))
+    for fine, text in await check_backend(log_options(settings)):
+        ok = report(fine, text) and ok
     ok = await _check_table(settings, settings.projection, report) and ok
     if settings.watchers:
         report(True, f"settings: table {settings.watchers} lists the watches for notifications")

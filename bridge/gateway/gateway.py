@@ -231,8 +231,8 @@ class Gateway:
     async def on_connect(self, connection: Connection, auth: Any) -> None:
         try:
             identity = await self.token_expiry.authenticate(auth, connection.header_token)
-            if self.takeover is not None:
-                offer, _ = parse_offer(auth)
+            offer, _ = parse_offer(auth)
+            if self.takeover is not None and offer.pid is not None:
                 if not await self.takeover.prepare(offer):
                     self.server.close_connection(connection)
                     return

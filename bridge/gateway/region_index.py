@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -50,6 +51,9 @@ class RegionIndex:
 
     def __init__(self, columns: Sequence[str]) -> None:
         """`columns` are the columns that make a row's regions, widest first."""
+        self.number = secrets.randbits(48)
+        """Identifies this index in cursors: another one has the keys in another order, after a
+        restart and at each machine."""
         self._columns = columns
         self._buckets: dict[tuple[str, ...], RegionBucket] = {}
         self._of_region: dict[str, list[RegionBucket]] = {}

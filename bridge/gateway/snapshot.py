@@ -61,6 +61,9 @@ ROWS_PER_STEP: Final = 1000
 COLLECT_ROWS_PER_STEP: Final = 5_000
 """Rows referred to, without decoding, in one iteration of the event loop."""
 
+CURSOR_DIGITS: Final = 15
+"""Digits of the largest number in a cursor, one of 48 bits."""
+
 WAIT_SECONDS: Final = 5.0
 """How long a request may wait for the index to be built."""
 
@@ -110,13 +113,15 @@ class Snapshots:
 
     async def build(self) -> None:
         """Index all rows, some in each iteration of the event loop. Call it after the first scan:
-        until then rows are added without being published.
+        until then rows are added without being published. Without effect if `reset` is called
+        meanwhile.
         """
-        keys = list(self._rows)
+        index, keys = self._index, list(self._rows)
         for start in range(0, len(keys), ROWS_PER_STEP):
-            self._index.add_rows(self._rows, keys[start : start + ROWS_PER_STEP])
+            index.add_rows(self._rows, keys[start : start + ROWS_PER_STEP])
             await asyncio.sleep(0)
-        self.ready.set()
+        if index is self._index:
+            self.ready.set()
 
     def reset(self) -> None:
         """Drop the index: all rows are going to be loaded again. Then call `build` once more."""
@@ -146,14 +151,14 @@ class Snapshots:
                     rows.append(row)
                     size += len(row)
         else:
-            first, start = _parse_cursor(after, buckets)
+            first, start = _parse_cursor(after, self._index.number, buckets)
         for bucket in buckets:
             if bucket.number < first:
                 continue
             for index in range(start if bucket.number == first else 0, len(bucket.keys)):
                 if size >= self.page_bytes or scanned >= ROWS_PER_STEP:
-                    cursor = f"{bucket.number}.{bucket.compactions}.{index}"
-                    return SnapshotPage(b",".join(rows), cursor)
+                    cursor = (self._index.number, bucket.number, bucket.compactions, index)
+                    return SnapshotPage(b",".join(rows), ".".join(map(str, cursor)))
                 scanned += 1
                 found = bucket.keys[index]
                 row = None if found is None else self.row(found, rights.view)
@@ -170,6 +175,7 @@ class Snapshots:
 
         Rows are collected in short steps, and those published meanwhile once more in the last one.
         """
+        index = self._index
         buckets = self._selected_buckets(selection, rights)
         published: set[Key] = set()
         self._collecting.append(published)
@@ -186,6 +192,8 @@ class Snapshots:
                             out[key] = row
                     await asyncio.sleep(0)
             # No await from here on.
+            if index is not self._index:
+                raise RequestRejected(Code.NOT_READY, "the bridge loads the table again")
             selected = set(selection.regions)
             named = set(self._named(selection, rights))
             for key in published:
@@ -276,13 +284,23 @@ def _other_spellings(name: Key) -> tuple[Key, ...]:
     return (int(name),) if str(int(name)) == name else ()
 
 
-def _parse_cursor(after: str, buckets: Sequence[RegionBucket]) -> tuple[int, int]:
+def _parse_cursor(
+    after: str, region_index: int, buckets: Sequence[RegionBucket]
+) -> tuple[int, int]:
     """Return the number of the bucket and the index in it at which the page begins."""
     parts = after.split(".")
-    if len(parts) != 3 or not all(p.isascii() and p.isdigit() and len(p) < 16 for p in parts):  # noqa: PLR2004
+    # Those of earlier versions have three parts.
+    if len(parts) not in (3, 4) or not all(
+        part.isascii() and part.isdigit() and len(part) <= CURSOR_DIGITS for part in parts
+    ):
         raise RequestRejected(Code.BAD_REQUEST, "expected for after the value of more in an ack")
-    number, compactions, index = map(int, parts)
+    *of, number, compactions, index = map(int, parts)
     bucket = next((bucket for bucket in buckets if bucket.number == number), None)
-    if bucket is None or bucket.compactions != compactions or index > len(bucket.keys):
+    if (
+        of != [region_index]
+        or bucket is None
+        or bucket.compactions != compactions
+        or index > len(bucket.keys)
+    ):
         raise RequestRejected(Code.CURSOR_GONE, "the order of the rows has changed since")
     return number, index

@@ -16,7 +16,9 @@ from bridge.log.sqlite.revocation_store import SqliteRevocationStore
 from bridge.log.sqlite.session_store import SqliteSessionStore
 
 if TYPE_CHECKING:
-    from bridge.log.base import EventLog, Lease, RevocationStore, SessionStore
+    from collections.abc import Callable, Sequence
+
+    from bridge.log.base import EventLog, Lease, LogServer, RevocationStore, SessionStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class LogOptions:
     events: int
     seconds: float
     name: str = "bridge"
-    lease_seconds: float = 3.0
+    lease_seconds: float = 2.5
     session_seconds: float = 120.0
     rows_only: bool = False
     """Whether only the leader uses it, for rows."""
@@ -51,6 +53,8 @@ class LogBackend:
     lease: Lease = field(default_factory=LocalLease)
     sessions: SessionStore | None = None
     revocations: RevocationStore | None = None
+    server: Callable[[], LogServer | None] = lambda: None
+    """Returns the server that stores the log; None: there is none."""
 
     @property
     def shared(self) -> bool:
@@ -75,14 +79,24 @@ def create_backend(options: LogOptions) -> LogBackend:
     )
 
 
+async def check_backend(options: LogOptions) -> Sequence[tuple[bool, str]]:
+    """Return what an operator should know about the log, without a write to it, and whether the
+    bridge can start with it; nothing for a log in files or in memory.
+    """
+    if not is_redis(options.url):
+        return ()
+    try:
+        from bridge.log.redis.report import report  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        return [(False, f"log: {_missing(error)}")]
+    return await report(options.url, options.name, options.shape)
+
+
 def _redis_backend(options: LogOptions) -> LogBackend:
     try:
         from bridge.log.redis.build import RedisOptions, build, build_rows  # noqa: PLC0415 - an extra
     except ModuleNotFoundError as error:
-        raise LogUnusableError(
-            f"a log in Redis needs {error.name}, which is part of the redis extra: "
-            "pip install 'supabase-socketio-bridge[redis]'"
-        ) from None
+        raise _missing(error) from None
     if options.rows_only:
         return LogBackend(build_rows(options.url, options.name, options.shape))
     parts = build(
@@ -96,4 +110,13 @@ def _redis_backend(options: LogOptions) -> LogBackend:
             session_seconds=options.session_seconds,
         )
     )
-    return LogBackend(parts.log, parts.lease, parts.sessions, parts.revocations)
+    return LogBackend(
+        parts.log, parts.lease, parts.sessions, parts.revocations, lambda: parts.log.server
+    )
+
+
+def _missing(error: ModuleNotFoundError) -> LogUnusableError:
+    return LogUnusableError(
+        f"a log in Redis needs {error.name}, which is part of the redis extra: "
+        "pip install 'supabase-socketio-bridge[redis]'"
+    )

@@ -26,7 +26,9 @@ class Position:
 
     `epoch` identifies one process that appended to the log. Every start begins another one, so that
     no position is assigned twice, even if the log's file went back to an earlier state meanwhile.
-    The log knows up to which position an earlier epoch is part of its history (`locate`).
+    The log knows up to which position an earlier epoch is part of its history (`locate`). Processes
+    that share a log share the epoch; another one begins when the history is lost, and when a
+    process starts while no other one runs.
     """
 
     epoch: str
@@ -146,7 +148,9 @@ class EventLog(EntryReader, Protocol):
         progress: Progress | None = None,
     ) -> Commit:
         """Store events, row updates, and progress if it is given: all or nothing. Return the
-        commit. One call at a time.
+        commit. One call at a time. A shared log may store more than the 256 changes of a
+        transaction in parts: followers get several commits, each with all events of its rows, and
+        this returns all of them as one, with the number of the last.
 
         `head` moves and followers are woken as soon as the commit is stored, also if this call was
         cancelled meanwhile. Raises `errors.LogUnusableError` where a retry can't help, and
@@ -175,6 +179,20 @@ class EventLog(EntryReader, Protocol):
     async def close(self) -> None:
         """Close the log and end its followers."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class LogServer:
+    """The server of a log that machines share, as of the last check, for people. `warnings`: what
+    may cost data, each with what to do.
+    """
+
+    version: str
+    role: str
+    eviction: str
+    persistence: str
+    memory: str
+    warnings: tuple[str, ...] = ()
 
 
 class Lease(Protocol):

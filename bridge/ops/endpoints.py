@@ -139,6 +139,7 @@ class OpsEndpoints:
             "recoveries": report.recoveries,
             "log_head": report.head,
             "log_error": report.log_error and self._redact(report.log_error),
+            "log_server": report.log_server and asdict(report.log_server),
             "watchers": report.watchers and self._watchers(report.watchers, now),
         }
 

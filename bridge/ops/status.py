@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from bridge.gateway.hub import HubCounts
+    from bridge.log.base import LogServer
     from bridge.notifications.watch_sync import WatchSyncStatus
     from bridge.pipeline.pipeline import PipelineStatus
     from bridge.source.base import SourceStatus
@@ -55,4 +56,5 @@ class StatusReport:
     log_error_since: float | None = None  # the first write that failed
     watchers: WatchSyncStatus | None = None  # None: notifications are off
     group: GroupStatus = ALONE
+    log_server: LogServer | None = None  # None: the log is in this process's files or memory
     stopping: bool = False  # no more clients are accepted

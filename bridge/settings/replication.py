@@ -61,7 +61,7 @@ class ReplicationSettings(SettingsGroup):
         "same one, and bridges of other tables another one",
     )
     lease_seconds: float = Field(
-        3,
+        2.5,
         ge=0.5,
         le=60,
         description="With several machines: how long after its last renewal, three in this time, "

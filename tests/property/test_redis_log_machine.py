@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 from redis.asyncio import Redis
 
 from bridge.errors import LeaseLostError, PositionGoneError
+from bridge.log.redis import lease as lease_module
 from bridge.log.redis import reader as reader_module
 from bridge.log.redis.stream_entry import append_of, kind_of
 from bridge.sandbox.redis import RedisServer
@@ -80,6 +81,7 @@ class RedisLogMachine(RuleBasedStateMachine):
         self.patches = [
             patch.object(reader_module, "SILENCE_SECONDS", 1.0),
             patch.object(reader_module, "BLOCK_SECONDS", 0.3),
+            patch.object(lease_module, "BEAT_SECONDS", 0.3),
         ]
         for one in self.patches:
             one.start()

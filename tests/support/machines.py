@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from bridge import create_app
+from bridge.clock import timestamp
 from tests.fakes import FakeSource, FakeTable, row, settings
 from tests.serving import served
 from tests.support.shared_log import SharedHistory, SharedLease, SharedLog
@@ -17,10 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from bridge import Bridge
+    from bridge.changes import Change
     from bridge.gateway.gateway import Gateway
     from tests.raw_client import Client
 
 SECONDS = 30
+
+UPDATED_AT = 1_766_603_600
+"""With the first price this is `updated_at` of the first row, in Unix seconds."""
 
 
 class Machine:
@@ -122,8 +127,7 @@ class Machines:
     async def change(self, number: int = 1) -> None:
         """Change the price of p1, and wait until the change is in the log."""
         for _ in range(number):
-            self.price += 1
-            change = self.table.write(row("p1", price=self.price))
+            change = self.change_unseen()
             head = self.history.head.seq
             leader = self.leader
             assert leader is not None
@@ -132,11 +136,11 @@ class Machines:
                 while self.history.head.seq == head:
                     await asyncio.sleep(0.001)
 
-    def change_unseen(self) -> None:
-        """Change the price of p1 without an event of any source."""
+    def change_unseen(self) -> Change:
+        """Change the price of p1 without an event of any source; return what it would be."""
         self.price += 1
-        at = f"2026-01-05T09:{self.price % 60:02d}:00Z"
-        self.table.write(row("p1", price=self.price, updated_at=at))
+        at = timestamp(UPDATED_AT + self.price)
+        return self.table.write(row("p1", price=self.price, updated_at=at))
 
 
 @asynccontextmanager

@@ -194,7 +194,8 @@ class SharedLog:
 
     def cut(self) -> None:
         """Receive and send nothing until `heal`."""
-        self._held, self.error = deque(), "the server can't be reached"
+        self._held = deque() if self._held is None else self._held
+        self.error = "the server can't be reached"
 
     def heal(self) -> None:
         held, self._held, self.error = self._held or (), None, None

@@ -36,8 +36,6 @@ FLUSH_DELAY_SECONDS: Final = 0.05
 CLOSE_SECONDS: Final = 1.0
 """How long `close` waits for a store that can't be written."""
 
-POLL_SECONDS: Final = 0.005
-
 
 class SessionPersistence:
     """Keeps a store equal to the sessions."""
@@ -47,7 +45,8 @@ class SessionPersistence:
         self._store = store
         self._clock = clock
         self._unstored: dict[str, None] = {}
-        self._writing = 0
+        self._writes: set[asyncio.Future[None]] = set()  # those under way
+        self._next_store: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self.on_taken: Callable[[str], None] = lambda _pid: None
         """Called with the pid of each session that this process takes from another one."""
@@ -77,7 +76,7 @@ class SessionPersistence:
         if session is not None:
             # Another process may have taken it, and changed it.
             self._changed(pid)
-            await self.store()
+            await self._stored()
             if self._sessions.by_pid(pid) is session:
                 return session
         text = await self._store.take(pid)
@@ -126,7 +125,8 @@ class SessionPersistence:
         pids, self._unstored = self._unstored, {}
         offset = self._clock.wall() - self._clock.monotonic()
         sessions = {pid: self._sessions.by_pid(pid) for pid in pids}
-        self._writing += 1
+        writing = asyncio.get_running_loop().create_future()
+        self._writes.add(writing)
         try:
             refused = await self._store.put(
                 {
@@ -135,20 +135,38 @@ class SessionPersistence:
                 }
             )
         finally:
-            self._writing -= 1
+            self._writes.discard(writing)
+            writing.set_result(None)
         for pid in refused:
             session = sessions[pid]
             if session is not None and self._sessions.by_pid(pid) is session:
                 self._sessions.forget(session)
                 self.on_refused(session)
 
+    async def _stored(self) -> None:
+        """Wait until all changes made so far are stored; the callers of one iteration of the event
+        loop share one write.
+        """
+        if self._next_store is None:
+            self._next_store = asyncio.create_task(self._store_next(), name="verify sessions")
+        await asyncio.shield(self._next_store)
+
+    async def _store_next(self) -> None:
+        await asyncio.sleep(0)
+        self._next_store = None
+        await self._store_all()
+
+    async def _store_all(self) -> None:
+        before = set(self._writes)
+        await self.store()
+        if before:
+            await asyncio.wait(before)
+
     async def close(self) -> None:
         """Store the remaining changes, if the store can still be written."""
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
-                await self.store()
-                while self._writing:  # noqa: ASYNC110 - what `run` has begun to store
-                    await asyncio.sleep(POLL_SECONDS)
+                await self._store_all()
         except (TimeoutError, LogUnusableError) as error:
             log.warning(
                 "sessions could not be stored (%s): some clients will reconnect as new ones",

@@ -86,10 +86,13 @@ class Appender:
         if term is None:
             raise LeaseLostError("this bridge does not lead: nothing was appended")
         parts = parts_of(events, rows)
-        commits = [
-            await self._append_part(term, part_events, part_rows, progress if last else None)
-            for last, (part_events, part_rows) in _with_last(parts)
-        ]
+        try:
+            commits = [
+                await self._append_part(term, part_events, part_rows, progress if last else None)
+                for last, (part_events, part_rows) in _with_last(parts)
+            ]
+        finally:
+            self.error = None  # nothing waits to be written any more
         if len(commits) == 1:
             return commits[0]
         return replace(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from bridge.changes import Key
     from bridge.clock import Clock
     from bridge.events import Event
-    from bridge.log.base import Commit, Entry, Position, Progress, RowUpdate
+    from bridge.log.base import Commit, Entry, LogServer, Position, Progress, RowUpdate
     from bridge.log.redis.appender import Appender
     from bridge.log.redis.connection import Connection
     from bridge.log.redis.history import LocalHistory
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from bridge.log.redis.machines import Machines
     from bridge.log.redis.reader import StreamReader
     from bridge.log.redis.scripts import Scripts
-    from bridge.log.redis.server_check import ServerFacts
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +71,7 @@ class RedisEventLog:
         clock: Clock,
     ) -> None:
         self.process = process
-        self.server: ServerFacts | None = None
+        self.server: LogServer | None = None
         """The server as of the last check."""
         self._connection = connection
         self._scripts = scripts
@@ -84,7 +83,8 @@ class RedisEventLog:
         self._appender = appender
         self._machines = machines
         self._clock = clock
-        self._failure: str | None = None
+        self._failure: str | None = None  # of a task that a retry can't help
+        self._unreadable: str | None = None  # while something waits to be read
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
@@ -128,7 +128,7 @@ class RedisEventLog:
 
     @property
     def error(self) -> str | None:
-        return self._failure or self._appender.error or self._reader.error
+        return self._failure or self._appender.error or self._reader.error or self._unreadable
 
     @property
     def head(self) -> Position:
@@ -188,7 +188,7 @@ class RedisEventLog:
                 self._unread(str(error))
                 await asyncio.sleep(delay)
             else:
-                self._failure = None
+                self._unreadable = None
                 return
 
     async def _check(self) -> None:
@@ -219,11 +219,12 @@ class RedisEventLog:
 
     async def _read(self, command: Callable[[Redis], Awaitable[Any]]) -> Any:
         """Return the result of a command that reads, retried while the server is away."""
-        result = await self._connection.until_done(command, self._unread)
-        self._failure = None
-        return result
+        try:
+            return await self._connection.until_done(command, self._unread)
+        finally:
+            self._unreadable = None
 
     def _unread(self, reason: str) -> None:
-        if self._failure is None:
+        if self._unreadable is None:
             log.error("the log can't be read: %s; retrying", reason)
-        self._failure = reason
+        self._unreadable = reason

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import ResponseError
 
 from bridge.errors import LogUnusableError
+from bridge.log.base import LogServer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,19 +25,7 @@ MEMORY_SHARE: Final = 0.9
 """Of `maxmemory`; a fuller server is reported, before it refuses writes."""
 
 
-@dataclass(frozen=True, slots=True)
-class ServerFacts:
-    """A server at one moment, for people. `warnings`: what may cost data, with what to do."""
-
-    version: str
-    role: str
-    eviction: str
-    persistence: str
-    memory: str
-    warnings: tuple[str, ...]
-
-
-async def inspect(client: Redis, server: str) -> ServerFacts:
+async def inspect(client: Redis, server: str) -> LogServer:
     """Return the facts of the server. Raises `LogUnusableError` if it can't hold a log."""
     info: Mapping[str, Any] = await client.info()
     asked = time.time()
@@ -50,9 +38,7 @@ async def inspect(client: Redis, server: str) -> ServerFacts:
     )
 
 
-def facts_of(
-    info: Mapping[str, Any], server: str, *, saves: str | None, clock: float
-) -> ServerFacts:
+def facts_of(info: Mapping[str, Any], server: str, *, saves: str | None, clock: float) -> LogServer:
     """Return the facts of a server from its INFO. `saves`: its setting `save`, None: not known.
     `clock`: seconds that its clock is ahead. Raises `LogUnusableError`.
     """
@@ -103,7 +89,7 @@ def facts_of(
             f"its clock is {abs(clock):.0f} s {'ahead of' if clock > 0 else 'behind'} this "
             "machine's: synchronise both"
         )
-    return ServerFacts(
+    return LogServer(
         version=name,
         role=role,
         eviction=policy,

@@ -176,7 +176,7 @@ async def test_a_snapshot_of_nothing_is_one_empty_page() -> None:
     assert (await built()).pages() == [[]]
 
 
-@pytest.mark.parametrize("after", ["x", "1.2", "1.2.x", "-1.0.0", "1.0.0.0", "1.0." + "9" * 50])
+@pytest.mark.parametrize("after", ["x", "1.2", "1.2.x", "-1.0.0", "1.0.0.0.0", "1.0." + "9" * 50])
 async def test_a_cursor_that_is_none_is_a_bad_request(after: str) -> None:
     table = await built(row("a"))
     with pytest.raises(RequestRejected) as refused:
@@ -199,6 +199,39 @@ async def test_cursor_of_other_regions_or_another_order_is_rejected() -> None:
         table.snapshots.page(RoomSelection(("TX",)), more)
     assert refused.value.code is Code.CURSOR_GONE
     assert table.ids("TX") == list(range(MIN_COMPACT_SLOTS + 1, MIN_COMPACT_SLOTS * 2))
+
+
+async def test_cursor_of_another_machine_is_rejected() -> None:
+    """The rows of a region have another order there."""
+    rows = [row(n) for n in range(10)]
+    one = await built(*rows, page_bytes=1)
+    other = await built(*reversed(rows), page_bytes=1)
+    more = one.snapshots.page(RoomSelection(("TX",)), None).more
+    with pytest.raises(RequestRejected) as refused:
+        other.snapshots.page(RoomSelection(("TX",)), more)
+    assert refused.value.code is Code.CURSOR_GONE
+
+
+async def test_index_that_is_reset_while_it_is_built_is_not_ready() -> None:
+    table = await built(row("a"))
+    table.snapshots.reset()
+    building = asyncio.ensure_future(table.snapshots.build())
+    await asyncio.sleep(0)
+    table.snapshots.reset()
+    await building
+    assert not table.snapshots.ready.is_set()
+    await table.snapshots.build()
+    assert table.ids("TX") == ["a"]
+
+
+async def test_collection_that_a_reset_interrupts_is_rejected() -> None:
+    table = await built(row("a"))
+    collecting = asyncio.ensure_future(table.snapshots.collect(EVERYTHING))
+    await asyncio.sleep(0)
+    table.snapshots.reset()
+    with pytest.raises(RequestRejected) as refused:
+        await collecting
+    assert refused.value.code is Code.NOT_READY
 
 
 def test_holes_are_closed_when_they_are_many() -> None:

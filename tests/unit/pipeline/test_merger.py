@@ -287,3 +287,37 @@ def test_deletion_is_one_event_for_both_views() -> None:
     merged = Merged(row(notes="a"), projection=VIEWS)
     assert names(merged.stream(delete())) == ["deleted"]
     assert names(merged.stream(insert(later(3, notes="b")))) == ["created", "created"]
+
+
+# -- a stream with positions ------------------------------------------------------------------
+
+
+def test_change_with_a_position_is_emitted_although_its_updated_at_is_earlier() -> None:
+    older = {**row(price=2), "updated_at": "2025-12-31T00:00:00Z"}
+    merged = Merged()
+    assert names(merged.stream(update(older, lsn=7))) == ["updated"]
+    assert merged.merger.pending_rereads == 0
+
+
+def test_change_without_a_position_is_re_read_if_its_updated_at_is_earlier() -> None:
+    older = {**row(price=2), "updated_at": "2025-12-31T00:00:00Z"}
+    merged = Merged()
+    assert merged.stream(update(older)) == []
+    assert merged.merger.pending_rereads == 1
+
+
+def test_snapshot_row_is_emitted_and_settles_a_re_read() -> None:
+    merged = Merged()
+    merged.merger.request_reread("k")
+    assert merged.merger.apply_snapshot("k", merged.rows.encode(row(price=3)), AT)
+    assert names(merged.drain()) == ["updated"]
+    assert merged.merger.pending_rereads == 0
+    assert names(merged.stream(update(row(price=4), lsn=8))) == ["updated"]
+
+
+def test_known_keys_are_those_of_the_last_emitted_states() -> None:
+    merged = Merged()
+    merged.merger.apply_change(Change(Op.INSERT, "new", row(), AT, lsn=7), 0.0)
+    merged.merger.apply_change(delete(lsn=7), 0.0)
+    assert merged.merger.known_keys() == ["new"]
+    assert merged.merger.delete(["new", "k"], AT) == 1

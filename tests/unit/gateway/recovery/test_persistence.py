@@ -37,11 +37,14 @@ class Store:
         self.gate = asyncio.Event()
         self.gate.set()
         self.broken = False
+        self.taken: set[str] = set()
+        """Sessions of another process."""
 
     async def load(self) -> Sequence[tuple[str, bytes]]:
         return list(self.kept.items())
 
     async def take(self, name: str, /) -> bytes | None:
+        self.taken.discard(name)
         return self.kept.get(name)
 
     async def put(self, sessions: Mapping[str, bytes | None]) -> Collection[str]:
@@ -50,10 +53,12 @@ class Store:
         if self.broken:
             raise LogUnusableError("broken")
         for name, session in sessions.items():
+            if name in self.taken:
+                continue
             self.kept.pop(name, None)
             if session is not None:
                 self.kept[name] = session
-        return ()
+        return self.taken & sessions.keys()
 
 
 class Process(SessionsBySid):
@@ -281,3 +286,63 @@ async def test_close_warns_of_a_store_that_cannot_be_written(
     await process.keeper.close()
     assert store.kept == {}
     assert "sessions could not be stored" in caplog.text
+
+
+async def test_sessions_that_are_claimed_at_the_same_time_are_verified_by_one_write() -> None:
+    store = Store()
+    process = Process(store, wall=1000, started=5, limit=100)
+    pids = [process.open(f"c{n}", TEXAS, at(1)).pid for n in range(50)]
+    await process.keeper.store()
+    claimed = await asyncio.gather(*map(process.keeper.claim, pids))
+    assert [session.pid for session in claimed if session is not None] == pids
+    assert store.puts == 2
+
+
+async def test_claim_waits_for_a_write_that_is_under_way() -> None:
+    store = Store()
+    process = Process(store, wall=1000, started=5)
+    pid = process.open("c", TEXAS, at(1)).pid
+    store.gate.clear()
+    storing = asyncio.ensure_future(process.keeper.store())
+    await asyncio.sleep(0)
+    claiming = asyncio.ensure_future(process.keeper.claim(pid))
+    await asyncio.sleep(0.01)
+    assert not claiming.done()
+    store.gate.set()
+    assert (await claiming) is process.session_of["c"]
+    await storing
+
+
+async def test_claimed_session_that_another_process_has_changed_is_the_stored_one() -> None:
+    store = Store()
+    here, there = (Process(store, wall=1000, started=started) for started in (5, 500))
+    refused: list[str] = []
+    here.keeper.on_refused = lambda session: refused.append(session.pid)
+    pid = here.open("c", TEXAS, at(1)).pid
+    await here.keeper.store()
+    session = await there.keeper.claim(pid)
+    assert session is not None
+    there.keeper.adopt(session, in_epoch("e"))
+    there.sessions.change(session, MORE, at(2))
+    await there.keeper.store()
+    store.taken.add(pid)
+    returned = await here.keeper.claim(pid)
+    assert returned is not None
+    assert returned.subscription == MORE
+    assert here.sessions.by_pid(pid) is None, "not before it is adopted"
+    assert refused == [pid]
+    here.keeper.adopt(returned, in_epoch("e"))
+    assert here.sessions.by_pid(pid) is returned
+
+
+async def test_session_of_another_history_is_not_adopted() -> None:
+    store = Store()
+    here, there = (Process(store, wall=1000, started=started) for started in (5, 500))
+    pid = here.open("c", TEXAS, at(1)).pid
+    await here.keeper.store()
+    session = await there.keeper.claim(pid)
+    assert session is not None
+    there.keeper.adopt(session, in_epoch("another"))
+    assert there.sessions.by_pid(pid) is None
+    await there.keeper.store()
+    assert pid not in store.kept

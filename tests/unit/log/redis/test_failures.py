@@ -159,6 +159,18 @@ async def test_append_of_a_leader_that_was_cut_off_is_refused_after_a_takeover(s
     assert numbers(a.log.after(start_of(a))) == [1, 3]
 
 
+async def test_error_of_a_leader_ends_with_its_term(site: Site) -> None:
+    a, proxy = await site.leader()
+    proxy.cut()
+    appending = asyncio.ensure_future(append(a, 1))
+    await until(lambda: "can't be written" in (a.log.error or ""))
+    a.lease.end("for a test")
+    with pytest.raises(LeaseLostError):
+        await appending
+    proxy.heal()
+    await until(lambda: a.log.error is None)
+
+
 async def test_leader_that_nobody_replaced_goes_on_in_its_term_after_an_outage(site: Site) -> None:
     a, proxy = await site.leader()
     await append(a, 1)
