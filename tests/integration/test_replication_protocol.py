@@ -222,6 +222,20 @@ async def test_truncate_of_the_root_deletes_the_rows_of_all_partitions(
         assert len(rig.pipeline.rows) == 0
 
 
+async def test_truncate_of_one_partition_is_found_by_a_comparison(
+    sandbox: Sandbox, homes: Settings
+) -> None:
+    await sandbox.execute(PARTITIONS)
+    homes = homes.model_copy(update={"slot_compare_interval": 2.0})
+    async with ReplicationRig.open(homes) as rig:
+        await rig.live()
+        # PostgreSQL does not send it to a publication of the root.
+        await sandbox.execute("truncate homes_low")
+        await sandbox.execute("update homes set price = 2 where id = 101")
+        await rig.until(lambda: len(rig.events) == 2)
+        assert kinds(rig) == [("updated", 101), ("deleted", 1)]
+
+
 # -- row filters ------------------------------------------------------------------------------
 
 
