@@ -181,3 +181,23 @@ def test_malformed_message_raises(decoder: pgoutput.PgoutputDecoder, data: bytes
 def test_row_before_its_relation_raises() -> None:
     with pytest.raises(pgoutput.MalformedMessageError, match=r"Relation message.*before its first"):
         pgoutput.PgoutputDecoder().decode(change(b"I", b"N" + row("7")))
+
+
+def test_columns_that_are_not_wanted_are_not_decoded(decoder: pgoutput.PgoutputDecoder) -> None:
+    decoder.want(OID, pgoutput.WantedColumns(new=(True, False), old=(True, False)))
+    message = decoded(decoder, change(b"U", b"O" + row("1", "before") + b"N" + row("1", "after")))
+    assert (message.old, message.new) == (("1", None), ("1", None))
+
+
+def test_old_row_is_decoded_for_a_wanted_value_that_the_new_one_lacks(
+    decoder: pgoutput.PgoutputDecoder,
+) -> None:
+    decoder.want(OID, pgoutput.WantedColumns(new=(True, True), old=(True, False)))
+    message = decoded(decoder, change(b"U", b"O" + row("1", "large") + b"N" + row("1", b"u")))
+    assert (message.old, message.new) == (("1", "large"), ("1", UNCHANGED_TOAST))
+
+
+def test_relation_message_ends_the_choice_of_columns(decoder: pgoutput.PgoutputDecoder) -> None:
+    decoder.want(OID, pgoutput.WantedColumns(new=(True, False), old=(True, False)))
+    decoder.decode(relation())
+    assert decoded(decoder, change(b"I", b"N" + row("1", "text"))).new == ("1", "text")
