@@ -39,6 +39,7 @@ from bridge.schema.routes import schema_routes
 from bridge.security.admin_auth import AdminAuth
 from bridge.security.admission import AdmissionMiddleware
 from bridge.security.origins import Origins
+from bridge.security.peer_request import PeerKey
 from bridge.security.rejection import UnavailableResponse
 from bridge.settings import load
 from bridge.supervisor import end_process, run_until_failure
@@ -137,6 +138,7 @@ class Bridge(Starlette):
         self._watching = watching
         self._backend = backend
         self._stopping = False
+        self._peer_key = PeerKey()
         self._running: _Running | None = None
         addresses = client_address(settings)
         origins = Origins(settings.cors_origins)
@@ -174,9 +176,11 @@ class Bridge(Starlette):
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        keep_transport(scope, send)
         if scope["type"] == "lifespan":
             send = self._startup_errors(send)
+        else:
+            keep_transport(scope, send)
+            scope = self._peer_key.accept(scope)
         await super().__call__(scope, receive, send)
 
     @asynccontextmanager
@@ -215,7 +219,14 @@ class Bridge(Starlette):
                     watching=self._watching,
                 )
 
-            group = Group(settings, backend, replica, presence, open_ingest=ingest)
+            group = Group(
+                settings,
+                backend,
+                replica,
+                presence,
+                open_ingest=ingest,
+                peer_key=self._peer_key.value,
+            )
             closing.push_async_callback(group.leadership.close)
             await group.leadership.open()
             serve = await open_serve(

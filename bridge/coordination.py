@@ -3,7 +3,7 @@
 | kind | sent | content |
 |---|---|---|
 | `hello` | by a process that missed notes | the process to answer it; empty: all |
-| `beat` | every 5 s, and as an answer | machine, role, number of users |
+| `beat` | every 5 s, and as an answer | machine, role, number of users, address for peers |
 | `bye` | by a process that ends | |
 | `presence` | on each change, all as an answer | users of the process |
 | `upstream` | by the leader, on each change and with each beat | its report |
@@ -66,11 +66,14 @@ class Receiver(Protocol):
 @dataclass(frozen=True, slots=True)
 class CoordinationOptions:
     """`machine`: id of this machine at its platform. `keep_seconds`: how long the clients of a
-    process that is gone may recover.
+    process that is gone may recover. `peer_url`: where the other processes reach this one, empty if
+    they don't. `peer_key`: with it they may forward requests to this one.
     """
 
     machine: str
     keep_seconds: float
+    peer_url: str = ""
+    peer_key: str = ""
 
 
 class Coordination:
@@ -203,13 +206,14 @@ class Coordination:
 
     def _beat(self) -> bytes:
         presence = self._presence
-        return orjson.dumps(
-            {
-                "machine": self._options.machine,
-                "role": self.role,
-                "users": None if presence is None else presence.announced,
-            }
-        )
+        beat: dict[str, Any] = {
+            "machine": self._options.machine,
+            "role": self.role,
+            "users": None if presence is None else presence.announced,
+        }
+        if self._options.peer_url:
+            beat["peer"] = [self._options.peer_url, self._options.peer_key]
+        return orjson.dumps(beat)
 
     async def _send_report(self, *, repeat: bool) -> None:
         if self._upstream.own is None or not self._lease.leading:
@@ -259,7 +263,8 @@ class Coordination:
 
     def _receive_beat(self, process: str, beat: dict[str, Any], *, own: bool) -> None:
         now = self._clock.monotonic()
-        self._members.beat(process, beat["machine"], beat["role"], now)
+        url, key = beat.get("peer", ("", ""))
+        self._members.beat(process, beat["machine"], beat["role"], now, peer_url=url, peer_key=key)
         if own:
             if self._beat_sent_at is not None:
                 self.lag_seconds = now - self._beat_sent_at

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 from bridge.clock import SystemClock
 from bridge.coordination import Coordination, CoordinationOptions
 from bridge.gateway.fly_replay import FlyReplay
+from bridge.gateway.peer_forwarding import Peer, PeerForwarding
 from bridge.leadership import Leadership, LeadershipLimits
 from bridge.members import Members
 from bridge.ops.health import Health
 from bridge.ops.redaction import Redactor
 from bridge.ops.status import ALONE, GroupStatus, MachineStatus
+from bridge.options import peer_url
 from bridge.shared_presence import SharedPresence
 from bridge.upstream import Upstream
 
@@ -52,12 +54,16 @@ class Group:
         presence: Presence,
         *,
         open_ingest: Callable[[Collection[str], AsyncExitStack], Awaitable[Ingest]],
+        peer_key: str,
     ) -> None:
-        """`open_ingest` takes the users that are present anywhere, and what closes its parts."""
+        """`open_ingest` takes the users that are present anywhere, and what closes its parts. The
+        other processes forward requests to this one with `peer_key`.
+        """
         clock = SystemClock()
         self._backend = backend
         self._replica = replica
         self._clock = clock
+        self._max_body = settings.message_bytes
         self._gateway: Gateway | None = None
         shared = SharedPresence(presence) if backend.shared and settings.watchers else None
         self.members = Members(backend.log.process)
@@ -83,7 +89,9 @@ class Group:
         self.coordination: Coordination | None = None
         if backend.shared:
             self.coordination = Coordination(
-                CoordinationOptions(machine(), settings.recovery_seconds),
+                CoordinationOptions(
+                    machine(), settings.recovery_seconds, peer_url(settings), peer_key
+                ),
                 backend.log,
                 backend.lease,
                 members=self.members,
@@ -100,6 +108,9 @@ class Group:
             return
         coordination.receiver = gateway
         gateway.token_expiry.announce = coordination.sign_out
+        gateway.peer_forwarding = PeerForwarding(
+            self.members.own, self._peer, max_body=self._max_body
+        )
         if os.environ.get("FLY_MACHINE_ID"):
             gateway.fly_replay = FlyReplay(
                 self.members.own,
@@ -136,6 +147,10 @@ class Group:
         if self.coordination is not None:
             await self.leadership.retire()
             await self.coordination.bye()
+
+    def _peer(self, process: str) -> Peer | None:
+        member = self.members.reachable(process, self._clock.monotonic())
+        return None if member is None else Peer(process, member.peer_url, member.peer_key)
 
     def status(self) -> GroupStatus:
         if self.coordination is None:

@@ -25,6 +25,10 @@ class Member:
     role: str
     last_beat_at: float
     ended: bool = False
+    peer_url: str = ""
+    """Where the other processes reach it; empty: it serves what arrives itself only."""
+    peer_key: str = ""
+    """With it, it accepts forwarded requests."""
 
 
 class Members:
@@ -34,9 +38,20 @@ class Members:
         self.own = process
         self._members: dict[str, Member] = {}
 
-    def beat(self, process: str, machine: str, role: str, now: float) -> None:
+    def beat(
+        self,
+        process: str,
+        machine: str,
+        role: str,
+        now: float,
+        *,
+        peer_url: str = "",
+        peer_key: str = "",
+    ) -> None:
         """Record the beat of a process."""
-        self._members[process] = Member(process, machine, role, now)
+        self._members[process] = Member(
+            process, machine, role, now, peer_url=peer_url, peer_key=peer_key
+        )
 
     def left(self, process: str) -> None:
         """Record that a process has ended."""
@@ -58,6 +73,15 @@ class Members:
     def machine_of(self, process: str, now: float) -> str | None:
         """Return the machine of a process; None if it is unknown, silent or has ended."""
         return next((m.machine for m in self.alive(now) if m.process == process), None)
+
+    def reachable(self, process: str, now: float) -> Member | None:
+        """Return a process that has an address for the others and is not silent, though it may be
+        stopping; None if there is no such process.
+        """
+        member = self._members.get(process)
+        if member is None or not member.peer_url or now - member.last_beat_at > SILENT_SECONDS:
+            return None
+        return member
 
     def forget(self, now: float, seconds: float) -> Sequence[str]:
         """Forget the processes that have been silent for that long, and return them."""

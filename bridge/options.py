@@ -7,6 +7,7 @@ that derive the options are all here.
 from __future__ import annotations
 
 import json
+import socket
 from dataclasses import asdict
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
@@ -205,6 +206,13 @@ def drain_seconds(settings: Settings, *, shared: bool) -> float:
     if settings.drain_seconds is not None:
         return settings.drain_seconds
     return SHARED_DRAIN_SECONDS if shared else 0.0
+
+
+def peer_url(settings: Settings) -> str:
+    """Address at which the other machines reach this one; empty: they don't."""
+    if settings.peer_url != "auto":
+        return settings.peer_url
+    return f"http://{socket.gethostname()}:{settings.port}"
 
 
 def admin_secret(settings: Settings) -> str | None:

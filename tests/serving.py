@@ -24,7 +24,7 @@ class _Server(uvicorn.Server):
 
 @asynccontextmanager
 async def served(
-    app: Any, *, lifespan: str = "on", drain: Any = None, **options: Any
+    app: Any, *, lifespan: str = "on", drain: Any = None, port: int = 0, **options: Any
 ) -> AsyncIterator[str]:
     """Serve `app`, and yield its URL.
 
@@ -42,7 +42,7 @@ async def served(
         "timeout_graceful_shutdown": 2,
     }
     config = uvicorn.Config(app, **(defaults | options))
-    with serve.listen("127.0.0.1", 0) as listening:
+    with serve.listen("127.0.0.1", port) as listening:
         server = _Server(config)
         task = asyncio.create_task(server.serve([listening]))
         await started(server, task)

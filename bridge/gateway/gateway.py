@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from bridge.errors import Code, RequestRejected
 from bridge.events import Event
 from bridge.gateway.fly_replay import replay
+from bridge.gateway.peer_forwarding import without_body
 from bridge.gateway.recovery.sessions import parse_offer
 from bridge.gateway.waves import in_waves
 from bridge.log.base import Entry
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from bridge.gateway.delivery.writer import ClientWriter
     from bridge.gateway.fly_replay import FlyReplay
     from bridge.gateway.hub import Hub
+    from bridge.gateway.peer_forwarding import PeerForwarding
     from bridge.gateway.recovery.persistence import SessionPersistence
     from bridge.gateway.recovery.sessions import RecoverySession, RecoverySessions
     from bridge.gateway.recovery.takeover import SessionTakeover
@@ -82,6 +84,8 @@ class Gateway:
     takeover: SessionTakeover | None = None
     fly_replay: FlyReplay | None = None
     """Set where requests can be replayed to other machines."""
+    peer_forwarding: PeerForwarding | None = None
+    """Set where requests can be forwarded to other machines."""
     _open: bool = field(default=True, init=False)
     _draining: bool = field(default=False, init=False)
     _interrupted: bool = field(default=False, init=False)
@@ -104,6 +108,12 @@ class Gateway:
             if target is not None:
                 await replay(scope, receive, send, target)
                 return
+        if self.peer_forwarding is not None:
+            peer = self.peer_forwarding.target(scope)
+            if peer is not None:
+                if await self.peer_forwarding.forward(scope, receive, send, peer):
+                    return
+                receive = without_body
         if refused:
             await UnavailableResponse("The bridge is stopping.")(scope, receive, send)
             return
@@ -210,6 +220,8 @@ class Gateway:
         self.token_expiry.close()
         await self.writer.close_all()
         await self.authenticator.close()
+        if self.peer_forwarding is not None:
+            await self.peer_forwarding.close()
         if self.persistence is not None:
             await self.persistence.close()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from pydantic import Field, SecretStr, field_validator
 
 from bridge.security.client_ip import FORWARDED_FOR, ClientAddress, network
@@ -24,6 +26,14 @@ class ServerSettings(SettingsGroup):
         ge=0,
         description="Time over which the connections of clients are closed when the bridge stops; "
         "empty: 20 with a log that other machines share, otherwise 0",
+    )
+    peer_url: str = Field(
+        "",
+        description="With several machines behind a balancer without sticky sessions: address at "
+        "which the other machines reach this one, such as http://10.0.0.7:8000, or auto for "
+        "http://<host name>:<BRIDGE_PORT>. They forward polls of its clients to it; empty: they "
+        "refuse them, and the clients connect anew. Keep the address off the internet. Not needed "
+        "on Fly.io, nor for websockets",
     )
     path: str = Field("/socket.io", description="Path of the Socket.IO endpoint")
     cors_origins: Listed = Field(
@@ -53,6 +63,25 @@ class ServerSettings(SettingsGroup):
     @classmethod
     def _drain_seconds(cls, value: object) -> object:
         return None if value == "" else value
+
+    @field_validator("peer_url")
+    @classmethod
+    def _peer_url(cls, value: str) -> str:
+        if value in ("", "auto"):
+            return value
+        parts = urlsplit(value)
+        if (
+            parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or parts.path not in ("", "/")
+            or parts.query
+            or parts.fragment
+            or "@" in parts.netloc
+        ):
+            raise ValueError(
+                "expected the address of this machine, such as http://10.0.0.7:8000, or auto"
+            )
+        return value.rstrip("/")
 
     @field_validator("cors_origins")
     @classmethod

@@ -71,6 +71,7 @@ async def test_client_with_a_fresh_token_reconnects_and_recovers(
         assert await seqs(client, 3) == [4, 6, 7]
 
 
+@pytest.mark.once
 @transports
 async def test_client_with_an_expired_token_is_rejected_and_recovers_with_a_fresh_one(
     transport: str, auth_client: SeedClients
@@ -92,6 +93,7 @@ async def test_client_with_an_expired_token_is_rejected_and_recovers_with_a_fres
         assert await seqs(client, 1) == [2]
 
 
+@pytest.mark.once
 async def test_client_that_refreshes_its_token_in_time_stays_connected(
     auth_client: SeedClients,
 ) -> None:
@@ -144,6 +146,7 @@ async def test_other_user_on_the_same_page_is_a_new_client(auth_client: SeedClie
         assert await seqs(client, 1) == [3]
 
 
+@pytest.mark.once
 async def test_page_without_a_user_receives_public_events(auth_client: SeedClients) -> None:
     async with site(**REGIONS, anonymous_regions="NV") as at, auth_client(at.url) as client:
         await client.connected()

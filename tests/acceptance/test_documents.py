@@ -8,6 +8,8 @@ import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+import pytest
+
 from bridge.app import create_app
 from bridge.cli.check import check
 from bridge.sandbox import Sandbox
@@ -37,6 +39,7 @@ def block(text: str, language: str, containing: str = "") -> str:
     return found
 
 
+@pytest.mark.once
 async def test_table_prepared_by_the_shown_sql_passes_the_check() -> None:
     exported = "".join(re.findall(r"^ +export .*\n", README, re.MULTILINE))
     named = re.findall(r"BRIDGE_(\w+)=(\S+)", exported)
@@ -119,6 +122,7 @@ async def test_shown_client_holds_the_rows_of_its_region(js: Path) -> None:
         await rows_become(printed, {**kept, "t00": 100, "new": 1, "c": 8})
 
 
+@pytest.mark.once
 async def test_shown_client_has_a_row_that_moves_to_a_region_of_an_earlier_page(js: Path) -> None:
     rows = [row(key, city="Waco", price=price) for key, price in MANY.items()]
     table = FakeTable(row("a", city="Austin", price=1), *rows)  # the first page has all of Austin

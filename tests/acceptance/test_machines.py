@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from tests.acceptance.cluster import cluster
+from tests.acceptance.conftest import SECONDS
 from tests.acceptance.test_restart import pick, property_events, set_price
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from tests.acceptance.restartable_bridge import RunBridge
 
 TEXAS: dict[str, Any] = {"regions": ["TX"]}
+
+LEASE_SECONDS = 30
+DRAIN_SECONDS = 40
+"""Long ones, so that a busy machine is faster."""
 
 
 @pytest.fixture
@@ -48,11 +53,15 @@ def all_prices(client: SeedClient) -> list[tuple[int, int]]:
 
 
 async def until_state(client: SeedClient, state: str) -> None:
-    """Wait for a `bridge-status` with this state."""
-    while True:
-        event = await client.event()
-        if event["event"] == "bridge-status" and event["data"]["state"] == state:
-            return
+    """Wait until the last `bridge-status` has this state."""
+
+    def last() -> str | None:
+        events = [event for event in client.events if event["event"] == "bridge-status"]
+        return events[-1]["data"]["state"] if events else None
+
+    async with asyncio.timeout(SECONDS):
+        while last() != state:
+            await asyncio.sleep(0.02)
 
 
 async def first_price(sandbox: Sandbox) -> tuple[str, int]:
@@ -60,7 +69,9 @@ async def first_price(sandbox: Sandbox) -> tuple[str, int]:
     return row["id"], row["price"]
 
 
-@pytest.mark.parametrize("transport", ["polling", "websocket"])
+@pytest.mark.parametrize(
+    "transport", [pytest.param("polling", marks=pytest.mark.once), "websocket"]
+)
 async def test_client_of_a_killed_leader_recovers_at_the_machine_that_takes_over(
     run_bridge: RunBridge, sandbox: Sandbox, client: SeedClients, transport: str
 ) -> None:
@@ -85,6 +96,7 @@ async def test_client_of_a_killed_leader_recovers_at_the_machine_that_takes_over
             assert await prices(js, 1) == [(price + 2, price + 3)]
 
 
+@pytest.mark.once
 async def test_subscription_changed_just_before_a_kill_holds_at_the_other_machine(
     run_bridge: RunBridge, sandbox: Sandbox, client: SeedClients
 ) -> None:
@@ -103,6 +115,7 @@ async def test_subscription_changed_just_before_a_kill_holds_at_the_other_machin
             assert await prices(js, 1) == [(price, price + 7)]
 
 
+@pytest.mark.once
 async def test_leader_paused_beyond_its_lease_follows_by_itself_and_its_client_misses_nothing(
     run_bridge: RunBridge, sandbox: Sandbox, client: SeedClients
 ) -> None:
@@ -134,6 +147,8 @@ async def test_leader_paused_beyond_its_lease_follows_by_itself_and_its_client_m
             statuses = [await machine.status() for machine in here.machines]
             assert [status["term"] for status in statuses] == [2, 2]
             assert statuses[0]["log_head"] == statuses[1]["log_head"]
+            assert all(status["log_server"]["role"] == "master" for status in statuses)
+            assert all("appendonly yes" in str(status["log_server"]) for status in statuses)
 
 
 async def test_leader_cut_from_redis_follows_once_it_is_back_and_its_client_misses_nothing(
@@ -158,6 +173,7 @@ async def test_leader_cut_from_redis_follows_once_it_is_back_and_its_client_miss
             assert "disconnected" not in js.text
 
 
+@pytest.mark.once
 async def test_leader_cut_from_supabase_gives_the_lease_to_a_machine_that_is_not(
     run_bridge: RunBridge, sandbox: Sandbox, client: SeedClients
 ) -> None:
@@ -175,11 +191,11 @@ async def test_leader_cut_from_supabase_gives_the_lease_to_a_machine_that_is_not
             assert (await first.status())["source"]["state"] == "live"
 
 
-async def test_stopping_leader_hands_over_within_a_second_and_its_clients_recover(
+async def test_stopping_leader_releases_the_lease_and_its_clients_recover(
     run_bridge: RunBridge, sandbox: Sandbox, client: SeedClients
 ) -> None:
     key, price = await first_price(sandbox)
-    async with cluster(run_bridge, sandbox, 2) as here:
+    async with cluster(run_bridge, sandbox, 2, BRIDGE_LEASE_SECONDS=str(LEASE_SECONDS)) as here:
         first, second = here.machines
         async with (
             client(here.url, transports=["websocket"], auth=TEXAS) as one,
@@ -193,7 +209,7 @@ async def test_stopping_leader_hands_over_within_a_second_and_its_clients_recove
             await second.until(lambda status: status["role"] == "leader")
             took = time.monotonic() - stopped
             print(f"took over after {took:.2f} s")
-            assert took < 2.5, "before the lease lapses; in less than 1 s on an idle machine"
+            assert took < LEASE_SECONDS / 2, "it was released"
             await set_price(sandbox, key, price + 1)
             for js in (one, other):
                 assert (await js.connected())["recovered"] is True
@@ -205,13 +221,14 @@ async def test_stopping_leader_hands_over_within_a_second_and_its_clients_recove
                     await js.event()
                 assert all_prices(js) == [(price, price + 1), (price + 1, price + 2)]
             assert await first.process.end() == 0
-            assert 1.5 < time.monotonic() - stopped < 10
+            assert time.monotonic() - stopped > 1.5, "in waves"
 
 
+@pytest.mark.once
 async def test_second_signal_ends_a_stopping_machine_at_once(
     run_bridge: RunBridge, sandbox: Sandbox, client: SeedClients
 ) -> None:
-    async with cluster(run_bridge, sandbox, 1, BRIDGE_DRAIN_SECONDS="30") as here:
+    async with cluster(run_bridge, sandbox, 1, BRIDGE_DRAIN_SECONDS=str(DRAIN_SECONDS)) as here:
         [only] = here.machines
         async with client(only.url) as js:
             await js.connected()
@@ -221,7 +238,7 @@ async def test_second_signal_ends_a_stopping_machine_at_once(
                     await asyncio.sleep(0.02)
             started = time.monotonic()
             assert await only.process.end(signal.SIGTERM) == 0
-            assert time.monotonic() - started < 5
+            assert time.monotonic() - started < DRAIN_SECONDS / 2
 
 
 async def test_half_open_client_recovers_at_another_machine_and_its_twin_is_evicted(
@@ -245,7 +262,7 @@ async def test_half_open_client_recovers_at_another_machine_and_its_twin_is_evic
             assert await prices(js, 1) == [(price + 2, price + 3)]
 
 
-@pytest.mark.parametrize("lost", ["flushed", "restarted"])
+@pytest.mark.parametrize("lost", ["flushed", pytest.param("restarted", marks=pytest.mark.once)])
 async def test_clients_of_a_lost_history_are_fresh_and_no_process_ends(
     run_bridge: RunBridge, sandbox: Sandbox, client: SeedClients, lost: str
 ) -> None:
@@ -274,6 +291,7 @@ async def test_clients_of_a_lost_history_are_fresh_and_no_process_ends(
                 assert machine.process.process.returncode is None
 
 
+@pytest.mark.once
 async def test_clients_recover_after_a_restart_of_redis_that_lost_nothing(
     run_bridge: RunBridge, sandbox: Sandbox, client: SeedClients, tmp_path: Path
 ) -> None:

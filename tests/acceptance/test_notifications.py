@@ -105,6 +105,7 @@ async def test_change_during_an_outage_of_the_bridge_is_notified_once(
             assert names.count("property-notification") == count
 
 
+@pytest.mark.once
 async def test_user_is_notified_of_missed_changes_after_a_reconnect(
     restartable: RestartableBridge, client: SeedClients, sandbox: Sandbox
 ) -> None:

@@ -46,8 +46,15 @@ async def alive(http: httpx.AsyncClient, url: str) -> None:
                 await asyncio.sleep(0.02)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("transport", ["polling", "websocket"])
+@pytest.mark.parametrize(
+    ("transport", "number"),
+    [
+        ("polling", signal.SIGTERM),
+        ("websocket", signal.SIGINT),
+        pytest.param("polling", signal.SIGINT, marks=pytest.mark.once),
+        pytest.param("websocket", signal.SIGTERM, marks=pytest.mark.once),
+    ],
+)
 async def test_serve_exits_on_a_signal_with_connected_clients(
     number: signal.Signals,
     transport: str,
@@ -94,6 +101,7 @@ async def test_check_reports_success(run_bridge: RunBridge, sandbox: Sandbox) ->
     assert lines[1].startswith("ok    tokens: optional; verified with ES256 ")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("definition", "verdict", "text"),
     [
@@ -126,6 +134,7 @@ async def test_check_names_a_key_that_costs_or_fails(
     assert line.startswith(verdict)
 
 
+@pytest.mark.once
 async def test_check_fails_without_the_keys_of_required_tokens(
     run_bridge: RunBridge,
 ) -> None:

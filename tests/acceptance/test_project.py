@@ -171,6 +171,7 @@ async def test_seed_client_receives_insert_update_and_delete(
     assert set(deleted["data"]) == {"property_id", "deleted_at"}
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("transport", ["polling", "websocket"])
 async def test_client_of_a_region_receives_its_listings_only(
     project: Project, bridge_url: str, seed_client: SeedClients, transport: str
@@ -192,6 +193,7 @@ async def test_client_of_a_region_receives_its_listings_only(
     assert in_texas not in received[1]
 
 
+@pytest.mark.once
 async def test_move_is_received_in_both_regions_and_once_by_a_client_of_both(
     project: Project, bridge_url: str, seed_client: SeedClients
 ) -> None:
@@ -214,6 +216,7 @@ async def test_move_is_received_in_both_regions_and_once_by_a_client_of_both(
         assert event["data"]["property"]["name"] == "Wanderer"
 
 
+@pytest.mark.once
 async def test_subscribe_adds_the_events_of_a_region_from_then_on(
     project: Project, bridge_url: str, seed_client: SeedClients
 ) -> None:

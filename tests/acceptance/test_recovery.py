@@ -117,6 +117,7 @@ async def test_client_recovers_every_event_after_a_disconnect(
             assert here.gateway.hub.counts().clients == 1
 
 
+@pytest.mark.once
 @transports
 @ways
 async def test_client_without_an_earlier_event_recovers(
@@ -132,6 +133,7 @@ async def test_client_without_an_earlier_event_recovers(
         assert await seqs(client, 2) == [1, 2]
 
 
+@pytest.mark.once
 @transports
 async def test_client_is_fresh_beyond_the_recovery_window(
     recovery_client: SeedClients, transport: str
@@ -185,6 +187,7 @@ async def test_seed_client_receives_missed_events(seed_client: SeedClients) -> N
         assert await seqs(client, 3) == [3, 4, 5]
 
 
+@pytest.mark.once
 async def test_batching_client_receives_missed_events_in_a_batch(
     recovery_client: SeedClients,
 ) -> None:
@@ -202,6 +205,7 @@ async def test_batching_client_receives_missed_events_in_a_batch(
         assert received["position"] == str(here.log.head)
 
 
+@pytest.mark.once
 @transports
 @pytest.mark.parametrize("batch", [False, True])
 async def test_snapshot_and_later_events_converge_to_the_table(

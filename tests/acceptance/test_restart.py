@@ -99,6 +99,7 @@ async def test_client_recovers_every_event_across_a_restart(
     assert live["data"]["changes"]["price"] == {"old": third["price"], "new": 555}
 
 
+@pytest.mark.once
 async def test_client_without_an_earlier_event_recovers_across_a_restart(
     restartable: RestartableBridge, client: SeedClients, sandbox: Sandbox
 ) -> None:
@@ -115,6 +116,7 @@ async def test_client_without_an_earlier_event_recovers_across_a_restart(
     assert event["data"]["changes"]["price"] == {"old": row["price"], "new": 1234}
 
 
+@pytest.mark.once
 async def test_acknowledged_subscription_survives_a_kill_right_after_the_ack(
     restartable: RestartableBridge, client: SeedClients, sandbox: Sandbox
 ) -> None:
@@ -139,6 +141,7 @@ async def entity_tag(url: str) -> str:
         return (await http.get(f"{url}/properties?region=TX")).headers["ETag"]
 
 
+@pytest.mark.once
 async def test_client_of_a_history_that_an_older_copy_lacks_is_fresh(
     restartable: RestartableBridge, client: SeedClients, sandbox: Sandbox, tmp_path: Path
 ) -> None:

@@ -121,6 +121,7 @@ async def test_member_receives_and_recovers_member_columns(
         assert "owner_contact" not in public.text
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "now",
     [

@@ -7,6 +7,8 @@ import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+import pytest
+
 from tests.acceptance.conftest import SECONDS
 from tests.acceptance.node import BINARY
 from tests.acceptance.test_documents import CONTRACT, block
@@ -114,6 +116,7 @@ async def test_shown_client_is_the_other_user_when_another_one_signs_in(js: Path
         assert await clients_of(at, OTHER) == 1
 
 
+@pytest.mark.once
 async def test_shown_client_is_anonymous_when_the_user_signs_out(js: Path) -> None:
     async with site() as at, shown_client(js, at, session(USER)) as client:
         assert at.bearers == 1
@@ -129,6 +132,7 @@ async def test_shown_client_sends_a_fresh_token_on_the_open_connection(js: Path)
         assert client.count("connected") == 1
 
 
+@pytest.mark.once
 async def test_shown_client_keeps_its_connection_when_the_same_user_is_reported_again(
     js: Path,
 ) -> None:

@@ -3,7 +3,7 @@
     python -m tests.bench [--quick] [--json FILE]
     python -m tests.bench fanout|connect|memory|upgrade|slow [--clients N] [--rounds N] [--json F]
     python -m tests.bench recovery|pipeline|latency|log|table|overload|replication [--json FILE]
-    python -m tests.bench tokens
+    python -m tests.bench tokens|shared|pings|capacity [--help]
 
 Without a name, all benches run, each with a timeout, in about 15 minutes; `--quick` is a smoke test
 of three minutes.
@@ -36,7 +36,19 @@ BENCHES: dict[str, tuple[Any, int, list[str]]] = {
     "upgrade": (upgrade, 100, ["bridge", "node"]),
     "slow": (slow, 500, ["bridge"]),
 }
-MODULES = ("pipeline", "latency", "recovery", "log", "table", "overload", "tokens", "replication")
+MODULES = (
+    "pipeline",
+    "latency",
+    "recovery",
+    "log",
+    "table",
+    "overload",
+    "tokens",
+    "replication",
+    "shared",
+    "pings",
+    "capacity",
+)
 UNITS = {
     "cpu_us": "CPU µs",
     "user_us": "user µs",

@@ -19,7 +19,9 @@ from tests.integration.scenario import Outcome, Timing, run
 from tests.integration.scenarios import SCENARIOS
 from tests.support.violations import Kind
 
-DEFAULTS = Timing(settings={}, fault_seconds=4, pause=0.05, patience=90, shutdown_seconds=60)
+DEFAULTS = Timing(
+    settings={}, fault_seconds=4, pause=0.05, patience=90, idle_seconds=9, shutdown_seconds=60
+)
 PROCESSES = 4
 HEAD = (
     "| fault | changes made during it | events received | lost | repeated | out of order "

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from tests.support.violations import Kind, Violation
 
 ROWS = 30
-IDLE_ATTEMPTS = 10
-"""Waits for idleness that fit into the patience of a scenario."""
 
 Act: TypeAlias = "Callable[[ScenarioRun], Awaitable[None]]"
 
@@ -47,6 +45,8 @@ class Timing:
     """Between two writes."""
     patience: float
     """Until the client has to be converged."""
+    idle_seconds: float
+    """Until the rig has to be idle, or another change is written."""
     shutdown_seconds: float
     """Duration of a slow shutdown of the database."""
 
@@ -247,7 +247,7 @@ async def _write_afterwards(run_: ScenarioRun) -> None:
 
 
 async def _idle_soon(run_: ScenarioRun) -> bool:
-    """Wait for the rig to be idle, for a part of the patience. Return whether it is."""
+    """Wait for the rig to be idle, for `idle_seconds`. Return whether it is."""
     with suppress(TimeoutError):
-        await run_.rig.until(lambda: run_.rig.idle, run_.timing.patience / IDLE_ATTEMPTS)
+        await run_.rig.until(lambda: run_.rig.idle, run_.timing.idle_seconds)
     return run_.rig.idle

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from bridge.sandbox import Sandbox
 
-ROWS = 300
-PAGE = 50
+ROWS = 60
+PAGE = 15
 RANGES = ROWS // (PAGE - 1) + 1
 FUNCTION = "public.bridge_digest(text, text, text, text, text)"
 
@@ -69,7 +69,7 @@ async def comparing(sandbox: Sandbox, **overrides: Any) -> AsyncIterator[Pipelin
             "table": "stock",
             "columns": ("state", "price"),
             "page_rows": PAGE,
-            "sweep_interval": 2.0,
+            "sweep_interval": 0.2,
             "compare_interval": 0.2,
             **overrides,
         },
@@ -94,8 +94,8 @@ async def test_full_comparison_reads_only_ranges_whose_digest_changed(
         await passes(rig, reads)
         assert reads["pages"] == pages
         stock.faults.mute()
-        await stock.execute("update stock set price = -1 where id in ('k250', 'k7')")
-        await rig.until(lambda: rig.client.rows["k250"]["price"] == -1, 30)
+        await stock.execute("update stock set price = -1 where id in ('k50', 'k7')")
+        await rig.until(lambda: rig.client.rows["k50"]["price"] == -1, 30)
         await rig.until(lambda: rig.client.rows["k7"]["price"] == -1, 30)
         assert reads["pages"] <= pages + 4
 
@@ -110,7 +110,7 @@ async def test_range_of_inserted_and_deleted_rows_is_read_again(
             "insert into stock select 'k5-' || n, 'CA', n, now() - n * interval '1 hour' "
             f"from generate_series(1, {3 * PAGE}) n"
         )
-        await stock.execute("delete from stock where id = 'k250'")
+        await stock.execute("delete from stock where id = 'k50'")
         await rig.until(lambda: len(rig.client.rows) == ROWS + 3 * PAGE - 1, 30)
         await passes(rig, reads, 3)
         pages = reads["pages"]
@@ -138,8 +138,8 @@ async def test_full_comparison_reads_all_rows_without_the_function(
             await rig.until(lambda: reads["digests"] >= RANGES)
             pages = reads["pages"]
             stock.faults.mute()
-            await stock.execute("update stock set price = -1 where id = 'k250'")
-            await rig.until(lambda: rig.client.rows["k250"]["price"] == -1, 30)
+            await stock.execute("update stock set price = -1 where id = 'k50'")
+            await rig.until(lambda: rig.client.rows["k50"]["price"] == -1, 30)
             assert reads["pages"] > pages
     finally:
         await stock.execute(

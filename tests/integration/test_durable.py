@@ -69,6 +69,7 @@ async def test_restart_without_changes_emits_no_event(tmp_path: Path) -> None:
             await here.ready()
             _, status = await here.get("/status")
             assert status["log_head"].endswith("-0")
+            assert status["log_server"] is None
 
 
 class FullDisk:

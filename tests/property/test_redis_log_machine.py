@@ -354,7 +354,7 @@ class RedisLogMachine(RuleBasedStateMachine):
 
 
 RedisLogMachine.TestCase.settings = settings(
-    max_examples=examples(25),
+    max_examples=examples(20),
     stateful_step_count=20,
     # Time passes in it: a smaller example may take another course, and each takes a second.
     phases=(Phase.explicit, Phase.reuse, Phase.generate),

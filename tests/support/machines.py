@@ -10,6 +10,7 @@ import httpx
 
 from bridge import create_app
 from bridge.clock import timestamp
+from bridge.sandbox.postgres.server import free_port
 from tests.fakes import FakeSource, FakeTable, row, settings
 from tests.serving import served
 from tests.support.shared_log import SharedHistory, SharedLease, SharedLog
@@ -35,8 +36,10 @@ class Machine:
         self.source = FakeSource()
         self.watch_source = FakeSource()
         self.backend = machines.history.backend()
+        self._port = free_port() if machines.peers else 0
+        peer_url = f"http://127.0.0.1:{self._port}" if machines.peers else ""
         self.bridge: Bridge = create_app(
-            settings(**machines.settings),
+            settings(**machines.settings, peer_url=peer_url),
             source=self.source,
             table=machines.table,
             watching=(self.watch_source, machines.watch_table),
@@ -67,7 +70,7 @@ class Machine:
 
     async def start(self) -> None:
         self.url = await self._closing.enter_async_context(
-            served(self.bridge, drain=self.bridge.drain)
+            served(self.bridge, drain=self.bridge.drain, port=self._port)
         )
 
     async def stop(self) -> None:
@@ -94,7 +97,9 @@ class Machine:
 class Machines:
     """The machines, what they share, and changes of the table."""
 
-    def __init__(self, *watches: dict[str, Any], **overrides: Any) -> None:
+    def __init__(self, *watches: dict[str, Any], peers: bool = False, **overrides: Any) -> None:
+        """`peers`: whether the machines forward polls to each other."""
+        self.peers = peers
         self.history = SharedHistory()
         self.table = FakeTable(row("p1"))
         self.watch_table = FakeTable(*watches)
@@ -145,10 +150,10 @@ class Machines:
 
 @asynccontextmanager
 async def machines(
-    number: int, *watches: dict[str, Any], **overrides: Any
+    number: int, *watches: dict[str, Any], peers: bool = False, **overrides: Any
 ) -> AsyncIterator[Machines]:
     """Start machines; inside, the first one leads and all have snapshots."""
-    here = Machines(*watches, **overrides)
+    here = Machines(*watches, peers=peers, **overrides)
     try:
         for _ in range(number):
             await here.add()

@@ -113,6 +113,32 @@ def test_gate_runs_the_tests_on_each_of_them() -> None:
     assert "tests/integration/test_{gateway," in command
 
 
+@pytest.mark.parametrize(
+    ("checks", "code"),
+    [("good other", 0), ("good bad", 1), ("bad good", 1), ("good missing", 1)],
+)
+def test_gate_ends_if_a_check_in_the_background_fails(checks: str, code: int) -> None:
+    gate = (ROOT / ".ci/run").read_text("utf-8")
+    [functions] = re.findall(r"^(output=.*?^finish\(\) .*?^})$", gate, re.DOTALL | re.MULTILINE)
+    script = (
+        f"set -euo pipefail\n{functions}\n"
+        "good() { echo checked; }; other() { echo checked; }; bad() { false; echo checked; }\n"
+        "begin good; begin other; begin bad\n"
+        f"finish {checks}\necho later"
+    )
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert done.stdout.count("checked\n") == (2 if code == 0 else 1)
+    assert ("later" in done.stdout) is (code == 0)
+
+
+def test_gate_waits_for_each_check_that_it_begins() -> None:
+    gate = (ROOT / ".ci/run").read_text("utf-8")
+    begun = re.findall(r"^begin (\w+)$", gate, re.MULTILINE)
+    [awaited] = re.findall(r"^finish (.*)$", gate, re.MULTILINE)
+    assert sorted(begun) == sorted(awaited.split())
+
+
 def test_gate_runs_tests_of_each_acceptance_file_on_them() -> None:
     """Not all tests of a file are marked `once`."""
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-n0", "tests/acceptance"]

@@ -32,10 +32,29 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 FLY = tomllib.loads((ROOT / "deploy/fly.toml").read_text("utf-8"))
 
 
-@pytest.mark.parametrize("line", PROJECT["dependencies"])
+EXTRAS = ("postgres", "redis")
+"""Those that the image contains."""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *PROJECT["dependencies"],
+        *(line for extra in EXTRAS for line in PROJECT["optional-dependencies"][extra]),
+    ],
+)
 def test_every_dependency_is_pinned_within_its_bounds(line: str) -> None:
     requirement = Requirement(line)
     assert requirement.specifier.contains(PINS[requirement.name])
+
+
+def test_parts_that_an_extra_names_are_pinned_too() -> None:
+    assert {"psycopg", "psycopg-binary", "redis", "hiredis"} <= PINS.keys()
+
+
+def test_pins_are_made_with_the_extras_of_the_image() -> None:
+    text = (ROOT / "deploy/requirements.txt").read_text("utf-8")
+    assert re.findall(r"--extra (\S+)", text.partition("==")[0]) == ["redis", "postgres"]
 
 
 def test_every_pin_has_hashes_and_no_address() -> None:

@@ -50,7 +50,6 @@ class RedisParts:
     lease: RedisLease
     sessions: RedisSessionStore
     revocations: RedisRevocationStore
-    machines: Machines
 
 
 def build(options: RedisOptions, *, clock: Clock | None = None) -> RedisParts:
@@ -82,12 +81,10 @@ def build(options: RedisOptions, *, clock: Clock | None = None) -> RedisParts:
     machines = Machines(
         connection,
         scripts,
-        history,
         lease,
         sessions,
         process=process,
         session_seconds=options.session_seconds,
-        clock=SystemClock(),
     )
     log = RedisEventLog(
         connection=connection,
@@ -102,7 +99,7 @@ def build(options: RedisOptions, *, clock: Clock | None = None) -> RedisParts:
         process=process,
         clock=SystemClock(),
     )
-    return RedisParts(log, lease, sessions, RedisRevocationStore(connection, keys), machines)
+    return RedisParts(log, lease, sessions, RedisRevocationStore(connection, keys))
 
 
 def build_rows(url: str, name: str, shape: str) -> RedisRowLog:

@@ -1,4 +1,4 @@
-"""The processes that share the log: each sends a beat, and learns of the others with it."""
+"""Shows that this process uses the log, and removes the sessions of processes that are gone."""
 
 from __future__ import annotations
 
@@ -10,13 +10,9 @@ from typing import TYPE_CHECKING, Final
 from bridge.log.redis.connection import ServerUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from bridge.clock import Clock
     from bridge.log.redis.connection import Connection
-    from bridge.log.redis.history import LocalHistory
     from bridge.log.redis.lease import RedisLease
-    from bridge.log.redis.scripts import Beat, Scripts
+    from bridge.log.redis.scripts import Scripts
     from bridge.log.redis.session_store import RedisSessionStore
 
 log = logging.getLogger(__name__)
@@ -24,8 +20,9 @@ log = logging.getLogger(__name__)
 BEAT_SECONDS: Final = 5.0
 """Between two beats of a process."""
 
-SILENT_SECONDS: Final = 12.0
-"""A process without a beat for so long is not there, or cut off."""
+MIN_FORGET_SECONDS: Final = 60.0
+"""A process counts as gone after so long without a beat at the earliest: its server was away, or it
+was paused."""
 
 LEAVE_SECONDS: Final = 1.0
 """Longest wait for the server when a process stops."""
@@ -35,53 +32,25 @@ BEATS_PER_SWEEP: Final = 12
 
 
 class Machines:
-    """Sends the beats of this process. `alive` are the processes that sent one lately."""
+    """Sends the beats of this process. The leader's also keep the sessions in order."""
 
     def __init__(
         self,
         connection: Connection,
         scripts: Scripts,
-        history: LocalHistory,
         lease: RedisLease,
         sessions: RedisSessionStore,
         *,
         process: str,
         session_seconds: float,
-        clock: Clock,
     ) -> None:
         """`session_seconds`: how long the sessions of a process that is gone are kept."""
         self._connection = connection
         self._scripts = scripts
-        self._history = history
         self._lease = lease
         self._sessions = sessions
         self._process = process
-        self._forget = max(session_seconds, 2 * SILENT_SECONDS)
-        self._clock = clock
-        self._last: tuple[float, Beat] | None = None
-
-    @property
-    def alive(self) -> Mapping[str, float]:
-        """Seconds since the last beat of each process that is there, this one included."""
-        if self._last is None:
-            return {self._process: 0.0}
-        at, beat = self._last
-        since = self._clock.monotonic() - at
-        if since > SILENT_SECONDS:
-            return {self._process: 0.0}
-        return {name: ago for name, ago in beat.seen.items() if ago < SILENT_SECONDS}
-
-    @property
-    def leader(self) -> str:
-        """The process that leads, as of the last beat; empty: none does."""
-        return "" if self._last is None else self._last[1].leader.partition("/")[0]
-
-    @property
-    def lag(self) -> int:
-        """Appends that were stored at the last beat and are not read yet."""
-        if self._last is None:
-            return 0
-        return max(0, self._last[1].appends - self._history.appends)
+        self._forget = max(session_seconds, MIN_FORGET_SECONDS)
 
     async def leave(self) -> None:
         """Store that this process stops, if the server is there."""
@@ -94,13 +63,12 @@ class Machines:
         beats = 0
         while True:
             try:
-                beat = await self._connection.run(
+                known = await self._connection.run(
                     lambda redis: self._scripts.beat(redis, self._process, forget=self._forget)
                 )
-                self._last = (self._clock.monotonic(), beat)
                 beats += 1
                 if self._lease.leading and beats % BEATS_PER_SWEEP == 0:
-                    await self._sessions.sweep(beat.known)
+                    await self._sessions.sweep(known)
             except ServerUnavailableError as error:
                 log.debug("no beat: %s", error)
             await asyncio.sleep(BEAT_SECONDS)

@@ -14,7 +14,7 @@ from bridge.log.redis.keys import SCHEMA
 from bridge.log.redis.stream_entry import progress_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from redis.asyncio import Redis
 
@@ -103,21 +103,6 @@ class Lost:
     """The history is not the one that the process has read; `reason` is how it was lost."""
 
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Beat:
-    """The state of the bridge at one moment of the server's clock (Unix seconds)."""
-
-    appends: int
-    term: int
-    leader: str
-    """Token of the leader; empty: there is none."""
-    now: float
-    seen: Mapping[str, float]
-    """Seconds since the last beat of each process that has not stopped."""
-    known: Collection[str]
-    """All processes, those included that stopped or died lately."""
 
 
 class Scripts:
@@ -242,16 +227,12 @@ class Scripts:
         """Add a note to the stream."""
         return await self._write(client, "note", epoch, head, data, self._max_entries)
 
-    async def beat(self, client: Redis, process: str, *, forget: float) -> Beat:
-        """Store that a process is there. Those without a beat for `forget` seconds are removed."""
-        appends, term, leader, now, machines = await self._run(
-            client, "beat", process, round(forget * 1000)
-        )
-        at = int(now) / 1000
-        pairs = zip(machines[::2], machines[1::2], strict=True)
-        beats = {name.decode(): int(beat) / 1000 for name, beat in pairs}
-        seen = {name: at - beat for name, beat in beats.items() if beat > 0}
-        return Beat(int(appends), int(term), leader.decode(), at, seen, beats.keys())
+    async def beat(self, client: Redis, process: str, *, forget: float) -> list[str]:
+        """Store that a process is there. Return all processes, those included that stopped or died
+        less than `forget` seconds ago.
+        """
+        known = await self._run(client, "beat", process, round(forget * 1000))
+        return [name.decode() for name in known]
 
     async def leave(self, client: Redis, process: str) -> None:
         """Store that a process stops."""

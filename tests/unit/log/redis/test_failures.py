@@ -114,13 +114,14 @@ async def test_follower_takes_over_from_a_killed_leader_and_continues_its_entrie
 
 
 async def test_released_lease_is_taken_over_before_it_would_lapse(site: Site) -> None:
-    (a, _), (b, _) = await site.leader(), await site.process(lease_seconds=30.0)
+    (a, _), (b, _) = await site.process(lease_seconds=30.0), await site.process(lease_seconds=30.0)
+    await a.lease.acquired()
     waiting = asyncio.ensure_future(b.lease.acquired())
     await asyncio.sleep(0.1)  # it waits for the other lease
     await a.lease.release()
-    async with asyncio.timeout(0.5):
+    async with asyncio.timeout(10):
         await waiting
-    assert not a.lease.leading
+    assert (a.lease.leading, b.lease.leading) == (False, True)
 
 
 async def test_leader_that_was_paused_past_its_lease_is_fenced_and_follows(site: Site) -> None:
