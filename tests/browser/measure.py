@@ -155,6 +155,9 @@ async def latency(changes: int, *, webgl: bool, source: str) -> dict[str, dict[s
             for price, at in (await page.evaluate("window.arrived")).items()
             if price.isdigit()
         }
+        async with asyncio.timeout(20):  # the page may be ahead of Realtime
+            while not straight.at.keys() >= committed.keys():
+                await asyncio.sleep(0.02)
         listening.cancel()
     # Of two changes of a card within one poll only the last is shown.
     seen = [price for price in committed if price in arrived]
