@@ -7,7 +7,7 @@ import logging
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route, WebSocketRoute
@@ -140,11 +140,14 @@ class Bridge(Starlette):
         self._stopping = False
         self._peer_key = PeerKey()
         self._running: _Running | None = None
+        self.serving: ServingProcesses | None = None
+        """The processes that serve clients for this one, which then answers operators for all."""
         addresses = client_address(settings)
         origins = Origins(settings.cors_origins)
         admin_auth = AdminAuth(admin_secret(settings), addresses)
         self.operations = OpsEndpoints(
-            self._status,
+            self.report,
+            combine=self._combine,
             admin_auth=admin_auth,
             stale_after=settings.stale_after,
             secrets=settings.secrets,
@@ -190,6 +193,12 @@ class Bridge(Starlette):
             raise RuntimeError("the bridge is running already: its lifespan was entered twice")
         self.failure, self._stopping = None, False
         settings = self.settings
+        if settings.processes != 1:
+            log.warning(
+                "BRIDGE_PROCESSES=%d has no effect on an application that another server runs: "
+                "`bridge serve` starts the processes",
+                settings.processes,
+            )
         async with AsyncExitStack() as closing:
             if self._backend is None and log_options(settings).url == "memory:":
                 workers = WorkerLock()
@@ -287,7 +296,8 @@ class Bridge(Starlette):
         log.critical("a part of the bridge has failed: %s", self.failure, exc_info=trace)
         self.on_failure(self.failure)
 
-    def _status(self) -> StatusReport | Readiness:
+    def report(self) -> StatusReport | Readiness:
+        """Return the status of this process, or why it does not run."""
         if self.failure is not None:
             short = "a part of the bridge has failed"
             return not_ready(f"{short}: {self.failure}", short)
@@ -311,9 +321,13 @@ class Bridge(Starlette):
             started_at=running.started_at,
             watchers=report.watchers,
             group=running.group.status(),
+            rooms=running.gateway.hub.rooms,
             log_server=running.log_server(),
             stopping=self._stopping,
         )
+
+    async def _combine(self, report: StatusReport) -> StatusReport:
+        return report if self.serving is None else await self.serving.combine(report)
 
     async def _rights(self, request: Request) -> Rights:
         """Return the rights of an HTTP request. Raises `RequestRejected` for a bad token."""
@@ -329,6 +343,14 @@ class Bridge(Starlette):
 
     def _gateway(self) -> Gateway | None:
         return self._running.gateway if self._running else None
+
+
+class ServingProcesses(Protocol):
+    """The processes that serve clients for the leader process."""
+
+    async def combine(self, report: StatusReport) -> StatusReport:
+        """Return the report with the counts of all processes."""
+        ...
 
 
 class _SocketEndpoint:

@@ -15,6 +15,7 @@ from bridge.coordination import Coordination, CoordinationOptions
 from bridge.gateway.fly_replay import FlyReplay
 from bridge.gateway.peer_forwarding import Peer, PeerForwarding
 from bridge.leadership import Leadership, LeadershipLimits
+from bridge.log.local_lease import LocalLease
 from bridge.members import Members
 from bridge.ops.health import Health
 from bridge.ops.redaction import Redactor
@@ -83,7 +84,12 @@ class Group:
                 down_seconds=min(DOWN_SECONDS, settings.stale_after),
                 start_seconds=max(settings.stale_after, settings.join_timeout),
             ),
-            others=lambda: self.members.others(clock.monotonic()),
+            # The other processes of this machine can't lead.
+            others=lambda: (
+                0
+                if isinstance(backend.lease, LocalLease)
+                else self.members.others(clock.monotonic())
+            ),
             clock=clock,
         )
         self.coordination: Coordination | None = None

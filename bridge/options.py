@@ -27,8 +27,8 @@ from bridge.pipeline.reconciler import ReconcileOptions
 from bridge.pipeline.scan_scheduler import ScanOptions
 from bridge.projection import Projection
 from bridge.schema.asyncapi import DocumentOptions
-from bridge.security.admission import AdmissionLimits
 from bridge.security.client_ip import ClientAddress
+from bridge.security.handshake_limits import AdmissionLimits
 from bridge.security.origins import Origins
 from bridge.source.factory import DatabaseOptions, SourceOptions
 from bridge.source.postgrest import PostgrestOptions

@@ -67,6 +67,10 @@ class RowStore:
         """Return the keys of one shard, as the same objects."""
         return set(self._shards[shard])
 
+    def items_of(self, shard: int) -> list[tuple[Key, bytes]]:
+        """Return the rows of one shard."""
+        return list(self._shards[shard].items())
+
     def get(self, key: Key) -> bytes | None:
         """Return the row of that key; None: there is none."""
         return self._shards[shard_of(key)].get(key)

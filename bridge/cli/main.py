@@ -23,7 +23,12 @@ from bridge.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from bridge.settings import Settings
+
 log = logging.getLogger(__name__)
+
+PORT_SECONDS = 5.0
+"""How long several processes wait for their port, which those of a killed supervisor have."""
 
 UNUSED = "http://localhost"
 """Value of required settings that a command does not use."""
@@ -102,6 +107,14 @@ def _parser() -> argparse.ArgumentParser:
         "--json",
         action="store_true",
         help="when ready, print one line of JSON with all addresses, and nothing else",
+    )
+    dev.add_argument(
+        "--processes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="run the bridge as N processes on one port (0: one for each core); --json then has "
+        "their pids, that of the leader process first",
     )
 
     add(
@@ -190,6 +203,8 @@ def _serve(args: argparse.Namespace) -> int:
     given = {"host": args.host, "port": args.port}
     settings = load(**{name: value for name, value in given.items() if value is not None})
     logs.set_up(settings.log_level, secrets=settings.secrets)
+    if settings.processes != 1:
+        return _serve_processes(settings)
     try:
         listening = serve.listen(settings.host, settings.port)
     except OSError as error:
@@ -206,6 +221,38 @@ def _serve(args: argparse.Namespace) -> int:
             serve.url(listening),
         )
         return serve.until_signalled(serve.serve(create_app(settings), listening))
+
+
+def _serve_processes(settings: Settings) -> int:
+    from bridge.processes.spec import process_count  # noqa: PLC0415 - slow to import
+    from bridge.processes.supervisor import Supervisor  # noqa: PLC0415 - slow to import
+
+    if not sys.platform.startswith("linux"):
+        # Elsewhere the system gives all connections of a shared port to one process.
+        raise SettingsError(f"BRIDGE_PROCESSES={settings.processes} needs Linux. Expected: 1.")
+    if not settings.log.startswith(("memory:", "sqlite:")):
+        raise SettingsError(
+            f"BRIDGE_PROCESSES={settings.processes} needs a log of this machine alone: sqlite: or "
+            "memory: in BRIDGE_LOG. Expected with a log that machines share: 1."
+        )
+    serving = process_count(settings.processes)
+    try:
+        reserved = serve.reserve_unused(settings.host, settings.port, patience=PORT_SECONDS)
+    except OSError as error:
+        err(f"bridge: {serve.listen_error(settings.host, settings.port, error)}")
+        return 1
+    with reserved:
+        address, port = serve.url(reserved), reserved.getsockname()[1]
+        log.info(
+            "serving changes of %s at %s%s with %d processes, status at %s/status",
+            settings.table,
+            address,
+            settings.path,
+            serving,
+            address,
+        )
+        supervisor = Supervisor(settings, host=settings.host, port=port, serving=serving)
+        return serve.until_signalled(supervisor.run())
 
 
 def _dev(args: argparse.Namespace) -> int:
@@ -226,6 +273,7 @@ def _dev(args: argparse.Namespace) -> int:
         source=args.source,
         web=args.web or args.web_port is not None,
         web_port=args.web_port,
+        processes=args.processes,
     )
     return serve.until_signalled(dev(options))
 

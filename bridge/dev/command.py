@@ -14,12 +14,16 @@ import random
 import shutil
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, Protocol, TextIO
+
+import httpx
 
 from bridge.app import create_app
 from bridge.dev.traffic import TrafficGenerator
 from bridge.dev.web import NodeInstallation, WebApp, WebAppError, WebServer, find_app, find_node
 from bridge.errors import BridgeError
+from bridge.processes.spec import process_count
+from bridge.processes.supervisor import Supervisor
 from bridge.sandbox import Sandbox
 from bridge.sandbox.auth.users import DEMO_USER
 from bridge.server import serve
@@ -27,15 +31,18 @@ from bridge.settings import load
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from bridge.app import Bridge
+    from bridge.settings import Settings
     from bridge.source.base import SourceKind
 
 PORT: Final = 8000
 WEB_PORT: Final = 3000
 HOST: Final = "127.0.0.1"
 POLL_SECONDS: Final = 0.05
+READY_ANSWERS: Final = 20
+"""Answers of /readyz in a row, after which surely each process is ready."""
 DEMO_EMAIL: Final = "demo@sandbox.example"
 DEMO_PASSWORD: Final = "sandbox"  # noqa: S105 - printed; the server listens on loopback
 DEMO_REGION: Final = "TX"
@@ -63,6 +70,8 @@ class DevOptions:
     """Whether the web app is served, too."""
     web_port: int | None = None
     """None: 3000, or a free port if that is in use."""
+    processes: int = 1
+    """As BRIDGE_PROCESSES."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,22 +132,97 @@ async def _run(
         if web is not None and "*" not in settings.cors_origins:
             origins = {"cors_origins": (*settings.cors_origins, *web.origins)}
             settings = settings.model_copy(update=origins)
-        bridge = create_app(settings)
+        bridge = _bridge(settings, listening, options.processes)
         async with asyncio.TaskGroup() as tasks:
             companions = tasks.create_task(
-                _announce_when_ready(
-                    bridge, listening, sandbox, options=options, web=web, show=show
-                )
+                _announce_when_ready(bridge, sandbox, options=options, web=web, show=show)
             )
-            code = await serve.serve(bridge, listening)
+            code = await bridge.run()
             companions.cancel()
         show("Stopping ...")
         return code
 
 
+class _Bridge(Protocol):
+    """The bridge that is developed with."""
+
+    url: str
+    settings: Settings
+
+    async def run(self) -> int:
+        """Serve until cancelled. Return the exit code."""
+        ...
+
+    async def ready(self) -> None:
+        """Wait until it is ready."""
+        ...
+
+    @property
+    def pids(self) -> Sequence[int]:
+        """The leader process, then the serving ones; empty for a bridge in this process."""
+        ...
+
+
+def _bridge(settings: Settings, listening: socket.socket, processes: int) -> _Bridge:
+    if processes == 1:
+        return _InThisProcess(settings, listening)
+    return _InProcesses(settings, listening, processes)
+
+
+class _InThisProcess:
+    """The bridge in the process of the sandbox."""
+
+    pids = ()
+
+    def __init__(self, settings: Settings, listening: socket.socket) -> None:
+        self.url, self.settings = serve.url(listening), settings
+        self._listening = listening
+        self._app = create_app(settings)
+
+    async def run(self) -> int:
+        return await serve.serve(self._app, self._listening)
+
+    async def ready(self) -> None:
+        while not self._app.operations.readiness().ready:  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(POLL_SECONDS)
+
+
+class _InProcesses:
+    """The bridge as several processes on one port."""
+
+    def __init__(self, settings: Settings, listening: socket.socket, processes: int) -> None:
+        self.url, self.settings = serve.url(listening), settings
+        self._listening = listening
+        self._started = asyncio.Event()
+        host, port = listening.getsockname()[:2]
+        self._address = (host, port)
+        self._supervisor = Supervisor(
+            settings, host=host, port=port, serving=process_count(processes)
+        )
+
+    @property
+    def pids(self) -> Sequence[int]:
+        return self._supervisor.pids
+
+    async def run(self) -> int:
+        # The port was bound for one process.
+        self._listening.close()
+        with serve.reserve(*self._address):
+            return await self._supervisor.run(self._started.set)
+
+    async def ready(self) -> None:
+        await self._started.wait()
+        async with httpx.AsyncClient() as http:
+            # Each request may reach another process.
+            headers, streak = {"Connection": "close"}, 0
+            while streak < READY_ANSWERS:
+                response = await http.get(f"{self.url}/readyz", headers=headers)
+                streak = streak + 1 if response.status_code == 200 else 0  # noqa: PLR2004 - HTTP
+                await asyncio.sleep(POLL_SECONDS)
+
+
 async def _announce_when_ready(
-    bridge: Bridge,
-    listening: socket.socket,
+    bridge: _Bridge,
     sandbox: Sandbox,
     *,
     options: DevOptions,
@@ -146,9 +230,8 @@ async def _announce_when_ready(
     show: _Printer,
 ) -> None:
     """Wait until the bridge is ready, start the web app, print the URLs, generate traffic."""
-    while not bridge.operations.readiness().ready:  # noqa: ASYNC110 - readiness has no event
-        await asyncio.sleep(POLL_SECONDS)
-    url = serve.url(listening)
+    await bridge.ready()
+    url = bridge.url
     async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
         server = None
         if web is not None:
@@ -176,6 +259,7 @@ async def _announce_when_ready(
                 "user_email": DEMO_EMAIL,
                 "user_password": DEMO_PASSWORD,
                 **({"web_url": server.url} if server else {}),
+                **({"pids": bridge.pids} if bridge.pids else {}),
             }
             print(json.dumps(addresses), flush=True)  # noqa: T201 - the command's output
         else:

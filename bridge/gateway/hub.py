@@ -157,6 +157,11 @@ class Hub:
             else:
                 self._deliver(entry, recipients)
 
+    @property
+    def rooms(self) -> Collection[str]:
+        """The rooms with clients."""
+        return self._rooms.keys()
+
     def counts(self) -> HubCounts:
         return HubCounts(clients=self._joined, rooms=len(self._rooms))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from bridge.clock import SystemClock
 from bridge.log.base import Note, Progress
 from bridge.log.commit_feed import CommitFeed
 from bridge.log.recent_entries import RecentEntries
+from bridge.rows import SHARDS, RowStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -20,11 +22,17 @@ if TYPE_CHECKING:
 
 
 class MemoryEventLog:
-    """Keeps at most `events` entries, none older than `seconds`. Each instance is an epoch."""
+    """Keeps at most `events` entries, none older than `seconds`. Each instance is an epoch.
+
+    Rows are kept with `keep_rows` only: a process that has the log to itself has them already.
+    """
 
     error = None
 
-    def __init__(self, events: int, seconds: float, clock: Clock | None = None) -> None:
+    def __init__(
+        self, events: int, seconds: float, clock: Clock | None = None, *, keep_rows: bool = False
+    ) -> None:
+        self._rows = RowStore(()) if keep_rows else None
         self._entries = RecentEntries(
             secrets.token_hex(6), 0, events=events, seconds=seconds, clock=clock or SystemClock()
         )
@@ -35,9 +43,11 @@ class MemoryEventLog:
     async def open(self) -> None: ...
 
     async def rows(self) -> AsyncIterator[Sequence[tuple[Key, bytes]]]:
-        stored: Sequence[Sequence[tuple[Key, bytes]]] = ()
-        for rows in stored:
-            yield rows
+        rows = self._rows
+        for shard in range(SHARDS if rows is not None else 0):
+            assert rows is not None, "there are shards"
+            yield rows.items_of(shard)
+            await asyncio.sleep(0)  # a shard takes up to 2 ms
 
     @property
     def progress(self) -> Progress:
@@ -46,6 +56,10 @@ class MemoryEventLog:
     @property
     def head(self) -> Position:
         return self._entries.head
+
+    @property
+    def recent(self) -> RecentEntries:
+        return self._entries
 
     async def append(
         self,
@@ -56,10 +70,12 @@ class MemoryEventLog:
         entries = self._entries.next(events)
         self._entries.add(entries)
         self._progress = progress or self._progress
+        if self._rows is not None:
+            self._rows.apply(rows)
         return self._feed.add(entries, rows, progress)
 
-    async def note(self, kind: str, data: bytes) -> None:
-        self._feed.add((), (), None, (Note(kind, self.process, data),))
+    async def note(self, kind: str, data: bytes, *, origin: str = "") -> None:
+        self._feed.add((), (), None, (Note(kind, origin or self.process, data),))
 
     def locate(self, position: Position) -> Position | None:
         return self._entries.locate(position)

@@ -33,7 +33,7 @@ class RecentEntries:
         processes, each with the number of its last entry.
         """
         self.head = Position(epoch, seq)
-        self._earlier = earlier or {}
+        self.earlier = earlier or {}
         self._assigned = seq  # number of the last entry that `next` made
         self._limit = events
         self._seconds = seconds
@@ -81,7 +81,7 @@ class RecentEntries:
         history: of an unknown epoch, or past the last entry that is known of its epoch.
         """
         epoch, seq = position.epoch, position.seq
-        last = self.head.seq if epoch == self.head.epoch else self._earlier.get(epoch, -1)
+        last = self.head.seq if epoch == self.head.epoch else self.earlier.get(epoch, -1)
         return Position(self.head.epoch, seq) if seq <= last else None
 
     def after(self, position: Position) -> Sequence[Entry]:

@@ -21,7 +21,8 @@ log = logging.getLogger(__name__)
 
 MESSAGE: Final = (
     "another worker of this server runs the bridge as well: requests of one client reach both, and "
-    "are answered 'Invalid session'. Run one worker (--workers 1, gunicorn -w 1)"
+    "are answered 'Invalid session'. Run one worker (--workers 1, gunicorn -w 1), or `bridge "
+    "serve` with BRIDGE_PROCESSES, whose processes share one port and one log"
 )
 
 

@@ -18,7 +18,7 @@ from bridge.security.admin_auth import AdminRequestRejected
 from bridge.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from starlette.requests import Request
     from starlette.routing import BaseRoute
@@ -39,15 +39,18 @@ class OpsEndpoints:
         self,
         report: Callable[[], StatusReport | Readiness],
         *,
+        combine: Callable[[StatusReport], Awaitable[StatusReport]] | None = None,
         admin_auth: AdminAuth,
         stale_after: float,
         secrets: Iterable[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`report` returns the status, or a `Readiness` with the reason while the bridge does not
-        run. `secrets` are redacted in all responses, since an error may quote them.
+        run; `combine` adds the counts of other processes. `secrets` are redacted in all
+        responses, since an error may quote them.
         """
         self._report = report
+        self._combine = combine
         self._admin_auth = admin_auth
         self._stale_after = stale_after
         self._redact = Redactor(secrets).text
@@ -78,7 +81,7 @@ class OpsEndpoints:
             self._admin_auth.require_read(request.scope)
         except AdminRequestRejected as rejection:
             return rejected(rejection)
-        report, now = self._report(), self._clock()
+        report, now = await self._combined(), self._clock()
         result = self._evaluate(report, now)
         head = {
             "version": __version__,
@@ -94,13 +97,19 @@ class OpsEndpoints:
             self._admin_auth.require_read(request.scope)
         except AdminRequestRejected as rejection:
             return rejected(rejection)
-        report, now = self._report(), self._clock()
+        report, now = await self._combined(), self._clock()
         ready = self._evaluate(report, now).ready
         running = None if isinstance(report, Readiness) else report
         return Response(
             exposition(running, ready=ready, now=now),
             headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"},
         )
+
+    async def _combined(self) -> StatusReport | Readiness:
+        report = self._report()
+        if self._combine is None or isinstance(report, Readiness):
+            return report
+        return await self._combine(report)
 
     def _evaluate(self, report: StatusReport | Readiness, now: float) -> Readiness:
         if isinstance(report, Readiness):
@@ -141,6 +150,7 @@ class OpsEndpoints:
             "log_error": report.log_error and self._redact(report.log_error),
             "log_server": report.log_server and asdict(report.log_server),
             "watchers": report.watchers and self._watchers(report.watchers, now),
+            **({"processes": list(map(asdict, report.processes))} if report.processes else {}),
         }
 
     def _group(self, group: GroupStatus, now: float) -> dict[str, Any]:

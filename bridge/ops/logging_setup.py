@@ -29,16 +29,18 @@ CLIENT_LOGGERS: Final = ("uvicorn.error", "bridge.gateway.engineio")
 """Loggers of warnings that clients cause, in any number."""
 
 
-def set_up(level: str, *, secrets: Iterable[str] = ()) -> None:
+def set_up(level: str, *, secrets: Iterable[str] = (), process: str = "") -> None:
     """Log to stderr from `level` on (a value of the setting), libraries from `warning` on, and
-    loggers with warnings caused by clients from `error` on.
+    loggers with warnings caused by clients from `error` on. `process` names this process in each
+    line, where several of them share stderr.
 
     For a process that runs only the bridge. An application that mounts the bridge configures its
     own logging and adds `redaction.Redactor` to its handlers.
     """
     handler = logging.StreamHandler(sys.stderr)
+    name = process and f"[{process}] "
     handler.setFormatter(
-        logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%H:%M:%S")
+        logging.Formatter(f"%(asctime)s %(levelname)-7s {name}%(name)s: %(message)s", "%H:%M:%S")
     )
     handler.addFilter(Redactor(secrets))
     root = logging.getLogger()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from bridge.gateway.hub import HubCounts
     from bridge.log.base import LogServer
@@ -36,6 +36,16 @@ class MachineStatus:
     last_beat_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class ProcessStatus:
+    """One of several processes of a machine."""
+
+    name: str
+    pid: int
+    clients: int
+    connections: int
+
+
 ALONE: Final = GroupStatus("leader", 1, 0, 0.0)
 
 
@@ -58,3 +68,5 @@ class StatusReport:
     group: GroupStatus = ALONE
     log_server: LogServer | None = None  # None: the log is in this process's files or memory
     stopping: bool = False  # no more clients are accepted
+    rooms: Collection[str] = ()  # the rooms with clients
+    processes: Sequence[ProcessStatus] = ()  # empty: this process is alone on its machine

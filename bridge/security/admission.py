@@ -10,14 +10,12 @@ from __future__ import annotations
 import logging
 import time
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs
 
 from bridge.errors import Code, RequestRejected
-from bridge.security.concurrency import ConcurrencyLimiter, LimitReached, Slot
+from bridge.security.handshake_limits import HandshakeLimits, Refusal
 from bridge.security.origins import ANY as ANY_ORIGIN
-from bridge.security.rate_limit import RateLimiter
 from bridge.security.rejection import reject
 
 if TYPE_CHECKING:
@@ -26,21 +24,17 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from bridge.security.client_ip import ClientAddress
+    from bridge.security.concurrency import ConcurrencyLimiter, Slot
+    from bridge.security.handshake_limits import AdmissionLimits, OtherProcesses
     from bridge.security.origins import Origins
 
 log = logging.getLogger(__name__)
-
-FULL_SECONDS: Final = 10.0
-"""`Retry-After` of a connection that was rejected for want of a slot."""
 
 MAX_WARNED_ORIGINS: Final = 50
 """Rejected origins that are logged; any client can invent them."""
 
 ORIGIN_ADMITTED: Final = "bridge.origin_admitted"
 """Key in `scope["extensions"]` of a request whose origin may connect."""
-
-ALL: Final = ""
-"""Key of the limit of all handshakes."""
 
 _slot: ContextVar[Slot | None] = ContextVar("slot", default=None)
 """The slot of the handshake that is being served."""
@@ -54,21 +48,6 @@ def claim_slot() -> Slot | None:
     if slot is not None:
         slot.claimed = True
     return slot
-
-
-@dataclass(frozen=True, slots=True)
-class AdmissionLimits:
-    """Limits of connections and handshakes. An address of IPv6 stands for its /64."""
-
-    connections: int
-    """Open at a time, in all."""
-    connections_per_address: int
-    handshakes_per_second: float
-    """Sustained rate of handshakes, in all."""
-    handshakes_burst: int
-    """Handshakes at once, after a pause, in all."""
-    handshakes_per_second_per_address: float
-    handshakes_burst_per_address: int
 
 
 class AdmissionMiddleware:
@@ -87,15 +66,18 @@ class AdmissionMiddleware:
         self._origins = origins
         self._addresses = addresses
         self._clock = clock
-        self.connections = ConcurrencyLimiter(limits.connections_per_address, limits.connections)
-        self._rate_per_address = RateLimiter(
-            limits.handshakes_per_second_per_address, limits.handshakes_burst_per_address
-        )
-        self._rate = RateLimiter(limits.handshakes_per_second, limits.handshakes_burst)
+        self._limits = HandshakeLimits(limits)
+        self.others: OtherProcesses | None = None
+        """The limits shared with other processes of this machine, if there are any."""
         self.rejections: dict[str, int] = {}
         """Number of rejections by code."""
         self._warned = False
         self._warned_origins: set[str] = set()
+
+    @property
+    def connections(self) -> ConcurrencyLimiter:
+        """The connections of this process."""
+        return self._limits.connections
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -118,16 +100,16 @@ class AdmissionMiddleware:
             return
         self._warn_of_untrusted_proxy(scope)
         key = self._addresses.rate_limit_key(scope)
-        slot, status, retry_after = self._acquire(key)
-        if isinstance(slot, RequestRejected):
-            self._count(slot)
+        slot = await self._acquire(key)
+        if isinstance(slot, Refusal):
+            self._count(slot.rejection)
             await reject(
                 scope,
                 receive,
                 send,
-                rejection=slot,
-                status=status,
-                retry_after=retry_after,
+                rejection=slot.rejection,
+                status=slot.status,
+                retry_after=slot.retry_after,
                 origin=origin,
             )
             return
@@ -139,32 +121,19 @@ class AdmissionMiddleware:
             if not slot.claimed:
                 slot.release()
 
-    def _acquire(self, key: str | None) -> tuple[Slot | RequestRejected, int, float]:
-        """Return a slot, or a rejection with its HTTP status and the seconds to wait. The limits of
-        the address are checked first, so that an address beyond its limits takes nothing from the
-        others.
-        """
-        now = self._clock()
-        wait = self._rate_per_address.acquire(key, now)
-        if wait:
-            why = "too many new connections from this address"
-            return (
-                RequestRejected(Code.RATE_LIMITED, f"{why}; try again in {wait:.0f} s"),
-                429,
-                wait,
-            )
-        slot = self.connections.acquire(key)
-        if slot is LimitReached.KEY:
-            why = "this address has the maximum number of connections"
-            return RequestRejected(Code.TOO_MANY_CONNECTIONS, why), 429, FULL_SECONDS
-        if isinstance(slot, LimitReached):
-            why = "the bridge has the maximum number of connections"
-            return RequestRejected(Code.TOO_MANY_CONNECTIONS, why), 503, FULL_SECONDS
-        wait = self._rate.acquire(ALL, now)
-        if wait:
+    async def _acquire(self, key: str | None) -> Slot | Refusal:
+        slot = self._limits.acquire(key, self._clock())
+        if self.others is None or isinstance(slot, Refusal):
+            return slot
+        try:
+            refusal = await self.others.admit(key)
+        except BaseException:
             slot.release()
-            return RequestRejected(Code.RATE_LIMITED, "too many new connections"), 503, wait
-        return slot, 200, 0.0
+            raise
+        if refusal is None:
+            return slot
+        slot.cancel()
+        return refusal
 
     def _count(self, rejection: RequestRejected) -> None:
         code = rejection.code.value

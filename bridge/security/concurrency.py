@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from enum import Enum, auto
+from typing import TYPE_CHECKING
 
 from bridge.errors import Code, RequestRejected
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 
 class LimitReached(Enum):
@@ -30,6 +34,13 @@ class Slot:
         """Free the slot. Idempotent."""
         if self._limiter is not None:
             self._limiter.release(self.key)
+            self._limiter.on_release(self.key)
+            self._limiter = None
+
+    def cancel(self) -> None:
+        """Free the slot as if it had never been acquired. Idempotent."""
+        if self._limiter is not None:
+            self._limiter.release(self.key)
             self._limiter = None
 
 
@@ -43,6 +54,19 @@ class ConcurrencyLimiter:
         self._total_limit = total_limit
         self._by_key: dict[str, int] = {}
         self.total = 0
+        self.on_release: Callable[[str | None], None] = lambda _key: None
+        """Called with the key of each slot that is released."""
+
+    @property
+    def by_key(self) -> Mapping[str, int]:
+        """The number of slots of each key."""
+        return self._by_key
+
+    def hold(self, key: str | None, count: int) -> None:
+        """Count slots that are taken already, limits or not."""
+        self.total += count
+        if key is not None:
+            self._by_key[key] = self._by_key.get(key, 0) + count
 
     def acquire(self, key: str | None) -> Slot | LimitReached:
         """Return a slot, or the limit that is reached."""

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import signal
 import socket
+import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import uvicorn
 
 from bridge.errors import BridgeError
 from bridge.server.file_limit import file_limit
+from bridge.server.handoff import receiving_protocol
 from bridge.server.http_protocol import HttpProtocol
 from bridge.server.websocket_protocol import WebSocketProtocol
 
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
     from starlette.types import Message, Receive, Scope, Send
+
+    from bridge.server.handoff import Handoff, ReceivingProtocol
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +79,44 @@ def listen(host: str, port: int) -> socket.socket:
     # the client has acknowledged the event before, usually 40 ms later.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
+
+
+def reserve(host: str, port: int) -> socket.socket:
+    """Return a socket that is bound to an address together with other processes of this user
+    (SO_REUSEPORT) and does not listen yet. Addresses are as in `listen`.
+
+    Raises OSError, with EADDRINUSE if the port is in use by others.
+    """
+    dual = host in ("", "::") and socket.has_dualstack_ipv6()
+    bound = socket.socket(socket.AF_INET6 if dual or ":" in host else socket.AF_INET)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # see `listen`
+        if bound.family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual)
+        bound.bind(("::" if dual else host, port))
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def reserve_unused(host: str, port: int, *, patience: float) -> socket.socket:
+    """Return `reserve(host, port)` if no other process listens there: connections would be spread
+    over both. Waits for `patience` seconds until the port is free: the processes of a supervisor
+    that was killed need a moment to end. Raises OSError, with EADDRINUSE if it is in use.
+    """
+    until = time.monotonic() + patience
+    while True:
+        try:
+            with listen(host, port) as listening:
+                port = listening.getsockname()[1]
+            return reserve(host, port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > until:
+                raise
+        time.sleep(0.05)
 
 
 def listen_error(host: str, port: int, error: OSError) -> str:
@@ -142,11 +185,18 @@ def _is_no_repetition(record: logging.LogRecord) -> bool:
 class BridgeServer(uvicorn.Server):
     """uvicorn for one bridge. Leaves signals to the process, and drains clients before it stops."""
 
-    def __init__(self, bridge: ServedBridge) -> None:
+    def __init__(
+        self,
+        bridge: ServedBridge,
+        *,
+        handoff: Handoff | None = None,
+        on_started: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`handoff`: of a process that shares its port with others."""
         super().__init__(
             uvicorn.Config(
                 application := _OneLineErrors(bridge),
-                http=HttpProtocol,
+                http=HttpProtocol if handoff is None else receiving_protocol(handoff),
                 ws=WebSocketProtocol,
                 ws_max_size=bridge.settings.message_bytes,
                 # Engine.IO has its own ping, and compression costs 38 KB per client.
@@ -165,6 +215,8 @@ class BridgeServer(uvicorn.Server):
         )
         self._bridge = bridge
         self._application = application
+        self._handoff = handoff
+        self._on_started = on_started
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -177,18 +229,41 @@ class BridgeServer(uvicorn.Server):
         """End a startup that uvicorn no longer waits for."""
         await self._application.end()
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._handoff is not None:
+            self._handoff.open(self._receiving)
+        self._on_started()
+
+    def _receiving(self) -> ReceivingProtocol:
+        protocol: ReceivingProtocol = self.config.http_protocol_class(  # type: ignore[call-arg,assignment]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return protocol
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await self._bridge.drain()
+        if self._handoff is not None:
+            self._handoff.close()
         await super().shutdown(sockets)
 
 
-async def serve(bridge: ServedBridge, listening: socket.socket) -> int:
+async def serve(
+    bridge: ServedBridge,
+    listening: socket.socket | None,
+    *,
+    handoff: Handoff | None = None,
+    on_started: Callable[[], None] = lambda: None,
+) -> int:
     """Serve until cancelled, or until a task of the bridge fails, which returns exit code 1.
+
+    A process that shares its port with others has a `handoff`, and no socket of its own if it only
+    receives connections. `on_started` is called when the lifespan has started.
 
     In both cases clients are drained and the lifespan has ended on return. A lifespan that failed
     to start has been logged, and returns 1.
     """
-    server = BridgeServer(bridge)
+    server = BridgeServer(bridge, handoff=handoff, on_started=on_started)
 
     def stop(_error: BaseException) -> None:
         server.should_exit = True
@@ -208,12 +283,12 @@ async def serve(bridge: ServedBridge, listening: socket.socket) -> int:
     return 1 if bridge.failure else code
 
 
-async def _run(server: BridgeServer, listening: socket.socket) -> int:
+async def _run(server: BridgeServer, listening: socket.socket | None) -> int:
     logger = logging.getLogger("uvicorn.error")
     logger.addFilter(_is_no_repetition)
     asyncio.get_running_loop().set_exception_handler(file_limit.on_loop_exception)
     try:
-        await server.serve([listening])
+        await server.serve([] if listening is None else [listening])
     except SystemExit:  # raised by uvicorn if the lifespan failed, after logging the reason
         return 1
     finally:

@@ -21,6 +21,14 @@ class ServerSettings(SettingsGroup):
         "127.0.0.1", description="Address to listen on; :: is every IPv6 and IPv4 one"
     )
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0: a free one")
+    processes: int = Field(
+        1,
+        ge=0,
+        le=64,
+        description="Processes of `bridge serve` that share the port, for machines with several "
+        "cores; 0: one for each core; with more than 1 another process follows the table and owns "
+        "the log",
+    )
     drain_seconds: float | None = Field(
         None,
         ge=0,

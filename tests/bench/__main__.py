@@ -3,7 +3,7 @@
     python -m tests.bench [--quick] [--json FILE]
     python -m tests.bench fanout|connect|memory|upgrade|slow [--clients N] [--rounds N] [--json F]
     python -m tests.bench recovery|pipeline|latency|log|table|overload|replication [--json FILE]
-    python -m tests.bench tokens|shared|pings|capacity [--help]
+    python -m tests.bench tokens|shared|pings|capacity|processes [--help]
 
 Without a name, all benches run, each with a timeout, in about 15 minutes; `--quick` is a smoke test
 of three minutes.
@@ -48,6 +48,7 @@ MODULES = (
     "shared",
     "pings",
     "capacity",
+    "processes",
 )
 UNITS = {
     "cpu_us": "CPU µs",

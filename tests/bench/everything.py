@@ -35,6 +35,7 @@ BENCHES = {
     "pipeline": Bench("", "--rows 10000 --changes 2000", 300),
     "latency": Bench("", "--seconds 2 --rate 50", 120),
     "table": Bench("--rows 1000 100000", "--rows 1000", 400),
+    "processes": Bench("", "--clients 200 --events 5", 400),
     "overload": Bench("", "--transaction 2000 --rate 200 --seconds 6", 400),
 }
 

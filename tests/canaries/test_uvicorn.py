@@ -51,6 +51,23 @@ def test_server_shuts_down_by_one_method() -> None:
     )
 
 
+def test_server_starts_in_one_method_and_makes_protocols_of_known_parts() -> None:
+    assert list(inspect.signature(uvicorn.Server.startup).parameters) == ["self", "sockets"], (
+        CHANGED + "Server.startup()"
+    )
+    source = inspect.getsource(uvicorn.Server.startup)
+    for part in (
+        "await self.lifespan.startup()",
+        "return config.http_protocol_class(",
+        "config=config,",
+        "server_state=self.server_state,",
+        "app_state=self.lifespan.state,",
+    ):
+        assert part in source, CHANGED + f"Server.startup(): {part}"
+    listening = source.index("create_server")
+    assert source.index("await self.lifespan.startup()") < listening, CHANGED + "Server.startup()"
+
+
 def test_server_raises_system_exit_if_the_lifespan_failed() -> None:
     source = inspect.getsource(uvicorn.Server.startup)
     assert "if self.lifespan.should_exit:\n            sys.exit(" in source, (

@@ -41,6 +41,20 @@ async def _(env: Environment, rng: random.Random, seconds: float) -> None:
         await env.bridge.kill(0)
 
 
+@fault("kill_worker", 3)
+async def _(env: Environment, rng: random.Random, _seconds: float) -> None:
+    """Kill one process of several: the leader process, or one that serves."""
+    async with env.process:
+        await env.bridge.ready()
+        workers = await env.bridge.workers()
+        if not workers:
+            raise UnavailableError("the bridge is one process")
+        await env.bridge.kill_worker(rng.choice(workers))
+        if rng.random() < 0.5:
+            await asyncio.sleep(rng.uniform(0, 2))
+            await env.bridge.kill_worker(rng.choice(await env.bridge.workers() or workers))
+
+
 @fault("stop", 2)
 async def _(env: Environment, rng: random.Random, _seconds: float) -> None:
     async with env.process:

@@ -9,13 +9,14 @@ import struct
 import sys
 from collections import Counter
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
-    from pathlib import Path
+
 
 READY_SECONDS = 60
 END_SECONDS = 20
@@ -84,6 +85,18 @@ class Supervisor:
         """Send SIGTERM, as a deployment does."""
         await self._signal(signal.SIGTERM, delay)
         self.counts["stops"] += 1
+
+    async def workers(self) -> list[int]:
+        """Return the pids of its processes, with BRIDGE_PROCESSES."""
+        pid = (await self.running()).pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        return [int(child) for child in children.split()]
+
+    async def kill_worker(self, pid: int) -> None:
+        """Send SIGKILL to one of them; the bridge restarts it."""
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        self.counts["killed workers"] += 1
 
     async def freeze(self) -> None:
         """Send SIGSTOP: the process gets no CPU time, and its connections stay open."""

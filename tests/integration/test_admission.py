@@ -12,6 +12,7 @@ import pytest
 
 from bridge import create_app
 from bridge.security.admission import MAX_WARNED_ORIGINS
+from bridge.security.concurrency import Slot
 from tests.fakes import FakeSource, FakeTable, row, settings
 from tests.raw_client import Client
 from tests.serving import served
@@ -332,8 +333,8 @@ async def test_default_limits_admit_the_reconnects_of_all_clients() -> None:
     async with admitting(trusted_proxies="127.0.0.1") as site:
         door, now = site.bridge.admission, 0.0
         door._clock = lambda: now
-        answers = [door._acquire(f"10.0.{n >> 8}.{n & 255}")[1] for n in range(5000)]
-        assert set(answers) == {200}
+        answers = [await door._acquire(f"10.0.{n >> 8}.{n & 255}") for n in range(5000)]
+        assert {type(answer) for answer in answers} == {Slot}
 
 
 async def test_slots_are_released_when_the_bridge_has_stopped() -> None:

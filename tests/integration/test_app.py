@@ -310,3 +310,14 @@ async def test_status_shows_errors_of_the_source_without_secrets() -> None:
         _, body = await here.get("/status")
         assert body["source"]["error"] == "HTTP 401 for apikey=[hidden]"
         assert body["source"]["attempts"] == 3
+
+
+async def test_application_of_another_server_logs_that_it_is_one_process(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for processes in (1, 2):
+        bridge, _, _ = bridged(processes=processes)
+        caplog.clear()
+        async with bridge.lifespan():
+            await asyncio.sleep(0.01)  # its tasks have begun
+        assert ("BRIDGE_PROCESSES=2 has no effect" in caplog.text) is (processes == 2)

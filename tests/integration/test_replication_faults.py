@@ -15,6 +15,7 @@ from bridge.sandbox.postgres.server import PostgresServer
 from bridge.source.base import SourceState
 from bridge.source.replication import connection as connections
 from bridge.source.replication import source as sources
+from bridge.source.replication.lsn import StreamPosition, parse_lsn
 from tests.integration.replication_rig import (
     ReplicationRig,
     drop_replication,
@@ -474,3 +475,35 @@ async def test_every_version_of_postgresql_is_streamed_and_resumed(
                     await writer.execute("update houses set price = %s", (price,))
                     await reaches(rig, price)
                 await writer.execute("update houses set price = %s", (price + 1,))
+
+
+async def test_reconnect_confirms_nothing_that_the_log_has_not_stored(
+    sandbox: Sandbox, settings: Settings
+) -> None:
+    async with ReplicationRig.open(settings) as rig:
+        await rig.live()
+        async with rig.pipeline._lock:  # as while the log's disk is full
+            await write(sandbox, 1, 5)
+            await rig.until(lambda: len(rig.queue) >= 8)
+            [before] = await sandbox.execute(
+                "select active_pid as pid, pg_terminate_backend(active_pid)"
+                " from pg_replication_slots where slot_name = 'bridge_houses'"
+            )
+            async with asyncio.timeout(20):
+                while not await sandbox.execute(
+                    "select 1 from pg_stat_replication where pid <> %s and state = 'streaming'"
+                    " and pid = (select active_pid from pg_replication_slots"
+                    "            where slot_name = 'bridge_houses')",
+                    (before["pid"],),
+                ):
+                    await asyncio.sleep(0.01)
+            await asyncio.sleep(0.3)  # for the first report of the new connection
+            stored = StreamPosition.parse(rig.log.progress.stream)
+            [slot] = await sandbox.execute(
+                "select confirmed_flush_lsn::text as lsn from pg_replication_slots"
+                " where slot_name = 'bridge_houses'"
+            )
+            assert stored is not None
+            assert parse_lsn(slot["lsn"]) <= stored.lsn
+        await reaches(rig, 5)
+        assert prices(rig) == steps(5)

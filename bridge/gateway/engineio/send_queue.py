@@ -270,6 +270,10 @@ class SendQueue:
             self._queued = deque(map(EncodedPackets.of, taken[MAX_POLL_PACKETS:]))
             self.queued_bytes += _size(self._queued)
             del taken[MAX_POLL_PACKETS:]
+        if len(taken) > 1 and taken[-1].packet_type == engineio.packet.CLOSE:
+            # The official client handles CLOSE before the messages that arrive with it: it would
+            # reconnect with an earlier offset, and receive them twice. The next poll ends it.
+            taken.pop()
         return taken
 
     @property

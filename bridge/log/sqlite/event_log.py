@@ -131,11 +131,14 @@ class SqliteEventLog:
         events: int,
         seconds: float,
         clock: Clock | None = None,
+        continues: bool = False,
     ) -> None:
         """`shape` identifies the columns of the rows. A file with another shape begins a new epoch:
-        its rows can't be compared with the table.
+        its rows can't be compared with the table. `continues`: go on with the epoch of the process
+        before, for the processes that follow it and are still there.
         """
         self._database = database
+        self._continues = continues
         self._shape = shape
         self._events = events
         self._seconds = seconds
@@ -161,19 +164,19 @@ class SqliteEventLog:
             await self._database.write(lambda connection: _begin(connection, facts))
         else:
             before = facts["epoch"]
-            epoch = _epoch(before.partition(".")[0])
+            epoch = before if self._continues else _epoch(before.partition(".")[0])
             head, entries = await self._database.read(partial(self._read, epoch))
             filled = bool(facts.get("filled"))
-            if filled or head:
-                earlier[before] = head
-                self._database.before_first_write(partial(_continue, before, head, epoch))
-                facts["epoch"] = epoch
-            else:
+            if not (filled or head):
                 # The initial load emits no events: a client with rows of an earlier one, which the
                 # file has lost, would keep them.
                 facts = {"epoch": _epoch(secrets.token_hex(6)), "shape": self._shape}
                 earlier = {}
                 self._database.before_first_write(partial(_begin, facts=facts))
+            elif epoch != before:
+                earlier[before] = head
+                self._database.before_first_write(partial(_continue, before, head, epoch))
+                facts["epoch"] = epoch
             if not filled:
                 await self._drop_rows()
         self._entries = self._recent_entries(facts["epoch"], head, earlier)
@@ -203,6 +206,10 @@ class SqliteEventLog:
     @property
     def head(self) -> Position:
         return self._entries.head
+
+    @property
+    def recent(self) -> RecentEntries:
+        return self._entries
 
     async def append(
         self,
@@ -253,8 +260,8 @@ class SqliteEventLog:
         assert commit is not None, "the transaction is committed"
         return commit
 
-    async def note(self, kind: str, data: bytes) -> None:
-        self._feed.add((), (), None, (Note(kind, self.process, data),))
+    async def note(self, kind: str, data: bytes, *, origin: str = "") -> None:
+        self._feed.add((), (), None, (Note(kind, origin or self.process, data),))
 
     def locate(self, position: Position) -> Position | None:
         return self._entries.locate(position)

@@ -230,7 +230,9 @@ class _Session:
             await stream.start(
                 slots.start_command(self._options.slots, position.lsn, streaming=streaming)
             )
-            self._confirmed = position.lsn
+            # Not what is queued: the log may not hold that for a while, and never after a kill.
+            stored = StreamPosition.parse(self._queue.stored)
+            self._confirmed = 0 if stored is None else min(stored.lsn, position.lsn)
             self._live_at = time.monotonic()
             self._source.set_state(SourceState.LIVE)
             projection = self._options.projection
@@ -442,7 +444,7 @@ class _Session:
             now = time.monotonic()
             state = await slots.slot_state(connection, options.slot)
             if state is not None:
-                lag = max(0, state.current - self._confirmed)
+                lag = max(0, state.current - max(self._confirmed, state.confirmed))
                 source.slot = SlotStatus(options.slot, lag, state.retained, state.safe)
                 source.retention.observe(source.slot)
                 marks.append((now, state.current))

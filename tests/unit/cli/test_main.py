@@ -156,3 +156,22 @@ def test_empty_host_listens_on_ipv4_and_ipv6_if_available() -> None:
         socket.create_connection(("127.0.0.1", port), timeout=2).close()
         if socket.has_dualstack_ipv6():
             assert listening.family is socket.AF_INET6
+
+
+@pytest.mark.parametrize("log", ["redis://127.0.0.1:6379", "rediss://127.0.0.1:6379"])
+def test_serve_refuses_several_processes_with_a_log_that_machines_share(
+    log: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BRIDGE_LOG", log)
+    monkeypatch.setenv("BRIDGE_PROCESSES", "2")
+    assert main(["serve", "--port", "0"]) == 2
+    assert "BRIDGE_PROCESSES=2 needs a log of this machine alone" in stderr_of(capsys)
+
+
+def test_serve_refuses_several_processes_where_the_system_does_not_spread_connections(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BRIDGE_PROCESSES", "0")
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert main(["serve", "--port", "0"]) == 2
+    assert "BRIDGE_PROCESSES=0 needs Linux. Expected: 1." in stderr_of(capsys)

@@ -30,6 +30,7 @@ def test_second_worker_of_a_server_is_logged_with_the_remedy(
     assert not second.acquire()
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert "Run one worker" in caplog.text
+    assert "BRIDGE_PROCESSES" in caplog.text
     first.release()
     assert second.acquire()
     second.release()

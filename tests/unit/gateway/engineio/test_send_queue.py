@@ -492,3 +492,23 @@ def test_queue_has_the_descriptor_again_once_it_is_empty() -> None:
     websocket.takes = 1000
     queue.resume()
     assert queue.fd == 7
+
+
+CLOSE = EncodedPackets.of(eio.Packet(eio.CLOSE))
+
+
+async def test_end_of_the_session_is_left_out_of_a_poll_with_messages() -> None:
+    """The official client handles the end before the messages that arrive with it."""
+    queue = new_queue()
+    queue.send(packets("a"))
+    queue.send(CLOSE)
+    queue.end()
+    assert [each.encode() for each in await queue.take(1)] == ["4a"]
+    assert await queue.take(1) == []
+
+
+async def test_end_of_the_session_is_sent_in_a_poll_of_its_own() -> None:
+    queue = new_queue()
+    queue.send(CLOSE)
+    queue.end()
+    assert [each.encode() for each in await queue.take(1)] == ["1"]
