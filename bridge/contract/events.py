@@ -6,10 +6,14 @@ be added, and are optional.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic_core import to_json
 from typing_extensions import TypeAliasType
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # Named types of the schema; in Python they equal the types that they stand for.
 PropertyId = TypeAliasType(
@@ -137,6 +141,19 @@ class PropertyUpdated(BaseModel):
 
     event: Literal["property-updated"] = "property-updated"
     data: PropertyUpdatedData
+
+
+def property_updated(fields: Mapping[str, Any], **move: BaseModel) -> bytes:
+    """Return the JSON of a `PropertyUpdated`. `fields`: those of its data; `move`: of a move.
+
+    Its models are not constructed, which is a third of the cost of an event.
+    """
+    moved = {
+        name: each.model_dump(by_alias=True, exclude_unset=True, warnings=False)
+        for name, each in move.items()
+    }
+    event = {"event": "property-updated", "data": {**fields, **moved}}
+    return to_json(event, inf_nan_mode="null")
 
 
 class PropertyDeleted(BaseModel):

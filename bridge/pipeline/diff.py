@@ -6,18 +6,16 @@ Only the columns of a view are compared for it, so that changes of other columns
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from bridge.changes import json_equal
 from bridge.contract.events import (
-    FieldChange,
     Move,
     PropertyCreated,
     PropertyCreatedData,
     PropertyDeleted,
     PropertyDeletedData,
-    PropertyUpdated,
-    PropertyUpdatedData,
+    property_updated,
 )
 from bridge.events import Event, shared
 from bridge.rooms import regions_of, rooms_of
@@ -28,6 +26,9 @@ if TYPE_CHECKING:
     from bridge.changes import Json, Key, Record
     from bridge.projection import Projection
     from bridge.rights import View
+
+    Changed: TypeAlias = dict[str, Json]
+    """The fields of a `FieldChange`."""
 
 ONE_VIEW: Final[dict[View, tuple[View, ...]]] = {"public": ("public",), "member": ("member",)}
 
@@ -106,9 +107,9 @@ def deleted(projection: Projection, key: Key, old: Record, at: str) -> Event:
     )
 
 
-def _changes(columns: Iterable[str], old: Record, new: Record) -> dict[str, FieldChange]:
+def _changes(columns: Iterable[str], old: Record, new: Record) -> dict[str, Changed]:
     return {
-        column: FieldChange.model_construct(old=old[column], new=new[column])
+        column: {"old": old[column], "new": new[column]}
         for column in columns
         if not json_equal(old[column], new[column])
     }
@@ -121,21 +122,16 @@ def _updated(
     updated_at: Json,
     *,
     views: tuple[View, ...],
-    changes: dict[str, FieldChange],
-    **move: Any,
+    changes: dict[str, Changed],
+    **move: Move | PropertyCreatedData,
 ) -> Event:
     """`before` and `after` are regions; `move`: the further fields of a move's data, if any."""
-    fields = {"property_id": key, "changes": changes, "updated_at": updated_at, **move}
-    data = PropertyUpdatedData.model_construct(_fields_set=set(fields), **fields)
+    fields = {"property_id": key, "changes": changes, "updated_at": updated_at}
     return Event(
         "property-updated",
         key,
         rooms_of(key, (*before, *after), *views),
-        PropertyUpdated.model_construct(
-            _fields_set={"event", "data"}, event="property-updated", data=data
-        )
-        .model_dump_json(by_alias=True, exclude_unset=True, warnings=False)
-        .encode(),
+        property_updated(fields, **move),
         views=views,
         regions_before=before,
         regions_after=after,

@@ -48,7 +48,8 @@ def create_table(options: SourceOptions) -> TableConnection:
         _require_driver()
         from bridge.source.replication.sql_table import SqlTable  # noqa: PLC0415 - an extra
 
-        return SqlTable(_database(options).url, options.postgrest.projection, options.types)
+        database, projection = _database(options), options.postgrest.projection
+        return SqlTable(database.url, projection, database.publication, options.types)
     return PostgrestTable(options.postgrest, options.types)
 
 

@@ -1,12 +1,15 @@
-"""The source `postgres`: latency beside Realtime, changes per second, memory of a transaction.
+"""The source `postgres`: latency beside Realtime, changes per second, memory, absence.
 
-    python -m tests.bench.replication [--seconds 20] [--rate 100] [--changes 100000] [--json FILE]
+    python -m tests.bench.replication [--only latency|throughput|memory|fill|absence]
+        [--seconds 20] [--rate 100] [--changes 100000] [--transaction 1000000] [--rows 1000000]
+        [--absent 3600] [--json FILE]
 
 Latency: two bridges follow one sandbox in the same run, one over each source, with a listener on
 each; a change's time is from its commit to its event at the listener. Throughput: a backlog in the
 slot is read by `pg_recvlogical`, which discards it, and by the bridge's parts, each with all parts
 before it; CPU time depends less on other load than elapsed time. Memory: the resident set of a
-process that publishes one transaction.
+process that publishes one transaction, or that reads a table for the first time. Absence: what is
+written at `rate` while the bridge is down for so many seconds, without waiting for them.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import multiprocessing
 import os
 import sys
@@ -43,7 +47,7 @@ from tests.bench.machine import resident
 from tests.integration.replication_rig import ReplicationRig, replication_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from bridge.settings import Settings
 
@@ -57,6 +61,9 @@ create or replace procedure bench_write(n int, per int) language plpgsql as $$ b
 end $$"""
 PER_TRANSACTION: Final = 100
 TIMEOUT: Final = 600
+WARNING_BYTES: Final = 100_000_000
+STATUS_SECONDS: Final = 1.0
+"""Between two reports to the server, which else ends the stream."""
 
 
 # -- latency ----------------------------------------------------------------------------------
@@ -179,9 +186,13 @@ async def receive(settings: Settings, changes: int, *, decode: bool) -> None:
         catalog = TypeCatalog()
         position = StreamPosition(str(system), state.confirmed)
         assembler = TransactionAssembler(settings.projection, catalog, position)
-        seen = 0
+        seen, reported = 0, time.monotonic()
         while seen < changes:
-            for message in await stream.receive(512):
+            messages = await stream.receive(512)
+            if time.monotonic() - reported >= STATUS_SECONDS:
+                reported = time.monotonic()
+                stream.send_status(state.confirmed)
+            for message in messages:
                 if message[0] != XLOG_DATA:
                     continue
                 payload = message[XLOG_HEADER:]
@@ -268,13 +279,100 @@ def _follow(url: str, database_url: str, directory: str, rows: int, queue: Any) 
     asyncio.run(run())
 
 
+# -- first fill -------------------------------------------------------------------------------
+
+
+async def fill(rows: int) -> dict[str, float]:
+    """Read a table of `rows` for the first time, in a process of its own."""
+    async with Sandbox.open(seed=False) as sandbox:
+        await sandbox.execute(
+            "insert into properties (name, state, city, price, units, latitude, longitude)"
+            " select 'Listing ' || n, 'TX', 'Austin', n, n % 500 + 1, 30.5, -97.25"
+            f" from generate_series(1, {rows}) n"
+        )
+        with tempfile.TemporaryDirectory() as directory:
+            return await in_process(_fill, sandbox, directory, rows)
+
+
+async def _fill(settings: Settings, rows: int) -> dict[str, float]:
+    before, began, cpu = resident(), time.perf_counter(), time.process_time()
+    async with ReplicationRig.open(settings) as rig:
+        most = before
+        while len(rig.pipeline.rows) < rows or not rig.pipeline.status().reconciled:
+            await asyncio.sleep(0.02)
+            most = max(most, resident())
+        return {
+            "seconds": time.perf_counter() - began,
+            "cpu_s": time.process_time() - cpu,
+            "before_mb": before / 1e6,
+            "most_mb": most / 1e6,
+            "after_mb": resident() / 1e6,
+        }
+
+
+async def in_process(
+    work: Callable[[Settings, int], Coroutine[Any, Any, dict[str, float]]],
+    sandbox: Sandbox,
+    directory: str,
+    rows: int,
+) -> dict[str, float]:
+    """Return what `work` returns in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    settings = replication_settings(sandbox, Path(directory))
+    process = context.Process(target=_work, args=(work, settings, rows, queue))
+    process.start()
+    figures: dict[str, float] = await asyncio.to_thread(queue.get)
+    await asyncio.to_thread(process.join)
+    return figures
+
+
+def _work(work: Any, settings: Settings, rows: int, queue: Any) -> None:
+    queue.put(asyncio.run(work(settings, rows)))
+
+
+# -- absence ----------------------------------------------------------------------------------
+
+
+async def absence(seconds: float, rate: float) -> dict[str, Any]:
+    """Leave a slot while changes of so many seconds are written, then catch up."""
+    changes = int(seconds * rate) // PER_TRANSACTION * PER_TRANSACTION
+    async with AsyncExitStack() as stack:
+        sandbox = await stack.enter_async_context(Sandbox.open())
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        settings = replication_settings(sandbox, directory, slot_warning_bytes=WARNING_BYTES)
+        async with ReplicationRig.open(settings) as rig:
+            await rig.live()
+        await sandbox.execute(WRITE)
+        await sandbox.execute(f"call bench_write({changes}, {PER_TRANSACTION})")
+        [slot] = await sandbox.execute(
+            "select pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::int8 as bytes"
+            " from pg_replication_slots where slot_name = 'bridge'"
+        )
+        warnings: list[str] = []
+        handler = logging.Handler(logging.WARNING)
+        handler.emit = lambda record: warnings.append(record.getMessage())  # type: ignore[method-assign]
+        logging.getLogger("bridge").addHandler(handler)
+        figures = await timed(lambda: publish(settings, changes), changes)
+        logging.getLogger("bridge").removeHandler(handler)
+    return {
+        "changes": changes,
+        "retained_mb": slot["bytes"] / 1e6,
+        "catch_up_s": changes / figures["per_s"],
+        "cpu_us": figures["cpu_us"],
+        "warning": next((text for text in warnings if "keeps" in text and "yet" in text), None),
+    }
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--rate", type=float, default=100, help="changes per second")
     parser.add_argument("--changes", type=int, default=100_000)
     parser.add_argument("--transaction", type=int, default=1_000_000, help="rows")
-    parser.add_argument("--only", choices=("latency", "throughput", "memory"))
+    parser.add_argument("--rows", type=int, default=1_000_000, help="of the first fill")
+    parser.add_argument("--absent", type=float, default=3600, help="seconds")
+    parser.add_argument("--only", choices=("latency", "throughput", "memory", "fill", "absence"))
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args(argv)
     results: dict[str, Any] = {}
@@ -293,6 +391,12 @@ def main(argv: list[str] | None = None) -> int:
     if options.only in (None, "memory"):
         results["memory"] = asyncio.run(memory(options.transaction))
         print(f"\none transaction of {options.transaction:,} rows: {results['memory']}")
+    if options.only in (None, "fill"):
+        results["fill"] = asyncio.run(fill(options.rows))
+        print(f"\nfirst fill of {options.rows:,} rows: {results['fill']}")
+    if options.only in (None, "absence"):
+        results["absence"] = asyncio.run(absence(options.absent, options.rate))
+        print(f"\nabsent for {options.absent:g} s: {results['absence']}")
     if options.json:
         options.json.write_text(json.dumps(results, indent=2) + "\n")
     return 0

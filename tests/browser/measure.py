@@ -1,6 +1,7 @@
 """Measure the latency from commit to page, and a tab under 1,000 events per second.
 
     python -m tests.browser.measure [--changes 200] [--seconds 10] [--rate 1000] [--webgl]
+        [--source postgres]
 
 First the full stack on one machine: the sandbox with the real delays of Realtime, `bridge serve`
 and the built app as processes, Chromium. A listener on Realtime itself measures the share of its
@@ -113,23 +114,25 @@ async def tab(url: str, *, webgl: bool) -> AsyncIterator[Page]:
 
 
 @contextlib.asynccontextmanager
-async def full_stack(*, webgl: bool) -> AsyncIterator[tuple[Sandbox, Page]]:
+async def full_stack(*, webgl: bool, source: str) -> AsyncIterator[tuple[Sandbox, Page]]:
     port = quiet_port()
     async with contextlib.AsyncExitStack() as stack:
         sandbox = await stack.enter_async_context(Sandbox.open())
         web = await stack.enter_async_context(web_app(f"http://127.0.0.1:{port}"))
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         restartable = restartable_bridge(sandbox, web, port, directory)
-        await stack.enter_async_context(restartable.running())
+        await stack.enter_async_context(
+            restartable.running(BRIDGE_SOURCE=source, BRIDGE_DATABASE_URL=sandbox.database_url)
+        )
         yield sandbox, await stack.enter_async_context(tab(web, webgl=webgl))
 
 
-async def latency(changes: int, *, webgl: bool) -> dict[str, dict[str, float]]:
+async def latency(changes: int, *, webgl: bool, source: str) -> dict[str, dict[str, float]]:
     """Return latencies in milliseconds of single changes at random times."""
     rng = random.Random(1)
     straight, live = Arrivals(), asyncio.Event()
     committed: dict[int, tuple[float, float]] = {}
-    async with full_stack(webgl=webgl) as (sandbox, page):
+    async with full_stack(webgl=webgl, source=source) as (sandbox, page):
         listening = asyncio.create_task(
             realtime(sandbox.supabase_url, sandbox.supabase_key, straight, live)
         )
@@ -152,6 +155,9 @@ async def latency(changes: int, *, webgl: bool) -> dict[str, dict[str, float]]:
             for price, at in (await page.evaluate("window.arrived")).items()
             if price.isdigit()
         }
+        async with asyncio.timeout(20):  # the page may be ahead of Realtime
+            while not straight.at.keys() >= committed.keys():
+                await asyncio.sleep(0.02)
         listening.cancel()
     # Of two changes of a card within one poll only the last is shown.
     seen = [price for price in committed if price in arrived]
@@ -238,7 +244,7 @@ async def main(options: argparse.Namespace) -> int:
     share = 0.0
     if options.changes:
         with contextlib.redirect_stdout(sys.stderr):  # the bridge's log
-            parts = await latency(options.changes, webgl=options.webgl)
+            parts = await latency(options.changes, webgl=options.webgl, source=options.source)
         print("\n| ms | p50 | p99 | max |\n|---|---:|---:|---:|")
         for name, figures in parts.items():
             print(f"| {name} | " + " | ".join(f"{ms:.0f}" for ms in figures.values()) + " |")
@@ -257,6 +263,7 @@ async def main(options: argparse.Namespace) -> int:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--source", default="realtime", choices=("realtime", "postgres"))
     parser.add_argument("--changes", type=int, default=200, help="of the latency; 0: skip it")
     parser.add_argument("--seconds", type=float, default=10, help="of the load; 0: skip it")
     parser.add_argument("--rate", type=int, default=1000, help="changes a second")

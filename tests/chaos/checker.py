@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 class Checker:
     """Call `check` when all events are delivered, as often as that is; what it took is dropped."""
 
-    def __init__(
-        self, table: ExpectedTable, published: PublishedLog, *, exact: bool = False
-    ) -> None:
-        """`exact`: every committed state has to be published."""
+    def __init__(self, table: ExpectedTable, published: PublishedLog) -> None:
         self.published = published
-        self.states = StateChecker(table, exact=exact)
+        self.states = StateChecker(table)
 
-    def check(self, clients: Sequence[ClientSession]) -> list[Violation]:
-        """Return all violations since the last call, with what happened around each."""
+    def check(self, clients: Sequence[ClientSession], *, exact: bool = False) -> list[Violation]:
+        """Return all violations since the last call, with what happened around each. `exact`: every
+        committed state has to have been published.
+        """
+        self.states.exact = exact
         found: list[Violation] = []
         replayed = list(self.published.replay())
         for client in clients:

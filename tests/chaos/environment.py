@@ -34,10 +34,16 @@ class Environment:
     proxies: Mapping[str, TcpProxy]
     js_clients: Mapping[str, JsClients]
     python_clients: Mapping[str, PythonClient]
+    database_proxy: TcpProxy
+    """Between the bridge and PostgreSQL, with the source `postgres`."""
     process: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by a fault of the bridge's process."""
     database: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while PostgreSQL restarts or the table is altered."""
+    slot_dropped: bool = False
+    """Whether states of the round may be skipped: the changes while there is no slot are lost, and
+    only the last states are read.
+    """
 
     @property
     def bridge(self) -> Supervisor:

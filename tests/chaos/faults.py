@@ -32,6 +32,7 @@ DATABASE_FAULTS: Final = frozenset(
         *(fault.name for faults in (process_faults.fault, client_faults.fault) for fault in faults),
         *("postgres_restart", "postgres_crash", "terminate", "truncate", "identity", "column"),
         *("huge", "long_transaction"),
+        *("database_cut", "database_stall", "database_half_open", "drop_slot"),
     )
 ) - {"kill_in_pass"}
 """Faults that concern a source that reads the database directly."""

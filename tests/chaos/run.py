@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
@@ -104,8 +105,8 @@ class Run:
         self.table.omits_large_values = not options.only or "identity" in options.only
         self.published = PublishedLog(projection)
         # A log in memory is empty after a restart: the source begins with a snapshot.
-        exact = options.source == "postgres" and options.log.startswith("sqlite:")
-        self.checker = Checker(self.table, self.published, exact=exact)
+        self._exact = options.source == "postgres" and options.log.startswith("sqlite:")
+        self.checker = Checker(self.table, self.published)
         self.clients = {
             spec.name: ClientSession(
                 spec.name,
@@ -152,6 +153,9 @@ class Run:
         )
         writer = TransactionWriter(platform, self.table)
         await writer.begin(self.plan.workloads()[0].first(FIRST_ROWS))
+        url = urlsplit(platform.database_url)
+        assert url.port is not None
+        database = await stack.enter_async_context(TcpProxy.open(url.port))
         environment = {f"BRIDGE_{k.upper()}": str(v) for k, v in self._settings.items()} | {
             # All clients have one address, and they connect more often than real ones.
             "BRIDGE_CONNECTIONS_PER_ADDRESS": "10000",
@@ -162,7 +166,9 @@ class Run:
             "SUPABASE_URL": platform.supabase_url,
             "SUPABASE_SECRET_KEY": platform.supabase_key,
             "BRIDGE_SOURCE": options.source,
-            "BRIDGE_DATABASE_URL": platform.database_url,
+            "BRIDGE_DATABASE_URL": urlunsplit(
+                url._replace(netloc=url.netloc.replace(f":{url.port}", f":{database.port}"))
+            ),
         }
         slow = 1.0 if options.short_waits else 30.0
         machines, disk = None, None
@@ -216,7 +222,16 @@ class Run:
         }
         keys = list(map(str, self.plan.keys))
         env = Environment(
-            platform, bridges, machines, disk, specs, keys, proxies, js_clients, python_clients
+            platform,
+            bridges,
+            machines,
+            disk,
+            specs,
+            keys,
+            proxies,
+            js_clients,
+            python_clients,
+            database,
         )
         return env, writer
 
@@ -246,7 +261,10 @@ class Run:
         if took > self.report.slowest:
             self.report.slowest, self.report.slowest_for = took, self._last_unconverged
             self.report.slowest_context = self._context
-        self.report.violations += self.checker.check(list(self.clients.values()))
+        self.report.violations += self.checker.check(
+            list(self.clients.values()), exact=self._exact and not env.slot_dropped
+        )
+        env.slot_dropped = False
         for bridge in env.bridges:
             for text in bridge.exits:
                 self.report.violations.append(Violation(Kind.EXITED, bridge.url, text, self.now()))
@@ -270,7 +288,7 @@ class Run:
 
     async def _heal(self, env: Environment) -> None:
         """End every lasting fault."""
-        for proxy in env.proxies.values():
+        for proxy in (*env.proxies.values(), env.database_proxy):
             proxy.heal()
         for name, client in env.python_clients.items():
             if not self.clients[name].connected:

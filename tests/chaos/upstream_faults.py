@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+import psycopg
 
 from tests.chaos.fault import Faults
 from tests.support import faults
@@ -145,6 +148,49 @@ async def _(env: Environment, rng: random.Random, _seconds: float) -> None:
             " where slot_name like 'bridge%' and active"
         )
         await asyncio.sleep(rng.uniform(0, 0.3))
+
+
+@fault("database_cut", 2)
+async def _(env: Environment, _rng: random.Random, _seconds: float) -> None:
+    """Reset all connections between the bridge and PostgreSQL."""
+    env.database_proxy.reset()
+
+
+@fault("database_stall", 2)
+async def _(env: Environment, _rng: random.Random, seconds: float) -> None:
+    """The network stands still."""
+    env.database_proxy.stall()
+    await asyncio.sleep(seconds)
+    env.database_proxy.resume()
+
+
+@fault("database_half_open", 1)
+async def _(env: Environment, _rng: random.Random, seconds: float) -> None:
+    """The connections lose all data, until they are reset."""
+    env.database_proxy.half_open()
+    await asyncio.sleep(seconds)
+    env.database_proxy.heal()
+
+
+@fault("drop_slot", 1)
+async def _(env: Environment, _rng: random.Random, seconds: float) -> None:
+    """Drop the slot, also while it is in use."""
+    env.slot_dropped = True
+    for _ in range(20):
+        await env.platform.execute(
+            "select pg_terminate_backend(active_pid) from pg_replication_slots"
+            " where slot_name = 'bridge' and active"
+        )
+        with suppress(psycopg.Error):
+            await env.platform.execute(
+                "select pg_drop_replication_slot(slot_name) from pg_replication_slots"
+                " where slot_name = 'bridge' and not active"
+            )
+            if not await env.platform.execute(
+                "select 1 from pg_replication_slots where slot_name = 'bridge' and active"
+            ):
+                break
+    await asyncio.sleep(seconds)
 
 
 @fault("long_transaction", 1)

@@ -45,7 +45,7 @@ async def table(asked: Sandbox, request: pytest.FixtureRequest) -> AsyncIterator
     made: TableConnection
     if request.param == "sql":
         url = make_conninfo(asked.database_url, user="reader", password="reader")
-        made = SqlTable(url, settings.projection)
+        made = SqlTable(url, settings.projection, "supabase_realtime")
     else:
         await asked.execute("alter role service_role nobypassrls")
         made = PostgrestTable(postgrest_options(settings))

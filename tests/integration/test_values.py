@@ -20,61 +20,13 @@ from bridge.source.factory import create_source, create_table
 from bridge.source.postgrest import PostgrestTable
 from bridge.source.table_description import TableDescription
 from tests.integration.pipeline_rig import PipelineRig
+from tests.support.typed_values import TYPES, VALUES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from bridge.sandbox import Sandbox
     from bridge.source.base import TableConnection
-
-VALUES: Final = [
-    ("text", "'2024-01-01T00:00:00+02:00'", "2024-01-01T00:00:00+02:00"),
-    ("text", "'2024-99-99 00:00:00'", "2024-99-99 00:00:00"),
-    ("varchar(30)", "'2024-01-01 00:00:00'", "2024-01-01 00:00:00"),
-    ("text[]", "array['2024-01-01T00:00:00+02:00']", ["2024-01-01T00:00:00+02:00"]),
-    ("jsonb", "'\"2024-01-01T00:00:00+02:00\"'", "2024-01-01T00:00:00+02:00"),
-    ("jsonb", "'[\"2024-01-01T00:00:00+02:00\"]'", ["2024-01-01T00:00:00+02:00"]),
-    ("json", '\'{"a": 1e16, "b": 9007199254740993}\'', {"a": 1e16, "b": 9007199254740992.0}),
-    ("timestamptz", "'2024-01-01T00:00:00.5+02:00'", "2023-12-31T22:00:00.5Z"),
-    ("timestamptz", "'0001-01-01T00:00:00+00'", "0001-01-01T00:00:00Z"),
-    ("timestamptz", "'0044-03-15T00:00:00+00 BC'", "0044-03-15T00:00:00Z BC"),
-    ("timestamptz", "'12000-01-01T00:00:00+00'", "12000-01-01T00:00:00Z"),
-    ("timestamptz", "'infinity'", "infinity"),
-    ("timestamptz[]", "array['2024-01-01T00:00:00+02:00'::timestamptz]", ["2023-12-31T22:00:00Z"]),
-    ("timestamp(3)", "'2024-01-01T00:00:00.5'", "2024-01-01T00:00:00.5Z"),
-    ("date", "'2024-01-01'", "2024-01-01"),
-    ("time", "'12:30:00'", "12:30:00"),
-    ("timetz", "'12:30:00+02'", "12:30:00+02"),
-    ("interval", "'1 day 2 hours'", "1 day 02:00:00"),
-    ("bool", "true", True),
-    ("int2", "7", 7),
-    ("int4", "7", 7),
-    ("int8", "9007199254740993", 9007199254740993),
-    ("numeric", "100.00", 100),
-    ("numeric", "1.5", 1.5),
-    ("numeric", "'NaN'", None),
-    ("float4", "0.1", 0.1),
-    ("float8", "1e16", 1e16),
-    ("float8", "'NaN'", None),
-    ("float8[]", "array[1e16, 0.5, 'NaN'::float8]", [1e16, 0.5, None]),
-    ("uuid", "'9b2d3c5e-0000-4000-8000-000000000000'", "9b2d3c5e-0000-4000-8000-000000000000"),
-    ("bytea", "'\\x00ff'", "\\x00ff"),
-    ("char(2)", "'TX'", "TX"),
-    ("bit(3)", "'101'", "101"),
-    ("varbit", "'101'", "101"),
-    ("money", "12.5", "$12.50"),
-    ("inet", "'10.0.0.1'", "10.0.0.1"),
-    ("cidr", "'10.0.0.0/8'", "10.0.0.0/8"),
-    ("macaddr", "'08:00:2b:01:02:03'", "08:00:2b:01:02:03"),
-    ("point", "'(1,2)'", "(1,2)"),
-    ("int4range", "'[1,5)'", "[1,5)"),
-    ("tsvector", "'a b'", "'a' 'b'"),
-    ("xml", "null", None),  # the sandbox's PostgreSQL parses no XML
-    ("mood", "'good'", "good"),
-    ("instant", "'2024-01-01T00:00:00+02:00'", "2023-12-31T22:00:00Z"),
-    ("large", "1e16", 1e16),
-]
-
 
 SESSION_DEPENDENT: Final = {
     "span": ("tstzrange", "'[2024-01-01T00:00:00+00,2024-01-02T00:00:00+00)'"),
@@ -156,10 +108,7 @@ async def following(
 @pytest.fixture(scope="module")
 async def typed(sandbox: Sandbox) -> Sandbox:
     """The sandbox, with types of the project's own."""
-    await sandbox.execute(
-        "create type mood as enum ('good', 'bad'); create domain instant as timestamptz;"
-        "create domain large as float8; create type place as (state text, since timestamptz)"
-    )
+    await sandbox.execute(TYPES)
     return sandbox
 
 

@@ -27,7 +27,7 @@ class StateChecker:
 
     def __init__(self, table: ExpectedTable, *, exact: bool = False) -> None:
         self.table = table
-        self._exact = exact
+        self.exact = exact
         self.followed = 0
         """Received states that had to follow the one before them."""
         self.blended = 0
@@ -87,7 +87,7 @@ class StateChecker:
         match order:
             case StateOrder.LATER:
                 self._blended.discard(ident)
-                if self._exact and received.follows and before >= 0:
+                if self.exact and received.follows and before >= 0:
                     states = self.table.states[received.key]
                     # A state that a row had more than once may be any of them.
                     unique = states.count(states[before]) == states.count(states[index]) == 1

@@ -31,6 +31,14 @@ _DESCRIBE: Final = """
     order by a.attnum"""
 
 
+_ROW_FILTER: Final = """
+    select rowfilter from pg_catalog.pg_publication_tables
+    where pubname = %s and schemaname = %s and tablename = %s"""
+
+FIRST_ROW_FILTERS: Final = 150_000
+"""First version of PostgreSQL with publications that leave out rows."""
+
+
 class MissingColumnError(LookupError):
     """The table does not exist or lacks columns of the projection."""
 
@@ -39,15 +47,32 @@ class TableColumns:
     """The selected columns with their types. Created by `describe`."""
 
     def __init__(
-        self, projection: Projection, types: Sequence[PgType], names: tuple[str, ...] | None = None
+        self,
+        projection: Projection,
+        types: Sequence[PgType],
+        names: tuple[str, ...] | None = None,
+        row_filter: str | None = None,
     ) -> None:
-        """`types`: those of `names`, by default `projection.selected`, in that order."""
-        self.table = sql.Identifier(projection.schema, projection.table)
+        """`types`: those of `names`, by default `projection.selected`, in that order. `row_filter`:
+        the condition of the rows that are streamed.
+        """
+        self.row_filter = row_filter
+        self._table = sql.Identifier(projection.schema, projection.table)
         self._names = projection.selected if names is None else names
         self._types = dict(zip(self._names, types, strict=True))
         self.selected = sql.SQL(", ").join(map(self._expression, self._names))
         converters = [self._converter(name, projection.key) for name in self._names]
         self._converters = [each for each in converters if not values.is_plain(each[1])]
+
+    def rows(self, *, parameters: bool) -> sql.Composable:
+        """Return the rows that are streamed, as SQL after FROM. `parameters`: of a query with some,
+        where a percent sign is doubled.
+        """
+        if self.row_filter is None:
+            return self._table
+        condition = self.row_filter.replace("%", "%%") if parameters else self.row_filter
+        filtered = sql.SQL(condition)  # from the catalog
+        return sql.SQL("(select * from {} where {}) as streamed").format(self._table, filtered)
 
     def type_of(self, column: str) -> PgType:
         return self._types[column]
@@ -79,8 +104,10 @@ async def describe(
     projection: Projection,
     catalog: TypeCatalog,
     known: ColumnTypes,
+    publication: str,
 ) -> TableColumns:
-    """Read the table's columns and their types, into `catalog` and `known` too.
+    """Read the table's columns and their types, into `catalog` and `known` too, and which of its
+    rows are published.
 
     Raises `psycopg.Error`, and `MissingColumnError`.
     """
@@ -103,4 +130,11 @@ async def describe(
         {name: catalog[oids[name]].name for name in projection.selected},
         [name for name, _, primary in rows if primary],
     )
-    return TableColumns(projection, [catalog[oids[name]] for name in projection.selected])
+    types = [catalog[oids[name]] for name in projection.selected]
+    row_filter = None
+    if connection.info.server_version >= FIRST_ROW_FILTERS:
+        cursor = await connection.execute(
+            _ROW_FILTER, (publication, projection.schema, projection.table)
+        )
+        [row_filter] = await cursor.fetchone() or [None]
+    return TableColumns(projection, types, row_filter=row_filter)

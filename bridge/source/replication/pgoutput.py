@@ -154,6 +154,7 @@ Message: TypeAlias = (
 _TEXT, _NULL, _TOAST = b"tnu"
 _U16 = struct.Struct(">H")
 _U32 = struct.Struct(">I")
+_size_at = _U32.unpack_from
 _TYPE_AND_MOD = struct.Struct(">Ii")
 _BEGIN = struct.Struct(">QqI")
 _COMMIT = struct.Struct(">BQQq")
@@ -260,21 +261,27 @@ class PgoutputDecoder:
 
 
 def _tuple_data(data: bytes, at: int, wanted: Sequence[bool] | None) -> tuple[TupleData, int]:
+    """Return the values of a tuple and where it ends. This is most of the cost of a message."""
     count = (data[at] << 8) | data[at + 1]
+    if wanted is None or len(wanted) != count:
+        wanted = (True,) * count
     at += 2
-    values: list[TupleValue] = [None] * count
-    for number in range(count):
+    values: list[TupleValue] = []
+    add = values.append
+    for want in wanted:
         kind = data[at]
         if kind == _TEXT:
             start = at + 5
-            at = start + int.from_bytes(data[at + 1 : start], "big")
-            if wanted is None or wanted[number]:
-                values[number] = data[start:at].decode()
-            continue
-        at += 1
-        if kind == _TOAST:
-            values[number] = UNCHANGED_TOAST
-        elif kind != _NULL:
+            (size,) = _size_at(data, at + 1)
+            at = start + size
+            add(data[start:at].decode() if want else None)
+        elif kind == _NULL:
+            at += 1
+            add(None)
+        elif kind == _TOAST:
+            at += 1
+            add(UNCHANGED_TOAST)
+        else:
             raise ValueError(f"expected a column kind of t, n or u, got {kind:#x}")
     if at > len(data):
         raise ValueError("a column value extends past the end of the message")

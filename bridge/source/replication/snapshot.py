@@ -37,7 +37,7 @@ async def snapshot_pages(
             sql.SQL("set transaction snapshot {}").format(sql.Literal(snapshot))
         )
         query = sql.SQL("copy (select {} from {}) to stdout").format(
-            columns.selected, columns.table
+            columns.selected, columns.rows(parameters=False)
         )
         statement = query.as_bytes(connection)
     except psycopg.Error as error:

@@ -44,7 +44,7 @@ from bridge.source.replication.stream import TransactionAssembler
 from bridge.source.replication.types import TypeCatalog
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from bridge.changes import Item
     from bridge.projection import Projection
@@ -257,7 +257,9 @@ class _Session:
         options = self._options
         published_now = await ensure_publication(connection, options.slots)
         try:
-            columns = await describe(connection, options.projection, self._catalog, self._types)
+            columns = await describe(
+                connection, options.projection, self._catalog, self._types, options.publication
+            )
         except MissingColumnError as error:
             raise SourceFault(str(error), needs_operator=True) from None
         except psycopg.Error as error:
@@ -360,7 +362,7 @@ class _Session:
                 if message[0] == XLOG_DATA:
                     payload = message[XLOG_HEADER:]
                     if oids := assembler.needed_types(payload):
-                        await self._catalog.load(connection, oids)
+                        await self._load_types(connection, oids)
                     for items in _items(assembler, payload):
                         await self._put(items, assembler)
                     if assembler.missing != missing:
@@ -386,6 +388,14 @@ class _Session:
             return False
         await self._queue.put_all([Checkpoint(str(self._source.queued))])
         return True
+
+    async def _load_types(
+        self, connection: psycopg.AsyncConnection[object], oids: Iterable[int]
+    ) -> None:
+        try:
+            await self._catalog.load(connection, oids)
+        except psycopg.Error as error:
+            raise fault_of(error, "reading the types of the table's columns") from error
 
     def _report_missing(self, missing: Sequence[str]) -> None:
         projection = self._options.projection

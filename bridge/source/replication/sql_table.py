@@ -73,7 +73,15 @@ class _AlteredError(Exception):
 class SqlTable:
     """Implements `source.base.Table`. Call `close` at the end."""
 
-    def __init__(self, url: str, projection: Projection, types: ColumnTypes | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        projection: Projection,
+        publication: str,
+        types: ColumnTypes | None = None,
+    ) -> None:
+        """Reads the rows that `publication` has, all if it does not exist."""
+        self._publication = publication
         self._url = url
         self._projection = projection
         self._types = ColumnTypes() if types is None else types
@@ -265,7 +273,9 @@ class SqlTable:
     async def _describe(self, connection: psycopg.AsyncConnection[Any]) -> TableColumns:
         self._catalog.forget()
         self._oids.clear()
-        self._columns = await describe(connection, self._projection, self._catalog, self._types)
+        self._columns = await describe(
+            connection, self._projection, self._catalog, self._types, self._publication
+        )
         self._described_at = time.monotonic()
         return self._columns
 
@@ -280,9 +290,13 @@ class SqlTable:
         """Run a query. Raises `_AlteredError` if a type is not the described one."""
         if names is not None:
             columns = TableColumns(
-                self._projection, [columns.type_of(name) for name in names], names
+                self._projection,
+                [columns.type_of(name) for name in names],
+                names,
+                columns.row_filter,
             )
-        query = sql.SQL("select {} from {}").format(columns.selected, columns.table) + tail
+        rows = columns.rows(parameters=True)
+        query = sql.SQL("select {} from {}").format(columns.selected, rows) + tail
         async with connection.cursor() as cursor:
             await cursor.execute(query, parameters)
             result = cursor.pgresult

@@ -115,7 +115,9 @@ class TypeCatalog:
         if row.base:
             return self._make(row.base, in_record=in_record)
         if row.element:
-            element = self._make(row.element, in_record=in_record)
+            # The other source does not resolve domains within arrays: as within records.
+            of_domain = bool(self._rows[row.element].base)
+            element = self._make(row.element, in_record=in_record or of_domain)
             return PgType(
                 canonical_type(element.name) + "[]",
                 values.array_of(element.convert, row.delimiter),

@@ -41,16 +41,18 @@ def _numeric(text: str) -> Json:
     return _float(text)
 
 
-_normal_float: Final = normalizer("float8")
+_EXACT: Final = 2.0**53
+
 _normal_json: Final = normalizer("json")
 _normal_jsonb: Final = normalizer("jsonb")
 _normal_time: Final = normalizer("timestamptz")
 
 
 def _float(text: str) -> Json:
-    if text in ("NaN", "Infinity", "-Infinity"):
-        return None
-    return _normal_float(float(text))
+    value = float(text)
+    if value.is_integer() and -_EXACT < value < _EXACT:
+        return int(value)
+    return None if text in ("NaN", "Infinity", "-Infinity") else value
 
 
 def _number(digits: str) -> int | float:
@@ -99,6 +101,8 @@ CONVERTERS: Final[dict[str, Convert]] = {
     "timestamp": _timestamp,
     "timestamptz": _timestamp,
     "hstore": hstore,
+    "int2vector": lambda text: [*map(int, text.split())],
+    "oidvector": lambda text: [*text.split()],
 }
 """By the name of the type. All other types are sent as their text."""
 

@@ -70,6 +70,16 @@ def test_client_may_skip_states_between_others(scenario: Scenario) -> None:
     assert scenario.kinds() == []
 
 
+@pytest.mark.parametrize("batches", [False, True])
+def test_client_that_skips_a_state_is_a_violation_of_an_exact_stream(
+    scenario: Scenario, batches: bool
+) -> None:
+    scenario.checker.exact = True
+    scenario.client.batches = batches
+    scenario.reprice(1, 3)
+    assert scenario.kinds() == ([] if batches else [Kind.SKIPPED])
+
+
 def test_client_without_the_last_state_is_unconverged(scenario: Scenario) -> None:
     scenario.reprice(1, 2)
     assert scenario.kinds() == [Kind.UNCONVERGED]
