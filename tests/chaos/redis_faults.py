@@ -61,8 +61,8 @@ async def _(env: Environment, rng: random.Random, _seconds: float) -> None:
 
 @fault("redis_promote", 4)
 async def _(env: Environment, rng: random.Random, _seconds: float) -> None:
-    """Lose the last second. No machine breaks at the same time: if the only one that has read what
-    is lost ended as well, nothing would be left to show the loss.
+    """Lose the last second. No machine breaks at the same time: the machines would not agree on a
+    history within the time that this waits.
     """
     async with AsyncExitStack() as held:
         for machine in () if env.machines is None else env.machines.all:

@@ -65,7 +65,13 @@ def build(options: RedisOptions, *, clock: Clock | None = None) -> RedisParts:
     )
     # Time-outs are of the network, whatever clock the entries have.
     reader = StreamReader(
-        connection, scripts, keys, history, restart=loader.load, clock=SystemClock()
+        connection,
+        scripts,
+        keys,
+        history,
+        process=process,
+        restart=loader.load,
+        clock=SystemClock(),
     )
     lease = RedisLease(
         connection,

@@ -28,6 +28,10 @@ RENEWALS: Final = 3
 BEAT_SECONDS: Final = 4.0
 """The leader adds a beat to a stream to which nothing was added for so long."""
 
+PATIENCE_SECONDS: Final = 6.0
+"""How long a new leader on another server waits for processes to verify what they have read: longer
+than their pauses between two attempts to connect."""
+
 RELEASE_SECONDS: Final = 1.0
 """Longest wait for the server at a release; the lease lapses otherwise."""
 
@@ -146,7 +150,14 @@ class RedisLease:
         seen, fresh = self._history.seen, secrets.token_hex(6)
         return await self._connection.run(
             lambda redis: self._scripts.acquire(
-                redis, seen, fresh, token=token, term_id=term_id, seconds=self.seconds
+                redis,
+                seen,
+                fresh,
+                process=self._process,
+                token=token,
+                term_id=term_id,
+                seconds=self.seconds,
+                patience=PATIENCE_SECONDS,
             )
         )
 

@@ -9,6 +9,8 @@ LOSSES: Final = {
     "stream": "its stream was evicted, deleted or trimmed by another program",
     "rows": "its rows were evicted or changed by another program",
     "back": "it went back to an earlier state: Redis restarted, or a replica took over",
+    "unverified": "Redis restarted or a replica took over, and may lack what a bridge that is gone "
+    "had read",
     "other": "another history has begun",
 }
 """Why a history is lost, for messages."""

@@ -53,6 +53,7 @@ class StreamReader:
         keys: Keys,
         history: LocalHistory,
         *,
+        process: str,
         restart: Callable[[], Awaitable[None]],
         clock: Clock,
     ) -> None:
@@ -65,6 +66,7 @@ class StreamReader:
         self._scripts = scripts
         self._stream = keys("stream")
         self._history = history
+        self._process = process
         self._restart = restart
         self._clock = clock
         self._silent_since = clock.monotonic()
@@ -97,7 +99,9 @@ class StreamReader:
         process then gets an entry of it. Raises `ServerUnavailableError`.
         """
         seen, fresh = self._history.seen, secrets.token_hex(6)
-        await self._connection.run(lambda redis: self._scripts.doubt(redis, seen, fresh))
+        await self._connection.run(
+            lambda redis: self._scripts.doubt(redis, self._process, seen, fresh)
+        )
 
     async def _read(self, client: Redis) -> None:
         await cancellable(self._check(client))
@@ -147,7 +151,8 @@ class StreamReader:
             raise ServerUnavailableError(
                 f"{self._connection.shown} is a replica; expected the server that takes writes"
             )
-        why = await self._scripts.doubt(client, self._history.seen, secrets.token_hex(6))
+        seen, fresh = self._history.seen, secrets.token_hex(6)
+        why = await self._scripts.doubt(client, self._process, seen, fresh)
         if why:
             raise HistoryBrokenError(LOSSES.get(why, why))
 

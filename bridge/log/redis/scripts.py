@@ -141,11 +141,11 @@ class Scripts:
             },
         )
 
-    async def doubt(self, client: Redis, seen: Evidence, fresh: str) -> str:
-        """Return why the history that was read is lost; empty: it is not. Another one has begun
-        then.
+    async def doubt(self, client: Redis, process: str, seen: Evidence, fresh: str) -> str:
+        """Return why the history that `process` has read is lost; empty: it is not. Another one has
+        begun then.
         """
-        why, _ = await self._run(client, "doubt", *self._of(seen, fresh))
+        why, _ = await self._run(client, "doubt", *self._of(seen, fresh), process)
         return str(why.decode())
 
     async def acquire(
@@ -154,13 +154,25 @@ class Scripts:
         seen: Evidence,
         fresh: str,
         *,
+        process: str,
         token: str,
         term_id: str,
         seconds: float,
+        patience: float,
     ) -> Acquired | Held | Lost:
-        """Begin a term with the lease for `seconds`, if it is free."""
+        """Begin a term with the lease for `seconds`, if it is free. On another server it is free
+        once the processes that used the one before have verified what they have read, or after
+        `patience` seconds.
+        """
         answer = await self._run(
-            client, "acquire", *self._of(seen, fresh), token, term_id, round(seconds * 1000)
+            client,
+            "acquire",
+            *self._of(seen, fresh),
+            process,
+            token,
+            term_id,
+            round(seconds * 1000),
+            round(patience * 1000),
         )
         status, *rest = map(bytes.decode, answer)
         if status == "acquired":

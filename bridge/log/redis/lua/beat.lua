@@ -2,6 +2,7 @@
 -- time: it has stopped); the others are removed.
 local process, forget = unpack(ARGV)
 
+server_changed() -- before the beats of the one before are replaced
 local now = now_ms()
 redis.call('HSET', MACHINES, process, text(now))
 local machines, known = redis.call('HGETALL', MACHINES), {}

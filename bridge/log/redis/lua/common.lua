@@ -5,6 +5,10 @@ local LEASE, META, STREAM, ROWS, TERMS, MACHINES, SESSIONS, EPOCHS = unpack(KEYS
 local MAX_TERMS = 1000 -- ended terms that are known, some 30 bytes each
 local MAX_EPOCHS = 1000 -- epochs before the present one in the same history, likewise
 
+-- A process whose last beat is so much older than the newest one before the server changed (ms) was
+-- gone before: what it had read was stored long since.
+local GONE_BEFORE = 10000
+
 local function text(number)
   return string.format('%.0f', number)
 end
@@ -45,6 +49,65 @@ local function add(...)
   end
 end
 
+-- Identifies the run of the server: another one after a restart or a failover. '': the server does not
+-- tell scripts.
+local function run_id()
+  local info = redis.pcall('INFO', 'server')
+  return type(info) == 'string' and string.match(info, 'run_id:(%x+)') or ''
+end
+
+-- Whether the server is another one than that on which the history is known to be whole, so that it
+-- may lack its last entries. Each process that runs verifies what it has read; `verified` lists them.
+local function server_changed()
+  local run, m = run_id(), facts('server', 'changed_to')
+  if run == '' or m.server == run then
+    return false
+  end
+  if m.changed_to ~= run then
+    local newest = 0
+    for _, beat in ipairs(redis.call('HVALS', MACHINES)) do
+      newest = math.max(newest, tonumber(beat))
+    end
+    redis.call('HSET', META, 'changed_to', run, 'changed_at', text(now_ms()),
+      'last_beat', text(newest), 'verified', ';')
+  end
+  return true
+end
+
+-- The history is whole on this server.
+local function trust_server()
+  redis.call('HSET', META, 'server', run_id())
+  redis.call('HDEL', META, 'changed_to', 'changed_at', 'last_beat', 'verified')
+end
+
+-- What `process` has read is stored. If it made the last appends, that is all there was.
+local function verify(process)
+  if not server_changed() then
+    return
+  end
+  local m = facts('leader', 'verified')
+  if m.leader == process then
+    trust_server()
+  else
+    redis.call('HSET', META, 'verified', m.verified .. process .. ';')
+  end
+end
+
+-- Whether a process that may have read what this server lacks has not verified it: it is gone, or
+-- can't reach the server.
+local function is_unverified()
+  local m = facts('last_beat', 'verified')
+  local machines = redis.call('HGETALL', MACHINES)
+  for i = 1, #machines, 2 do
+    local beat = tonumber(machines[i + 1])
+    if beat >= tonumber(m.last_beat) - GONE_BEFORE
+        and not string.find(m.verified, ';' .. machines[i] .. ';', 1, true) then
+      return true
+    end
+  end
+  return false
+end
+
 -- End the present term, if there is one: its last append is known from now on.
 local function end_term()
   local m = facts('term_id', 'appends')
@@ -72,7 +135,7 @@ local function begin(fresh, shape, schema, seen, above)
   redis.call('UNLINK', META, STREAM, ROWS, TERMS, SESSIONS, LEASE, EPOCHS)
   redis.call('HSET', META, 'schema', schema, 'shape', shape, 'epoch', epoch, 'head', text(head),
     'appends', '0', 'last', '', 'tag', '', 'term', m.term or '0', 'term_id', '', 'base', '0',
-    'top', id, 'rows', '0', 'progress', '')
+    'top', id, 'rows', '0', 'progress', '', 'server', run_id())
   redis.call('XADD', STREAM, id, 'k', 'h', 'm', epoch)
 end
 

@@ -2,6 +2,7 @@
 -- columns is replaced, unless a process that uses it was seen within `alive` milliseconds.
 local process, shape, schema, fresh, alive = unpack(ARGV)
 
+server_changed()
 local m = facts('epoch', 'schema', 'shape', 'head')
 local now, began, others = now_ms(), '', 0
 local machines = redis.call('HGETALL', MACHINES)
@@ -33,6 +34,9 @@ elseif others == 0 then
   local epoch = text(count_of(m.epoch) + 1) .. '.' .. fresh
   redis.call('HSET', META, 'epoch', epoch)
   add('k', 'h', 'm', epoch)
+  trust_server()
+else
+  verify(process)
 end
 redis.call('HSET', MACHINES, process, text(now))
 m = facts('epoch', 'head', 'appends', 'last', 'top', 'term', 'progress')

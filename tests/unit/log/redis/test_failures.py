@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from bridge.errors import LeaseLostError, PositionGoneError
 from bridge.log.base import Progress
 from bridge.log.redis import connection as connection_module
+from bridge.log.redis import lease as lease_module
 from bridge.log.redis import reader as reader_module
 from bridge.sandbox.redis import RedisServer
 from tests.support.redis import crash, event, numbers, opened, rows_of, until, unused_name
@@ -369,12 +370,37 @@ async def test_leader_notices_that_a_replica_took_over_that_lacks_its_appends(
     assert a.log.head.seq > before.seq
 
 
-async def test_follower_does_not_skip_the_entries_that_took_the_place_of_lost_ones(
-    failover: Failover,
+async def test_history_ends_with_a_failover_if_a_process_that_may_have_read_more_is_gone(
+    failover: Failover, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A follower at 5; the replica has 3; a new leader appends 4', 5' and 6' before the follower
-    is back.
+    """A follower at 5 is killed with the leader; the replica has 3, and so has the other follower:
+    a client of the killed one would take 4' and 5' for what it has.
     """
+    monkeypatch.setattr(lease_module, "PATIENCE_SECONDS", 0.3)
+    (a, _), (b, _) = await failover.site.leader(), await failover.site.process()
+    c, to_c = await failover.site.process()
+    await append(a, 1, 2, 3)
+    await until(lambda: c.log.head.seq == 3 == b.log.head.seq)
+    await failover.detach()
+    to_c.cut()
+    await append(a, 4)
+    await append(a, 5)
+    await until(lambda: b.log.head.seq == 5)
+    before = b.log.head
+    await crash(a)
+    await crash(b)
+    await failover.promote(to_c)
+    to_c.heal()
+    await c.lease.acquired()
+    assert c.log.head.epoch != before.epoch
+    assert c.log.locate(before) is None
+
+
+async def test_new_leader_on_another_server_waits_for_what_the_others_have_read(
+    failover: Failover, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A follower at 5; the replica has 3. The follower can't reach it as soon as the other one."""
+    monkeypatch.setattr(lease_module, "PATIENCE_SECONDS", 60.0)
     (a, _), (b, to_b) = await failover.site.leader(), await failover.site.process()
     c, to_c = await failover.site.process()
     await append(a, 1, 2, 3)
@@ -386,20 +412,37 @@ async def test_follower_does_not_skip_the_entries_that_took_the_place_of_lost_on
     await until(lambda: b.log.head.seq == 5)
     followed, before = b.log.follow(b.log.head), b.log.head
     to_b.cut()
-    await crash(a)
+    await a.log.close()
     await failover.promote(to_c)
     to_c.heal()
-    await c.lease.acquired()
-    for key in (40, 50, 60):
-        await append(c, key)
-    epoch = c.log.head.epoch
-    assert epoch == before.epoch
+    acquired = asyncio.ensure_future(c.lease.acquired())
+    await until(lambda: c.log.error is None)
+    await asyncio.wait({acquired}, timeout=1.0)
+    assert not acquired.done()
     to_b.switch(failover.replica.port)
     to_b.heal()
     await lost_by(followed)
-    await until(lambda: b.log.head.epoch == c.log.head.epoch != epoch)
+    await acquired
+    assert b.log.head.epoch == c.log.head.epoch != before.epoch
     assert b.log.locate(before) is None
-    assert c.log.locate(before) is None
+
+
+async def test_history_goes_on_after_a_failover_once_all_have_verified_what_they_have_read(
+    failover: Failover, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease_module, "PATIENCE_SECONDS", 60.0)
+    (a, _), (b, to_b) = await failover.site.leader(), await failover.site.process()
+    c, to_c = await failover.site.process()
+    await append(a, 1, 2, 3)
+    await until(lambda: c.log.head.seq == 3 == b.log.head.seq)
+    await a.log.close()
+    await failover.detach()
+    before = c.log.head
+    await failover.promote(to_b, to_c)
+    await c.lease.acquired()
+    await append(c, 4)
+    assert c.log.head.epoch == before.epoch
+    assert c.log.locate(before) == before
 
 
 async def test_failover_to_a_replica_that_has_everything_loses_nothing(
