@@ -59,8 +59,8 @@ end
 -- Whether the server is another one than that on which the history is known to be whole, so that it
 -- may lack its last entries. Each process that runs verifies what it has read; `verified` lists them.
 local function server_changed()
-  local run, m = run_id(), facts('server', 'changed_to')
-  if run == '' or m.server == run then
+  local run, m = run_id(), facts('epoch', 'server', 'changed_to')
+  if not m.epoch or run == '' or m.server == run then
     return false
   end
   if m.changed_to ~= run then
