@@ -145,6 +145,7 @@ socket.emit = (name, request, ack) => {
         await rows_become(printed, {**MANY, "a": 1, "t39": 2})
 
 
+@pytest.mark.once
 async def test_shown_client_that_recovers_before_the_last_page_has_all_rows(js: Path) -> None:
     table = FakeTable(*(row(key, price=price) for key, price in MANY.items()))
     live = create_app(settings(**PAGES), source=FakeSource(), table=table)

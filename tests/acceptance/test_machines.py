@@ -151,6 +151,7 @@ async def test_leader_paused_beyond_its_lease_follows_by_itself_and_its_client_m
             assert all("appendonly yes" in str(status["log_server"]) for status in statuses)
 
 
+@pytest.mark.once
 async def test_leader_cut_from_redis_follows_once_it_is_back_and_its_client_misses_nothing(
     run_bridge: RunBridge, sandbox: Sandbox, client: SeedClients
 ) -> None:
@@ -241,6 +242,7 @@ async def test_second_signal_ends_a_stopping_machine_at_once(
             assert time.monotonic() - started < DRAIN_SECONDS / 2
 
 
+@pytest.mark.once
 async def test_half_open_client_recovers_at_another_machine_and_its_twin_is_evicted(
     run_bridge: RunBridge, sandbox: Sandbox, client: SeedClients
 ) -> None:
@@ -262,7 +264,8 @@ async def test_half_open_client_recovers_at_another_machine_and_its_twin_is_evic
             assert await prices(js, 1) == [(price + 2, price + 3)]
 
 
-@pytest.mark.parametrize("lost", ["flushed", pytest.param("restarted", marks=pytest.mark.once)])
+@pytest.mark.once
+@pytest.mark.parametrize("lost", ["flushed", "restarted"])
 async def test_clients_of_a_lost_history_are_fresh_and_no_process_ends(
     run_bridge: RunBridge, sandbox: Sandbox, client: SeedClients, lost: str
 ) -> None:

@@ -93,6 +93,7 @@ async def test_polling_client_stays_connected_behind_a_balancer_without_sticky_s
         assert [line for line in client.lines if "disconnected" in line] == []
 
 
+@pytest.mark.once
 async def test_polling_client_of_a_killed_machine_recovers_at_the_other_one(
     start_js: Start, sandbox: Sandbox, two: list[Machine]
 ) -> None:

@@ -89,6 +89,7 @@ async def test_check_reports_failures(run_bridge: RunBridge) -> None:
     assert "not_shown" not in process.text + process.stderr
 
 
+@pytest.mark.once
 async def test_check_reports_success(run_bridge: RunBridge, sandbox: Sandbox) -> None:
     environment = {
         "SUPABASE_URL": sandbox.supabase_url,
@@ -163,6 +164,7 @@ async def test_check_reads_the_table_of_watches(run_bridge: RunBridge, sandbox: 
         assert [line[:4] for line in lines[5:]] == (["FAIL"] if expected else ["ok  "]) * 2
 
 
+@pytest.mark.once
 async def test_dev_runs_database_bridge_and_client(
     run_bridge: RunBridge, seed_client: SeedClients, http: httpx.AsyncClient
 ) -> None:
@@ -204,6 +206,7 @@ async def test_dev_runs_database_bridge_and_client(
         await psycopg.AsyncConnection.connect(addresses["database_url"])
 
 
+@pytest.mark.once
 async def test_dev_stopped_while_it_starts_leaves_no_process(
     run_bridge: RunBridge,
 ) -> None:
@@ -224,6 +227,7 @@ async def test_dev_prints_its_addresses(run_bridge: RunBridge) -> None:
     assert re.search(r"update properties", text)
 
 
+@pytest.mark.once
 async def test_listen_prints_the_events_of_a_region(
     run_bridge: RunBridge,
 ) -> None:
@@ -243,6 +247,7 @@ async def test_listen_prints_the_events_of_a_region(
     assert process.stderr == "connected\ndisconnected: client disconnect\n"
 
 
+@pytest.mark.once
 async def test_listen_reports_an_unreachable_bridge(run_bridge: RunBridge) -> None:
     async with run_bridge("listen", f"http://127.0.0.1:{free_port()}") as process:
         assert await process.end() == 1

@@ -107,6 +107,7 @@ async def test_clients_of_all_processes_receive_each_event(
         await set_price(sandbox, row["id"], row["price"])
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("transports", [["polling"], ["polling", "websocket"]])
 async def test_polls_reach_the_process_of_their_session(
     bridge: RestartableBridge, client: SeedClients, sandbox: Sandbox, transports: list[str]
@@ -130,6 +131,7 @@ async def test_polls_reach_the_process_of_their_session(
         await set_price(sandbox, row["id"], row["price"])
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("transport", ["polling", "websocket"])
 async def test_client_recovers_at_another_process_after_the_kill_of_its_own(
     bridge: RestartableBridge, client: SeedClients, sandbox: Sandbox, transport: str
@@ -153,6 +155,7 @@ async def test_client_recovers_at_another_process_after_the_kill_of_its_own(
         await set_price(sandbox, row["id"], row["price"])
 
 
+@pytest.mark.once
 async def test_client_recovers_at_another_process_while_its_own_lives(
     bridge: RestartableBridge, sandbox: Sandbox
 ) -> None:
@@ -181,6 +184,7 @@ async def test_client_recovers_at_another_process_while_its_own_lives(
         await set_price(sandbox, row["id"], row["price"])
 
 
+@pytest.mark.once
 async def test_clients_stay_connected_and_miss_nothing_when_the_leader_process_dies(
     bridge: RestartableBridge, client: SeedClients, sandbox: Sandbox
 ) -> None:
@@ -207,6 +211,7 @@ async def test_clients_stay_connected_and_miss_nothing_when_the_leader_process_d
             await set_price(sandbox, each["id"], each["price"])
 
 
+@pytest.mark.once
 async def test_clients_are_fresh_when_the_leader_process_of_a_log_in_memory_dies(
     in_memory: RestartableBridge, client: SeedClients, sandbox: Sandbox
 ) -> None:
@@ -228,6 +233,7 @@ async def test_clients_are_fresh_when_the_leader_process_of_a_log_in_memory_dies
         await set_price(sandbox, row["id"], row["price"])
 
 
+@pytest.mark.once
 async def test_limits_hold_for_all_processes_together(bridge: RestartableBridge) -> None:
     async with bridge.running(BRIDGE_CONNECTIONS="5"), AsyncExitStack() as stack:
         await ready(bridge)
@@ -248,6 +254,7 @@ async def test_limits_hold_for_all_processes_together(bridge: RestartableBridge)
         await stack.enter_async_context(raw_client(bridge.url))
 
 
+@pytest.mark.once
 async def test_limits_hold_after_the_leader_process_was_replaced(
     bridge: RestartableBridge,
 ) -> None:
@@ -265,6 +272,7 @@ async def test_limits_hold_after_the_leader_process_was_replaced(
                     assert response.status == 503
 
 
+@pytest.mark.once
 async def test_connections_of_a_process_that_died_count_no_more(
     bridge: RestartableBridge,
 ) -> None:
@@ -280,6 +288,7 @@ async def test_connections_of_a_process_that_died_count_no_more(
             await stack.enter_async_context(raw_client(bridge.url))
 
 
+@pytest.mark.once
 async def test_sign_out_ends_the_connections_of_all_processes(
     run_bridge: RunBridge, sandbox: Sandbox
 ) -> None:
@@ -318,6 +327,7 @@ async def test_sign_out_ends_the_connections_of_all_processes(
         assert (await stranger.request("subscribe", {"regions": ["TX"]}))["ok"]
 
 
+@pytest.mark.once
 async def test_user_at_any_process_is_notified_once(
     bridge: RestartableBridge, sandbox: Sandbox
 ) -> None:
@@ -369,6 +379,7 @@ async def test_all_processes_end_on_a_signal(
     assert " CRITICAL " not in process.stderr
 
 
+@pytest.mark.once
 async def test_second_signal_ends_all_processes_at_once(
     bridge: RestartableBridge, client: SeedClients
 ) -> None:
@@ -385,6 +396,7 @@ async def test_second_signal_ends_all_processes_at_once(
         assert not [pid for pid in pids if running(pid)]
 
 
+@pytest.mark.once
 async def test_dev_runs_several_processes(run_bridge: RunBridge, http: httpx.AsyncClient) -> None:
     async with run_bridge("dev", "--json", "--no-activity", "--processes", "2") as process:
         addresses = await process.next("bridge_url")
@@ -396,6 +408,7 @@ async def test_dev_runs_several_processes(run_bridge: RunBridge, http: httpx.Asy
         assert not [pid for pid in addresses["pids"] if running(pid)]
 
 
+@pytest.mark.once
 async def test_all_processes_end_when_the_supervisor_is_killed(bridge: RestartableBridge) -> None:
     async with bridge.running() as process:
         pids = [each["pid"] for each in (await until_processes(bridge)).values()]
@@ -405,6 +418,7 @@ async def test_all_processes_end_when_the_supervisor_is_killed(bridge: Restartab
                 await asyncio.sleep(0.02)
 
 
+@pytest.mark.once
 async def test_bridge_starts_again_right_after_its_supervisor_was_killed(
     bridge: RestartableBridge, client: SeedClients
 ) -> None:
@@ -418,6 +432,7 @@ async def test_bridge_starts_again_right_after_its_supervisor_was_killed(
             assert (back["recovered"], back["connected"]) == (True, sid)
 
 
+@pytest.mark.once
 async def test_serve_exits_with_an_error_if_a_process_can_not_start(
     run_bridge: RunBridge, tmp_path: Path
 ) -> None:
@@ -431,6 +446,7 @@ async def test_serve_exits_with_an_error_if_a_process_can_not_start(
     assert str(file) in process.stderr
 
 
+@pytest.mark.once
 async def test_port_of_several_processes_is_not_shared_with_another_bridge(
     run_bridge: RunBridge, http: httpx.AsyncClient
 ) -> None:

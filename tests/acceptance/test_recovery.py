@@ -154,6 +154,7 @@ async def test_client_is_fresh_beyond_the_recovery_window(
         assert await seqs(client, 1) == [7]
 
 
+@pytest.mark.once
 @transports
 async def test_client_that_disconnects_itself_is_fresh(
     recovery_client: SeedClients, transport: str
@@ -170,6 +171,7 @@ async def test_client_that_disconnects_itself_is_fresh(
         assert (await client.connected())["recovered"] is False
 
 
+@pytest.mark.once
 async def test_seed_client_receives_missed_events(seed_client: SeedClients) -> None:
     """The client removes its listeners on `disconnect` and adds them on `connect`. It does not
     upgrade: if the network ends during an upgrade, the official client detects it by the ping

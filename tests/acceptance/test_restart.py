@@ -169,6 +169,7 @@ async def test_client_of_a_history_that_an_older_copy_lacks_is_fresh(
     assert tags[0] != tags[1]
 
 
+@pytest.mark.once
 async def test_client_is_fresh_after_a_restart_with_a_log_in_memory(
     run_bridge: RunBridge, client: SeedClients, sandbox: Sandbox
 ) -> None:
@@ -218,6 +219,7 @@ def _errors(stderr: str) -> list[str]:
     return lines[first:]
 
 
+@pytest.mark.once
 async def test_log_that_can_not_be_opened_is_reported_in_one_line(
     run_bridge: RunBridge, tmp_path: Path
 ) -> None:
@@ -228,6 +230,7 @@ async def test_log_that_can_not_be_opened_is_reported_in_one_line(
     assert "no/folder/log.sqlite3 can't be opened: No such file or directory" in line
 
 
+@pytest.mark.once
 async def test_start_that_waits_for_a_full_disk_is_reported_and_ends_by_a_signal(
     run_bridge: RunBridge, tmp_path: Path
 ) -> None:
@@ -243,6 +246,7 @@ async def test_start_that_waits_for_a_full_disk_is_reported_and_ends_by_a_signal
     assert "Traceback" not in process.stderr
 
 
+@pytest.mark.once
 async def test_damaged_log_is_reported_with_a_remedy(run_bridge: RunBridge, tmp_path: Path) -> None:
     (tmp_path / "log.sqlite3").write_bytes(b"x" * 10_000)
     settings = {**NOWHERE, "BRIDGE_LOG": f"sqlite:///{tmp_path}/log.sqlite3"}
@@ -252,9 +256,8 @@ async def test_damaged_log_is_reported_with_a_remedy(run_bridge: RunBridge, tmp_
     assert "Move it away" in process.stderr
 
 
-@pytest.mark.parametrize(
-    "number", [pytest.param(signal.SIGKILL, marks=pytest.mark.once), signal.SIGTERM]
-)
+@pytest.mark.once
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 async def test_python_client_reconnects_after_a_restart(
     restartable: RestartableBridge, number: signal.Signals
 ) -> None:

@@ -78,6 +78,7 @@ async def test_upgrade_from_polling_loses_and_repeats_no_event(
     await publishing
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("transport", ["polling", "websocket"])
 async def test_subscription_is_acknowledged_and_selects_events(
     gate: tuple[Gateway, str], seed_client: SeedClients, transport: str
@@ -94,6 +95,7 @@ async def test_subscription_is_acknowledged_and_selects_events(
         assert [(await client.event())["data"]["seq"] for _ in range(2)] == [2, 3]
 
 
+@pytest.mark.once
 async def test_rejection_reaches_connect_error(
     gate: tuple[Gateway, str], seed_client: SeedClients
 ) -> None:
@@ -104,6 +106,7 @@ async def test_rejection_reaches_connect_error(
         assert refused["message"] == refused["data"]["message"]
 
 
+@pytest.mark.once
 async def test_client_reconnects_after_the_server_has_cut_it_off(
     gate: tuple[Gateway, str], seed_client: SeedClients
 ) -> None:

@@ -125,6 +125,7 @@ async def test_shown_client_is_anonymous_when_the_user_signs_out(js: Path) -> No
         await until_bearers(at, 0)
 
 
+@pytest.mark.once
 async def test_shown_client_sends_a_fresh_token_on_the_open_connection(js: Path) -> None:
     async with site(**REGIONS) as at, shown_client(js, at, session(USER, "TX", "CA")) as client:
         await client.auth_state("TOKEN_REFRESHED", session(USER, "TX"))

@@ -69,6 +69,7 @@ async def test_workers_with_a_log_in_memory_name_the_cause(
         assert "another worker of this server runs the bridge" in await line_with(output, REMEDY)
 
 
+@pytest.mark.once
 @servers
 async def test_workers_with_a_log_in_a_file_name_the_cause_in_one_line(
     server: str, sandbox: Sandbox, tmp_path: Path

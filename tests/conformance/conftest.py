@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -14,6 +15,9 @@ from tests.serving import served
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+PONG_SECONDS = 3.0
+IMPATIENT_PONG_SECONDS = 0.5
 
 SERVERS: dict[str, dict[str, Any]] = {
     # Websockets are taken over from uvicorn; see `bridge/server/websocket_protocol.py`.
@@ -46,9 +50,9 @@ class Echoes:
         return (self.engine.reasons | self.echo.server.reasons)[sid]
 
 
-@pytest.fixture(scope="module", params=SERVERS)
-async def echoes(request: pytest.FixtureRequest) -> AsyncIterator[Echoes]:
-    engine, socketio = echo.EchoEngine(), echo.Echo()
+@asynccontextmanager
+async def serving(kind: str, pong_seconds: float) -> AsyncIterator[Echoes]:
+    engine, socketio = echo.EchoEngine(pong_seconds), echo.Echo(pong_seconds)
 
     async def drain() -> None:
         await socketio.writer.close_all()
@@ -57,8 +61,22 @@ async def echoes(request: pytest.FixtureRequest) -> AsyncIterator[Echoes]:
         await engine.shutdown()
 
     app = echo.app(engine, socketio)
-    async with served(app, lifespan="off", drain=drain, **SERVERS[request.param]) as base:
+    async with served(app, lifespan="off", drain=drain, **SERVERS[kind]) as base:
         yield Echoes(base, engine, socketio)
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+async def echoes(request: pytest.FixtureRequest) -> AsyncIterator[Echoes]:
+    """Servers that wait long enough for the answer to a ping, also on a busy machine."""
+    async with serving(request.param, PONG_SECONDS) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+async def impatient(request: pytest.FixtureRequest) -> AsyncIterator[Echoes]:
+    """Servers that soon end a session that does not answer a ping."""
+    async with serving(request.param, IMPATIENT_PONG_SECONDS) as servers:
+        yield servers
 
 
 @pytest.fixture
@@ -73,3 +91,8 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 def url(request: pytest.FixtureRequest, echoes: Echoes) -> str:
     """Where Engine.IO is served, alone and below Socket.IO."""
     return str(getattr(echoes, request.param))
+
+
+@pytest.fixture(params=["engineio", "socketio"])
+def impatient_url(request: pytest.FixtureRequest, impatient: Echoes) -> str:
+    return str(getattr(impatient, request.param))

@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 
 from tests.conformance import echo
+from tests.conformance.conftest import PONG_SECONDS
 from tests.conformance.peer import Polls, request, websocket
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ Http = aiohttp.ClientSession
 
 OPENING = {
     "pingInterval": int(echo.PING_SECONDS * 1000),
-    "pingTimeout": int(echo.PONG_SECONDS * 1000),
+    "pingTimeout": int(PONG_SECONDS * 1000),
     "maxPayload": echo.PAYLOAD_BYTES,
 }
 
@@ -216,20 +217,20 @@ async def test_polling_session_is_pinged_while_it_answers(session: Http, url: st
 
 
 async def test_polling_session_that_does_not_answer_a_ping_ends(
-    session: Http, echoes: Echoes, url: str
+    session: Http, impatient: Echoes, impatient_url: str
 ) -> None:
-    polls = await Polls.open(session, url)
+    polls = await Polls.open(session, impatient_url)
     assert await polls.get() == (200, "2")
     assert await polls.get() == (200, "6")  # released
-    assert await echoes.reason(polls.sid) == echoes.engine.reason.PING_TIMEOUT
+    assert await impatient.reason(polls.sid) == impatient.engine.reason.PING_TIMEOUT
     assert (await polls.get())[0] == 400
 
 
 async def test_session_that_does_not_poll_ends_by_ping_timeout(
-    session: Http, echoes: Echoes, url: str
+    session: Http, impatient: Echoes, impatient_url: str
 ) -> None:
-    polls = await Polls.open(session, url)
-    assert await echoes.reason(polls.sid) == echoes.engine.reason.PING_TIMEOUT
+    polls = await Polls.open(session, impatient_url)
+    assert await impatient.reason(polls.sid) == impatient.engine.reason.PING_TIMEOUT
     assert (await polls.get())[0] == 400
 
 
@@ -242,9 +243,9 @@ async def test_websocket_is_pinged_while_it_answers(session: Http, url: str) -> 
 
 
 async def test_websocket_that_does_not_answer_a_ping_is_closed(
-    session: Http, echoes: Echoes, url: str
+    session: Http, impatient: Echoes, impatient_url: str
 ) -> None:
-    async with websocket(session, url) as ws:
+    async with websocket(session, impatient_url) as ws:
         opening = str(await ws.next())
         assert opening[0] == "0"
         assert await ws.next() == "2"
@@ -254,9 +255,9 @@ async def test_websocket_that_does_not_answer_a_ping_is_closed(
             while True:
                 packets.append(await ws.next())
         assert set(packets) <= {"1"}
-    reason = echoes.engine.reason
+    reason = impatient.engine.reason
     # Behind ASGI the library's reader waits for as long as the heartbeat, and may end first.
-    ended = await echoes.reason(json.loads(opening[1:])["sid"])
+    ended = await impatient.reason(json.loads(opening[1:])["sid"])
     assert ended in (reason.PING_TIMEOUT, reason.TRANSPORT_CLOSE)
 
 

@@ -139,6 +139,12 @@ def test_gate_waits_for_each_check_that_it_begins() -> None:
     assert sorted(begun) == sorted(awaited.split())
 
 
+ON_OWN_PYTHON_ONLY = {
+    # One long test. `test_machines.py` stops a machine with clients on each Python.
+    "tests/acceptance/test_rolling.py"
+}
+
+
 def test_gate_runs_tests_of_each_acceptance_file_on_them() -> None:
     """Not all tests of a file are marked `once`."""
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-n0", "tests/acceptance"]
@@ -150,7 +156,7 @@ def test_gate_runs_tests_of_each_acceptance_file_on_them() -> None:
         check=True,
     ).stdout
     files = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("tests/acceptance/test_*.py")}
-    assert set(re.findall(r"^(.*)::", selected, re.MULTILINE)) >= files
+    assert set(re.findall(r"^(.*?)::", selected, re.MULTILINE)) == files - ON_OWN_PYTHON_ONLY
 
 
 def test_image_has_a_python_that_the_gate_may_run() -> None:
