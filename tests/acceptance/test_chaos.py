@@ -9,7 +9,7 @@ from tests.chaos.run import Options, Run
 
 @pytest.mark.parametrize(
     ("seed", "log", "seconds"),
-    [pytest.param(11, "sqlite:", 8, marks=pytest.mark.once), (12, "memory:", 4)],
+    [pytest.param(11, "sqlite:", 6, marks=pytest.mark.once), (12, "memory:", 3)],
 )
 async def test_clients_receive_every_committed_change_under_random_faults(
     seed: int, log: str, seconds: float

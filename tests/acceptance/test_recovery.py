@@ -73,7 +73,15 @@ async def seqs(client: SeedClient, number: int) -> list[int]:
     return [(await client.event())["data"]["seq"] for _ in range(number)]
 
 
-ways = pytest.mark.parametrize("way", ["server", "network", "client", "half-open"])
+ways = pytest.mark.parametrize(
+    "way",
+    [
+        "server",
+        pytest.param("network", marks=pytest.mark.once),
+        pytest.param("client", marks=pytest.mark.once),
+        pytest.param("half-open", marks=pytest.mark.once),
+    ],
+)
 transports = pytest.mark.parametrize("transport", ["polling", "websocket"])
 
 

@@ -11,7 +11,7 @@ from tests.rolling import Options, run
 async def test_machines_restarted_in_turn_lose_and_repeat_nothing_and_every_client_recovers() -> (
     None
 ):
-    result = await run(Options(machines=3, clients=20, rate=50, drain=1.5))
+    result = await run(Options(machines=2, clients=20, rate=50, drain=1.5))
     print(result)
     assert not result.found
     assert result.not_recovered == 0

@@ -19,7 +19,7 @@ from tests.support.machines import Machines, machines, move, prices
 if TYPE_CHECKING:
     from tests.support.machines import Machine
 
-STEPS = 40
+STEPS = 25
 
 
 class Wanderer:
