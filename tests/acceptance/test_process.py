@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
-import socket
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -17,6 +16,7 @@ from starlette.routing import Mount
 from tests.acceptance.conftest import SECONDS
 from tests.fakes import build, entry
 from tests.serving import served
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,12 +28,6 @@ if TYPE_CHECKING:
     RunBridge = Callable[..., AbstractAsyncContextManager[BridgeProcess]]
 
 NOWHERE = {"SUPABASE_URL": "http://127.0.0.1:9", "SUPABASE_SECRET_KEY": "sb_secret_not_shown"}
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
 
 
 async def alive(http: httpx.AsyncClient, url: str) -> None:
