@@ -177,7 +177,7 @@ async def test_dev_serves_the_app_with_the_bridge_in_its_environment(
         answer = await page(http, urls["web_url"])
         assert answer["BRIDGE_URL"] == urls["bridge_url"]
         assert answer["BRIDGE_PATH"] == "/socket.io"
-        assert "SUPABASE_URL" not in answer
+        assert answer["SUPABASE_URL"] == urls["supabase_url"]
         assert (await http.get(urls["bridge_url"] + "/readyz")).status_code == 200
     await gone(answer["pids"])
 
