@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from bridge.sandbox.redis import RedisServer
-from tests.acceptance.test_process import free_port
+from tests.support.ports import free_port
 from tests.support.redis_proxy import RedisProxy
 from tests.support.tcp_proxy import TcpProxy
 

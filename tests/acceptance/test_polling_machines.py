@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from tests.acceptance.restartable_bridge import RestartableBridge
-from tests.acceptance.test_process import free_port
 from tests.acceptance.test_restart import pick, property_events, set_price
+from tests.support.ports import free_port
 from tests.support.redis import unused_name
 from tests.support.round_robin import RoundRobin
 

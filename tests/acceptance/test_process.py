@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
-import socket
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -17,6 +16,7 @@ from starlette.routing import Mount
 from tests.acceptance.conftest import SECONDS
 from tests.fakes import build, entry
 from tests.serving import served
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,12 +28,6 @@ if TYPE_CHECKING:
     RunBridge = Callable[..., AbstractAsyncContextManager[BridgeProcess]]
 
 NOWHERE = {"SUPABASE_URL": "http://127.0.0.1:9", "SUPABASE_SECRET_KEY": "sb_secret_not_shown"}
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
 
 
 async def alive(http: httpx.AsyncClient, url: str) -> None:
@@ -98,7 +92,10 @@ async def test_check_reports_success(run_bridge: RunBridge, sandbox: Sandbox) ->
     async with run_bridge("check", **environment) as process:
         assert await process.end() == 0
     lines = process.text.splitlines()
-    assert [line[:4] for line in lines] == ["ok  "] * 4
+    assert [line.split(":")[0] for line in lines] == [
+        f"ok    {name}"
+        for name in ("settings", "tokens", "table", "rights", "updated_at", "changes")
+    ]
     assert lines[1].startswith("ok    tokens: optional; verified with ES256 ")
 
 
@@ -157,11 +154,12 @@ async def test_check_reads_the_table_of_watches(run_bridge: RunBridge, sandbox: 
         async with run_bridge("check", **environment, BRIDGE_WATCHERS=table) as process:
             assert await process.end() == expected
         lines = process.text.splitlines()
-        assert (
-            lines[4] == f"ok    settings: table public.{table} lists the watches for notifications"
-        )
-        assert [line[:4] for line in lines[:4]] == ["ok  "] * 4
-        assert [line[:4] for line in lines[5:]] == (["FAIL"] if expected else ["ok  "]) * 2
+        listed = f"ok    settings: table public.{table} lists the watches for notifications"
+        of_watches = lines.index(listed)
+        assert {line[:4] for line in lines[:of_watches]} == {"ok  "}
+        found = {line.split(":")[0][6:]: line[:4] for line in lines[of_watches + 1 :]}
+        verdict = "FAIL" if expected else "ok  "
+        assert found["table"] == found["changes"] == verdict
 
 
 @pytest.mark.once

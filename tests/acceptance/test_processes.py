@@ -13,10 +13,11 @@ import httpx
 import pytest
 
 from tests.acceptance.restartable_bridge import RestartableBridge
-from tests.acceptance.test_process import NOWHERE, alive, free_port
+from tests.acceptance.test_process import NOWHERE, alive
 from tests.acceptance.test_restart import pick, property_events, set_price
 from tests.raw_client import Client
 from tests.raw_client import client as raw_client
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -28,8 +28,8 @@ from tests.acceptance.conftest import (
     SeedClients,
     bridge_process,
 )
-from tests.acceptance.test_process import free_port
 from tests.conftest import options
+from tests.support.ports import free_port
 
 RunBridge = Callable[..., AbstractAsyncContextManager[BridgeProcess]]
 READY_SECONDS = 60.0

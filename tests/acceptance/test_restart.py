@@ -15,7 +15,8 @@ import socketio
 
 from tests.acceptance.conftest import SECONDS
 from tests.acceptance.restartable_bridge import RestartableBridge
-from tests.acceptance.test_process import NOWHERE, free_port
+from tests.acceptance.test_process import NOWHERE
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,8 @@ import httpx
 import jwt
 
 from tests.acceptance.conftest import SECONDS
-from tests.acceptance.test_process import alive, free_port
+from tests.acceptance.test_process import alive
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from bridge.sandbox import Sandbox

@@ -31,8 +31,8 @@ from bridge.changes import Change, Item
 from bridge.cli import main as cli
 from bridge.sandbox import Sandbox
 from bridge.source.change_queue import ChangeQueue
-from tests.acceptance.test_process import free_port
 from tests.bench.figures import percentile
+from tests.support.ports import free_port
 
 RECORD_FILE = "BENCH_NOTES"
 """Environment variable with the file in which the bridge's process records arrivals."""

@@ -25,9 +25,9 @@ import httpx
 import psycopg
 
 from bridge.sandbox import Sandbox
-from tests.acceptance.test_process import free_port
 from tests.bench.machine import memory
 from tests.bench.rig import rig
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -41,10 +41,10 @@ from bridge.source.replication.lsn import StreamPosition
 from bridge.source.replication.slot import SlotOptions, start_command
 from bridge.source.replication.stream import TransactionAssembler
 from bridge.source.replication.types import TypeCatalog
-from tests.acceptance.test_process import free_port
 from tests.bench.latency import FIRST, ROWS, Arrivals, bridge, percentiles, ready
 from tests.bench.machine import resident
 from tests.integration.replication_rig import ReplicationRig, replication_settings
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine

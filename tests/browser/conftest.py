@@ -16,8 +16,8 @@ from playwright.async_api import async_playwright
 from bridge.dev.web import NodeInstallation, WebApp, WebAppError, WebServer, find_app, find_node
 from tests.acceptance.conftest import bridge_process
 from tests.acceptance.restartable_bridge import RestartableBridge
-from tests.browser.ports import quiet_port
 from tests.browser.tab import HIGHLIGHTS, Tab
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -111,13 +111,13 @@ async def browsers(chromium: str) -> AsyncIterator[Browsers]:
 @pytest.fixture(scope="session")
 def port() -> int:
     """Return the port of every bridge of the session: the app is configured once."""
-    return quiet_port()
+    return free_port()
 
 
 @pytest.fixture(scope="session")
 async def web(app: WebApp, node: NodeInstallation, port: int) -> AsyncIterator[WebServer]:
     environment = {"BRIDGE_URL": f"http://127.0.0.1:{port}", "BRIDGE_EXPOSE_STATE": "true"}
-    async with WebServer.open(app, node, port=quiet_port(), environment=environment) as server:
+    async with WebServer.open(app, node, port=free_port(), environment=environment) as server:
         yield server
 
 

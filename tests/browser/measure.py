@@ -41,9 +41,9 @@ from tests.browser.conftest import (
     restartable_bridge,
     which,
 )
-from tests.browser.ports import quiet_port
 from tests.fakes import FakeSource, FakeTable, row, settings
 from tests.serving import served
+from tests.support.ports import free_port
 
 LISTINGS = 300
 SETTLE_SECONDS = 8.0
@@ -93,7 +93,7 @@ async def web_app(bridge_url: str, *, batch: bool = False) -> AsyncIterator[str]
         "BRIDGE_BATCH": str(batch).lower(),
         "BRIDGE_EXPOSE_STATE": "true",
     }
-    async with WebServer.open(app, node, port=quiet_port(), environment=environment) as server:
+    async with WebServer.open(app, node, port=free_port(), environment=environment) as server:
         yield server.url
 
 
@@ -115,7 +115,7 @@ async def tab(url: str, *, webgl: bool) -> AsyncIterator[Page]:
 
 @contextlib.asynccontextmanager
 async def full_stack(*, webgl: bool, source: str) -> AsyncIterator[tuple[Sandbox, Page]]:
-    port = quiet_port()
+    port = free_port()
     async with contextlib.AsyncExitStack() as stack:
         sandbox = await stack.enter_async_context(Sandbox.open())
         web = await stack.enter_async_context(web_app(f"http://127.0.0.1:{port}"))

@@ -14,7 +14,7 @@ import pytest
 from playwright.async_api import expect
 
 from tests.acceptance.conftest import BridgeProcess, bridge_process
-from tests.browser.ports import quiet_port
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,8 +36,8 @@ async def addresses(process: BridgeProcess) -> dict[str, Any]:
 async def test_dev_shows_a_change_and_leaves_no_process(
     open_tab: OpenTab, number: signal.Signals, tmp_path: Path
 ) -> None:
-    command = ("dev", "--json", "--no-activity", "--port", str(quiet_port()))
-    async with bridge_process(tmp_path, *command, "--web-port", str(quiet_port())) as process:
+    command = ("dev", "--json", "--no-activity", "--port", str(free_port()))
+    async with bridge_process(tmp_path, *command, "--web-port", str(free_port())) as process:
         where = await addresses(process)
         tab = await open_tab(None, url=where["web_url"])
         tab.may_be_offline = True  # at the end
@@ -67,13 +67,13 @@ async def test_dev_shows_a_change_and_leaves_no_process(
 async def test_demo_user_signs_in_and_is_notified_and_signs_out(
     open_tab: OpenTab, tmp_path: Path
 ) -> None:
-    command = ("dev", "--json", "--no-activity", "--port", str(quiet_port()))
+    command = ("dev", "--json", "--no-activity", "--port", str(free_port()))
     environment = {
         "BRIDGE_REGIONS_CLAIM": "app_metadata.regions",
         "BRIDGE_ANONYMOUS_REGIONS": "CA",
     }
     async with bridge_process(
-        tmp_path, *command, "--web-port", str(quiet_port()), **environment
+        tmp_path, *command, "--web-port", str(free_port()), **environment
     ) as process:
         where = await addresses(process)
         tab = await open_tab(None, url=where["web_url"])

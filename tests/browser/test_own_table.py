@@ -10,9 +10,9 @@ from playwright.async_api import expect
 from bridge.dev.web import WebServer
 from bridge.settings import Settings
 from tests.browser.conftest import restartable_bridge
-from tests.browser.ports import quiet_port
 from tests.browser.tab import UNUSED
 from tests.support.model_client import ModelClient
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -49,7 +49,7 @@ async def flats_url(
 ) -> AsyncIterator[str]:
     """Run a bridge for the table, and the app for that bridge."""
     await sandbox.execute(TABLE)
-    port, web_port = quiet_port(), quiet_port()
+    port, web_port = free_port(), free_port()
     origin = f"http://localhost:{web_port}"
     bridge = restartable_bridge(sandbox, origin, port, tmp_path_factory.mktemp("flats"))
     settings = {

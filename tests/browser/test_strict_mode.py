@@ -10,7 +10,7 @@ import pytest
 
 from bridge.dev.web import WebServer
 from tests.browser import expected
-from tests.browser.ports import quiet_port
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -35,7 +35,7 @@ async def development(app: WebApp, node: NodeInstallation, port: int) -> AsyncIt
     async with WebServer.open(
         app,
         node,
-        port=quiet_port(),
+        port=free_port(),
         environment={"BRIDGE_URL": f"http://127.0.0.1:{port}", "BRIDGE_EXPOSE_STATE": "true"},
         command=("run", "dev", "--", "--hostname", "127.0.0.1"),
     ) as server:

@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from bridge.sandbox.postgres.server import free_port
 from tests.chaos.shared_redis import NAME
 from tests.chaos.supervisor import END_SECONDS, Supervisor
 from tests.chaos.takeovers import Takeovers
 from tests.support.history import parse_in_history
+from tests.support.ports import free_port
 from tests.support.tcp_proxy import TcpProxy
 
 if TYPE_CHECKING:

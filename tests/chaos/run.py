@@ -15,7 +15,6 @@ from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
-from bridge.sandbox.postgres.server import free_port
 from bridge.settings import Settings
 from tests.chaos.checker import Checker
 from tests.chaos.client_session import ClientSession
@@ -35,6 +34,7 @@ from tests.chaos.supervisor import Supervisor
 from tests.chaos.transaction_writer import TransactionWriter
 from tests.support.expected_table import ExpectedTable
 from tests.support.faults import KEY_IDENTITY
+from tests.support.ports import free_port
 from tests.support.tcp_proxy import TcpProxy
 from tests.support.violations import Kind, Violation
 

@@ -159,6 +159,8 @@ class FileLogMachine(MemoryLogMachine):
         self.written = False
         self.epochs.append(self.log.head.epoch)
         if not self.progress.loaded:
+            # Rows of an interrupted initial load are deleted, which writes the new epoch.
+            self.written = bool(self.rows)
             self.rows = {}
             if not self.entries:
                 self.ends = dict.fromkeys(self.epochs[:-1], -1)  # a new history
@@ -177,3 +179,16 @@ MemoryLogMachine.TestCase.settings = settings(max_examples=examples(60), statefu
 FileLogMachine.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=30)
 test_memory_log = MemoryLogMachine.TestCase
 test_file_log = FileLogMachine.TestCase
+
+
+def test_epoch_that_deleted_rows_is_known_later() -> None:
+    machine = FileLogMachine()
+    try:
+        machine.append(events=[(0, None)], rows=[(0, [])], filled=None)
+        for _ in range(3):
+            machine.reopen()
+        for age in range(4):
+            machine.read_entries_after(back=0, age=age)
+        assert [machine.ends[epoch] for epoch in machine.epochs[:-1]] == [1, 1, -1]
+    finally:
+        machine.teardown()

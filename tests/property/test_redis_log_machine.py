@@ -21,6 +21,7 @@ from redis.asyncio import Redis
 from bridge.errors import LeaseLostError, PositionGoneError
 from bridge.log.redis import lease as lease_module
 from bridge.log.redis import reader as reader_module
+from bridge.log.redis.connection import end
 from bridge.log.redis.stream_entry import append_of, kind_of
 from bridge.sandbox.redis import RedisServer
 from tests.support.examples import examples
@@ -125,8 +126,7 @@ class RedisLogMachine(RuleBasedStateMachine):
                 one.stop()
 
     async def _close(self) -> None:
-        for task in self.pending:
-            task.cancel()
+        await end(*self.pending)
         for process in self.processes:
             process.proxy.heal()
             await process.parts.log.close()

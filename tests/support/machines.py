@@ -10,9 +10,9 @@ import httpx
 
 from bridge import create_app
 from bridge.clock import timestamp
-from bridge.sandbox.postgres.server import free_port
 from tests.fakes import FakeSource, FakeTable, row, settings
 from tests.serving import served
+from tests.support.ports import free_port
 from tests.support.shared_log import SharedHistory, SharedLease, SharedLog
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import shutil
 import signal
-import socket
 import sys
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -18,16 +17,11 @@ import pytest
 import bridge.dev.command
 from bridge.dev.command import DevOptions, dev
 from bridge.dev.web import NodeInstallation, WebApp, WebAppError, WebServer, find_node
+from tests.support.ports import free_port
 from tests.web import fake
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +171,7 @@ async def test_dev_serves_the_app_with_the_bridge_in_its_environment(
         answer = await page(http, urls["web_url"])
         assert answer["BRIDGE_URL"] == urls["bridge_url"]
         assert answer["BRIDGE_PATH"] == "/socket.io"
-        assert "SUPABASE_URL" not in answer
+        assert answer["SUPABASE_URL"] == urls["supabase_url"]
         assert (await http.get(urls["bridge_url"] + "/readyz")).status_code == 200
     await gone(answer["pids"])
 

@@ -29,7 +29,7 @@ from bridge.errors import BridgeError, LogUnusableError
 from bridge.log.redis.url import client_url, shown
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 
 T = TypeVar("T")
 
@@ -81,6 +81,8 @@ class Connection:
         self.shown = shown(url)
         """The server, for messages: without credentials."""
         self._url = client_url(url)
+        self._running = 0  # commands
+        self._closed = False
         self._commands: Redis = Redis.from_pool(
             BlockingConnectionPool.from_url(
                 self._url,
@@ -95,8 +97,14 @@ class Connection:
         """Return the result of a command. Raises `ServerUnavailableError`, and `LogUnusableError`
         where a retry can't help.
         """
-        with self.errors():
-            return await cancellable(command(self._commands))
+        self._running += 1
+        try:
+            with self.errors():
+                return await cancellable(command(self._commands))
+        finally:
+            self._running -= 1
+            if self._closed and not self._running:
+                await completed(self._disconnect())  # it may have connected after `close`
 
     async def until_done(
         self, command: Callable[[Redis], Awaitable[T]], failed: Callable[[str], None]
@@ -125,10 +133,14 @@ class Connection:
             with self.errors():
                 yield client
         finally:
-            await client.aclose()
+            await completed(client.aclose())
 
     async def close(self) -> None:
-        """Close all connections. Idempotent."""
+        """Close all connections; a running command closes its own at its end. Idempotent."""
+        self._closed = True
+        await completed(self._disconnect())
+
+    async def _disconnect(self) -> None:
         await self._commands.aclose(close_connection_pool=True)
 
     def errors(self) -> _Errors:
@@ -137,18 +149,40 @@ class Connection:
 
 
 async def cancellable(command: Awaitable[T]) -> T:
-    """Return the result of a command, unless the task was cancelled meanwhile.
+    """Return the result or raise the error of a command, unless the task was cancelled meanwhile.
 
     The client sends within `asyncio.wait_for`, which drops a cancellation that arrives in the step
-    in which the command was sent (Python 3.11, CPython issue 86296).
+    in which the command was sent or failed (Python 3.11, CPython issue 86296).
     """
     task = asyncio.current_task()
     assert task is not None, "a coroutine runs in a task"
     before = task.cancelling()
-    result = await command
+    try:
+        result = await command
+    except Exception as error:
+        if task.cancelling() > before:
+            raise asyncio.CancelledError from error
+        raise
     if task.cancelling() > before:
         raise asyncio.CancelledError
     return result
+
+
+async def completed(closing: Coroutine[Any, Any, None]) -> None:
+    """Complete `closing` even if this task is cancelled meanwhile: the client would leave a
+    connection open whose closing has not begun.
+    """
+    task = asyncio.create_task(closing, name="close connections")
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+    task.result()
 
 
 async def end(*tasks: asyncio.Task[Any]) -> None:

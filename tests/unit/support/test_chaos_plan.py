@@ -5,7 +5,9 @@ from __future__ import annotations
 from itertools import islice
 from typing import Any
 
-from tests.chaos.faults import FAULTS
+import pytest
+
+from tests.chaos.faults import FAULTS, names
 from tests.chaos.plan import Plan
 
 
@@ -36,10 +38,15 @@ def test_plan_injects_the_named_faults_only() -> None:
     assert {each.name for each in plan.injections(1, 60, 0.5)} == {"kill", "cut"}
 
 
-def test_plan_injects_every_fault_within_its_round() -> None:
-    each = list(Plan(7, 30).injections(1, 4000, 1))
-    assert {one.name for one in each} == FAULTS.keys()
+@pytest.mark.parametrize("machines", [False, True])
+def test_plan_injects_every_fault_within_its_round(machines: bool) -> None:
+    each = list(Plan(7, 30, machines=machines).injections(1, 4000, 1))
+    assert {one.name for one in each} == set(names(machines=machines))
     assert all(one.at + one.seconds <= 4000 for one in each)
+
+
+def test_every_fault_is_one_of_one_machine_or_of_several() -> None:
+    assert {*names(machines=False), *names(machines=True)} == FAULTS.keys()
 
 
 def test_workloads_share_keys_and_no_text() -> None:

@@ -12,7 +12,8 @@ from redis.asyncio import Redis
 from bridge.errors import LogUnusableError
 from bridge.log.redis import event_log
 from bridge.log.redis.server_check import facts_of
-from bridge.sandbox.redis import RedisServer, free_port
+from bridge.sandbox.redis import RedisServer
+from tests.support.ports import free_port
 from tests.support.redis import opened, parts, unused_name
 
 GOOD = {
