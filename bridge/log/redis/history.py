@@ -97,8 +97,11 @@ class LocalHistory:
             self.feed.add((), (), None, (note_of(fields),))
         elif kind == b"t":
             self.term = int(fields[b"m"])
-        elif kind == b"h" and fields[b"m"].decode() != self.epoch:
-            raise HistoryBrokenError(f"another history has begun: epoch {fields[b'm'].decode()}")
+        elif kind in (b"h", b"b"):
+            # Beats of an earlier version have no epoch.
+            epoch = fields.get(b"m", self.epoch.encode()).decode()
+            if epoch != self.epoch:
+                raise HistoryBrokenError(f"another history has begun: epoch {epoch}")
         self.last_id = entry_id
         self._wake()
         return kind

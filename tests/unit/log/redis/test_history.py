@@ -80,7 +80,12 @@ async def test_append_that_does_not_follow_is_not_added(
 
 
 @pytest.mark.parametrize(
-    "fields", [appended(6, head=6, epoch="other"), {b"k": b"h", b"m": b"other"}]
+    "fields",
+    [
+        appended(6, head=6, epoch="other"),
+        {b"k": b"h", b"m": b"other"},
+        {b"k": b"b", b"m": b"other"},
+    ],
 )
 async def test_entry_of_another_history_is_not_added(fields: dict[bytes, bytes]) -> None:
     history = opened()
