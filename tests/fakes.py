@@ -189,6 +189,8 @@ class FakeSource:
 
     def __init__(self) -> None:
         self.inbox: ChangeQueue | None = None
+        self.begun = asyncio.Event()
+        """Set once it is live."""
         self._state = SourceState.CONNECTING
         self._since = time.monotonic()
         self._failure: asyncio.Future[None] | None = None
@@ -207,6 +209,7 @@ class FakeSource:
         self.inbox = inbox
         self._failure = asyncio.get_running_loop().create_future()
         self.become(SourceState.LIVE)
+        self.begun.set()
         inbox.put_nowait(Gap(GapReason.SUBSCRIBED))
         await self._failure
 

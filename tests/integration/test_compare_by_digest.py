@@ -85,6 +85,18 @@ async def passes(rig: PipelineRig, reads: Counter[str], count: int = 2) -> None:
     await rig.until(lambda: reads["digests"] >= digests + count * RANGES, 40)
 
 
+async def ends_reading_pages(rig: PipelineRig, reads: Counter[str]) -> bool:
+    """Return whether comparisons come to read no page. The mute stream is noticed meanwhile, and
+    what follows from that reads the table as well.
+    """
+    for _ in range(5):
+        pages = reads["pages"]
+        await passes(rig, reads)
+        if reads["pages"] == pages:
+            return True
+    return False
+
+
 async def test_full_comparison_reads_only_ranges_whose_digest_changed(
     stock: Sandbox, reads: Counter[str]
 ) -> None:
@@ -113,9 +125,7 @@ async def test_range_of_inserted_and_deleted_rows_is_read_again(
         await stock.execute("delete from stock where id = 'k50'")
         await rig.until(lambda: len(rig.client.rows) == ROWS + 3 * PAGE - 1, 30)
         await passes(rig, reads, 3)
-        pages = reads["pages"]
-        await passes(rig, reads)
-        assert reads["pages"] == pages
+        assert await ends_reading_pages(rig, reads)
 
 
 async def test_column_replaced_by_another_one_is_compared(

@@ -60,6 +60,8 @@ async def site(*rows: dict[str, Any], **overrides: Any) -> AsyncIterator[Site]:
         table=table,
     )
     async with served(bridge, drain=bridge.drain) as url:
+        async with asyncio.timeout(10):
+            await source.begun.wait()
         yield Site(bridge, source, table, url)
 
 
