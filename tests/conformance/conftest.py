@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 PONG_SECONDS = 3.0
-IMPATIENT_PONG_SECONDS = 1.5
+IMPATIENT_PONG_SECONDS = 0.5
 
 SERVERS: dict[str, dict[str, Any]] = {
     # Websockets are taken over from uvicorn; see `bridge/server/websocket_protocol.py`.

