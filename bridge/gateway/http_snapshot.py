@@ -206,7 +206,12 @@ class TimedJsonResponse(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         loop = asyncio.get_running_loop()
         limit = asyncio.timeout(self._seconds)
-        slow = SlowResponse(self._key, lambda: limit.reschedule(loop.time()))
+
+        def abort() -> None:
+            if not limit.expired():
+                limit.reschedule(loop.time())
+
+        slow = SlowResponse(self._key, abort)
 
         async def sent(message: Message) -> None:
             await send(message)

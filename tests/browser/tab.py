@@ -222,6 +222,11 @@ class Tab:
         if "EIO=4" not in socket.url:
             return  # of the development server
         self.sockets += 1
+        if "sid=" in socket.url:
+            # Its session began with polling, of which the tab sees neither handshake nor events.
+            self.model.start(Subscription.of_handshake(self._auth))
+            self.model.uncertain = True
+            self._pid = None
         socket.on("framesent", self._on_sent)
         socket.on("framereceived", self._on_received)
 

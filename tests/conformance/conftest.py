@@ -38,13 +38,13 @@ class Echoes:
 
     async def polled(self, sid: str) -> None:
         """Wait until a poll of that Engine.IO session waits."""
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(20):
             while not self.engine.sockets[sid].queue.polled:
                 await asyncio.sleep(0.001)
 
     async def reason(self, sid: str) -> str:
         """Wait until that Engine.IO session has ended, on whichever server; return its reason."""
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(20):
             while sid in self.engine.sockets or sid in self.echo.server.eio.sockets:
                 await asyncio.sleep(0.001)
         return (self.engine.reasons | self.echo.server.reasons)[sid]

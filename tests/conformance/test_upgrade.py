@@ -189,6 +189,22 @@ async def test_websocket_of_an_ended_session_stays_open_until_the_client_has_mov
         assert await ending == []
 
 
+async def test_websocket_of_an_ended_session_is_forgotten_once_its_client_has_closed_it(
+    session: Http, echoes: Echoes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upgrade, "LINGER_SECONDS", 0.3)
+    loop = asyncio.get_running_loop()
+    errors: list[dict[str, Any]] = []
+    monkeypatch.setattr(loop, "call_exception_handler", errors.append)
+    polls = await Polls.open(session, echoes.engineio)
+    async with websocket(session, echoes.engineio, sid=polls.sid) as ws:
+        await ws.send("2probe")
+        assert await ws.next() == "3probe"
+        await echoes.engine.sockets[polls.sid].close(abort=True)
+    await asyncio.sleep(0.4)  # until after the time at which it would have been closed
+    assert errors == []
+
+
 async def _upgrade(ws: Any) -> None:
     await ws.send("2probe")
     assert await ws.next() == "3probe"

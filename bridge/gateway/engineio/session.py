@@ -292,6 +292,7 @@ class EngineSession(async_socket.AsyncSocket):  # type: ignore[misc]
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(None) as limit:
+                # A time in the past ends the wait for the client's next message.
                 attempt = UpgradeAttempt(self, lambda: limit.reschedule(loop.time()))
                 self._asgi_websocket = ws  # aborted with the session
                 try:

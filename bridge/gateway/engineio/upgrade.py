@@ -64,6 +64,7 @@ class UpgradeAttempt:
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(UPGRADE_SECONDS, self.cancel)
         self._release_timer: asyncio.TimerHandle | None = None
+        self._linger_timer: asyncio.TimerHandle | None = None
         self._noop_due = False
         self.probed = False
         """Whether the client has sent its probe."""
@@ -107,15 +108,15 @@ class UpgradeAttempt:
             return
         self.end()
         if self.probed:
-            self._loop.call_later(LINGER_SECONDS, self._give_up)
+            self._linger_timer = self._loop.call_later(LINGER_SECONDS, self._give_up)
         else:
             self._give_up()
 
     def end(self) -> None:
         """End the attempt: the session has moved, or the websocket is lost. Idempotent."""
-        self._timer.cancel()
-        if self._release_timer is not None:
-            self._release_timer.cancel()
+        for timer in (self._timer, self._release_timer, self._linger_timer):
+            if timer is not None:
+                timer.cancel()
         if self.in_progress:
             self._session.attempt = None
             self._session.upgrading = False
