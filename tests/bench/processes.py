@@ -10,7 +10,7 @@ as long as no single one is the bottleneck.
 
 Beside them runs a bridge in one process with as many clients as one serving process has (`share`):
 what a serving process costs more than that is the price of the connection to the leader process;
-what that one costs more than the process with all clients is work for each event, not each client.
+what that one costs more than the process with all clients depends on the number of clients alone.
 """
 
 from __future__ import annotations
