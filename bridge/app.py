@@ -23,8 +23,10 @@ from bridge.log.backends import create_backend
 from bridge.log.worker_lock import WorkerLock
 from bridge.ops.admin import Admin
 from bridge.ops.endpoints import OpsEndpoints
+from bridge.ops.loop_lag import LoopLag
 from bridge.ops.readiness import Readiness, not_ready
 from bridge.ops.status import StatusReport
+from bridge.ops.traffic import Traffic
 from bridge.options import (
     admin_secret,
     admission_limits,
@@ -100,6 +102,7 @@ class _Running:
     started_at: float
     drain_seconds: float
     log_server: Callable[[], LogServer | None]
+    loop_lag: LoopLag
 
     @property
     def ingest(self) -> Ingest | None:
@@ -249,10 +252,12 @@ class Bridge(Starlette):
                 time.monotonic(),
                 drain_seconds(settings, shared=backend.shared),
                 backend.server,
+                LoopLag(),
             )
             try:
                 async with asyncio.TaskGroup() as tasks:
-                    parts = {**serve.tasks(), **group.tasks()}
+                    lag = self._running.loop_lag
+                    parts = {**serve.tasks(), **group.tasks(), "loop lag": lag.run()}
                     work = tasks.create_task(self._run(**parts), name="bridge")
                     try:
                         yield
@@ -323,7 +328,22 @@ class Bridge(Starlette):
             group=running.group.status(),
             rooms=running.gateway.hub.rooms,
             log_server=running.log_server(),
+            traffic=self._traffic(running),
+            meters=None if running.ingest is None else running.ingest.pipeline.meters,
             stopping=self._stopping,
+        )
+
+    def _traffic(self, running: _Running) -> Traffic:
+        gateway = running.gateway
+        meter = gateway.writer.meter
+        return Traffic(
+            deliveries=meter.events,
+            bytes=meter.bytes,
+            transports=gateway.transports(),
+            refusals=dict(self.admission.rejections_by_origin),
+            delivery_delay=meter.delay.counts(),
+            round_trip=gateway.server.eio.heartbeat.round_trip.counts(),
+            loop_lag=running.loop_lag.seconds.counts(),
         )
 
     async def _combine(self, report: StatusReport) -> StatusReport:
