@@ -242,3 +242,11 @@ async def _value(http: httpx.AsyncClient, expression: str) -> float:
 async def _rules(http: httpx.AsyncClient) -> list[dict[str, Any]]:
     groups = (await http.get("/api/v1/rules")).json()["data"]["groups"]
     return [rule for group in groups for rule in group["rules"]]
+
+
+async def test_first_snapshot_is_a_gap_that_is_repaired(url: str) -> None:
+    async with httpx.AsyncClient() as http:
+        lines = (await http.get(f"{url}/metrics")).text.splitlines()
+    assert 'bridge_gaps_total{cause="first slot"} 1.0' in lines
+    assert "bridge_gap_repair_seconds_count 1.0" in lines
+    assert "bridge_gap_age_seconds 0.0" in lines
