@@ -53,9 +53,23 @@ XLOG_HEADER: Final = 25
 """Bytes of an XLogData message before its payload."""
 
 
+MALFORMED_URL: Final = (
+    "BRIDGE_DATABASE_URL can't be read: expected postgresql://user:password@host:5432/database, in "
+    "the password each % as %25, @ as %40, / as %2F, : as %3A, ? as %3F and # as %23"
+)
+
+
 def conninfo(url: str, **more: Any) -> str:
-    """Return the connection string of `url`, with `DEFAULTS` where it sets nothing else."""
-    given = conninfo_to_dict(url)
+    """Return the connection string of `url`, with `DEFAULTS` where it sets nothing else. Raises
+    `SourceFault`.
+    """
+    try:
+        given = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        # libpq quotes what it can't read, which may be the password.
+        raise SourceFault(MALFORMED_URL, needs_operator=True) from None
+    if "@" in str(given.get("host") or ""):  # the end of a password
+        raise SourceFault(MALFORMED_URL, needs_operator=True)
     options = " ".join(filter(None, (str(given.pop("options", None) or ""), SESSION)))
     return make_conninfo("", **{**DEFAULTS, **given, **more, "options": options})
 

@@ -66,7 +66,35 @@ _ADVICE: Final[Sequence[tuple[str, str]]] = (
         r"password authentication failed|no password supplied",
         "correct the password of BRIDGE_DATABASE_URL, or that of PGPASSFILE",
     ),
-    (r"certificate verify failed|root certificate file", "correct sslmode and sslrootcert"),
+    (
+        r"certificate verify failed",
+        (
+            "the server's certificate has expired, or sslrootcert of BRIDGE_DATABASE_URL does not "
+            "contain the certificate of its issuer: renew the former, or correct the latter (on "
+            "Supabase the dashboard has the file, under Database Settings, SSL Configuration)"
+        ),
+    ),
+    (
+        r"root certificate file|could not read root certificate",
+        (
+            "name a readable file with the certificate of the server's issuer with sslrootcert in "
+            "BRIDGE_DATABASE_URL (sslrootcert=system: the issuers that this machine trusts)"
+        ),
+    ),
+    (
+        r"server certificate for .* does not match host name",
+        (
+            "in BRIDGE_DATABASE_URL, use a host name that the server's certificate is made out for "
+            "(sslmode=verify-ca checks its issuer, and not the name)"
+        ),
+    ),
+    (
+        r"server does not support SSL",
+        (
+            "the server has TLS turned off: set ssl = on there, or connect without TLS "
+            "(sslmode=prefer) where the network is trusted"
+        ),
+    ),
     (
         r"no pg_hba.conf entry for replication",
         "add a line for this role to pg_hba.conf; a logical slot needs one for its database",
