@@ -6,7 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-_POSITION: Final = re.compile(r"(\d{1,20}):([0-9A-F]{1,16})(?:\+([0-9A-F]{1,16})\.(\d{1,19}))?")
+_POSITION: Final = re.compile(
+    r"(\d{1,20}(?:/\d{1,10})?):([0-9A-F]{1,16})(?:\+([0-9A-F]{1,16})\.(\d{1,19}))?"
+)
 
 
 def parse_lsn(text: str) -> int:
@@ -24,7 +26,8 @@ def format_lsn(lsn: int) -> str:
 class StreamPosition:
     """How much of the stream the log holds.
 
-    - `system`: PostgreSQL's system identifier. LSNs of another cluster mean nothing here.
+    - `system`: PostgreSQL's system identifier, with the timeline after the first failover. LSNs of
+      another cluster mean nothing here.
     - `lsn`: transactions whose commit begins before it are complete.
     - `partial`, `changes`: of the transaction whose commit is at `partial`, the first `changes` of
       the table; 0: of none. PostgreSQL sends a transaction from its start after a reconnect.

@@ -14,7 +14,7 @@ import random
 import time
 from collections import deque
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from tempfile import gettempdir
 from typing import TYPE_CHECKING, Final
 
@@ -41,6 +41,7 @@ from bridge.source.replication.relation import UnreadableRowError
 from bridge.source.replication.retention import SlotRetention
 from bridge.source.replication.snapshot import snapshot_pages
 from bridge.source.replication.stream import TransactionAssembler
+from bridge.source.replication.timeline import common_end, system_name
 from bridge.source.replication.types import TypeCatalog
 
 if TYPE_CHECKING:
@@ -221,11 +222,12 @@ class _Session:
             connection = await connections.connect(self._options.url)
             closing.push_async_callback(connection.close)
             version = connection.info.server_version
-            [[system, *_]] = await stream.command("IDENTIFY_SYSTEM")
+            [[system, timeline, *_]] = await stream.command("IDENTIFY_SYSTEM")
             [[timeout]] = await stream.command(WAL_SENDER_TIMEOUT)
             if timeout is not None and float(timeout) > 0:
                 self._status_seconds = min(STATUS_SECONDS, float(timeout) / 3000)
-            position = await self._prepare(stream, connection, str(system))
+            name = system_name(str(system), int(timeline))
+            position = await self._prepare(stream, connection, name)
             streaming = self._source.streaming and version >= slots.FIRST_STREAMING
             await stream.start(
                 slots.start_command(self._options.slots, position.lsn, streaming=streaming)
@@ -269,9 +271,11 @@ class _Session:
             self._target = state.current
         stored = self._source.queued
         if state is not None and stored is not None and not self._slot_lost and not published_now:
-            reason = _unusable(state, stored, system)
+            end = await common_end(stream, stored.system, system)
+            reason = _unusable(state, stored, end)
             if reason is None:
-                return stored
+                self._source.queued = replace(stored, system=system)
+                return self._source.queued
         elif state is None:
             reason = f"slot {options.slot} does not exist"
         elif self._slot_lost:
@@ -466,14 +470,21 @@ def _items(assembler: TransactionAssembler, payload: bytes) -> Iterator[Sequence
         ) from error
 
 
-def _unusable(state: SlotState, stored: StreamPosition, system: str) -> str | None:
-    """Return why the slot can't continue what the log holds; None: it can."""
+def _unusable(state: SlotState, stored: StreamPosition, end: int | None) -> str | None:
+    """Return why the slot can't continue what the log holds; None: it can. `end`: where the WAL of
+    the log's position ends at this server; None: it has none of it.
+    """
     if state.plugin != slots.PLUGIN:
         return f"its plugin is {state.plugin}, expected {slots.PLUGIN}"
     if state.lost:
         return "PostgreSQL removed WAL that the slot needs (see max_slot_wal_keep_size)"
-    if stored.system != system:
+    if end is None:
         return "the log continues the stream of another PostgreSQL cluster"
+    if max(stored.lsn, stored.partial) > end:
+        return (
+            f"the log is at {format_lsn(stored.lsn)}, and PostgreSQL lacks what was written after "
+            f"{format_lsn(end)}: a standby was promoted that had not received it"
+        )
     if state.confirmed > stored.lsn:
         return (
             f"the slot is at {format_lsn(state.confirmed)} and the log at "
