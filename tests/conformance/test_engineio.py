@@ -189,6 +189,30 @@ async def test_disconnect_during_a_poll_ends_the_session(session: Http, echoes: 
     assert (await polls.get())[0] == 400
 
 
+async def test_client_that_disconnects_while_its_packets_are_on_hold_is_noticed(
+    session: Http, echoes: Echoes
+) -> None:
+    polls = await Polls.open(session, echoes.engineio)
+    queue = echoes.engine.sockets[polls.sid].queue
+    queue.hold("test")
+    await polls.post("4hello")  # its echo is on hold
+    poll = asyncio.create_task(polls.get())
+    await echoes.polled(polls.sid)
+    poll.cancel()
+    assert await echoes.reason(polls.sid) == "transport close"
+
+
+async def test_poll_that_waits_for_packets_on_hold_gets_them(session: Http, echoes: Echoes) -> None:
+    polls = await Polls.open(session, echoes.engineio)
+    queue = echoes.engine.sockets[polls.sid].queue
+    queue.hold("test")
+    await polls.post("4hello")
+    poll = asyncio.create_task(polls.get())
+    await echoes.polled(polls.sid)
+    queue.unhold("test")
+    assert await poll == (200, "4hello")
+
+
 @pytest.mark.parametrize("packet", ["4hello", b"\x01\x02\x03\x04"], ids=["text", "bytes"])
 async def test_message_on_a_websocket_is_sent_back(
     session: Http, echoes: Echoes, packet: Any

@@ -277,6 +277,11 @@ class SendQueue:
         return taken
 
     @property
+    def ready(self) -> bool:
+        """Whether `take` would return packets at once. Packets on hold do not count."""
+        return bool(self._queued)
+
+    @property
     def polled(self) -> bool:
         """Whether a poll waits in `take`."""
         return any(not waiter.done() for waiter in self._waiters or ())

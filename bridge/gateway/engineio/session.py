@@ -137,7 +137,7 @@ class EngineSession(async_socket.AsyncSocket):  # type: ignore[misc]
         return await self._polled(environ["asgi.receive"]) or list(NOOP.packets)
 
     async def _polled(self, receive: Receive) -> list[packet.Packet]:
-        if self.queue.queued_bytes:
+        if self.queue.ready:
             return await self.poll()
         if self.attempt is not None and self.attempt.take_noop():
             return list(NOOP.packets)
