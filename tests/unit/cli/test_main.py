@@ -93,6 +93,17 @@ def test_port_in_use_is_named(command: str, capsys: pytest.CaptureFixture[str]) 
     )
 
 
+def test_serve_logs_unknown_settings_when_it_starts(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("BRIDGE_REGOIN", "city")
+    with socket.create_server(("127.0.0.1", 0)) as taken:  # it ends after its first lines
+        assert main(["serve", "--port", str(taken.getsockname()[1])]) == 1
+    [record] = [each for each in caplog.records if "BRIDGE_REGOIN" in each.getMessage()]
+    assert record.levelname == "WARNING"
+    assert "did you mean BRIDGE_REGION?" in record.getMessage()
+
+
 def test_dev_without_the_sandbox_names_the_extra(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
