@@ -23,10 +23,12 @@ from bridge.log.backends import create_backend
 from bridge.log.worker_lock import WorkerLock
 from bridge.ops.admin import Admin
 from bridge.ops.endpoints import OpsEndpoints
+from bridge.ops.loop_lag import LoopLag
 from bridge.ops.readiness import Readiness, not_ready
 from bridge.ops.status import StatusReport
 from bridge.ops.status_page import status_page_route
 from bridge.ops.status_stream import StatusStream
+from bridge.ops.traffic import Traffic
 from bridge.options import (
     admin_secret,
     admission_limits,
@@ -102,6 +104,7 @@ class _Running:
     started_at: float
     drain_seconds: float
     log_server: Callable[[], LogServer | None]
+    loop_lag: LoopLag
 
     @property
     def ingest(self) -> Ingest | None:
@@ -259,6 +262,7 @@ class Bridge(Starlette):
                 time.monotonic(),
                 drain_seconds(settings, shared=backend.shared),
                 backend.server,
+                LoopLag(),
             )
             try:
                 async with asyncio.TaskGroup() as tasks:
@@ -266,6 +270,7 @@ class Bridge(Starlette):
                         **serve.tasks(),
                         **group.tasks(),
                         "history": self.status_stream.keep_history(),
+                        "loop lag": self._running.loop_lag.run(),
                     }
                     work = tasks.create_task(self._run(**parts), name="bridge")
                     try:
@@ -337,7 +342,22 @@ class Bridge(Starlette):
             group=running.group.status(),
             rooms=running.gateway.hub.rooms,
             log_server=running.log_server(),
+            traffic=self._traffic(running),
+            meters=None if running.ingest is None else running.ingest.pipeline.meters,
             stopping=self._stopping,
+        )
+
+    def _traffic(self, running: _Running) -> Traffic:
+        gateway = running.gateway
+        meter = gateway.writer.meter
+        return Traffic(
+            deliveries=meter.events,
+            bytes=meter.bytes,
+            transports=gateway.transports(),
+            refusals=dict(self.admission.rejections_by_origin),
+            delivery_delay=meter.delay.counts(),
+            round_trip=gateway.server.eio.heartbeat.round_trip.counts(),
+            loop_lag=running.loop_lag.seconds.counts(),
         )
 
     def _log(self) -> EventLog | None:

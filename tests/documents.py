@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bridge.errors import Code
+from bridge.ops import metric_catalog
 from bridge.settings import reference
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ FILES: Final = (
     "bridge/README.md",
     "bridge/contract/README.md",
     "deploy/README.md",
+    "deploy/grafana/README.md",
     "deploy/web/README.md",
     "tests/README.md",
 )
@@ -52,6 +54,7 @@ GENERATORS: Final[dict[str, Callable[[], str]]] = {
     "settings": reference.markdown,
     "error codes": error_codes,
     "layers": layers,
+    "metrics": metric_catalog.markdown,
 }
 
 

@@ -101,6 +101,14 @@ class Gateway:
         counts = {outcome.value: count for outcome, count in self.sessions.outcomes.items()}
         return {**counts, "away": self.sessions.away}
 
+    def transports(self) -> dict[str, int]:
+        """Return the number of clients by transport."""
+        websockets = sum(
+            each.connection.engine is not None and each.connection.engine.upgraded
+            for each in self.clients
+        )
+        return {"websocket": websockets, "polling": len(self.clients) - websockets}
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refused = not self._open or (self._draining and is_handshake(scope))
         if self.fly_replay is not None:

@@ -10,7 +10,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from bridge.ops import readiness
-from bridge.ops.metrics import CONTENT_TYPE, exposition
+from bridge.ops.metrics import (
+    CONTENT_TYPE,
+    OPENMETRICS_TYPE,
+    accepts_openmetrics,
+    exposition,
+)
 from bridge.ops.readiness import Readiness
 from bridge.ops.redaction import Redactor
 from bridge.ops.responses import no_store, rejected
@@ -108,9 +113,14 @@ class OpsEndpoints:
         report, now = await self._combined(), self._clock()
         ready = self._evaluate(report, now).ready
         running = None if isinstance(report, Readiness) else report
+        openmetrics = accepts_openmetrics(request.headers.get("Accept", ""))
         return Response(
-            exposition(running, ready=ready, now=now),
-            headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"},
+            exposition(running, ready=ready, now=now, as_openmetrics=openmetrics),
+            headers={
+                "Content-Type": OPENMETRICS_TYPE if openmetrics else CONTENT_TYPE,
+                "Cache-Control": "no-store",
+                "Vary": "Accept",
+            },
         )
 
     async def _combined(self) -> StatusReport | Readiness:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
+
+from bridge.ops.traffic import Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
     from bridge.gateway.hub import HubCounts
     from bridge.log.base import LogServer
     from bridge.notifications.watch_sync import WatchSyncStatus
+    from bridge.pipeline.meters import PipelineMeters
     from bridge.pipeline.pipeline import PipelineStatus
     from bridge.source.base import SourceStatus
 
@@ -67,6 +70,8 @@ class StatusReport:
     watchers: WatchSyncStatus | None = None  # None: notifications are off
     group: GroupStatus = ALONE
     log_server: LogServer | None = None  # None: the log is in this process's files or memory
+    traffic: Traffic = field(default_factory=Traffic)
+    meters: PipelineMeters | None = None  # None: another process follows the table
     stopping: bool = False  # no more clients are accepted
     rooms: Collection[str] = ()  # the rooms with clients
     processes: Sequence[ProcessStatus] = ()  # empty: this process is alone on its machine

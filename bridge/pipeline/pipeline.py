@@ -22,6 +22,7 @@ from bridge.changes import (
 )
 from bridge.clock import SystemClock
 from bridge.pipeline.merger import ChangeMerger
+from bridge.pipeline.meters import PipelineMeters
 from bridge.pipeline.reconciler import Reconciler
 from bridge.pipeline.snapshot_merge import DELETES_PER_COMMIT, SnapshotMerge
 from bridge.pipeline.updated_at_check import UpdatedAtCheck
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from bridge.clock import Clock
     from bridge.log.base import Progress
     from bridge.pipeline.merger import RowChangeSet
+    from bridge.pipeline.meters import Origin
     from bridge.pipeline.reconciler import ReconcileOptions
     from bridge.projection import Projection
     from bridge.rows import RowStore
@@ -112,6 +114,7 @@ class Pipeline:
         self._clock = clock or SystemClock()
         self._lock = asyncio.Lock()
         self._counts: Counter[str] = Counter()
+        self.meters = PipelineMeters(self._clock)
         self._projection = projection
         self._position: str | None = None
         """The source's position after the changes that were merged last."""
@@ -128,6 +131,7 @@ class Pipeline:
             stream=queue,
             options=options,
             clock=self._clock,
+            meters=self.meters,
         )
 
     @property
@@ -209,7 +213,7 @@ class Pipeline:
         position = next(
             (item.position for item in reversed(items) if isinstance(item, Checkpoint)), None
         )
-        async with self._transaction(position) as merger:
+        async with self._transaction(position, origin="stream") as merger:
             now = self._clock.monotonic()
             for number, item in enumerate(items):
                 if isinstance(item, Change):
@@ -217,6 +221,7 @@ class Pipeline:
                         self._updated_at.check(item, merger.state(item.key))
                     merger.apply_change(item, now)
                     self._counts["changes"] += 1
+                    self.meters.received(item.committed_at)
                 elif isinstance(item, Gap):
                     self._gap(item)
                 elif isinstance(item, Truncate):
@@ -231,7 +236,7 @@ class Pipeline:
         """Delete the rows of a large table, in several commits."""
         self._counts["changes"] += 1
         for keys in _portions(self._merger.known_keys(), DELETES_PER_COMMIT):
-            async with self._transaction() as merger:
+            async with self._transaction(origin="stream") as merger:
                 merger.delete(keys, item.committed_at)
 
     def _gap(self, gap: Gap | SnapshotBegin) -> None:
@@ -239,6 +244,8 @@ class Pipeline:
         log.info("changes may be missing: %s %s", gap.reason.value, gap.detail)
         if isinstance(gap, Gap):
             self._reconciler.gap(gap)
+        else:
+            self.meters.gap(gap.reason)
 
     # -- snapshots of a source that has positions ---------------------------------------------
 
@@ -264,6 +271,7 @@ class Pipeline:
             self._snapshot = None
             self._position = item.position
             await self._store_position()
+            self.meters.repaired()
 
     # -- storing ------------------------------------------------------------------------------
 
@@ -297,7 +305,9 @@ class Pipeline:
             self._queue.store(progress.stream)
 
     @asynccontextmanager
-    async def _transaction(self, position: str | None = None) -> AsyncIterator[ChangeMerger]:
+    async def _transaction(
+        self, position: str | None = None, *, origin: Origin = "repair"
+    ) -> AsyncIterator[ChangeMerger]:
         """Give the merger to one task at a time, and commit the row changes of the block, with the
         source's `position` after them.
         """
@@ -308,6 +318,7 @@ class Pipeline:
             if changes:
                 await self._sink.commit(changes, progress)
                 self._merger.applied()
+                self.meters.published(changes.changes, origin)
                 self._confirm(progress)
             # Not before its changes are stored: other writes store it too.
             self._position = position or self._position

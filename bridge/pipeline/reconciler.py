@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from bridge.changes import Gap
     from bridge.clock import Clock
     from bridge.pipeline.merger import ChangeMerger
+    from bridge.pipeline.meters import PipelineMeters
     from bridge.pipeline.row_comparison import StreamState
     from bridge.pipeline.scan_scheduler import ScanOptions
     from bridge.projection import Projection
@@ -72,6 +73,7 @@ class Reconciler:
         stream: StreamState,
         options: ReconcileOptions,
         clock: Clock,
+        meters: PipelineMeters,
     ) -> None:
         """`transaction` gives the merger to one task at a time and commits its row changes."""
         self._projection = projection
@@ -79,6 +81,7 @@ class Reconciler:
         self._merger = merger
         self._store = store_progress
         self._clock = clock
+        self._meters = meters
         self._wake = asyncio.Event()
         self._backoffs = Backoffs()
         self._reader = TableReader(merger, clock)
@@ -162,6 +165,7 @@ class Reconciler:
 
     def gap(self, gap: Gap, *, initial_load: bool = False) -> None:
         """Schedule the scans for a gap, to begin when the read in flight is over."""
+        self._meters.gap(gap.reason)
         self._scheduler.gap(gap, initial_load=initial_load)
         self._wake.set()
 
@@ -193,6 +197,8 @@ class Reconciler:
                 completed = self._scheduler.completed_scans
                 if await self._runner.step(scan):
                     await self._finished(scan, repaired_gap=completed < self.completed_scans)
+                    if not self._scheduler.catching_up:
+                        self._meters.repaired()
             elif not reread:
                 await self._sleep()
             await self._store_watermark()

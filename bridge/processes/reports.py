@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections import Counter
 from dataclasses import replace
+from functools import reduce
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from bridge.ops.readiness import Readiness
 from bridge.ops.status import ProcessStatus
+from bridge.ops.traffic import Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,6 +43,7 @@ def serve_reports(bridge: Bridge, link: LeaderLink, name: str) -> None:
                 "rejections": dict(report.rejections),
                 "slow_clients_closed": report.slow_clients_closed,
                 "recoveries": report.recoveries,
+                "traffic": report.traffic,
             }
         )
 
@@ -78,6 +81,9 @@ def combined(report: StatusReport, counts: Mapping[str, Mapping[str, Any]]) -> S
         slow_clients_closed=report.slow_clients_closed
         + sum(each["slow_clients_closed"] for each in every),
         recoveries=_sum(report.recoveries, *(each["recoveries"] for each in every)),
+        traffic=reduce(
+            Traffic.plus, (Traffic.parse(each["traffic"]) for each in every), report.traffic
+        ),
         processes=(
             own,
             *sorted(

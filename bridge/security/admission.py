@@ -71,6 +71,8 @@ class AdmissionMiddleware:
         """The limits shared with other processes of this machine, if there are any."""
         self.rejections: dict[str, int] = {}
         """Number of rejections by code."""
+        self.rejections_by_origin: dict[str, int] = {}
+        """The same by `code origin`, where the origin is a class: none, allowed or foreign."""
         self._warned = False
         self._warned_origins: set[str] = set()
 
@@ -90,7 +92,7 @@ class AdmissionMiddleware:
                 Code.ORIGIN_FORBIDDEN,
                 "this page's origin may not connect; BRIDGE_CORS_ORIGINS lists those that may",
             )
-            self._count(rejection)
+            self._count(rejection, "foreign")
             # Any page may read why, and show it: the answer is the same for all, and no secret.
             await reject(scope, receive, send, rejection=rejection, status=403, origin=ANY_ORIGIN)
             return
@@ -102,7 +104,7 @@ class AdmissionMiddleware:
         key = self._addresses.rate_limit_key(scope)
         slot = await self._acquire(key)
         if isinstance(slot, Refusal):
-            self._count(slot.rejection)
+            self._count(slot.rejection, "none" if origin is None else "allowed")
             await reject(
                 scope,
                 receive,
@@ -135,9 +137,11 @@ class AdmissionMiddleware:
         slot.cancel()
         return refusal
 
-    def _count(self, rejection: RequestRejected) -> None:
+    def _count(self, rejection: RequestRejected, origin_class: str) -> None:
         code = rejection.code.value
         self.rejections[code] = self.rejections.get(code, 0) + 1
+        key = f"{code} {origin_class}"
+        self.rejections_by_origin[key] = self.rejections_by_origin.get(key, 0) + 1
 
     def _warn_of_origin(self, origin: str, scope: Scope) -> None:
         """Log a rejected origin, once each."""

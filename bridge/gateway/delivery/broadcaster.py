@@ -28,15 +28,16 @@ BroadcastEvent = TypeVar("BroadcastEvent")
 Packets = TypeVar("Packets", bound=Sized)
 
 
-class BroadcastJob(Generic[Queue, Packets]):
-    """Packets for a list of queues, and the progress through it."""
+class BroadcastJob(Generic[Queue, BroadcastEvent, Packets]):
+    """Events, their packets for a list of queues, and the progress through it."""
 
-    __slots__ = ("_done", "_index_of", "_queues", "packets")
+    __slots__ = ("_done", "_index_of", "_queues", "events", "packets")
 
-    def __init__(self, queues: list[Queue], packets: Packets) -> None:
+    def __init__(self, events: list[BroadcastEvent], queues: list[Queue], packets: Packets) -> None:
         self._queues = queues
         self._done = 0
         self._index_of: dict[Queue, int] | None = None
+        self.events = events
         self.packets = packets
 
     def next(self, number: int) -> list[Queue]:
@@ -71,17 +72,20 @@ class Broadcaster(Generic[Recipient, Queue, BroadcastEvent, Packets]):
         ],
         write: Callable[[list[Queue], Packets], None],
         call_soon: Callable[[Callable[[], None]], object],
+        written: Callable[[list[BroadcastEvent]], None] = lambda _events: None,
     ) -> None:
         """`pack` joins consecutive events for recipients into packets, one per form of encoding,
         each with the queues of the recipients that use it. `write` writes packets to queues, in
         `len(packets)` writes each. `call_soon` calls in the next iteration of the loop.
+        `written` gets the events of a job after its last write.
         """
         self._pack = pack
         self._write = write
         self._call_soon = call_soon
+        self._written = written
         self._added: list[tuple[BroadcastEvent, int]] = []  # with the number of their recipients
         self._recipient_sets: list[tuple[Recipient, ...]] = []
-        self._jobs: deque[BroadcastJob[Queue, Packets]] = deque()
+        self._jobs: deque[BroadcastJob[Queue, BroadcastEvent, Packets]] = deque()
         self._scheduled = False
 
     def add(self, event: BroadcastEvent, recipients: Collection[Recipient]) -> None:
@@ -117,6 +121,7 @@ class Broadcaster(Generic[Recipient, Queue, BroadcastEvent, Packets]):
             while queues := job.next(SLICE_WRITES):
                 self._write(queues, job.packets)
             self._jobs.popleft()
+            self._written(job.events)
 
     def _make_jobs(self) -> bool:
         """Turn the events that were added into jobs; False if no job is left to do."""
@@ -127,7 +132,7 @@ class Broadcaster(Generic[Recipient, Queue, BroadcastEvent, Packets]):
         for numbers, recipients in _groups(recipient_sets):
             events = [event for event, number in added if numbers >> number & 1]
             for queues, packets in self._pack(events, recipients):
-                self._jobs.append(BroadcastJob(queues, packets))
+                self._jobs.append(BroadcastJob(events, queues, packets))
         return bool(self._jobs)  # all recipients may have left
 
     def _schedule(self) -> None:
@@ -148,6 +153,7 @@ class Broadcaster(Generic[Recipient, Queue, BroadcastEvent, Packets]):
                 left -= len(queues) * each
             else:
                 self._jobs.popleft()
+                self._written(job.events)
         if self._jobs or self._added:
             self._schedule()
 

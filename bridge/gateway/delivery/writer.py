@@ -16,6 +16,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from bridge.gateway.delivery.broadcaster import Broadcaster
+from bridge.gateway.delivery.meter import DeliveryMeter
 from bridge.gateway.engineio.encoding import (
     EncodedEvent,
     EncodedPackets,
@@ -50,12 +51,14 @@ class ClientWriter:
     def __init__(self, server: SocketServer, clients: ClientRegistry) -> None:
         self._server = server
         self._clients = clients
+        self.meter = DeliveryMeter()
         self._broadcaster: Broadcaster[
             ClientSession, SendQueue, EncodedEvent, list[EncodedPackets]
         ] = Broadcaster(
             pack=self._pack,
             write=self._write,
             call_soon=lambda step: asyncio.get_running_loop().call_soon(step),
+            written=self.meter.written,
         )
         server.eio.before_send = self._broadcaster.catch_up
         server.eio.on_overflow = self._close_slow_client
@@ -85,7 +88,7 @@ class ClientWriter:
         or soon after, and in any case ahead of everything that is sent to them later.
         """
         event = entry.event
-        encoded = EncodedEvent(event.name, event.envelope, str(entry.position))
+        encoded = EncodedEvent(event.name, event.envelope, str(entry.position), entry.at)
         self._broadcaster.add(encoded, clients)
 
     def send_event(
@@ -201,9 +204,11 @@ class ClientWriter:
             else:
                 without.append(queue)
         if without:
-            yield without, join_events(events, positions=False)
+            packets = join_events(events, positions=False)
+            yield without, self.meter.packed(without, events, packets)
         if with_positions:
-            yield with_positions, join_events(events, positions=True)
+            packets = join_events(events, positions=True)
+            yield with_positions, self.meter.packed(with_positions, events, packets)
 
     def _remove_ended(self, client: ClientSession) -> None:
         """Remove a client that events were broadcast to after the end of its connection."""

@@ -72,9 +72,11 @@ def encode_message(packet: str) -> EncodedPackets:
 class EncodedEvent:
     """One event, with its position and without; each form is encoded on first use."""
 
-    __slots__ = ("_encoded", "_envelope", "_name", "_position")
+    __slots__ = ("_encoded", "_envelope", "_name", "_position", "at")
 
-    def __init__(self, name: str, envelope: bytes, position: str) -> None:
+    def __init__(self, name: str, envelope: bytes, position: str, at: float = 0.0) -> None:
+        """`at`: when its entry was appended to the log, in Unix seconds."""
+        self.at = at
         self._name = name
         self._envelope = envelope
         self._position = position

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from bridge.histogram import Histogram
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -43,12 +45,16 @@ class Heartbeat:
         self._idle: dict[HeartbeatTarget, float] = {}
         self._awaiting_pong: dict[HeartbeatTarget, float] = {}
         self._timer: Any = None
+        self.round_trip = Histogram()
+        """From a ping to its answer; on a poll, with the time until the client polls."""
 
     def schedule(self, target: HeartbeatTarget) -> None:
         """Start with a target, or continue after its answer. An answer without a ping has no
         effect.
         """
-        self._awaiting_pong.pop(target, None)
+        timeout_at = self._awaiting_pong.pop(target, None)
+        if timeout_at is not None:
+            self.round_trip.observe(self._clock() - (timeout_at - self._timeout))
         if target not in self._idle:
             self._idle[target] = self._clock() + self._interval
             if len(self._idle) == 1:  # otherwise another target is due earlier

@@ -5,8 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
+import orjson
+import pytest
+
 from bridge.gateway.hub import HubCounts
+from bridge.histogram import Histogram
 from bridge.ops.status import ProcessStatus, StatusReport
+from bridge.ops.traffic import Traffic
 from bridge.pipeline.pipeline import PipelineStatus
 from bridge.processes.reports import combined
 from bridge.source.base import SourceState, SourceStatus
@@ -32,6 +37,16 @@ REPORT = StatusReport(
     started_at=0.0,
 )
 
+SLOW = Histogram()
+SLOW.observe(0.3, times=2)
+TRAFFIC = Traffic(
+    deliveries=5,
+    bytes=70,
+    transports={"websocket": 2, "polling": 1},
+    refusals={"origin_forbidden foreign": 1},
+    delivery_delay=SLOW.counts(),
+)
+
 ONE = {
     "name": "serve 1",
     "pid": 11,
@@ -41,6 +56,7 @@ ONE = {
     "rejections": {"rate_limited": 1},
     "slow_clients_closed": 1,
     "recoveries": {"away": 1, "recovered": 4},
+    "traffic": orjson.loads(orjson.dumps(TRAFFIC)),
 }
 TWO = {
     **ONE,
@@ -73,3 +89,12 @@ def test_report_without_an_answer_is_that_of_the_leader_process() -> None:
     report = combined(REPORT, {})
     assert (report.connections, report.hub, report.source) == (0, REPORT.hub, REPORT.source)
     assert report.processes == (ProcessStatus("leader", os.getpid(), 0, 0),)
+
+
+def test_traffic_of_all_processes_is_added() -> None:
+    traffic = combined(REPORT, {"a": ONE, "b": TWO}).traffic
+    assert (traffic.deliveries, traffic.bytes) == (10, 140)
+    assert traffic.transports == {"websocket": 4, "polling": 2}
+    assert traffic.refusals == {"origin_forbidden foreign": 2}
+    assert sum(traffic.delivery_delay.counts) == 4
+    assert traffic.delivery_delay.total == pytest.approx(1.2)
