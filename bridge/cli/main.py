@@ -213,7 +213,7 @@ def _settings_help() -> str:
 def _serve(args: argparse.Namespace) -> int:
     given = {"host": args.host, "port": args.port}
     settings = load(**{name: value for name, value in given.items() if value is not None})
-    logs.set_up(settings.log_level, secrets=settings.secrets)
+    logs.set_up(settings.log_level, secrets=settings.secrets, form=settings.log_format)
     if settings.processes != 1:
         return _serve_processes(settings)
     try:
