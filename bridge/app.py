@@ -25,6 +25,8 @@ from bridge.ops.admin import Admin
 from bridge.ops.endpoints import OpsEndpoints
 from bridge.ops.readiness import Readiness, not_ready
 from bridge.ops.status import StatusReport
+from bridge.ops.status_page import status_page_route
+from bridge.ops.status_stream import StatusStream
 from bridge.options import (
     admin_secret,
     admission_limits,
@@ -113,8 +115,8 @@ class _Running:
 
 class Bridge(Starlette):
     """Serves Socket.IO at `settings.path`, rows at `/properties`, their regions at `/regions`,
-    operations at `/livez`, `/readyz`, `/status`, `/metrics` and `/admin`, the wire contract at
-    `/docs` and `/asyncapi.json`.
+    operations at `/livez`, `/readyz`, `/status`, `/status.html`, `/metrics` and `/admin`, the wire
+    contract at `/docs` and `/asyncapi.json`.
 
     `on_failure` is called after a task of the bridge has failed, which only a restart can repair:
     by default it sends SIGTERM to the process. `failure` is the exception, None while all tasks
@@ -152,12 +154,20 @@ class Bridge(Starlette):
             stale_after=settings.stale_after,
             secrets=settings.secrets,
         )
+        self.status_stream = StatusStream(
+            self.operations,
+            admin_auth,
+            log=self._log,
+            room_clients=self._room_clients,
+        )
         self.admission = AdmissionMiddleware(
             _SocketEndpoint(self), admission_limits(settings), origins=origins, addresses=addresses
         )
         super().__init__(
             routes=[
                 *self.operations.routes(),
+                *self.status_stream.routes(),
+                status_page_route(),
                 *Admin(admin_auth, self._sign_out).routes(),
                 *schema_routes(document_options(settings)),
                 SnapshotEndpoint(
@@ -252,7 +262,11 @@ class Bridge(Starlette):
             )
             try:
                 async with asyncio.TaskGroup() as tasks:
-                    parts = {**serve.tasks(), **group.tasks()}
+                    parts = {
+                        **serve.tasks(),
+                        **group.tasks(),
+                        "history": self.status_stream.keep_history(),
+                    }
                     work = tasks.create_task(self._run(**parts), name="bridge")
                     try:
                         yield
@@ -325,6 +339,14 @@ class Bridge(Starlette):
             log_server=running.log_server(),
             stopping=self._stopping,
         )
+
+    def _log(self) -> EventLog | None:
+        running = self._running
+        return None if running is None else running.log
+
+    def _room_clients(self, number: int) -> dict[str, int]:
+        running = self._running
+        return {} if running is None else running.gateway.hub.largest_rooms(number)
 
     async def _combine(self, report: StatusReport) -> StatusReport:
         return report if self.serving is None else await self.serving.combine(report)

@@ -73,6 +73,7 @@ class Group:
             Health(settings.stale_after, clock),
             clock,
             rows=lambda: len(replica.rows),
+            epoch=lambda: replica.head.epoch,
             redact=Redactor(settings.secrets).text,
         )
         self.leadership = Leadership(

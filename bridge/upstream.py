@@ -54,10 +54,11 @@ class Upstream:
         clock: Clock,
         *,
         rows: Callable[[], int],
+        epoch: Callable[[], str],
         redact: Callable[[str], str],
     ) -> None:
-        """`rows` returns the number of known rows; `redact` removes secrets from errors, which are
-        stored in the log with the notes.
+        """`rows` returns the number of known rows, and `epoch` that of their history; `redact`
+        removes secrets from errors, which are stored in the log with the notes.
         """
         self.health = health
         self.own: Reporter | None = None
@@ -65,6 +66,7 @@ class Upstream:
         self._log = log
         self._clock = clock
         self._rows = rows
+        self._epoch = epoch
         self._redact = redact
         self._began = clock.monotonic()
         self._term = 0
@@ -111,6 +113,7 @@ class Upstream:
         return orjson.dumps(
             {
                 "term": term,
+                "epoch": self._epoch(),
                 "source": self._source(report.source, now),
                 "pipeline": self._pipeline(report.pipeline, now),
                 "watchers": report.watchers and self._watchers(report.watchers, now),
@@ -118,9 +121,13 @@ class Upstream:
         )
 
     def receive(self, data: bytes) -> None:
-        """Apply the note of a leader, unless a later leader has sent one."""
+        """Apply the note of a leader, unless a later leader has sent one, or the leader reports on
+        another history: it has not noticed yet that its own was lost, and its rows with it.
+        """
         note, now = orjson.loads(data), self._clock.monotonic()
-        if note["term"] < self._term:
+        epoch = self._epoch()
+        # Notes of an earlier version have no epoch.
+        if note["term"] < self._term or note.get("epoch", epoch) != epoch:
             return
         self._term = note["term"]
         self._received = UpstreamReport(

@@ -15,6 +15,8 @@ Every method applies all of its change or raises `errors.RequestRejected` and ch
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from heapq import nlargest
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 from bridge.errors import Code, RequestRejected
@@ -161,6 +163,11 @@ class Hub:
     def rooms(self) -> Collection[str]:
         """The rooms with clients."""
         return self._rooms.keys()
+
+    def largest_rooms(self, number: int) -> dict[str, int]:
+        """Return the number of clients in each of the rooms that have the most."""
+        sizes = ((room, len(clients)) for room, clients in self._rooms.items())
+        return dict(nlargest(number, sizes, key=itemgetter(1)))
 
     def counts(self) -> HubCounts:
         return HubCounts(clients=self._joined, rooms=len(self._rooms))

@@ -67,7 +67,24 @@ class OpsEndpoints:
 
     def readiness(self) -> Readiness:
         """Return whether the bridge is ready now."""
-        return self._evaluate(self._report(), self._clock())
+        return self.evaluated()[1]
+
+    def evaluated(self) -> tuple[StatusReport | Readiness, Readiness]:
+        """Return the status of this process, and whether the bridge is ready now."""
+        report = self._report()
+        return report, self._evaluate(report, self._clock())
+
+    async def document(self) -> dict[str, Any]:
+        """Return the body of /status."""
+        report, now = await self._combined(), self._clock()
+        result = self._evaluate(report, now)
+        head = {
+            "version": __version__,
+            "ready": result.ready,
+            "reason": result.reason,
+            "stopping": not isinstance(report, Readiness) and report.stopping,
+        }
+        return head if isinstance(report, Readiness) else {**head, **self._describe(report, now)}
 
     async def _livez(self, _request: Request) -> Response:
         return no_store({"status": "alive"})
@@ -81,16 +98,7 @@ class OpsEndpoints:
             self._admin_auth.require_read(request.scope)
         except AdminRequestRejected as rejection:
             return rejected(rejection)
-        report, now = await self._combined(), self._clock()
-        result = self._evaluate(report, now)
-        head = {
-            "version": __version__,
-            "ready": result.ready,
-            "reason": result.reason,
-        }
-        return no_store(
-            head if isinstance(report, Readiness) else {**head, **self._describe(report, now)}
-        )
+        return no_store(await self.document())
 
     async def _metrics(self, request: Request) -> Response:
         try:

@@ -40,7 +40,9 @@ GIVE_UP_SECONDS: Final = 2.0
 """How long a connection waits while the queue of the other process is full."""
 
 _SID: Final = re.compile(rb"^[A-Z]+ [^ ]*[?&]sid=([0-9a-f]+)\.")
-_OPERATIONS: Final = re.compile(rb"^[A-Z]+ /(?:status|metrics|admin(?:/[^ ?]*)?)(?:\?[^ ]*)? ")
+_OPERATIONS: Final = re.compile(
+    rb"^[A-Z]+ /(?:status(?:/stream)?|metrics|admin(?:/[^ ?]*)?)(?:\?[^ ]*)? "
+)
 _HEALTH: Final = re.compile(rb"^[A-Z]+ /(?:livez|readyz)(?:\?[^ ]*)? ")
 
 

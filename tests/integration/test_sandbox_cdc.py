@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from bridge.sandbox import Sandbox
 from bridge.sandbox.realtime import poller as poller_module
 from tests.integration.gated_sleep import GatedSleep
 from tests.integration.raw_realtime import PATIENCE, RawClient, binding
-from tests.integration.test_sandbox_faults import insert, until
+from tests.integration.watched_table import create_table, insert, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -30,7 +29,6 @@ REFUSED = (
     "the given connect parameters: [event: *, schema: public, table: {}, filters: [], select: nil]"
 )
 SLOTS = "select slot_name from pg_replication_slots where slot_name like 'supabase_realtime_repl%'"
-NUMBERS = itertools.count()
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +50,7 @@ def poller(server: Sandbox) -> Poller:
 
 @pytest.fixture
 async def table(server: Sandbox) -> str:
-    name = f"c{next(NUMBERS)}"
-    await server.execute(f"create table public.{name} (id int primary key, v text)")
-    await server.execute(f"grant all on public.{name} to service_role")
-    await server.execute(f"alter publication supabase_realtime set table public.{name}")
-    return name
+    return await create_table(server, alone=True)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from bridge.sandbox.realtime import server as realtime_server
 from bridge.sandbox.realtime.faults import NAMES, Faults, UnknownFaultError
 from tests.integration.gated_sleep import GatedSleep
 from tests.integration.raw_realtime import PATIENCE, RawClient, binding, url
+from tests.integration.watched_table import create_table, insert, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -36,7 +36,6 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 PACE = 0.05
-NUMBERS = itertools.count()
 SUBSCRIBED = RealtimeSubscribeStates.SUBSCRIBED
 EVERY = RealtimePostgresChangesListenEvent.All
 CLOSED = RealtimeSubscribeStates.CLOSED
@@ -58,11 +57,7 @@ async def faults(server: Sandbox) -> AsyncIterator[Faults]:
 
 @pytest.fixture
 async def table(server: Sandbox) -> str:
-    name = f"f{next(NUMBERS)}"
-    await server.execute(f"create table public.{name} (id int primary key, v text)")
-    await server.execute(f"grant all on public.{name} to service_role")
-    await server.execute(f"alter publication supabase_realtime add table public.{name}")
-    return name
+    return await create_table(server)
 
 
 @pytest.fixture
@@ -71,17 +66,6 @@ async def raw(server: Sandbox, faults: Faults, table: str) -> AsyncIterator[RawC
     async with RawClient.open(server) as client:
         await client.subscribe(binding(table))
         yield client
-
-
-async def insert(server: Sandbox, table: str, number: int) -> None:
-    await server.execute(f"insert into {table} values (%s)", (number,))
-
-
-async def until(reached: Any) -> None:
-    """Wait for a condition on the server's counters."""
-    async with asyncio.timeout(10):
-        while not reached():
-            await asyncio.sleep(0.01)
 
 
 class Official:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import orjson
+
 from bridge.clock import ManualClock
 from bridge.log.memory import MemoryEventLog
 from bridge.members import SILENT_SECONDS
@@ -26,12 +28,13 @@ class Leading:
         return self._report
 
 
-def process(clock: ManualClock) -> Upstream:
+def process(clock: ManualClock, *, epoch: str = "e1") -> Upstream:
     return Upstream(
         MemoryEventLog(10, 60),
         Health(30, clock),
         clock,
         rows=lambda: 3,
+        epoch=lambda: epoch,
         redact=Redactor([SECRET]).text,
     )
 
@@ -52,8 +55,8 @@ def report(now: float, *, error: str | None = None) -> UpstreamReport:
     return UpstreamReport(source, pipeline, WatchSyncStatus(4, None, source, pipeline, counts))
 
 
-def leader(clock: ManualClock, **options: str) -> Upstream:
-    upstream = process(clock)
+def leader(clock: ManualClock, *, epoch: str = "e1", **options: str) -> Upstream:
+    upstream = process(clock, epoch=epoch)
     upstream.own = Leading(report(clock.monotonic(), **options))
     return upstream
 
@@ -72,6 +75,26 @@ def test_follower_without_a_report_is_not_live() -> None:
     assert not follower.state().live
     assert not follower.state().reconciled
     assert follower.report().pipeline.rows == 3
+
+
+def test_report_on_a_history_that_is_lost_is_ignored() -> None:
+    """Its rows are not those that the follower has now, maybe none."""
+    clock = ManualClock()
+    follower = process(clock, epoch="e2")
+    follower.receive(leader(clock, epoch="e1").encode(7))
+    assert not follower.state().live
+    assert not follower.state().reconciled
+    follower.receive(leader(clock, epoch="e2").encode(1))
+    assert follower.state().reconciled
+
+
+def test_report_of_an_earlier_version_has_no_epoch_and_is_used() -> None:
+    clock = ManualClock()
+    follower = process(clock)
+    note = orjson.loads(leader(clock).encode(1))
+    del note["epoch"]
+    follower.receive(orjson.dumps(note))
+    assert follower.state().reconciled
 
 
 def test_follower_of_a_silent_leader_is_not_live_until_the_next_report() -> None:

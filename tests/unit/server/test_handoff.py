@@ -180,7 +180,7 @@ async def test_request_of_a_process_that_is_gone_is_served_where_it_arrives(
 async def test_operators_requests_are_served_by_the_leader_process(tmp_path: Path) -> None:
     async with process(tmp_path, OWN) as own, process(tmp_path, "leader", leads=True):
         connection = await connect(own.port)
-        for target in ("/status", "/metrics", "/status?a", "/admin/sign-out"):
+        for target in ("/status", "/status/stream", "/metrics", "/status?a", "/admin/sign-out"):
             assert (await connection.ask(get(target)))[0] == "leader"
         # On the same connection, as a proxy may do.
         for target in ("/properties", "/statusx", f"/socket.io/?sid={OWN}.x"):

@@ -370,6 +370,18 @@ async def test_leader_notices_that_a_replica_took_over_that_lacks_its_appends(
     assert a.log.head.seq > before.seq
 
 
+async def three_at_three(
+    failover: Failover,
+) -> tuple[RedisParts, tuple[RedisParts, RedisProxy], tuple[RedisParts, RedisProxy]]:
+    """Open a leader and two followers, the latter with their proxies, which have read 3 entries."""
+    a, _ = await failover.site.leader()
+    b, to_b = await failover.site.process()
+    c, to_c = await failover.site.process()
+    await append(a, 1, 2, 3)
+    await until(lambda: c.log.head.seq == 3 == b.log.head.seq)
+    return a, (b, to_b), (c, to_c)
+
+
 async def test_history_ends_with_a_failover_if_a_process_that_may_have_read_more_is_gone(
     failover: Failover, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -377,10 +389,7 @@ async def test_history_ends_with_a_failover_if_a_process_that_may_have_read_more
     a client of the killed one would take 4' and 5' for what it has.
     """
     monkeypatch.setattr(lease_module, "PATIENCE_SECONDS", 0.3)
-    (a, _), (b, _) = await failover.site.leader(), await failover.site.process()
-    c, to_c = await failover.site.process()
-    await append(a, 1, 2, 3)
-    await until(lambda: c.log.head.seq == 3 == b.log.head.seq)
+    a, (b, _), (c, to_c) = await three_at_three(failover)
     await failover.detach()
     to_c.cut()
     await append(a, 4)
@@ -401,10 +410,7 @@ async def test_new_leader_on_another_server_waits_for_what_the_others_have_read(
 ) -> None:
     """A follower at 5; the replica has 3. The follower can't reach it as soon as the other one."""
     monkeypatch.setattr(lease_module, "PATIENCE_SECONDS", 60.0)
-    (a, _), (b, to_b) = await failover.site.leader(), await failover.site.process()
-    c, to_c = await failover.site.process()
-    await append(a, 1, 2, 3)
-    await until(lambda: c.log.head.seq == 3 == b.log.head.seq)
+    a, (b, to_b), (c, to_c) = await three_at_three(failover)
     await failover.detach()
     to_c.cut()
     await append(a, 4)
@@ -431,10 +437,7 @@ async def test_history_goes_on_after_a_failover_once_all_have_verified_what_they
     failover: Failover, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease_module, "PATIENCE_SECONDS", 60.0)
-    (a, _), (b, to_b) = await failover.site.leader(), await failover.site.process()
-    c, to_c = await failover.site.process()
-    await append(a, 1, 2, 3)
-    await until(lambda: c.log.head.seq == 3 == b.log.head.seq)
+    a, (_, to_b), (c, to_c) = await three_at_three(failover)
     await a.log.close()
     await failover.detach()
     before = c.log.head
