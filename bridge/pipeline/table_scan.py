@@ -187,6 +187,10 @@ class TableScan:
             self.after = keys[-2] if len(keys) > 1 else keys[-1]
 
     @property
+    def found(self) -> int:
+        return self.repaired + self.pending
+
+    @property
     def findings(self) -> str:
         """For people."""
         if self.initial_load:
