@@ -34,6 +34,11 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.hypothesis_seed = examples.seed()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of the web server first: as the last file, their long ones would run alone."""
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/web/"))
+
+
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:

@@ -79,7 +79,7 @@ class Client:
         """Return the next packet that is no ping; None: the connection was closed."""
         while not self._packets:
             if self._ws is not None:
-                message = await self._ws.receive(timeout=5)
+                message = await self._ws.receive(timeout=20)
                 if message.type is not aiohttp.WSMsgType.TEXT:
                     return None
                 self._packets.append(message.data)

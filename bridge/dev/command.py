@@ -125,11 +125,16 @@ async def _run(
 ) -> int:
     redis = redis_server() if options.machines > 1 else None
     show("Starting PostgreSQL and the Supabase sandbox ...")
-    async with Sandbox.open(data=options.data, port=0) as sandbox:
+    async with (
+        Sandbox.open(data=options.data, port=0) as sandbox,
+        contextlib.AsyncExitStack() as closing,
+    ):
         await _add_demo_user(sandbox)
         if redis is not None:
             redis.folder = sandbox.home / "redis"
             redis.folder.mkdir(exist_ok=True)
+            # Its port is known once it runs.
+            await closing.enter_async_context(redis)
         show("Starting the bridge ...")
         settings = load(
             supabase_url=sandbox.supabase_url,

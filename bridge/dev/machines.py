@@ -65,7 +65,7 @@ class DevMachines:
         server: RedisServer | None,
         show: Callable[[str], None],
     ) -> None:
-        """`server`: the Redis server of `settings`, if this is to start it."""
+        """`server`: the Redis server of `settings`, running, if it is of this process."""
         self.settings = settings
         self.urls = [f"http://{settings.host}:{port}" for port in ports]
         self.url = self.urls[0]
@@ -82,8 +82,6 @@ class DevMachines:
     async def run(self) -> int:
         """Run all until cancelled, or until none is left. Return the exit code."""
         async with contextlib.AsyncExitStack() as stack:
-            if self._server is not None:
-                await stack.enter_async_context(self._server)
             stack.push_async_callback(self._stop)
             for port in self._ports:
                 self._processes.append(await self._start(port))

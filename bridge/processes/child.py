@@ -8,7 +8,7 @@ import pickle
 import sys
 from typing import TYPE_CHECKING
 
-from bridge.processes.spec import DRAIN, STARTED, STOP_NOW
+from bridge.processes.spec import BEAT_SECONDS, DRAIN, STARTED, STOP_NOW
 
 if TYPE_CHECKING:
     from bridge.processes.spec import WorkerSpec
@@ -47,6 +47,26 @@ class Child:
                 return True
         await self._process.wait()
         return False
+
+    async def stuck(self, seconds: float) -> bool:
+        """Wait until the process has printed no line for so long; False: it has ended before.
+
+        The time is counted in beats of this event loop. After a pause of the whole machine, or of
+        the supervisor alone, the process gets the time again.
+        """
+        assert self._process.stdout is not None, "it is a pipe"
+        silent = 0.0
+        while silent < seconds:
+            try:
+                async with asyncio.timeout(BEAT_SECONDS):
+                    line = await self._process.stdout.readline()
+            except TimeoutError:
+                silent += BEAT_SECONDS
+            else:
+                if not line:
+                    return False
+                silent = 0.0
+        return True
 
     async def ended(self) -> int:
         """Wait for its end and return its exit code; negative: the signal that ended it."""

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 STARTED: Final = b"started"
 """The line that a worker prints once it serves."""
 
+ALIVE: Final = b"alive"
+"""The line that a worker's event loop prints every `BEAT_SECONDS`."""
+
+BEAT_SECONDS: Final = 1.0
+
 DRAIN: Final = b"d"
 STOP_NOW: Final = b"q"
 """Orders to a worker, on its stdin. The end of the stream is an order to drain, too: the supervisor

@@ -1,4 +1,6 @@
-"""Starts the processes of one bridge, starts again those that die, and ends them in order."""
+"""Starts the processes of one bridge, starts again those that die or are stuck, and ends them in
+order.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +93,7 @@ class Supervisor:
         began = clock()
         while True:
             child = self._children[spec.number]
-            code = await child.ended()
+            code = await self._ended(spec, child)
             if clock() - began > STABLE_SECONDS:
                 pause = FIRST_PAUSE_SECONDS
             log.error(
@@ -112,6 +114,23 @@ class Supervisor:
                 continue
             if await child.started():
                 log.info("process %s serves again (pid %d)", spec.name, child.pid)
+
+    async def _ended(self, spec: WorkerSpec, child: Child) -> int:
+        """Wait for the end of a process that serves, and return its exit code. One that is stuck
+        is killed.
+        """
+        seconds = self._settings.process_stuck_seconds
+        if await child.stuck(seconds):
+            log.error(
+                "process %s (pid %d) is stuck: its event loop has not run for %g s. It is killed."
+                " If this happens again, check the machine for lack of memory, CPU or disk; a"
+                " process that was only slow needs a longer BRIDGE_PROCESS_STUCK_SECONDS",
+                spec.name,
+                child.pid,
+                seconds,
+            )
+            child.kill()
+        return await child.ended()
 
     async def _end(self) -> None:
         """End all processes: the serving ones first, which store sessions in the leader's log."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import os
@@ -18,7 +19,16 @@ from bridge.ops import logging_setup as logs
 from bridge.options import admission_limits, log_options
 from bridge.processes.admission import LeaderAdmission, serve_admission
 from bridge.processes.reports import ServingProcesses, serve_reports
-from bridge.processes.spec import DRAIN, HISTORY_LOST, LEADER_SOCKET, STARTED, STOP_NOW, WorkerSpec
+from bridge.processes.spec import (
+    ALIVE,
+    BEAT_SECONDS,
+    DRAIN,
+    HISTORY_LOST,
+    LEADER_SOCKET,
+    STARTED,
+    STOP_NOW,
+    WorkerSpec,
+)
 from bridge.server import serve
 from bridge.server.handoff import Handoff
 
@@ -109,7 +119,20 @@ def worker_settings(spec: WorkerSpec) -> Settings:
 
 
 def _say_started() -> None:
-    os.write(sys.stdout.fileno(), STARTED + b"\n")
+    _print(STARTED)
+
+
+async def _beat() -> None:
+    """Show the supervisor that the event loop runs, until cancelled."""
+    while True:
+        await asyncio.sleep(BEAT_SECONDS)
+        _print(ALIVE)
+
+
+def _print(line: bytes) -> None:
+    # A supervisor that is paused reads nothing, and one that is gone is noticed on stdin.
+    with contextlib.suppress(BlockingIOError, BrokenPipeError):
+        os.write(sys.stdout.fileno(), line + b"\n")
 
 
 async def _until_ordered(spec: WorkerSpec, main: Coroutine[Any, Any, int]) -> int:
@@ -136,12 +159,16 @@ async def _until_ordered(spec: WorkerSpec, main: Coroutine[Any, Any, int]) -> in
     # supervisor's order, since a process manager may signal all processes at once.
     loop.add_signal_handler(signal.SIGTERM, (lambda: None) if spec.leads else drain)
     await loop.connect_read_pipe(lambda: _Orders(drain, stop_now), sys.stdin)
+    os.set_blocking(sys.stdout.fileno(), False)
+    beat = asyncio.create_task(_beat(), name="beat")
     try:
         return await main
     except asyncio.CancelledError:
         if not ordered:
             raise
         return 0
+    finally:
+        beat.cancel()
 
 
 class _Orders(asyncio.Protocol):

@@ -7,7 +7,6 @@ import importlib.util
 import os
 import shutil
 import signal
-import socket
 import stat
 import tempfile
 from contextlib import suppress
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bridge.errors import BridgeError
+from bridge.sandbox import ports
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -29,9 +29,16 @@ START_SECONDS: Final = 10.0
 STOP_SECONDS: Final = 5.0
 """Longest wait until the server answers, and until it has ended."""
 
+READY: Final = "Ready to accept connections"
+"""Logged once the server listens. Another server may answer at its port before it has ended."""
+
 
 class RedisServerError(BridgeError):
     """There is no Redis server to run, or it did not start. The message has what to do."""
+
+
+class PortTakenError(RedisServerError):
+    """Another process listens at the port."""
 
 
 def server_program() -> Path:
@@ -62,9 +69,11 @@ class RedisServer:
         program: Path | None = None,
     ) -> None:
         """`options`: further command line options, such as `--maxmemory`, `10mb`. With `folder` it
-        appends to a file there, which is synced each second.
+        appends to a file there, which is synced each second. Without `port`, the first start
+        draws another one if another process has taken `port` meanwhile.
         """
-        self.port = port or free_port()
+        self.port = port or ports.free_port()
+        self._tries = 1 if port else ports.TRIES
         self.folder = folder
         self._options = options
         self._program = program
@@ -84,6 +93,17 @@ class RedisServer:
 
     async def start(self) -> None:
         """Start the server and wait until it answers. Raises `RedisServerError`."""
+        tries, self._tries = self._tries, 1  # a later start keeps the port
+        for _ in range(tries - 1):
+            try:
+                await self._start()
+            except PortTakenError:
+                self.port = ports.free_port()
+            else:
+                return
+        await self._start()
+
+    async def _start(self) -> None:
         self._program = program = self._program or server_program()
         if not os.access(program, os.X_OK):  # wheels do not always keep the mode
             with suppress(OSError):
@@ -148,11 +168,11 @@ class RedisServer:
         """Wait until the server answers. Raises `RedisServerError` if it ends before."""
         process = self._process
         assert process is not None, "the server was started"
-        while not await _answers(self.port):
+        while not (_listens(log_file) and await _answers(self.port)):
             if process.returncode is not None:
-                raise RedisServerError(
-                    f"{self._program} ended with status {process.returncode}: {_tail(log_file)}"
-                )
+                tail = _tail(log_file)
+                error = PortTakenError if ports.TAKEN in tail else RedisServerError
+                raise error(f"{self._program} ended with status {process.returncode}: {tail}")
             await asyncio.sleep(0.02)
 
     async def _end(self, how: signal.Signals) -> None:
@@ -168,14 +188,6 @@ class RedisServer:
         if self._temporary is not None:
             self._temporary.cleanup()
             self._temporary = None
-
-
-def free_port() -> int:
-    """Return a loopback port that is free at present."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 async def _answers(port: int) -> bool:
@@ -194,6 +206,13 @@ async def _answers(port: int) -> bool:
         writer.close()
         with suppress(OSError):
             await writer.wait_closed()
+
+
+def _listens(log_file: Path) -> bool:
+    try:
+        return READY in log_file.read_text(errors="replace")
+    except OSError:
+        return False
 
 
 def _tail(log_file: Path) -> str:

@@ -29,6 +29,12 @@ class ServerSettings(SettingsGroup):
         "cores; 0: one for each core; with more than 1 another process follows the table and owns "
         "the log",
     )
+    process_stuck_seconds: float = Field(
+        30.0,
+        ge=3,
+        description="With several processes: one whose event loop has not run for this time is "
+        "killed and started again",
+    )
     drain_seconds: float | None = Field(
         None,
         ge=0,

@@ -213,6 +213,66 @@ async def test_clients_stay_connected_and_miss_nothing_when_the_leader_process_d
 
 
 @pytest.mark.once
+async def test_stuck_leader_process_is_replaced_and_clients_miss_nothing(
+    bridge: RestartableBridge, client: SeedClients, sandbox: Sandbox
+) -> None:
+    [row] = await pick(sandbox, 1)
+    async with bridge.running(BRIDGE_PROCESS_STUCK_SECONDS="3") as process:
+        await ready(bridge)
+        async with client(bridge.url, auth={"regions": ["TX"]}) as js:
+            await js.connected()
+            leader = (await processes(bridge))["leader"]["pid"]
+            os.kill(leader, signal.SIGSTOP)
+            await set_price(sandbox, row["id"], 7101)
+            [event] = await property_events(js, 1)
+            assert event["data"]["changes"]["price"] == {"old": row["price"], "new": 7101}
+            assert not [line for line in js.lines if "disconnected" in line]
+            assert not running(leader)
+        await set_price(sandbox, row["id"], row["price"])
+    assert f"process leader (pid {leader}) is stuck" in process.stderr
+    assert "BRIDGE_PROCESS_STUCK_SECONDS" in process.stderr
+
+
+@pytest.mark.once
+async def test_client_of_a_stuck_serving_process_recovers_at_another(
+    bridge: RestartableBridge, client: SeedClients, sandbox: Sandbox
+) -> None:
+    [row] = await pick(sandbox, 1)
+    async with bridge.running(BRIDGE_PROCESS_STUCK_SECONDS="3"):
+        await ready(bridge)
+        async with client(bridge.url, auth={"regions": ["TX"]}) as js:
+            sid = (await js.connected())["connected"]
+            await asyncio.sleep(0.2)  # a session that began just before is not stored
+            stuck = (await process_of(bridge))["pid"]
+            os.kill(stuck, signal.SIGSTOP)
+            await set_price(sandbox, row["id"], 7102)
+            back = await js.connected()
+            assert (back["recovered"], back["connected"]) == (True, sid)
+            [event] = await property_events(js, 1)
+            assert event["data"]["changes"]["price"] == {"old": row["price"], "new": 7102}
+            await until_processes(bridge, without=stuck)
+        await set_price(sandbox, row["id"], row["price"])
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("name", ["leader", "serve 1"])
+async def test_process_that_is_busy_for_seconds_is_left_alone(
+    bridge: RestartableBridge, name: str
+) -> None:
+    async with bridge.running(BRIDGE_PROCESS_STUCK_SECONDS="6") as process:
+        before = await until_processes(bridge)
+        os.kill(before[name]["pid"], signal.SIGSTOP)
+        await asyncio.sleep(3)
+        os.kill(before[name]["pid"], signal.SIGCONT)
+        await asyncio.sleep(4)  # together longer than the setting
+        after = await until_processes(bridge)
+        assert {each: after[each]["pid"] for each in after} == {
+            each: before[each]["pid"] for each in before
+        }
+    assert "is stuck" not in process.stderr
+
+
+@pytest.mark.once
 async def test_clients_are_fresh_when_the_leader_process_of_a_log_in_memory_dies(
     in_memory: RestartableBridge, client: SeedClients, sandbox: Sandbox
 ) -> None:

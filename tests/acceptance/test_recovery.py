@@ -248,7 +248,7 @@ async def test_snapshot_and_later_events_converge_to_the_table(
             client.command(drop=True)
             await write(range(200, 400))
             assert (await client.connected())["recovered"] is True
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 while True:
                     client.command(show=True)
                     known = (await client.next("known"))["known"]

@@ -60,7 +60,7 @@ async def send_everywhere(url: str, port: int, token: str) -> None:
             ) as ws:
                 await ws.receive_str()
                 await ws.send_str("40" + json.dumps(auth))
-                await ws.receive(timeout=5)
+                await ws.receive(timeout=20)
                 await ws.send_str("420" + json.dumps(["authenticate", {"token": token}]))
                 await ws.send_str("421" + json.dumps(["subscribe", {"regions": {"x": token}}]))
                 await ws.send_str("42[" + token)

@@ -7,6 +7,10 @@ at a time, so that no two events are merged into one write; CPU time is read per
 the machine's other load counts little. What two cores can deliver follows from it: with one
 process that is 1 / (its CPU per delivery), with several 2 / (the CPU of all of them per delivery),
 as long as no single one is the bottleneck.
+
+Beside them runs a bridge in one process with as many clients as one serving process has (`share`):
+what a serving process costs more than that is the price of the connection to the leader process;
+what that one costs more than the process with all clients depends on the number of clients alone.
 """
 
 from __future__ import annotations
@@ -100,9 +104,10 @@ async def settled(load: Program) -> dict[str, Any]:
 class Bridge:
     """One bridge with its load client."""
 
-    def __init__(self, pids: dict[str, int], load: Program) -> None:
+    def __init__(self, pids: dict[str, int], load: Program, clients: int) -> None:
         self.pids = pids
         self.load = load
+        self.clients = clients
         self._before: dict[str, float] = {}
 
     def begin(self) -> None:
@@ -120,14 +125,14 @@ class Bridge:
 
 
 async def measure(
-    bridges: dict[int, Bridge], sandbox: Sandbox, clients: int, events: int
-) -> dict[int, dict[str, Any]]:
+    bridges: dict[str, Bridge], sandbox: Sandbox, events: int
+) -> dict[str, dict[str, Any]]:
     """Return the figures of each bridge. All deliver the same changes, at the same time, so that
     the machine's other load affects all of them.
     """
-    empty = {count: bridge.resident for count, bridge in bridges.items()}
+    empty = {name: bridge.resident for name, bridge in bridges.items()}
     for bridge in bridges.values():
-        await asyncio.to_thread(bridge.load.ask, f"open {clients}")
+        await asyncio.to_thread(bridge.load.ask, f"open {bridge.clients}")
     async with await psycopg.AsyncConnection.connect(
         sandbox.database_url, autocommit=True
     ) as connection:
@@ -149,25 +154,27 @@ async def measure(
             bridge.begin()
         for number in range(events):
             await change(10 + number)
-        stats = {count: await settled(bridge.load) for count, bridge in bridges.items()}
-    spent = {count: bridge.spent for count, bridge in bridges.items()}
+        stats = {name: await settled(bridge.load) for name, bridge in bridges.items()}
+    spent = {name: bridge.spent for name, bridge in bridges.items()}
     # Reads of the table and beats cost the same without any event.
     for bridge in bridges.values():
         bridge.begin()
     await asyncio.sleep(events * INTERVAL_SECONDS)
     results = {}
-    for count, bridge in bridges.items():
-        assert stats[count]["dead"] == 0, stats
-        deliveries = stats[count]["events"]
+    for name, bridge in bridges.items():
+        assert stats[name]["dead"] == 0, stats
+        deliveries = stats[name]["events"]
         idle = bridge.spent
-        by_process = {name: max(0.0, value - idle[name]) for name, value in spent[count].items()}
-        total, cores = sum(by_process.values()), 1 if count == 1 else CORES
-        results[count] = {
+        by_process = {each: max(0.0, value - idle[each]) for each, value in spent[name].items()}
+        total, cores = sum(by_process.values()), 1 if len(by_process) == 1 else CORES
+        serving = sum(value for each, value in by_process.items() if each != "leader")
+        results[name] = {
             "deliveries": deliveries,
             "cpu_us": total / deliveries * 1e6,
-            "by_process_us": {name: value / deliveries * 1e6 for name, value in by_process.items()},
+            "serving_us": serving / deliveries * 1e6,
+            "by_process_us": {each: value / deliveries * 1e6 for each, value in by_process.items()},
             "deliveries_per_s": min(cores / total, 1 / max(by_process.values())) * deliveries,
-            "empty_mb": empty[count],
+            "empty_mb": empty[name],
             "loaded_mb": bridge.resident,
         }
     return results
@@ -184,16 +191,24 @@ async def main() -> None:
         async with AsyncExitStack() as stack:
             sandbox = await stack.enter_async_context(Sandbox.open(port=0))
             bridges = {}
-            for count in map(int, args.processes.split(",")):
+            counts = [int(count) for count in args.processes.split(",")]
+            wanted = {str(count): (count, args.clients) for count in counts}
+            wanted["share"] = (1, args.clients // max(counts))
+            for name, (count, clients) in wanted.items():
                 url, pids = await stack.enter_async_context(serving(sandbox, count))
                 port = int(url.rpartition(":")[2])
                 load = stack.enter_context(machine.clients("bridge", port))
-                bridges[count] = Bridge(pids, load)
-            results = await measure(bridges, sandbox, args.clients, args.events)
-    for count, figures in results.items():
-        print(json.dumps({"processes": count, **figures}), flush=True)
-    first, *_, last = (figures["deliveries_per_s"] for figures in results.values())
-    print(f"deliveries/s on {CORES} cores: {last / first:.2f} times as many")
+                bridges[name] = Bridge(pids, load, clients)
+            results = await measure(bridges, sandbox, args.events)
+    for name, figures in results.items():
+        print(json.dumps({"processes": name, **figures}), flush=True)
+    first, last = (results[str(count)] for count in (counts[0], counts[-1]))
+    share = results["share"]["cpu_us"]
+    print(f"CPU of a delivery in a process with its share of the clients: {share:.2f} us")
+    print(f"… of a serving process: {last['serving_us'] / share:.2f} times that")
+    print(f"… of the one process with all clients: {first['cpu_us'] / share:.2f} times that")
+    ratio = last["deliveries_per_s"] / first["deliveries_per_s"]
+    print(f"deliveries/s on {CORES} cores: {ratio:.2f} times as many")
     if args.json:
         with open(args.json, "w") as file:  # noqa: PTH123
             json.dump(results, file, indent=2)

@@ -43,7 +43,9 @@ class ClientSession(ModelClient):
         self.connected = True
         self.counts["connects"] += 1
         self.counts["recovered" if recovered else "fresh"] += 1
-        if not recovered:
+        if recovered:
+            self.resume()
+        else:
             self.start(Subscription.of_handshake(auth))
             self.ranges.start(self.subscription)
 

@@ -12,7 +12,7 @@ import aiohttp
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-SECONDS = 3.0
+SECONDS = 20.0
 """Time limit of each step."""
 
 Answer = tuple[int, str]

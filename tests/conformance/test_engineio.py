@@ -55,7 +55,7 @@ async def test_first_subprotocol_that_is_offered_is_chosen(
 ) -> None:
     for url in (echoes.engineio, echoes.socketio):
         address = f"{url}?EIO=4&transport=websocket"
-        async with asyncio.timeout(3), session.ws_connect(address, protocols=offered) as ws:
+        async with asyncio.timeout(20), session.ws_connect(address, protocols=offered) as ws:
             assert ws.protocol == chosen
             assert (await ws.receive_str())[0] == "0"
 
@@ -63,7 +63,7 @@ async def test_first_subprotocol_that_is_offered_is_chosen(
 async def test_subprotocol_is_chosen_for_an_upgrade(session: Http, echoes: Echoes) -> None:
     polls = await Polls.open(session, echoes.engineio)
     address = polls.url.replace("transport=polling", "transport=websocket")
-    async with asyncio.timeout(3), session.ws_connect(address, protocols=["a"]) as ws:
+    async with asyncio.timeout(20), session.ws_connect(address, protocols=["a"]) as ws:
         assert ws.protocol == "a"
         async with session.ws_connect(address, protocols=["a"]) as second:  # accepted and closed
             assert second.protocol == "a"

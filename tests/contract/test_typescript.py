@@ -104,6 +104,7 @@ def complained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return said
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("line", "complaint"), WRONG.values(), ids=WRONG.keys())
 def test_a_wrong_use_does_not_compile(
     line: str, complaint: str, complained: dict[str, str]

@@ -61,7 +61,7 @@ class Site:
         reader, writer = await asyncio.open_connection(address, int(port))
         try:
             writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n".encode())
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
                 answer = Answer(head.strip(), "")
                 length = int(answer.headers.get("content-length", 0))
@@ -94,7 +94,7 @@ async def admitting(**overrides: Any) -> AsyncIterator[Site]:
         aiohttp.ClientSession() as http,
     ):
         site = Site(bridge, url, http)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while (await site.raw("/readyz")).status != 200:
                 await asyncio.sleep(0.01)
         yield site
@@ -228,7 +228,7 @@ async def test_upgrade_keeps_the_slot_of_the_connection() -> None:
             client._poll.replace("transport=polling", "transport=websocket")
         ) as websocket:
             await websocket.send_str("2probe")
-            assert await websocket.receive_str(timeout=5) == "3probe"
+            assert await websocket.receive_str(timeout=20) == "3probe"
             await websocket.send_str("5")
             await site.places(1)
             assert (await site.raw(POLLING)).status == 429

@@ -37,7 +37,7 @@ async def test_restart_emits_changes_made_meanwhile_relative_to_stored_rows(
         await here.ready()
         async with here.receiving() as received:
             source.put(table.write(row("p1", price=5)))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 await received.get()
     table.write(row("p1", price=6, updated_at="2026-02-01T00:00:00Z"))
     table.remove("p2")

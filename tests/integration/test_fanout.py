@@ -54,13 +54,13 @@ class Served:
         self.gateway.hub.publish([entry(seq, "TX", pad=pad, at=time.monotonic()) for seq in seqs])
 
     async def until(self, clients: int) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while self.gateway.hub.counts().clients != clients:
                 await asyncio.sleep(0.005)
 
     async def nothing_open(self) -> None:
         """Wait until no connection is open."""
-        until = time.monotonic() + 5
+        until = time.monotonic() + 20
         while self.engine.websockets or self.engine.sockets:
             open_now = (len(self.engine.websockets), len(self.engine.sockets))
             assert time.monotonic() < until, f"{open_now} websockets and sessions are still open"
@@ -196,7 +196,7 @@ async def test_waiting_poll_is_answered_when_its_client_upgrades() -> None:
             async with http.get(poll) as response:
                 return await response.text()
 
-        async with asyncio.timeout(5), opened(server, sid) as raw:
+        async with asyncio.timeout(20), opened(server, sid) as raw:
             waiting = asyncio.create_task(get())
             await asyncio.sleep(0.05)
             server.publish(1)
@@ -230,7 +230,7 @@ async def test_abandoned_upgrade_leaves_the_client_polling(end: str) -> None:
             if end != "close":
                 raw.send(end)
                 assert (await raw.frame())[0] == 8
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while server.engine.sockets[sid].upgrading:
                 await asyncio.sleep(0.005)
         async with http.get(poll) as response:
@@ -353,7 +353,7 @@ async def test_client_without_a_pong_is_disconnected() -> None:
 
             answering = asyncio.create_task(answer())
             await server.until(1)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 while not silent.reader.at_eof():
                     await silent.reader.read(1000)
             await asyncio.sleep(0.5)

@@ -50,7 +50,7 @@ class Served:
 
     async def clients(self, number: int) -> None:
         """Wait until so many clients are there."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while self.gateway.hub.counts().clients != number:
                 await asyncio.sleep(0.005)
 
@@ -61,7 +61,7 @@ class Served:
     async def lines(self, number: int) -> int:
         """Wait until so many websockets are open."""
         lines: dict[str, Any] = self.gateway.server.eio.websockets
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while len(lines) != number:
                 await asyncio.sleep(0.005)
         return len(lines)
@@ -367,7 +367,7 @@ async def test_slow_client_is_disconnected_and_the_others_are_not(
         assert served.gateway.slow_clients_closed == 1
         assert "slow client" in caplog.text
         assert await served.lines(0) == 0
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while await reader.read(65536):
                 pass
         writer.transport.abort()
@@ -394,7 +394,7 @@ async def test_closing_ends_polls_and_websockets_and_takes_no_more() -> None:
         client(served.url, "polling") as two,
         aiohttp.ClientSession() as http,
     ):
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(20):
             await served.gateway.close()
             await served.gateway.close()
             while one.sio.connected or two.sio.connected:

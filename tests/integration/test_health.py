@@ -79,7 +79,7 @@ async def test_bridge_with_an_unreadable_table_is_not_ready_with_the_cause() -> 
         assert "57014 reading" in status["reason"]
         assert bridge._running is not None
         gateway = bridge._running.gateway
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while gateway.upstream_status.state != "stale":
                 await asyncio.sleep(0.02)
         table.failing = set()
@@ -154,7 +154,7 @@ async def test_bridge_whose_rows_are_hidden_is_not_ready_and_stale_with_the_reme
         assert status["pipeline"]["rows"] == 2
         assert bridge._running is not None
         gateway = bridge._running.gateway
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while gateway.upstream_status.state != "stale":
                 await asyncio.sleep(0.02)
         table.contents.update(shown)

@@ -50,7 +50,7 @@ async def test_restart_is_ready_before_the_key_scan_is_complete(tmp_path: Path) 
         assert len((await here.get("/properties"))[1]) == 2
         async with here.receiving() as received:
             table.readable.set()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 assert (await received.get())["event"] == "property-deleted"
 
 
@@ -86,7 +86,7 @@ async def test_watermark_passes_many_rows_with_one_updated_at(
         assert 2 in table.recent_reads  # they are read again until the watermark has passed them
         async with here.receiving() as received:
             source.put(table.write(row("p1", price=5, updated_at="2031-01-01T00:00:00Z")))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 assert (await received.get())["data"]["changes"]["price"]["new"] == 5
 
 

@@ -66,7 +66,7 @@ async def test_fenced_leader_becomes_a_follower_and_its_clients_miss_nothing() -
             await here.change()
             first.log.heal()
             assert await receive_prices(one, 3) == steps(3)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 while first.leads:
                     await asyncio.sleep(0.01)
             await here.change()
@@ -91,7 +91,7 @@ async def test_machine_that_takes_over_emits_what_was_missed_before_its_source_i
 async def test_released_lease_comes_back_to_a_machine_that_is_alone() -> None:
     async with machines(1) as here:
         here.history.take_lease()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while here.history.term == 1:
                 await asyncio.sleep(0.01)
         await here.until_led(by=here.all[0])
@@ -169,7 +169,7 @@ async def test_defect_of_the_leaders_source_ends_its_process_and_another_one_lea
     async with machines(2) as here:
         first, second = here.all
         first.source.fail(RuntimeError("a defect"))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while first.bridge.failure is None:
                 await asyncio.sleep(0.01)
         assert str(first.bridge.failure) == "a defect"

@@ -68,7 +68,7 @@ async def test_stopping_machine_refuses_new_clients_and_serves_the_present_ones(
         async with client(second.url, "polling") as one:
             here.all.remove(second)
             stopping = asyncio.create_task(second.stop())
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 while (await second.get("/readyz")).status_code == 200:
                     await asyncio.sleep(0.01)
             answer = await second.get("/socket.io/?EIO=4&transport=polling")

@@ -25,7 +25,7 @@ def steps(number: int, start: int = 0) -> list[tuple[int, int]]:
 
 async def until_stored(one: Client, machine: Machine) -> None:
     """Wait until the session of the client is stored, as that of `machine`."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while True:
             stored = machine.log._history.sessions.get(one.pid or "")
             if stored is not None and stored[0] == machine.log.process:
@@ -84,7 +84,7 @@ async def test_half_open_twin_is_evicted_and_the_session_is_the_other_machines(
             assert one.recovered
             await here.change()
             assert await receive_prices(one, 3) == steps(3)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 while first.gateway.hub.counts().clients:
                     await asyncio.sleep(0.01)
             assert len(first.gateway.sessions) == 0
@@ -211,7 +211,7 @@ async def test_session_that_is_away_for_too_long_is_not_taken() -> None:
         first, second = here.all
         async with client(first.url) as one:
             await one.close()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 while not first.gateway.sessions.away:
                     await asyncio.sleep(0.01)
             stored = dict(here.history.sessions)

@@ -73,12 +73,12 @@ class Site:
         assert self.bridge._running is not None
         for key, columns in list(self.table.contents.items()):
             self.write(key, **{**columns, "name": "At first"})
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while self.bridge._running.log.head.seq < len(self.table.contents):
                 await asyncio.sleep(0.005)
 
     async def watches(self, count: int) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while self.status().watches != count:
                 await asyncio.sleep(0.005)
 
@@ -93,7 +93,7 @@ class Site:
 async def site(*watches: dict[str, Any], **overrides: Any) -> AsyncIterator[Site]:
     it = Site(*watches, **overrides)
     async with served(it.bridge, drain=it.bridge.drain) as it.url:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while not it.bridge.operations.readiness().ready:
                 await asyncio.sleep(0.005)
         await it.watches(len(watches))

@@ -141,7 +141,7 @@ async def test_a_half_open_connection_is_evicted(transport: str) -> None:
         assert await one.until_seqs(5) == [1, 2, 3, 4, 5]
         assert served.gateway.hub.counts().clients == 1
         if old is not None:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 while not old.closed:
                     await old.receive()
         # The end of the old connection, whenever it is noticed, is not the end of the client.
@@ -332,7 +332,7 @@ async def test_python_client_receives_events_without_positions(transport: str) -
         sio.on("property-updated", one_parameter)
         await sio.connect(served.url, transports=[transport])
         await served.publish("TX")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             envelope = await heard.get()
         assert envelope["data"]["seq"] == 1
         assert len(served.gateway.sessions) == 0

@@ -146,6 +146,7 @@ async def test_comparison_leaves_to_the_stream_what_it_has_not_passed(
     sandbox: Sandbox, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sources, "SLOT_SECONDS", 0.05)
+    monkeypatch.setattr(sources, "STATUS_SECONDS", 0.2)
     bridge = create_app(
         settings.model_copy(
             update={"slot_compare_interval": 0.05, "watch_grace": 0.05, "watchers": ""}
@@ -164,7 +165,7 @@ async def test_comparison_leaves_to_the_stream_what_it_has_not_passed(
         assert passes >= 0
         assert pipeline.status().counts["repaired"] == 0
         # What the stream can't show is found once it has passed the comparison:
-        # it acknowledges every ten seconds if nothing is published.
+        # it acknowledges at each interval if nothing is published.
         async with asyncio.timeout(60):
             await sandbox.execute("alter publication bridge_app drop table properties")
             await sandbox.execute("update properties set price = -0 where true")

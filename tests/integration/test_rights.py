@@ -115,7 +115,7 @@ def listing(key: str, **columns: Any) -> dict[str, Any]:
 async def listen(one: Client, until: str) -> list[list[Any]]:
     """Return the events up to the one that contains the text `until`."""
     before = len(one.events)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not one.events[before:] or until not in json.dumps(one.events[-1]):
             one.receive_packet(await one.next_packet())
     return one.events[before:]

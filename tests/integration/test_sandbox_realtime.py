@@ -885,7 +885,7 @@ async def test_rate_limit_drops_changes_without_a_message(
     await server.execute(f"insert into {table}(id) values (1)")
     await client.data()
     await server.execute(f"insert into {table}(id) values (2)")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while server.realtime.poller.rate_limited == dropped:
             await client.heartbeat()
     server.faults.rate_limit(None)

@@ -309,7 +309,7 @@ async def test_bridge_status_is_sent_at_connect_and_on_change(
         await one.request("subscribe", {"snapshot": True})
 
         async def hears(state: str) -> None:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 while not one.bridge_states or one.bridge_states[-1] != state:
                     one.receive_packet(await one.next_packet())
 
@@ -343,7 +343,7 @@ async def test_scan_for_missed_changes_is_catching_up() -> None:
         here.table.page = slow  # type: ignore[method-assign,assignment]
         assert here.source.inbox is not None
         here.source.inbox.put_nowait(Gap(GapReason.OVERFLOW))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while one.bridge_states[-1:] != ["catching-up"]:
                 one.receive_packet(await one.next_packet())
             gate.set()
@@ -378,7 +378,7 @@ async def test_too_long_a_message_ends_the_connection(transport: str) -> None:
         else:
             assert one._ws is not None
             await one._ws.send_str(long)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 while not one._ws.closed:
                     await one._ws.receive()
 

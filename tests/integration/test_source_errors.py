@@ -168,6 +168,6 @@ async def test_change_without_select_grant_is_a_gap_and_logs_no_row(
 
 
 async def test_source_and_pipeline_can_be_stopped_while_waiting(sandbox: Sandbox) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         async with PipelineRig.open(settings_of(sandbox, supabase_secret_key=WRONG_KEY)) as rig:
             await refused(rig)

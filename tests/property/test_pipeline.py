@@ -226,7 +226,7 @@ class Running:
         assert not lost, following
 
     async def converged(self) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while self.client.rows != published(self.world.table):
                 self.published_any.clear()
                 if self.client.rows != published(self.world.table):

@@ -83,6 +83,7 @@ class ModelClient:
         self._null_columns = null_columns
         self._hides_regions = not set(projection.region) <= set(projection.published)
         self._event_at_position = False  # else only a status event
+        self._resumed = False  # recovered, and no position received since
         self._changed = asyncio.Event()
 
     # -- input ----------------------------------------------------------------------------------
@@ -93,6 +94,12 @@ class ModelClient:
         self.complete = self.uncertain = False
         self.position = None
         self.subscription = subscription or Subscription()
+
+    def resume(self) -> None:
+        """Go on in a recovered session. Its history may have another epoch by now: a machine of a
+        shared log begins one if it starts while no other one runs.
+        """
+        self._resumed = True
 
     def load(self, rows: Mapping[str, Mapping[str, Any]]) -> None:
         """Apply a snapshot of one page, given as columns by key; start a session with it."""
@@ -215,13 +222,14 @@ class ModelClient:
         """Events have rising positions; a status event has the position of the head."""
         before = self.position
         if before is not None:
-            if before.epoch != position.epoch:
+            if before.epoch != position.epoch and not self._resumed:
                 self.violate(Kind.DISORDERED, "", f"{position} after {before} in one session")
             elif position.seq == before.seq and is_event and self._event_at_position:
                 self.violate(Kind.REPEATED, "", f"position {position} twice")
             elif position.seq < before.seq:
                 self.violate(Kind.DISORDERED, "", f"position {position} after {before}")
         self._event_at_position = is_event or (position == before and self._event_at_position)
+        self._resumed = False
         self.position = position
         self._on_position(position, is_event=is_event)
 

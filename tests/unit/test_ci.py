@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.once
 ROOT = Path(__file__).parents[2]
 NEEDED = ("bash", "dirname", "env", "sed", "sort", "tail")
 

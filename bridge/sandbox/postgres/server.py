@@ -9,13 +9,13 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
+from bridge.sandbox import ports
 from bridge.sandbox.postgres.installation import (
     PostgresError,
     binaries,
@@ -116,8 +116,7 @@ class PostgresServer:
             if not (self._cluster / "PG_VERSION").exists():
                 await self._initdb()
             self._password = self._password_file.read_text()
-            self.port = self.port or free_port()
-            await self._launch()
+            await self._launch_at_a_port()
         except BaseException:
             await self.stop()
             raise
@@ -222,6 +221,22 @@ class PostgresServer:
             )
         draft.rename(self._cluster)
 
+    async def _launch_at_a_port(self) -> None:
+        """Launch at `port`; without one, draw another if another process takes it first."""
+        if self.port:
+            return await self._launch()
+        for _ in range(ports.TRIES - 1):
+            self.port = ports.free_port()
+            try:
+                return await self._launch()
+            except PostgresError as failed:
+                if ports.TAKEN not in str(failed):
+                    raise
+                assert self._guard is not None
+                await _close(self._guard)
+        self.port = ports.free_port()
+        return await self._launch()
+
     async def _launch(self) -> None:
         await self._wait_for_previous_server()
         self._launched_at = int(time.time())
@@ -301,14 +316,6 @@ class PostgresServer:
             return "End of its log: " + self._log.read_text(errors="replace").strip()[-2000:]
         except FileNotFoundError:
             return "There is no log."
-
-
-def free_port() -> int:
-    """Return a TCP port of loopback that is unused now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _is_alive(pid: int) -> bool:

@@ -44,7 +44,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def until(reached: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not reached():
             await asyncio.sleep(0.001)
 
@@ -71,7 +71,7 @@ async def test_start_on_a_full_disk_waits_until_there_is_space(
         assert "can't be written" in (database.error or "")
         assert "Free space on its disk" in caplog.text
         assert not opening.done()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await opening
     assert database.error is None
     await insert(database)
@@ -94,7 +94,7 @@ async def test_start_on_a_disk_without_room_for_the_file_waits(
     opening = asyncio.create_task(database.open(TABLE))
     await until(lambda: database.error is not None)
     full.clear()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await opening
     await database.close()
 

@@ -28,7 +28,7 @@ def event(number: int) -> Event:
 
 
 async def take(commits: AsyncIterator[Commit], count: int) -> list[Commit]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         return [await anext(commits) for _ in range(count)]
 
 

@@ -388,7 +388,7 @@ def largest_file(size: int) -> Iterator[None]:
 
 
 async def error_of(log: SqliteEventLog) -> str:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while (error := log.error) is None:
             await asyncio.sleep(0.001)
     return error
@@ -408,7 +408,7 @@ async def test_append_on_a_full_disk_is_stored_once_there_is_space(
             assert "can't be written" in await error_of(log)
             assert log.head == head
             assert not appending.done()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             [entry] = (await appending).entries
         assert log.error is None
         assert log.head == entry.position
@@ -423,7 +423,7 @@ async def test_log_on_a_full_disk_can_be_closed(file: File) -> None:
             big = event("b", '"' + "x" * 300_000 + '"')
             appending = asyncio.create_task(log.append([big], []))
             assert "can't be written" in await error_of(log)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 await log.close()
     with pytest.raises(asyncio.CancelledError):
         await appending

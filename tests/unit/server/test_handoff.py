@@ -88,7 +88,7 @@ class Connection:
             self._writer.write(part)
             await self._writer.drain()
             await asyncio.sleep(0.02)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             head = await self._reader.readuntil(b"\r\n\r\n")
             [size] = [
                 int(line.split(b":")[1])

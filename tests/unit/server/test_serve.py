@@ -90,7 +90,7 @@ async def test_startup_that_waits_ends_when_it_is_cancelled() -> None:
         serving = asyncio.create_task(serve.serve(application, listening))
         await application.starting.wait()
         serving.cancel()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             with pytest.raises(asyncio.CancelledError):
                 await serving
 

@@ -303,6 +303,25 @@ def test_positions_rise_within_a_session(
     assert [violation.kind for violation in scenario.client.violations] == kinds
 
 
+@pytest.mark.parametrize(
+    ("resumed", "position", "kinds"),
+    [
+        (True, "h2-6", []),
+        (True, "h2-4", [Kind.DISORDERED]),
+        (False, "h2-6", [Kind.DISORDERED]),
+    ],
+)
+def test_epoch_changes_in_a_recovered_session_only(
+    scenario: Scenario, resumed: bool, position: str, kinds: list[Kind]
+) -> None:
+    status = {"event": "bridge-status", "data": {"state": "live"}}
+    scenario.client.receive(status, "h1-5")
+    if resumed:
+        scenario.client.resume()
+    scenario.client.receive(status, position)
+    assert [violation.kind for violation in scenario.client.violations] == kinds
+
+
 def test_unpublished_column_of_the_contract_may_be_null_and_nothing_else() -> None:
     projection = Projection(published=("name", "state"), region=("state",))
     created = {"property_id": "p1", "name": "Listing", "state": "TX"}

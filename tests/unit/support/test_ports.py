@@ -1,4 +1,4 @@
-"""Ports for processes that a test starts: nothing else takes them before the process listens."""
+"""Ports for servers that are started: nothing else takes them before the process listens."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import socket
 
 import pytest
 
-from tests.support import ports
-from tests.support.ports import BELOW_THE_EPHEMERAL, free_port
+from bridge.sandbox import ports
+from bridge.sandbox.ports import BELOW_THE_EPHEMERAL, free_port
 
 
 def test_free_port_is_not_one_of_outgoing_connections() -> None:

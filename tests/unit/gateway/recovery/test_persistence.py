@@ -45,7 +45,7 @@ class Store:
 
     async def begun(self, number: int) -> None:
         """Wait until that many writes have begun."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while self.puts < number:
                 await asyncio.sleep(0)
 
@@ -236,7 +236,7 @@ async def test_changes_gather_and_are_stored_by_themselves(monkeypatch: pytest.M
     running = asyncio.create_task(process.keeper.run())
     for number in range(20):
         process.open(f"s{number}", TEXAS, at(0))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while len(store.kept) < 20:
             await asyncio.sleep(0.001)
     assert store.puts == 1
@@ -277,7 +277,7 @@ async def test_the_end_does_not_wait_for_a_store_that_takes_nothing(
     process = Process(store, wall=1000, started=5)
     process.open("s1", TEXAS, at(0))
     store.gate.clear()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await process.keeper.close()
     assert "will reconnect as new ones" in caplog.text
 

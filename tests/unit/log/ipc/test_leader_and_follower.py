@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bridge.log.ipc.leader import FollowerServer
     from bridge.log.ipc.link import LeaderLink
 
-SECONDS = 5
+SECONDS = 20
 
 
 def event(number: int) -> Event:
