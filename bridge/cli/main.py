@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bridge.cli.summary import summary
 from bridge.errors import BridgeError, SettingsError
 from bridge.ops import logging_setup as logs
 from bridge.server import serve
@@ -66,7 +67,8 @@ def _parser() -> argparse.ArgumentParser:
         "`bridge COMMAND --help` describes each command.",
     )
     parser.add_argument("--version", action="version", version=f"bridge {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    parser.set_defaults(run=lambda _args: _print_help(parser))
 
     add = partial(
         _command, commands, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
@@ -194,6 +196,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _print_help(parser: argparse.ArgumentParser) -> int:
+    """Print the help to stderr: no command is a wrong use, with the exit code of one."""
+    parser.print_help(sys.stderr)
+    return 2
+
+
 def _command(
     commands: Any, name: str, run: Callable[[argparse.Namespace], int], text: str, **options: Any
 ) -> argparse.ArgumentParser:
@@ -218,7 +226,7 @@ def _settings_help() -> str:
 def _serve(args: argparse.Namespace) -> int:
     given = {"host": args.host, "port": args.port}
     settings = load(**{name: value for name, value in given.items() if value is not None})
-    logs.set_up(settings.log_level, secrets=settings.secrets)
+    logs.set_up(settings.log_level, secrets=settings.secrets, form=settings.log_format)
     for unknown in unknown_names(variables()):
         log.warning("%s: it is ignored; %s", unknown, unknown.fix)
     if settings.processes != 1:
@@ -237,6 +245,7 @@ def _serve(args: argparse.Namespace) -> int:
             serve.url(listening),
             settings.path,
             serve.url(listening),
+            extra={"settings": summary(settings, serve.url(listening))},
         )
         return serve.until_signalled(serve.serve(create_app(settings), listening))
 
@@ -268,6 +277,7 @@ def _serve_processes(settings: Settings) -> int:
             settings.path,
             serving,
             address,
+            extra={"settings": summary(settings, address)},
         )
         supervisor = Supervisor(settings, host=settings.host, port=port, serving=serving)
         return serve.until_signalled(supervisor.run())

@@ -62,7 +62,14 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"bridge {__version__}\n"
 
 
-@pytest.mark.parametrize("args", [[], ["sing"], ["serve", "--loud"], ["serve", "--port", "http"]])
+def test_no_command_prints_the_help_and_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    text = stderr_of(capsys)
+    assert text.startswith("usage: bridge")
+    assert "run the bridge for a Supabase project" in text
+
+
+@pytest.mark.parametrize("args", [["sing"], ["serve", "--loud"], ["serve", "--port", "http"]])
 def test_wrong_arguments_exit_with_2(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(args)
