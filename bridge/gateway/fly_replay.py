@@ -2,7 +2,7 @@
 
 A session of Engine.IO lives in one process, whose name begins its sid. Polls that the proxy gives
 to another machine are replayed to the right one, as long as that one sends beats: a request is
-never pinned to a machine that is gone. Its client is refused instead, connects anew and recovers.
+never pinned to a machine that is gone. Its client is refused instead, connects again and recovers.
 A machine that is stopping has new clients served elsewhere.
 """
 

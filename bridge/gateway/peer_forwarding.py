@@ -3,7 +3,7 @@
 A session of Engine.IO lives in one process, whose name begins its sid. Behind a balancer without
 sticky sessions a poll of it arrives at any machine, which then requests the same of the right one
 and streams the answer back. A poll of a machine that is gone is refused here: its client connects
-anew and recovers. So is one that can't be forwarded, and the upgrade of a polled session to a
+again and recovers. So is one that can't be forwarded, and the upgrade of a polled session to a
 websocket, after which its client continues to poll.
 """
 
@@ -39,7 +39,7 @@ IDLE_SECONDS: Final = 2.0
 
 MAX_FORWARDED: Final = 2_000
 """Requests that are forwarded at a time. Each has a connection to the other machine. Those beyond
-it are refused, so that their clients connect anew."""
+it are refused, so that their clients connect again."""
 
 CONNECTION_HEADERS: Final = frozenset(
     {
@@ -205,7 +205,7 @@ class PeerForwarding:
             self._warned.add(peer.process)
             log.warning(
                 "a poll could not be forwarded to process %s at %s (%s), so its client connects "
-                "anew; if that process runs, set its BRIDGE_PEER_URL to an address at which this "
+                "again; if that process runs, set its BRIDGE_PEER_URL to an address at which this "
                 "machine reaches it, and its BRIDGE_HOST to 0.0.0.0",
                 peer.process,
                 peer.url,

@@ -61,6 +61,8 @@ class OpsEndpoints:
         self._redact = Redactor(secrets).text
         self._clock = clock
         self._live_at: float | None = None
+        self._reconciled_at: float | None = None
+        self._epoch = ""
 
     def routes(self) -> list[BaseRoute]:
         return [
@@ -131,7 +133,7 @@ class OpsEndpoints:
 
     def _evaluate(self, report: StatusReport | Readiness, now: float) -> Readiness:
         if isinstance(report, Readiness):
-            self._live_at = None
+            self._live_at = self._reconciled_at = None
             result = report
         elif report.stopping:
             result = readiness.not_ready("the bridge is stopping", "the bridge is stopping")
@@ -141,7 +143,7 @@ class OpsEndpoints:
             )
             result = readiness.evaluate(
                 report.source,
-                reconciled=report.pipeline.reconciled,
+                reconciled=self._reconciled(report, now),
                 live_at=self._live_at,
                 now=now,
                 stale_after=self._stale_after,
@@ -151,6 +153,18 @@ class OpsEndpoints:
                 unreadable_since=report.pipeline.unreadable_since,
             )
         return replace(result, reason=result.reason and self._redact(result.reason))
+
+    def _reconciled(self, report: StatusReport, now: float) -> bool:
+        """Return whether the rows agree with the table, or did within the last `stale_after`
+        seconds: a leader that takes over scans first, while every machine goes on to serve.
+        """
+        epoch = report.head.rpartition("-")[0]
+        if epoch != self._epoch:  # the rows before belong to a history that is lost
+            self._epoch, self._reconciled_at = epoch, None
+        if report.pipeline.reconciled:
+            self._reconciled_at = now
+        at = self._reconciled_at
+        return at is not None and now - at <= self._stale_after
 
     def _describe(self, report: StatusReport, now: float) -> dict[str, Any]:
         return {

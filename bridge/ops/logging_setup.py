@@ -7,7 +7,9 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Final
 
+from bridge.ops.log_format import LogFormat, configure_structlog, formatter
 from bridge.ops.redaction import Redactor
+from bridge.ops.terminal import has_colours, is_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,20 +31,44 @@ CLIENT_LOGGERS: Final = ("uvicorn.error", "bridge.gateway.engineio")
 """Loggers of warnings that clients cause, in any number."""
 
 
-def set_up(level: str, *, secrets: Iterable[str] = (), process: str = "") -> None:
+SILENCED_LIBRARIES: Final = ("realtime",)
+"""Libraries that log an ERROR, or several, for each failed attempt to connect. The bridge logs each
+attempt itself, in one line, with its cause and the time of the next one. The records are
+dropped by the handler, not by the level: `source.realtime.rejected_frames` reads them."""
+
+
+class _Silence(logging.Filter):
+    """Drops the records of `SILENCED_LIBRARIES`, except at `debug`."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.name.partition(".")[0] not in SILENCED_LIBRARIES
+
+
+def set_up(
+    level: str,
+    *,
+    secrets: Iterable[str] = (),
+    process: str = "",
+    form: LogFormat = "text",
+) -> None:
     """Log to stderr from `level` on (a value of the setting), libraries from `warning` on, and
     loggers with warnings caused by clients from `error` on. `process` names this process in each
-    line, where several of them share stderr.
+    record, where several of them share stderr. `form` is a value of the setting: `auto` is text on
+    a terminal and JSON elsewhere.
 
     For a process that runs only the bridge. An application that mounts the bridge configures its
     own logging and adds `redaction.Redactor` to its handlers.
     """
     handler = logging.StreamHandler(sys.stderr)
-    name = process and f"[{process}] "
+    redactor = Redactor(secrets)
+    resolved = form if form != "auto" else "text" if is_terminal(sys.stderr) else "json"
     handler.setFormatter(
-        logging.Formatter(f"%(asctime)s %(levelname)-7s {name}%(name)s: %(message)s", "%H:%M:%S")
+        formatter(resolved, redactor, process=process, colours=has_colours(sys.stderr))
     )
-    handler.addFilter(Redactor(secrets))
+    if level.lower() != "debug":
+        handler.addFilter(_Silence())
+    handler.addFilter(redactor)
+    configure_structlog()
     root = logging.getLogger()
     for former in root.handlers[:]:
         root.removeHandler(former)

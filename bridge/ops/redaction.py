@@ -28,10 +28,20 @@ _PATTERNS: Final = (
 _MEMBER: Final = re.compile(r"""((?:token|apikey|secret)["']\s?:\s?["'])[^"']+""", re.IGNORECASE)
 """A member that holds a secret, in JSON or in a dict's repr."""
 
+_SECRET_NAME: Final = re.compile(
+    r"(?:^|_|-)(?:token|apikey|api_key|secret|secret_key|password|authorization)$", re.IGNORECASE
+)
+"""Name of a field or member whose value is a secret."""
+
 _MIN_CHARACTERS: Final = 6
 """Shorter values are not redacted: hiding them everywhere would make the logs unreadable."""
 
 _plain = logging.Formatter()
+
+
+def is_secret_name(name: str) -> bool:
+    """Return whether the value of a field of this name is a secret."""
+    return _SECRET_NAME.search(name) is not None
 
 
 class Redactor(logging.Filter):
@@ -59,6 +69,8 @@ class Redactor(logging.Filter):
         return _MEMBER.sub(rf"\g<1>{HIDDEN}", text)
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.msg, dict) and not record.args:
+            return True  # a record of structlog: `log_format` redacts each of its fields
         try:
             message = record.getMessage()
         except Exception:  # noqa: BLE001 - a wrong number of arguments must not lose the message

@@ -241,7 +241,10 @@ class Pipeline:
 
     def _gap(self, gap: Gap | SnapshotBegin) -> None:
         self._counts["gaps"] += 1
-        log.info("changes may be missing: %s %s", gap.reason.value, gap.detail)
+        detail = f" ({gap.detail})" if gap.detail else ""
+        # The second read after each subscription is routine.
+        level = logging.DEBUG if gap.reason is GapReason.POST_SUBSCRIBE else logging.INFO
+        log.log(level, "changes may be missing: %s%s", gap.reason.value, detail)
         if isinstance(gap, Gap):
             self._reconciler.gap(gap)
         else:

@@ -288,8 +288,7 @@ class ScanRunner:
         now = self._clock.monotonic()
         self._scheduler.finished(scan, now)
         self._comparison.confirm(scan)
-        notable = scan.catches_up or scan.found or now - scan.started > REPORT_SECONDS
-        log.log(logging.INFO if notable else logging.DEBUG, scan.summary(now))
+        log.log(_level(scan, now), "%s", scan.summary(now))
 
     async def _check_newest(self) -> None:
         """Schedule a key scan if the newest row is older than before, or the table is empty: rows
@@ -319,3 +318,14 @@ class ScanRunner:
     def _updated_at(self, record: Record | None) -> Json:
         column = self._projection.updated_at
         return None if record is None or column is None else record[column]
+
+
+def _level(scan: TableScan, now: float) -> int:
+    """Return the level of the scan's outcome. Rows that the stream may still deliver are usual
+    while the table changes, so that they are not worth a line.
+    """
+    if scan.repaired and not scan.initial_load:
+        return logging.WARNING
+    if scan.catches_up or now - scan.started > REPORT_SECONDS:
+        return logging.INFO
+    return logging.DEBUG

@@ -47,7 +47,12 @@ def main() -> int:
     spec: WorkerSpec = pickle.load(sys.stdin.buffer)  # noqa: S301 - from the process that started it
     # Ctrl-C is for the supervisor, which has the processes end in order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    logs.set_up(spec.settings.log_level, secrets=spec.settings.secrets, process=spec.name)
+    logs.set_up(
+        spec.settings.log_level,
+        secrets=spec.settings.secrets,
+        process=spec.name,
+        form=spec.settings.log_format,
+    )
     return asyncio.run(_until_ordered(spec, lead(spec) if spec.leads else serve_clients(spec)))
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
 
 from bridge.projection import DOCUMENTED, Projection
 from bridge.settings.base import Listed, SettingsGroup
+from bridge.settings.project_url import project_url
 
 
 class ProjectSettings(SettingsGroup):
@@ -95,23 +95,24 @@ class ProjectSettings(SettingsGroup):
     @field_validator("supabase_url")
     @classmethod
     def _url(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise ValueError("expected http(s)://host, such as https://<ref>.supabase.co")
-        return value.rstrip("/")
+        return project_url(value)
 
     @field_validator("supabase_secret_key")
     @classmethod
     def _secret(cls, value: SecretStr) -> SecretStr:
-        secret = value.get_secret_value()
-        if not secret.strip():
+        secret = value.get_secret_value().strip()
+        if not secret:
             raise ValueError("expected the project's secret key, got an empty value")
+        if not secret.isascii() or any(character.isspace() for character in secret):
+            raise ValueError(
+                "expected a key without blanks, line breaks and non-ASCII characters: copy it again"
+            )
         if secret.startswith("sb_publishable_"):
             raise ValueError(
                 "expected a secret key (sb_secret_... or service_role), got a publishable one, "
                 "which is subject to row level security"
             )
-        return value
+        return SecretStr(secret)
 
     @field_validator("table")
     @classmethod

@@ -8,6 +8,7 @@ from typing import Final
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from bridge.log.redis.url import NAME, check_url, is_redis
+from bridge.ops.log_format import LogFormat  # noqa: TC001 - pydantic reads it
 from bridge.settings.base import SettingsGroup
 from bridge.source.base import SourceKind  # noqa: TC001 - pydantic reads it
 
@@ -125,6 +126,11 @@ class ReplicationSettings(SettingsGroup):
         "read instead",
     )
     log_level: str = Field("info", description="Log level: debug, info, warning or error")
+    log_format: LogFormat = Field(
+        "auto",
+        description="Format of the log on stderr: text, json (one object per line), or auto: text "
+        "on a terminal, json elsewhere",
+    )
 
     @field_validator("database_url")
     @classmethod

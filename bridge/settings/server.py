@@ -46,7 +46,7 @@ class ServerSettings(SettingsGroup):
         description="With several machines behind a balancer without sticky sessions: address at "
         "which the other machines reach this one, such as http://10.0.0.7:8000, or auto for "
         "http://<host name>:<BRIDGE_PORT>. They forward polls of its clients to it; empty: they "
-        "refuse them, and the clients connect anew. Keep the address off the internet. Not needed "
+        "refuse them, and the clients connect again. Keep the address off the internet. Not needed "
         "on Fly.io, nor for websockets",
     )
     path: str = Field("/socket.io", description="Path of the Socket.IO endpoint")

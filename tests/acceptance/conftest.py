@@ -167,6 +167,7 @@ async def bridge_process(
     The process is killed if it is still running at the end. `directory`: for its stderr.
     """
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("BRIDGE_", "SUPABASE_"))}
+    clean["BRIDGE_LOG_FORMAT"] = "text"
     log = directory / f"stderr-{len(list(directory.iterdir()))}"
     with log.open("wb") as stderr:
         process = await asyncio.create_subprocess_exec(

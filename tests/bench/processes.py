@@ -55,6 +55,7 @@ async def serving(sandbox: Sandbox, processes: int) -> AsyncIterator[tuple[str, 
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("BRIDGE_", "SUPABASE_"))}
+    clean["BRIDGE_LOG_FORMAT"] = "text"
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

@@ -35,6 +35,7 @@ class Site:
 
     def __init__(self, platform: Platform, folder: Path, **settings: str) -> None:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("BRIDGE_", "SUPABASE_"))}
+        clean["BRIDGE_LOG_FORMAT"] = "text"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._log_file = folder / "bridge.log"

@@ -38,6 +38,7 @@ class Supervisor:
     ) -> None:
         """`end_seconds`: how long the process may take to end after a signal."""
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("BRIDGE_", "SUPABASE_"))}
+        clean["BRIDGE_LOG_FORMAT"] = "text"
         self._environment = clean | dict(environment)
         self._slow = slow
         self._end_seconds = end_seconds

@@ -91,11 +91,12 @@ async def test_check_shows_the_server_of_the_log_and_the_machines_that_use_it() 
             seen = await log_lines(shared(server, log_name="listings"))
         facts, *warnings, state = seen
     assert "eviction allkeys-lru, persistence off" in facts
-    assert [line[:18] for line in warnings] == ["ok    log: warning"] * 2
+    assert [line[:10] for line in warnings] == ["warn  log:"] * 2
+    assert all("\n      fix: Set " in line for line in warnings)
     assert "'listings' has 1 rows" in state
     assert "bridges 1, leader " in state
     assert "leader none" not in state
-    assert all(line.startswith("ok ") for line in seen)
+    assert not any(line.startswith("FAIL") for line in seen)
 
 
 async def test_check_fails_where_a_bridge_would_be_refused() -> None:
@@ -104,7 +105,7 @@ async def test_check_fails_where_a_bridge_would_be_refused() -> None:
         machine(server, log_name="listings"),
     ):
         lines = await log_lines(shared(server, log_name="listings", region=("city",)))
-    [line] = [line for line in lines if not line.startswith("ok ")]
+    [line] = [line for line in lines if line.startswith("FAIL")]
     assert line.startswith("FAIL  log: ")
     assert "BRIDGE_LOG_NAME" in line
 

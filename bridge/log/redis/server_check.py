@@ -100,7 +100,7 @@ def facts_of(info: Mapping[str, Any], server: str, *, saves: str | None, clock: 
 
 
 async def _saves(client: Redis) -> str | None:
-    """Return the setting `save`; None if the server does not tell, as hosts' often do."""
+    """Return the setting `save`; None if the server hides it, as hosts' often do."""
     try:
         found: Any = await client.config_get("save")
     except ResponseError:

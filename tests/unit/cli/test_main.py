@@ -62,7 +62,14 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"bridge {__version__}\n"
 
 
-@pytest.mark.parametrize("args", [[], ["sing"], ["serve", "--loud"], ["serve", "--port", "http"]])
+def test_no_command_prints_the_help_and_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    text = stderr_of(capsys)
+    assert text.startswith("usage: bridge")
+    assert "run the bridge for a Supabase project" in text
+
+
+@pytest.mark.parametrize("args", [["sing"], ["serve", "--loud"], ["serve", "--port", "http"]])
 def test_wrong_arguments_exit_with_2(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(args)
@@ -91,6 +98,17 @@ def test_port_in_use_is_named(command: str, capsys: pytest.CaptureFixture[str]) 
     assert (
         stderr_of(capsys) == f"bridge: can't listen on 127.0.0.1:{port}: Address already in use\n"
     )
+
+
+def test_serve_logs_unknown_settings_when_it_starts(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("BRIDGE_REGOIN", "city")
+    with socket.create_server(("127.0.0.1", 0)) as taken:  # it ends after its first lines
+        assert main(["serve", "--port", str(taken.getsockname()[1])]) == 1
+    [record] = [each for each in caplog.records if "BRIDGE_REGOIN" in each.getMessage()]
+    assert record.levelname == "WARNING"
+    assert "did you mean BRIDGE_REGION?" in record.getMessage()
 
 
 def test_dev_without_the_sandbox_names_the_extra(

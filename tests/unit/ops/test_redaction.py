@@ -147,9 +147,9 @@ def test_libraries_follow_a_level_above_warning(monkeypatch: pytest.MonkeyPatch)
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     logs.set_up("error")
-    logging.getLogger("realtime").warning("a warning")
-    logging.getLogger("realtime").error("an error")
-    assert stream.getvalue().endswith("realtime: an error\n")
+    logging.getLogger("httpx").warning("a warning")
+    logging.getLogger("httpx").error("an error")
+    assert stream.getvalue().endswith("httpx: an error\n")
     assert "a warning" not in stream.getvalue()
 
 
