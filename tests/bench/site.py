@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 POLL_SECONDS: Final = 0.05
 READY_SECONDS: Final = 600.0
 STOP_SECONDS: Final = 30.0
-SETTLED: Final = b"may be missing: settled"
 SCAN_LOGGED: Final = re.compile(
     r"((?:full|recent|key) scan.*?): (\d+) (?:rows|keys), .*?([\d.]+) s, "
 )
@@ -47,7 +46,6 @@ class Site:
             **settings,
         }
         self._process: asyncio.subprocess.Process | None = None
-        self._began = 0  # offset in the log file at which the current process begins
         self._http = httpx.AsyncClient(base_url=self.url, timeout=30)
 
     @classmethod
@@ -73,17 +71,9 @@ class Site:
         """The output so far, of all its processes."""
         return self._log_file.read_text()
 
-    @property
-    def settled(self) -> bool:
-        """Whether the current process has begun the scan that follows each new subscription by some
-        seconds.
-        """
-        return SETTLED in self._log_file.read_bytes()[self._began :]
-
     async def start(self) -> None:
         """Start the process without waiting for readiness (see `ready`)."""
         with self._log_file.open("ab") as stderr:
-            self._began = stderr.tell()
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "bridge", "serve", env=self._environment, stderr=stderr
             )
@@ -123,11 +113,14 @@ class Site:
         return pipeline
 
     async def quiet(self, seconds: float = READY_SECONDS) -> None:
-        """Wait until the process has `settled`, no scan runs and no row waits for a re-read."""
+        """Wait until the scan that follows each new subscription by some seconds has begun, no scan
+        runs, and no row waits for a re-read.
+        """
         async with asyncio.timeout(seconds):
             while True:
                 pipeline = await self.pipeline()
-                if self.settled and not pipeline["passing"] and not pipeline["doubts"]:
+                settled = pipeline["counts"].get("gaps", 0) > 0
+                if settled and not pipeline["passing"] and not pipeline["doubts"]:
                     return
                 await asyncio.sleep(POLL_SECONDS)
 

@@ -160,7 +160,7 @@ async def test_change_without_select_grant_is_a_gap_and_logs_no_row(
         finally:
             await sandbox.execute("grant select on public.properties to service_role")
         await rig.client.until(lambda: rig.client.rows == writer.table.rows, 20)
-    assert f"{GapReason.UNREADABLE.value} Error 401" in caplog.text
+    assert f"{GapReason.UNREADABLE.value} (Error 401)" in caplog.text
     assert "grant select" in caplog.text
     everything = " ".join(str(record.__dict__) for record in caplog.records)
     assert UNPUBLISHED_MARK not in everything
