@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +20,9 @@ SHOWN: Final = 20
 
 SHOWN_BYTES: Final = 4096
 """Size of an envelope beyond which its data is left out."""
+
+RETRY_SECONDS: Final = 0.1
+"""Until a log whose history has ended is followed again."""
 
 REGIONS: Final = 50
 """Regions that one look counts, those with the most events."""
@@ -41,8 +45,9 @@ class RecentEvents:
                 async for commit in log.follow(log.head):
                     self.add(commit.entries)
             except PositionGoneError:
-                continue
-            return
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                return
 
     def add(self, entries: Sequence[Entry]) -> None:
         self._total += len(entries)

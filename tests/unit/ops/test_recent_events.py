@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING, Any, cast
 
+from bridge.errors import PositionGoneError
+from bridge.log.base import Position
 from bridge.log.memory import MemoryEventLog
 from bridge.ops.recent_events import SHOWN, SHOWN_BYTES, RecentEvents
 from tests.fakes import entry
+
+if TYPE_CHECKING:
+    from bridge.log.base import EventLog
 
 
 def test_look_returns_what_was_added_since_the_last_one() -> None:
@@ -41,6 +47,22 @@ def test_long_envelope_is_left_out() -> None:
     assert taken is not None
     assert taken["events"][0]["key"] == "p1"
     assert "envelope" not in taken["events"][0]
+
+
+class EndlesslyLost:
+    """A log of which every history has ended as soon as it is followed."""
+
+    head = Position("lost", 1)
+
+    def follow(self, after: Position) -> Any:
+        raise PositionGoneError(str(after))
+
+
+async def test_log_that_loses_its_histories_does_not_block_the_event_loop() -> None:
+    following = asyncio.create_task(RecentEvents().follow(cast("EventLog", EndlesslyLost())))
+    await asyncio.sleep(0.01)
+    assert not following.done()
+    following.cancel()
 
 
 async def test_log_is_followed_from_its_head() -> None:
