@@ -74,24 +74,26 @@ class OpsEndpoints:
 
     def readiness(self) -> Readiness:
         """Return whether the bridge is ready now."""
-        return self.evaluated()[1]
+        return self._evaluate(self._report(), self._clock())
 
-    def evaluated(self) -> tuple[StatusReport | Readiness, Readiness]:
-        """Return the status of this process, and whether the bridge is ready now."""
+    async def evaluated(self) -> tuple[StatusReport | Readiness, Readiness]:
+        """Return the status of all processes, and whether the bridge is ready now."""
         report = self._report()
+        if self._combine is not None and not isinstance(report, Readiness):
+            report = await self._combine(report)
         return report, self._evaluate(report, self._clock())
 
-    async def document(self) -> dict[str, Any]:
-        """Return the body of /status."""
-        report, now = await self._combined(), self._clock()
-        result = self._evaluate(report, now)
+    def document(self, report: StatusReport | Readiness, result: Readiness) -> dict[str, Any]:
+        """Return the body of /status, of what `evaluated` returns."""
         head = {
             "version": __version__,
             "ready": result.ready,
             "reason": result.reason,
             "stopping": not isinstance(report, Readiness) and report.stopping,
         }
-        return head if isinstance(report, Readiness) else {**head, **self._describe(report, now)}
+        if isinstance(report, Readiness):
+            return head
+        return {**head, **self._describe(report, self._clock())}
 
     async def _livez(self, _request: Request) -> Response:
         return no_store({"status": "alive"})
@@ -105,31 +107,24 @@ class OpsEndpoints:
             self._admin_auth.require_read(request.scope)
         except AdminRequestRejected as rejection:
             return rejected(rejection)
-        return no_store(await self.document())
+        return no_store(self.document(*await self.evaluated()))
 
     async def _metrics(self, request: Request) -> Response:
         try:
             self._admin_auth.require_read(request.scope)
         except AdminRequestRejected as rejection:
             return rejected(rejection)
-        report, now = await self._combined(), self._clock()
-        ready = self._evaluate(report, now).ready
+        report, result = await self.evaluated()
         running = None if isinstance(report, Readiness) else report
         openmetrics = accepts_openmetrics(request.headers.get("Accept", ""))
         return Response(
-            exposition(running, ready=ready, now=now, as_openmetrics=openmetrics),
+            exposition(running, ready=result.ready, now=self._clock(), as_openmetrics=openmetrics),
             headers={
                 "Content-Type": OPENMETRICS_TYPE if openmetrics else CONTENT_TYPE,
                 "Cache-Control": "no-store",
                 "Vary": "Accept",
             },
         )
-
-    async def _combined(self) -> StatusReport | Readiness:
-        report = self._report()
-        if self._combine is None or isinstance(report, Readiness):
-            return report
-        return await self._combine(report)
 
     def _evaluate(self, report: StatusReport | Readiness, now: float) -> Readiness:
         if isinstance(report, Readiness):

@@ -67,12 +67,7 @@ function showStatus(status) {
   if (!status.source) return;
   element("content").hidden = false;
   const counts = status.pipeline.counts;
-  const now = {
-    at: Date.now() / 1000, ready: status.ready, reason: status.reason, state: status.source.state,
-    clients: status.clients, rows: status.pipeline.rows, changes: counts.changes ?? 0,
-    events: ["created", "updated", "deleted"].reduce((sum, name) => sum + (counts[`property-${name}`] ?? 0), 0),
-    gaps: counts.gaps ?? 0, repaired: counts.repaired ?? 0, role: status.role, latency,
-  };
+  const now = { ...status.sample, latency };
   const before = latest;
   latest = now;
   const tiles = {

@@ -39,8 +39,8 @@ ROOMS: Final = 50
 
 class StatusStream:
     """Streams to operators what they would else poll for. Each stream begins with `history`, a list
-    of samples; then come `status`, the document of /status with the number of `room_clients`, each
-    `STATUS_SECONDS`, and `events` (see `RecentEvents.take`).
+    of samples; then come `status`, the document of /status with a `sample` of it and the number of
+    `room_clients`, each `STATUS_SECONDS`, and `events` (see `RecentEvents.take`).
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class StatusStream:
     async def keep_history(self) -> None:
         """Take a sample every few seconds, for ever."""
         while True:
-            self.history.add(sample(*self._endpoints.evaluated(), time.time()))
+            self.history.add(sample(*await self._endpoints.evaluated(), time.time()))
             await asyncio.sleep(SAMPLE_SECONDS)
 
     async def _get(self, request: Request) -> Response:
@@ -104,7 +104,9 @@ class StatusStream:
         try:
             yield _message("history", self.history.bodies())
             while True:
-                status = await self._endpoints.document()
+                evaluated = await self._endpoints.evaluated()
+                status = self._endpoints.document(*evaluated)
+                status["sample"] = sample(*evaluated, time.time()).body()
                 status["room_clients"] = dict(self._room_clients(ROOMS))
                 yield _message("status", status)
                 if log is None or log is not self._log() or status["stopping"]:

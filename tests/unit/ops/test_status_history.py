@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from bridge.gateway.hub import HubCounts
 from bridge.ops import status_history
+from bridge.ops.endpoints import OpsEndpoints
 from bridge.ops.readiness import Readiness, not_ready
+from bridge.ops.status import StatusReport
 from bridge.ops.status_history import Sample, StatusHistory, sample
+from bridge.security.admin_auth import AdminAuth
+from bridge.security.client_ip import ClientAddress
 from tests.unit.ops.test_metrics import REPORT
 
 
@@ -22,6 +27,20 @@ def test_sample_of_a_bridge_that_does_not_run_has_the_reason() -> None:
     stopped = not_ready("the disk is full", "the disk is full")
     taken = sample(stopped, stopped, 50.0)
     assert (taken.state, taken.ready, taken.reason) == ("stopped", False, "the disk is full")
+
+
+async def test_sample_has_the_counts_of_all_processes() -> None:
+    async def combine(report: StatusReport) -> StatusReport:
+        return replace(report, hub=HubCounts(clients=report.hub.clients + 40, rooms=2))
+
+    endpoints = OpsEndpoints(
+        lambda: REPORT,
+        combine=combine,
+        admin_auth=AdminAuth(None, ClientAddress()),
+        stale_after=30,
+        clock=lambda: 100.0,
+    )
+    assert sample(*await endpoints.evaluated(), 50.0).clients == REPORT.hub.clients + 40
 
 
 def test_history_keeps_an_hour() -> None:
