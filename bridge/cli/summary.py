@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bridge.log.redis.url import is_redis
+
 if TYPE_CHECKING:
     from bridge.settings import Settings
 
@@ -26,7 +28,7 @@ def summary(settings: Settings, url: str) -> dict[str, Any]:
         "operators": "with a secret" if settings.admin_secret else "this machine only",
         "cors": list(settings.cors_origins),
         "role": "leads and serves, in turn with other machines"
-        if settings.log.startswith("redis")
+        if is_redis(settings.log)
         else "leads and serves",
         "processes": settings.processes,
         "limits": {

@@ -55,6 +55,19 @@ def test_summary_shows_no_secret(form: LogFormat, monkeypatch: pytest.MonkeyPatc
     assert "127.0.0.1:6379/0" in text
 
 
+@pytest.mark.parametrize(
+    ("log", "role"),
+    [
+        ("memory:", "leads and serves"),
+        ("rediss://h:6379/0", "leads and serves, in turn with other machines"),
+        ("valkey://h:6379/0", "leads and serves, in turn with other machines"),
+    ],
+)
+def test_summary_names_the_role_that_the_log_permits(log: str, role: str) -> None:
+    settings = load(supabase_url="http://127.0.0.1:9", supabase_secret_key="sb_secret_x", log=log)
+    assert summary(settings, "http://127.0.0.1:8000")["role"] == role
+
+
 def test_summary_is_one_object_in_json(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load(supabase_url="http://127.0.0.1:9", supabase_secret_key="sb_secret_x")
     [line] = logged(settings, "json", monkeypatch).splitlines()
