@@ -21,6 +21,9 @@ EventName = Literal[
     "property-notification",
 ]
 
+PROPERTY_EVENTS: Final = ("property-created", "property-updated", "property-deleted")
+"""The events of one property."""
+
 MAX_SHARED_TUPLES: Final = 4096
 """Distinct tuples that `shared` keeps, about 100 bytes each."""
 

@@ -17,6 +17,7 @@ from prometheus_client.utils import floatToGoString
 
 from bridge.changes import GapReason
 from bridge.gateway.recovery.sessions import RecoveryOutcome
+from bridge.ops.accept import weights
 from bridge.ops.metric_catalog import CATALOG
 from bridge.source.base import SourceState
 
@@ -153,11 +154,7 @@ def exposition(
 
 def accepts_openmetrics(accept: str) -> bool:
     """Whether an `Accept` header names OpenMetrics, without a weight of 0."""
-    for part in accept.split(","):
-        media, *parameters = (each.strip().lower() for each in part.split(";"))
-        if media == "application/openmetrics-text":
-            return not any(each in ("q=0", "q=0.0") for each in parameters)
-    return False
+    return weights(accept).get("application/openmetrics-text", 0.0) > 0.0
 
 
 def _one(name: str, value: float) -> Metric:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.responses import Response
 from starlette.routing import Route
 
+from bridge.ops.accept import weights
 from bridge.version import __version__
 
 if TYPE_CHECKING:
@@ -59,19 +60,9 @@ HTML: Final = "text/html; charset=utf-8"
 
 def prefers_html(accept: str) -> bool:
     """Return whether a request with this `Accept` prefers HTML to JSON. A wildcard is for JSON."""
-    html, other = 0.0, 0.0
-    for part in accept.split(","):
-        kind, *parameters = (each.strip().lower() for each in part.split(";"))
-        weight = next((each[2:] for each in parameters if each.startswith("q=")), "1")
-        try:
-            quality = float(weight)
-        except ValueError:
-            continue
-        if kind in ("text/html", "application/xhtml+xml"):
-            html = max(html, quality)
-        elif kind == "application/json":
-            other = max(other, quality)
-    return html > other
+    weight = weights(accept)
+    html = max(weight.get(kind, 0.0) for kind in ("text/html", "application/xhtml+xml"))
+    return html > weight.get("application/json", 0.0)
 
 
 def _html(state: str, links: Mapping[str, str]) -> str:

@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from bridge.events import PROPERTY_EVENTS
 from bridge.ops.readiness import Readiness
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 SAMPLE_SECONDS: Final = 5.0
 SAMPLES: Final = 720
 """One hour, about 200 KB."""
-
-EVENTS: Final = ("property-created", "property-updated", "property-deleted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,7 @@ def sample(report: StatusReport | Readiness, readiness: Readiness, at: float) ->
         clients=report.hub.clients,
         rows=report.pipeline.rows,
         changes=counts.get("changes", 0),
-        events=sum(counts.get(name, 0) for name in EVENTS),
+        events=sum(counts.get(name, 0) for name in PROPERTY_EVENTS),
         gaps=counts.get("gaps", 0),
         repaired=counts.get("repaired", 0),
         slow_clients_closed=report.slow_clients_closed,

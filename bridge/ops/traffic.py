@@ -39,15 +39,17 @@ class Traffic:
         return Traffic(
             self.deliveries + other.deliveries,
             self.bytes + other.bytes,
-            _sum(self.transports, other.transports),
-            _sum(self.refusals, other.refusals),
+            summed(self.transports, other.transports),
+            summed(self.refusals, other.refusals),
             self.delivery_delay.plus(other.delivery_delay),
             self.round_trip.plus(other.round_trip),
             self.loop_lag.plus(other.loop_lag),
         )
 
 
-def _sum(a: Mapping[str, int], b: Mapping[str, int]) -> dict[str, int]:
-    total = Counter(a)
-    total.update(b)
+def summed(*counts: Mapping[str, int]) -> dict[str, int]:
+    """Return the sum of each count."""
+    total: Counter[str] = Counter()
+    for each in counts:
+        total.update(each)
     return dict(total)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from dataclasses import replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any, Final
@@ -12,7 +11,7 @@ import orjson
 
 from bridge.ops.readiness import Readiness
 from bridge.ops.status import ProcessStatus
-from bridge.ops.traffic import Traffic
+from bridge.ops.traffic import Traffic, summed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,10 +76,10 @@ def combined(report: StatusReport, counts: Mapping[str, Mapping[str, Any]]) -> S
             rooms=len(rooms),
         ),
         connections=report.connections + sum(each["connections"] for each in every),
-        rejections=_sum(report.rejections, *(each["rejections"] for each in every)),
+        rejections=summed(report.rejections, *(each["rejections"] for each in every)),
         slow_clients_closed=report.slow_clients_closed
         + sum(each["slow_clients_closed"] for each in every),
-        recoveries=_sum(report.recoveries, *(each["recoveries"] for each in every)),
+        recoveries=summed(report.recoveries, *(each["recoveries"] for each in every)),
         traffic=reduce(
             Traffic.plus, (Traffic.parse(each["traffic"]) for each in every), report.traffic
         ),
@@ -95,10 +94,3 @@ def combined(report: StatusReport, counts: Mapping[str, Mapping[str, Any]]) -> S
             ),
         ),
     )
-
-
-def _sum(*counts: Mapping[str, int]) -> dict[str, int]:
-    total: Counter[str] = Counter()
-    for each in counts:
-        total.update(each)
-    return dict(total)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from bridge.contract.events import CONTRACT_VERSION, POSITION_HEADER
+from bridge.events import PROPERTY_EVENTS
 from bridge.schema.catalog import EMITTED, REQUESTS
 from bridge.schema.examples import POSITION, examples
 from bridge.schema.json_schema import definitions
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from bridge.projection import Projection
     from bridge.schema.examples import Examples
     from bridge.schema.json_schema import Schema
-
-SINGLE: Final = ("property-created", "property-updated", "property-deleted")
-"""Events of one property, sent to its rooms."""
 
 OWN: Final = ("properties-batch", "bridge-status", "auth-status")
 """Events sent to single clients."""
@@ -131,7 +129,7 @@ def _channels(options: DocumentOptions) -> dict[str, Any]:
             "title": "Everything",
             "description": "Every property that the client's rights allow. A client that names "
             "neither regions nor properties, in the handshake or in `subscribe`, receives it.",
-            "messages": _listed(*SINGLE),
+            "messages": _listed(*PROPERTY_EVENTS),
         },
         "region": {
             **over_socketio,
@@ -149,7 +147,7 @@ def _channels(options: DocumentOptions) -> dict[str, Any]:
                     else ["TX", "TX/Austin"],
                 }
             },
-            "messages": _listed(*SINGLE),
+            "messages": _listed(*PROPERTY_EVENTS),
         },
         "property": {
             **over_socketio,
@@ -158,7 +156,7 @@ def _channels(options: DocumentOptions) -> dict[str, Any]:
             "description": "Events of one property, in any region. Clients subscribe with "
             "`properties`, in the handshake or in `subscribe`.",
             "parameters": {"property_id": {"description": "The id of the property."}},
-            "messages": _listed(*SINGLE),
+            "messages": _listed(*PROPERTY_EVENTS),
         },
         "user": {
             **over_socketio,
@@ -225,15 +223,15 @@ def _operations() -> dict[str, Any]:
             "summary": "Send one client its batch, the bridge's state or the state of its token.",
         },
         "emitToAll": {
-            **_operation("send", "everything", *SINGLE),
+            **_operation("send", "everything", *PROPERTY_EVENTS),
             "summary": "Send a change to clients that are subscribed to everything.",
         },
         "emitToRegion": {
-            **_operation("send", "region", *SINGLE),
+            **_operation("send", "region", *PROPERTY_EVENTS),
             "summary": "Send a change to clients that are subscribed to its region.",
         },
         "emitToProperty": {
-            **_operation("send", "property", *SINGLE),
+            **_operation("send", "property", *PROPERTY_EVENTS),
             "summary": "Send a change to clients that are subscribed to the property.",
         },
         "notify": {

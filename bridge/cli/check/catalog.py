@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from bridge.cli.check.clock import clock_findings
 from bridge.cli.check.finding import Finding, fail, ok, warn
-from bridge.cli.check.project import CLOCK_SECONDS
 from bridge.cli.check.table import missing_table
 
 if TYPE_CHECKING:
@@ -222,14 +222,7 @@ def server_findings(facts: TableFacts, now: float) -> Iterator[Finding]:
             f"alter system set output_plugin_libraries = '{plugins}, wal2json'; "
             "select pg_reload_conf()",
         )
-    ahead = now - float(server["clock"])
-    if abs(ahead) > CLOCK_SECONDS:
-        yield warn(
-            "clock",
-            f"this machine's clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} "
-            "the database's",
-            "synchronise it: timedatectl set-ntp true",
-        )
+    yield from clock_findings(now - float(server["clock"]), "the database's")
     yield ok("server", f"PostgreSQL {server['version']}, wal_level {server['wal_level']}")
 
 

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 import httpx
 
 from bridge.cli.check.api_key import SECRET_FIX
-from bridge.cli.check.finding import Finding, fail, ok, warn
+from bridge.cli.check.clock import clock_findings
+from bridge.cli.check.finding import Finding, fail, ok
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from bridge.settings import Settings
 
 TIMEOUT_SECONDS: Final = 10.0
-
-CLOCK_SECONDS: Final = 5.0
-"""Difference of clocks that is reported. The `Date` of an answer has whole seconds."""
 
 URL_FIX: Final = (
     "set SUPABASE_URL to the Project URL of the dashboard's Project Settings > Data API"
@@ -156,18 +154,14 @@ def _clock(response: httpx.Response, now: float) -> list[Finding]:
         served = parsedate_to_datetime(response.headers["Date"]).timestamp()
     except (KeyError, ValueError):
         return []
-    ahead = now - served
-    if abs(ahead) <= CLOCK_SECONDS:
-        return []
-    return [
-        warn(
-            "clock",
-            f"this machine's clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} "
-            "the project's: tokens are taken for expired or not yet valid, and `updated_at` for "
-            "later or earlier than it is",
-            "synchronise it: timedatectl set-ntp true",
+    return list(
+        clock_findings(
+            now - served,
+            "the project's",
+            ": tokens are taken for expired or not yet valid, and `updated_at` for later or "
+            "earlier than it is",
         )
-    ]
+    )
 
 
 def _is_json(response: httpx.Response) -> bool:

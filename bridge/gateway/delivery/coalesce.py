@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from bridge.changes import json_equal
-from bridge.events import Event
+from bridge.events import PROPERTY_EVENTS, Event
 from bridge.rooms import rooms_of
 
 if TYPE_CHECKING:
@@ -39,9 +39,6 @@ if TYPE_CHECKING:
     from bridge.rights import View
 
 BATCH_EVENT: Final = "properties-batch"
-
-COALESCED: Final = ("property-created", "property-updated", "property-deleted")
-"""Events that are coalesced; others are kept as they are."""
 
 
 def coalesce(
@@ -55,7 +52,7 @@ def coalesce(
     """
     events_of: dict[Key | Position, list[Event]] = {}
     for entry in entries:
-        if entry.event.name not in COALESCED:
+        if entry.event.name not in PROPERTY_EVENTS:
             events_of[entry.position] = [entry.event]
             continue
         if view not in entry.event.views:
