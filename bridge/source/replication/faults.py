@@ -113,7 +113,7 @@ _SLOT_LOST: Final = re.compile(
     r"(option|parameter) .*(proto_version|publication_names).*(unknown|unrecognized)|"
     r"(unknown|unrecognized) (pgoutput )?(option|parameter)"
 )
-"""Errors of a stream after which the slot has to be made anew."""
+"""Errors of a stream after which the slot has to be created again."""
 
 
 class SourceFault(Exception):  # noqa: N818 - as in "upstream faults"

@@ -94,7 +94,8 @@ async def _inspect(
         held = f"slot {options.slot}: {used}, {size(state.retained)} of WAL are kept for it"
         usable = state.plugin == slots.PLUGIN and not state.lost
         report(
-            True, held if usable else f"{held}; it is made anew, for it is lost or of another use"
+            True,
+            held if usable else f"{held}; it is created again, for it is lost or of another use",
         )
     report(
         True,

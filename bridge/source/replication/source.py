@@ -3,7 +3,7 @@
 One named slot that stays when the bridge stops. The position of the changes that the log holds is
 stored with them, and only that is confirmed to the server: after any failure the stream continues
 there, so that no change is lost or repeated. Where that is impossible, since there is no slot or it
-has lost changes, the slot is made anew, and the rows of its snapshot precede the stream.
+has lost changes, the slot is created again, and the rows of its snapshot precede the stream.
 """
 
 from __future__ import annotations
@@ -287,7 +287,9 @@ class _Session:
         await self._queue.drained()
         known = stored is not None
         if known:
-            log.warning("the slot %s is made anew and the table compared: %s", options.slot, reason)
+            log.warning(
+                "the slot %s is created again and the table compared: %s", options.slot, reason
+            )
         if state is not None and await slots.drop_slot(connection, options.slot):
             log.info("dropped the replication slot %s: %s", options.slot, reason)
         version = connection.info.server_version
@@ -488,7 +490,7 @@ def _unusable(state: SlotState, stored: StreamPosition, end: int | None) -> str 
     if state.confirmed > stored.lsn:
         return (
             f"the slot is at {format_lsn(state.confirmed)} and the log at "
-            f"{format_lsn(stored.lsn)}: something else has read the slot, or it was made anew"
+            f"{format_lsn(stored.lsn)}: something else has read the slot, or it was created again"
         )
     if stored.lsn > state.current:
         return (
