@@ -39,6 +39,8 @@ class RestartableBridge:
         self.sandbox = sandbox
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.runs = False
+        """Whether a test is inside `running`."""
         self._run = run
         self._settings = {
             "SUPABASE_URL": sandbox.supabase_url,
@@ -54,9 +56,20 @@ class RestartableBridge:
             async with httpx.AsyncClient() as http:
                 await alive(http, self.url)
                 async with asyncio.timeout(SECONDS):
-                    while (await http.get(self.url + "/readyz")).status_code != 200:
+                    while not await self._ready(http):
                         await asyncio.sleep(0.02)
-            yield process
+            self.runs = True
+            try:
+                yield process
+            finally:
+                self.runs = False
+
+    async def _ready(self, http: httpx.AsyncClient) -> bool:
+        try:
+            return (await http.get(self.url + "/readyz")).status_code == 200
+        except httpx.TransportError:
+            # Processes of the bridge before answered last, and have ended since.
+            return False
 
     def start(self, port: int, **settings: str) -> AbstractAsyncContextManager[BridgeProcess]:
         """Start a bridge with these settings on a port, without waiting for it."""

@@ -182,6 +182,8 @@ async def open_tab(
     received an event that does not follow from the events before it.
     """
     tabs: list[Tab] = []
+    uses = "restartable" in request.fixturenames
+    bridge: RestartableBridge | None = request.getfixturevalue("restartable") if uses else None
 
     async with contextlib.AsyncExitStack() as stack:
 
@@ -198,7 +200,12 @@ async def open_tab(
             )
             stack.push_async_callback(context_.close)
             await context_.add_init_script(HIGHLIGHTS)
-            tab = Tab(context_, await context_.new_page(), url or web.url)
+            tab = Tab(
+                context_,
+                await context_.new_page(),
+                url or web.url,
+                bridge_runs=lambda: bridge is None or bridge.runs,
+            )
             tabs.append(tab)
             if path is not None:
                 await tab.open(path)
